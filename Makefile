@@ -1,0 +1,32 @@
+# The short list: make, make run, make test, make race, make lint, make bench. `make help` tells each.
+GO       ?= go
+TOOLS    := internal/tools/go.mod
+PACKAGES := ./...
+
+.PHONY: all build test race lint fmt bench generate fuzz check help
+
+all: build
+
+build: ## build every package
+	$(GO) build $(PACKAGES)
+
+test: ## run all tests
+	$(GO) test $(PACKAGES)
+
+race: ## run all tests under the race detector
+	$(GO) test -race $(PACKAGES)
+
+lint: ## go vet and the linter, both silent when all is well
+	$(GO) vet $(PACKAGES)
+	$(GO) tool -modfile=$(TOOLS) golangci-lint run $(PACKAGES)
+
+fmt: ## format as the linter wants it
+	$(GO) tool -modfile=$(TOOLS) golangci-lint fmt
+
+bench: ## run the benchmarks with allocation figures
+	$(GO) test -run '^$$' -bench . -benchmem $(PACKAGES)
+
+check: lint test ## what must be green before and after a commit
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,84 @@
+// Package archtest keeps the house's shape: who may import whom, and where goroutines may start.
+package archtest
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "switchboard/"
+
+// mayImport lists, for each package of ours, the packages of ours that it may import.
+// A package that is not listed here fails the test, so a new package is a decision.
+var mayImport = map[string][]string{
+	"wire":              {},
+	"session":           {"wire"},
+	"broker":            {"wire"},
+	"exchange":          {"wire"},
+	"shard/journal":     {"wire"},
+	"shard":             {"wire", "session", "broker", "exchange", "shard/journal", "internal/mailbox"},
+	"edge":              {"wire", "exchange", "internal/mailbox"},
+	"cluster":           {"wire", "exchange", "shard", "shard/journal"},
+	"node":              {"wire", "exchange", "shard", "shard/journal", "edge", "cluster", "console"},
+	"client":            {"wire"},
+	"console":           {"wire"},
+	"bench":             {"wire", "session", "broker", "exchange", "shard", "shard/journal", "node", "client"},
+	"loadtest":          {"wire", "client"},
+	"cmd/switchboard":   {"node", "bench", "loadtest"},
+	"internal/mailbox":  {},
+	"internal/archtest": {},
+}
+
+// mayStart lists the functions that may hold a go statement.
+var mayStart = []string{"shard.Open", "shard/journal.Open", "edge.Handle"}
+
+func TestShape(t *testing.T) {
+	fset := token.NewFileSet()
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && d.Name() == "tools" {
+			return filepath.SkipDir // a module of its own
+		}
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		rel, _ := filepath.Rel("../..", path)
+		pkg := filepath.ToSlash(filepath.Dir(rel))
+		f, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		allowed, known := mayImport[pkg]
+		if !known {
+			t.Errorf("%s: package %s is not in mayImport", rel, pkg)
+		}
+		for _, spec := range f.Imports {
+			p, _ := strconv.Unquote(spec.Path.Value)
+			if ours, ok := strings.CutPrefix(p, module); ok && !slices.Contains(allowed, ours) {
+				t.Errorf("%s: %s may not import %s", rel, pkg, ours)
+			}
+		}
+		for _, decl := range f.Decls {
+			fn, ok := decl.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			ast.Inspect(fn, func(n ast.Node) bool {
+				if g, ok := n.(*ast.GoStmt); ok && !slices.Contains(mayStart, pkg+"."+fn.Name.Name) {
+					t.Errorf("%s: a goroutine starts in %s", fset.Position(g.Pos()), fn.Name.Name)
+				}
+				return true
+			})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,95 @@
+package wire
+
+// MaxID is the longest id in bytes [SW-1].
+const MaxID = 64
+
+// ValidID tells whether s is an id: 1 to [MaxID] bytes of [A-Za-z0-9_.:-].
+func ValidID(s string) bool {
+	if len(s) == 0 || len(s) > MaxID {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '.', c == ':', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// Position is a place in a session's log [SW-1]: the last seq seen, and the epoch it was written under.
+type Position struct {
+	Epoch uint64
+	Seq   uint64
+}
+
+// Slots is the number of slots of a placement group. It never changes: ids and stored rows name slots.
+const Slots = 4096
+
+// Slot is one of the [Slots] parts of a placement group's key space. The shard map says which shard has it.
+type Slot uint16
+
+// SessionID names a session. It carries the placement group and the slot in which the session was born, never
+// a shard, so that it stays true when shards split and move: "s_" and 16 characters of Crockford's base32, the
+// first four of which are group (8 bits) and slot (12 bits).
+type SessionID string
+
+const crockford = "0123456789abcdefghjkmnpqrstvwxyz"
+
+const sessionIDLen = 2 + 16
+
+// NewSessionID builds the id of a session of group and slot. The low 60 bits of n tell sessions of one slot
+// apart; whoever calls makes sure that n is new there.
+func NewSessionID(group uint8, slot Slot, n uint64) SessionID {
+	head := uint32(group)<<12 | uint32(slot)%Slots
+	var b [sessionIDLen]byte
+	b[0], b[1] = 's', '_'
+	for i := 5; i >= 2; i-- {
+		b[i] = crockford[head&31]
+		head >>= 5
+	}
+	for i := sessionIDLen - 1; i >= 6; i-- {
+		b[i] = crockford[n&31]
+		n >>= 5
+	}
+	return SessionID(b[:])
+}
+
+// Place returns the group and the slot that id carries; ok is false when id is not a session id.
+func (id SessionID) Place() (group uint8, slot Slot, ok bool) {
+	if len(id) != sessionIDLen || id[0] != 's' || id[1] != '_' {
+		return 0, 0, false
+	}
+	var head uint32
+	for i := 2; i < sessionIDLen; i++ {
+		v := base32Value(id[i])
+		if v > 31 {
+			return 0, 0, false
+		}
+		if i < 6 {
+			head = head<<5 | uint32(v)
+		}
+	}
+	return uint8(head >> 12), Slot(head % Slots), true
+}
+
+// base32Value returns the value of a lower-case Crockford digit, or 255.
+func base32Value(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'h':
+		return c - 'a' + 10
+	case c == 'j' || c == 'k':
+		return c - 'j' + 18
+	case c == 'm' || c == 'n':
+		return c - 'm' + 20
+	case 'p' <= c && c <= 't':
+		return c - 'p' + 22
+	case 'v' <= c && c <= 'z':
+		return c - 'v' + 27
+	}
+	return 255
+}
