@@ -30,3 +30,8 @@ check: lint test ## what must be green before and after a commit
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+generate: ## write wire/wirepb from wire/switchboard.proto again (needs protoc: Debian's protobuf-compiler)
+	@mkdir -p bin
+	$(GO) build -modfile=$(TOOLS) -o bin/protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go
+	PATH="$(CURDIR)/bin:$$PATH" protoc --proto_path=wire --go_out=wire/wirepb --go_opt=module=switchboard/wire/wirepb switchboard.proto
