@@ -1,0 +1,88 @@
+package exchange_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"switchboard/exchange"
+	"switchboard/wire"
+)
+
+type inlet struct {
+	room int
+	got  []wire.Envelope
+}
+
+func (in *inlet) Put(e wire.Envelope) bool {
+	if len(in.got) == in.room {
+		return false
+	}
+	in.got = append(in.got, e)
+	return true
+}
+
+func TestPost(t *testing.T) {
+	x := exchange.New(7)
+	shard, conn := &inlet{room: 1}, &inlet{room: 9}
+	f := func(to wire.Address, want error) {
+		t.Helper()
+		if err := x.Post(wire.Envelope{To: to, Mail: &wire.Command{}}); !errors.Is(err, want) {
+			t.Fatalf("Post(%v) = %v; want %v", to, err, want)
+		}
+	}
+	f(wire.ToSlot(5), exchange.ErrNowhere)
+	x.PlugSlots([]wire.Slot{5, 6}, shard)
+	f(wire.ToSlot(5), nil)
+	f(wire.ToSlot(6), exchange.ErrOverloaded)
+	f(wire.ToSlot(7), exchange.ErrNowhere)
+	f(wire.Address{Slot: true, ID: wire.Slots}, exchange.ErrNowhere)
+
+	x.PlugConn(1, conn)
+	f(wire.Conn{Node: 7, ID: 1}.Address(), nil)
+	f(wire.Conn{Node: 8, ID: 1}.Address(), exchange.ErrNowhere)
+	x.UnplugConn(1)
+	f(wire.Conn{Node: 7, ID: 1}.Address(), exchange.ErrNowhere)
+
+	other := &inlet{room: 9}
+	x.PlugSlots([]wire.Slot{6}, other)
+	x.UnplugSlots([]wire.Slot{5, 6}, shard) // 6 has moved on
+	f(wire.ToSlot(5), exchange.ErrNowhere)
+	f(wire.ToSlot(6), nil)
+}
+
+func TestPostDoesNotAllocate(t *testing.T) {
+	x := exchange.New(1)
+	x.PlugSlots([]wire.Slot{1}, drop{})
+	x.PlugConn(3, drop{})
+	m := &wire.Frame{}
+	if n := testing.AllocsPerRun(100, func() {
+		_ = x.Post(wire.Envelope{To: wire.ToSlot(1), Mail: m})
+		_ = x.Post(wire.Envelope{To: wire.Address{Node: 1, ID: 3}, Mail: m})
+		exchange.CustomerSlot("demo", "alice")
+	}); n != 0 {
+		t.Fatalf("%v allocations", n)
+	}
+}
+
+type drop struct{}
+
+func (drop) Put(wire.Envelope) bool { return true }
+
+// Slots are part of the data directory and of session ids: they never change.
+func TestSlotsAreStable(t *testing.T) {
+	got := fmt.Sprint(exchange.CustomerSlot("demo", "alice"), exchange.PoolSlot("demo"), exchange.IdentitySlot("demo", "wechat", "o1"))
+	if want := "397 2322 3524"; got != want {
+		t.Fatalf("slots = %s; want %s", got, want)
+	}
+}
+
+func BenchmarkPost(b *testing.B) {
+	x := exchange.New(1)
+	x.PlugConn(3, drop{})
+	m := &wire.Frame{}
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = x.Post(wire.Envelope{To: wire.Address{Node: 1, ID: 3}, Mail: m})
+	}
+}

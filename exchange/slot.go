@@ -1,0 +1,36 @@
+package exchange
+
+import (
+	"github.com/cespare/xxhash/v2"
+
+	"switchboard/wire"
+)
+
+// What kinds of keyed things there are besides sessions, whose id carries their slot. The letter keeps equal names of
+// different kinds apart.
+const (
+	keyCustomer = 'c'
+	keyPool     = 'p'
+	keyIdentity = 'i'
+)
+
+// CustomerSlot returns the slot of a customer, and so of all his sessions.
+func CustomerSlot(tenant, customer string) wire.Slot { return slotOf(keyCustomer, tenant, customer) }
+
+// PoolSlot returns the slot of a tenant's pool.
+func PoolSlot(tenant string) wire.Slot { return slotOf(keyPool, tenant, "") }
+
+// IdentitySlot returns the slot of an identity: an external id on a channel.
+func IdentitySlot(tenant, channel, external string) wire.Slot {
+	return slotOf(keyIdentity, tenant, channel+"\x00"+external)
+}
+
+func slotOf(kind byte, tenant, id string) wire.Slot {
+	var d xxhash.Digest
+	d.Reset()
+	_, _ = d.Write([]byte{kind})
+	_, _ = d.WriteString(tenant)
+	_, _ = d.Write([]byte{0})
+	_, _ = d.WriteString(id)
+	return wire.Slot(d.Sum64() % wire.Slots)
+}

@@ -1,0 +1,193 @@
+package wire
+
+import "switchboard/wire/wirepb"
+
+// Verb names what a command asks for. The values are the field names of the schema's frames; the last group never
+// travels on a socket.
+type Verb string
+
+// The verbs of customers and of everybody who is entitled to a session [SW-3] [SW-4].
+const (
+	VerbHello    Verb = "hello"
+	VerbRefresh  Verb = "refresh"
+	VerbIdentify Verb = "identify"
+	VerbOpen     Verb = "open"
+	VerbSend     Verb = "send"
+	VerbAck      Verb = "ack"
+	VerbTyping   Verb = "typing"
+	VerbHistory  Verb = "history"
+	VerbClose    Verb = "close"
+	VerbRate     Verb = "rate"
+	VerbLeave    Verb = "leave"
+)
+
+// The verbs of workers [SW-5]: those about a session go to the session's shard, the others to the pool's.
+const (
+	VerbSubscribe Verb = "subscribe"
+	VerbAccept    Verb = "accept"
+	VerbDecline   Verb = "decline"
+	VerbPresence  Verb = "presence"
+	VerbSlots     Verb = "slots"
+	VerbWrapup    Verb = "wrapup"
+	VerbDelta     Verb = "delta"
+	VerbReply     Verb = "reply"
+	VerbNack      Verb = "nack"
+	VerbTransfer  Verb = "transfer"
+	VerbRelease   Verb = "release"
+	VerbContext   Verb = "context"
+)
+
+// What an edge asks for on behalf of a connection, without a frame of the client.
+const (
+	// VerbPage asks for the entries after Seq, for a connection that follows a session and has fallen behind or
+	// begins behind its head [SW-4.7].
+	VerbPage Verb = "page"
+	// VerbResync asks for the deliveries from Seq on once more, after the edge dropped some of them.
+	VerbResync Verb = "resync"
+	// VerbGone says that the connection has ended. Sent to the shard of each session it follows, and to the
+	// pool's when it is a worker's.
+	VerbGone Verb = "gone"
+)
+
+// Conn names one connection: the incarnation of the node that holds it, and its number there. It is a value and a
+// map key; the zero Conn is none.
+type Conn struct {
+	Node uint64
+	ID   uint64
+}
+
+// Optional is a number that may be absent.
+type Optional struct {
+	Value uint64
+	Set   bool
+}
+
+// Some returns v, present.
+func Some(v uint64) Optional { return Optional{Value: v, Set: true} }
+
+// Principal is who speaks on a connection, from its token [SW-3.1]. It is immutable and shared by all commands of
+// the connection; a refresh makes a new one.
+type Principal struct {
+	Tenant string
+	Role   Role
+	Sub    string
+	Name   string
+	Shop   string
+	Tier   string
+	Kind   Origin // bot or human, of workers
+	// Worker is the worker's id once it has subscribed: the sub, and "/instance" behind it when it named one
+	// [SW-5.7].
+	Worker string
+	Queues []string           // names that it may subscribe; "*" is all
+	Skills map[string]float64 // level 0..1
+	Rating float64            // 0..1
+}
+
+// Author returns p as the author of an entry.
+func (p *Principal) Author() Author { return Author{Role: p.Role, ID: p.Sub, Name: p.Name} }
+
+// Command is one request as the edge read it. The hot verbs (send, reply, ack, typing, delta, nack) stand in the flat
+// fields; of every other verb PB holds the frame, and Session, AE, Key, Upto and Reason are copied out of it where it has them.
+// Strings and bytes alias one private copy of the frame: whoever receives a Command owns it, and nothing in it changes.
+type Command struct {
+	Verb Verb
+	ID   uint64 // of the request; 0 asks for no reply [SW-2.3]
+	Conn Conn   // where the reply goes
+	Who  *Principal
+
+	Session    SessionID
+	Key        string
+	Type       string
+	Body       []byte // one JSON value without raw CR and LF
+	ReplyTo    uint64
+	Visibility string
+	Stream     string
+	Text       string // delta
+	Reason     string // close, nack
+	AE         uint64
+	Seq        uint64   // ack, nack: the entry; delta: its off; page: after; resync: from
+	Read       uint64   // ack
+	Ack        Optional // reply
+	Upto       Optional // close, release, transfer
+	DelayMS    int64    // nack
+	On         bool     // typing
+	Resume     bool     // an open that stands for one line of hello's resume [SW-3.2]
+	PB         *wirepb.ClientFrame
+}
+
+// Cold fills the flat fields of c from a parsed frame and keeps the frame. It is how every verb without a codec of its
+// own becomes a command. It sets no Conn and no Who.
+func (c *Command) Cold(f *wirepb.ClientFrame) {
+	c.ID, c.PB = f.Id, f
+	switch v := f.Verb.(type) {
+	case *wirepb.ClientFrame_Hello:
+		c.Verb = VerbHello
+	case *wirepb.ClientFrame_Refresh:
+		c.Verb = VerbRefresh
+	case *wirepb.ClientFrame_Identify:
+		c.Verb = VerbIdentify
+	case *wirepb.ClientFrame_Open:
+		c.Verb, c.Session, c.Key = VerbOpen, SessionID(v.Open.Session), v.Open.Key
+	case *wirepb.ClientFrame_Send:
+		c.Verb, c.Session, c.Key = VerbSend, SessionID(v.Send.Session), v.Send.Key
+		c.Type, c.Body, c.ReplyTo = v.Send.Type, v.Send.Body, v.Send.ReplyTo
+	case *wirepb.ClientFrame_Ack:
+		c.Verb, c.Session, c.AE, c.Seq, c.Read = VerbAck, SessionID(v.Ack.Session), v.Ack.Ae, v.Ack.Seq, v.Ack.Read
+	case *wirepb.ClientFrame_Typing:
+		c.Verb, c.Session, c.AE, c.On = VerbTyping, SessionID(v.Typing.Session), v.Typing.Ae, v.Typing.On
+	case *wirepb.ClientFrame_History:
+		c.Verb, c.Session = VerbHistory, SessionID(v.History.Session)
+	case *wirepb.ClientFrame_Close:
+		c.Verb, c.Session, c.Key, c.AE = VerbClose, SessionID(v.Close.Session), v.Close.Key, v.Close.Ae
+		c.Reason, c.Upto = v.Close.Reason, optional(v.Close.Upto)
+	case *wirepb.ClientFrame_Rate:
+		c.Verb, c.Session, c.Key = VerbRate, SessionID(v.Rate.Session), v.Rate.Key
+	case *wirepb.ClientFrame_Leave:
+		c.Verb, c.Session = VerbLeave, SessionID(v.Leave.Session)
+	default:
+		c.coldWorker(f)
+	}
+}
+
+// coldWorker is Cold for the verbs of workers.
+func (c *Command) coldWorker(f *wirepb.ClientFrame) {
+	switch v := f.Verb.(type) {
+	case *wirepb.ClientFrame_Subscribe:
+		c.Verb = VerbSubscribe
+	case *wirepb.ClientFrame_Accept:
+		c.Verb = VerbAccept
+	case *wirepb.ClientFrame_Decline:
+		c.Verb = VerbDecline
+	case *wirepb.ClientFrame_Presence:
+		c.Verb = VerbPresence
+	case *wirepb.ClientFrame_Slots:
+		c.Verb = VerbSlots
+	case *wirepb.ClientFrame_Wrapup:
+		c.Verb, c.Session, c.AE = VerbWrapup, SessionID(v.Wrapup.Session), v.Wrapup.Ae
+	case *wirepb.ClientFrame_Delta:
+		c.Verb, c.Session, c.AE = VerbDelta, SessionID(v.Delta.Session), v.Delta.Ae
+		c.Stream, c.Seq, c.Text = v.Delta.Stream, v.Delta.Off, v.Delta.Text
+	case *wirepb.ClientFrame_Reply:
+		r := v.Reply
+		c.Verb, c.Session, c.AE, c.Key, c.Ack = VerbReply, SessionID(r.Session), r.Ae, r.Key, optional(r.Ack)
+		c.Type, c.Body, c.ReplyTo, c.Visibility, c.Stream = r.Type, r.Body, r.ReplyTo, r.Visibility, r.Stream
+	case *wirepb.ClientFrame_Nack:
+		c.Verb, c.Session, c.AE, c.Key = VerbNack, SessionID(v.Nack.Session), v.Nack.Ae, v.Nack.Key
+		c.Seq, c.DelayMS, c.Reason = v.Nack.Seq, v.Nack.DelayMs, v.Nack.Reason
+	case *wirepb.ClientFrame_Transfer:
+		c.Verb, c.Session, c.AE, c.Key = VerbTransfer, SessionID(v.Transfer.Session), v.Transfer.Ae, v.Transfer.Key
+		c.Upto = optional(v.Transfer.Upto)
+	case *wirepb.ClientFrame_Release:
+		c.Verb, c.Session, c.AE, c.Key = VerbRelease, SessionID(v.Release.Session), v.Release.Ae, v.Release.Key
+		c.Upto = optional(v.Release.Upto)
+	case *wirepb.ClientFrame_Context:
+		c.Verb, c.Session, c.AE, c.Key = VerbContext, SessionID(v.Context.Session), v.Context.Ae, v.Context.Key
+	}
+}
+
+func optional(v *uint64) Optional {
+	if v == nil {
+		return Optional{}
+	}
+	return Some(*v)
+}

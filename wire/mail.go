@@ -1,0 +1,239 @@
+package wire
+
+import "switchboard/wire/wirepb"
+
+// Address says where mail goes: to the owner of a slot, or to a connection. It is a value and a map key.
+type Address struct {
+	Node uint64 // incarnation of the node; 0 for slots, whose node the exchange knows
+	ID   uint64 // of the connection, or the slot
+	Slot bool
+}
+
+// ToSlot returns the address of the shard that owns slot.
+func ToSlot(slot Slot) Address { return Address{ID: uint64(slot), Slot: true} }
+
+// Address returns where mail for c goes.
+func (c Conn) Address() Address { return Address{Node: c.Node, ID: c.ID} }
+
+// Mail is what owners tell each other: a *Command, a *Frame, or one of the kinds between sessions and pools. Whoever
+// is handed mail owns it, except for entries and principals, which are shared and never change.
+type Mail interface{ mail() }
+
+// Envelope is mail on its way. Mail is delivered at most once, in order per pair of sender and receiver.
+type Envelope struct {
+	To   Address
+	Term uint64 // of the shard that sent it, 0 from edges; an attachment drops mail of a lower term than it has seen
+	Mail Mail
+}
+
+// FrameKind tells what a Frame is, and so what the edge does with it.
+type FrameKind uint8
+
+// The kinds of frames for a connection.
+const (
+	// FrameAnswer is the reply in PB to request ID.
+	FrameAnswer FrameKind = iota
+	// FrameWrote is the reply to a send or reply (Verb): Seq, Epoch, TS, Duplicate; Prev as in FrameMessage. For a
+	// connection that follows the session it stands for the entry, in its place in the order [SW-4.4].
+	FrameWrote
+	// FrameError is the reply Err to request ID.
+	FrameError
+	// FrameMessage pushes Entry, whose predecessor visible to this recipient is Prev [SW-4.4]. It may be dropped:
+	// the edge then asks for a page.
+	FrameMessage
+	// FrameDelivery pushes Entry to the owner under AE, for the Attempt'th time [SW-5.4]. It may be dropped: the edge
+	// then drops all later ones of the session, asks for a resync from the first dropped, and goes on at FrameResync.
+	FrameDelivery
+	// FrameDelta pushes Text at offset Seq of Stream [SW-4.8]. It may be dropped: the edge then asks for a page.
+	FrameDelta
+	// FramePush pushes PB, which may be dropped: typing, receipts, states, streams.
+	FramePush
+	// FrameKeep pushes PB, which must not be dropped: offers, revocations, presence, rewinds.
+	FrameKeep
+	// FrameAttach is the reply PB (an open) to request ID; from now on the connection follows Session after Seq. Head
+	// is the last entry that it may see: when Seq is behind it, the edge asks for a page.
+	FrameAttach
+	// FrameDetach ends what FrameAttach began; PB, when there is one, is the reply to request ID.
+	FrameDetach
+	// FramePage answers VerbPage: Entries in order after Seq, Head the last that the recipient may see by now, and
+	// Streams that are running.
+	FramePage
+	// FrameAssigned pushes PB (assigned) and begins the deliveries of Session under AE.
+	FrameAssigned
+	// FrameResync says that the deliveries asked for by VerbResync follow. Nothing is written.
+	FrameResync
+	// FrameRevoked pushes PB (revoked) and ends the deliveries of Session under AE.
+	FrameRevoked
+	// FrameBye closes the connection with the close code Seq after what was queued before [SW-6.2]: kicked, takeover.
+	FrameBye
+)
+
+// Frame is mail for a connection: one frame of its socket, and what the edge must know to put it in its place.
+// Fields that a kind does not name are zero.
+type Frame struct {
+	Kind      FrameKind
+	Verb      Verb
+	Duplicate bool
+	Attempt   uint32
+	ID        uint64
+	Session   SessionID
+	Entry     *Entry
+	Entries   []*Entry
+	Streams   []*wirepb.Stream
+	Stream    string
+	Text      string
+	Seq       uint64
+	Epoch     uint64
+	Head      uint64
+	Prev      uint64
+	AE        uint64
+	TS        int64
+	Err       *Error
+	PB        *wirepb.ServerFrame
+}
+
+// Mail from sessions to their pool. All of it is a level: it may come twice, late and out of order between
+// repetitions; the ticket tells.
+type (
+	// Task says that a session waits under Ticket. It is repeated every second until it is granted or withdrawn.
+	Task struct {
+		Tenant     string
+		Session    SessionID
+		Ticket     uint64
+		Queue      string
+		EnqueuedAt int64 // Unix ms; never changes while somebody waits [I10]
+		Priority   int32
+		Shop       string
+		Tier       string
+		Exclude    []string // worker ids
+		Sticky     string   // worker id
+		To         string   // worker id: a transfer to a worker [SW-5.8]
+		From       string   // worker id of the source of such a transfer
+		HumansOnly bool     // the bots had their turn
+		Requeue    bool     // it was assigned before
+		Summary    []byte   // JSON for the offer
+	}
+	// Withdraw says that nobody needs to be found under Ticket any more.
+	Withdraw struct {
+		Tenant  string
+		Session SessionID
+		Ticket  uint64
+	}
+	// Confirm says that the grant under Ticket is durable.
+	Confirm struct {
+		Tenant  string
+		Session SessionID
+		Ticket  uint64
+		Worker  string
+		Lease   string
+		AE      uint64
+	}
+	// Declined says that the grant under Ticket was not taken.
+	Declined struct {
+		Tenant  string
+		Session SessionID
+		Ticket  uint64
+		Worker  string
+	}
+	// Release gives the capacity of the assignment under Ticket and AE back, after WrapUpMS.
+	Release struct {
+		Tenant   string
+		Session  SessionID
+		Ticket   uint64
+		Worker   string
+		AE       uint64
+		WrapUpMS int64
+	}
+	// Live is one line of a census answer: a task that a session's shard knows of.
+	Live struct {
+		Task
+		Assigned bool
+		Worker   string
+		Kind     Origin
+		Lease    string
+		Offer    string
+		AE       uint64
+	}
+	// Census asks a shard for every live task of the tenant's pool, whose number is now Pool.
+	Census struct {
+		Tenant string
+		Pool   uint64
+		Reply  Address
+	}
+	// CensusAnswer is what shard Shard knows. Grants with a lower pool number are refused from now on.
+	CensusAnswer struct {
+		Tenant string
+		Pool   uint64
+		Shard  uint32
+		Live   []Live
+	}
+)
+
+// Mail from a pool to sessions. Pool is the pool's number: lower ones than seen are ignored.
+type (
+	// Grant gives the session to a worker. It is repeated every second until it is confirmed or refused.
+	Grant struct {
+		Session SessionID
+		Ticket  uint64
+		Pool    uint64
+		Queue   string
+		Worker  string
+		Sub     string
+		Name    string
+		Kind    Origin
+		Conn    Conn
+		Lease   string
+		Window  uint32
+		Reason  string // route, sticky, overflow, transfer, requeue
+		Offer   string // the offer that was accepted
+		// Request is the accept to be answered once the assignment is durable; its connection is Conn.
+		Request uint64
+	}
+	// Lost says that the grace of the worker is over: the assignment under AE is nobody's.
+	Lost struct {
+		Session SessionID
+		Pool    uint64
+		Worker  string
+		AE      uint64
+	}
+	// Rebind says that the worker is back on Conn with its lease: what is unacknowledged follows there.
+	Rebind struct {
+		Session SessionID
+		Pool    uint64
+		Worker  string
+		AE      uint64
+		Conn    Conn
+		Lease   string
+		Window  uint32
+	}
+	// NoGrant says why nobody will be found under Ticket: a transfer's outcome [SW-5.8], or a slug of [SW-6.1].
+	NoGrant struct {
+		Session SessionID
+		Ticket  uint64
+		Pool    uint64
+		Why     string
+	}
+	// Place tells a waiting session its position in the queue, from 1.
+	Place struct {
+		Session  SessionID
+		Ticket   uint64
+		Queue    string
+		Position uint32
+		ETAMS    [2]int64
+	}
+)
+
+func (*Command) mail()      {}
+func (*Frame) mail()        {}
+func (*Task) mail()         {}
+func (*Withdraw) mail()     {}
+func (*Confirm) mail()      {}
+func (*Declined) mail()     {}
+func (*Release) mail()      {}
+func (*Census) mail()       {}
+func (*CensusAnswer) mail() {}
+func (*Grant) mail()        {}
+func (*Lost) mail()         {}
+func (*Rebind) mail()       {}
+func (*NoGrant) mail()      {}
+func (*Place) mail()        {}
