@@ -58,11 +58,13 @@ const (
 	// FramePage answers VerbPage: Entries in order after Seq, Head the last that the recipient may see by now, and
 	// Streams that are running.
 	FramePage
-	// FrameAssigned pushes PB (assigned) and begins the deliveries of Session under AE.
+	// FrameAssigned pushes PB (assigned) and begins the deliveries of Session under AE. Without PB nothing is written:
+	// `kept` has told it.
 	FrameAssigned
 	// FrameResync says that the deliveries asked for by VerbResync follow. Nothing is written.
 	FrameResync
-	// FrameRevoked pushes PB (revoked) and ends the deliveries of Session under AE.
+	// FrameRevoked pushes PB (revoked) and ends the deliveries of Session under AE. Without PB nothing is written: the
+	// reply to a release has told it.
 	FrameRevoked
 	// FrameBye closes the connection with the close code Seq after what was queued before [SW-6.2]: kicked, takeover.
 	FrameBye

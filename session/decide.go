@@ -1,0 +1,250 @@
+package session
+
+import (
+	"strconv"
+
+	"switchboard/wire"
+	"switchboard/wire/wirepb"
+)
+
+// Decide decides c, whose session is s, and adds what comes of it to d. When it needs a row that is not in memory it
+// adds nothing but a Load, and is to be called again with the row in env.
+func Decide(s *State, env *Env, c *wire.Command, d *Decision) {
+	if !s.entitled(c) {
+		d.refuse(c, wire.NoSession)
+		return
+	}
+	switch c.Verb {
+	case wire.VerbOpen:
+		s.open(env, c, d)
+	case wire.VerbSend:
+		s.send(env, c, d)
+	case wire.VerbReply:
+		s.reply(env, c, d)
+	case wire.VerbAck:
+		s.ack(env, c, d)
+	case wire.VerbNack:
+		s.nack(env, c, d)
+	case wire.VerbDelta:
+		s.delta(env, c, d)
+	case wire.VerbTyping:
+		s.typing(c, d)
+	case wire.VerbHistory, wire.VerbPage:
+		s.page(c, d)
+	case wire.VerbClose:
+		s.close(env, c, d)
+	case wire.VerbRate:
+		s.rate(env, c, d)
+	case wire.VerbLeave:
+		s.leave(c, d)
+	case wire.VerbTransfer:
+		s.transfer(env, c, d)
+	case wire.VerbRelease:
+		s.release(env, c, d)
+	case wire.VerbContext:
+		s.context(env, c, d)
+	case wire.VerbResync:
+		s.resync(env, c, d)
+	case wire.VerbGone:
+		s.detach(c.Conn)
+	default:
+		d.refuse(c, wire.UnknownVerb)
+	}
+}
+
+// entitled tells whether the bearer may know that s exists [SW-4.5] [SW-5.10]. What he may do with it is each verb's
+// own check.
+func (s *State) entitled(c *wire.Command) bool {
+	if c.Verb == wire.VerbGone {
+		return true
+	}
+	if c.Who == nil || c.Who.Tenant != s.Tenant {
+		return false
+	}
+	switch c.Who.Role {
+	case wire.RoleCustomer:
+		return c.Who.Sub == s.Customer.ID
+	case wire.RoleWorker:
+		_, ok := s.until(c.Who)
+		return ok
+	case wire.RoleSupervisor, wire.RoleOperator:
+		return c.Who.Shop == "" || c.Who.Shop == s.Shop
+	case wire.RoleService, wire.RoleSystem:
+		return false
+	}
+	return false
+}
+
+// until returns the last seq that who may see, and whether he may see anything at all.
+func (s *State) until(who *wire.Principal) (seq uint64, ok bool) {
+	if who.Role != wire.RoleWorker {
+		return s.Head, true
+	}
+	if s.Phase == Assigned && s.Owner.Worker == who.Worker {
+		return s.Head, true
+	}
+	for _, p := range s.Past {
+		if p.Worker == who.Worker {
+			return p.Until, true
+		}
+	}
+	return 0, false
+}
+
+// fenced tells whether c speaks for the live assignment, and refuses it otherwise [SW-5.3].
+func (s *State) fenced(c *wire.Command, d *Decision) bool {
+	if s.Phase == Assigned && c.AE == s.AE && c.Who.Role == wire.RoleWorker && c.Who.Worker == s.Owner.Worker {
+		return true
+	}
+	d.refuse(c, wire.StaleAssignment)
+	return false
+}
+
+// remembered answers c from what its key came to before [SW-4.3]. done means that c needs no further decision.
+// Otherwise key is to be remembered with the result; it is nil when c has no key.
+func (s *State) remembered(env *Env, c *wire.Command, d *Decision) (key *Key, done bool) {
+	name, hash := c.Key, uint64(0)
+	switch {
+	case name != "":
+		hash = payloadHash(c)
+	case c.Verb == wire.VerbReply && c.Ack.Set: // [SW-5.5] the acked seq is the key, and the payload does not count
+		name = "ack:" + strconv.FormatUint(c.Ack.Value, 10)
+	default:
+		return nil, false
+	}
+	fp := Fingerprint(c.Who.Sub, name)
+	k := s.Keys.find(fp, c.Who.Sub, name)
+	if k == nil && s.old.may(fp) {
+		if !env.Loaded {
+			d.Load = append(d.Load, Load{Kind: LoadKey, FP: fp, Command: c})
+			return nil, true
+		}
+		if env.Row != nil && env.Row.Sender == c.Who.Sub && env.Row.Key == name {
+			k = env.Row
+		}
+	}
+	if k == nil {
+		return &Key{N: s.KeyCount + 1, FP: fp, Hash: hash, At: env.Now, Sender: c.Who.Sub, Key: name}, false
+	}
+	if k.Hash != hash {
+		d.refuse(c, wire.IdempotencyConflict)
+		return nil, true
+	}
+	s.written(c, k.Done, true, 0, d)
+	return nil, true
+}
+
+// written answers c, which wrote, or had written before.
+func (s *State) written(c *wire.Command, done Done, duplicate bool, prev uint64, d *Decision) {
+	if c.ID == 0 {
+		return
+	}
+	switch c.Verb {
+	case wire.VerbSend, wire.VerbReply:
+		f := d.frame(c.Conn)
+		f.Kind, f.Verb, f.ID, f.Session, f.Duplicate = wire.FrameWrote, c.Verb, c.ID, s.ID, duplicate
+		f.Seq, f.Epoch, f.TS, f.Prev = done.Seq, done.Epoch, done.TS, prev
+		return
+	}
+	pb := &wirepb.Done{Seq: done.Seq, Epoch: done.Epoch, Duplicate: duplicate}
+	m := &wirepb.ServerFrame{}
+	switch c.Verb {
+	case wire.VerbNack:
+		m.Verb = &wirepb.ServerFrame_Nack{Nack: pb}
+	case wire.VerbClose:
+		m.Verb = &wirepb.ServerFrame_Close{Close: pb}
+	case wire.VerbRate:
+		m.Verb = &wirepb.ServerFrame_Rate{Rate: pb}
+	case wire.VerbTransfer:
+		m.Verb = &wirepb.ServerFrame_Transfer{Transfer: pb}
+	case wire.VerbRelease:
+		m.Verb = &wirepb.ServerFrame_Release{Release: pb}
+	case wire.VerbContext:
+		m.Verb = &wirepb.ServerFrame_Context{Context: &wirepb.ContextReply{V: done.V, Duplicate: duplicate}}
+	default:
+		m.Verb = &wirepb.ServerFrame_Ack{Ack: pb}
+	}
+	d.answer(c, m)
+}
+
+// done remembers key and answers c with what it came to.
+func (s *State) done(c *wire.Command, key *Key, done Done, prev uint64, d *Decision) {
+	if key != nil {
+		key.Done = done
+		d.fact(s, Fact{Kind: Known, Key: key})
+	}
+	s.written(c, done, false, prev, d)
+}
+
+// append writes an entry and shows it to everybody attached but its writer's connection, whose reply stands for it
+// [SW-4.4]. It returns the entry and the prev of a recipient like writer.
+func (s *State) append(env *Env, e *wire.Entry, writer wire.Conn, d *Decision) (prev uint64) {
+	e.Session, e.Seq, e.Epoch, e.TS = s.ID, s.Head+1, s.Epoch(), env.Now
+	head, public := s.Head, s.Public
+	d.fact(s, Fact{Kind: Said, Entry: e})
+	for i := range s.Attached {
+		a := &s.Attached[i]
+		if !e.VisibleTo(a.Who.Role) {
+			continue
+		}
+		p := head
+		if sees(a.Who.Role) == wire.Public {
+			p = public
+		}
+		if a.Conn == writer {
+			prev = p
+			continue
+		}
+		f := d.frame(a.Conn)
+		f.Kind, f.Session, f.Entry, f.Prev = wire.FrameMessage, s.ID, e, p
+	}
+	return prev
+}
+
+// sees returns the visibility that bounds what role is shown.
+func sees(role wire.Role) string {
+	if role == wire.RoleCustomer || role == wire.RoleService {
+		return wire.Public
+	}
+	return wire.Staff
+}
+
+// headFor returns the last seq that who may see.
+func (s *State) headFor(who *wire.Principal) uint64 {
+	if sees(who.Role) == wire.Public {
+		return s.Public
+	}
+	seq, _ := s.until(who)
+	return seq
+}
+
+// event writes what happened to the session [SW-4.9].
+func (s *State) event(env *Env, typ string, body []byte, d *Decision) {
+	s.append(env, &wire.Entry{Origin: wire.OriginSystem, Kind: wire.KindEvent, Type: typ, Body: body, Visibility: EventVisibility(typ)}, wire.Conn{}, d)
+}
+
+// The events of a session's life [SW-4.9].
+const (
+	EventOpened         = "session.opened"
+	EventQueued         = "session.queued"
+	EventAssigned       = "session.assigned"
+	EventTransferred    = "session.transferred"
+	EventTransferFailed = "session.transfer_failed"
+	EventWorkerLost     = "worker.lost"
+	EventReleased       = "session.released"
+	EventDeadLettered   = "session.dead_lettered"
+	EventClosed         = "session.closed"
+	EventReopened       = "session.reopened"
+	EventRated          = "session.rated"
+	EventChannel        = "channel.attached"
+)
+
+// EventVisibility returns the one visibility of an event's type [SW-4.9]: that somebody came or went is public, why is
+// staff's.
+func EventVisibility(typ string) string {
+	switch typ {
+	case EventOpened, EventQueued, EventAssigned, EventClosed, EventReopened:
+		return wire.Public
+	}
+	return wire.Staff
+}

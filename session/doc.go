@@ -1,0 +1,18 @@
+// Package session is one customer's conversation as a value, and the customer himself.
+//
+// It is pure: it is handed a command, the time and the state, and returns what has happened and what is to be told. It
+// has no clock, goroutine, lock, channel, file, logger or randomness, so the same inputs give the same outputs [I13].
+//
+// A State changes in two ways. Durable fields change by facts alone: Decide checks a command completely, and then
+// either refuses it, or makes facts and applies them as it goes. The shard writes the facts' rows as one turn of the
+// journal; nobody outside hears of the decision's mail before that turn is durable. If the journal fails the shard drops its
+// states and reads them again. Volatile fields (who is attached, what was delivered to the owner, running streams,
+// the latest entries) are the memory of one owner and are rebuilt or lost without harm. In between stand the soft fields: positions
+// that a client acknowledged without asking for an answer. They are written with the next fact, and may step back in a
+// crash; then entries come again [SW-5.6].
+//
+// The checks of a command run in the order of [SW-4.3]: entitlement, idempotency, fence, state.
+//
+// What it does not do: choose a worker (package broker), read rows (package shard loads what Decision.Load asks for and
+// comes again), or know what a socket is.
+package session

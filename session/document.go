@@ -1,0 +1,89 @@
+package session
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strconv"
+
+	"switchboard/wire"
+)
+
+// object returns {"key":"value",…} of the pairs whose value is not empty.
+func object(pairs ...string) []byte {
+	var b []byte
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			b = objectString(b, pairs[i], pairs[i+1])
+		}
+	}
+	if b == nil {
+		return []byte("{}")
+	}
+	return b
+}
+
+// member opens a place for key in the object b, which may be nil.
+func member(b []byte, key string) []byte {
+	if len(b) == 0 {
+		b = append(b, '{')
+	} else {
+		b[len(b)-1] = ','
+	}
+	b = wire.AppendString(b, key)
+	return append(b, ':')
+}
+
+func objectString(b []byte, key, value string) []byte {
+	return append(wire.AppendString(member(b, key), value), '}')
+}
+
+func objectNum(b []byte, key string, value uint64) []byte {
+	return append(strconv.AppendUint(member(b, key), value, 10), '}')
+}
+
+func objectStrings(b []byte, key string, values []string) []byte {
+	b = append(member(b, key), '[')
+	for i, v := range values {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = wire.AppendString(b, v)
+	}
+	return append(b, ']', '}')
+}
+
+// merge applies patch to doc as RFC 7396 says: null removes, objects merge, everything else replaces.
+func merge(doc, patch []byte) ([]byte, error) {
+	var p any
+	if err := json.Unmarshal(patch, &p); err != nil {
+		return nil, fmt.Errorf("reading the patch: %w", err)
+	}
+	var d any
+	if len(doc) > 0 {
+		if err := json.Unmarshal(doc, &d); err != nil {
+			return nil, fmt.Errorf("reading the document: %w", err)
+		}
+	}
+	return json.Marshal(mergeValue(d, p))
+}
+
+func mergeValue(d, p any) any {
+	patch, ok := p.(map[string]any)
+	if !ok {
+		return p
+	}
+	doc, ok := d.(map[string]any)
+	if !ok {
+		doc = map[string]any{}
+	}
+	out := maps.Clone(doc)
+	for k, v := range patch {
+		if v == nil {
+			delete(out, k)
+			continue
+		}
+		out[k] = mergeValue(out[k], v)
+	}
+	return out
+}

@@ -1,0 +1,137 @@
+package session
+
+import (
+	"slices"
+
+	"switchboard/wire"
+)
+
+// FactKind names a fact.
+type FactKind uint8
+
+// The facts of a session. Each is in the log before anybody hears of it.
+const (
+	Opened     FactKind = iota + 1 // the session exists: the fields of Birth
+	Said                           // Entry was appended
+	Enqueued                       // it waits under Ticket since At; N says what changed with it
+	Granted                        // Owner has it under AE
+	Failed                         // the delivery of Seq failed Attempt times; the next is at At
+	Freed                          // nobody owns it
+	Ended                          // it is closed at At
+	Reopened                       // it is not closed any more
+	Known                          // Key is remembered
+	Patched                        // the context document is Doc at version N
+	Requested                      // Transfer is pending, or none is
+	Attaching                      // it was opened on channel Name too
+	PoolSeen                       // N is the pool's number
+	Acked                          // the owner's cursor is at Seq
+	EpochBegan                     // entries from Seq on are of epoch N
+)
+
+// Fact is one thing that happened: the union of what the kinds carry.
+type Fact struct {
+	Kind      FactKind
+	HumanOnly bool
+	Requeued  bool
+	Attempt   uint32
+	At        int64
+	Seq       uint64
+	N         uint64
+	Ticket    uint64
+	Entry     *wire.Entry
+	Key       *Key
+	Owner     *Owner
+	Birth     *Birth
+	Transfer  Transfer
+	Name      string
+	Exclude   string
+	Doc       []byte
+}
+
+// Birth is what a session begins with.
+type Birth struct {
+	ID         wire.SessionID
+	Tenant     string
+	Shop       string
+	Queue      string
+	Channel    string
+	Tier       string
+	Customer   wire.Author
+	Attributes []byte
+	Epoch      uint64
+}
+
+// Apply changes the durable part of s by one fact. Whoever replays the log calls it alone.
+func (s *State) Apply(f *Fact) {
+	switch f.Kind {
+	case Opened:
+		b := f.Birth
+		s.ID, s.Tenant, s.Shop, s.Queue, s.Tier, s.Customer, s.Attributes = b.ID, b.Tenant, b.Shop, b.Queue, b.Tier, b.Customer, b.Attributes
+		s.Channels, s.Epochs, s.Phase = []string{b.Channel}, []EpochStart{{b.Epoch, 1}}, New
+	case Said:
+		s.said(f.Entry)
+	case Enqueued:
+		s.Phase, s.Queue, s.Ticket, s.EnqueuedAt = Queued, f.Name, f.Ticket, f.At
+		s.HumanOnly, s.Requeued, s.Exclude = f.HumanOnly, f.Requeued, f.Exclude
+	case Granted:
+		s.Phase, s.Owner, s.AE, s.LastWorker, s.Transfer = Assigned, *f.Owner, f.N, f.Owner.Worker, Transfer{}
+	case Failed:
+		s.FailSeq, s.Attempt, s.HoldUntil = f.Seq, f.Attempt, f.At
+		s.Cursor = min(s.Cursor, f.Seq-1)
+	case Freed:
+		s.free()
+	case Ended:
+		s.free()
+		s.Phase, s.ClosedAt, s.HumanOnly, s.Exclude, s.EnqueuedAt, s.Requeued = Closed, f.At, false, "", 0, false
+		s.FailSeq, s.Attempt, s.Cursor = 0, 0, s.Said
+	case Reopened:
+		s.Phase, s.ClosedAt = New, 0
+	case Known:
+		s.KeyCount = f.Key.N
+		if gone := s.Keys.put(f.Key); gone != 0 {
+			s.old.put(gone)
+		}
+	case Patched:
+		s.ContextV, s.Context = f.N, f.Doc
+	case Requested:
+		s.Transfer, s.Ticket = f.Transfer, max(s.Ticket, f.Transfer.Ticket)
+	case Attaching:
+		s.Channels = append(s.Channels, f.Name)
+	case PoolSeen:
+		s.Pool = f.N
+	case Acked:
+		s.acked(f.Seq)
+	case EpochBegan:
+		s.Epochs = append(s.Epochs, EpochStart{f.N, f.Seq})
+	}
+}
+
+func (s *State) said(e *wire.Entry) {
+	s.Head = e.Seq
+	if e.Visibility != wire.Staff {
+		s.Public = e.Seq
+	}
+	if e.Origin == wire.OriginCustomer {
+		s.Said = e.Seq
+	}
+	s.keep(e)
+}
+
+// acked moves the owner's cursor. What failed before and is acknowledged now has not failed.
+func (s *State) acked(seq uint64) {
+	s.Cursor = max(s.Cursor, seq)
+	if s.FailSeq <= s.Cursor {
+		s.FailSeq, s.Attempt, s.HoldUntil = 0, 0, 0
+	}
+}
+
+func (s *State) free() {
+	if s.Phase == Assigned {
+		s.Past = slices.DeleteFunc(s.Past, func(p Past) bool { return p.Worker == s.Owner.Worker })
+		if len(s.Past) == maxPast {
+			s.Past = slices.Delete(s.Past, 0, 1)
+		}
+		s.Past = append(s.Past, Past{s.Owner.Worker, s.Head})
+	}
+	s.Phase, s.Owner, s.Transfer, s.HoldUntil = New, Owner{}, Transfer{}, 0
+}

@@ -1,0 +1,157 @@
+package session
+
+import (
+	"github.com/cespare/xxhash/v2"
+
+	"switchboard/wire"
+)
+
+// Key is one remembered request: what a verb with an idempotency key, or a reply with an ack, came to [SW-4.3].
+type Key struct {
+	N      uint64 // its number in the session, from 1
+	FP     uint64 // fingerprint of verb, sender and key
+	Hash   uint64 // of the payload; 0 when the payload does not count [SW-5.5]
+	At     int64  // Unix ms
+	Sender string
+	Key    string // "ack:<seq>" for a reply that was keyed by its ack
+	Done   Done
+}
+
+// Done is the result of a verb that wrote.
+type Done struct {
+	Seq, Epoch uint64
+	TS         int64
+	V          uint64 // of the context document
+}
+
+// Fingerprint returns the number under which a key is looked up. Two keys may share one; the row tells them apart.
+func Fingerprint(sender, key string) uint64 {
+	var d xxhash.Digest
+	d.Reset()
+	_, _ = d.WriteString(sender)
+	_, _ = d.Write([]byte{0})
+	_, _ = d.WriteString(key)
+	return d.Sum64()
+}
+
+// keyRing is the last KeysInMemory keys. The fingerprints stand apart so that a miss reads few cache lines.
+type keyRing struct {
+	fps  [KeysInMemory]uint64
+	keys []Key // in the slots of fps
+	next int
+}
+
+// find returns the key of sender, or nil.
+func (r *keyRing) find(fp uint64, sender, key string) *Key {
+	for i, v := range r.fps[:len(r.keys)] {
+		if v == fp && r.keys[i].Key == key && r.keys[i].Sender == sender {
+			return &r.keys[i]
+		}
+	}
+	return nil
+}
+
+// put remembers k and returns the fingerprint that had to go, or 0.
+func (r *keyRing) put(k *Key) uint64 {
+	if len(r.keys) < KeysInMemory {
+		r.fps[len(r.keys)] = k.FP
+		r.keys = append(r.keys, *k)
+		return 0
+	}
+	gone := r.fps[r.next]
+	r.fps[r.next], r.keys[r.next] = k.FP, *k
+	r.next = (r.next + 1) % KeysInMemory
+	return gone
+}
+
+// oldKeys tells which keys have rows although they are not in memory any more.
+type oldKeys struct {
+	fps  map[uint64]struct{}
+	full bool
+}
+
+func (o *oldKeys) put(fp uint64) {
+	if len(o.fps) >= maxOld {
+		o.full = true
+		return
+	}
+	if o.fps == nil {
+		o.fps = map[uint64]struct{}{}
+	}
+	o.fps[fp] = struct{}{}
+}
+
+func (o *oldKeys) may(fp uint64) bool {
+	if o.full {
+		return true
+	}
+	_, ok := o.fps[fp]
+	return ok
+}
+
+// payloadHash is what tells two requests with one key apart. It is never 0.
+func payloadHash(c *wire.Command) uint64 {
+	var d xxhash.Digest
+	d.Reset()
+	_, _ = d.WriteString(string(c.Verb))
+	var n [8]byte
+	put := func(s string) {
+		putUint(&n, uint64(len(s)))
+		_, _ = d.Write(n[:])
+		_, _ = d.WriteString(s)
+	}
+	put(c.Type)
+	_, _ = d.Write(c.Body)
+	put(c.Visibility)
+	put(c.Stream)
+	put(c.Reason)
+	for _, v := range [...]uint64{c.ReplyTo, c.Seq, c.AE, uint64(c.DelayMS), c.Ack.Value, c.Upto.Value} { //nolint:gosec // bits, not a number
+		putUint(&n, v)
+		_, _ = d.Write(n[:])
+	}
+	if c.PB != nil {
+		hashCold(&d, c, put)
+	}
+	return d.Sum64() | 1
+}
+
+func putUint(b *[8]byte, v uint64) {
+	for i := range b {
+		b[i] = byte(v >> (8 * i))
+	}
+}
+
+// hashCold adds what only the frame holds.
+func hashCold(d *xxhash.Digest, c *wire.Command, put func(string)) {
+	if v := c.PB.GetTransfer(); v != nil {
+		put(v.GetTo().GetQueue())
+		put(v.GetTo().GetWorker())
+		put(v.Note)
+		_, _ = d.Write(v.Context)
+	}
+	if v := c.PB.GetRelease(); v != nil {
+		put(v.Outcome)
+		put(v.Summary)
+		for _, t := range v.Tags {
+			put(t)
+		}
+	}
+	if v := c.PB.GetContext(); v != nil {
+		var n [8]byte
+		putUint(&n, v.IfV)
+		_, _ = d.Write(n[:])
+		_, _ = d.Write(v.Patch)
+	}
+	if v := c.PB.GetRate(); v != nil {
+		put(v.Comment)
+		var n [8]byte
+		putUint(&n, uint64(v.Score))
+		_, _ = d.Write(n[:])
+	}
+	if v := c.PB.GetOpen(); v != nil {
+		put(v.Shop)
+		put(v.Queue)
+		put(v.Channel)
+		_, _ = d.Write(v.Attributes)
+	}
+}

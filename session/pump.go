@@ -1,0 +1,120 @@
+package session
+
+import (
+	"slices"
+
+	"switchboard/wire"
+)
+
+// bind begins deliveries to conn, behind after.
+func (s *State) bind(conn wire.Conn, window uint32, after uint64) {
+	s.owner = delivery{conn: conn, window: int(max(window, 1)), sent: after, unacked: s.owner.unacked[:0]}
+}
+
+// settle forgets the owner's window, and what it streamed.
+func (s *State) settle() {
+	s.owner = delivery{unacked: s.owner.unacked[:0]}
+	s.streams = nil
+}
+
+// delivered tells whether seq may be acknowledged: it was shown to the owner since the last rewind [SW-5.6].
+func (s *State) delivered(seq uint64) bool { return seq <= s.owner.sent || seq <= s.Cursor }
+
+// trim forgets unacked entries that are acknowledged by now.
+func (s *State) trim() {
+	i := 0
+	for i < len(s.owner.unacked) && s.owner.unacked[i] <= s.Cursor {
+		i++
+	}
+	s.owner.unacked = slices.Delete(s.owner.unacked, 0, i)
+}
+
+// rewind lets everything behind seq be delivered again.
+func (s *State) rewind(seq uint64) {
+	s.owner.sent = min(s.owner.sent, seq)
+	i := len(s.owner.unacked)
+	for i > 0 && s.owner.unacked[i-1] > seq {
+		i--
+	}
+	s.owner.unacked = s.owner.unacked[:i]
+}
+
+// firstUnacked returns the first entry of the customer that was delivered to the owner and not acknowledged, or 0.
+func (s *State) firstUnacked() uint64 {
+	if len(s.owner.unacked) > 0 {
+		return s.owner.unacked[0]
+	}
+	return 0
+}
+
+// pump delivers to the owner what it may see and has not been sent, in order, while its window is open [SW-5.4].
+// Of what was said before the assignment only what the customer said and nobody acknowledged is delivered: the rest is assigned's tail.
+func (s *State) pump(env *Env, d *Decision) {
+	w := &s.owner
+	if s.Phase != Assigned || w.conn == (wire.Conn{}) || w.loading {
+		return
+	}
+	for w.sent < s.Head {
+		seq := w.sent + 1
+		if seq <= s.Owner.Since && seq <= s.Cursor {
+			w.sent = min(s.Owner.Since, s.Cursor)
+			continue
+		}
+		e := s.at(seq)
+		if e == nil {
+			w.loading = true
+			d.Load = append(d.Load, Load{Kind: LoadBack, After: w.sent, Before: s.Head + 1, Limit: TailEntries, Staff: true})
+			return
+		}
+		customers := e.Origin == wire.OriginCustomer
+		if customers && seq > s.Cursor {
+			if len(w.unacked) >= w.window || s.HoldUntil > env.Now && seq >= s.FailSeq {
+				return
+			}
+			w.unacked = append(w.unacked, seq)
+		}
+		w.sent = seq
+		if s.shown(e) {
+			s.deliver(e, d)
+		}
+	}
+	w.back = nil
+}
+
+// shown tells whether e is delivered to the owner: not what it said itself, and not the past.
+func (s *State) shown(e *wire.Entry) bool {
+	if e.Seq <= s.Owner.Since {
+		return e.Origin == wire.OriginCustomer && e.Seq > s.Cursor
+	}
+	return e.Kind == wire.KindEvent || e.From.Role != wire.RoleWorker || e.From.ID != s.Owner.Sub
+}
+
+func (s *State) deliver(e *wire.Entry, d *Decision) {
+	f := d.frame(s.owner.conn)
+	f.Kind, f.Session, f.Entry, f.Prev, f.AE = wire.FrameDelivery, s.ID, e, e.Seq-1, s.AE
+	if e.Origin == wire.OriginCustomer {
+		f.Attempt = 1
+		if e.Seq == s.FailSeq {
+			f.Attempt = s.Attempt + 1
+		}
+	}
+}
+
+// resync delivers again from c.Seq on: the edge had to drop something [SW-4.7].
+func (s *State) resync(env *Env, c *wire.Command, d *Decision) {
+	if s.Phase != Assigned || c.AE != s.AE || c.Conn != s.owner.conn || c.Seq == 0 {
+		return
+	}
+	s.rewind(c.Seq - 1)
+	f := d.frame(c.Conn)
+	f.Kind, f.Session, f.AE, f.Seq = wire.FrameResync, s.ID, s.AE, c.Seq
+	s.pump(env, d)
+}
+
+// Back answers a LoadBack with the entries that were read.
+func (s *State) Back(env *Env, entries []*wire.Entry, d *Decision) {
+	s.owner.loading, s.owner.back = false, entries
+	if len(entries) > 0 {
+		s.pump(env, d)
+	}
+}

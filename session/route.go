@@ -1,0 +1,262 @@
+package session
+
+import (
+	"switchboard/wire"
+	"switchboard/wire/wirepb"
+)
+
+// waiting is how a session goes into its queue.
+type waiting struct {
+	since     int64
+	humanOnly bool
+	requeued  bool
+	exclude   string
+}
+
+// enqueue puts the session in line, under a new ticket.
+func (s *State) enqueue(env *Env, queue string, w waiting, d *Decision) {
+	if w.since == 0 {
+		w.since = env.Now
+	}
+	moved := queue != s.Queue
+	d.fact(s, Fact{Kind: Enqueued, Name: queue, Ticket: s.Ticket + 1, At: w.since, HumanOnly: w.humanOnly && !moved, Requeued: w.requeued, Exclude: w.exclude})
+	s.event(env, EventQueued, object("queue", queue), d)
+	s.stateChanged(d)
+	d.post(env, s.task())
+}
+
+// task returns what the pool needs to know: of the transfer that is pending, or of the session that waits.
+func (s *State) task() *wire.Task {
+	t := &wire.Task{
+		Tenant: s.Tenant, Session: s.ID, Ticket: s.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt,
+		Shop: s.Shop, Tier: s.Tier, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued,
+	}
+	if s.Exclude != "" {
+		t.Exclude = []string{s.Exclude}
+		t.Sticky = ""
+	}
+	if s.Phase == Assigned {
+		t.Ticket, t.To, t.From, t.Requeue, t.HumansOnly = s.Transfer.Ticket, s.Transfer.Worker, s.Owner.Worker, false, false
+	}
+	t.Summary = s.summary()
+	return t
+}
+
+// summary is what an offer shows of the session.
+func (s *State) summary() []byte {
+	b := objectString(nil, "customer", s.Customer.ID)
+	if s.Customer.Name != "" {
+		b = objectString(b, "name", s.Customer.Name)
+	}
+	if s.Shop != "" {
+		b = objectString(b, "shop", s.Shop)
+	}
+	b = objectNum(b, "messages", s.Head)
+	if s.Phase == Assigned && s.Transfer.Note != "" {
+		b = objectString(b, "note", s.Transfer.Note)
+	}
+	return b
+}
+
+// Again returns what the session still waits for an answer about, to be mailed once more, or nil.
+func (s *State) Again() *wire.Task {
+	if s.Phase == Queued || s.Phase == Assigned && s.Transfer.Ticket != 0 {
+		return s.task()
+	}
+	return nil
+}
+
+// Census returns s as a pool that opens needs it, with ok false when it is none of the pool's business.
+func (s *State) Census() (live []wire.Live) {
+	if s.Phase == Assigned {
+		l := wire.Live{
+			Task:     wire.Task{Tenant: s.Tenant, Session: s.ID, Ticket: s.Owner.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt, Shop: s.Shop, Tier: s.Tier},
+			Assigned: true, Worker: s.Owner.Worker, Kind: s.Owner.Kind, Lease: s.Owner.Lease, Offer: s.Owner.Offer, AE: s.AE,
+		}
+		live = append(live, l)
+	}
+	if t := s.Again(); t != nil {
+		live = append(live, wire.Live{Task: *t})
+	}
+	return live
+}
+
+// Introduce notes the number of a pool that took over. From now on lower ones are refused.
+func (s *State) Introduce(pool uint64, d *Decision) {
+	if pool > s.Pool {
+		d.fact(s, Fact{Kind: PoolSeen, N: pool})
+	}
+}
+
+// Grant decides the pool's word that a worker is found.
+func (s *State) Grant(env *Env, g *wire.Grant, d *Decision) {
+	if g.Pool < s.Pool {
+		return // the word of a pool that is none any more
+	}
+	if s.Phase == Assigned && s.Owner.Ticket == g.Ticket && s.Owner.Worker == g.Worker && s.Owner.Lease == g.Lease {
+		s.confirm(env, d) // it came twice
+		return
+	}
+	transfer := s.Phase == Assigned && s.Transfer.Ticket != 0 && g.Ticket == s.Transfer.Ticket
+	if !transfer && (s.Phase != Queued || g.Ticket != s.Ticket) {
+		d.post(env, &wire.Declined{Tenant: s.Tenant, Session: s.ID, Ticket: g.Ticket, Worker: g.Worker})
+		if g.Request != 0 {
+			c := wire.Command{Verb: wire.VerbAccept, ID: g.Request, Conn: g.Conn, Session: s.ID}
+			d.refuse(&c, wire.OfferRescinded)
+		}
+		return
+	}
+	s.Introduce(g.Pool, d)
+	if transfer {
+		s.interrupt(env, d)
+		s.event(env, EventTransferred, s.transferBody("worker", g.Worker, s.Transfer.Note), d)
+		r := &wire.Release{Tenant: s.Tenant, Session: s.ID, Ticket: s.Owner.Ticket, Worker: s.Owner.Worker, AE: s.AE}
+		d.post(env, r)
+		s.revoke(wire.Conn{}, "transfer", d)
+		d.fact(s, Fact{Kind: Freed})
+	}
+	d.fact(s, Fact{Kind: Granted, N: s.AE + 1, Owner: &Owner{
+		Worker: g.Worker, Sub: g.Sub, Name: g.Name, Kind: g.Kind, Lease: g.Lease, Offer: g.Offer, Ticket: g.Ticket,
+		Since: s.Head + 1, // session.assigned, which follows
+	}})
+	s.bind(g.Conn, g.Window, s.Cursor)
+	body := objectString(nil, "kind", string(g.Kind))
+	if g.Name != "" {
+		body = objectString(body, "name", g.Name)
+	}
+	s.event(env, EventAssigned, body, d)
+	s.confirm(env, d)
+	if g.Request != 0 {
+		c := wire.Command{Verb: wire.VerbAccept, ID: g.Request, Conn: g.Conn, Session: s.ID}
+		d.answer(&c, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Accept{Accept: &wirepb.AcceptReply{Session: string(s.ID), Ae: s.AE}}})
+	}
+	s.stateChanged(d)
+	s.present(g.Reason, d)
+	s.pump(env, d)
+}
+
+func (s *State) confirm(env *Env, d *Decision) {
+	d.post(env, &wire.Confirm{Tenant: s.Tenant, Session: s.ID, Ticket: s.Owner.Ticket, Worker: s.Owner.Worker, Lease: s.Owner.Lease, AE: s.AE})
+}
+
+// present pushes assigned: everything that the new owner needs to go on without asking the customer again [SW-5.4].
+func (s *State) present(reason string, d *Decision) {
+	a := &wirepb.Assigned{
+		Session: string(s.ID), Ae: s.AE, Queue: s.Queue, Reason: reason, Epoch: s.Epoch(), Cursor: s.Cursor, Head: s.Head,
+		Customer: s.Customer.PB(), Attributes: s.Attributes, Shop: s.Shop,
+	}
+	if s.ContextV > 0 {
+		a.Context = &wirepb.Document{V: s.ContextV, Doc: s.Context}
+	}
+	for i, e := range s.Tail {
+		if e.Origin == wire.OriginCustomer && e.Seq > s.Cursor {
+			continue // it is delivered
+		}
+		prev := uint64(0)
+		if i > 0 {
+			prev = e.Seq - 1
+		}
+		a.Tail = append(a.Tail, e.PB(prev))
+	}
+	f := d.push(s.owner.conn, wire.FrameAssigned, s.ID, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{Assigned: a}})
+	f.AE = s.AE
+}
+
+// Lost decides the pool's word that the owner's grace is over [SW-5.7]: the session goes back to its old place.
+func (s *State) Lost(env *Env, l *wire.Lost, d *Decision) {
+	if l.Pool < s.Pool {
+		return
+	}
+	if s.Phase != Assigned || s.AE != l.AE || s.Owner.Worker != l.Worker {
+		d.post(env, &wire.Release{Tenant: s.Tenant, Session: s.ID, Worker: l.Worker, AE: l.AE})
+		return
+	}
+	s.interrupt(env, d)
+	s.event(env, EventWorkerLost, object("worker", l.Worker), d)
+	failed, attempt := s.firstUnacked(), uint32(1)
+	if failed != 0 && failed == s.FailSeq {
+		attempt = s.Attempt + 1
+	}
+	human := s.HumanOnly
+	if failed != 0 && attempt >= env.Policy.MaxAttempts {
+		s.deadLetter(env, failed, attempt, "worker lost", d)
+		return
+	}
+	if s.Transfer.Ticket != 0 {
+		s.event(env, EventTransferFailed, object("why", "source_lost"), d)
+	}
+	since := s.EnqueuedAt
+	s.giveBack(env, wire.Conn{}, "lease", d)
+	d.fact(s, Fact{Kind: Freed})
+	if failed != 0 {
+		d.fact(s, Fact{Kind: Failed, Seq: failed, Attempt: attempt})
+	}
+	s.settle()
+	s.enqueue(env, s.Queue, waiting{since: since, humanOnly: human, requeued: true}, d)
+}
+
+// Rebind decides the pool's word that the owner is back with its lease [SW-5.7].
+func (s *State) Rebind(env *Env, r *wire.Rebind, d *Decision) {
+	if r.Pool < s.Pool {
+		return
+	}
+	if s.Phase != Assigned || s.AE != r.AE || s.Owner.Worker != r.Worker {
+		d.post(env, &wire.Release{Tenant: s.Tenant, Session: s.ID, Worker: r.Worker, AE: r.AE})
+		f := d.push(r.Conn, wire.FrameRevoked, s.ID, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{Revoked: &wirepb.Revoked{Session: string(s.ID), Ae: r.AE, Reason: "lease"}}})
+		f.AE = r.AE
+		return
+	}
+	s.bind(r.Conn, r.Window, s.Cursor)
+	f := d.frame(r.Conn)
+	f.Kind, f.Session, f.AE = wire.FrameAssigned, s.ID, s.AE // without a frame of its own: `kept` has told it
+	s.pump(env, d)
+}
+
+// NoGrant decides the pool's word that nobody will come under a ticket.
+func (s *State) NoGrant(env *Env, n *wire.NoGrant, d *Decision) {
+	if n.Pool < s.Pool || s.Phase != Assigned || s.Transfer.Ticket != n.Ticket || n.Ticket == 0 {
+		return
+	}
+	d.fact(s, Fact{Kind: Requested}) // [SW-5.8] the source stays owner
+	s.event(env, EventTransferFailed, object("why", n.Why), d)
+	s.pump(env, d)
+}
+
+// Place tells the attached where the session stands in its queue.
+func (s *State) Place(p *wire.Place, d *Decision) {
+	if s.Phase != Queued || p.Ticket != s.Ticket {
+		return
+	}
+	pb := &wirepb.State{Session: string(s.ID), State: s.Phase.String(), Queue: p.Queue, Position: p.Position}
+	if p.ETAMS != [2]int64{} {
+		pb.EtaMs = p.ETAMS[:]
+	}
+	m := &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_State{State: pb}}
+	for i := range s.Attached {
+		d.push(s.Attached[i].Conn, wire.FramePush, s.ID, m)
+	}
+}
+
+// Recover prepares a live session whose owner was read from the log: its worker's connection is unknown. An epoch above the
+// session's own begins with the next entry.
+func (s *State) Recover(epoch uint64, d *Decision) {
+	if epoch > s.Epoch() {
+		d.fact(s, Fact{Kind: EpochBegan, N: epoch, Seq: s.Head + 1})
+	}
+}
+
+// Wake does what is due, and returns when to come again, or 0.
+func (s *State) Wake(env *Env, d *Decision) int64 {
+	if s.Phase == Assigned {
+		s.pump(env, d)
+	}
+	return s.Alarm(env.Now)
+}
+
+// Alarm returns when Wake has something to do, or 0.
+func (s *State) Alarm(now int64) int64 {
+	if s.Phase == Assigned && s.HoldUntil > now {
+		return s.HoldUntil
+	}
+	return 0
+}

@@ -1,0 +1,259 @@
+package session
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+
+	"switchboard/wire"
+)
+
+// ErrRow says that a stored row is not one of this package's, or of a newer version.
+var ErrRow = errors.New("the row is damaged or of a newer version")
+
+// The first byte of every row is its version. Fields are only ever added at the end, under a new version.
+const rowVersion = 1
+
+// AppendState appends the row of s: its durable and soft fields, without entries and keys, which have rows of their
+// own.
+func AppendState(dst []byte, s *State) []byte {
+	w := writer{append(dst, rowVersion)}
+	w.str(string(s.ID))
+	w.str(s.Tenant)
+	w.str(s.Shop)
+	w.str(s.Queue)
+	w.author(s.Customer)
+	w.str(s.Tier)
+	w.num(uint64(len(s.Channels)))
+	for _, c := range s.Channels {
+		w.str(c)
+	}
+	w.bytes(s.Attributes)
+	w.num(uint64(s.Phase))
+	w.bool(s.HumanOnly)
+	w.num(uint64(len(s.Epochs)))
+	for _, e := range s.Epochs {
+		w.num(e.Epoch)
+		w.num(e.First)
+	}
+	for _, v := range [...]uint64{s.Head, s.Public, s.Said, s.Ticket} {
+		w.num(v)
+	}
+	w.int(s.EnqueuedAt)
+	w.bool(s.Requeued)
+	w.str(s.Exclude)
+	w.str(s.LastWorker)
+	w.num(s.AE)
+	w.owner(&s.Owner)
+	w.num(uint64(len(s.Past)))
+	for _, p := range s.Past {
+		w.str(p.Worker)
+		w.num(p.Until)
+	}
+	w.num(s.Transfer.Ticket)
+	w.str(s.Transfer.Worker)
+	w.str(s.Transfer.Note)
+	w.num(s.FailSeq)
+	w.num(uint64(s.Attempt))
+	w.int(s.HoldUntil)
+	w.num(s.ContextV)
+	w.bytes(s.Context)
+	w.int(s.ClosedAt)
+	w.num(s.Pool)
+	w.num(s.KeyCount)
+	w.num(s.Cursor)
+	w.num(s.Delivered)
+	w.num(s.Read)
+	return w.b
+}
+
+// ParseState reads a row of AppendState into s, whose volatile fields stay. It copies what it keeps.
+func ParseState(b []byte, s *State) error {
+	r := reader{b: b}
+	if r.byte() != rowVersion {
+		return ErrRow
+	}
+	s.ID = wire.SessionID(r.str())
+	s.Tenant, s.Shop, s.Queue = r.str(), r.str(), r.str()
+	s.Customer = r.author()
+	s.Tier = r.str()
+	s.Channels = make([]string, r.count())
+	for i := range s.Channels {
+		s.Channels[i] = r.str()
+	}
+	s.Attributes = r.bytes()
+	s.Phase = Phase(min(r.num(), uint64(Closed)))
+	s.HumanOnly = r.bool()
+	s.Epochs = make([]EpochStart, r.count())
+	for i := range s.Epochs {
+		s.Epochs[i] = EpochStart{r.num(), r.num()}
+	}
+	s.Head, s.Public, s.Said, s.Ticket = r.num(), r.num(), r.num(), r.num()
+	s.EnqueuedAt = r.int()
+	s.Requeued = r.bool()
+	s.Exclude, s.LastWorker = r.str(), r.str()
+	s.AE = r.num()
+	s.Owner = r.owner()
+	s.Past = make([]Past, r.count())
+	for i := range s.Past {
+		s.Past[i] = Past{r.str(), r.num()}
+	}
+	s.Transfer = Transfer{r.num(), r.str(), r.str()}
+	s.FailSeq, s.Attempt, s.HoldUntil = r.num(), uint32(min(r.num(), math.MaxUint32)), r.int()
+	s.ContextV, s.Context = r.num(), r.bytes()
+	s.ClosedAt = r.int()
+	s.Pool, s.KeyCount = r.num(), r.num()
+	s.Cursor, s.Delivered, s.Read = r.num(), r.num(), r.num()
+	if r.bad || len(r.b) != 0 || len(s.Channels) == 0 || len(s.Epochs) == 0 {
+		return ErrRow
+	}
+	return nil
+}
+
+// AppendKey appends the row of k.
+func AppendKey(dst []byte, k *Key) []byte {
+	w := writer{append(dst, rowVersion)}
+	w.num(k.N)
+	w.num(k.FP)
+	w.num(k.Hash)
+	w.int(k.At)
+	w.str(k.Sender)
+	w.str(k.Key)
+	w.num(k.Done.Seq)
+	w.num(k.Done.Epoch)
+	w.int(k.Done.TS)
+	w.num(k.Done.V)
+	return w.b
+}
+
+// ParseKey reads a row of AppendKey. It copies what it keeps.
+func ParseKey(b []byte, k *Key) error {
+	r := reader{b: b}
+	if r.byte() != rowVersion {
+		return ErrRow
+	}
+	k.N, k.FP, k.Hash, k.At = r.num(), r.num(), r.num(), r.int()
+	k.Sender, k.Key = r.str(), r.str()
+	k.Done = Done{Seq: r.num(), Epoch: r.num(), TS: r.int(), V: r.num()}
+	if r.bad || len(r.b) != 0 {
+		return ErrRow
+	}
+	return nil
+}
+
+// writer appends fields.
+type writer struct{ b []byte }
+
+func (w *writer) num(v uint64) { w.b = binary.AppendUvarint(w.b, v) }
+func (w *writer) int(v int64)  { w.b = binary.AppendVarint(w.b, v) }
+func (w *writer) str(s string) { w.num(uint64(len(s))); w.b = append(w.b, s...) }
+func (w *writer) bytes(b []byte) {
+	w.num(uint64(len(b)))
+	w.b = append(w.b, b...)
+}
+
+func (w *writer) bool(v bool) {
+	if v {
+		w.b = append(w.b, 1)
+		return
+	}
+	w.b = append(w.b, 0)
+}
+
+func (w *writer) author(a wire.Author) {
+	w.str(string(a.Role))
+	w.str(a.ID)
+	w.str(a.Name)
+}
+
+func (w *writer) owner(o *Owner) {
+	w.bool(o.Worker != "")
+	if o.Worker == "" {
+		return
+	}
+	for _, s := range [...]string{o.Worker, o.Sub, o.Name, string(o.Kind), o.Lease, o.Offer} {
+		w.str(s)
+	}
+	w.num(o.Ticket)
+	w.num(o.Since)
+}
+
+// reader takes fields off the front; after the first that does not fit it is bad, and everything reads as zero.
+type reader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *reader) fail() { r.bad, r.b = true, nil }
+
+func (r *reader) byte() byte {
+	if len(r.b) == 0 {
+		r.fail()
+		return 0
+	}
+	v := r.b[0]
+	r.b = r.b[1:]
+	return v
+}
+
+func (r *reader) bool() bool { return r.byte() != 0 }
+
+func (r *reader) num() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) int() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+// count reads the length of a list, each item of which takes a byte at least.
+func (r *reader) count() int {
+	n := r.num()
+	if n > uint64(len(r.b)) {
+		r.fail()
+		return 0
+	}
+	return int(n) //nolint:gosec // bounded by what is left
+}
+
+func (r *reader) raw() []byte {
+	n := r.count()
+	v := r.b[:n]
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) str() string { return string(r.raw()) }
+
+func (r *reader) bytes() []byte {
+	if v := r.raw(); len(v) > 0 {
+		return append([]byte(nil), v...)
+	}
+	return nil
+}
+
+func (r *reader) author() wire.Author {
+	return wire.Author{Role: wire.Role(r.str()), ID: r.str(), Name: r.str()}
+}
+
+func (r *reader) owner() Owner {
+	if !r.bool() {
+		return Owner{}
+	}
+	return Owner{
+		Worker: r.str(), Sub: r.str(), Name: r.str(), Kind: wire.Origin(r.str()), Lease: r.str(), Offer: r.str(),
+		Ticket: r.num(), Since: r.num(),
+	}
+}

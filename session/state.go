@@ -1,0 +1,209 @@
+package session
+
+import "switchboard/wire"
+
+// Phase is where a session stands in its life [SW-4].
+type Phase uint8
+
+// The phases. Their numbers are part of stored rows.
+const (
+	New      Phase = iota // nobody is looked for: just opened, released or reopened
+	Queued                // waits for a worker under Ticket
+	Assigned              // Owner has it under AE
+	Closed
+)
+
+var phaseNames = [...]string{"new", "queued", "assigned", "closed"}
+
+// String returns the phase's name on the wire.
+func (p Phase) String() string { return phaseNames[p] }
+
+// Limits of one session's memory.
+const (
+	// KeysInMemory is how many idempotency keys a state holds; older ones live in rows of their own [SW-4.3].
+	KeysInMemory = 64
+	// maxOld bounds the fingerprints of older keys in memory; beyond it every unknown key is looked up.
+	maxOld = 4096
+	// TailEntries and TailBytes bound the latest entries that a state holds.
+	TailEntries = 32
+	TailBytes   = 48 << 10
+	// maxAttached bounds the connections that follow one session.
+	maxAttached = 64
+	// maxStreams bounds the running streams of an owner in one session.
+	maxStreams = 4
+	// maxPast bounds the former owners that are remembered for what they may still read [SW-5.10].
+	maxPast = 16
+)
+
+// Policy is what a tenant's configuration says about its sessions. It is shared and never changes.
+type Policy struct {
+	ReopenWindowMS int64           // how long after its end a session can be reopened; default 24 h [SW-4.6]
+	MaxAttempts    uint32          // deliveries of one entry before the session moves on; default 5 [SW-5.6]
+	WrapUpMS       int64           // a human's time after a release; default 0 [SW-5.9]
+	MaxBody        int             // bytes of a stream's text and of a context document
+	Queues         map[string]bool // the queues that exist
+	DefaultQueue   string          // where an open without queue goes
+}
+
+// Owner is the worker that a session is assigned to. The zero Owner is none.
+type Owner struct {
+	Worker string // worker id: sub and instance
+	Sub    string
+	Name   string
+	Kind   wire.Origin // bot or human
+	Lease  string
+	Offer  string // the offer that it accepted, of humans
+	Ticket uint64 // under which it was granted
+	Since  uint64 // the head when it was assigned: what lies before was said to somebody else
+}
+
+// Past is a former owner: it still sees what was said up to Until [SW-5.10].
+type Past struct {
+	Worker string
+	Until  uint64
+}
+
+// Transfer is a transfer to a worker who has not accepted yet [SW-5.8].
+type Transfer struct {
+	Ticket uint64 // 0 means that none is pending
+	Worker string
+	Note   string
+}
+
+// EpochStart says that Epoch began with the entry First.
+type EpochStart struct{ Epoch, First uint64 }
+
+// State is one session. It has one owner goroutine; nothing here is safe for concurrent use.
+type State struct {
+	// Durable: changed by Apply alone.
+	ID         wire.SessionID
+	Tenant     string
+	Shop       string
+	Queue      string
+	Customer   wire.Author
+	Tier       string
+	Channels   []string // that it was opened on, first to last
+	Attributes []byte   // JSON
+	Phase      Phase
+	HumanOnly  bool         // the bots had their turn
+	Epochs     []EpochStart // at least one; the last is the current
+	Head       uint64       // the last seq
+	Public     uint64       // the last public seq: prev of customers [SW-4.4]
+	Said       uint64       // the last entry of the customer
+	Ticket     uint64       // grows at every queueing
+	EnqueuedAt int64        // since when the customer waits; survives decline, loss and transfer [I10]; 0 while he does not
+	Requeued   bool         // the ticket follows an assignment
+	Exclude    string       // worker id that shall not get it back at once
+	LastWorker string
+	AE         uint64 // only grows [SW-5.3]
+	Owner      Owner
+	Past       []Past
+	Transfer   Transfer
+	FailSeq    uint64 // the entry whose delivery failed Attempt times
+	Attempt    uint32
+	HoldUntil  int64 // no delivery of FailSeq before; set by nack
+	ContextV   uint64
+	Context    []byte // JSON
+	ClosedAt   int64
+	Pool       uint64 // the highest pool number seen: lower ones are refused
+	KeyCount   uint64 // keys ever remembered
+	Keys       keyRing
+
+	// Soft: in the rows, but not worth a turn of their own.
+	Cursor    uint64 // customer entries up to here are acknowledged by the owner
+	Delivered uint64 // the customer's acknowledged position
+	Read      uint64 // what the customer has read
+
+	// Volatile: gone with the owner's memory.
+	Attached []Attachment
+	Tail     []*wire.Entry // the last entries, contiguous, ending at Head; bounded
+	old      oldKeys
+	owner    delivery
+	streams  []stream
+	tailSize int
+}
+
+// Attachment is a connection that follows the session from its position on.
+type Attachment struct {
+	Conn    wire.Conn
+	Who     *wire.Principal
+	Channel string // that it opened the session on; may be empty
+}
+
+// delivery is the owner's window.
+type delivery struct {
+	conn    wire.Conn // zero while the worker is gone
+	window  int
+	sent    uint64   // entries up to here were delivered or needed no delivery
+	unacked []uint64 // customer entries among them that are not acknowledged, ascending
+	back    []*wire.Entry
+	loading bool
+}
+
+// stream is a running stream of the owner [SW-4.8].
+type stream struct {
+	id   string
+	text []byte
+}
+
+// Epoch returns the epoch that entries are written under now.
+func (s *State) Epoch() uint64 {
+	if len(s.Epochs) == 0 {
+		return 1
+	}
+	return s.Epochs[len(s.Epochs)-1].Epoch
+}
+
+// Live tells whether s has business with its pool or its owner and so must stay in memory.
+func (s *State) Live() bool { return s.Phase == Queued || s.Phase == Assigned }
+
+// Remember puts rows that were read into a fresh state: the latest entries, the latest keys in the order they were
+// made, and fingerprints of all older ones.
+func (s *State) Remember(tail []*wire.Entry, keys []Key, older []uint64) {
+	s.Tail, s.tailSize = nil, 0
+	for _, e := range tail {
+		s.keep(e)
+	}
+	s.Keys = keyRing{}
+	for i := range keys {
+		s.Keys.put(&keys[i])
+	}
+	s.old = oldKeys{}
+	for _, fp := range older {
+		s.old.put(fp)
+	}
+}
+
+// keep puts e at the end of the tail and drops what is beyond its bounds.
+func (s *State) keep(e *wire.Entry) {
+	s.Tail = append(s.Tail, e)
+	s.tailSize += entrySize(e)
+	drop := 0
+	for len(s.Tail)-drop > TailEntries || s.tailSize > TailBytes && len(s.Tail)-drop > 1 {
+		s.tailSize -= entrySize(s.Tail[drop])
+		drop++
+	}
+	if drop > 0 {
+		n := copy(s.Tail, s.Tail[drop:])
+		clear(s.Tail[n:])
+		s.Tail = s.Tail[:n]
+	}
+}
+
+// entrySize is about what e costs: its strings alias its frame.
+func entrySize(e *wire.Entry) int { return len(e.Body) + 256 }
+
+// at returns the entry with seq when it is in memory.
+func (s *State) at(seq uint64) *wire.Entry {
+	if e := find(s.Tail, seq); e != nil {
+		return e
+	}
+	return find(s.owner.back, seq)
+}
+
+func find(run []*wire.Entry, seq uint64) *wire.Entry {
+	if len(run) == 0 || seq < run[0].Seq || seq > run[len(run)-1].Seq {
+		return nil
+	}
+	return run[seq-run[0].Seq]
+}

@@ -1,0 +1,86 @@
+package session
+
+import (
+	"switchboard/wire"
+	"switchboard/wire/wirepb"
+)
+
+// delta adds to a running stream of the owner, and shows it to everybody attached [SW-4.8]. Offsets count bytes of
+// UTF-8. What does not fit is answered with a rewind, from where the owner sends again.
+func (s *State) delta(env *Env, c *wire.Command, d *Decision) {
+	if !s.fenced(c, d) {
+		return
+	}
+	st := s.stream(c.Stream)
+	have := uint64(0)
+	if st != nil {
+		have = uint64(len(st.text))
+	}
+	if c.Seq != have {
+		d.push(c.Conn, wire.FrameKeep, s.ID, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Rewind{Rewind: &wirepb.Rewind{Session: string(s.ID), Stream: c.Stream, Off: have}}})
+		return
+	}
+	if int(have)+len(c.Text) > env.Policy.MaxBody { //nolint:gosec // have is the length of a text
+		d.refuse(c, wire.TooLarge)
+		return
+	}
+	if st == nil {
+		if len(s.streams) >= maxStreams || c.Stream == "" {
+			d.refuse(c, wire.QuotaExceeded)
+			return
+		}
+		s.streams = append(s.streams, stream{id: c.Stream})
+		st = &s.streams[len(s.streams)-1]
+	}
+	st.text = append(st.text, c.Text...)
+	for i := range s.Attached {
+		if a := &s.Attached[i]; a.Conn != c.Conn {
+			f := d.frame(a.Conn)
+			f.Kind, f.Session, f.Stream, f.Seq, f.Text = wire.FrameDelta, s.ID, c.Stream, have, c.Text
+		}
+	}
+}
+
+func (s *State) stream(id string) *stream {
+	for i := range s.streams {
+		if s.streams[i].id == id {
+			return &s.streams[i]
+		}
+	}
+	return nil
+}
+
+// endStream forgets a stream whose final message is being written.
+func (s *State) endStream(id string) {
+	if id == "" {
+		return
+	}
+	for i := range s.streams {
+		if s.streams[i].id == id {
+			s.streams = append(s.streams[:i], s.streams[i+1:]...)
+			return
+		}
+	}
+}
+
+// interrupt ends every running stream with the text so far: its owner will not [SW-4.8].
+func (s *State) interrupt(env *Env, d *Decision) {
+	for _, st := range s.streams {
+		s.append(env, &wire.Entry{
+			From: wire.Author{Role: wire.RoleWorker, ID: s.Owner.Sub, Name: s.Owner.Name}, Origin: s.Owner.Kind, Kind: wire.KindMessage,
+			Type: "interrupted", Body: object("text", string(st.text)), Visibility: wire.Public, Channel: s.Channels[0], Stream: st.id,
+		}, wire.Conn{}, d)
+	}
+	s.streams = nil
+}
+
+func (s *State) streamsPB() []*wirepb.Stream {
+	if len(s.streams) == 0 {
+		return nil
+	}
+	out := make([]*wirepb.Stream, len(s.streams))
+	for i, st := range s.streams {
+		out[i] = &wirepb.Stream{Session: string(s.ID), Stream: st.id, Off: uint64(len(st.text)), Text: string(st.text)}
+	}
+	return out
+}
