@@ -13,6 +13,8 @@ type Env struct {
 	// Current is the customer's other open session of the same shop, or empty: a closed session is not reopened
 	// beside it [SW-4.6].
 	Current wire.SessionID
+	// ReadOnly says that the log takes nothing now: what may be done without is left out.
+	ReadOnly bool
 	// Row answers Decision.Load's question for an older key; Loaded tells that it was asked.
 	Row    *Key
 	Loaded bool
@@ -32,6 +34,7 @@ const (
 // Load is a wish to read rows. Rows are immutable, so it may be read beside the owner.
 type Load struct {
 	Kind    LoadKind
+	Session wire.SessionID // filled in by the shard
 	FP      uint64
 	Command *wire.Command
 	After   uint64 // entries behind this seq

@@ -22,7 +22,7 @@ func (s *State) open(env *Env, c *wire.Command, d *Decision) {
 		return
 	}
 	o := c.PB.GetOpen()
-	if c.Who.Role == wire.RoleCustomer && o.GetChannel() != "" && !slices.Contains(s.Channels, o.Channel) && len(s.Channels) < 16 {
+	if !env.ReadOnly && c.Who.Role == wire.RoleCustomer && o.GetChannel() != "" && !slices.Contains(s.Channels, o.Channel) && len(s.Channels) < 16 {
 		d.fact(s, Fact{Kind: Attaching, Name: o.Channel})
 		s.event(env, EventChannel, object("channel", o.Channel), d)
 	}

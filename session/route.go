@@ -58,9 +58,14 @@ func (s *State) summary() []byte {
 	return b
 }
 
+// Waiting tells whether Again has something to say.
+func (s *State) Waiting() bool {
+	return s.Phase == Queued || s.Phase == Assigned && s.Transfer.Ticket != 0
+}
+
 // Again returns what the session still waits for an answer about, to be mailed once more, or nil.
 func (s *State) Again() *wire.Task {
-	if s.Phase == Queued || s.Phase == Assigned && s.Transfer.Ticket != 0 {
+	if s.Waiting() {
 		return s.task()
 	}
 	return nil

@@ -69,6 +69,13 @@ func (b *Box[T]) Len() int {
 	return len(b.items)
 }
 
+// Done tells whether the box is closed and empty: nothing will ever come of it again.
+func (b *Box[T]) Done() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed && len(b.items) == 0
+}
+
 // Wake returns the channel that gets a value when the box was empty and is not any more, or after Nudge.
 func (b *Box[T]) Wake() <-chan struct{} { return b.wake }
 
