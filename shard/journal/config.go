@@ -1,0 +1,122 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Limits that no configuration changes.
+const (
+	groupsMax   = 4095     // the slots of the fence file hold no more
+	turnSizeMax = 16 << 20 // bytes of one turn; well below what a batch of Pebble can hold
+	keySizeMax  = 64 << 10 // bytes of one key
+)
+
+// The errors that callers tell apart. They come wrapped; test with errors.Is.
+var (
+	// ErrNotFound says that a group has no row with that key.
+	ErrNotFound = errors.New("journal: no such row")
+	// ErrClosed says that the journal is closed or closing.
+	ErrClosed = errors.New("journal: closed")
+	// ErrNoSpace says that the disk has less free space than Config.FreeMin. Nothing was written; reads work; the same
+	// call succeeds once space is back.
+	ErrNoSpace = errors.New("journal: disk space is below the mark")
+	// ErrReadOnly says that the group lost data and refuses to write until AcceptLoss, or is quarantined.
+	ErrReadOnly = errors.New("journal: group is read-only")
+	// ErrTooLarge says that a turn or a key is over its limit (16 MiB, 64 KiB) and will never fit.
+	ErrTooLarge = errors.New("journal: turn is too large")
+	// ErrFailed says that a write or sync of the disk failed. The journal is dead; open it again in a new process.
+	ErrFailed = errors.New("journal: failed")
+	// ErrInUse says that another process, or this one, has the directory open.
+	ErrInUse = errors.New("journal: directory is in use")
+	// ErrFormat says that the directory was written in a format this program does not know, or is no journal.
+	ErrFormat = errors.New("journal: unknown format")
+	// ErrDamaged says that something on the disk is not what was written.
+	ErrDamaged = errors.New("journal: damaged")
+)
+
+// Config says where a journal lives and how much it may use. The zero value of each field means its default.
+type Config struct {
+	// Dir is the directory, which is created when it does not exist. It has no default.
+	Dir string
+	// FS is the file system; nil means the machine's. Tests pass one in memory.
+	FS vfs.FS
+	// Groups is the number of groups, numbered from 0; default 1, at most 4095. It may grow between two openings, never
+	// shrink.
+	Groups int
+	// Replica is this node's id in its groups; default 1. Never reuse one whose disk was lost.
+	Replica uint64
+	// QueueTurns is how many turns of one group may wait or be on their way to the disk; default 256. Full means that
+	// Append blocks.
+	QueueTurns int
+	// QueueBytes is how many bytes may wait or be on their way for all groups together; default 32 MiB. Full means that
+	// Append blocks. One turn always fits, whatever its size.
+	QueueBytes int
+	// FlushBytes is how many bytes of log are applied before the data store is made to flush and the log is truncated
+	// behind it; default 64 MiB. It bounds what an opening replays.
+	FlushBytes int64
+	// CacheBytes is the memory for cached blocks of both stores together; default 64 MiB.
+	CacheBytes int64
+	// FenceTurns is after how many turns, of all groups, the fence is written again; default 1000. It is also written
+	// every second when there is something new.
+	FenceTurns uint64
+	// FreeMin is the free space in bytes below which Append refuses; default 1 GiB, or 5 % of the disk if that is less.
+	// Writing resumes at a quarter more. Negative switches the watch off.
+	FreeMin int64
+	// Free tells the free and total bytes of the disk that holds Dir; nil asks the file system. An error means unknown,
+	// and unknown refuses nothing.
+	Free func() (free, total uint64, err error)
+	// Fatal is called once, from whichever goroutine found it, when a write or sync of the disk failed. It must not
+	// return in production; when it returns, every Append fails with ErrFailed. The default panics.
+	Fatal func(error)
+	// Log takes what an operator should know; default slog.Default.
+	Log *slog.Logger
+}
+
+// Validate fills in the defaults and reports a field that makes no sense. Open and Verify call it.
+func (c *Config) Validate() error {
+	if c.Dir == "" {
+		return errors.New("journal: Config.Dir is empty")
+	}
+	c.Groups = or(c.Groups, 1)
+	if c.Groups < 0 || c.Groups > groupsMax {
+		return fmt.Errorf("journal: Config.Groups is %d; it must be 1 to %d", c.Groups, groupsMax)
+	}
+	if c.QueueTurns < 0 || c.QueueBytes < 0 || c.FlushBytes < 0 || c.CacheBytes < 0 {
+		return errors.New("journal: a size in Config is negative")
+	}
+	c.Replica = or(c.Replica, 1)
+	c.QueueTurns = or(c.QueueTurns, 256)
+	c.QueueBytes = or(c.QueueBytes, 32<<20)
+	c.FlushBytes = or(c.FlushBytes, 64<<20)
+	c.CacheBytes = or(c.CacheBytes, 64<<20)
+	c.FenceTurns = or(c.FenceTurns, 1000)
+	if c.FS == nil {
+		c.FS = vfs.Default
+	}
+	if c.Free == nil {
+		fs, dir := c.FS, c.Dir
+		c.Free = func() (uint64, uint64, error) {
+			u, err := fs.GetDiskUsage(dir)
+			return u.AvailBytes, u.TotalBytes, err
+		}
+	}
+	if c.Fatal == nil {
+		c.Fatal = func(err error) { panic(err) }
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return nil
+}
+
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}

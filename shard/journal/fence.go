@@ -1,0 +1,133 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	iofs "io/fs"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// The fence file has two slots, written in turn, so that a torn write leaves the other one whole. A slot is
+//
+//	magic u64 | sequence u64 | groups u64 | entries | crc32c u32
+//
+// and begins at a multiple of slotSize. Readers take the valid slot with the higher sequence.
+const (
+	fenceName   = "FENCE"
+	fenceMagic  = 0x5357_4a46_454e_4331 // SWJFENC1
+	slotSize    = 256 << 10
+	entrySize   = 8 * 8
+	fenceHeader = 3 * 8
+)
+
+// entry is what the fence says of one group. All of it was durable before it was written here.
+type entry struct {
+	replica, term, vote uint64
+	last, lastTerm      uint64 // the log reaches at least so far
+	commit              uint64
+	epoch               uint64
+	lossFrom            uint64 // the first index that was found lost and is not accepted yet; 0 for none
+}
+
+// fence is the open fence file. It belongs to one goroutine at a time: Open, then watch, then Close.
+type fence struct {
+	f   vfs.File
+	seq uint64
+	buf []byte
+}
+
+var errNoFence = errors.New("there is no readable fence")
+
+// openFence opens the file and reads it. A missing file is created; a file without a valid slot gives errNoFence and
+// can be written.
+func openFence(fs vfs.FS, dir string) (*fence, []entry, error) {
+	name := fs.PathJoin(dir, fenceName)
+	f, err := fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening the fence: %w", err)
+	}
+	fe := &fence{f: f}
+	entries, err := fe.read()
+	if err != nil && !errors.Is(err, errNoFence) {
+		return nil, nil, errors.Join(fmt.Errorf("reading the fence: %w", err), f.Close())
+	}
+	return fe, entries, err
+}
+
+func (fe *fence) read() ([]entry, error) {
+	var entries []entry
+	found := false
+	for slot := range int64(2) {
+		b := make([]byte, slotSize)
+		n, err := fe.f.ReadAt(b, slot*slotSize)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		if seq, es, ok := readSlot(b[:n]); ok && (!found || seq > fe.seq) {
+			fe.seq, entries, found = seq, es, true
+		}
+	}
+	if !found {
+		return nil, errNoFence
+	}
+	return entries, nil
+}
+
+func readSlot(b []byte) (seq uint64, entries []entry, ok bool) {
+	if len(b) < fenceHeader || binary.BigEndian.Uint64(b) != fenceMagic {
+		return 0, nil, false
+	}
+	n := binary.BigEndian.Uint64(b[16:])
+	if n > groupsMax || fenceHeader+int(n)*entrySize+4 > len(b) {
+		return 0, nil, false
+	}
+	end := fenceHeader + int(n)*entrySize
+	if binary.BigEndian.Uint32(b[end:]) != checksum(b[:end]) {
+		return 0, nil, false
+	}
+	entries = make([]entry, n)
+	for i := range entries {
+		p := b[fenceHeader+i*entrySize:]
+		for j, v := range entries[i].fields() {
+			*v = binary.BigEndian.Uint64(p[8*j:])
+		}
+	}
+	return binary.BigEndian.Uint64(b[8:]), entries, true
+}
+
+// write puts the entries into the older slot and syncs. When it returns an error nobody knows what the disk holds.
+func (fe *fence) write(entries []entry) error {
+	b := binary.BigEndian.AppendUint64(fe.buf[:0], fenceMagic)
+	b = binary.BigEndian.AppendUint64(b, fe.seq+1)
+	b = binary.BigEndian.AppendUint64(b, uint64(len(entries)))
+	for i := range entries {
+		for _, v := range entries[i].fields() {
+			b = binary.BigEndian.AppendUint64(b, *v)
+		}
+	}
+	b = binary.BigEndian.AppendUint32(b, checksum(b))
+	fe.buf = b
+	fe.seq++
+	if _, err := fe.f.WriteAt(b, int64(fe.seq%2)*slotSize); err != nil {
+		return fmt.Errorf("writing the fence: %w", err)
+	}
+	if err := fe.f.Sync(); err != nil {
+		return fmt.Errorf("syncing the fence: %w", err)
+	}
+	return nil
+}
+
+func (e *entry) fields() [8]*uint64 {
+	return [8]*uint64{&e.replica, &e.term, &e.vote, &e.last, &e.lastTerm, &e.commit, &e.epoch, &e.lossFrom}
+}
+
+func exists(fs vfs.FS, name string) (bool, error) {
+	_, err := fs.Stat(name)
+	if errors.Is(err, iofs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}

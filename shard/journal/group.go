@@ -1,0 +1,224 @@
+package journal
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Group is one shard's part of the journal. Append belongs to its owner; everything else may be called from any
+// goroutine.
+type Group struct {
+	// Fixed after Open.
+	j    *Journal
+	id   uint16
+	term uint64
+	// The last record that Open found, and its term.
+	openLast, openTerm uint64
+
+	// Guarded by j.mu.
+	last   uint64 // given out
+	queued int    // turns forming or on their way
+	epoch  uint64
+	status Status
+
+	// Owned by commit, between taking a batch and reporting it.
+	turns     int
+	written   uint64 // the last index in this batch; 0 when it has only empty turns
+	lastEpoch uint64
+
+	// Shared.
+	applied atomic.Uint64
+	durable atomic.Pointer[func(index uint64, err error)]
+}
+
+// Mode is what a group can do.
+type Mode uint8
+
+// The modes of a group, from good to bad.
+const (
+	OK          Mode = iota // reads and writes
+	ReadOnly                // data was lost; reads what is left, until AcceptLoss
+	Quarantined             // a file is damaged; reads what is readable; restore it from a backup or from a peer
+	Failed                  // the disk failed; the whole journal is stopped
+)
+
+func (m Mode) String() string {
+	return [...]string{"ok", "read-only", "quarantined", "failed"}[m]
+}
+
+// Status is how a group is.
+type Status struct {
+	Mode Mode
+	// Reason says in words why the mode is not OK.
+	Reason string
+	// LossFrom is the first index that was lost; 0 when none is known to be. What is readable is what was written below
+	// it, so a group with LossFrom set must never be shown as whole.
+	LossFrom uint64
+}
+
+func (s Status) err() error {
+	return fmt.Errorf("%w (%s): %s", ErrReadOnly, s.Mode, s.Reason)
+}
+
+// Start says whom to tell what is durable. The committer calls durable once for each commit that held a turn of this
+// group, also for turns without operations, with the highest durable index; its rows can be read by then. It must not
+// block, as all groups wait for it: set a number, wake the owner. With an error the index is the last one known to be
+// durable and no further call comes. Call Start once, before the first Append.
+func (g *Group) Start(durable func(index uint64, err error)) { g.durable.Store(&durable) }
+
+// Append queues the turn and returns its index; the turn is durable when Start's function says so, and may be reused at
+// once. Indexes grow by one. A turn without operations takes no index and costs no write, but passes the queue in order:
+// it returns the index of the turn before it and is reported like any other.
+//
+// While the group's or the journal's queue is full Append blocks; that is the back-pressure. Errors: ErrNoSpace (try
+// again later), ErrReadOnly, ErrTooLarge, ErrClosed, ErrFailed. On an error nothing was queued.
+func (g *Group) Append(t *Turn) (index uint64, err error) {
+	if t.err != nil {
+		return 0, t.err
+	}
+	j := g.j
+	j.mu.Lock()
+	for {
+		if err := g.refuse(t); err != nil {
+			j.mu.Unlock()
+			return 0, err
+		}
+		if g.roomFor(len(t.ops)) {
+			break
+		}
+		j.waiting++
+		j.m.waits.Add(1)
+		j.room.Wait()
+		j.waiting--
+	}
+	if !t.Empty() {
+		g.last++
+	}
+	index = g.last
+	j.forming.add(item{g: g, index: index, epoch: g.epoch}, t.ops)
+	g.queued++
+	j.held += len(t.ops)
+	first := len(j.forming.items) == 1
+	j.mu.Unlock()
+	if first {
+		poke(j.wake)
+	}
+	return index, nil
+}
+
+// Ready reports whether an Append of size bytes would neither block nor be refused now. Only this group's owner adds to
+// its queue, but the others share the bytes, so a true answer may be outdated at once; an Append then waits a moment.
+func (g *Group) Ready(size int) bool {
+	g.j.mu.Lock()
+	defer g.j.mu.Unlock()
+	return g.roomFor(size) && g.refuse(&Turn{n: size}) == nil
+}
+
+// refuse says why the group takes no turn now, or nil. It needs j.mu.
+func (g *Group) refuse(t *Turn) error {
+	j := g.j
+	switch {
+	case j.broken != nil:
+		return j.broken
+	case j.closing:
+		return ErrClosed
+	case g.status.Mode != OK:
+		return g.status.err()
+	case j.noSpace && !t.Empty():
+		return ErrNoSpace
+	}
+	return nil
+}
+
+// roomFor needs j.mu.
+func (g *Group) roomFor(size int) bool {
+	return g.queued < g.j.cfg.QueueTurns && (g.j.held == 0 || g.j.held+size <= g.j.cfg.QueueBytes)
+}
+
+// Last is the highest index given out, durable or not.
+func (g *Group) Last() uint64 {
+	g.j.mu.Lock()
+	defer g.j.mu.Unlock()
+	return g.last
+}
+
+// Applied is the highest index that is durable and whose rows can be read.
+func (g *Group) Applied() uint64 { return g.applied.Load() }
+
+// Epoch counts how often a loss was accepted; it is part of every record.
+func (g *Group) Epoch() uint64 {
+	g.j.mu.Lock()
+	defer g.j.mu.Unlock()
+	return g.epoch
+}
+
+// Term grows with every opening. It is durable before Open returns.
+func (g *Group) Term() uint64 { return g.term }
+
+// State tells how the group is.
+func (g *Group) State() Status {
+	g.j.mu.Lock()
+	defer g.j.mu.Unlock()
+	if g.j.broken != nil {
+		return Status{Mode: Failed, Reason: g.j.broken.Error(), LossFrom: g.status.LossFrom}
+	}
+	return g.status
+}
+
+// Get appends the value of the row key to buf and returns it, or ErrNotFound. It sees everything up to Applied. It may
+// read the disk, so an owner leaves it to a loader.
+func (g *Group) Get(key, buf []byte) ([]byte, error) {
+	j := g.j
+	if !j.reads.TryRLock() {
+		return nil, ErrClosed
+	}
+	defer j.reads.RUnlock()
+	var space [128]byte
+	v, done, err := j.data.Get(dataKey(space[:0], g.id, tagRow, key))
+	if err != nil {
+		return nil, storeError("reading a row", err)
+	}
+	buf = append(buf, v...)
+	return buf, storeError("reading a row", done.Close())
+}
+
+// Scan calls fn for the rows from key from up to, not including, key to, in order of their keys or backwards, until fn
+// returns false. An empty from means the first row, an empty to means beyond the last. The slices are only valid during
+// the call. It sees the rows as they were when it began. While it runs Close waits.
+func (g *Group) Scan(from, to []byte, reverse bool, fn func(key, val []byte) bool) error {
+	j := g.j
+	if !j.reads.TryRLock() {
+		return ErrClosed
+	}
+	defer j.reads.RUnlock()
+	lower, upper := g.bounds(from, to)
+	it, err := j.data.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return storeError("scanning rows", err)
+	}
+	first, next := it.First, it.Next
+	if reverse {
+		first, next = it.Last, it.Prev
+	}
+	for ok := first(); ok; ok = next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			break // Close says it again
+		}
+		if !fn(it.Key()[3:], v) {
+			break
+		}
+	}
+	return storeError("scanning rows", it.Close())
+}
+
+// bounds are the data store's keys for the rows in [from, to).
+func (g *Group) bounds(from, to []byte) (lower, upper []byte) {
+	lower = dataKey(nil, g.id, tagRow, from)
+	if len(to) == 0 {
+		return lower, dataKey(nil, g.id, tagEnd, nil)
+	}
+	return lower, dataKey(nil, g.id, tagRow, to)
+}

@@ -1,0 +1,158 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Journal is the durable log and the rows of all groups of a node. All its methods may be called from any goroutine.
+type Journal struct {
+	// Fixed after Open.
+	cfg    Config
+	groups []*Group
+	data   *pebble.DB
+	cache  *pebble.Cache
+	lock   io.Closer
+	wake   chan struct{}    // for commit: something waits
+	nudge  chan struct{}    // for watch: look now
+	asks   chan ask         // for watch: AcceptLoss
+	stop   chan struct{}    // for watch: end
+	ended  [2]chan struct{} // closed by commit and by watch
+	// Below freeMin bytes of space Append refuses; after lookBytes of turns watch looks again.
+	freeMin   uint64
+	lookBytes int64
+
+	// Set by Open; set again by watch, in AcceptLoss, while every group is still read-only.
+	log *pebble.DB
+
+	// Owned by commit.
+	touched []*Group
+
+	// Owned by watch, and by Open and Close when watch does not run.
+	fence     *fence
+	entries   []entry // as last written
+	truncated []uint64
+	logBroken error // why log is nil
+
+	mu sync.Mutex
+	// Guarded by mu.
+	room       sync.Cond // an Append may go on
+	waiting    int       // Appends that wait for room
+	forming    queue     // the next commit
+	held       int       // bytes forming or on their way
+	closing    bool
+	broken     error // the first fatal error
+	background error // the last error of a flush or compaction
+	noSpace    bool
+
+	// Shared.
+	reads      sync.RWMutex // held shared by reads of data, and for good by Close
+	sinceFence atomic.Uint64
+	sinceFlush atomic.Int64
+	sinceLook  atomic.Int64
+	m          counters
+}
+
+// Group returns group id, 0 to Config.Groups-1. Another id is a bug and panics.
+func (j *Journal) Group(id int) *Group { return j.groups[id] }
+
+// Close waits until everything that was appended is durable and reported, flushes the data store, rewrites the fence,
+// and lets go of the directory. Nothing of the journal runs when it returns. A second call returns nil.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	if j.closing {
+		j.mu.Unlock()
+		return nil
+	}
+	j.closing = true
+	j.room.Broadcast()
+	j.mu.Unlock()
+	poke(j.wake)
+	<-j.ended[0]
+	close(j.stop)
+	<-j.ended[1]
+
+	var err error
+	if failed := j.failure(); failed == nil {
+		err = storeError("flushing the data store", j.data.Flush())
+		if err == nil {
+			err = j.keepFence()
+		}
+	}
+	j.reads.Lock() // for good: reads find it held and answer ErrClosed
+	return errors.Join(err, j.release())
+}
+
+// release closes what Open opened, in the opposite order.
+func (j *Journal) release() error {
+	var errs []error
+	for _, db := range []*pebble.DB{j.data, j.log} {
+		if db != nil {
+			errs = append(errs, storeError("closing a store", db.Close()))
+		}
+	}
+	if j.fence != nil {
+		errs = append(errs, j.fence.f.Close())
+	}
+	if j.cache != nil {
+		j.cache.Unref()
+	}
+	return errors.Join(append(errs, j.lock.Close())...)
+}
+
+// fail is the fail-stop. The first error wins; it is handed to Config.Fatal at once, before anybody can be told that
+// something is durable.
+func (j *Journal) fail(err error) {
+	j.mu.Lock()
+	first := j.broken == nil
+	if first {
+		j.broken = fmt.Errorf("%w: %w", ErrFailed, err)
+		err = j.broken
+	}
+	j.room.Broadcast()
+	j.mu.Unlock()
+	poke(j.wake)
+	if first {
+		j.cfg.Log.Error("the journal stops", "dir", j.cfg.Dir, "err", err)
+		j.cfg.Fatal(err)
+	}
+}
+
+func (j *Journal) failure() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.broken
+}
+
+// Healthy returns nil when everything can be written, and otherwise all that is wrong: the fatal error, the lack of
+// space, the last failed flush, and every group that does not take writes.
+func (j *Journal) Healthy() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	errs := []error{j.broken}
+	if j.noSpace {
+		errs = append(errs, ErrNoSpace)
+	}
+	if j.background != nil {
+		errs = append(errs, fmt.Errorf("writing in the background: %w", j.background))
+	}
+	for _, g := range j.groups {
+		if g.status.Mode != OK {
+			errs = append(errs, fmt.Errorf("group %d: %w", g.id, g.status.err()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// poke leaves a value in a channel of capacity one, if it is empty.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,43 @@
+package journal
+
+import "sync/atomic"
+
+// Metrics is what a journal has done since Open. Turns over Syncs is how many turns shared one sync.
+type Metrics struct {
+	Commits     uint64 // batches, with or without operations
+	Syncs       uint64 // synced batches of the log store
+	Turns       uint64 // turns that became durable, with or without operations
+	Bytes       uint64 // their operations, in bytes
+	Waits       uint64 // Appends that found a queue full
+	QueueTurns  int    // turns that wait now
+	QueueBytes  int    // bytes that wait or are on their way now
+	Fences      uint64 // times the fence was written
+	Flushes     uint64 // times the data store was made to flush
+	Truncations uint64 // times a group's log was truncated
+	Replayed    uint64 // records that Open applied
+	Stalls      uint64 // times a store held writes back
+	Troubles    uint64 // flushes and compactions that failed
+	Corruptions uint64 // damaged files that were reported
+	FreeBytes   uint64 // free space when last looked; 0 when unknown
+}
+
+type counters struct {
+	commits, syncs, turns, bytes, waits            atomic.Uint64
+	fences, flushes, truncations, replayed, stalls atomic.Uint64
+	troubles, corruptions, free                    atomic.Uint64
+}
+
+// Metrics returns the counters as they are now.
+func (j *Journal) Metrics() Metrics {
+	j.mu.Lock()
+	waiting, held := len(j.forming.items), j.held
+	j.mu.Unlock()
+	c := &j.m
+	return Metrics{
+		Commits: c.commits.Load(), Syncs: c.syncs.Load(), Turns: c.turns.Load(), Bytes: c.bytes.Load(),
+		Waits: c.waits.Load(), QueueTurns: waiting, QueueBytes: held,
+		Fences: c.fences.Load(), Flushes: c.flushes.Load(), Truncations: c.truncations.Load(),
+		Replayed: c.replayed.Load(), Stalls: c.stalls.Load(), Troubles: c.troubles.Load(),
+		Corruptions: c.corruptions.Load(), FreeBytes: c.free.Load(),
+	}
+}

@@ -1,0 +1,125 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+)
+
+// The folders of the two stores below Config.Dir.
+const (
+	logDir  = "log"
+	dataDir = "data"
+)
+
+// storeOptions are what both stores have in common. The format is named explicitly: with an older one a flipped bit in
+// the log makes Pebble drop every record behind it and say nothing.
+func (j *Journal) storeOptions() *pebble.Options {
+	o := &pebble.Options{
+		FS:                 j.cfg.FS,
+		Cache:              j.cache,
+		FormatMajorVersion: pebble.FormatNewest,
+		Logger:             storeLog{j.cfg.Log, j.fail},
+		EventListener: &pebble.EventListener{
+			DataCorruption:  j.corrupted,
+			BackgroundError: j.troubled,
+			WriteStallBegin: func(pebble.WriteStallBeginInfo) { j.m.stalls.Add(1) },
+		},
+		// The memory of one of these is taken in steps, up to this size.
+		MemTableSize:                32 << 20,
+		MemTableStopWritesThreshold: 4,
+		// An owner of a shard would rather wait for a compaction than a customer for an answer; the default stops at 12.
+		L0StopWritesThreshold: 64,
+	}
+	// Nothing is synced by size or by time: one commit, one sync, when the previous one returns.
+	o.WALBytesPerSync, o.WALMinSyncInterval = 0, nil
+	return o
+}
+
+// openLog opens the log store. Its tables live for a few minutes, so compressing them would be work for nothing.
+func (j *Journal) openLog(create, readOnly bool) (*pebble.DB, error) {
+	o := j.storeOptions()
+	o.ErrorIfNotExists, o.ReadOnly = !create, readOnly
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
+	db, err := pebble.Open(j.cfg.FS.PathJoin(j.cfg.Dir, logDir), o)
+	return db, storeError("opening the log store", err)
+}
+
+// openData opens the data store. It has no write-ahead log: what it has not flushed comes from the log store again. Most
+// of its reads ask for keys that are not there (has this been seen before?), which is what the filters are for.
+func (j *Journal) openData(create, readOnly bool) (*pebble.DB, error) {
+	o := j.storeOptions()
+	o.ErrorIfNotExists, o.ReadOnly, o.DisableWAL = !create, readOnly, true
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	db, err := pebble.Open(j.cfg.FS.PathJoin(j.cfg.Dir, dataDir), o)
+	return db, storeError("opening the data store", err)
+}
+
+// storeError wraps what Pebble says, and says ErrDamaged where it found damage.
+func storeError(doing string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, pebble.ErrNotFound):
+		return ErrNotFound
+	case pebble.IsCorruptionError(err), errors.Is(err, pebble.ErrDBDoesNotExist):
+		return fmt.Errorf("%s: %w: %w", doing, ErrDamaged, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// corrupted replaces Pebble's handler, which ends the process: only the groups whose keys the file held are
+// quarantined. Pebble calls it from any goroutine, with its own locks held.
+func (j *Journal) corrupted(info pebble.DataCorruptionInfo) {
+	j.m.corruptions.Add(1)
+	from, to := groupOf(info.Bounds.Start, 0), groupOf(info.Bounds.End.Key, groupsMax)
+	j.cfg.Log.Error("a file is damaged; its groups are quarantined",
+		"file", info.Path, "from", from, "to", to, "err", info.Details)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, g := range j.groups {
+		if int(g.id) >= from && int(g.id) <= to && g.status.Mode == OK {
+			g.status = Status{Mode: Quarantined, Reason: "damaged file " + info.Path}
+		}
+	}
+	j.room.Broadcast()
+}
+
+func groupOf(key []byte, otherwise int) int {
+	if len(key) < 2 {
+		return otherwise
+	}
+	return int(binary.BigEndian.Uint16(key))
+}
+
+// troubled hears of flushes and compactions that failed. Pebble repeats them, and the log still holds what they wanted
+// to write, so this is something to say and not something to stop for.
+func (j *Journal) troubled(err error) {
+	if errors.Is(err, pebble.ErrCancelledCompaction) {
+		return
+	}
+	j.mu.Lock()
+	j.background = err
+	j.mu.Unlock()
+	j.m.troubles.Add(1)
+	j.cfg.Log.Warn("a store could not write in the background", "err", err)
+}
+
+// storeLog takes Pebble's log. What it says of its daily work is dropped; what it would end the process for, a failed
+// sync of its write-ahead log above all, becomes our fail-stop.
+type storeLog struct {
+	log  *slog.Logger
+	fail func(error)
+}
+
+func (storeLog) Infof(string, ...any) {}
+
+func (l storeLog) Errorf(format string, args ...any) { l.log.Warn(fmt.Sprintf(format, args...)) }
+
+func (l storeLog) Fatalf(format string, args ...any) { l.fail(fmt.Errorf(format, args...)) }
