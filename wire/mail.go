@@ -160,13 +160,14 @@ type (
 	Census struct {
 		Tenant string
 		Pool   uint64
+		Peer   Slot // by which the shard is addressed
 		Reply  Address
 	}
-	// CensusAnswer is what shard Shard knows. Grants with a lower pool number are refused from now on.
+	// CensusAnswer is what the shard at Peer knows. Grants with a lower pool number are refused from now on.
 	CensusAnswer struct {
 		Tenant string
 		Pool   uint64
-		Shard  uint32
+		Peer   Slot
 		Live   []Live
 	}
 )

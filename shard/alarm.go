@@ -1,0 +1,160 @@
+package shard
+
+import (
+	"container/heap"
+	"time"
+
+	"switchboard/session"
+	"switchboard/wire"
+)
+
+const (
+	retryMS    = 50
+	sweepMS    = 10_000
+	againFirst = 1_000  // a level is repeated after so many ms,
+	againMost  = 30_000 // then ever less often: mail inside a node is lost only when an inbox is full
+)
+
+// alarm is a moment at which a session, or with no id the shard itself, wants to be woken.
+type alarm struct {
+	at int64
+	id wire.SessionID
+}
+
+// alarms is a heap; it may hold stale ones, which find nothing to do.
+type alarms []alarm
+
+func (a alarms) Len() int           { return len(a) }
+func (a alarms) Less(i, j int) bool { return a[i].at < a[j].at }
+func (a alarms) Swap(i, j int)      { a[i], a[j] = a[j], a[i] }
+
+// Push implements heap.Interface.
+func (a *alarms) Push(v any) { *a = append(*a, v.(alarm)) } //nolint:forcetypeassert // heap hands back what add gave it
+
+// Pop implements heap.Interface.
+func (a *alarms) Pop() any {
+	old := *a
+	v := old[len(old)-1]
+	*a = old[:len(old)-1]
+	return v
+}
+
+func (a *alarms) add(at int64, id wire.SessionID) { heap.Push(a, alarm{at, id}) }
+
+// arm sets t to the next moment at which something is due.
+func (s *Shard) arm(t *time.Timer) {
+	next := s.now + sweepMS
+	if len(s.alarms) > 0 {
+		next = min(next, s.alarms[0].at)
+	}
+	for _, p := range s.pools {
+		if at := p.next(); at != 0 {
+			next = min(next, at)
+		}
+	}
+	wait := next - s.cfg.Now().UnixMilli()
+	t.Reset(time.Duration(max(wait, 0)) * time.Millisecond)
+}
+
+// schedule sets h's alarm to what its state wants.
+func (s *Shard) schedule(h *hosted) {
+	if h.state == nil {
+		return
+	}
+	at := h.state.Alarm(s.now)
+	if h.state.Waiting() {
+		if h.againAt == 0 {
+			h.againIn = againFirst
+			h.againAt = s.now + h.againIn
+		}
+		if at == 0 || h.againAt < at {
+			at = h.againAt
+		}
+	} else {
+		h.againAt = 0
+	}
+	if at != 0 && (h.alarm == 0 || at < h.alarm) {
+		h.alarm = at
+		s.alarms.add(at, h.id)
+	}
+}
+
+// tick does what is due.
+func (s *Shard) tick() {
+	for len(s.alarms) > 0 && s.alarms[0].at <= s.now {
+		a := heap.Pop(&s.alarms).(alarm) //nolint:forcetypeassert // only alarms are in it
+		if a.id == "" {
+			s.again()
+			continue
+		}
+		if h := s.sessions[a.id]; h != nil {
+			h.alarm = 0
+			s.wake(h)
+		}
+	}
+	for _, p := range s.pools {
+		p.tick(s)
+	}
+	if s.now >= s.sweepAt {
+		s.sweepAt = s.now + sweepMS
+		s.sweep()
+	}
+}
+
+// again posts the mail that found no room.
+func (s *Shard) again() {
+	list := s.retry
+	s.retry = nil
+	for _, e := range list {
+		s.send(e)
+	}
+}
+
+func (s *Shard) wake(h *hosted) {
+	if h.state == nil {
+		if h.live {
+			s.fetch(h)
+		}
+		return
+	}
+	if !s.surround(h) {
+		return
+	}
+	h.state.Wake(&s.env, &s.d)
+	if h.againAt != 0 && h.againAt <= s.now {
+		if t := h.state.Again(); t != nil {
+			s.d.Mail = append(s.d.Mail, wire.Envelope{To: s.env.Pool, Mail: t})
+			h.againIn = min(2*h.againIn, againMost)
+			h.againAt = s.now + h.againIn
+		}
+	}
+	s.note(h)
+}
+
+// sweep lets go of what nobody has asked about for a while.
+func (s *Shard) sweep() {
+	cut := s.now - s.cfg.Idle.Milliseconds()
+	for _, h := range s.sessions {
+		if h.used > cut || h.live || h.dirty || h.busy > 0 || h.fetching || len(h.parked) > 0 || len(h.opens) > 0 {
+			continue
+		}
+		if h.state != nil {
+			h.attached, h.state = append([]session.Attachment(nil), h.state.Attached...), nil
+		}
+		if len(h.attached) == 0 {
+			s.forget(h)
+		}
+	}
+	for k, c := range s.customers {
+		if c.used <= cut && !c.dirty && !c.fetching && len(c.parked) == 0 {
+			delete(s.customers, k)
+		}
+	}
+}
+
+func (s *Shard) forget(h *hosted) {
+	if s.sessions[h.id] == h {
+		delete(s.sessions, h.id)
+		s.stats.sessions.Add(-1)
+	}
+}

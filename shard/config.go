@@ -1,0 +1,56 @@
+package shard
+
+import (
+	"log/slog"
+	"time"
+
+	"switchboard/broker"
+	"switchboard/session"
+	"switchboard/wire"
+)
+
+// Tenant is what is configured for one merchant.
+type Tenant struct {
+	Session session.Policy
+	Broker  broker.Config
+}
+
+// Config says what a shard hosts and how much it may hold. The zero value of a field means its default.
+type Config struct {
+	// ID is the shard's number on its node, from 0.
+	ID int
+	// Slots are the slots that it owns. It has no default.
+	Slots []wire.Slot
+	// Peers holds one slot of every shard that may host sessions of its pools, itself included. It has no default.
+	Peers []wire.Slot
+	// Tenants are all tenants, by name. They are shared and never change.
+	Tenants map[string]*Tenant
+	// Inbox is how many pieces of mail may wait; default 8192. A quarter of it is kept for mail of shards.
+	Inbox int
+	// Parked is how much mail may wait for one session's rows; default 64. Full means overloaded.
+	Parked int
+	// Idle is how long a session that nobody asks about stays in memory; default 1 min.
+	Idle time.Duration
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+	// Log takes what an operator should know; default slog.Default.
+	Log *slog.Logger
+}
+
+func (c *Config) defaults() {
+	if c.Inbox == 0 {
+		c.Inbox = 8192
+	}
+	if c.Parked == 0 {
+		c.Parked = 64
+	}
+	if c.Idle == 0 {
+		c.Idle = time.Minute
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+}

@@ -1,0 +1,255 @@
+package shard
+
+import (
+	"switchboard/exchange"
+	"switchboard/session"
+	"switchboard/wire"
+)
+
+// hosted is one session's place in the shard's memory. While its state is not loaded, its mail parks here.
+type hosted struct {
+	id       wire.SessionID
+	state    *session.State
+	attached []session.Attachment // while state is nil
+	parked   []wire.Mail
+	opens    []*wire.Command // opens without a session, or sends that may reopen another, that wait for this one
+	fetching bool
+	dirty    bool
+	live     bool // a live row exists
+	busy     int  // reads on its behalf that are on their way
+	used     int64
+	alarm    int64 // the earliest alarm that is set
+	againAt  int64
+	againIn  int64
+}
+
+func (s *Shard) host(id wire.SessionID) *hosted {
+	h := s.sessions[id]
+	if h == nil {
+		h = &hosted{id: id}
+		s.sessions[id] = h
+		s.stats.sessions.Add(1)
+	}
+	h.used = s.now
+	return h
+}
+
+// command decides what a client asks for.
+func (s *Shard) command(c *wire.Command) {
+	switch c.Verb {
+	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup:
+		s.poolCommand(c)
+		return
+	case wire.VerbGone:
+		if c.Session == "" {
+			s.poolCommand(c)
+			return
+		}
+	case wire.VerbOpen:
+		if c.Session == "" {
+			s.open(c)
+			return
+		}
+	default:
+	}
+	if c.Session == "" {
+		s.d.Refuse(c, wire.NoSession)
+		return
+	}
+	s.toSession(c.Session, c)
+}
+
+// toSession hands m to its session, or parks it until the session is loaded.
+func (s *Shard) toSession(id wire.SessionID, m wire.Mail) {
+	if _, slot, ok := id.Place(); !ok || !s.owns(slot) {
+		if c, ok := m.(*wire.Command); ok {
+			s.d.Refuse(c, wire.NoSession)
+		}
+		return
+	}
+	h := s.sessions[id]
+	if h != nil && h.state != nil && len(h.parked) == 0 {
+		h.used = s.now
+		s.decide(h, m)
+		return
+	}
+	if c, ok := m.(*wire.Command); ok && c.Verb == wire.VerbGone {
+		if h == nil {
+			return
+		}
+		h.attached = detached(h.attached, c.Conn)
+		if h.state == nil && len(h.parked) == 0 {
+			return
+		}
+	}
+	h = s.host(id)
+	s.park(h, m)
+}
+
+func detached(list []session.Attachment, conn wire.Conn) []session.Attachment {
+	for i := range list {
+		if list[i].Conn == conn {
+			return append(list[:i], list[i+1:]...)
+		}
+	}
+	return list
+}
+
+// park lets m wait for h's rows, in h's bounded line.
+func (s *Shard) park(h *hosted, m wire.Mail) {
+	c, isCommand := m.(*wire.Command)
+	if isCommand && len(h.parked) >= s.cfg.Parked && c.Verb != wire.VerbGone {
+		s.refuseOverloaded(c)
+		return
+	}
+	h.parked = append(h.parked, m)
+	s.fetch(h)
+}
+
+// fetch asks the loader for h's rows, once.
+func (s *Shard) fetch(h *hosted) {
+	if h.fetching || h.state != nil {
+		return
+	}
+	h.fetching = true
+	j := job{kind: jobSession, id: h.id}
+	if !s.loads.Put(j) {
+		s.loadRefused(&j)
+	}
+}
+
+func (s *Shard) refuseOverloaded(c *wire.Command) {
+	s.d.Fail(c, &wire.Error{Slug: wire.Overloaded, RetryAfter: overloadRetry})
+}
+
+// surround fills the env for one decision of h.
+func (s *Shard) surround(h *hosted) bool {
+	t := s.cfg.Tenants[h.state.Tenant]
+	if t == nil {
+		return false
+	}
+	s.env = session.Env{Now: s.now, Policy: &t.Session, Pool: wire.ToSlot(exchange.PoolSlot(h.state.Tenant)), ReadOnly: !s.writable}
+	return true
+}
+
+// decide hands m to a session that is loaded.
+func (s *Shard) decide(h *hosted, m wire.Mail) {
+	c, isCommand := m.(*wire.Command)
+	if !s.surround(h) {
+		if isCommand {
+			s.d.Refuse(c, wire.NoSession) // its tenant is configured no more
+		}
+		return
+	}
+	if !s.writable && writes(m) {
+		if isCommand {
+			s.d.Refuse(c, wire.Unavailable)
+		}
+		return // a pool says it again
+	}
+	st := h.state
+	switch m := m.(type) {
+	case *wire.Command:
+		if m.Verb == wire.VerbSend && st.Phase == session.Closed && !s.mayReopen(h, m) {
+			return
+		}
+		closed := st.Phase == session.Closed
+		session.Decide(st, &s.env, m, &s.d)
+		if closed && st.Phase != session.Closed {
+			s.reopened(st)
+		}
+	case *wire.Grant:
+		st.Grant(&s.env, m, &s.d)
+	case *wire.Lost:
+		st.Lost(&s.env, m, &s.d)
+	case *wire.Rebind:
+		st.Rebind(&s.env, m, &s.d)
+	case *wire.NoGrant:
+		st.NoGrant(&s.env, m, &s.d)
+	case *wire.Place:
+		st.Place(m, &s.d)
+	}
+	s.note(h)
+}
+
+// writes tells whether m changes the log.
+func writes(m wire.Mail) bool {
+	switch m := m.(type) {
+	case *wire.Command:
+		switch m.Verb {
+		case wire.VerbOpen, wire.VerbHistory, wire.VerbPage, wire.VerbLeave, wire.VerbTyping, wire.VerbResync, wire.VerbGone, wire.VerbDelta:
+			return false
+		default:
+			return true
+		}
+	case *wire.Rebind, *wire.Place:
+		return false
+	}
+	return true
+}
+
+// note writes the rows of the facts that a decision about h has made, and sets its alarms.
+func (s *Shard) note(h *hosted) {
+	for ; s.mark < len(s.d.Facts); s.mark++ {
+		f := &s.d.Facts[s.mark]
+		switch f.Kind {
+		case session.Said:
+			s.lsn++
+			s.key = numberedKey(s.key, rowEntry, h.id, f.Entry.Seq)
+			s.row = wire.AppendEntry(s.row[:0], f.Entry)
+			s.turn.Put(s.key, s.row)
+			s.row = appendFeed(s.row[:0], h.id, f.Entry.Seq)
+			s.key = feedKey(s.key, s.lsn)
+			s.turn.Put(s.key, s.row)
+			s.stats.entries.Add(1)
+		case session.Known:
+			s.key = numberedKey(s.key, rowKey, h.id, f.Key.FP)
+			s.row = session.AppendKey(s.row[:0], f.Key)
+			s.turn.Put(s.key, s.row)
+			s.key = numberedKey(s.key, rowKeyOrder, h.id, f.Key.N)
+			s.row = appendKeyOrder(s.row[:0], f.Key)
+			s.turn.Put(s.key, s.row)
+		default:
+		}
+		if !h.dirty {
+			h.dirty = true
+			s.dirty = append(s.dirty, h)
+		}
+	}
+	for i := range s.d.Load {
+		if l := &s.d.Load[i]; l.Session == "" {
+			l.Session = h.id
+			h.busy++
+		}
+	}
+	s.schedule(h)
+}
+
+// rows writes the state of every session and customer that this turn changed.
+func (s *Shard) rows() {
+	for i, h := range s.dirty {
+		s.dirty[i] = nil
+		h.dirty = false
+		s.key = sessionKey(s.key, rowState, h.id)
+		s.row = session.AppendState(s.row[:0], h.state)
+		s.turn.Put(s.key, s.row)
+		if live := h.state.Live(); live != h.live {
+			h.live = live
+			s.key = sessionKey(s.key, rowLive, h.id)
+			if live {
+				s.turn.Put(s.key, nil)
+			} else {
+				s.turn.Delete(s.key)
+			}
+		}
+	}
+	s.dirty = s.dirty[:0]
+	for i, c := range s.changed {
+		s.changed[i] = nil
+		c.dirty = false
+		s.key = customerKey(s.key, c.state.Tenant, c.state.ID)
+		s.row = session.AppendCustomer(s.row[:0], c.state)
+		s.turn.Put(s.key, s.row)
+	}
+	s.changed = s.changed[:0]
+}

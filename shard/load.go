@@ -1,0 +1,353 @@
+package shard
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"switchboard/session"
+	"switchboard/shard/journal"
+	"switchboard/wire"
+)
+
+const overloadRetry = 500 * time.Millisecond
+
+// jobKind says what the loader reads.
+type jobKind uint8
+
+const (
+	jobSession jobKind = iota
+	jobCustomer
+	jobLoad
+)
+
+// job is a wish to read rows.
+type job struct {
+	kind     jobKind
+	id       wire.SessionID
+	customer customerID
+	load     session.Load
+}
+
+// result is what the loader found.
+type result struct {
+	job
+	err      error
+	state    *session.State
+	cust     *session.Customer
+	row      *session.Key
+	entries  []*wire.Entry
+	more     bool
+	staleKey [][]byte // rows of keys that are remembered long enough
+}
+
+func (s *Shard) jobOf(l *session.Load) job {
+	return job{kind: jobLoad, id: l.Session, load: *l}
+}
+
+// load is the loader: it reads what the owner must not wait for.
+func (s *Shard) load() {
+	defer s.wg.Done()
+	for range s.loads.Wake() {
+		s.jobs = s.loads.Take(s.jobs, turnMails)
+		for i := range s.jobs {
+			s.loaded.Put(s.read(s.jobs[i]))
+		}
+		clear(s.jobs)
+		if s.loads.Done() {
+			return
+		}
+	}
+}
+
+func (s *Shard) read(j job) result {
+	switch j.kind {
+	case jobSession:
+		r := s.readSession(j.id)
+		r.job = j
+		return r
+	case jobCustomer:
+		return s.readCustomer(j)
+	default:
+		return s.readLoad(j)
+	}
+}
+
+// readSession reads a session's state, its latest entries, and its keys. A session that does not exist has no state and
+// no error.
+func (s *Shard) readSession(id wire.SessionID) (r result) {
+	row, err := s.g.Get(sessionKey(nil, rowState, id), nil)
+	if errors.Is(err, journal.ErrNotFound) {
+		return r
+	}
+	if err != nil {
+		r.err = err
+		return r
+	}
+	st := &session.State{}
+	if r.err = session.ParseState(row, st); r.err != nil {
+		return r
+	}
+	first := uint64(1)
+	if st.Head > session.TailEntries {
+		first = st.Head - session.TailEntries + 1
+	}
+	var tail []*wire.Entry
+	if tail, _, r.err = s.entries(id, first, st.Head+1, session.TailEntries, false, true); r.err != nil {
+		return r
+	}
+	keys, older, stale, err := s.keys(id, st.KeyCount)
+	if err != nil {
+		r.err = err
+		return r
+	}
+	st.Remember(tail, keys, older)
+	r.state, r.staleKey = st, stale
+	return r
+}
+
+const (
+	keepKeys = 1024                // [SW-4.3] at least so many keys are remembered
+	keepFor  = 24 * 60 * 60 * 1000 // and for so many ms
+)
+
+// keys reads the latest keys of a session, the fingerprints of the older ones, and the rows that may go.
+func (s *Shard) keys(id wire.SessionID, count uint64) (keys []session.Key, older []uint64, stale [][]byte, err error) {
+	if count == 0 {
+		return nil, nil, nil, nil
+	}
+	cut := s.cfg.Now().UnixMilli() - keepFor
+	prefix := sessionKey(nil, rowKeyOrder, id)
+	var fps []uint64
+	err = s.g.Scan(prefix, after(prefix), false, func(k, v []byte) bool {
+		n, fp, at := lastNumber(k), binary.BigEndian.Uint64(v), int64(binary.BigEndian.Uint64(v[8:])) //nolint:gosec // a time
+		if n+keepKeys <= count && at < cut {
+			stale = append(stale, append([]byte(nil), k...), numberedKey(nil, rowKey, id, fp))
+			return true
+		}
+		fps = append(fps, fp)
+		return true
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	split := max(len(fps)-session.KeysInMemory, 0)
+	var key, row []byte
+	for _, fp := range fps[split:] {
+		key = numberedKey(key, rowKey, id, fp)
+		if row, err = s.g.Get(key, row[:0]); err != nil {
+			return nil, nil, nil, err
+		}
+		var k session.Key
+		if err = session.ParseKey(row, &k); err != nil {
+			return nil, nil, nil, err
+		}
+		keys = append(keys, k)
+	}
+	return keys, fps[:split], stale, nil
+}
+
+// entries reads at most limit entries with first ≤ seq < before, from the front or the back, in order.
+func (s *Shard) entries(id wire.SessionID, first, before uint64, limit int, reverse, staff bool) (list []*wire.Entry, more bool, err error) {
+	if first >= before {
+		return nil, false, nil
+	}
+	size := 0
+	var bad error
+	err = s.g.Scan(numberedKey(nil, rowEntry, id, first), numberedKey(nil, rowEntry, id, before), reverse, func(_, v []byte) bool {
+		e := &wire.Entry{Session: id}
+		if bad = wire.ParseEntry(append([]byte(nil), v...), e); bad != nil {
+			return false
+		}
+		if !staff && e.Visibility == wire.Staff {
+			return true
+		}
+		if len(list) == limit || size > pageBytes {
+			more = true
+			return false
+		}
+		size += len(v)
+		list = append(list, e)
+		return true
+	})
+	if err == nil {
+		err = bad
+	}
+	if reverse {
+		for i, j := 0, len(list)-1; i < j; i, j = i+1, j-1 {
+			list[i], list[j] = list[j], list[i]
+		}
+	}
+	return list, more, err
+}
+
+// pageBytes bounds what one page holds; a frame is 64 KiB.
+const pageBytes = 48 << 10
+
+func (s *Shard) readCustomer(j job) result {
+	r := result{job: j}
+	row, err := s.g.Get(customerKey(nil, j.customer.tenant, j.customer.id), nil)
+	if errors.Is(err, journal.ErrNotFound) {
+		r.cust = &session.Customer{Tenant: j.customer.tenant, ID: j.customer.id}
+		return r
+	}
+	if err != nil {
+		r.err = err
+		return r
+	}
+	r.cust = &session.Customer{}
+	r.err = session.ParseCustomer(row, r.cust)
+	return r
+}
+
+func (s *Shard) readLoad(j job) result {
+	r := result{job: j}
+	l := &j.load
+	if l.Kind == session.LoadKey {
+		row, err := s.g.Get(numberedKey(nil, rowKey, j.id, l.FP), nil)
+		if errors.Is(err, journal.ErrNotFound) {
+			return r
+		}
+		if r.err = err; err == nil {
+			r.row = &session.Key{}
+			r.err = session.ParseKey(row, r.row)
+		}
+		return r
+	}
+	r.entries, r.more, r.err = s.entries(j.id, l.After+1, l.Before, l.Limit, l.Reverse, l.Staff)
+	return r
+}
+
+// loadRefused answers those who wait for a job that the loader has no room for.
+func (s *Shard) loadRefused(j *job) {
+	s.take(&result{job: *j, err: errBusy})
+}
+
+var errBusy = errors.New("the loader is busy")
+
+// take goes on with what waited for r.
+func (s *Shard) take(r *result) {
+	if r.err != nil && !errors.Is(r.err, errBusy) {
+		s.log.Error("reading rows failed", "session", r.id, "err", r.err)
+	}
+	switch r.kind {
+	case jobSession:
+		s.sessionLoaded(r)
+	case jobCustomer:
+		s.customerLoaded(r)
+	case jobLoad:
+		s.rowsLoaded(r)
+	}
+}
+
+func slugOf(err error) wire.Slug {
+	if errors.Is(err, errBusy) {
+		return wire.Overloaded
+	}
+	return wire.Unavailable
+}
+
+func (s *Shard) sessionLoaded(r *result) {
+	h := s.sessions[r.id]
+	if h == nil || !h.fetching {
+		return
+	}
+	h.fetching = false
+	parked, opens := h.parked, h.opens
+	h.parked, h.opens = nil, nil
+	if r.state == nil {
+		slug := wire.NoSession
+		if r.err != nil {
+			slug = slugOf(r.err)
+		}
+		for _, m := range parked {
+			if c, ok := m.(*wire.Command); ok {
+				s.d.Refuse(c, slug)
+			}
+		}
+		for _, c := range opens {
+			s.d.Refuse(c, slug)
+		}
+		if len(h.attached) == 0 && !h.live {
+			s.forget(h)
+		} else if h.live {
+			s.alarms.add(s.now+retryMS, h.id) // it must be in memory: try again
+		}
+		return
+	}
+	h.state, h.live = r.state, r.state.Live()
+	h.state.Attached, h.attached = h.attached, nil
+	for _, k := range r.staleKey {
+		s.turn.Delete(k)
+	}
+	s.schedule(h)
+	for _, m := range parked {
+		s.decide(h, m)
+	}
+	for _, c := range opens {
+		s.command(c)
+	}
+}
+
+func (s *Shard) customerLoaded(r *result) {
+	cu := s.customers[r.customer]
+	if cu == nil || !cu.fetching {
+		return
+	}
+	cu.fetching = false
+	parked := cu.parked
+	cu.parked = nil
+	if r.err != nil {
+		for _, c := range parked {
+			s.d.Refuse(c, slugOf(r.err))
+		}
+		delete(s.customers, r.customer)
+		return
+	}
+	cu.state = r.cust
+	for _, c := range parked {
+		s.command(c)
+	}
+}
+
+func (s *Shard) rowsLoaded(r *result) {
+	h := s.sessions[r.id]
+	if h == nil {
+		return
+	}
+	h.busy = max(h.busy-1, 0)
+	if h.state == nil || !s.surround(h) {
+		return // it was read again since: whoever asked asks again
+	}
+	l := &r.load
+	switch {
+	case r.err != nil && l.Command != nil:
+		s.d.Refuse(l.Command, slugOf(r.err))
+	case r.err != nil:
+		h.state.Back(&s.env, nil, &s.d)
+	case l.Kind == session.LoadKey:
+		s.env.Row, s.env.Loaded = r.row, true
+		if l.Command.Verb == wire.VerbSend && h.state.Phase == session.Closed && !s.mayReopen(h, l.Command) {
+			return
+		}
+		if !s.writable {
+			s.d.Refuse(l.Command, wire.Unavailable)
+			return
+		}
+		session.Decide(h.state, &s.env, l.Command, &s.d)
+	case l.Kind == session.LoadPage:
+		h.state.Page(l, r.entries, r.more, &s.d)
+	case l.Kind == session.LoadBack:
+		h.state.Back(&s.env, r.entries, &s.d)
+	}
+	s.note(h)
+}
+
+func appendFeed(dst []byte, id wire.SessionID, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, id...), seq)
+}
+
+func appendKeyOrder(dst []byte, k *session.Key) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, k.FP)
+	return binary.BigEndian.AppendUint64(dst, uint64(k.At)) //nolint:gosec // a time
+}

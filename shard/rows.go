@@ -1,0 +1,45 @@
+package shard
+
+import (
+	"encoding/binary"
+
+	"switchboard/wire"
+)
+
+// The first byte of a row's key is its kind. They are part of the data directory's format.
+const (
+	rowState    = 's' // s <session> → the session's durable fields
+	rowEntry    = 'e' // e <session> <seq be64> → an entry
+	rowKey      = 'k' // k <session> <fingerprint be64> → an idempotency key's result
+	rowKeyOrder = 'o' // o <session> <n be64> → its fingerprint be64 and time be64
+	rowLive     = 'l' // l <session> → nothing; it waits or is owned
+	rowCustomer = 'c' // c <tenant> 0 <customer>
+	rowFeed     = 'x' // x <lsn be64> → <session> <seq be64>
+)
+
+func sessionKey(dst []byte, kind byte, id wire.SessionID) []byte {
+	return append(append(dst[:0], kind), id...)
+}
+
+func numberedKey(dst []byte, kind byte, id wire.SessionID, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(sessionKey(dst, kind, id), n)
+}
+
+func customerKey(dst []byte, tenant, customer string) []byte {
+	dst = append(append(dst[:0], rowCustomer), tenant...)
+	return append(append(dst, 0), customer...)
+}
+
+func feedKey(dst []byte, lsn uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst[:0], rowFeed), lsn)
+}
+
+// lastNumber returns the number at the end of a numbered key.
+func lastNumber(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }
+
+// after returns the first key behind all that begin with prefix, whose last byte is not 0xff.
+func after(prefix []byte) []byte {
+	end := append([]byte(nil), prefix...)
+	end[len(end)-1]++
+	return end
+}

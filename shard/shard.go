@@ -1,0 +1,356 @@
+package shard
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"switchboard/exchange"
+	"switchboard/internal/mailbox"
+	"switchboard/session"
+	"switchboard/shard/journal"
+	"switchboard/wire"
+)
+
+const (
+	turnMails = 256
+	turnBytes = 1 << 20
+)
+
+// Shard hosts the sessions, customers and pools of its slots. Open starts its goroutines, Close joins them; Put and
+// Stats may be called from any goroutine.
+type Shard struct {
+	// Fixed after Open.
+	cfg  Config
+	x    *exchange.Exchange
+	g    *journal.Group
+	mine [wire.Slots]bool // cfg.Slots
+	term uint64           // grows at every opening: mail and pools carry it
+	log  logger
+
+	// Owned by run.
+	now       int64
+	batch     []wire.Envelope
+	results   []result
+	sessions  map[wire.SessionID]*hosted
+	customers map[customerID]*customer
+	pools     map[string]*pool
+	lsn       uint64
+	turn      journal.Turn
+	d         session.Decision
+	env       session.Env
+	dirty     []*hosted
+	changed   []*customer
+	mark      int // facts of d up to here have their rows in turn
+	held      []outgoing
+	last      uint64 // index of the last turn that was appended
+	alarms    alarms
+	sweepAt   int64
+	retry     []wire.Envelope
+	row, key  []byte
+	writable  bool
+
+	// Owned by load.
+	jobs []job
+
+	// Shared.
+	inbox   *mailbox.Box[wire.Envelope]
+	loads   *mailbox.Box[job]
+	loaded  *mailbox.Box[result]
+	durable atomic.Uint64
+	failed  atomic.Bool
+	stats   stats
+	stop    chan struct{}
+	wg      sync.WaitGroup
+}
+
+// outgoing is the mail of turns that are durable with turn index.
+type outgoing struct {
+	index uint64
+	mail  []wire.Envelope
+	jobs  []job
+}
+
+// Open reads what is live from the group's rows, starts the shard and plugs it into x. The group is the shard's alone
+// until Close.
+func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
+	cfg.defaults()
+	s := &Shard{
+		cfg: cfg, x: x, g: g, log: logger{cfg.Log.With("shard", cfg.ID)},
+		sessions:  map[wire.SessionID]*hosted{},
+		customers: map[customerID]*customer{},
+		pools:     map[string]*pool{},
+		inbox:     mailbox.New[wire.Envelope](cfg.Inbox, cfg.Inbox/4),
+		loads:     mailbox.New[job](cfg.Inbox, 0),
+		loaded:    mailbox.New[result](2*cfg.Inbox, 0),
+		stop:      make(chan struct{}),
+	}
+	for _, slot := range cfg.Slots {
+		s.mine[slot] = true
+	}
+	s.now = cfg.Now().UnixMilli()
+	if err := s.recover(); err != nil {
+		return nil, fmt.Errorf("reading shard %d: %w", cfg.ID, err)
+	}
+	for name, t := range cfg.Tenants {
+		if s.owns(exchange.PoolSlot(name)) {
+			s.pools[name] = newPool(name, t, s.term, cfg.Peers, s.now)
+		}
+	}
+	g.Start(func(index uint64, err error) {
+		if err != nil {
+			s.failed.Store(true)
+		}
+		s.durable.Store(index)
+		s.inbox.Nudge()
+	})
+	s.wg.Add(2)
+	go s.run()
+	go s.load()
+	x.PlugSlots(cfg.Slots, s)
+	s.inbox.Nudge()
+	return s, nil
+}
+
+func (s *Shard) owns(slot wire.Slot) bool { return int(slot) < len(s.mine) && s.mine[slot] }
+
+// recover reads the feed's end, and every live session.
+func (s *Shard) recover() error {
+	s.term = s.g.Term()
+	if err := s.g.Scan([]byte{rowFeed}, []byte{rowFeed + 1}, true, func(k, _ []byte) bool {
+		s.lsn = lastNumber(k)
+		return false
+	}); err != nil {
+		return err
+	}
+	var live []wire.SessionID
+	if err := s.g.Scan([]byte{rowLive}, []byte{rowLive + 1}, false, func(k, _ []byte) bool {
+		live = append(live, wire.SessionID(k[1:]))
+		return true
+	}); err != nil {
+		return err
+	}
+	for _, id := range live {
+		h := s.host(id)
+		r := s.readSession(id)
+		if r.err != nil {
+			return fmt.Errorf("reading session %s: %w", id, r.err)
+		}
+		if r.state == nil {
+			return fmt.Errorf("session %s is live and has no row", id)
+		}
+		h.state, h.live = r.state, true
+		s.schedule(h)
+	}
+	s.last = s.g.Last()
+	s.durable.Store(s.last)
+	return nil
+}
+
+// Put takes mail for one of the shard's slots. Mail of clients is refused when the inbox is full but for its reserve.
+func (s *Shard) Put(e wire.Envelope) bool {
+	if c, ok := e.Mail.(*wire.Command); ok && c.Verb != wire.VerbGone {
+		return s.inbox.Put(e)
+	}
+	return s.inbox.PutReserved(e)
+}
+
+// Close unplugs the shard, finishes what was taken, waits until that is durable and its mail has left, and ends the
+// goroutines.
+func (s *Shard) Close() {
+	s.x.UnplugSlots(s.cfg.Slots, s)
+	close(s.stop)
+	s.inbox.Nudge()
+	s.wg.Wait()
+}
+
+// run is the owner.
+func (s *Shard) run() {
+	defer s.wg.Done()
+	defer s.loads.Close()
+	s.begin()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		s.arm(timer)
+		select {
+		case <-s.inbox.Wake():
+		case <-s.loaded.Wake():
+		case <-timer.C:
+		case <-s.stop:
+			s.finish()
+			return
+		}
+		s.step()
+	}
+}
+
+// begin lets the live sessions know in which epoch they go on.
+func (s *Shard) begin() {
+	for _, h := range s.sessions {
+		s.env.Now = s.now
+		h.state.Recover(s.g.Epoch(), &s.d)
+		s.note(h)
+	}
+	s.commit()
+}
+
+// step does everything that can be done now.
+func (s *Shard) step() {
+	s.now = s.cfg.Now().UnixMilli()
+	s.post()
+	s.writable = s.g.Writable() == nil
+	s.results = s.loaded.Take(s.results, turnMails)
+	for i := range s.results {
+		s.take(&s.results[i])
+	}
+	clear(s.results)
+	s.batch = s.inbox.Take(s.batch, turnMails)
+	s.stats.mail.Add(uint64(len(s.batch)))
+	for i := range s.batch {
+		s.handle(s.batch[i].Mail)
+		if s.turn.Size() > turnBytes {
+			s.commit()
+		}
+	}
+	clear(s.batch)
+	s.tick()
+	s.commit()
+	s.post()
+}
+
+// finish takes what waits, and lets it become durable.
+func (s *Shard) finish() {
+	s.inbox.Close()
+	for s.inbox.Len() > 0 {
+		s.step()
+	}
+	for len(s.held) > 0 && !s.failed.Load() {
+		<-s.inbox.Wake()
+		s.post()
+	}
+}
+
+// handle names everything that can come in.
+func (s *Shard) handle(m wire.Mail) {
+	switch m := m.(type) {
+	case *wire.Command:
+		s.command(m)
+	case *wire.Grant:
+		s.toSession(m.Session, m)
+	case *wire.Lost:
+		s.toSession(m.Session, m)
+	case *wire.Rebind:
+		s.toSession(m.Session, m)
+	case *wire.NoGrant:
+		s.toSession(m.Session, m)
+	case *wire.Place:
+		s.toSession(m.Session, m)
+	case *wire.Census:
+		s.census(m)
+	case *wire.CensusAnswer, *wire.Task, *wire.Withdraw, *wire.Confirm, *wire.Declined, *wire.Release:
+		s.poolMail(m)
+	case *wire.Frame:
+		// A frame has no business at a shard: whoever posted it took a slot for a connection.
+		s.log.Error("a frame was posted to a shard", "session", m.Session)
+	}
+}
+
+// commit ends the turn: its rows go to the journal, its mail is held until they are durable.
+func (s *Shard) commit() {
+	s.rows()
+	if s.turn.Empty() && len(s.d.Mail) == 0 && len(s.d.Load) == 0 {
+		s.d.Reset()
+		return
+	}
+	if !s.turn.Empty() {
+		index, err := s.g.Append(&s.turn)
+		s.turn.Reset()
+		if err != nil {
+			s.abandon(err)
+			return
+		}
+		s.last = index
+		s.stats.turns.Add(1)
+	}
+	out := outgoing{index: s.last}
+	if len(s.d.Mail) > 0 {
+		out.mail = append(s.spare(), s.d.Mail...)
+	}
+	for i := range s.d.Load {
+		out.jobs = append(out.jobs, s.jobOf(&s.d.Load[i]))
+	}
+	s.held = append(s.held, out)
+	s.d.Reset()
+	s.mark = 0
+}
+
+// abandon drops everything that was decided and is not in the log: it was never heard of outside. What is live is read
+// again.
+func (s *Shard) abandon(err error) {
+	s.log.Error("the journal refused a turn; reading the shard again", "err", err)
+	s.d.Reset()
+	s.mark, s.dirty, s.changed = 0, s.dirty[:0], s.changed[:0]
+	s.stats.abandoned.Add(1)
+	old := s.sessions
+	s.sessions, s.customers = map[wire.SessionID]*hosted{}, map[customerID]*customer{}
+	for id, h := range old {
+		attached := h.attached
+		if h.state != nil {
+			attached = h.state.Attached
+		}
+		if n := s.host(id); len(attached) > 0 || h.live {
+			n.attached = attached
+		} else {
+			delete(s.sessions, id)
+		}
+		if h.live {
+			s.fetch(s.sessions[id])
+		}
+	}
+}
+
+// post sends the held mail of every turn that is durable by now.
+func (s *Shard) post() {
+	durable := s.durable.Load()
+	n := 0
+	for n < len(s.held) && s.held[n].index <= durable {
+		out := &s.held[n]
+		for i := range out.mail {
+			s.send(out.mail[i])
+		}
+		for i := range out.jobs {
+			if !s.loads.Put(out.jobs[i]) {
+				s.loadRefused(&out.jobs[i])
+			}
+		}
+		n++
+	}
+	if n > 0 {
+		m := copy(s.held, s.held[n:])
+		clear(s.held[m:])
+		s.held = s.held[:m]
+	}
+}
+
+// send posts e. Mail for a shard that has no room now is tried again: it is a level that somebody waits for. Mail for a
+// connection that is gone is nobody's.
+func (s *Shard) send(e wire.Envelope) {
+	e.Term = s.term
+	if e.To.Slot && s.owns(wire.Slot(e.To.ID)) { //nolint:gosec // a slot
+		if s.inbox.PutReserved(e) {
+			return
+		}
+	} else if err := s.x.Post(e); err == nil || !e.To.Slot {
+		return
+	}
+	if len(s.retry) >= s.cfg.Inbox {
+		s.stats.dropped.Add(1)
+		return
+	}
+	s.retry = append(s.retry, e)
+	s.alarms.add(s.now+retryMS, "")
+}
+
+func (s *Shard) spare() []wire.Envelope { return make([]wire.Envelope, 0, len(s.d.Mail)) }
