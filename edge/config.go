@@ -1,0 +1,113 @@
+package edge
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
+
+	"switchboard/wire"
+)
+
+// Tokens checks what a client shows.
+type Tokens interface {
+	// Check returns who the bearer is and until when. Its error is a *wire.Error: unauthenticated or token_expired.
+	Check(token string, now time.Time) (wire.Principal, time.Time, error)
+}
+
+// Limits of one connection [SW-3]. Zero fields mean their defaults.
+type Limits struct {
+	Frame    int     `yaml:"frame"`    // bytes of one frame; default 65,536
+	Body     int     `yaml:"body"`     // bytes of one body; default 32,768
+	Batch    int     `yaml:"batch"`    // frames in one message; default 64
+	Sessions int     `yaml:"sessions"` // sessions that a customer's connection follows; default 8
+	Inflight int     `yaml:"inflight"` // unanswered requests of a customer; default 8
+	Rate     float64 `yaml:"rate"`     // requests a second of a customer; default 10
+	Burst    int     `yaml:"burst"`    // requests at once; default 20
+}
+
+// Config says how the edge serves. The zero value of a field means its default.
+type Config struct {
+	// Tokens checks tokens. It has no default.
+	Tokens Tokens
+	// Node is the node's name in hello; Version the server's.
+	Node, Version string
+	Limits        Limits
+	// Connections is how many sockets are held; beyond it new ones get 503. Default 100,000.
+	Connections int
+	// Ping and Pong are the pauses of [SW-2.6]; default 25 s and 8 s.
+	Ping, Pong time.Duration
+	// Hello is how long a connection may take to say hello; default 5 s [SW-2.8].
+	Hello time.Duration
+	// Stall is how long a write may make no progress; default 20 s [SW-4.7].
+	Stall time.Duration
+	// Answer is how long a request may stay unanswered before it is told deadline; default 10 s.
+	Answer time.Duration
+	// Outbox is how many bytes of pushes may wait for one socket; default 256 KiB. Four times as much closes it 3008.
+	Outbox int
+	// Origins are the browsers' origins that may connect; empty means that Origin is not checked [SW-2.9].
+	Origins []string
+	// TokenInURL allows ?token= on the upgrade and on SSE, for EventSource [SW-2.9]. Default off.
+	TokenInURL bool
+	// Ready returns nil when the node serves; its error goes into /readyz.
+	Ready func() error
+	// Metrics serves /metrics; nil means 404.
+	Metrics http.Handler
+	// Static serves what no other path does, and reports whether it did; may be nil.
+	Static func(*fasthttp.RequestCtx) bool
+	// Register takes the edge's metrics; may be nil.
+	Register prometheus.Registerer
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+	// Log takes what an operator should know; default slog.Default.
+	Log *slog.Logger
+}
+
+func or[T comparable](v *T, otherwise T) {
+	var zero T
+	if *v == zero {
+		*v = otherwise
+	}
+}
+
+func (c *Config) defaults() error {
+	if c.Tokens == nil {
+		return errors.New("edge: Config.Tokens is missing")
+	}
+	or(&c.Limits.Frame, 65_536)
+	or(&c.Limits.Body, 32_768)
+	or(&c.Limits.Batch, 64)
+	or(&c.Limits.Sessions, 8)
+	or(&c.Limits.Inflight, 8)
+	or(&c.Limits.Rate, 10)
+	or(&c.Limits.Burst, 20)
+	or(&c.Connections, 100_000)
+	or(&c.Ping, 25*time.Second)
+	or(&c.Pong, 8*time.Second)
+	or(&c.Hello, 5*time.Second)
+	or(&c.Stall, 20*time.Second)
+	or(&c.Answer, 10*time.Second)
+	or(&c.Outbox, 256<<10)
+	or(&c.Node, "n1")
+	or(&c.Version, "dev")
+	if c.Ready == nil {
+		c.Ready = func() error { return nil }
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return nil
+}
+
+// The bounds of workers, who speak for many customers at once.
+const (
+	workerInflight = 4096
+	workerSessions = 10_000
+	maxMessage     = 4 // frames' worth of bytes in one message
+)

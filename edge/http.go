@@ -1,0 +1,303 @@
+package edge
+
+import (
+	"bytes"
+	"encoding/json"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"github.com/valyala/fasthttp/fasthttpadaptor"
+
+	"switchboard/exchange"
+	"switchboard/wire"
+	"switchboard/wire/wirepb"
+)
+
+// http is every request but the WebSocket's [SW-7].
+func (e *Edge) http(ctx *fasthttp.RequestCtx) {
+	path := string(ctx.Path())
+	switch {
+	case path == "/healthz":
+		ctx.SetBodyString("ok\n")
+	case path == "/readyz":
+		e.readyz(ctx)
+	case path == "/metrics" && e.cfg.Metrics != nil:
+		fasthttpadaptor.NewFastHTTPHandler(e.cfg.Metrics)(ctx)
+	case path == "/v1/sessions" || strings.HasPrefix(path, "/v1/sessions/"):
+		e.sessions(ctx, strings.Split(strings.TrimPrefix(path, "/v1/sessions"), "/"))
+	case e.cfg.Static != nil && e.cfg.Static(ctx):
+	default:
+		ctx.Error("404 not found\n", fasthttp.StatusNotFound)
+	}
+}
+
+func (e *Edge) readyz(ctx *fasthttp.RequestCtx) {
+	err := e.cfg.Ready()
+	if e.draining.Load() {
+		err = wire.Refuse(wire.Draining)
+	}
+	if err != nil {
+		ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
+		ctx.SetBodyString(err.Error() + "\n")
+		return
+	}
+	ctx.SetBodyString("ready\n")
+}
+
+// problem answers with an error as RFC 9457 has it [SW-7].
+func problem(ctx *fasthttp.RequestCtx, err *wire.Error) {
+	pb := err.ErrorPB()
+	body, _ := json.Marshal(struct { // of plain fields, it cannot fail
+		Type   string          `json:"type"`
+		Title  string          `json:"title"`
+		Status uint32          `json:"status"`
+		Slug   string          `json:"slug"`
+		Retry  string          `json:"retry"`
+		After  int64           `json:"retry_after_ms,omitempty"`
+		Detail json.RawMessage `json:"detail,omitempty"`
+	}{"about:blank", pb.Message, pb.Code, pb.Slug, pb.Retry, pb.RetryAfterMs, pb.Detail})
+	ctx.Response.ResetBody()
+	ctx.SetStatusCode(int(pb.Code))
+	ctx.SetContentType("application/problem+json")
+	if err.RetryAfter > 0 {
+		ctx.Response.Header.Set("Retry-After", strconv.Itoa(int((err.RetryAfter+time.Second-1)/time.Second)))
+	}
+	ctx.SetBody(body)
+}
+
+// sessions serves /v1/sessions. parts is the path behind it, beginning with an empty part.
+func (e *Edge) sessions(ctx *fasthttp.RequestCtx, parts []string) {
+	token := bearer(ctx)
+	if token == "" && e.cfg.TokenInURL {
+		token = string(ctx.QueryArgs().Peek("token"))
+	}
+	who, until, err := e.cfg.Tokens.Check(token, e.cfg.Now())
+	if err != nil {
+		problem(ctx, asError(err))
+		return
+	}
+	if who.Worker == "" {
+		who.Worker = who.Sub
+	}
+	switch {
+	case len(parts) == 1 && ctx.IsPost():
+		e.httpOpen(ctx, &who)
+	case len(parts) == 3 && parts[2] == "messages" && ctx.IsPost():
+		e.httpSend(ctx, &who, wire.SessionID(parts[1]))
+	case len(parts) == 3 && parts[2] == "messages" && ctx.IsGet():
+		e.httpHistory(ctx, &who, wire.SessionID(parts[1]))
+	case len(parts) == 3 && parts[2] == "events" && ctx.IsGet():
+		e.httpEvents(ctx, &who, until, wire.SessionID(parts[1]))
+	default:
+		ctx.Error("404 not found\n", fasthttp.StatusNotFound)
+	}
+}
+
+// call is a connection for one request: an inlet that waits for one frame.
+type call struct{ answer chan *wire.Frame }
+
+// Put takes the answer; what else comes is nobody's.
+func (c call) Put(e wire.Envelope) bool {
+	if f, ok := e.Mail.(*wire.Frame); ok && f.ID == 1 {
+		select {
+		case c.answer <- f:
+		default:
+		}
+	}
+	return true
+}
+
+// ask posts cmd and waits for its answer.
+func (e *Edge) ask(cmd *wire.Command) *wire.Frame {
+	failed := func(slug wire.Slug) *wire.Frame { return &wire.Frame{Kind: wire.FrameError, Err: wire.Refuse(slug)} }
+	if !entitled(cmd.Who.Role, cmd.Verb) {
+		return failed(wire.Forbidden)
+	}
+	slot := exchange.CustomerSlot(cmd.Who.Tenant, cmd.Who.Sub)
+	if cmd.Session != "" {
+		_, s, ok := cmd.Session.Place()
+		if !ok {
+			return failed(wire.NoSession)
+		}
+		slot = s
+	}
+	c := call{make(chan *wire.Frame, 1)}
+	cmd.ID, cmd.Conn = 1, wire.Conn{Node: e.x.Node(), ID: e.lastConn.Add(1)}
+	e.x.PlugConn(cmd.Conn.ID, c)
+	defer e.x.UnplugConn(cmd.Conn.ID)
+	if err := e.post(wire.ToSlot(slot), cmd); err != nil {
+		return &wire.Frame{Kind: wire.FrameError, Err: err}
+	}
+	late := time.NewTimer(e.cfg.Answer)
+	defer late.Stop()
+	select {
+	case f := <-c.answer:
+		return f
+	case <-late.C:
+		return failed(wire.Deadline)
+	case <-e.stop:
+		return failed(wire.Unavailable)
+	}
+}
+
+func (e *Edge) httpOpen(ctx *fasthttp.RequestCtx, who *wire.Principal) {
+	frame := &wirepb.ClientFrame{}
+	body := bytes.TrimSpace(ctx.PostBody())
+	if len(body) == 0 {
+		body = []byte("{}")
+	}
+	if err := wire.JSON.Parse(append(append([]byte(`{"open":`), body...), '}'), frame); err != nil {
+		problem(ctx, wire.Refuse(wire.InvalidBody))
+		return
+	}
+	cmd := &wire.Command{}
+	cmd.Cold(frame)
+	cmd.Who = who
+	f := e.ask(cmd)
+	if f.Kind == wire.FrameError {
+		problem(ctx, f.Err)
+		return
+	}
+	// The request's own attachment ends with it.
+	_, slot, _ := f.Session.Place()
+	_ = e.x.Post(wire.Envelope{To: wire.ToSlot(slot), Mail: &wire.Command{Verb: wire.VerbGone, Conn: cmd.Conn, Who: who, Session: f.Session}})
+	reply(ctx, fasthttp.StatusOK, f)
+}
+
+// reply answers with what stands under the frame's verb.
+func reply(ctx *fasthttp.RequestCtx, status int, f *wire.Frame) {
+	g := *f
+	g.ID = 0
+	b := wire.JSON.AppendFrame(nil, &g)
+	// {"verb":{…}} → {…}
+	if i := bytes.IndexByte(b, ':'); i > 0 && b[len(b)-1] == '}' {
+		b = b[i+1 : len(b)-1]
+	}
+	ctx.SetStatusCode(status)
+	ctx.SetContentType("application/json")
+	ctx.SetBody(append(b, '\n'))
+}
+
+// message is what a client posts.
+type message struct {
+	Type    string          `json:"type"`
+	Body    json.RawMessage `json:"body"`
+	ReplyTo uint64          `json:"reply_to"`
+}
+
+func (e *Edge) httpSend(ctx *fasthttp.RequestCtx, who *wire.Principal, id wire.SessionID) {
+	raw := append([]byte(nil), ctx.PostBody()...)
+	var m message
+	if json.Unmarshal(raw, &m) != nil || wire.ValidJSON(m.Body) != nil {
+		problem(ctx, wire.Refuse(wire.InvalidBody))
+		return
+	}
+	key := string(ctx.Request.Header.Peek("Idempotency-Key"))
+	switch {
+	case len(m.Body) > e.cfg.Limits.Body:
+		problem(ctx, wire.Refuse(wire.TooLarge))
+		return
+	case key != "" && !wire.ValidID(key), m.Type != "" && !wire.ValidID(m.Type):
+		problem(ctx, wire.Refuse(wire.BadRequest))
+		return
+	}
+	f := e.ask(&wire.Command{
+		Verb: wire.VerbSend, Who: who, Session: id, Key: key, Type: m.Type, Body: wire.AppendBody(nil, m.Body), ReplyTo: m.ReplyTo,
+	})
+	switch {
+	case f.Kind == wire.FrameError:
+		problem(ctx, f.Err)
+	case f.Duplicate:
+		reply(ctx, fasthttp.StatusOK, f)
+	default:
+		reply(ctx, fasthttp.StatusCreated, f)
+	}
+}
+
+func (e *Edge) httpHistory(ctx *fasthttp.RequestCtx, who *wire.Principal, id wire.SessionID) {
+	h := &wirepb.History{Session: string(id)}
+	q := ctx.QueryArgs()
+	for name, set := range map[string]func(uint64){
+		"after": func(v uint64) { h.After = &v }, "before": func(v uint64) { h.Before = &v }, "limit": func(v uint64) { h.Limit = uint32(min(v, 100)) },
+	} {
+		if !q.Has(name) {
+			continue
+		}
+		v, err := strconv.ParseUint(string(q.Peek(name)), 10, 64)
+		if err != nil {
+			problem(ctx, &wire.Error{Slug: wire.BadRequest, Message: name + " is not a number"})
+			return
+		}
+		set(v)
+	}
+	cmd := &wire.Command{Who: who}
+	cmd.Cold(&wirepb.ClientFrame{Verb: &wirepb.ClientFrame_History{History: h}})
+	cmd.Who = who
+	f := e.ask(cmd)
+	if f.Kind == wire.FrameError {
+		problem(ctx, f.Err)
+		return
+	}
+	reply(ctx, fasthttp.StatusOK, f)
+}
+
+// httpEvents streams a session as server-sent events; Last-Event-ID resumes [SW-7].
+func (e *Edge) httpEvents(ctx *fasthttp.RequestCtx, who *wire.Principal, until time.Time, id wire.SessionID) {
+	if !e.room(ctx) {
+		return
+	}
+	_, slot, ok := id.Place()
+	if !ok {
+		problem(ctx, wire.Refuse(wire.NoSession))
+		return
+	}
+	open := &wirepb.Open{Session: string(id)}
+	last := string(ctx.Request.Header.Peek("Last-Event-ID"))
+	if last == "" {
+		last = string(ctx.QueryArgs().Peek("from"))
+	}
+	if epoch, seq, ok := strings.Cut(last, ":"); ok {
+		ep, err1 := strconv.ParseUint(epoch, 10, 64)
+		sq, err2 := strconv.ParseUint(seq, 10, 64)
+		if err1 != nil || err2 != nil {
+			problem(ctx, &wire.Error{Slug: wire.BadRequest, Message: "Last-Event-ID is <epoch>:<seq>"})
+			return
+		}
+		open.From = &wirepb.Position{Epoch: ep, Seq: sq}
+	}
+	// Asked once as a plain request, so that a refusal is an HTTP answer.
+	probe := &wire.Command{Verb: wire.VerbHistory, Who: who, Session: id, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_History{History: &wirepb.History{Session: string(id), Limit: 1}}}}
+	if f := e.ask(probe); f.Kind == wire.FrameError {
+		problem(ctx, f.Err)
+		return
+	}
+	cmd := &wire.Command{Verb: wire.VerbOpen, Who: who, Session: id, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Open{Open: open}}}
+	ctx.HijackSetNoResponse(true)
+	ctx.Hijack(func(hijacked net.Conn) {
+		sock, _ := detach(hijacked, 0)
+		const head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nConnection: close\r\nX-Accel-Buffering: no\r\n\r\n"
+		if _, err := sock.Write([]byte(head)); err != nil {
+			_ = sock.Close()
+			return
+		}
+		e.stream(sock, who, until, slot, cmd)
+	})
+}
+
+// stream makes a hijacked socket a connection that follows one session.
+func (e *Edge) stream(sock net.Conn, who *wire.Principal, until time.Time, slot wire.Slot, cmd *wire.Command) {
+	c := e.accept(sock, modeSSE, "", nil, who)
+	if c == nil {
+		return
+	}
+	c.expires.Store(until.UnixMilli())
+	c.greeted.Store(true)
+	e.x.PlugConn(c.id.ID, c)
+	cmd.Conn, cmd.ID = c.id, 1
+	if err := e.post(wire.ToSlot(slot), cmd); err != nil {
+		c.bye(wire.CloseReconnect, 0)
+	}
+}

@@ -1,0 +1,32 @@
+package edge
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	accepted, refused, framesIn, framesOut, dropped, lagged, overloaded prometheus.Counter
+	closed, errors                                                      *prometheus.CounterVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "switchboard", Subsystem: "edge", Name: name, Help: help})
+	}
+	vec := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "switchboard", Subsystem: "edge", Name: name, Help: help}, []string{label})
+	}
+	m := &metrics{
+		accepted:   counter("connections_accepted_total", "Sockets taken."),
+		refused:    counter("connections_refused_total", "Sockets refused before the upgrade."),
+		framesIn:   counter("frames_in_total", "Frames of clients."),
+		framesOut:  counter("frames_out_total", "Frames to clients."),
+		dropped:    counter("pushes_dropped_total", "Pushes dropped because an outbox was full; they come again from the log."),
+		lagged:     counter("lags_total", "Times a slow socket was told that it lags."),
+		overloaded: counter("overloaded_total", "Requests refused because a shard's inbox was full."),
+		closed:     vec("closed_total", "Connections closed by the server, by reason.", "reason"),
+		errors:     vec("errors_total", "Requests that the edge refused, by slug.", "slug"),
+	}
+	if r != nil {
+		r.MustRegister(m.accepted, m.refused, m.framesIn, m.framesOut, m.dropped, m.lagged, m.overloaded, m.closed, m.errors)
+	}
+	return m
+}
