@@ -40,7 +40,8 @@ var mayImport = map[string][]string{
 }
 
 // mayStart lists the functions that may hold a go statement.
-var mayStart = []string{"shard.Open", "shard/journal.Open", "edge.Handle"}
+var mayStart = []string{"shard.Open", "shard/journal.Open", "edge.Handle",
+	"client.dial", "client.connect"}
 
 func TestShape(t *testing.T) {
 	fset := token.NewFileSet()
