@@ -40,7 +40,11 @@ var mayImport = map[string][]string{
 }
 
 // mayStart lists the functions that may hold a go statement.
-var mayStart = []string{"shard.Open", "shard/journal.Open", "edge.Open", "edge.accept", "edge.enqueue", "edge.wake"}
+var mayStart = []string{
+	"shard.Open", "shard/journal.Open",
+	"edge.Open", "edge.accept", "edge.enqueue", "edge.wake",
+	"client.dial", "client.connect",
+}
 
 func TestShape(t *testing.T) {
 	fset := token.NewFileSet()

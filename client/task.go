@@ -1,0 +1,358 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"switchboard/wire"
+	"switchboard/wire/wirepb"
+)
+
+// task is what a worker's session has beside; of a followed session it is zero.
+type task struct {
+	// Fixed.
+	ae         uint64
+	ctx        context.Context
+	cancel     context.CancelFunc
+	served     chan struct{} // closed when its goroutine has ended
+	assignment Assignment
+
+	// Guarded by Client.mu.
+	inbox  inbox
+	doc    Document
+	reason string // why it ended
+}
+
+// Assignment is what the server told a worker when a session became its own [SW-5.4].
+type Assignment struct {
+	AE            uint64
+	Queue, Reason string // reason: route, sticky, overflow, transfer, requeue; "kept" when the rest was lost on the way
+	Shop          string
+	Customer      wire.Author
+	Attributes    []byte  // JSON
+	Tail          []Entry // the latest entries before the assignment
+}
+
+// Document is a session's context: what its workers tell each other [SW-5].
+type Document struct {
+	V   uint64
+	Doc []byte // JSON
+}
+
+func newTask(w *worker, m *wirepb.Assigned) task {
+	t := task{
+		ae: m.Ae, served: make(chan struct{}),
+		assignment: Assignment{
+			AE: m.Ae, Queue: m.Queue, Reason: m.Reason, Shop: m.Shop, Customer: wire.AuthorOf(m.Customer), Attributes: m.Attributes, Tail: entriesOf(m.Tail),
+		},
+		inbox: inbox{limit: max(w.c.cfg.Buffer, w.cfg.Window), sub: w.c.hello.Sub, last: m.Cursor, done: m.Cursor},
+		doc:   Document{V: m.Context.GetV(), Doc: m.Context.GetDoc()},
+	}
+	// What was said before is in the tail; what of it needs an answer is delivered, and only that: no gaps up to head.
+	t.inbox.past = m.Head
+	t.inbox.loose = m.Reason == "kept"
+	t.ctx, t.cancel = context.WithCancel(w.c.ctx)
+	return t
+}
+
+// Assignment returns what the server told when the session became this worker's.
+func (s *Session) Assignment() Assignment { return s.assignment }
+
+// Context returns the context document, as this worker knows it.
+func (s *Session) Context() Document {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.doc
+}
+
+// delivery takes an entry that was delivered.
+func (s *Session) delivery(m *wirepb.Delivery) {
+	if s.inbox.deliver(deliveryOf(m), m.Prev) && m.Attempt > 0 {
+		s.ackLevel(m.Seq) // its ack was lost
+	}
+	s.poke()
+}
+
+// revoked ends the assignment at the server's word [SW-5.3].
+func (s *Session) revoked(reason string) {
+	s.reason = reason
+	s.end(ErrRevoked)
+	s.cancel()
+}
+
+// nextDelivery returns what is to be handled next, reading from the history what was missed; ok is false when the
+// assignment has ended.
+func (s *Session) nextDelivery() (e Entry, ok bool) {
+	for s.ctx.Err() == nil {
+		s.c.mu.Lock()
+		over := s.err != nil || s.c.work.stopping
+		if !over {
+			e, ok = s.inbox.next()
+		}
+		behind := s.inbox.behind && !s.inbox.nacking
+		s.c.mu.Unlock()
+		switch {
+		case ok:
+			return e, true
+		case over:
+			return e, false
+		case behind:
+			if err := s.catchUp(); err != nil {
+				s.c.cfg.Log.Warn("reading what was missed", "session", s.id, "error", err)
+				s.c.mu.Lock()
+				s.revoked("lost")
+				s.c.mu.Unlock()
+			}
+			continue
+		}
+		select {
+		case <-s.wake:
+		case <-s.ctx.Done():
+		}
+	}
+	return e, false
+}
+
+// catchUp reads deliveries that were missed [SW-4.4].
+func (s *Session) catchUp() error {
+	s.c.mu.Lock()
+	after := s.inbox.last
+	s.c.mu.Unlock()
+	h := &wirepb.History{Session: s.id, After: &after, Limit: 100}
+	_, err := s.call(s.ctx, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_History{History: h}}, func(f *wirepb.ServerFrame) {
+		s.inbox.fill(entriesOf(f.GetHistory().GetEntries()), s.ae, f.GetHistory().GetMore())
+	})
+	return err
+}
+
+// handled acknowledges seq, unless a reply did.
+func (s *Session) handled(seq uint64) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.inbox.done >= seq || s.err != nil {
+		return
+	}
+	s.inbox.finish(seq)
+	s.ackLevel(seq)
+}
+
+// Reply appends a worker's entry, and with [WithAck] acknowledges what it answers in the same step [SW-5.5]. body is as
+// for [Session.Send]. It fails with [wire.StaleAssignment] when the session is no longer this worker's; nothing has
+// happened then [SW-5.3].
+func (s *Session) Reply(ctx context.Context, typ string, body any, opts ...Option) (Sent, error) {
+	var w words
+	for _, o := range opts {
+		o(&w)
+	}
+	if w.key == "" && w.ack == nil {
+		w.key = newKey()
+	}
+	b, err := s.body(body)
+	if err != nil {
+		return Sent{}, fmt.Errorf("replying: %w", err)
+	}
+	m := &wirepb.Reply{
+		Session: s.id, Ae: s.ae, Ack: w.ack, Key: w.key, Stream: w.stream, Type: or(typ, "text"), Body: b, Visibility: w.visibility, ReplyTo: w.replyTo,
+	}
+	f, err := s.call(ctx, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Reply{Reply: m}}, func(f *wirepb.ServerFrame) {
+		s.inbox.wrote(f.GetReply().GetSeq())
+		if w.ack != nil {
+			s.inbox.finish(*w.ack)
+		}
+	})
+	if err != nil {
+		return Sent{}, fmt.Errorf("replying: %w", s.stale(err))
+	}
+	return sentOf(f.GetReply()), nil
+}
+
+// Note appends an entry that only staff sees.
+func (s *Session) Note(ctx context.Context, body any) (Sent, error) {
+	return s.Reply(ctx, "note", body, ForStaff())
+}
+
+// stale ends the session here when the server says that it has ended there.
+func (s *Session) stale(err error) error {
+	if e, ok := errors.AsType[*wire.Error](err); ok && e.Slug == wire.StaleAssignment {
+		s.c.mu.Lock()
+		defer s.c.mu.Unlock()
+		if s.ae != 0 && s.err == nil {
+			s.revoked("stale")
+		}
+	}
+	return err
+}
+
+// Nack gives the entry seq and all later ones back: they come again after delay [SW-5.6]. Handlers return an error
+// instead.
+func (s *Session) Nack(ctx context.Context, seq uint64, delay time.Duration, reason string) error {
+	s.c.mu.Lock()
+	s.inbox.rewind(seq)
+	s.c.mu.Unlock()
+	m := &wirepb.Nack{Session: s.id, Ae: s.ae, Seq: seq, DelayMs: delay.Milliseconds(), Reason: reason, Key: newKey()}
+	fresh := false
+	_, err := s.call(ctx, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Nack{Nack: m}}, func(f *wirepb.ServerFrame) {
+		fresh = !f.GetNack().GetDuplicate()
+		s.inbox.rewound(fresh)
+	})
+	if err != nil {
+		s.c.mu.Lock()
+		s.inbox.rewound(false)
+		s.c.mu.Unlock()
+		return fmt.Errorf("giving back entry %d: %w", seq, s.stale(err))
+	}
+	return nil
+}
+
+// EndOption refines how a worker gives a session up.
+type EndOption func(*uint64)
+
+// UpTo refuses to give the session up when the customer has said something after seq: it then fails with
+// [wire.Unanswered] and nothing happens [SW-5.8].
+func UpTo(seq uint64) EndOption { return func(u *uint64) { *u = seq + 1 } }
+
+func uptoOf(opts []EndOption) *uint64 {
+	var u uint64
+	for _, o := range opts {
+		o(&u)
+	}
+	if u == 0 {
+		return nil
+	}
+	u--
+	return &u
+}
+
+// TransferTo asks for the session to be handed to a queue or to a worker, of which exactly one is named [SW-5.8].
+type TransferTo struct {
+	Queue, Worker string
+	Note          string
+	Context       any // a JSON merge patch of the context document
+}
+
+// Transfer hands the session on. To a queue it is over with the answer; to a worker it is requested, and this worker
+// keeps the session until the other accepts (the handler's context then ends), or the event
+// session.transfer_failed tells why not.
+func (s *Session) Transfer(ctx context.Context, to TransferTo, opts ...EndOption) error {
+	m := &wirepb.Transfer{Session: s.id, Ae: s.ae, To: &wirepb.Target{Queue: to.Queue, Worker: to.Worker}, Note: to.Note, Key: newKey(), Upto: uptoOf(opts)}
+	if to.Context != nil {
+		var err error
+		if m.Context, err = bodyOf(to.Context); err != nil {
+			return fmt.Errorf("transferring: %w", err)
+		}
+	}
+	f := &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Transfer{Transfer: m}}
+	if to.Queue != "" {
+		return s.finished(ctx, "transferring", f)
+	}
+	if _, err := s.call(ctx, f, nil); err != nil {
+		return fmt.Errorf("transferring: %w", s.stale(err))
+	}
+	return nil
+}
+
+// Release ends the assignment: the worker is done with the session. What the customer said and nobody acknowledged is
+// queued again.
+func (s *Session) Release(ctx context.Context, outcome, summary string, tags []string, opts ...EndOption) error {
+	m := &wirepb.Release{Session: s.id, Ae: s.ae, Outcome: outcome, Summary: summary, Tags: tags, Key: newKey(), Upto: uptoOf(opts)}
+	return s.finished(ctx, "releasing", &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Release{Release: m}})
+}
+
+// finished calls for something that ends a worker's assignment. The handler that did it may go on: its context ends
+// when it returns.
+func (s *Session) finished(ctx context.Context, doing string, f *wirepb.ClientFrame) error {
+	_, err := s.call(ctx, f, func(*wirepb.ServerFrame) {
+		if s.ae != 0 {
+			s.reason = "released"
+			s.end(ErrRevoked)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, s.stale(err))
+	}
+	return nil
+}
+
+// Wrapup says that the work after a release is done, so that its slot is free [SW-5.9].
+func (s *Session) Wrapup(ctx context.Context) error {
+	m := &wirepb.Wrapup{Session: s.id, Ae: s.ae, Done: true}
+	if _, err := s.c.call(ctx, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Wrapup{Wrapup: m}}, nil); err != nil {
+		return fmt.Errorf("ending the wrap-up: %w", err)
+	}
+	return nil
+}
+
+// SetContext changes the context document by a JSON merge patch (RFC 7396), if it is still the version that this
+// worker knows; otherwise it fails with [wire.VersionConflict].
+func (s *Session) SetContext(ctx context.Context, patch any) (Document, error) {
+	b, err := s.body(patch)
+	if err != nil {
+		return Document{}, fmt.Errorf("changing the context: %w", err)
+	}
+	old := s.Context()
+	doc, err := mergePatch(old.Doc, b)
+	if err != nil {
+		return Document{}, fmt.Errorf("changing the context: %w", err)
+	}
+	m := &wirepb.Context{Session: s.id, Ae: s.ae, IfV: old.V, Patch: b, Key: newKey()}
+	d := Document{Doc: doc}
+	_, err = s.call(ctx, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Context{Context: m}}, func(f *wirepb.ServerFrame) {
+		d.V = f.GetContext().GetV()
+		s.doc = d
+	})
+	if err != nil {
+		return Document{}, fmt.Errorf("changing the context: %w", s.stale(err))
+	}
+	return d, nil
+}
+
+// mergePatch applies a JSON merge patch (RFC 7396).
+func mergePatch(doc, patch []byte) ([]byte, error) {
+	var p map[string]json.RawMessage
+	if len(patch) == 0 || patch[0] != '{' {
+		return patch, nil
+	}
+	if err := json.Unmarshal(patch, &p); err != nil {
+		return nil, err
+	}
+	d := map[string]json.RawMessage{}
+	if len(doc) > 0 && doc[0] == '{' {
+		if err := json.Unmarshal(doc, &d); err != nil {
+			return nil, err
+		}
+	}
+	for k, v := range p {
+		if string(v) == "null" {
+			delete(d, k)
+			continue
+		}
+		merged, err := mergePatch(d[k], v)
+		if err != nil {
+			return nil, err
+		}
+		d[k] = merged
+	}
+	return json.Marshal(d)
+}
+
+// Presence tells the server whether this worker takes work: "ready", "away" or "draining" [SW-5.9].
+func (c *Client) Presence(ctx context.Context, state, reason string) error {
+	m := &wirepb.Presence{State: state, Reason: reason}
+	if _, err := c.call(ctx, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Presence{Presence: m}}, nil); err != nil {
+		return fmt.Errorf("changing presence: %w", err)
+	}
+	return nil
+}
+
+// Slots changes how many sessions this worker holds at a time. It lasts until the next subscription, which says
+// WorkerConfig.Slots again.
+func (c *Client) Slots(ctx context.Context, n int) error {
+	m := &wirepb.Slots{Slots: uint32(max(n, 0))}
+	if _, err := c.call(ctx, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Slots{Slots: m}}, nil); err != nil {
+		return fmt.Errorf("changing slots: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,526 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"switchboard/client"
+	"switchboard/wire"
+	"switchboard/wire/wirepb"
+)
+
+// work runs a worker against srv until the test ends, and returns where the end of Work will be told.
+func work(t *testing.T, srv *script, cfg client.WorkerConfig, handle client.Handler) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	if cfg.URL == "" {
+		cfg.Config = srv.config()
+	}
+	cfg.Queues = []string{"default"}
+	end := make(chan error, 1)
+	go func() { end <- client.Work(ctx, cfg, handle) }()
+	ended := false
+	stop = func() error {
+		if ended {
+			return nil
+		}
+		ended = true
+		cancel()
+		return <-end
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("Work = %v", err)
+		}
+	})
+	srv.subscribe()
+	return stop
+}
+
+// subscribe takes the next connection of a worker.
+func (s *script) subscribe(kept ...*wirepb.Kept) *wirepb.Subscribe {
+	s.t.Helper()
+	s.acceptWith(func(r *wirepb.HelloReply) { r.Sub, r.Role = "faq", "worker" })
+	f := s.next()
+	sub := f.GetSubscribe()
+	if sub == nil {
+		s.t.Fatalf("got %v; want subscribe before everything else", f)
+	}
+	s.p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Subscribe{Subscribe: &wirepb.SubscribeReply{Lease: "l_1", LeaseMs: 15000, Kept: kept}}})
+	return sub
+}
+
+func (s *script) assign(ae, cursor, head uint64) {
+	s.p.say(&wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{Assigned: &wirepb.Assigned{
+		Session: "s_1", Ae: ae, Queue: "default", Reason: "route", Epoch: 1, Cursor: cursor, Head: head,
+		Customer: &wirepb.Author{Role: "customer", Id: "alice"}, Context: &wirepb.Document{V: 4, Doc: []byte(`{"a":1}`)},
+	}}})
+}
+
+func delivery(ae, seq, prev uint64, attempt uint32) *wirepb.ServerFrame {
+	return &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Delivery{Delivery: &wirepb.Delivery{
+		Session: "s_1", Ae: ae, Seq: seq, Epoch: 1, Prev: prev, Attempt: attempt, Kind: "message", Type: "text", Body: []byte(`{"text":"x"}`), Origin: "customer", Visibility: "public",
+	}}}
+}
+
+// ack returns the next ack.
+func (s *script) ack() *wirepb.Ack {
+	s.t.Helper()
+	f := s.next()
+	if f.GetAck() == nil {
+		s.t.Fatalf("got %v; want ack", f)
+	}
+	return f.GetAck()
+}
+
+func replied(id, seq uint64) *wirepb.ServerFrame {
+	return &wirepb.ServerFrame{Id: id, Verb: &wirepb.ServerFrame_Reply{Reply: &wirepb.SendReply{Seq: seq, Epoch: 1}}}
+}
+
+func TestWorkerAnswers(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		work(t, srv, client.WorkerConfig{}, func(ctx context.Context, s *client.Session, e client.Entry) error {
+			if e.Seq == 2 {
+				return nil
+			}
+			_, err := s.Reply(ctx, "text", "answer", client.WithAck(e.Seq))
+			return err
+		})
+		srv.assign(8, 0, 3)
+		srv.p.say(delivery(8, 2, 1, 1))
+		if a := srv.ack(); a.Seq != 2 || a.Ae != 8 {
+			t.Fatalf("ack = %v; want 2 under 8", a)
+		}
+		srv.p.say(delivery(8, 4, 3, 1))
+		f := srv.next()
+		r := f.GetReply()
+		if r.GetAck() != 4 || r.Ae != 8 || r.Key != "" || string(r.Body) != `{"text":"answer"}` {
+			t.Fatalf("reply = %v; want one that acknowledges 4, with 4 as its key [SW-5.5]", f)
+		}
+		srv.p.say(replied(f.Id, 5), delivery(8, 6, 5, 1)) // 5 is our own: no gap, and no further ack
+		if r := srv.next().GetReply(); r.GetAck() != 6 {
+			t.Fatalf("got %v; want the reply to 6", r)
+		}
+	})
+}
+
+func TestWorkerGivesBack(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		fail := true
+		var seen []uint64
+		work(t, srv, client.WorkerConfig{}, func(_ context.Context, _ *client.Session, e client.Entry) error {
+			seen = append(seen, e.Seq)
+			if e.Seq == 2 && fail {
+				fail = false
+				return client.Later(2*time.Second, errors.New("the model is busy"))
+			}
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1), delivery(8, 2, 1, 1), delivery(8, 3, 2, 1))
+		var nack *wirepb.ClientFrame
+		for nack == nil {
+			if f := srv.next(); f.GetNack() != nil {
+				nack = f
+			}
+		}
+		if n := nack.GetNack(); n.Seq != 2 || n.DelayMs != 2000 || n.Reason != "the model is busy" || n.Key == "" {
+			t.Fatalf("nack = %v", n)
+		}
+		// 4 was on its way before the rewind; it comes again behind it.
+		srv.p.say(delivery(8, 4, 3, 1), &wirepb.ServerFrame{Id: nack.Id, Verb: &wirepb.ServerFrame_Nack{Nack: &wirepb.Done{Seq: 2}}},
+			delivery(8, 2, 1, 2), delivery(8, 3, 2, 1), delivery(8, 4, 3, 1))
+		for srv.ack().Seq != 4 {
+		}
+		if want := []uint64{1, 2, 2, 3, 4}; !slices.Equal(seen, want) {
+			t.Fatalf("handled %v; want %v", seen, want)
+		}
+	})
+}
+
+func TestRevokedEndsTheContext(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		began, over := make(chan struct{}), make(chan error, 1)
+		var reason string
+		cfg := client.WorkerConfig{Ended: func(_ *client.Session, r string) { reason = r }}
+		work(t, srv, cfg, func(ctx context.Context, s *client.Session, _ client.Entry) error {
+			close(began)
+			<-ctx.Done()
+			_, err := s.Reply(context.WithoutCancel(ctx), "text", "too late")
+			over <- err
+			return errors.New("not given back either")
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		<-began
+		srv.p.say(&wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{Revoked: &wirepb.Revoked{Session: "s_1", Ae: 8, Reason: "transfer"}}},
+			delivery(8, 2, 1, 1)) // nothing of an ended assignment is handled
+		if err := <-over; !errors.Is(err, client.ErrRevoked) {
+			t.Fatalf("Reply = %v; want ErrRevoked", err)
+		}
+		synctest.Wait()
+		if n := len(srv.p.in); n != 0 || reason != "transfer" {
+			t.Fatalf("%d frames after the end, reason %q; want none, transfer", n, reason)
+		}
+	})
+}
+
+func TestStaleAssignmentIsQuiet(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		ended := make(chan string, 1)
+		cfg := client.WorkerConfig{Ended: func(_ *client.Session, r string) { ended <- r }}
+		work(t, srv, cfg, func(ctx context.Context, s *client.Session, e client.Entry) error {
+			_, err := s.Reply(ctx, "text", "x", client.WithAck(e.Seq))
+			return err
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		srv.p.say(refusal(srv.next().Id, wire.Refuse(wire.StaleAssignment)))
+		if r := <-ended; r != "stale" {
+			t.Fatalf("ended with %q; want stale", r)
+		}
+		synctest.Wait()
+		if n := len(srv.p.in); n != 0 {
+			t.Fatalf("%d frames after the end; want none, least of all a nack", n)
+		}
+	})
+}
+
+func TestLeaseIsKept(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		var seen []uint64
+		work(t, srv, client.WorkerConfig{}, func(ctx context.Context, s *client.Session, e client.Entry) error {
+			seen = append(seen, e.Seq)
+			_, err := s.Reply(ctx, "text", "x", client.WithAck(e.Seq))
+			return err
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		f := srv.next()
+		srv.p.cut() // whether the reply was written is unknown
+		sub := srv.subscribe(&wirepb.Kept{Session: "s_1", Ae: 8})
+		if sub.Lease != "l_1" {
+			t.Fatalf("subscribe = %v; want the lease", sub)
+		}
+		again := srv.next()
+		if again.GetReply().GetAck() != f.GetReply().GetAck() {
+			t.Fatalf("got %v; want %v again", again, f)
+		}
+		// What is unacknowledged follows: 1 is still being answered. Meanwhile the customer said 3; 2 is our own word.
+		srv.p.say(delivery(8, 1, 0, 1), replied(again.Id, 2), delivery(8, 3, 2, 1))
+		f = srv.next()
+		if f.GetReply().GetAck() != 3 {
+			t.Fatalf("got %v; want the reply to 3", f)
+		}
+		srv.p.say(replied(f.Id, 4))
+		synctest.Wait()
+		srv.p.say(delivery(8, 1, 0, 1)) // a server that does not know of the ack
+		if a := srv.ack(); a.Seq != 1 {
+			t.Fatalf("ack = %v; want 1 once more", a)
+		}
+		if want := []uint64{1, 3}; !slices.Equal(seen, want) {
+			t.Fatalf("handled %v; want %v", seen, want)
+		}
+	})
+}
+
+func TestLeaseIsLost(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		ended := make(chan string, 1)
+		cfg := client.WorkerConfig{Ended: func(_ *client.Session, r string) { ended <- r }}
+		var attempts []uint32
+		work(t, srv, cfg, func(ctx context.Context, _ *client.Session, e client.Entry) error {
+			if attempts = append(attempts, e.Attempt); len(attempts) == 1 {
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		synctest.Wait()
+		srv.p.cut()
+		srv.subscribe()
+		if r := <-ended; r != "lease" {
+			t.Fatalf("ended with %q; want lease", r)
+		}
+		srv.assign(10, 0, 2)
+		srv.p.say(delivery(10, 1, 0, 2))
+		if a := srv.ack(); a.Ae != 10 || a.Seq != 1 {
+			t.Fatalf("ack = %v; want 1 under 10", a)
+		}
+	})
+}
+
+func TestKeptButUnheardOf(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		reason := ""
+		work(t, srv, client.WorkerConfig{}, func(_ context.Context, s *client.Session, _ client.Entry) error {
+			reason = s.Assignment().Reason
+			return nil
+		})
+		srv.p.cut() // and with it what was said about s_1
+		srv.subscribe(&wirepb.Kept{Session: "s_1", Ae: 8})
+		srv.p.say(delivery(8, 5, 4, 1))
+		if a := srv.ack(); a.Seq != 5 || reason != "kept" {
+			t.Fatalf("ack = %v, reason %q; want 5, kept", a, reason)
+		}
+	})
+}
+
+func TestWorkerGapIsReadFromHistory(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		var seen, noticed []uint64
+		cfg := client.WorkerConfig{Notice: func(_ context.Context, _ *client.Session, e client.Entry) { noticed = append(noticed, e.Seq) }}
+		work(t, srv, cfg, func(_ context.Context, _ *client.Session, e client.Entry) error {
+			seen = append(seen, e.Seq)
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1), delivery(8, 5, 4, 1))
+		var f *wirepb.ClientFrame
+		for f = srv.next(); f.GetHistory() == nil; f = srv.next() {
+		}
+		if h := f.GetHistory(); h.After == nil || *h.After != 1 {
+			t.Fatalf("history = %v; want what is after 1", h)
+		}
+		at := func(seq uint64, origin string) *wirepb.Entry {
+			e := &wirepb.Entry{Session: "s_1", Seq: seq, Epoch: 1, Kind: "message", Type: "text", Origin: origin, From: &wirepb.Author{Role: "worker", Id: "faq"}}
+			switch origin {
+			case "customer":
+				e.From = &wirepb.Author{Role: "customer", Id: "alice"}
+			case "assist":
+				e.From.Id = "bob"
+			}
+			return e
+		}
+		srv.p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_History{History: &wirepb.HistoryReply{
+			Entries: []*wirepb.Entry{at(2, "customer"), at(3, "bot"), at(4, "assist"), at(5, "customer"), at(6, "customer")},
+		}}}, delivery(8, 6, 5, 1))
+		for srv.ack().Seq != 6 {
+		}
+		if !slices.Equal(seen, []uint64{1, 2, 5, 6}) || !slices.Equal(noticed, []uint64{4}) {
+			t.Fatalf("handled %v, noticed %v; want 1 2 5 6 and 4 (3 is our own word)", seen, noticed)
+		}
+	})
+}
+
+func TestOffers(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		rescinded := make(chan struct{})
+		cfg := client.WorkerConfig{Accept: func(ctx context.Context, o client.Offer) bool {
+			if o.ID == "o_3" {
+				<-ctx.Done()
+				close(rescinded)
+			}
+			return o.ID == "o_1"
+		}}
+		work(t, srv, cfg, func(context.Context, *client.Session, client.Entry) error { return nil })
+		offer := func(id string) *wirepb.ServerFrame {
+			return &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Offer{Offer: &wirepb.Offer{Offer: id, Session: "s_1", Queue: "default", ExpiresMs: 20000}}}
+		}
+		srv.p.say(offer("o_1"))
+		f := srv.next()
+		if f.GetAccept().GetOffer() != "o_1" {
+			t.Fatalf("got %v; want accept", f)
+		}
+		srv.p.say(refusal(f.Id, wire.Refuse(wire.OfferRescinded)), offer("o_2"))
+		if f = srv.next(); f.GetDecline().GetOffer() != "o_2" {
+			t.Fatalf("got %v; want decline", f)
+		}
+		srv.p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Decline{Decline: &wirepb.Done{}}}, offer("o_3"))
+		synctest.Wait()
+		srv.p.say(&wirepb.ServerFrame{Verb: &wirepb.ServerFrame_OfferEnded{OfferEnded: &wirepb.OfferEnded{Offer: "o_3", Reason: "taken"}}})
+		<-rescinded
+		synctest.Wait()
+		if n := len(srv.p.in); n != 0 {
+			t.Fatalf("%d frames about an offer that has ended", n)
+		}
+	})
+}
+
+func TestStreamRewinds(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		streams := make(chan *client.Stream, 1)
+		work(t, srv, client.WorkerConfig{}, func(ctx context.Context, s *client.Session, e client.Entry) error {
+			w := s.Stream("m1")
+			streams <- w
+			<-streams
+			_, err := w.End(ctx, "text", nil, client.WithAck(e.Seq))
+			return err
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		w := <-streams
+		write := func(s string) {
+			if _, err := w.WriteString(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		delta := func(off uint64, text string) {
+			t.Helper()
+			d := srv.next().GetDelta()
+			if d.GetOff() != off || d.Text != text || d.Ae != 8 || d.Stream != "m1" {
+				t.Fatalf("delta = %v; want %q at %d", d, text, off)
+			}
+		}
+		write("Your order")
+		delta(0, "Your order")
+		write(" caf\xc3")
+		delta(10, " caf") // half a rune waits for the other half
+		write("\xa9")
+		delta(14, "é")
+		srv.p.say(&wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Rewind{Rewind: &wirepb.Rewind{Session: "s_1", Stream: "m1", Off: 10}}})
+		delta(10, " café")
+		srv.p.cut()
+		srv.subscribe(&wirepb.Kept{Session: "s_1", Ae: 8})
+		synctest.Wait()
+		write("!")
+		delta(16, "!")
+		srv.p.say(&wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Rewind{Rewind: &wirepb.Rewind{Session: "s_1", Stream: "m1", Off: 0}}})
+		delta(0, "Your order café!")
+		streams <- w
+		f := srv.next()
+		if r := f.GetReply(); r.GetStream() != "m1" || string(r.Body) != `{"text":"Your order café!"}` || r.GetAck() != 1 {
+			t.Fatalf("got %v; want the final reply", f)
+		}
+		if _, err := w.WriteString("more"); err == nil {
+			t.Fatal("a stream that has ended takes more")
+		}
+		srv.p.say(replied(f.Id, 2))
+		if _, err := w.WriteString(strings.Repeat("x", 40000)); err == nil {
+			t.Fatal("a stream outgrew the body")
+		}
+	})
+}
+
+func TestDraftsAreShown(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		var got []string
+		cfg := srv.config()
+		cfg.On.Stream = func(_ *client.Session, d client.Draft) {
+			line := d.Stream + ":" + d.Text
+			if d.Ended {
+				line += "."
+			}
+			got = append(got, line)
+		}
+		c := dial(t, srv, cfg)
+		a := async(func() (*client.Session, error) { return c.Open(t.Context(), client.OpenOptions{}) })
+		srv.open(&wirepb.OpenReply{Epoch: 1, Head: 5, Streams: []*wirepb.Stream{{Stream: "m1", Off: 4, Text: "Your"}}})
+		s := a(t)
+		delta := func(id string, off uint64, text string) *wirepb.ServerFrame {
+			return &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Delta{Delta: &wirepb.Delta{Session: "s_1", Stream: id, Off: off, Text: text}}}
+		}
+		end := message(6, 5)
+		end.GetMessage().Stream = "m1"
+		srv.p.say(delta("m1", 4, " order"), delta("m1", 20, "lost before"), delta("m1", 8, "er!"), end, delta("m2", 0, "a"))
+		recv(t, s, 6)
+		synctest.Wait()
+		srv.p.cut()
+		srv.accept(&wirepb.Resumed{Session: "s_1", How: "exact", Epoch: 1, Head: 6})
+		synctest.Wait()
+		want := "m1:Your m1:Your order m1:Your order! m1:Your order!. m2:a m2:a."
+		if strings.Join(got, " ") != want {
+			t.Fatalf("streams: %q; want %q", strings.Join(got, " "), want)
+		}
+	})
+}
+
+func TestWorkerGivesUpSessions(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		var errs []error
+		ended := make(chan string, 3)
+		cfg := client.WorkerConfig{Ended: func(_ *client.Session, r string) { ended <- r }}
+		work(t, srv, cfg, func(ctx context.Context, s *client.Session, e client.Entry) error {
+			doc, err := s.SetContext(ctx, map[string]any{"b": 2})
+			if err != nil || doc.V != 5 || string(doc.Doc) != `{"a":1,"b":2}` || s.Context().V != 5 {
+				t.Errorf("SetContext = %v, %v", doc, err)
+			}
+			errs = append(errs, s.Transfer(ctx, client.TransferTo{Queue: "refunds", Note: "he is angry"}, client.UpTo(e.Seq)))
+			errs = append(errs, s.Transfer(ctx, client.TransferTo{Queue: "refunds"}))
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		f := srv.next()
+		if m := f.GetContext(); m.GetIfV() != 4 || string(m.Patch) != `{"b":2}` {
+			t.Fatalf("got %v; want context", f)
+		}
+		srv.p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Context{Context: &wirepb.ContextReply{V: 5}}})
+		f = srv.next()
+		if m := f.GetTransfer(); m.GetTo().GetQueue() != "refunds" || m.Note != "he is angry" || m.GetUpto() != 1 || m.Ae != 8 {
+			t.Fatalf("got %v; want transfer", f)
+		}
+		srv.p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Transfer{Transfer: &wirepb.Done{Seq: 2}}})
+		if r := <-ended; r != "released" || errs[0] != nil || !errors.Is(errs[1], client.ErrRevoked) {
+			t.Fatalf("ended with %q, %v; want released, and nothing more to give up", r, errs)
+		}
+		synctest.Wait()
+		if n := len(srv.p.in); n != 0 {
+			t.Fatalf("%d frames after the end", n)
+		}
+	})
+}
+
+func TestWorkerShowsThatItLives(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		work(t, srv, client.WorkerConfig{}, func(context.Context, *client.Session, client.Entry) error { return nil })
+		began := time.Now()
+		<-srv.p.pongs
+		if d := time.Since(began); d != 5*time.Second {
+			t.Fatalf("the first sign after %v; want a third of lease_ms [SW-5.7]", d)
+		}
+	})
+}
+
+func TestWorkLetsHandlersFinish(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		began := make(chan struct{})
+		stop := work(t, srv, client.WorkerConfig{}, func(ctx context.Context, _ *client.Session, _ client.Entry) error {
+			close(began)
+			select {
+			case <-time.After(3 * time.Second):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1), delivery(8, 2, 1, 1))
+		<-began
+		at := time.Now()
+		p := srv.p
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(at); d < 3*time.Second || d > 5*time.Second {
+			t.Fatalf("Work ended after %v; want when its handler had", d)
+		}
+		acked := uint64(0)
+		for f := range p.in {
+			acked = max(acked, f.GetAck().GetSeq())
+		}
+		if acked != 1 {
+			t.Fatalf("acknowledged %d; want 1, and 2 never handled", acked)
+		}
+	})
+}
+
+func TestWorkEndsWhenRefused(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		end := make(chan error, 1)
+		go func() {
+			end <- client.Work(t.Context(), client.WorkerConfig{Config: srv.config(), Queues: []string{"vip"}}, func(context.Context, *client.Session, client.Entry) error { return nil })
+		}()
+		srv.accept()
+		srv.p.say(refusal(srv.next().Id, wire.Refuse(wire.Forbidden)))
+		if e, ok := errors.AsType[*wire.Error](<-end); !ok || e.Slug != wire.Forbidden {
+			t.Fatalf("Work = %v; want forbidden", e)
+		}
+	})
+}
