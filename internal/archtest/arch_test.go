@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"edge":              {"wire", "wire/wirepb", "exchange", "edge/ws", "edge/token", "internal/mailbox"},
 	"edge/ws":           {},
 	"edge/token":        {"wire"},
-	"node":              {"wire", "exchange", "shard", "shard/journal", "edge", "edge/token", "console"},
+	"node":              {"wire", "session", "broker", "exchange", "shard", "shard/journal", "edge", "edge/token"},
 	"client":            {"wire", "wire/wirepb"},
 	"console":           {},
 	"bench":             {"wire", "session", "broker", "exchange", "shard", "shard/journal", "node", "client"},
@@ -44,6 +44,8 @@ var mayStart = []string{
 	"shard.Open", "shard/journal.Open",
 	"edge.Open", "edge.accept", "edge.enqueue", "edge.wake",
 	"client.dial", "client.connect",
+	"node.Start",
+	"cmd/switchboard.chat", "cmd/switchboard.desk",
 }
 
 func TestShape(t *testing.T) {

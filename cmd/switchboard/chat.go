@@ -1,0 +1,250 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"switchboard/client"
+	"switchboard/wire"
+)
+
+// dialFlags are the flags of whoever connects to a node.
+type dialFlags struct {
+	addr, token string
+	protobuf    bool
+}
+
+func (f *dialFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.addr, "addr", "127.0.0.1:7470", "host:port of the node, or a ws:// or wss:// URL")
+	fs.StringVar(&f.token, "token", "", "token; see `switchboard token`")
+	fs.BoolVar(&f.protobuf, "protobuf", false, "speak Protobuf instead of JSON")
+}
+
+func (f *dialFlags) config() (client.Config, error) {
+	if f.token == "" {
+		return client.Config{}, usageError{fmt.Errorf("no token: set --token (make one with `switchboard token`)")}
+	}
+	url := f.addr
+	if !strings.Contains(url, "://") {
+		url = "ws://" + url + "/v1/connect"
+	}
+	return client.Config{URL: url, Token: client.StaticToken(strings.TrimSpace(f.token)), Protobuf: f.protobuf, Client: "switchboard/" + version}, nil
+}
+
+func newChat() *cobra.Command {
+	var f dialFlags
+	var open client.OpenOptions
+	cmd := &cobra.Command{
+		Use:   "chat --token T",
+		Short: "Talk as a customer, in the terminal",
+		Long: `Talk as a customer: each line you type is sent, what is answered is printed. The connection comes back by itself.
+It ends with the end of input, or with /close, which closes the session.`,
+		Example: `  switchboard chat --token "$(switchboard token --data ./data --tenant demo --role customer --sub alice)"`,
+		Args:    exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := f.config()
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			return chat(ctx, cfg, open, cmd.InOrStdin(), cmd.OutOrStdout())
+		},
+	}
+	f.add(cmd)
+	fs := cmd.Flags()
+	fs.StringVar(&open.Queue, "queue", "", "queue of a new session")
+	fs.StringVar(&open.Shop, "shop", "", "shop of the session")
+	fs.IntVar(&open.Tail, "tail", 20, "show so many of the latest entries first")
+	return cmd
+}
+
+// chat sends the lines of in, and prints what others say.
+func chat(ctx context.Context, cfg client.Config, open client.OpenOptions, in io.Reader, out io.Writer) error {
+	c, err := client.Dial(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	s, err := c.Open(ctx, open)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(out, "session %s; type a line, /close to end\n", s.ID()); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	shown := make(chan error, 1)
+	go func() { shown <- show(ctx, s, out) }()
+	err = speak(ctx, s, in)
+	// What is on its way gets a moment.
+	select {
+	case <-time.After(500 * time.Millisecond):
+	case <-ctx.Done():
+	}
+	cancel()
+	return errors.Join(err, <-shown)
+}
+
+func speak(ctx context.Context, s *client.Session, in io.Reader) error {
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		text := strings.TrimSpace(lines.Text())
+		switch text {
+		case "":
+			continue
+		case "/close":
+			return s.Close(ctx, "")
+		}
+		if _, err := s.Send(ctx, "text", text); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}
+
+func show(ctx context.Context, s *client.Session, out io.Writer) error {
+	for e, err := range s.Entries(ctx) {
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		if e.Own {
+			continue
+		}
+		if _, err := fmt.Fprintln(out, describe(&e)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// describe is one entry as a line for people.
+func describe(e *client.Entry) string {
+	if e.Kind == wire.KindEvent {
+		return fmt.Sprintf("· %s %s", e.Type, trim(e.Body))
+	}
+	who := e.From.Name
+	if who == "" {
+		who = e.From.ID
+	}
+	text := e.Text()
+	if text == "" {
+		text = string(e.Body)
+	}
+	return fmt.Sprintf("%s (%s): %s", who, e.Origin, text)
+}
+
+func trim(body []byte) string {
+	if string(body) == "{}" || string(body) == "null" {
+		return ""
+	}
+	return string(body)
+}
+
+func newWork() *cobra.Command {
+	var f dialFlags
+	cfg := client.WorkerConfig{}
+	var queues string
+	var echo, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "work --token T",
+		Short: "Answer as a worker: in the terminal, or with --echo as a bot",
+		Long: `Answer as a worker. In the terminal, offers are accepted and each line you type answers the session that spoke
+last; /close closes it, /release gives it back, /queue NAME transfers it. With --echo a bot answers every message with its own text, and hands over to a human
+when it reads "human".`,
+		Example: `  switchboard work --echo --token "$(switchboard token --data ./data --role worker --kind bot --sub echo)"
+  switchboard work --token "$(switchboard token --data ./data --role worker --kind human --sub bob)"`,
+		Args: exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			base, err := f.config()
+			if err != nil {
+				return err
+			}
+			cfg.Config, cfg.Queues = base, strings.Split(queues, ",")
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			if echo {
+				err = client.Work(ctx, cfg, echoBot)
+			} else {
+				err = desk(ctx, cfg, cmd.InOrStdin(), cmd.OutOrStdout(), asJSON)
+			}
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		},
+	}
+	f.add(cmd)
+	fs := cmd.Flags()
+	fs.StringVar(&queues, "queues", "default", "queues to wait at, separated by commas")
+	fs.IntVar(&cfg.Slots, "slots", 8, "sessions to hold at a time")
+	fs.IntVar(&cfg.Window, "window", 16, "unanswered messages of each")
+	fs.StringVar(&cfg.Instance, "instance", "", "tells workers of one sub apart")
+	fs.BoolVar(&echo, "echo", false, "answer every message with its own text")
+	fs.BoolVar(&asJSON, "json", false, "print what comes as JSON")
+	return cmd
+}
+
+// echoBot answers with the customer's own words.
+func echoBot(ctx context.Context, s *client.Session, e client.Entry) error {
+	if strings.EqualFold(strings.TrimSpace(e.Text()), "human") {
+		return s.Transfer(ctx, client.TransferTo{Queue: s.Assignment().Queue, Note: "the customer asked for a human"})
+	}
+	_, err := s.Reply(ctx, "text", "you said: "+e.Text(), client.WithAck(e.Seq))
+	return err
+}
+
+// desk is a human's place: what customers say is printed, what is typed answers whoever spoke last.
+func desk(ctx context.Context, cfg client.WorkerConfig, in io.Reader, out io.Writer, asJSON bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var last current
+	cfg.Begin = func(_ context.Context, s *client.Session) {
+		last.set(s)
+		a := s.Assignment()
+		_, _ = fmt.Fprintf(out, "· %s is yours (%s, from %s)\n", s.ID(), a.Reason, a.Customer.ID)
+		for i := range a.Tail {
+			_, _ = fmt.Fprintf(out, "    %s\n", describe(&a.Tail[i]))
+		}
+	}
+	cfg.Ended = func(s *client.Session, reason string) {
+		last.drop(s)
+		_, _ = fmt.Fprintf(out, "· %s is not yours any more: %s\n", s.ID(), reason)
+	}
+	typed := make(chan error, 1)
+	go func() { typed <- last.listen(ctx, in, cancel) }()
+	err := client.Work(ctx, cfg, func(_ context.Context, s *client.Session, e client.Entry) error {
+		last.set(s)
+		if asJSON {
+			return json.NewEncoder(out).Encode(map[string]any{"session": s.ID(), "seq": e.Seq, "from": e.From.ID, "body": json.RawMessage(e.Body)})
+		}
+		_, err := fmt.Fprintf(out, "[%s] %s\n", s.ID(), describe(&e))
+		return err
+	})
+	select {
+	case terr := <-typed:
+		if !errors.Is(terr, context.Canceled) {
+			err = errors.Join(err, terr)
+		}
+	default:
+	}
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"switchboard/node"
+	"switchboard/wire"
+)
+
+func newLog() *cobra.Command {
+	var data, addr, tok string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "log SESSION (--data DIR | --addr HOST:PORT --token T)",
+		Short: "Print a session's entries",
+		Long: `Print a session's entries in order: from the data directory of a stopped node, or from a running one with
+a token that may see the session.`,
+		Example: `  switchboard log --data ./data s_00c1k0v7x2m9q4ab --json
+  switchboard log --addr 127.0.0.1:7470 --token "$TOKEN" s_00c1k0v7x2m9q4ab`,
+		Args: exactly(1, "one session id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id := wire.SessionID(args[0])
+			if _, _, ok := id.Place(); !ok {
+				return usageError{fmt.Errorf("%q is no session id", id)}
+			}
+			out := bufio.NewWriter(cmd.OutOrStdout())
+			line := func(raw []byte) error { return printEntry(out, raw, asJSON) }
+			var err error
+			switch {
+			case (data == "") == (addr == ""):
+				return usageError{fmt.Errorf("set --data for a stopped node, or --addr and --token for a running one")}
+			case data != "":
+				prev := uint64(0)
+				err = node.ReadLog(data, id, func(e *wire.Entry) error {
+					raw, err := wire.JSON.Append(nil, e.PB(prev))
+					if err != nil {
+						return err
+					}
+					prev = e.Seq
+					return line(raw)
+				})
+			default:
+				err = fetchLog(cmd, addr, tok, id, line)
+			}
+			if err != nil {
+				return err
+			}
+			return out.Flush()
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&data, "data", "", "data directory of a stopped node")
+	fs.StringVar(&addr, "addr", "", "host:port of a running node")
+	fs.StringVar(&tok, "token", "", "token for a running node")
+	fs.BoolVar(&asJSON, "json", false, "one JSON object a line")
+	return cmd
+}
+
+// printEntry prints one entry, whose JSON is raw.
+func printEntry(out io.Writer, raw []byte, asJSON bool) error {
+	if asJSON {
+		_, err := fmt.Fprintf(out, "%s\n", raw)
+		return err
+	}
+	var e struct {
+		Seq    uint64          `json:"seq"`
+		TS     int64           `json:"ts"`
+		Origin string          `json:"origin"`
+		Type   string          `json:"type"`
+		Body   json.RawMessage `json:"body"`
+		From   struct {
+			ID string `json:"id"`
+		} `json:"from"`
+	}
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return fmt.Errorf("reading an entry: %w", err)
+	}
+	_, err := fmt.Fprintf(out, "%5d  %-8s %-12s %-22s %s\n", e.Seq, e.Origin, e.From.ID, e.Type, e.Body)
+	return err
+}
+
+// fetchLog reads a session page by page over HTTP.
+func fetchLog(cmd *cobra.Command, addr, tok string, id wire.SessionID, line func([]byte) error) error {
+	after := uint64(0)
+	for {
+		url := fmt.Sprintf("http://%s/v1/sessions/%s/messages?after=%d&limit=100", addr, id, after)
+		req, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, url, nil)
+		if err != nil {
+			return usageError{err}
+		}
+		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(tok))
+		page, err := fetchPage(req)
+		if err != nil {
+			return fmt.Errorf("reading %s from %s: %w", id, addr, err)
+		}
+		for _, raw := range page.Entries {
+			var e struct{ Seq uint64 }
+			if err := json.Unmarshal(raw, &e); err != nil {
+				return fmt.Errorf("reading an entry: %w", err)
+			}
+			after = e.Seq
+			if err := line(raw); err != nil {
+				return err
+			}
+		}
+		if !page.More {
+			return nil
+		}
+	}
+}
+
+type logPage struct {
+	Entries []json.RawMessage
+	More    bool
+}
+
+func fetchPage(req *http.Request) (page logPage, err error) {
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return page, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		var p struct{ Title, Slug string }
+		_ = json.NewDecoder(resp.Body).Decode(&p)
+		return page, fmt.Errorf("%d %s: %s", resp.StatusCode, p.Slug, p.Title)
+	}
+	return page, json.NewDecoder(resp.Body).Decode(&page)
+}

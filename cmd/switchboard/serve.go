@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+
+	"switchboard/edge/token"
+	"switchboard/node"
+	"switchboard/wire"
+)
+
+// nodeFlags are the flags of everything that runs a node.
+type nodeFlags struct {
+	cfg         node.Config
+	file        string
+	logJSON     bool
+	logLevel    string
+	printConfig bool
+}
+
+func (f *nodeFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.cfg.Data, "data", "", "directory of everything durable; created when missing")
+	fs.StringVar(&f.cfg.Listen, "listen", "", "host:port to serve on (default 127.0.0.1:7470)")
+	fs.StringVar(&f.cfg.Name, "name", "", "the node's name (default n1)")
+	fs.StringVar(&f.file, "config", "", "YAML file; flags and environment win over it")
+	fs.IntVar(&f.cfg.Shards, "shards", 0, "shards of a new data directory (default 16)")
+	fs.IntVar(&f.cfg.Connections, "connections", 0, "sockets to hold at most (default 100000, or what the file limit allows)")
+	fs.Int64Var(&f.cfg.DrainMS, "drain-ms", 0, "how long a shutdown waits for connections to go (default 10000)")
+	fs.Int64Var(&f.cfg.FreeMin, "free-min", 0, "free bytes on the disk below which writes are refused (default 1 GiB or 5 % of the disk)")
+	fs.BoolVar(&f.logJSON, "log-json", false, "log in JSON")
+	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+}
+
+// load puts flags, environment and file together: a flag wins over the environment, the environment over the file.
+func (f *nodeFlags) load(cmd *cobra.Command) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
+		return usageError{fmt.Errorf("--log-level is %q: it must be debug, info, warn or error", f.logLevel)}
+	}
+	var h slog.Handler = slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})
+	if f.logJSON {
+		h = slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})
+	}
+	log := slog.New(h)
+	if f.file != "" {
+		doc, err := os.ReadFile(f.file)
+		if err != nil {
+			return fmt.Errorf("reading the configuration: %w", err)
+		}
+		flags := f.cfg
+		f.cfg = node.Config{}
+		if err := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict()).Decode(&f.cfg); err != nil {
+			return usageError{fmt.Errorf("%s: %w", f.file, err)}
+		}
+		f.overlay(cmd, &flags)
+	}
+	if f.cfg.Shards == 0 && f.cfg.Data != "" {
+		have, err := node.Shards(f.cfg.Data)
+		if err != nil {
+			return err
+		}
+		f.cfg.Shards = have // 0 when the directory is new: the default
+	}
+	f.cfg.Version, f.cfg.Log = version, log
+	f.cfg.Fatal = func(err error) {
+		log.Error("the disk failed: stopping at once; what was acknowledged is on it", "err", err)
+		os.Exit(exitFailed)
+	}
+	return nil
+}
+
+// overlay puts the flags that were set over the file.
+func (f *nodeFlags) overlay(cmd *cobra.Command, flags *node.Config) {
+	for name, set := range map[string]func(){
+		"data": func() { f.cfg.Data = flags.Data }, "listen": func() { f.cfg.Listen = flags.Listen }, "name": func() { f.cfg.Name = flags.Name },
+		"shards": func() { f.cfg.Shards = flags.Shards }, "connections": func() { f.cfg.Connections = flags.Connections },
+		"drain-ms": func() { f.cfg.DrainMS = flags.DrainMS }, "free-min": func() { f.cfg.FreeMin = flags.FreeMin },
+		"dev": func() { f.cfg.Dev = flags.Dev },
+	} {
+		if cmd.Flags().Changed(name) {
+			set()
+		}
+	}
+}
+
+func newServe() *cobra.Command {
+	var f nodeFlags
+	cmd := &cobra.Command{
+		Use:   "serve --data DIR",
+		Short: "Run a node until SIGTERM or SIGINT",
+		Long: `Run a node. It drains on SIGTERM and SIGINT: connections are told to come back, what was taken
+becomes durable, and it exits 0.
+
+With --dev it makes the tenant "demo" with the queue "default", prints ready-made tokens, and listens on
+loopback only. Without it, tenants come from --config and their keys from keys.json in the data directory.`,
+		Example: `  switchboard serve --data /var/lib/switchboard --config switchboard.yaml
+  switchboard serve --data ./data --dev`,
+		Args: exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.load(cmd); err != nil {
+				return err
+			}
+			if f.printConfig {
+				return printConfig(cmd, &f.cfg)
+			}
+			n, err := start(f.cfg)
+			if err != nil {
+				return err
+			}
+			if f.cfg.Dev {
+				if err := printTokens(cmd, n); err != nil {
+					return errors.Join(err, n.Close(cmd.Context()))
+				}
+			}
+			return untilSignal(n)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVar(&f.cfg.Dev, "dev", false, `tenant "demo", ready-made tokens, loopback only`)
+	cmd.Flags().BoolVar(&f.printConfig, "print-config", false, "print the configuration as it would be used, and exit")
+	return cmd
+}
+
+// start is node.Start with a wrong configuration as a wrong call.
+func start(cfg node.Config) (*node.Node, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, usageError{err}
+	}
+	return node.Start(cfg)
+}
+
+func printConfig(cmd *cobra.Command, cfg *node.Config) error {
+	if err := cfg.Validate(); err != nil {
+		return usageError{err}
+	}
+	doc, err := yaml.Marshal(cfg)
+	if err != nil {
+		return err
+	}
+	_, err = cmd.OutOrStdout().Write(doc)
+	return err
+}
+
+// untilSignal serves until the process is asked to stop. A second signal ends it at once.
+func untilSignal(n *node.Node) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	<-ctx.Done()
+	stop()
+	return n.Close(context.Background())
+}
+
+// printTokens prints one token per role, for whoever tries things out.
+func printTokens(cmd *cobra.Command, n *node.Node) error {
+	const ttl = 24 * time.Hour
+	for _, c := range []token.Claims{
+		{Tenant: "demo", Sub: "alice", Role: wire.RoleCustomer, Name: "Alice"},
+		{Tenant: "demo", Sub: "faq", Role: wire.RoleWorker, Name: "FAQ bot", Kind: wire.OriginBot, Queues: []string{"*"}},
+		{Tenant: "demo", Sub: "bob", Role: wire.RoleWorker, Name: "Bob", Kind: wire.OriginHuman, Queues: []string{"*"}},
+		{Tenant: "demo", Sub: "sue", Role: wire.RoleSupervisor, Name: "Sue"},
+	} {
+		t, err := n.Mint(c, ttl)
+		if err != nil {
+			return err
+		}
+		who := string(c.Role)
+		if c.Kind != "" {
+			who += " " + string(c.Kind)
+		}
+		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%-14s %-6s %s\n", who, c.Sub, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}

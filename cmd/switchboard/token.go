@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"switchboard/edge/token"
+	"switchboard/wire"
+)
+
+func newToken() *cobra.Command {
+	var (
+		data, queues, skills, role, kind string
+		c                                token.Claims
+		ttl                              time.Duration
+	)
+	cmd := &cobra.Command{
+		Use:   "token --data DIR --tenant T --role R --sub S",
+		Short: "Print one token",
+		Long: `Print one token and a newline on standard output, nothing else. It works while the node runs and before
+its first start: the keys are in keys.json in the data directory. A negative --ttl makes an expired token.`,
+		Example: `  switchboard token --data ./data --tenant demo --role customer --sub alice
+  switchboard token --data ./data --tenant demo --role worker --kind human --sub bob --queues default --skills refund=0.9`,
+		Args: exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if data == "" {
+				return usageError{fmt.Errorf("no data directory: set --data")}
+			}
+			c.Role, c.Kind = wire.Role(role), wire.Origin(kind)
+			if c.Role == wire.RoleWorker && kind == "" {
+				c.Kind = wire.OriginBot
+			}
+			if c.Role == wire.RoleWorker {
+				c.Queues = strings.Split(queues, ",")
+			}
+			var err error
+			if c.Skills, err = parseSkills(skills); err != nil {
+				return usageError{err}
+			}
+			keys, err := token.LoadOrCreate(data)
+			if err != nil {
+				return err
+			}
+			t, err := keys.Mint(c, ttl)
+			if err != nil {
+				return usageError{err}
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), t)
+			return err
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&data, "data", "", "data directory of the node")
+	fs.StringVar(&c.Tenant, "tenant", "demo", "tenant")
+	fs.StringVar(&role, "role", "customer", "customer, worker, supervisor, operator or service")
+	fs.StringVar(&c.Sub, "sub", "", "who: the id of the bearer")
+	fs.StringVar(&c.Name, "name", "", "the bearer's name, for people")
+	fs.StringVar(&c.Shop, "shop", "", "shop that the token is bound to")
+	fs.StringVar(&c.Tier, "tier", "", "the customer's tier")
+	fs.StringVar(&kind, "kind", "", "bot or human, of a worker (default bot)")
+	fs.StringVar(&queues, "queues", "*", "queues of a worker, separated by commas")
+	fs.StringVar(&skills, "skills", "", "levels 0..1 of a worker: refund=0.9,english=1")
+	fs.Float64Var(&c.Rating, "rating", 0, "rating 0..1 of a worker")
+	fs.DurationVar(&ttl, "ttl", time.Hour, "how long it is valid")
+	return cmd
+}
+
+func parseSkills(s string) (map[string]float64, error) {
+	if s == "" {
+		return nil, nil
+	}
+	m := map[string]float64{}
+	for part := range strings.SplitSeq(s, ",") {
+		name, level, ok := strings.Cut(part, "=")
+		v, err := strconv.ParseFloat(level, 64)
+		if !ok || err != nil {
+			return nil, fmt.Errorf("--skills is %q: it must be name=level,name=level", s)
+		}
+		m[name] = v
+	}
+	return m, nil
+}

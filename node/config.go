@@ -1,0 +1,215 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"switchboard/broker"
+	"switchboard/edge"
+	"switchboard/session"
+	"switchboard/shard"
+	"switchboard/wire"
+)
+
+// Config is one node. The zero value of a field means its default; a YAML file has the names in the tags.
+type Config struct {
+	// Data is the directory of everything durable. It is created when missing. It has no default.
+	Data string `yaml:"data"`
+	// Listen is host:port; default 127.0.0.1:7470. Port 0 takes a free one: Node.Addr tells which.
+	Listen string `yaml:"listen"`
+	// Name is the node's name in hello; default n1.
+	Name string `yaml:"name"`
+	// Dev makes the tenant demo with the queue default, and refuses to listen on anything but loopback.
+	Dev bool `yaml:"dev"`
+	// Shards is how many shards the node's keys are spread over; default 16. It is written into a new data directory and
+	// cannot be changed there.
+	Shards int `yaml:"shards"`
+	// Tenants are the merchants.
+	Tenants map[string]Tenant `yaml:"tenants"`
+	// Limits of connections.
+	Limits edge.Limits `yaml:"limits"`
+	// Connections is how many sockets are held; default 100,000, and never more than the process may open files.
+	Connections int `yaml:"connections"`
+	// Origins are the browsers' origins that may connect; empty means any.
+	Origins []string `yaml:"origins"`
+	// TokenInURL allows ?token= where a browser cannot send a header.
+	TokenInURL bool `yaml:"token_in_url"`
+	// DrainMS is how long a shutdown waits for connections to go; default 10,000.
+	DrainMS int64 `yaml:"drain_ms"`
+	// FreeMin is the free space in bytes below which writes are refused; default 1 GiB or 5 % of the disk.
+	FreeMin int64 `yaml:"free_min"`
+
+	// Version is told in hello.
+	Version string `yaml:"-"`
+	// Static serves pages beside the API; may be nil.
+	Static func(*fasthttp.RequestCtx) bool `yaml:"-"`
+	// Fatal is called when the disk failed and the process must end: nothing may be retried. The default panics.
+	Fatal func(error) `yaml:"-"`
+	// Log takes what an operator should know; default slog.Default.
+	Log *slog.Logger `yaml:"-"`
+}
+
+// Tenant is one merchant.
+type Tenant struct {
+	// Queues are its waiting lines, at least one.
+	Queues []Queue `yaml:"queues"`
+	// DefaultQueue is where an open without queue goes; default the first.
+	DefaultQueue string `yaml:"default_queue"`
+	// ReopenWindowMS is how long a closed session can be reopened; default 24 h [SW-4.6].
+	ReopenWindowMS int64 `yaml:"reopen_window_ms"`
+	// MaxAttempts is how often an entry is delivered before the session moves on; default 5 [SW-5.6].
+	MaxAttempts uint32 `yaml:"max_attempts"`
+	// WrapUpMS is a human's time after a release; default 0 [SW-5.9].
+	WrapUpMS int64 `yaml:"wrapup_ms"`
+	// GraceBotsMS and GraceHumansMS are how long a lost worker's sessions wait for it; default 5,000 and 30,000.
+	GraceBotsMS   int64 `yaml:"grace_bots_ms"`
+	GraceHumansMS int64 `yaml:"grace_humans_ms"`
+}
+
+// Queue is one waiting line of a tenant.
+type Queue struct {
+	Name          string `yaml:"name"`
+	Scoring       string `yaml:"scoring"`         // banded (default) or weighted
+	Order         string `yaml:"order"`           // ageing (default), strict or fifo
+	OfferTTLMS    int64  `yaml:"offer_ttl_ms"`    // how long a human may think; default 20,000
+	HumansAfterMS int64  `yaml:"humans_after_ms"` // when humans get what ready bots left; default 10,000
+}
+
+// Validate fills in the defaults and reports what makes no sense. Start calls it.
+func (c *Config) Validate() error {
+	if c.Data == "" {
+		return errors.New("no data directory: set --data")
+	}
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:7470"
+	}
+	if c.Name == "" {
+		c.Name = "n1"
+	}
+	if c.DrainMS == 0 {
+		c.DrainMS = 10_000
+	}
+	if c.Shards == 0 {
+		c.Shards = 16
+	}
+	if c.Shards < 1 || c.Shards > 1024 {
+		return fmt.Errorf("shards is %d: it must be 1 to 1024", c.Shards)
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Fatal == nil {
+		c.Fatal = func(err error) { panic(err) }
+	}
+	if c.Dev {
+		if err := loopback(c.Listen); err != nil {
+			return err
+		}
+		if c.Tenants == nil {
+			c.Tenants = map[string]Tenant{}
+		}
+		if _, ok := c.Tenants["demo"]; !ok {
+			c.Tenants["demo"] = Tenant{Queues: []Queue{{Name: "default"}}}
+		}
+	}
+	if len(c.Tenants) == 0 {
+		return errors.New("no tenants: name them in the configuration file, or try --dev")
+	}
+	for name, t := range c.Tenants {
+		if err := t.validate(name); err != nil {
+			return err
+		}
+		c.Tenants[name] = t
+	}
+	return nil
+}
+
+// loopback refuses an address that others can reach.
+func loopback(listen string) error {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return fmt.Errorf("listen is %q: it must be host:port: %w", listen, err)
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("--dev hands out tokens, so it listens on loopback only: %q is not; use 127.0.0.1, or configure tenants and keys", listen)
+}
+
+func (t *Tenant) validate(name string) error {
+	if !wire.ValidID(name) {
+		return fmt.Errorf("tenant %q: a name is 1 to 64 of A-Z a-z 0-9 _ . : -", name)
+	}
+	if len(t.Queues) == 0 {
+		return fmt.Errorf("tenant %s has no queues", name)
+	}
+	seen := map[string]bool{}
+	for _, q := range t.Queues {
+		switch {
+		case !wire.ValidID(q.Name):
+			return fmt.Errorf("tenant %s: queue %q: a name is 1 to 64 of A-Z a-z 0-9 _ . : -", name, q.Name)
+		case seen[q.Name]:
+			return fmt.Errorf("tenant %s: queue %s is there twice", name, q.Name)
+		}
+		seen[q.Name] = true
+		if _, err := q.broker(); err != nil {
+			return fmt.Errorf("tenant %s: queue %s: %w", name, q.Name, err)
+		}
+	}
+	if t.DefaultQueue == "" {
+		t.DefaultQueue = t.Queues[0].Name
+	}
+	if !seen[t.DefaultQueue] {
+		return fmt.Errorf("tenant %s: default_queue %s is none of its queues", name, t.DefaultQueue)
+	}
+	if t.ReopenWindowMS == 0 {
+		t.ReopenWindowMS = (24 * time.Hour).Milliseconds()
+	}
+	if t.MaxAttempts == 0 {
+		t.MaxAttempts = 5
+	}
+	return nil
+}
+
+func (q *Queue) broker() (broker.Queue, error) {
+	b := broker.Queue{Name: q.Name, OfferTTLMS: q.OfferTTLMS, HumansAfterMS: q.HumansAfterMS}
+	switch q.Scoring {
+	case "", "banded":
+	case "weighted":
+		b.Scoring = broker.Weighted
+	default:
+		return b, fmt.Errorf("scoring is %q: it must be banded or weighted", q.Scoring)
+	}
+	switch q.Order {
+	case "", "ageing":
+	case "strict":
+		b.Order = broker.Strict
+	case "fifo":
+		b.Order = broker.FIFO
+	default:
+		return b, fmt.Errorf("order is %q: it must be ageing, strict or fifo", q.Order)
+	}
+	return b, nil
+}
+
+// shard returns t as shards know it.
+func (t *Tenant) shard(maxBody int) *shard.Tenant {
+	s := &shard.Tenant{
+		Session: session.Policy{
+			ReopenWindowMS: t.ReopenWindowMS, MaxAttempts: t.MaxAttempts, WrapUpMS: t.WrapUpMS, MaxBody: maxBody,
+			Queues: map[string]bool{}, DefaultQueue: t.DefaultQueue,
+		},
+		Broker: broker.Config{GraceBotsMS: t.GraceBotsMS, GraceHumansMS: t.GraceHumansMS},
+	}
+	for i := range t.Queues {
+		b, _ := t.Queues[i].broker() // validated
+		s.Broker.Queues = append(s.Broker.Queues, b)
+		s.Session.Queues[b.Name] = true
+	}
+	return s
+}

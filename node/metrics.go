@@ -1,0 +1,61 @@
+package node
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// collector reads the counters of shards and journal when somebody asks.
+type collector struct {
+	n                                              *Node
+	mail, turns, entries, dropped, sessions, inbox *prometheus.Desc
+	commits, syncs, bytes, waits, connections      *prometheus.Desc
+}
+
+func (n *Node) register(r prometheus.Registerer) {
+	d := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("switchboard_"+name, help, labels, nil)
+	}
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{
+		n:           n,
+		mail:        d("shard_mail_total", "Pieces of mail that a shard has taken.", "shard"),
+		turns:       d("shard_turns_total", "Turns with rows that a shard has written.", "shard"),
+		entries:     d("shard_entries_total", "Entries that a shard has written.", "shard"),
+		dropped:     d("shard_mail_dropped_total", "Mail between shards that found no room.", "shard"),
+		sessions:    d("shard_sessions", "Sessions with a place in memory.", "shard"),
+		inbox:       d("shard_inbox", "Pieces of mail that wait.", "shard"),
+		commits:     d("journal_commits_total", "Batches written and synced."),
+		syncs:       d("journal_syncs_total", "Syncs of the log."),
+		bytes:       d("journal_bytes_total", "Bytes written to the log."),
+		waits:       d("journal_waits_total", "Times an owner waited for room in the journal's queue."),
+		connections: d("connections", "Sockets that are open."),
+	})
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	put := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, kind, v, labels...)
+	}
+	const count, gauge = prometheus.CounterValue, prometheus.GaugeValue
+	for i, s := range c.n.shards {
+		st, id := s.Stats(), strconv.Itoa(i)
+		put(c.mail, count, float64(st.Mail), id)
+		put(c.turns, count, float64(st.Turns), id)
+		put(c.entries, count, float64(st.Entries), id)
+		put(c.dropped, count, float64(st.Dropped), id)
+		put(c.sessions, gauge, float64(st.Sessions), id)
+		put(c.inbox, gauge, float64(st.Inbox), id)
+	}
+	m := c.n.j.Metrics()
+	put(c.commits, count, float64(m.Commits))
+	put(c.syncs, count, float64(m.Syncs))
+	put(c.bytes, count, float64(m.Bytes))
+	put(c.waits, count, float64(m.Waits))
+	put(c.connections, gauge, float64(c.n.Connections()))
+}
