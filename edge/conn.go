@@ -271,6 +271,12 @@ func (c *conn) hurry(now time.Time) { _ = c.sock.SetReadDeadline(now.Add(time.Se
 
 // checkPing sends what keeps a quiet connection alive, and ends one that is dead [SW-2.6].
 func (c *conn) checkPing(ms int64) {
+	if c.mode == modeSSE { // nobody answers on an event stream: a dead peer is found by the write that stalls
+		if ms-c.lastWrite.Load() >= c.e.cfg.Ping.Milliseconds() {
+			c.enqueue(&wire.Frame{Kind: framePing})
+		}
+		return
+	}
 	read := c.lastRead.Load()
 	if at := c.pinged.Load(); at != 0 {
 		switch {

@@ -25,6 +25,7 @@ type pool struct {
 	askAt    int64
 	openAt   int64 // the latest moment at which it opens
 	censused bool
+	early    []*wire.Command // of workers who came before it opened
 }
 
 func newPool(tenant string, t *Tenant, number uint64, peers []wire.Slot, now int64) *pool {
@@ -64,6 +65,11 @@ func (p *pool) ask(s *Shard) {
 			s.log.Warn("a pool opens although shards have not answered its census", "tenant", p.tenant, "missing", len(p.missing))
 		}
 		p.censused = true
+		early := p.early
+		p.early = nil
+		for _, c := range early {
+			s.poolCommand(c)
+		}
 		p.core.Opened(s.now, &p.out)
 		p.tell(s)
 		return
@@ -149,6 +155,14 @@ func (s *Shard) poolCommand(c *wire.Command) {
 	p := s.pools[c.Who.Tenant]
 	if p == nil || c.Who.Role != wire.RoleWorker {
 		s.d.Refuse(c, wire.Forbidden)
+		return
+	}
+	if !p.censused { // a worker that comes back finds what it had, also when it is faster than the census
+		if len(p.early) >= s.cfg.Inbox {
+			s.refuseOverloaded(c)
+			return
+		}
+		p.early = append(p.early, c)
 		return
 	}
 	switch c.Verb {
