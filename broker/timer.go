@@ -1,0 +1,84 @@
+package broker
+
+// Repetitions, in ms.
+const (
+	againMS = 1_000  // what is unanswered is said again
+	auditMS = 60_000 // a held session is asked whether it still is
+)
+
+// timer is what makes something happen by itself. Timers of the same moment ring in the order in which they were set.
+type timer struct {
+	due    int64
+	n      uint64
+	at     int32
+	task   *task // whose it is; neither is the census's
+	worker *worker
+}
+
+func (a *timer) place() *int32 { return &a.at }
+
+func (a *timer) before(b *timer) bool {
+	if a.due != b.due {
+		return a.due < b.due
+	}
+	return a.n < b.n
+}
+
+// set makes t ring at due, and at no other time.
+func (c *Core) set(t *timer, due int64) {
+	c.timers.remove(t)
+	c.count++
+	t.due, t.n = due, c.count
+	c.timers.push(t)
+}
+
+// Next returns when Tick has something to do, in Unix ms; ok is false when nothing will happen by itself.
+func (c *Core) Next() (due int64, ok bool) {
+	t, ok := c.timers.top()
+	if !ok {
+		return 0, false
+	}
+	return t.due, true
+}
+
+// Tick does what is due at now: offers expire, steps open, grace and wrap-up end, what is unanswered is repeated. Every
+// other event does the same first, so nothing depends on how punctual Tick is. A clock that steps back stands still.
+func (c *Core) Tick(now int64, out *Effects) {
+	c.now = max(c.now, now)
+	for {
+		t, ok := c.timers.top()
+		if !ok || t.due > c.now {
+			return
+		}
+		c.timers.remove(t)
+		switch {
+		case t.task != nil:
+			c.ring(t.task, out)
+		case t.worker != nil:
+			c.graceOver(t.worker, out)
+		default:
+			c.ringCensus(out)
+		}
+	}
+}
+
+// ring does what t's timer is for.
+func (c *Core) ring(t *task, out *Effects) {
+	switch t.state {
+	case waiting:
+		c.unwait(t)
+		c.place(t, out)
+	case offered:
+		c.expire(t, out)
+	case granted:
+		c.sayGrant(t, out)
+		c.set(&t.timer, c.now+againMS)
+	case held:
+		c.sayGrant(t, out)
+		c.set(&t.timer, c.now+auditMS)
+	case lost:
+		c.sayLost(t, out)
+	case wrapup:
+		c.free(t, out)
+	}
+}

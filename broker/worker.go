@@ -1,0 +1,154 @@
+package broker
+
+import (
+	"slices"
+
+	"switchboard/wire"
+)
+
+// Presence is whether a worker wants work.
+type Presence uint8
+
+// The presences [SW-5.9].
+const (
+	Ready    Presence = iota
+	Away              // no new work
+	Draining          // no new work, and it means to go
+)
+
+var presenceNames = [...]string{"ready", "away", "draining"}
+
+// String returns the name of p on the wire.
+func (p Presence) String() string { return presenceNames[p] }
+
+// ParsePresence returns the presence of that name.
+func ParsePresence(name string) (Presence, bool) {
+	i := slices.Index(presenceNames[:], name)
+	return Presence(max(i, 0)), i >= 0
+}
+
+// The prior that ratings of new workers are drawn to.
+const (
+	priorRating = 0.5
+	priorCount  = 20
+)
+
+// Subscription is a worker's wish for work [SW-5].
+type Subscription struct {
+	ID      string // sub, or sub/instance
+	Sub     string
+	Name    string
+	Kind    wire.Origin // bot or human
+	Queues  []string
+	Allowed []string // that its token names; "*" is all
+	Slots   int      // default 1
+	Window  uint32   // default 16
+	Skills  []Skill
+	// Rating in 0..1 is the mean of Ratings customers, and drawn to 0.5 while they are few. Without Ratings it counts as
+	// it stands, and zero is unknown.
+	Rating   float64
+	Ratings  int
+	Conn     wire.Conn
+	Ref      Ref
+	Lease    string // that the worker had before, or empty
+	NewLease string // to be used for a new one
+}
+
+// worker is somebody who does the work. A disconnected one lives on while it has tasks or grace.
+type worker struct {
+	ID      string
+	sub     string
+	name    string
+	kind    kind
+	queues  []*queue
+	seats   []int   // in workers of each of queues
+	skills  []Skill // sorted by name
+	rating  float64
+	window  uint32
+	members []*member
+
+	conn      wire.Conn
+	connected bool
+	gone      bool // its grace is over: nothing is kept for it
+	lease     string
+	presence  Presence
+	timer     timer // of its grace
+
+	slots    int
+	used     int // cost of its tasks: offered, granted, held, lost, in wrap-up [I3]
+	load     float64
+	assigned uint64  // when it last was, by the core's count
+	tasks    []*task // in no order
+}
+
+// takes tells whether w could take a task of cost now.
+func (w *worker) takes(cost int) bool {
+	return w.connected && w.presence == Ready && w.used+cost <= w.slots
+}
+
+// level returns w's level in a skill.
+func (w *worker) level(name string) (float64, bool) {
+	for i := range w.skills {
+		if w.skills[i].Name == name {
+			return w.skills[i].Level, true
+		}
+	}
+	return 0, false
+}
+
+// changed puts w where it belongs in all its classes.
+func (w *worker) changed() {
+	w.load = 1
+	if w.slots > 0 {
+		w.load = float64(w.used) / float64(w.slots)
+	}
+	for _, m := range w.members {
+		m.update()
+	}
+}
+
+// charge makes t a task of w.
+func (w *worker) charge(t *task) {
+	t.worker, t.index = w, len(w.tasks)
+	w.tasks = append(w.tasks, t)
+	w.used += t.cost
+	w.changed()
+}
+
+// discharge undoes charge.
+func (w *worker) discharge(t *task) {
+	last := len(w.tasks) - 1
+	moved := w.tasks[last]
+	w.tasks[t.index], moved.index = moved, t.index
+	w.tasks[last] = nil
+	w.tasks = w.tasks[:last]
+	w.used -= t.cost
+	t.worker = nil
+	w.changed()
+}
+
+// origin returns the kind's name on the wire.
+func (k kind) origin() wire.Origin {
+	if k == bot {
+		return wire.OriginBot
+	}
+	return wire.OriginHuman
+}
+
+func kindOf(o wire.Origin) kind {
+	if o == wire.OriginBot {
+		return bot
+	}
+	return human
+}
+
+// shrink draws the mean of n ratings to the prior.
+func shrink(mean float64, n int) float64 {
+	switch {
+	case n > 0:
+		mean = (float64(n)*mean + priorCount*priorRating) / (float64(n) + priorCount)
+	case mean == 0:
+		mean = priorRating
+	}
+	return min(max(mean, 0), 1)
+}
