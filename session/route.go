@@ -212,8 +212,12 @@ func (s *State) Rebind(env *Env, r *wire.Rebind, d *Decision) {
 		return
 	}
 	s.bind(r.Conn, r.Window, s.Cursor)
-	f := d.frame(r.Conn)
-	f.Kind, f.Session, f.AE = wire.FrameAssigned, s.ID, s.AE // without a frame of its own: `kept` has told it
+	if r.Fresh {
+		s.present(r.Reason, d)
+	} else {
+		f := d.frame(r.Conn)
+		f.Kind, f.Session, f.AE = wire.FrameAssigned, s.ID, s.AE // without a frame of its own: `kept` has told it
+	}
 	s.pump(env, d)
 }
 

@@ -95,7 +95,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 	}
 	for name, t := range cfg.Tenants {
 		if s.owns(exchange.PoolSlot(name)) {
-			s.pools[name] = newPool(name, t, s.term, cfg.Peers, s.now)
+			s.openPool(name, t)
 		}
 	}
 	g.Start(func(index uint64, err error) {
