@@ -54,6 +54,9 @@ func TestFailStop(t *testing.T) {
 				t.Fatalf("after %d faults: %v", count.Load(), err)
 			}
 			told := o.durable()
+			if _, err := j.Group(0).Get([]byte("lost"), nil); told == 20 && !errors.Is(err, ErrNotFound) {
+				t.Errorf("a turn that failed can be read: %v", err)
+			}
 			if err := other.wait(21); !errors.Is(err, ErrFailed) {
 				t.Errorf("the other group heard %v", err)
 			}
