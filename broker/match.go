@@ -104,7 +104,10 @@ func (c *Core) unwait(t *task) {
 }
 
 // serve gives w what waits for it, until it is busy or nothing waits.
-func (c *Core) serve(w *worker, out *Effects) {
+func (c *Core) serve(w *worker, out *Effects) { c.serveBefore(w, nil, out) }
+
+// serveBefore is serve with what comes before t, if there is one.
+func (c *Core) serveBefore(w *worker, t *task, out *Effects) {
 	for c.open && w.takes(1) {
 		var first *waiter
 		for _, m := range w.members {
@@ -115,7 +118,7 @@ func (c *Core) serve(w *worker, out *Effects) {
 				first = x
 			}
 		}
-		if first == nil {
+		if first == nil || t != nil && !first.t.before(t) {
 			return
 		}
 		c.unwait(first.t)

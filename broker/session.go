@@ -21,18 +21,43 @@ func (c *Core) offerTask(in *Task, out *Effects) {
 			return
 		}
 	}
-	for t := c.sessions[in.Session]; t != nil; {
-		next := t.next
-		if t.state <= granted || t.state != wrapup && in.To == "" {
-			c.cancel(t, out)
-		}
-		t = next
-	}
+	w := c.supersede(in, out)
 	if c.tasks >= c.cfg.MaxTasks {
 		reject(in, wire.Overloaded, out)
+		if w != nil {
+			c.relieved(w, out)
+		}
 		return
 	}
-	c.place(c.newTask(q, in), out)
+	t := c.newTask(q, in)
+	if w != nil {
+		c.serveBefore(w, t, out)
+	}
+	c.place(t, out)
+	if w != nil {
+		c.relieved(w, out)
+	}
+}
+
+// supersede ends what the session's new task takes the place of. It returns the worker who is free by that, and has not
+// been given anything yet: the new task has a say in what.
+func (c *Core) supersede(in *Task, out *Effects) *worker {
+	var last *task
+	for t := c.sessions[in.Session]; t != nil; t = t.next {
+		if t.state <= granted || t.state != wrapup && in.To == "" {
+			if last != nil {
+				c.cancel(last, out)
+			}
+			last = t
+		}
+	}
+	if last == nil {
+		return nil
+	}
+	w := last.worker
+	c.conclude(last, out)
+	c.drop(last)
+	return w
 }
 
 func reject(in *Task, slug wire.Slug, out *Effects) {
