@@ -6,7 +6,7 @@ import { $, el, showStatus, Talk, Typing } from './dom.js'
 
 // agent runs the pane over client; log is told of what only staff sees.
 export function agent(client, log) {
-  const talk = new Talk($('agent-talk'), 'human'), typing = new Typing($('agent-typing'))
+  const talk = new Talk($('agent-talk'), 'human', 'Bob'), typing = new Typing($('agent-typing'))
   const form = $('agent-form'), text = $('agent-text'), note = $('agent-note'), ready = $('agent-ready')
   const acts = [$('agent-transfer'), $('agent-release'), $('agent-close')]
   const entries = new Map() // assignment → its transcript
@@ -98,7 +98,8 @@ export function agent(client, log) {
     if (!words || !a) return
     typing.done(a)
     // A key of its own: Bob may say several things about one word of the customer [SW-5.5].
-    talk.waiting(words, a.reply('text', { text: words }, { ack: a.delivered || undefined, key: uuid(), visibility: note.checked ? 'staff' : undefined }))
+    const more = note.checked ? { visibility: 'staff' } : { ack: a.delivered || undefined } // a note answers nobody
+    talk.waiting(words, a.reply('text', { text: words }, { key: uuid(), ...more }))
     text.value = ''
     note.checked = false
   })

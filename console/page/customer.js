@@ -4,7 +4,7 @@ import { uuid } from './switchboard.js'
 import { $, showStatus, Talk, Typing } from './dom.js'
 
 const states = {
-  new: () => 'Say something to begin.',
+  new: () => 'Nobody is on it; say something.',
   queued: s => `Waiting in the queue${s.position ? `, place ${s.position}` : ''}${s.eta_ms?.length === 2 ? `, about ${Math.round(s.eta_ms[0] / 1000)} to ${Math.round(s.eta_ms[1] / 1000)} seconds` : ''}.`,
   assigned: s => `${s.worker?.name || (s.worker?.kind === 'bot' ? 'The bot' : s.worker ? 'An agent' : 'Somebody')} is answering.`,
   closed: () => 'Closed. Say something to open it again.'
@@ -12,7 +12,7 @@ const states = {
 
 // customer runs the pane over client; log is told of everything.
 export async function customer(client, log) {
-  const talk = new Talk($('customer-talk'), 'customer'), typing = new Typing($('customer-typing'))
+  const talk = new Talk($('customer-talk'), 'customer', 'Alice'), typing = new Typing($('customer-typing'))
   const form = $('customer-form'), text = $('customer-text')
   client.on('status', status => showStatus($('customer-status'), status))
 
@@ -23,15 +23,16 @@ export async function customer(client, log) {
     log.state(session, s)
   }
   let worker = session.state.worker // who answers: the state names him at the attachment, the log afterwards
+  const head = session.state.head ?? 0 // what lies before is the past, and says nothing about the state
   session.on('state', s => showState({ worker, ...s }))
   session.on('entry', e => {
     talk.add(e)
     log.add(e)
     typing.clear()
-    if (e.type === 'session.assigned') {
+    if (e.type === 'session.assigned' && e.seq > head) {
       worker = e.body
       showState({ ...session.state, state: 'assigned', worker })
-    }
+    } else log.state(session)
     session.ack(e.seq, e.seq)
   })
   session.on('stream', s => talk.running(s))

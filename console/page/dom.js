@@ -45,15 +45,14 @@ export function showStatus(output, status) {
   output.dataset.is = status
 }
 
-const names = { customer: 'Alice', bot: 'Bot', human: 'Agent', assist: 'Assistant', system: 'Switchboard' }
+const names = { customer: 'Customer', bot: 'Bot', human: 'Agent', assist: 'Assistant', system: 'Switchboard' }
 
-// A Talk is a conversation as bubbles, for one who sees it as me ('customer' or 'human').
+// A Talk is a conversation as bubbles, for one who sees it as me ('customer' or 'human') and is called name.
 export class Talk {
   #rows = new Map() // seq → row
   #running = new Map() // stream → row
-  constructor(list, me) {
-    this.list = list
-    this.me = me
+  constructor(list, me, name) {
+    Object.assign(this, { list, me, name })
   }
   clear(above = 0) {
     for (const [seq, row] of this.#rows) if (seq > above) { row.remove(); this.#rows.delete(seq) }
@@ -72,9 +71,13 @@ export class Talk {
   }
   #row(origin, text, e = {}) {
     const row = el('li', { className: e.kind === 'event' ? 'event' : origin })
-    if (origin === this.me && e.kind !== 'event') row.classList.add('mine')
     if (e.visibility === 'staff') row.classList.add('staff')
-    if (e.kind !== 'event') row.append(el('span', { className: 'who', textContent: `${e.from?.name || names[origin] || origin}${e.visibility === 'staff' ? ', for staff only' : ''}${e.type === 'interrupted' ? ', interrupted' : ''}` }))
+    if (e.kind !== 'event') {
+      const mine = origin === this.me
+      row.classList.toggle('mine', mine)
+      const who = e.from?.name || (mine ? this.name : names[origin] || origin)
+      row.append(el('span', { className: 'who', textContent: `${who}${e.visibility === 'staff' ? ', for staff only' : ''}${e.type === 'interrupted' ? ', interrupted' : ''}` }))
+    }
     row.append(text)
     return row
   }

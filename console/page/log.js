@@ -6,10 +6,13 @@ import { $, el, follow, originOf, words } from './dom.js'
 export class Log {
   #rows = new Map() // seq → row
   #session = null
+  #state = {}
   #early = [] // Bob's entries from before Alice's session is known
 
-  state(session, s) {
+  // state notes where the session stands; without s it stands as before, at another head.
+  state(session, s = this.#state) {
     this.#session = session.id
+    this.#state = s
     $('log-state').textContent = `${session.id}, ${s.state}${s.position ? `, place ${s.position} in “${s.queue}”` : ''}, epoch ${session.epoch}, head ${session.seq}`
     for (const e of this.#early.splice(0)) this.add(e)
   }
