@@ -1,5 +1,5 @@
-// Switchboard's client for browsers and Node: sessions over one socket that heals itself; worker.js adds work for bots
-// and agents. The protocol is docs/protocol.md, cited as [SW-n.n].
+// Switchboard's client: sessions over one socket that heals itself; worker.js adds work for bots and agents.
+// The protocol is docs/protocol.md, cited as [SW-n.n].
 
 const baseMS = 500, capMS = 20_000 // of the full-jitter backoff between connections
 const helloMS = 10_000 // a connection that is not welcomed by then is given up
@@ -72,7 +72,7 @@ export class Feed extends Emitter {
     const offs = [this.on('entry', e => { line.push(e); wake?.() }), this.on('end', () => wake?.())]
     try {
       for (;;) {
-        if (line.length > maxHeld) throw fault(503, 'overloaded', 'the reader of the entries fell behind')
+        if (line.length > maxHeld) throw fault(503, 'overloaded', 'the reader fell behind')
         if (line.length) yield line.shift()
         else if (this.ended) return
         else await new Promise(go => { wake = go })
@@ -161,7 +161,7 @@ export class Session extends Feed {
   // wrote puts what this client said in its place: the reply stands for the entry [SW-4.4].
   wrote(r, e) {
     if (r.seq <= this.seq) return
-    if (r.duplicate || r.seq > this.seq + 1) return this.reopen() // a reply has no prev: look at what lies between
+    if (r.duplicate || r.seq > this.seq + 1) return this.reopen() // a reply has no prev
     this.#loose = false
     this.give({ session: this.id, ...r, from: this.client.self(), origin: this.client.hello.role, kind: 'message', visibility: 'public', ...e })
   }
@@ -202,7 +202,7 @@ export class Client extends Emitter {
   #helloID = 0
   #pending = new Map() // id → request, in the order made
   #flying = 0
-  #refused = false // one of those in flight: those behind it come back too, and go again in order [SW-4.2]
+  #refused = false // one in flight was: those behind it come back too, and go again in order [SW-4.2]
   #out = []
   #tries = 0
   #after = 0 // what the server asked us to wait
@@ -240,18 +240,18 @@ export class Client extends Emitter {
     this.#hold = true
     this.worker.subscribe()
   }
-  // drop lets the socket go as a lost network would, and comes back.
+  // drop lets the socket go, as a lost network would.
   drop() { this.#lost(this.#ws, 0, 'dropped') }
   // close ends the client; what was not answered is refused.
   close() { this.#end(fault(499, 'closed', 'the client was closed')) }
 
-  // call makes a request, and repeats it over connections until it is answered. effect runs in the order of frames.
+  // call repeats a request until it is answered. effect runs in the order of frames.
   call(verb, args, effect) {
     if (this.#ended) return Promise.reject(this.#ended)
     if (this.#pending.size >= maxPending) return Promise.reject(fault(503, 'overloaded', 'too many requests are unanswered'))
     return this.#request(verb, args, effect)
   }
-  // now makes a request that belongs to this connection alone, ahead of the others.
+  // now makes a request of this connection alone, ahead of the others.
   now(verb, args, effect, failed) { if (this.#up) this.#request(verb, args, effect, true).catch(err => err && failed?.(err)) }
   #request(verb, args, effect, now) {
     return new Promise((resolve, reject) => {
@@ -412,9 +412,10 @@ export class Client extends Emitter {
     if (!ws || ws !== this.#ws) return
     const bye = this.#bye
     this.#let()
-    if (bye && !bye.reconnect || code >= 3500 && code < 4000) { // [SW-6.2]
-      return this.#end(fault(bye?.code ?? code, bye?.reason || reason || 'closed', 'the server said goodbye'))
-    }
+    code = bye?.code ?? code
+    reason = bye?.reason || reason
+    const last = code >= 3500 && code < 4000 || code === 3005 && !this.#fetches // [SW-6.2]
+    if (last || bye && !bye.reconnect) return this.#end(fault(code, reason || 'closed', 'the server said goodbye'))
     if (bye?.to && /^wss?:/.test(bye.to)) this.#to = endpoint(bye.to)
     const lasted = this.#since && Date.now() - this.#since > 5_000
     this.#since = 0
@@ -422,7 +423,7 @@ export class Client extends Emitter {
     const wait = (bye?.after_ms ?? 0) + this.#after + this.#jitter(this.#tries++)
     this.#after = 0
     this.#timer('retry', () => this.#connect(), wait)
-    this.#say('waiting', { code, reason: bye?.reason || reason, wait_ms: wait })
+    this.#say('waiting', { code, reason, wait_ms: wait })
   }
   // let forgets the socket and everything that belonged to it.
   #let() {

@@ -48,22 +48,32 @@ class Writer {
 // A session that this worker owns, fenced by ae. Events: entry, typing, receipt, end.
 export class Assignment extends Feed {
   cursor = 0 // acknowledged
+  delivered = 0 // the customer's newest word that was delivered
   writers = new Map()
   #settled = 0 // acknowledged, or on its way to be
   #doing = new Map() // deliveries to be acknowledged: seq → attempt
   #line = Promise.resolve()
+  #told = false // somebody listens to the entries; before that they are not kept, the log has them
   #behind = null // entries that wait until what is missing before them was fetched
   #abort = new AbortController()
   constructor(worker, p) {
     super()
-    const { tail = [], session, ...rest } = p
-    Object.assign(this, { context: { v: 0 }, ...rest })
+    const { session, ...rest } = p
+    Object.assign(this, { tail: [], context: { v: 0 }, ...rest })
     this.client = worker.client
     this.worker = worker
     this.id = session
     this.signal = this.#abort.signal
-    for (const e of tail) this.give(e)
-    this.seq = Math.max(this.seq, p.head)
+  }
+  on(type, fn) {
+    const off = super.on(type, fn)
+    if (type === 'entry' && !this.#told) {
+      this.#told = true
+      this.seq = this.tail[0]?.prev ?? this.cursor
+      for (const e of this.tail) this.#take(e)
+      if (!this.#behind && this.seq < this.head) this.#fill()
+    }
+    return off
   }
   call(verb, args, effect) {
     return this.ended ? Promise.reject(fault(409, 'stale_assignment', this.ended)) : this.client.call(verb, { session: this.id, ae: this.ae, ...args }, effect)
@@ -71,6 +81,7 @@ export class Assignment extends Feed {
   tell(verb, args) { return !this.ended && this.client.tell(verb, { session: this.id, ae: this.ae, ...args }) }
   delivery(d) {
     this.#take(d)
+    if (d.attempt) this.delivered = Math.max(this.delivered, d.seq)
     if (!d.attempt || d.seq <= this.cursor || this.#doing.get(d.seq) >= d.attempt) return
     this.#doing.set(d.seq, d.attempt)
     this.worker.emit('delivery', d, this)
@@ -88,12 +99,14 @@ export class Assignment extends Feed {
     }
   }
   #take(e) {
-    if (this.#behind) this.#behind.push(e)
+    if (!this.#told) this.head = Math.max(this.head, e.seq)
+    else if (this.#behind) this.#behind.push(e)
     else if (e.prev > this.seq) this.#fill(e)
     else if (e.seq > this.seq) this.give(e)
   }
-  async #fill(e) {
-    this.#behind = [e]
+  // fill fetches what lies before e: tail need not hold what follows as a delivery.
+  async #fill(...e) {
+    this.#behind = e
     const give = list => { for (const x of list) if (x.seq > this.seq) this.give(x) }
     try {
       for (let more = true; more;) {
@@ -126,7 +139,7 @@ export class Assignment extends Feed {
     this.writers.set(id, w)
     return w
   }
-  ack(seq = this.seq) {
+  ack(seq = this.delivered) {
     this.#settled = Math.max(this.#settled, seq)
     return this.call('ack', { seq }, () => this.#acked(seq))
   }

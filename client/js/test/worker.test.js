@@ -44,10 +44,12 @@ test('a bot answers, once per word, one at a time', async t => {
     log.push(`end ${d.seq}`)
   })
   assert.deepEqual(subscribe, { queues: ['default'], slots: 2, window: 4 })
-  let a
-  rig.worker.on('assigned', x => { a = x })
+  let a, seen
+  rig.worker.on('assigned', x => {
+    a = x
+    seen = seqs(a)
+  })
   rig.socket.say(assigned(), delivery(3), delivery(4), delivery(3))
-  const seen = seqs(a)
   const first = await next(rig)
   assert.deepEqual(first.reply, { session: 's_1', ae: 8, ack: 3, type: 'text', body: { text: 'yes' } })
   assert.equal(await next(rig), undefined, 'the second waits for the first')
@@ -127,7 +129,7 @@ test('a push revokes; one about an older ae does not', async t => {
   assert.equal(rig.worker.assignments.size, 1)
   rig.socket.say(delivery(3, { ae: 7 }))
   const [a] = rig.worker.assignments.values()
-  assert.equal(a.seq, 2, 'a delivery of another ae is not ours')
+  assert.equal(a.delivered, 0, 'a delivery of another ae is not ours')
   rig.socket.say({ revoked: { session: 's_1', ae: 8, reason: 'takeover' } })
   assert.equal(a.ended, 'takeover')
 })
@@ -184,6 +186,22 @@ test('offers are accepted by hand, by rule, or end', async t => {
   assert.deepEqual((await next(ruled.rig)).accept, { offer: 'o_5' })
   assert.equal((await next(ruled.rig)).decline.offer, 'o_6')
   tick(0)
+})
+
+test('a listener gets the tail, and from history what follows it as deliveries', async t => {
+  clock(t)
+  const { rig } = await subscribed()
+  rig.socket.say(assigned({ head: 5, cursor: 1, tail: [2, 4].map(n => entry(n).message) }), delivery(3), delivery(5))
+  const [a] = rig.worker.assignments.values()
+  assert.equal(await next(rig), undefined, 'nobody listens, nothing is fetched')
+  const seen = seqs(a)
+  const f = await next(rig)
+  assert.deepEqual(f.history, { session: 's_1', after: 2, limit: 100 })
+  rig.socket.say({ id: f.id, history: { entries: [3, 4, 5].map(n => entry(n).message), more: false } }, delivery(6))
+  await settle()
+  assert.deepEqual(seen, [2, 3, 4, 5, 6])
+  a.ack()
+  assert.equal((await next(rig)).ack.seq, 6)
 })
 
 test('a gap in the transcript is filled from history, and own words keep their place', async t => {
