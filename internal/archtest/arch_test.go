@@ -46,7 +46,7 @@ var mayStart = []string{
 	"edge.Open", "edge.accept", "edge.enqueue", "edge.wake",
 	"client.dial", "client.connect",
 	"node.Start",
-	"cmd/switchboard.chat", "cmd/switchboard.desk", "cmd/switchboard.serveProfiles",
+	"cmd/switchboard.chat", "cmd/switchboard.desk", "cmd/switchboard.serveProfiles", "cmd/switchboard.demo",
 }
 
 func TestShape(t *testing.T) {
