@@ -145,6 +145,9 @@ func (c *conn) enqueue(it item) uint64 {
 		c.abort(wire.CloseSlow)
 		return 0
 	}
+	if l := c.dropped[it.f.Session]; l != nil && it.f.Kind == wire.FrameResync && l.ae == it.f.AE && l.seq >= it.f.Seq {
+		l.seq = 0 // it comes again, right behind
+	}
 	c.queue = append(c.queue, it)
 	c.bytes += int(it.size)
 	c.put++

@@ -329,7 +329,8 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, x: exchange.New(7)}
 	r.shard = newEcho(t, r.x)
-	cfg := Config{Tokens: plain{}, Now: func() time.Time { return time.Now().Add(time.Duration(r.skew.Load())) }}
+	// The clock of a test jumps while writes are under way: that is no stall.
+	cfg := Config{Tokens: plain{}, Stall: time.Hour, Now: func() time.Time { return time.Now().Add(time.Duration(r.skew.Load())) }}
 	if change != nil {
 		change(&cfg)
 	}
@@ -362,6 +363,14 @@ func (r *rig) pass(d time.Duration) {
 	for i := range stripes {
 		list = r.e.visit(i, list)
 	}
+}
+
+// conn returns a connection that is open, or nil.
+func (r *rig) conn(id wire.Conn) *conn {
+	s := &r.e.table[id.ID%stripes]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conns[id.ID]
 }
 
 // eventually waits until what must come to be has; a test that waits for ever fails by its own deadline.

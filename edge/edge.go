@@ -325,9 +325,16 @@ func (e *Edge) accept(sock net.Conn, m mode, token, ip string, early []byte) {
 	}
 }
 
+// sendBuffer bounds what the kernel keeps for a peer that does not read. Left alone it grows to megabytes, which is memory
+// beyond our limits, and delay: a ping waits behind them.
+const sendBuffer = 128 << 10
+
 func (e *Edge) newConn(sock net.Conn, m mode, ip string) *conn {
 	c := &conn{e: e, sock: sock, mode: m, ip: ip, id: wire.Conn{Node: e.x.Node(), ID: e.lastConn.Add(1)}, accepted: e.now()}
 	c.src.begin(sock)
+	if t, ok := sock.(*net.TCPConn); ok {
+		_ = t.SetWriteBuffer(sendBuffer)
+	}
 	c.lastRead.Store(c.accepted)
 	c.lastWrite.Store(c.accepted)
 	return c

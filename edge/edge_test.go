@@ -15,8 +15,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// fasthttp's cleaner of idle workers sleeps 10 s before it sees that its server is closed.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+	// fasthttp's cleaner of idle workers sleeps 10 s before it sees that its server is closed; its clock is one for the process.
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
 }
 
 // The whole way of a message, in both codecs.

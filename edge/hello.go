@@ -165,13 +165,13 @@ func (c *conn) resumeAnswered(it item) (line int, ok bool) {
 }
 
 func (r *resume) answer(i int, f *wire.Frame) {
-	line := refused(string(r.sessions[i]), f.Err)
-	if f.Kind == wire.FrameAttach {
-		o := f.PB.GetOpen()
-		line = &wirepb.Resumed{Session: string(r.sessions[i]), How: o.GetHow(), Epoch: o.GetEpoch(), Head: o.GetHead(), At: o.GetAt()}
-	}
-	r.reply.Resumed[i] = line
 	r.left--
+	if f.Kind == wire.FrameError {
+		r.reply.Resumed[i] = refused(string(r.sessions[i]), f.Err)
+		return
+	}
+	o := f.PB.GetOpen()
+	r.reply.Resumed[i] = &wirepb.Resumed{Session: string(r.sessions[i]), How: o.GetHow(), Epoch: o.GetEpoch(), Head: o.GetHead(), At: o.GetAt()}
 }
 
 // greet answers hello when every session has answered, or its time is over, and then writes what came meanwhile.

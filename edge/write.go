@@ -174,6 +174,7 @@ func (c *conn) control(f *wire.Frame) {
 	}
 	switch f.Kind {
 	case framePing:
+		c.pinged.Store(c.e.now())
 		b.out = ws.AppendHeader(b.out, c.op(), 0)
 	case framePong:
 		b.out = ws.AppendPong(b.out, []byte(f.Text))
