@@ -3,12 +3,28 @@ GO       ?= go
 TOOLS    := internal/tools/go.mod
 PACKAGES := ./...
 
-.PHONY: all build test race lint fmt bench generate fuzz check help
+FUZZTIME ?= 30s
+
+.PHONY: all build run test race lint fmt bench generate fuzz crash check help
 
 all: build
 
-build: ## build every package
+build: ## build bin/switchboard
 	$(GO) build $(PACKAGES)
+	$(GO) build -trimpath -o bin/switchboard ./cmd/switchboard
+
+run: build ## start the demo: a node, a FAQ bot, a web page
+	bin/switchboard demo
+
+crash: ## kill -9 the real binary again and again under load, and check every acknowledged word (CRASHES=n)
+	SWITCHBOARD_CRASHES=$(or $(CRASHES),50) $(GO) test ./cmd/switchboard -run TestKill -count=1 -v -timeout 60m
+
+fuzz: ## fuzz every target for FUZZTIME
+	@for pkg in $$($(GO) list $(PACKAGES)); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "== $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
 
 test: ## run all tests
 	$(GO) test $(PACKAGES)

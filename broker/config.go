@@ -1,66 +1,124 @@
 package broker
 
-// Scoring says how the best of several workers is found.
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Who may serve a step.
+type Who uint8
+
+// The choices of Who.
+const (
+	Any Who = iota
+	Bots
+	Humans
+)
+
+// Step is one step of a route. Steps are tried in order: a later one gets a task only when no worker of an earlier one
+// can take it at that moment.
+type Step struct {
+	Who     Who
+	AfterMS int64 // the step is closed to a task that has waited less; not below the step before
+}
+
+// Scoring is how the best of several workers is found. Skill, load and rating all lie in 0..1; ties go to the worker
+// whose last assignment is longest ago, then to the smaller id.
 type Scoring uint8
 
-// The ways to score. Ties go to whoever was assigned something the longest time ago, then to the lower id.
+// The scorings.
 const (
-	// Banded takes the least loaded band first (quarters of the slots in use), and the best score inside it.
+	// Banded takes the lowest load, and within it the highest 0.4·skill + 0.3·rating. Default: nobody sits idle because
+	// somebody else is rated higher.
 	Banded Scoring = iota
-	// Weighted is 0.4·skill + 0.3·(1−load) + 0.3·rating.
+	// Weighted takes the highest 0.4·skill + 0.3·(1−load) + 0.3·rating.
 	Weighted
 )
 
-// Order says which of the waiting sessions comes next.
+// Order is how tasks of a queue wait. Equal ones go by enqueued_at, then by session id.
 type Order uint8
 
-// The orders. All are first in, first out inside one priority [I4].
+// The orders.
 const (
-	// Ageing serves by the time of queueing less a boost per priority: nobody is overtaken for longer than that [I5].
+	// Ageing goes by enqueued_at − boost: nobody is overtaken by a task that came more than its boost later. Default.
 	Ageing Order = iota
-	// Strict serves a higher priority before every lower one.
+	// Strict goes by priority, the smaller first, then as Ageing: a lower priority may wait for good.
 	Strict
-	// FIFO ignores priorities.
+	// FIFO goes by enqueued_at alone.
 	FIFO
 )
 
-// Queue is how one queue is served.
+// Queue is one waiting line.
 type Queue struct {
-	Name    string
-	Scoring Scoring
-	Order   Order
-	// BoostMS is the advance of one step of priority under Ageing; default 60,000.
-	BoostMS int64
-	// OfferTTLMS is how long a human may think about an offer; default 20,000 [SW-5.2].
-	OfferTTLMS int64
-	// HumansAfterMS is when humans get what ready bots have not taken; default 10,000. Without a ready bot they get it
-	// at once.
-	HumansAfterMS int64
+	Name       string
+	Steps      []Step  // default: bots, and humans when no bot can take it
+	OfferTTLMS int64   // how long a human may think about an offer; default 20,000
+	Scoring    Scoring // default Banded
+	Order      Order   // default Ageing
+	Priority   int32   // a worker of several queues serves the smaller one first; default 0
 }
 
-// Config is one pool.
+// Config is what one pool is made of. Zero means default.
 type Config struct {
-	Queues        []Queue
-	GraceBotsMS   int64 // how long a bot's assignments wait for it to come back; default 5,000 [SW-5.7]
-	GraceHumansMS int64 // and a human's; default 30,000
-	LeaseMS       int64 // told to workers: a connection silent for longer counts as ended; default 15,000
-	RepeatMS      int64 // a grant without an answer is repeated after so long; default 1,000
+	Queues       []Queue
+	BotGraceMS   int64 // how long a bot without connection keeps its sessions [SW-5.7]; default 5,000
+	HumanGraceMS int64 // the same of humans; default 30,000
+	// BarMS is how long a task is kept from a worker who declined it, or whom its session excludes. Default 30,000. Then
+	// it may come again: better twice to the same than never to anybody.
+	BarMS int64
+	// MaxTasks bounds the sessions that wait, are offered or assigned; beyond it a task is rejected as overloaded.
+	// Default 1,048,576.
+	MaxTasks int
+	MaxSlots int // the most slots of one worker; more are refused as bad_request; default 10,000
 }
 
-func (c *Config) defaults() {
-	set := func(v *int64, otherwise int64) {
-		if *v == 0 {
-			*v = otherwise
+// Validate tells what is wrong with cfg, or nil.
+func (cfg *Config) Validate() error {
+	seen := make(map[string]bool, len(cfg.Queues))
+	for _, q := range cfg.Queues {
+		if q.Name == "" || seen[q.Name] {
+			return fmt.Errorf("queue %q is unnamed or named twice", q.Name)
+		}
+		seen[q.Name] = true
+		if q.OfferTTLMS < 0 || q.Scoring > Weighted || q.Order > FIFO {
+			return fmt.Errorf("queue %q has an impossible offer ttl, scoring or order", q.Name)
+		}
+		if !slices.IsSortedFunc(q.Steps, func(a, b Step) int { return int(min(max(a.AfterMS-b.AfterMS, -1), 1)) }) {
+			return fmt.Errorf("queue %q has a step that opens before the one in front of it", q.Name)
+		}
+		for _, s := range q.Steps {
+			if s.Who > Humans || s.AfterMS < 0 {
+				return fmt.Errorf("queue %q has an impossible step", q.Name)
+			}
 		}
 	}
-	set(&c.GraceBotsMS, 5_000)
-	set(&c.GraceHumansMS, 30_000)
-	set(&c.LeaseMS, 15_000)
-	set(&c.RepeatMS, 1_000)
-	for i := range c.Queues {
-		q := &c.Queues[i]
-		set(&q.BoostMS, 60_000)
-		set(&q.OfferTTLMS, 20_000)
-		set(&q.HumansAfterMS, 10_000)
+	if cfg.BotGraceMS < 0 || cfg.HumanGraceMS < 0 || cfg.BarMS < 0 || cfg.MaxTasks < 0 || cfg.MaxSlots < 0 {
+		return errors.New("a limit of the pool is negative")
 	}
+	return nil
+}
+
+func (cfg Config) withDefaults() Config {
+	cfg.BotGraceMS = or(cfg.BotGraceMS, 5_000)
+	cfg.HumanGraceMS = or(cfg.HumanGraceMS, 30_000)
+	cfg.BarMS = or(cfg.BarMS, 30_000)
+	cfg.MaxTasks = or(cfg.MaxTasks, 1<<20)
+	cfg.MaxSlots = or(cfg.MaxSlots, 10_000)
+	cfg.Queues = slices.Clone(cfg.Queues)
+	for i := range cfg.Queues {
+		q := &cfg.Queues[i]
+		q.OfferTTLMS = or(q.OfferTTLMS, 20_000)
+		if len(q.Steps) == 0 {
+			q.Steps = []Step{{Who: Bots}, {Who: Humans}}
+		}
+	}
+	return cfg
+}
+
+func or[T int | int64](v, otherwise T) T {
+	if v == 0 {
+		return otherwise
+	}
+	return v
 }

@@ -2,63 +2,120 @@ package broker
 
 import "switchboard/wire"
 
-// EffectKind names an effect.
+// EffectKind says what an Effect is.
 type EffectKind uint8
 
-// The effects, by whom they go to.
+// What comes of events. Behind each stand the fields that it has besides those that it is named for.
 const (
-	// To the session.
-	Grant   EffectKind = iota + 1 // it is Worker's: repeated until Confirm or Declined
-	Lost                          // Worker's grace is over: repeated until the session gives AE back
-	Rebind                        // Worker is back on Conn with its lease
-	NoGrant                       // nobody will come under Ticket: Why
-	// To a worker's connection.
-	Offered    // Offer of Session, until At
-	OfferEnded // Why: expired, taken, rescinded
-	Presence   // the worker is State now, for Why
-	Revoked    // another connection took over: Why
-	// The answer to Request on Conn.
-	Subscribed // Lease, and Kept sessions
-	Accepted   // the offer was accepted before: Session and AE
-	Done       // decline, presence, slots, wrapup
-	Failed     // Slug
+	// Grant gives Session under Ticket to a worker: Queue, Worker, Sub, Name, Kind, Conn, Lease, Window, Reason, Offer;
+	// Ref is the accept that waits for it, if any. It goes to the session, again every second until Confirm, Refuse or
+	// Withdraw, and once a minute while the session is held: the answer tells whether it still is.
+	Grant EffectKind = iota + 1
+	// OfferPush shows Offer to Conn: Session, Queue, ExpiresAt, Summary.
+	OfferPush
+	// OfferEnded tells Conn that Offer ended by Reason: expired, taken or rescinded.
+	OfferEnded
+	// Lost tells Session that Worker is lost for the assignment under AE. Again every second until it is released.
+	Lost
+	// Rebind tells Session that Worker is back: AE, Conn, Lease, Window. Fresh says that the worker has not heard of the
+	// assignment on Conn, also not in kept, and needs all of it; Reason as in Grant.
+	Rebind
+	// TransferFailed tells Session that its transfer under Ticket failed: Reason declined, expired, full or away.
+	TransferFailed
+	// Reject tells Session that nobody will be found under Ticket: Slug.
+	Reject
+	// Subscribed answers Ref: Worker, Lease, Kept.
+	Subscribed
+	// Accepted answers Ref: Session, AE. A first accept is answered by its session, from Grant.
+	Accepted
+	// Done answers Ref with an empty reply.
+	Done
+	// Fail answers Ref: Slug, and Reason for people when the slug's own message does not say it.
+	Fail
+	// PresencePush tells Conn its worker's new presence State and Reason.
+	PresencePush
+	// Revoked tells Conn that it is not Worker's any more: Reason takeover.
+	Revoked
+	// CensusAsk asks Shard for its live tasks. Again every second until it answers.
+	CensusAsk
+	// Opened says that matching begins; Missing shards have not answered yet.
+	Opened
 )
 
-// Kept is an assignment that a returning worker still has.
+// Ref is a request to be answered: whoever calls gives it, and gets it back. A zero ID wants no answer.
+type Ref struct {
+	Conn wire.Conn
+	ID   uint64
+	Verb wire.Verb
+}
+
+// Kept is an assignment that a worker kept over a reconnection [SW-5.7].
 type Kept struct {
 	Session wire.SessionID
 	AE      uint64
 }
 
-// Effect is one thing to be told: the union of what the kinds carry.
+// Effect is one thing to be done: mail to a session's shard or to a connection. It is a value; its slices are shared and
+// never change.
 type Effect struct {
-	Kind    EffectKind
-	Verb    wire.Verb
-	Session wire.SessionID
-	Ticket  uint64
-	AE      uint64
-	Queue   string
-	Worker  *Worker
-	Conn    wire.Conn
-	Request uint64
-	Offer   string
-	Lease   string
-	Reason  string // of a grant: route, sticky, requeue, transfer
-	Why     string
-	State   string
-	At      int64
-	Summary []byte
-	Kept    []Kept
-	Slug    wire.Slug
+	Kind      EffectKind
+	Fresh     bool
+	Origin    wire.Origin // of Worker: bot or human
+	Window    uint32
+	Shard     uint32
+	Missing   int
+	Session   wire.SessionID
+	Ticket    uint64
+	AE        uint64
+	Queue     string
+	Worker    string
+	Sub       string
+	Name      string
+	Conn      wire.Conn
+	Ref       Ref
+	Lease     string
+	Offer     string
+	Reason    string
+	State     Presence
+	ExpiresAt int64 // Unix ms
+	Summary   []byte
+	Slug      wire.Slug
+	Kept      []Kept
 }
 
-// Effects collects what came of events, in order. It belongs to whoever calls.
-type Effects struct{ List []Effect }
+// Effects collects effects in the order in which they are to be done. It is the caller's, who empties it.
+type Effects []Effect
 
 // Reset empties e and keeps its memory.
 func (e *Effects) Reset() {
-	clear(e.List)
-	e.List = e.List[:0]
+	clear(*e)
+	*e = (*e)[:0]
 }
 
-func (e *Effects) add(v Effect) { e.List = append(e.List, v) }
+// add appends an empty effect of kind and returns it to be filled in place: effects are large.
+func (e *Effects) add(kind EffectKind) *Effect {
+	*e = append(*e, Effect{Kind: kind})
+	return &(*e)[len(*e)-1]
+}
+
+func (e *Effects) done(ref Ref) {
+	if ref.ID != 0 {
+		e.add(Done).Ref = ref
+	}
+}
+
+func (e *Effects) fail(ref Ref, slug wire.Slug, why string) {
+	if ref.ID == 0 {
+		return
+	}
+	f := e.add(Fail)
+	f.Ref, f.Slug, f.Reason = ref, slug, why
+}
+
+func (e *Effects) accepted(ref Ref, session wire.SessionID, ae uint64) {
+	if ref.ID == 0 {
+		return
+	}
+	f := e.add(Accepted)
+	f.Ref, f.Session, f.AE = ref, session, ae
+}

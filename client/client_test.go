@@ -481,3 +481,48 @@ func TestDialGivesUp(t *testing.T) {
 		}
 	})
 }
+
+func TestOpenTwiceGoesOn(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		c := dial(t, srv, srv.config())
+		s := follow(t, srv, c, 5, client.OpenOptions{})
+		if again := follow(t, srv, c, 9, client.OpenOptions{Session: "s_1"}); again != s {
+			t.Fatal("two sessions of one id")
+		}
+		srv.p.say(message(10, 9)) // the server now begins at 9
+		next := async(func() (client.Entry, error) { return s.Recv(t.Context()) })
+		if o := srv.open(&wirepb.OpenReply{Epoch: 1, Head: 10}); o.From.GetSeq() != 5 {
+			t.Fatalf("opened from %v; want 5, where the session was", o.From)
+		}
+		srv.p.say(message(6, 5))
+		if e := next(t); e.Seq != 6 {
+			t.Fatalf("Recv = %d; want 6", e.Seq)
+		}
+	})
+}
+
+func TestTailBeginsWhereTheServerSays(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		c := dial(t, srv, srv.config())
+		a := async(func() (*client.Session, error) { return c.Open(t.Context(), client.OpenOptions{Tail: 3}) })
+		srv.open(&wirepb.OpenReply{Epoch: 1, Head: 9})
+		s := a(t)
+		srv.p.cut() // before anything came: there is no position to resume from
+		if h := srv.accept(); len(h.Resume) != 0 {
+			t.Fatalf("resume = %v; want none", h.Resume)
+		}
+		next := async(func() (client.Entry, error) { return s.Recv(t.Context()) })
+		if o := srv.open(&wirepb.OpenReply{Epoch: 1, Head: 9}); o.GetTail() != 3 || o.From != nil {
+			t.Fatalf("opened %v; want the tail again", o)
+		}
+		srv.p.say(message(7, 6), message(9, 7))
+		if e := next(t); e.Seq != 7 {
+			t.Fatalf("Recv = %d; want 7", e.Seq)
+		}
+		recv(t, s, 9)
+		srv.p.cut()
+		if h := srv.accept(&wirepb.Resumed{Session: "s_1", How: "exact", Epoch: 1, Head: 9}); len(h.Resume) != 1 || h.Resume[0].Seq != 9 {
+			t.Fatalf("resume = %v; want 9", h.Resume)
+		}
+	})
+}

@@ -13,7 +13,7 @@ import (
 type feed struct {
 	limit int
 
-	queue []item
+	queue line[item]
 	pos   wire.Position // of the last entry put into queue
 	read  wire.Position // of the last entry taken out
 	// loose says that pos is not where the server begins: the first push is taken whatever its prev.
@@ -44,10 +44,10 @@ func (f *feed) attached(from bool, how string, at, head, epoch uint64) {
 		}
 	case how == "truncated" && at < f.pos.Seq:
 		f.forget(at)
-		f.queue = append(f.queue, item{reset: &Reset{How: how, At: at}})
+		f.queue.put(item{reset: &Reset{How: how, At: at}})
 		f.pos.Seq = at
 	case how == "reset" && !f.loose:
-		f.queue = append(f.queue, item{reset: &Reset{How: how}})
+		f.queue.put(item{reset: &Reset{How: how}})
 		f.loose = head > 0
 		if !f.loose {
 			f.pos = wire.Position{Epoch: epoch}
@@ -57,9 +57,7 @@ func (f *feed) attached(from bool, how string, at, head, epoch uint64) {
 
 // forget drops entries after at that the application has not read: the log does not have them any more.
 func (f *feed) forget(at uint64) {
-	for n := len(f.queue); n > 0 && f.queue[n-1].reset == nil && f.queue[n-1].entry.Seq > at; n-- {
-		f.queue = f.queue[:n-1]
-	}
+	f.queue.trim(func(it *item) bool { return it.reset == nil && it.entry.Seq > at })
 }
 
 // verdict is what became of an entry.
@@ -108,11 +106,11 @@ func (f *feed) own(e Entry, duplicate bool) verdict {
 }
 
 func (f *feed) put(e Entry) verdict {
-	if len(f.queue) >= f.limit {
+	if f.queue.len() >= f.limit {
 		f.stale = true
 		return full
 	}
-	f.queue = append(f.queue, item{entry: e})
+	f.queue.put(item{entry: e})
 	f.pos, f.loose = e.At(), false
 	return taken
 }
@@ -122,16 +120,9 @@ func (f *feed) lag() { f.head = math.MaxUint64 }
 
 // next takes the oldest item out.
 func (f *feed) next() (item, bool) {
-	if len(f.queue) == 0 {
-		return item{}, false
-	}
-	it := f.queue[0]
-	f.queue[0] = item{}
-	if f.queue = f.queue[1:]; len(f.queue) == 0 {
-		f.queue = nil
-	}
-	if it.reset == nil {
+	it, ok := f.queue.take()
+	if ok && it.reset == nil {
 		f.read = it.entry.At()
 	}
-	return it, true
+	return it, ok
 }

@@ -9,7 +9,7 @@ type inbox struct {
 	limit int
 	sub   string // who we are
 
-	queue []Entry
+	queue line[Entry]
 	last  uint64 // the last seq that was queued, or passed over for a reason
 	done  uint64 // the handler has dealt with everything up to here
 	own   map[uint64]struct{}
@@ -34,7 +34,7 @@ func (b *inbox) deliver(e Entry, prev uint64) (acked bool) {
 		b.target = max(b.target, e.Seq)
 	case e.Seq <= b.last && !b.loose:
 		// It waits here, or the handler has it: a re-subscription delivers again what is unacknowledged [SW-5.7].
-	case !b.loose && !b.covered(prev) || len(b.queue) >= b.limit:
+	case !b.loose && !b.covered(prev) || b.queue.len() >= b.limit:
 		b.behind, b.target = true, e.Seq
 	default:
 		b.put(e)
@@ -53,7 +53,7 @@ func (b *inbox) covered(prev uint64) bool {
 }
 
 func (b *inbox) put(e Entry) {
-	b.queue = append(b.queue, e)
+	b.queue.put(e)
 	b.loose = false
 	b.pass(e.Seq)
 }
@@ -103,7 +103,7 @@ func (b *inbox) fill(page []Entry, ae uint64, more bool) {
 		if e.Seq <= b.last {
 			continue
 		}
-		if e.Seq > b.target || len(b.queue) >= b.limit {
+		if e.Seq > b.target || b.queue.len() >= b.limit {
 			break
 		}
 		e.AE = ae
@@ -117,14 +117,15 @@ func (b *inbox) fill(page []Entry, ae uint64, more bool) {
 			b.put(e)
 		}
 	}
-	if b.last >= b.target || !more && len(b.queue) < b.limit {
+	if b.last >= b.target || !more && b.queue.len() < b.limit {
 		b.behind, b.target = false, 0
 	}
 }
 
 // rewind forgets everything from seq on: it was given back and comes again [SW-5.6].
 func (b *inbox) rewind(seq uint64) {
-	b.queue, b.last = nil, seq-1
+	b.queue.clear()
+	b.last = seq - 1
 	b.behind, b.target, b.nacking = false, 0, true
 }
 
@@ -136,17 +137,4 @@ func (b *inbox) rewound(fresh bool) {
 		b.target = 0
 	}
 	b.behind = b.target > b.last
-}
-
-// next takes the oldest delivery out.
-func (b *inbox) next() (Entry, bool) {
-	if len(b.queue) == 0 {
-		return Entry{}, false
-	}
-	e := b.queue[0]
-	b.queue[0] = Entry{}
-	if b.queue = b.queue[1:]; len(b.queue) == 0 {
-		b.queue = nil
-	}
-	return e, true
 }

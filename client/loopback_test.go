@@ -58,3 +58,45 @@ func TestBothCodecs(t *testing.T) {
 	f(false)
 	f(true)
 }
+
+// BenchmarkSend is a round trip over a real socket, with a server that does nothing else.
+func BenchmarkSend(b *testing.B) {
+	srv, err := newLoopback(func(p *peer) {
+		seq := uint64(0)
+		for f := range p.in {
+			switch {
+			case f.GetHello() != nil:
+				p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Hello{Hello: helloReply("alice", "customer")}})
+			case f.GetOpen() != nil:
+				p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Open{Open: &wirepb.OpenReply{Session: "s_1", How: "exact"}}})
+			case f.GetSend() != nil:
+				seq++
+				p.say(sendReply(f.Id, seq, false))
+			}
+		}
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer srv.close()
+	cfg := srv.config()
+	cfg.Protobuf = true
+	c, err := client.Dial(b.Context(), cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close() //nolint:errcheck // it cannot fail
+	s, err := c.Open(b.Context(), client.OpenOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Send(b.Context(), "text", "where is my order?"); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.Recv(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

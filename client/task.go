@@ -90,7 +90,7 @@ func (s *Session) nextDelivery() (e Entry, ok bool) {
 		s.c.mu.Lock()
 		over := s.err != nil || s.c.work.stopping
 		if !over {
-			e, ok = s.inbox.next()
+			e, ok = s.inbox.queue.take()
 		}
 		behind := s.inbox.behind && !s.inbox.nacking
 		s.c.mu.Unlock()

@@ -524,3 +524,43 @@ func TestWorkEndsWhenRefused(t *testing.T) {
 		}
 	})
 }
+
+func TestNackAnswerIsLost(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		fail := true
+		var seen []uint64
+		work(t, srv, client.WorkerConfig{}, func(_ context.Context, _ *client.Session, e client.Entry) error {
+			seen = append(seen, e.Seq)
+			if fail {
+				fail = false
+				return errors.New("not now")
+			}
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		nack := srv.next()
+		srv.p.cut() // it was done, but the answer is lost
+		srv.subscribe(&wirepb.Kept{Session: "s_1", Ae: 8})
+		srv.p.say(delivery(8, 1, 0, 2), delivery(8, 2, 1, 1)) // behind the rewind already
+		again := srv.next()
+		if again.GetNack().GetKey() != nack.GetNack().GetKey() {
+			t.Fatalf("got %v; want %v again", again, nack)
+		}
+		srv.p.say(&wirepb.ServerFrame{Id: again.Id, Verb: &wirepb.ServerFrame_Nack{Nack: &wirepb.Done{Seq: 1, Duplicate: true}}})
+		f := srv.next()
+		if h := f.GetHistory(); h == nil || h.GetAfter() != 0 || h.After == nil {
+			t.Fatalf("got %v; want the history: the server will not deliver 1 and 2 again", f)
+		}
+		var page []*wirepb.Entry
+		for seq := uint64(1); seq <= 2; seq++ {
+			page = append(page, &wirepb.Entry{Session: "s_1", Seq: seq, Epoch: 1, Kind: "message", Type: "text", Origin: "customer"})
+		}
+		srv.p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_History{History: &wirepb.HistoryReply{Entries: page}}})
+		for srv.ack().Seq != 2 {
+		}
+		if want := []uint64{1, 1, 2}; !slices.Equal(seen, want) {
+			t.Fatalf("handled %v; want %v", seen, want)
+		}
+	})
+}

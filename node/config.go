@@ -73,11 +73,11 @@ type Tenant struct {
 
 // Queue is one waiting line of a tenant.
 type Queue struct {
-	Name          string `yaml:"name"`
-	Scoring       string `yaml:"scoring"`         // banded (default) or weighted
-	Order         string `yaml:"order"`           // ageing (default), strict or fifo
-	OfferTTLMS    int64  `yaml:"offer_ttl_ms"`    // how long a human may think; default 20,000
-	HumansAfterMS int64  `yaml:"humans_after_ms"` // when humans get what ready bots left; default 10,000
+	Name       string `yaml:"name"`
+	Scoring    string `yaml:"scoring"`      // banded (default) or weighted
+	Order      string `yaml:"order"`        // ageing (default), strict or fifo
+	OfferTTLMS int64  `yaml:"offer_ttl_ms"` // how long a human may think; default 20,000
+	Priority   int32  `yaml:"priority"`     // a worker of several queues serves the smaller one first; default 0
 }
 
 // Validate fills in the defaults and reports what makes no sense. Start calls it.
@@ -177,7 +177,7 @@ func (t *Tenant) validate(name string) error {
 }
 
 func (q *Queue) broker() (broker.Queue, error) {
-	b := broker.Queue{Name: q.Name, OfferTTLMS: q.OfferTTLMS, HumansAfterMS: q.HumansAfterMS}
+	b := broker.Queue{Name: q.Name, OfferTTLMS: q.OfferTTLMS, Priority: q.Priority}
 	switch q.Scoring {
 	case "", "banded":
 	case "weighted":
@@ -204,7 +204,7 @@ func (t *Tenant) shard(maxBody int) *shard.Tenant {
 			ReopenWindowMS: t.ReopenWindowMS, MaxAttempts: t.MaxAttempts, WrapUpMS: t.WrapUpMS, MaxBody: maxBody,
 			Queues: map[string]bool{}, DefaultQueue: t.DefaultQueue,
 		},
-		Broker: broker.Config{GraceBotsMS: t.GraceBotsMS, GraceHumansMS: t.GraceHumansMS},
+		Broker: broker.Config{BotGraceMS: t.GraceBotsMS, HumanGraceMS: t.GraceHumansMS},
 	}
 	for i := range t.Queues {
 		b, _ := t.Queues[i].broker() // validated

@@ -41,12 +41,13 @@ func Start(cfg Config) (n *Node, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	n = &Node{cfg: cfg, served: make(chan error, 1)}
+	made := &Node{cfg: cfg, served: make(chan error, 1)}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, n.undo())
+			err = errors.Join(err, made.undo())
 		}
 	}()
+	n = made
 	if n.keys, err = token.LoadOrCreate(cfg.Data); err != nil {
 		return nil, err
 	}

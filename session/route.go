@@ -144,7 +144,8 @@ func (s *State) confirm(env *Env, d *Decision) {
 	d.post(env, &wire.Confirm{Tenant: s.Tenant, Session: s.ID, Ticket: s.Owner.Ticket, Worker: s.Owner.Worker, Lease: s.Owner.Lease, AE: s.AE})
 }
 
-// present pushes assigned: everything that the new owner needs to go on without asking the customer again [SW-5.4].
+// present pushes assigned: everything that the new owner needs to go on without asking the customer again. What he has
+// to answer stands in the tail, and is delivered too [SW-5.4].
 func (s *State) present(reason string, d *Decision) {
 	a := &wirepb.Assigned{
 		Session: string(s.ID), Ae: s.AE, Queue: s.Queue, Reason: reason, Epoch: s.Epoch(), Cursor: s.Cursor, Head: s.Head,
@@ -154,9 +155,6 @@ func (s *State) present(reason string, d *Decision) {
 		a.Context = &wirepb.Document{V: s.ContextV, Doc: s.Context}
 	}
 	for i, e := range s.Tail {
-		if e.Origin == wire.OriginCustomer && e.Seq > s.Cursor {
-			continue // it is delivered
-		}
 		prev := uint64(0)
 		if i > 0 {
 			prev = e.Seq - 1
@@ -212,8 +210,12 @@ func (s *State) Rebind(env *Env, r *wire.Rebind, d *Decision) {
 		return
 	}
 	s.bind(r.Conn, r.Window, s.Cursor)
-	f := d.frame(r.Conn)
-	f.Kind, f.Session, f.AE = wire.FrameAssigned, s.ID, s.AE // without a frame of its own: `kept` has told it
+	if r.Fresh {
+		s.present(r.Reason, d)
+	} else {
+		f := d.frame(r.Conn)
+		f.Kind, f.Session, f.AE = wire.FrameAssigned, s.ID, s.AE // without a frame of its own: `kept` has told it
+	}
 	s.pump(env, d)
 }
 

@@ -11,75 +11,52 @@ import (
 	"switchboard/wire/wirepb"
 )
 
-const (
-	censusRepeatMS = 100
-	censusWaitMS   = 2_000
-)
-
 // pool hosts one tenant's routing core.
 type pool struct {
-	tenant   string
-	core     *broker.Core
-	out      broker.Effects
-	missing  map[wire.Slot]bool // peers that have not answered the census
-	askAt    int64
-	openAt   int64 // the latest moment at which it opens
-	censused bool
+	tenant string
+	number uint64
+	core   *broker.Core
+	out    broker.Effects
 }
 
-func newPool(tenant string, t *Tenant, number uint64, peers []wire.Slot, now int64) *pool {
-	p := &pool{tenant: tenant, core: broker.New(t.Broker, number), missing: map[wire.Slot]bool{}, askAt: now, openAt: now + censusWaitMS}
-	for _, slot := range peers {
-		p.missing[slot] = true
+// openPool begins a pool's census. The shard's term is its number.
+func (s *Shard) openPool(tenant string, t *Tenant) {
+	p := &pool{tenant: tenant, number: s.term, core: broker.New(t.Broker)}
+	s.pools[tenant] = p
+	shards := make([]uint32, len(s.cfg.Peers))
+	for i := range shards {
+		shards[i] = uint32(i) //nolint:gosec // a node has few shards
 	}
-	return p
+	p.core.Open(p.number, shards, s.now, &p.out)
+	p.tell(s)
 }
 
 // next returns when tick has something to do, or 0.
 func (p *pool) next() int64 {
-	at := p.core.Next()
-	if !p.censused {
-		if at == 0 || p.askAt < at {
-			at = p.askAt
-		}
+	at, ok := p.core.Next()
+	if !ok {
+		return 0
 	}
-	return at
+	return max(at, 1)
 }
 
-// tick asks the shards that have not answered, opens the pool, and does what is due in it.
+// tick does what is due in the pool.
 func (p *pool) tick(s *Shard) {
-	if !p.censused {
-		p.ask(s)
-	}
-	if at := p.core.Next(); at != 0 && at <= s.now {
+	if at := p.next(); at != 0 && at <= s.now {
 		p.core.Tick(s.now, &p.out)
 		p.tell(s)
 	}
 }
 
-// ask posts the census to every shard that has not answered. It does not go through the turn's mail: nothing depends on it.
-func (p *pool) ask(s *Shard) {
-	if len(p.missing) == 0 || s.now >= p.openAt {
-		if len(p.missing) > 0 {
-			s.log.Warn("a pool opens although shards have not answered its census", "tenant", p.tenant, "missing", len(p.missing))
-		}
-		p.censused = true
-		p.core.Opened(s.now, &p.out)
-		p.tell(s)
+// askShard posts the census to a shard. It does not go through the turn's mail: nothing depends on it, and it is repeated.
+func (p *pool) askShard(s *Shard, shard uint32) {
+	slot := s.cfg.Peers[shard]
+	m := &wire.Census{Tenant: p.tenant, Pool: p.number, Shard: shard, Reply: wire.ToSlot(exchange.PoolSlot(p.tenant))}
+	if s.owns(slot) {
+		s.inbox.PutReserved(wire.Envelope{To: wire.ToSlot(slot), Mail: m})
 		return
 	}
-	if s.now < p.askAt {
-		return
-	}
-	p.askAt = s.now + censusRepeatMS
-	for slot := range p.missing {
-		m := &wire.Census{Tenant: p.tenant, Pool: p.core.Pool(), Peer: slot, Reply: wire.ToSlot(exchange.PoolSlot(p.tenant))}
-		if s.owns(slot) {
-			s.census(m)
-			continue
-		}
-		_ = s.x.Post(wire.Envelope{To: wire.ToSlot(slot), Term: s.term, Mail: m})
-	}
+	_ = s.x.Post(wire.Envelope{To: wire.ToSlot(slot), Term: s.term, Mail: m})
 }
 
 // census answers a pool with every live task that the shard knows, and notes the pool's number with each.
@@ -87,7 +64,7 @@ func (s *Shard) census(m *wire.Census) {
 	if !s.writable {
 		return // it asks again
 	}
-	a := &wire.CensusAnswer{Tenant: m.Tenant, Pool: m.Pool, Peer: m.Peer}
+	a := &wire.CensusAnswer{Tenant: m.Tenant, Pool: m.Pool, Shard: m.Shard}
 	for _, h := range s.sessions {
 		if h.state == nil {
 			if h.live {
@@ -110,15 +87,13 @@ func (s *Shard) poolMail(m wire.Mail) {
 	var p *pool
 	switch m := m.(type) {
 	case *wire.CensusAnswer:
-		if p = s.pools[m.Tenant]; p != nil && m.Pool == p.core.Pool() && p.missing[m.Peer] {
-			delete(p.missing, m.Peer)
-			for i := range m.Live {
-				p.core.Restore(&m.Live[i], s.now, &p.out)
-			}
+		if p = s.pools[m.Tenant]; p != nil {
+			p.core.CensusAnswer(m.Pool, m.Shard, liveTasks(m.Live), s.now, &p.out)
 		}
 	case *wire.Task:
 		if p = s.pools[m.Tenant]; p != nil {
-			p.core.Offer(m, s.now, &p.out)
+			t := taskOf(m)
+			p.core.Offer(&t, s.now, &p.out)
 		}
 	case *wire.Withdraw:
 		if p = s.pools[m.Tenant]; p != nil {
@@ -130,7 +105,7 @@ func (s *Shard) poolMail(m wire.Mail) {
 		}
 	case *wire.Declined:
 		if p = s.pools[m.Tenant]; p != nil {
-			p.core.Declined(m.Session, m.Ticket, s.now, &p.out)
+			p.core.Refuse(m.Session, m.Ticket, m.Worker, s.now, &p.out)
 		}
 	case *wire.Release:
 		if p = s.pools[m.Tenant]; p != nil {
@@ -151,21 +126,28 @@ func (s *Shard) poolCommand(c *wire.Command) {
 		s.d.Refuse(c, wire.Forbidden)
 		return
 	}
+	ref := broker.Ref{Conn: c.Conn, ID: c.ID, Verb: c.Verb}
+	worker := c.Who.Worker
 	switch c.Verb {
 	case wire.VerbSubscribe:
-		if w := s.subscriber(c); w != nil {
-			p.core.Subscribe(w, c.Conn, c.PB.GetSubscribe().GetLease(), newLease(), c.ID, s.now, &p.out)
+		if sub := s.subscription(c, ref); sub != nil {
+			p.core.Subscribe(sub, s.now, &p.out)
 		}
 	case wire.VerbAccept:
-		p.core.Accept(c.Conn, c.PB.GetAccept().GetOffer(), c.ID, s.now, &p.out)
+		p.core.Accept(c.PB.GetAccept().GetOffer(), worker, ref, s.now, &p.out)
 	case wire.VerbDecline:
-		p.core.Decline(c.Conn, c.PB.GetDecline().GetOffer(), c.ID, s.now, &p.out)
+		p.core.Decline(c.PB.GetDecline().GetOffer(), worker, ref, s.now, &p.out)
 	case wire.VerbPresence:
-		p.core.Presence(c.Conn, c.PB.GetPresence().GetState(), c.PB.GetPresence().GetReason(), c.ID, s.now, &p.out)
+		state, ok := broker.ParsePresence(c.PB.GetPresence().GetState())
+		if !ok {
+			s.d.Fail(c, &wire.Error{Slug: wire.BadRequest, Message: "state is ready, away or draining"})
+			break
+		}
+		p.core.Presence(worker, state, c.PB.GetPresence().GetReason(), ref, s.now, &p.out)
 	case wire.VerbSlots:
-		p.core.Slots(c.Conn, int(min(c.PB.GetSlots().GetSlots(), maxSlots)), c.ID, s.now, &p.out)
+		p.core.Slots(worker, int(c.PB.GetSlots().GetSlots()), ref, s.now, &p.out)
 	case wire.VerbWrapup:
-		p.core.WrapupDone(c.Conn, c.Session, c.AE, c.ID, s.now, &p.out)
+		p.core.WrapupDone(c.Session, c.AE, worker, ref, s.now, &p.out)
 	case wire.VerbGone:
 		p.core.ConnLost(c.Conn, s.now, &p.out)
 	default:
@@ -175,63 +157,53 @@ func (s *Shard) poolCommand(c *wire.Command) {
 }
 
 const (
-	maxSlots      = 10_000
-	maxWindow     = 256
-	defaultSlots  = 1
-	defaultWindow = 16
+	maxWindow = 256
+	allQueues = "*"
+	leaseMS   = 15_000 // [SW-5.7]
 )
 
-// subscriber returns c's worker as its token and its subscription describe it, or refuses c.
-func (s *Shard) subscriber(c *wire.Command) *broker.Worker {
-	sub := c.PB.GetSubscribe()
-	t := s.cfg.Tenants[c.Who.Tenant]
-	w := &broker.Worker{
-		ID: c.Who.Worker, Sub: c.Who.Sub, Name: c.Who.Name, Kind: c.Who.Kind, Slots: int(min(sub.GetSlots(), maxSlots)),
-		Window: min(sub.GetWindow(), maxWindow), Skills: sub.GetSkills(), Rating: c.Who.Rating,
+// subscription returns c as its token and its words describe a worker, or refuses it.
+func (s *Shard) subscription(c *wire.Command, ref broker.Ref) *broker.Subscription {
+	m := c.PB.GetSubscribe()
+	sub := &broker.Subscription{
+		ID: c.Who.Worker, Sub: c.Who.Sub, Name: c.Who.Name, Kind: c.Who.Kind, Allowed: c.Who.Queues, Slots: int(m.GetSlots()),
+		Window: min(m.GetWindow(), maxWindow), Rating: c.Who.Rating, Conn: c.Conn, Ref: ref, Lease: m.GetLease(), NewLease: newLease(),
 	}
-	if w.Slots == 0 {
-		w.Slots = defaultSlots
+	skills := m.GetSkills()
+	if len(skills) == 0 {
+		skills = c.Who.Skills
 	}
-	if w.Window == 0 {
-		w.Window = defaultWindow
+	for name, level := range skills {
+		sub.Skills = append(sub.Skills, broker.Skill{Name: name, Level: level})
 	}
-	if len(w.Skills) == 0 {
-		w.Skills = c.Who.Skills
-	}
-	names := sub.GetQueues()
+	names := m.GetQueues()
 	if len(names) == 0 {
-		names = c.Who.Queues
+		names = []string{allQueues}
 	}
 	seen := map[string]bool{}
-	for _, q := range names {
-		if q == "*" {
-			for _, bq := range t.Broker.Queues {
-				if !seen[bq.Name] && allowed(c.Who.Queues, bq.Name) {
-					seen[bq.Name] = true
-					w.Queues = append(w.Queues, bq.Name)
-				}
-			}
-			continue
-		}
-		if !t.Session.Queues[q] || !allowed(c.Who.Queues, q) {
-			s.d.Fail(c, &wire.Error{Slug: wire.NoQueue, Message: "no queue " + q + " for you: check the token's queues"})
-			return nil
-		}
+	add := func(q string) {
 		if !seen[q] {
 			seen[q] = true
-			w.Queues = append(w.Queues, q)
+			sub.Queues = append(sub.Queues, q)
 		}
 	}
-	if len(w.Queues) == 0 {
-		s.d.Refuse(c, wire.NoQueue)
-		return nil
+	for _, q := range names {
+		if q != allQueues {
+			add(q)
+			continue
+		}
+		for _, bq := range s.cfg.Tenants[c.Who.Tenant].Broker.Queues {
+			if allowed(c.Who.Queues, bq.Name) {
+				add(bq.Name)
+			}
+		}
 	}
-	return w
+	return sub
 }
 
 func allowed(queues []string, name string) bool {
 	for _, q := range queues {
-		if q == "*" || q == name {
+		if q == allQueues || q == name {
 			return true
 		}
 	}
@@ -247,54 +219,61 @@ func newLease() string {
 
 // tell turns what the core decided into mail.
 func (p *pool) tell(s *Shard) {
-	for i := range p.out.List {
-		p.effect(s, &p.out.List[i])
+	for i := range p.out {
+		p.effect(s, &p.out[i])
 	}
 	p.out.Reset()
 }
 
 func (p *pool) effect(s *Shard, e *broker.Effect) {
-	number := p.core.Pool()
 	switch e.Kind {
 	case broker.Grant:
-		w := e.Worker
 		s.toSlotOf(e.Session, &wire.Grant{
-			Session: e.Session, Ticket: e.Ticket, Pool: number, Queue: e.Queue, Worker: w.ID, Sub: w.Sub, Name: w.Name, Kind: w.Kind,
-			Conn: e.Conn, Lease: e.Lease, Window: w.Window, Reason: e.Reason, Offer: e.Offer, Request: e.Request,
+			Session: e.Session, Ticket: e.Ticket, Pool: p.number, Queue: e.Queue, Worker: e.Worker, Sub: e.Sub, Name: e.Name, Kind: e.Origin,
+			Conn: e.Conn, Lease: e.Lease, Window: e.Window, Reason: e.Reason, Offer: e.Offer, Request: e.Ref.ID,
 		})
 	case broker.Lost:
-		s.toSlotOf(e.Session, &wire.Lost{Session: e.Session, Pool: number, Worker: e.Worker.ID, AE: e.AE})
+		s.toSlotOf(e.Session, &wire.Lost{Session: e.Session, Pool: p.number, Worker: e.Worker, AE: e.AE})
 	case broker.Rebind:
 		s.toSlotOf(e.Session, &wire.Rebind{
-			Session: e.Session, Pool: number, Worker: e.Worker.ID, AE: e.AE, Conn: e.Conn, Lease: e.Lease, Window: e.Worker.Window,
+			Session: e.Session, Pool: p.number, Worker: e.Worker, AE: e.AE, Conn: e.Conn, Lease: e.Lease, Window: e.Window,
+			Fresh: e.Fresh, Reason: e.Reason,
 		})
-	case broker.NoGrant:
-		s.toSlotOf(e.Session, &wire.NoGrant{Session: e.Session, Ticket: e.Ticket, Pool: number, Why: e.Why})
-	case broker.Offered:
+	case broker.TransferFailed:
+		s.toSlotOf(e.Session, &wire.NoGrant{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Why: e.Reason})
+	case broker.Reject:
+		s.toSlotOf(e.Session, &wire.NoGrant{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Why: string(e.Slug)})
+	case broker.OfferPush:
 		s.keep(e.Conn, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Offer{Offer: &wirepb.Offer{
-			Offer: e.Offer, Session: string(e.Session), Queue: e.Queue, ExpiresMs: e.At, Summary: e.Summary,
+			Offer: e.Offer, Session: string(e.Session), Queue: e.Queue, ExpiresMs: e.ExpiresAt - s.now, Summary: e.Summary,
 		}}})
 	case broker.OfferEnded:
-		s.keep(e.Conn, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_OfferEnded{OfferEnded: &wirepb.OfferEnded{Offer: e.Offer, Reason: e.Why}}})
-	case broker.Presence:
-		s.keep(e.Conn, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Presence{Presence: &wirepb.Presence{State: e.State, Reason: e.Why}}})
+		s.keep(e.Conn, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_OfferEnded{OfferEnded: &wirepb.OfferEnded{Offer: e.Offer, Reason: e.Reason}}})
+	case broker.PresencePush:
+		s.keep(e.Conn, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Presence{Presence: &wirepb.Presence{State: e.State.String(), Reason: e.Reason}}})
 	case broker.Revoked:
-		s.keep(e.Conn, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{Revoked: &wirepb.Revoked{Reason: e.Why}}})
+		s.keep(e.Conn, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{Revoked: &wirepb.Revoked{Reason: e.Reason}}})
+	case broker.CensusAsk:
+		p.askShard(s, e.Shard)
+	case broker.Opened:
+		if e.Missing > 0 {
+			s.log.Warn("a pool opens although shards have not answered its census", "tenant", p.tenant, "missing", e.Missing)
+		}
 	default:
-		p.reply(s, e)
+		reply(s, e)
 	}
 }
 
 // reply answers a worker's request.
-func (p *pool) reply(s *Shard, e *broker.Effect) {
-	c := &wire.Command{Verb: e.Verb, ID: e.Request, Conn: e.Conn}
+func reply(s *Shard, e *broker.Effect) {
+	c := &wire.Command{Verb: e.Ref.Verb, ID: e.Ref.ID, Conn: e.Ref.Conn}
 	m := &wirepb.ServerFrame{}
 	switch e.Kind {
-	case broker.Failed:
-		s.d.Refuse(c, e.Slug)
+	case broker.Fail:
+		s.d.Fail(c, &wire.Error{Slug: e.Slug, Message: e.Reason})
 		return
 	case broker.Subscribed:
-		r := &wirepb.SubscribeReply{Lease: e.Lease, LeaseMs: p.core.LeaseMS()}
+		r := &wirepb.SubscribeReply{Lease: e.Lease, LeaseMs: leaseMS}
 		for _, k := range e.Kept {
 			r.Kept = append(r.Kept, &wirepb.Kept{Session: string(k.Session), Ae: k.AE})
 		}
@@ -302,11 +281,11 @@ func (p *pool) reply(s *Shard, e *broker.Effect) {
 	case broker.Accepted:
 		m.Verb = &wirepb.ServerFrame_Accept{Accept: &wirepb.AcceptReply{Session: string(e.Session), Ae: e.AE}}
 	default:
-		switch e.Verb {
+		switch e.Ref.Verb {
 		case wire.VerbDecline:
 			m.Verb = &wirepb.ServerFrame_Decline{Decline: &wirepb.Done{}}
 		case wire.VerbPresence:
-			m.Verb = &wirepb.ServerFrame_Presence{Presence: &wirepb.Presence{State: e.State, Reason: e.Why}}
+			m.Verb = &wirepb.ServerFrame_Presence{Presence: &wirepb.Presence{}}
 		case wire.VerbSlots:
 			m.Verb = &wirepb.ServerFrame_Slots{Slots: &wirepb.Done{}}
 		default:
@@ -314,6 +293,23 @@ func (p *pool) reply(s *Shard, e *broker.Effect) {
 		}
 	}
 	s.d.Answer(c, m)
+}
+
+// taskOf returns a session's word as the core takes it.
+func taskOf(m *wire.Task) broker.Task {
+	return broker.Task{
+		Session: m.Session, Ticket: m.Ticket, Queue: m.Queue, EnqueuedAt: m.EnqueuedAt, Priority: m.Priority, Exclude: m.Exclude,
+		Sticky: m.Sticky, To: m.To, HumansOnly: m.HumansOnly, Requeue: m.Requeue, Summary: m.Summary,
+	}
+}
+
+func liveTasks(list []wire.Live) []broker.Live {
+	out := make([]broker.Live, len(list))
+	for i := range list {
+		l := &list[i]
+		out[i] = broker.Live{Task: taskOf(&l.Task), Assigned: l.Assigned, Worker: l.Worker, Origin: l.Kind, Lease: l.Lease, Offer: l.Offer, AE: l.AE}
+	}
+	return out
 }
 
 func (s *Shard) toSlotOf(id wire.SessionID, m wire.Mail) {

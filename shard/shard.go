@@ -95,7 +95,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 	}
 	for name, t := range cfg.Tenants {
 		if s.owns(exchange.PoolSlot(name)) {
-			s.pools[name] = newPool(name, t, s.term, cfg.Peers, s.now)
+			s.openPool(name, t)
 		}
 	}
 	g.Start(func(index uint64, err error) {
@@ -114,6 +114,9 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 }
 
 func (s *Shard) owns(slot wire.Slot) bool { return int(slot) < len(s.mine) && s.mine[slot] }
+
+// epoch is what entries are written under: it starts at 1, and grows when a loss of data is accepted [SW-1].
+func (s *Shard) epoch() uint64 { return s.g.Epoch() + 1 }
 
 // recover reads the feed's end, and every live session.
 func (s *Shard) recover() error {
@@ -190,7 +193,7 @@ func (s *Shard) run() {
 func (s *Shard) begin() {
 	for _, h := range s.sessions {
 		s.env.Now = s.now
-		h.state.Recover(s.g.Epoch(), &s.d)
+		h.state.Recover(s.epoch(), &s.d)
 		s.note(h)
 	}
 	s.commit()

@@ -160,14 +160,14 @@ type (
 	Census struct {
 		Tenant string
 		Pool   uint64
-		Peer   Slot // by which the shard is addressed
+		Shard  uint32 // that is asked, as the pool counts them
 		Reply  Address
 	}
-	// CensusAnswer is what the shard at Peer knows. Grants with a lower pool number are refused from now on.
+	// CensusAnswer is what shard Shard knows. Grants with a lower pool number are refused from now on.
 	CensusAnswer struct {
 		Tenant string
 		Pool   uint64
-		Peer   Slot
+		Shard  uint32
 		Live   []Live
 	}
 )
@@ -199,7 +199,8 @@ type (
 		Worker  string
 		AE      uint64
 	}
-	// Rebind says that the worker is back on Conn with its lease: what is unacknowledged follows there.
+	// Rebind says that the worker is back on Conn with its lease: what is unacknowledged follows there. Fresh says that it
+	// has not heard of the assignment there, also not in kept, and needs all of it.
 	Rebind struct {
 		Session SessionID
 		Pool    uint64
@@ -208,6 +209,8 @@ type (
 		Conn    Conn
 		Lease   string
 		Window  uint32
+		Fresh   bool
+		Reason  string // of the grant
 	}
 	// NoGrant says why nobody will be found under Ticket: a transfer's outcome [SW-5.8], or a slug of [SW-6.1].
 	NoGrant struct {

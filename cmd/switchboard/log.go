@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"switchboard/node"
+	"switchboard/shard/journal"
 	"switchboard/wire"
 )
 
@@ -133,4 +135,43 @@ func fetchPage(req *http.Request) (page logPage, err error) {
 		return page, fmt.Errorf("%d %s: %s", resp.StatusCode, p.Slug, p.Title)
 	}
 	return page, json.NewDecoder(resp.Body).Decode(&page)
+}
+
+func newVerify() *cobra.Command {
+	var data string
+	cmd := &cobra.Command{
+		Use: "verify --data DIR", Short: "Check the data directory of a stopped node from end to end",
+		Long: `Read every record of the log and every block of the data, and compare their checksums, numbers and the fence.
+It exits 3 when something is not what was written.`,
+		Args: exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if data == "" {
+				return usageError{fmt.Errorf("no data directory: set --data")}
+			}
+			shards, err := node.Shards(data)
+			if err != nil {
+				return err
+			}
+			if shards == 0 {
+				return fmt.Errorf("%s is no data directory of a node", data)
+			}
+			return verify(cmd, journal.Config{Dir: node.JournalDir(data), Groups: shards})
+		},
+	}
+	cmd.Flags().StringVar(&data, "data", "", "data directory of a stopped node")
+	return cmd
+}
+
+// verify checks a journal and prints what it finds.
+func verify(cmd *cobra.Command, cfg journal.Config) error {
+	var bad error
+	err := journal.Verify(cfg, func(f journal.Finding) {
+		if _, err := fmt.Fprintln(cmd.OutOrStdout(), f.Text); err != nil {
+			bad = err
+		}
+	})
+	if errors.Is(err, journal.ErrDamaged) {
+		return checkError{err}
+	}
+	return errors.Join(err, bad)
 }

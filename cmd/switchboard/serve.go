@@ -26,6 +26,7 @@ type nodeFlags struct {
 	logJSON     bool
 	logLevel    string
 	printConfig bool
+	profiles    string
 }
 
 func (f *nodeFlags) add(cmd *cobra.Command) {
@@ -38,6 +39,7 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	fs.IntVar(&f.cfg.Connections, "connections", 0, "sockets to hold at most (default 100000, or what the file limit allows)")
 	fs.Int64Var(&f.cfg.DrainMS, "drain-ms", 0, "how long a shutdown waits for connections to go (default 10000)")
 	fs.Int64Var(&f.cfg.FreeMin, "free-min", 0, "free bytes on the disk below which writes are refused (default 1 GiB or 5 % of the disk)")
+	fs.StringVar(&f.profiles, "pprof", "", "loopback host:port to serve Go profiles on (default off)")
 	fs.BoolVar(&f.logJSON, "log-json", false, "log in JSON")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 }
@@ -113,6 +115,11 @@ loopback only. Without it, tenants come from --config and their keys from keys.j
 			}
 			if f.printConfig {
 				return printConfig(cmd, &f.cfg)
+			}
+			if f.profiles != "" {
+				if err := serveProfiles(f.profiles); err != nil {
+					return err
+				}
 			}
 			n, err := start(f.cfg)
 			if err != nil {

@@ -81,8 +81,10 @@ func play(fromServer bool, limit int, in []byte, cut func(left int) int) string 
 			} else if m.Op != 0 {
 				fmt.Fprintf(&out, "%v %s\n", m.Op, m.Payload)
 			}
-			clear(buf[:n]) // nobody may look at consumed bytes once the message is handled
-			buf = buf[:copy(buf, buf[n:])]
+			if n > 0 {
+				clear(buf[:n]) // nobody may look at consumed bytes once the message is handled
+				buf = buf[:copy(buf, buf[n:])]
+			}
 			if err != nil {
 				fmt.Fprintf(&out, "fail %d\n", codeOf(err))
 				return out.String()

@@ -30,7 +30,8 @@ var mayImport = map[string][]string{
 	"edge/token":        {"wire"},
 	"node":              {"wire", "session", "broker", "exchange", "shard", "shard/journal", "edge", "edge/token"},
 	"client":            {"wire", "wire/wirepb"},
-	"console":           {},
+	"client/js":         {},
+	"console":           {"client/js"},
 	"bench":             {"wire", "session", "broker", "exchange", "shard", "shard/journal", "node", "client"},
 	"loadtest":          {"wire", "wire/wirepb", "client", "edge/ws"},
 	"cmd/switchboard":   {"wire", "node", "bench", "loadtest", "client", "console", "edge/token", "shard/journal"},
@@ -45,7 +46,7 @@ var mayStart = []string{
 	"edge.Open", "edge.accept", "edge.stream", "edge.enqueue", "edge.wake",
 	"client.dial", "client.connect",
 	"node.Start",
-	"cmd/switchboard.chat", "cmd/switchboard.desk",
+	"cmd/switchboard.chat", "cmd/switchboard.desk", "cmd/switchboard.serveProfiles", "cmd/switchboard.demo",
 }
 
 func TestShape(t *testing.T) {

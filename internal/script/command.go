@@ -21,8 +21,8 @@ type Command struct {
 // Arg is a key=value pair.
 type Arg struct{ Key, Value string }
 
-// parse reads a command line. A value that begins with a quote ends with one.
-func parse(line string) (*Command, error) {
+// Parse reads a command line, for input that is made like commands. A value that begins with a quote ends with one.
+func Parse(line string) (*Command, error) {
 	c := &Command{}
 	for rest := line; rest != ""; rest = strings.TrimLeft(rest, " \t") {
 		end := strings.IndexAny(rest, " \t=")

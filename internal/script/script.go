@@ -70,7 +70,7 @@ func run(text string, do func(*Command) string) (out string, wrong []mismatch, e
 			i++
 			continue
 		}
-		c, err := parse(line)
+		c, err := Parse(line)
 		if err != nil {
 			return "", nil, fmt.Errorf("line %d: %w", i+1, err)
 		}

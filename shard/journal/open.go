@@ -186,6 +186,10 @@ func formatLine(version int) string {
 }
 
 func writeFormat(cfg Config) error {
+	// The names of the fence and the stores first: a journal that says it is finished must have them after a power cut.
+	if err := syncDir(cfg.FS, cfg.Dir); err != nil {
+		return err
+	}
 	name := cfg.FS.PathJoin(cfg.Dir, formatName)
 	f, err := cfg.FS.Create(name+".new", vfs.WriteCategoryUnspecified)
 	if err != nil {

@@ -4,10 +4,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"log/slog"
+	"strings"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // The folders of the two stores below Config.Dir.
@@ -20,13 +24,14 @@ const (
 // the log makes Pebble drop every record behind it and say nothing.
 func (j *Journal) storeOptions() *pebble.Options {
 	o := &pebble.Options{
-		FS:                 j.cfg.FS,
+		FS:                 orderly{j.cfg.FS},
 		Cache:              j.cache,
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             storeLog{j.cfg.Log, j.fail},
 		EventListener: &pebble.EventListener{
 			DataCorruption:  j.corrupted,
 			BackgroundError: j.troubled,
+			FlushEnd:        j.flushed,
 			WriteStallBegin: func(pebble.WriteStallBeginInfo) { j.m.stalls.Add(1) },
 		},
 		// The memory of one of these is taken in steps, up to this size.
@@ -40,13 +45,28 @@ func (j *Journal) storeOptions() *pebble.Options {
 	return o
 }
 
+// orderly is a file system that makes the name of a new manifest durable before Pebble points to it. Pebble leaves that
+// to the order in which a file system happens to write its folders; cutting the power in between found it.
+type orderly struct{ vfs.FS }
+
+func (fs orderly) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := fs.FS.Create(name, category)
+	if err != nil || !strings.HasPrefix(fs.PathBase(name), "MANIFEST-") {
+		return f, err
+	}
+	if err := syncDir(fs.FS, fs.PathDir(name)); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 // openLog opens the log store. Its tables live for a few minutes, so compressing them would be work for nothing.
 func (j *Journal) openLog(create, readOnly bool) (*pebble.DB, error) {
 	o := j.storeOptions()
 	o.ErrorIfNotExists, o.ReadOnly = !create, readOnly
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	db, err := pebble.Open(j.cfg.FS.PathJoin(j.cfg.Dir, logDir), o)
-	return db, storeError("opening the log store", err)
+	return db, openError("opening the log store", err)
 }
 
 // openData opens the data store. It has no write-ahead log: what it has not flushed comes from the log store again. Most
@@ -58,7 +78,7 @@ func (j *Journal) openData(create, readOnly bool) (*pebble.DB, error) {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	db, err := pebble.Open(j.cfg.FS.PathJoin(j.cfg.Dir, dataDir), o)
-	return db, storeError("opening the data store", err)
+	return db, openError("opening the data store", err)
 }
 
 // storeError wraps what Pebble says, and says ErrDamaged where it found damage.
@@ -68,10 +88,24 @@ func storeError(doing string, err error) error {
 		return nil
 	case errors.Is(err, pebble.ErrNotFound):
 		return ErrNotFound
-	case pebble.IsCorruptionError(err), errors.Is(err, pebble.ErrDBDoesNotExist):
+	case pebble.IsCorruptionError(err):
 		return fmt.Errorf("%s: %w: %w", doing, ErrDamaged, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// openError wraps why a store does not open. Pebble marks only some of what it finds wrong as damage; whatever the
+// operating system did not say, and a file that should be there, is damage too.
+func openError(doing string, err error) error {
+	var path *iofs.PathError
+	var number syscall.Errno
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, iofs.ErrNotExist) && (errors.As(err, &path) || errors.As(err, &number)):
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return fmt.Errorf("%s: %w: %w", doing, ErrDamaged, err)
 }
 
 // corrupted replaces Pebble's handler, which ends the process: only the groups whose keys the file held are
@@ -109,6 +143,16 @@ func (j *Journal) troubled(err error) {
 	j.mu.Unlock()
 	j.m.troubles.Add(1)
 	j.cfg.Log.Warn("a store could not write in the background", "err", err)
+}
+
+// flushed hears of flushes that worked, which is the end of the trouble.
+func (j *Journal) flushed(info pebble.FlushInfo) {
+	if info.Err != nil {
+		return
+	}
+	j.mu.Lock()
+	j.background = nil
+	j.mu.Unlock()
 }
 
 // storeLog takes Pebble's log. What it says of its daily work is dropped; what it would end the process for, a failed

@@ -1,0 +1,162 @@
+package broker
+
+import (
+	"slices"
+	"strings"
+
+	"switchboard/wire"
+)
+
+// censusMS is how long matching waits for shards that do not answer.
+const censusMS = 2_000
+
+// Live is a task that a session's shard knows of.
+type Live struct {
+	Task
+	Assigned bool // to Worker under AE
+	Worker   string
+	Origin   wire.Origin // of the worker: bot or human
+	Lease    string
+	Offer    string // that it accepted
+	AE       uint64
+}
+
+// census is the taking stock when a pool opens.
+type census struct {
+	missing []uint32 // shards that have not answered, ascending
+	until   int64
+	timer   timer
+	parked  []Subscription // that wait for its end, in the order they came
+}
+
+// Open begins the census of a fresh pool, whose number is p: it matches nothing until all shards have answered, or 2 s
+// have passed. A number is used once: it must be larger than any before it. It may be called once.
+func (c *Core) Open(p uint64, shards []uint32, now int64, out *Effects) {
+	c.now = now
+	c.number = p
+	c.census.missing = slices.Clone(shards)
+	slices.Sort(c.census.missing)
+	c.census.until = now + censusMS
+	c.ringCensus(out)
+}
+
+// ringCensus asks again who has not answered, and opens when time is up.
+func (c *Core) ringCensus(out *Effects) {
+	if !c.open && (c.now >= c.census.until || len(c.census.missing) == 0) {
+		c.begin(out)
+	}
+	for _, shard := range c.census.missing {
+		out.add(CensusAsk).Shard = shard
+	}
+	if len(c.census.missing) > 0 {
+		c.set(&c.census.timer, c.now+againMS)
+	}
+}
+
+// CensusAnswer is what shard knows. Those of an older number, and second ones, are ignored. One that comes late is
+// merged into what has begun without it.
+func (c *Core) CensusAnswer(p uint64, shard uint32, live []Live, now int64, out *Effects) {
+	c.Tick(now, out)
+	i, ok := slices.BinarySearch(c.census.missing, shard)
+	if p != c.number || !ok {
+		return
+	}
+	c.census.missing = slices.Delete(c.census.missing, i, i+1)
+	for i := range live {
+		if live[i].Assigned {
+			c.adopt(&live[i], out)
+		} else {
+			c.offerTask(&live[i].Task, out)
+		}
+	}
+	if len(c.census.missing) == 0 && !c.open {
+		c.timers.remove(&c.census.timer)
+		c.begin(out)
+	}
+}
+
+// adopt takes over an assignment that a session tells of. Sessions are the authority: their worker's slots may be exceeded
+// by what he has already.
+func (c *Core) adopt(l *Live, out *Effects) {
+	q := c.queues[l.Queue]
+	if q == nil {
+		if len(c.order) == 0 {
+			return
+		}
+		q = c.order[0] // its own is not configured any more, but somebody works on it
+	}
+	for t := c.sessions[l.Session]; t != nil; t = t.next {
+		if t.ticket > l.Ticket && t.to == "" && t.state < wrapup || t.ticket == l.Ticket && t.state >= held {
+			return // older than what is known, or known
+		}
+	}
+	var before *worker
+	if t := c.find(l.Session, l.Ticket); t != nil {
+		c.conclude(t, out)
+		before = t.worker
+		c.drop(t) // and nothing else is given to its worker before this one counts
+	}
+	w := c.workers[l.Worker]
+	if w == nil {
+		w = &worker{ID: l.Worker, kind: kindOf(l.Origin), lease: l.Lease}
+		w.timer.worker = w
+		c.workers[w.ID] = w
+		if c.open {
+			c.beginGrace(w)
+		}
+	}
+	t := c.newTask(q, &l.Task)
+	t.state, t.lease, t.ae, t.reason, t.offer = held, l.Lease, l.AE, reasonRoute, l.Offer
+	if t.offer != "" {
+		c.offers[t.offer] = t
+	}
+	w.charge(t)
+	if before != nil {
+		c.relieved(before, out)
+	}
+	switch {
+	case w.gone || w.connected && w.lease != t.lease:
+		c.lose(t, out)
+		return
+	case w.connected:
+		c.rebind(t, true, out)
+	}
+	c.set(&t.timer, c.now+auditMS)
+}
+
+// begin starts matching: leases without connection get a fresh grace, then the parked subscribe, then everybody who waits
+// is placed in his order.
+func (c *Core) begin(out *Effects) {
+	out.add(Opened).Missing = len(c.census.missing)
+	ids := make([]string, 0, len(c.workers))
+	for id := range c.workers {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, strings.Compare)
+	for _, id := range ids {
+		c.beginGrace(c.workers[id])
+	}
+	parked := c.census.parked
+	c.census.parked = nil
+	for i := range parked {
+		s := &parked[i]
+		if slug, why := c.refuses(s); slug != "" {
+			out.fail(s.Ref, slug, why)
+			continue
+		}
+		c.subscribe(s, out)
+	}
+	c.open = true
+	var all []*task
+	for _, t := range c.sessions {
+		for ; t != nil; t = t.next {
+			if t.state == waiting {
+				all = append(all, t)
+			}
+		}
+	}
+	inOrder(all)
+	for _, t := range all {
+		c.place(t, out)
+	}
+}

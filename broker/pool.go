@@ -1,0 +1,274 @@
+package broker
+
+import (
+	"slices"
+	"strings"
+
+	"switchboard/wire"
+)
+
+// bound returns the worker that ref's connection speaks for; nobody else may speak for it. Otherwise it answers no_worker.
+func (c *Core) bound(worker string, ref Ref, out *Effects) *worker {
+	w := c.workers[worker]
+	if w == nil || !w.connected || w.conn != ref.Conn {
+		slug := wire.NoWorker
+		if !c.open {
+			slug = wire.Unavailable
+		}
+		out.fail(ref, slug, "subscribe first on this connection")
+		return nil
+	}
+	return w
+}
+
+// Subscribe makes a worker known, or known on another connection [SW-5.7]:
+//   - a live one moves there with everything, and its old connection is revoked;
+//   - one in grace that shows its lease keeps its assignments;
+//   - one in grace without it is a new incarnation: what the old one held is lost at once, as it will not be back.
+//
+// While the census is taken it waits: what a worker keeps is not known before.
+func (c *Core) Subscribe(s *Subscription, now int64, out *Effects) {
+	c.Tick(now, out)
+	if slug, why := c.refuses(s); slug != "" {
+		out.fail(s.Ref, slug, why)
+		return
+	}
+	if !c.open {
+		c.census.parked = append(c.census.parked, *s)
+		return
+	}
+	c.subscribe(s, out)
+}
+
+// refuses tells what is wrong with a subscription, or "".
+func (c *Core) refuses(s *Subscription) (slug wire.Slug, why string) {
+	for _, name := range s.Queues {
+		if c.queues[name] == nil {
+			return wire.NoQueue, "there is no queue " + name
+		}
+		if !slices.Contains(s.Allowed, "*") && !slices.Contains(s.Allowed, name) {
+			return wire.Forbidden, "the token does not name the queue " + name
+		}
+	}
+	switch other := c.conns[s.Conn]; {
+	case len(s.Queues) == 0 || s.ID == "" || s.Slots < 0 || s.Slots > c.cfg.MaxSlots:
+		return wire.BadRequest, "subscribe wants queues, and slots within the limit"
+	case other != nil && other.ID != s.ID:
+		return wire.BadRequest, "this connection has subscribed as another worker"
+	}
+	return "", ""
+}
+
+func (c *Core) subscribe(s *Subscription, out *Effects) {
+	w := c.workers[s.ID]
+	switch {
+	case w == nil:
+		w = &worker{ID: s.ID, lease: s.NewLease}
+		w.timer.worker = w
+		c.workers[s.ID] = w
+	case w.connected:
+		delete(c.conns, w.conn)
+		if w.conn != s.Conn {
+			e := out.add(Revoked)
+			e.Conn, e.Worker, e.Reason = w.conn, w.ID, "takeover"
+		}
+	case w.knows(s.Lease):
+		w.lease = s.Lease
+	default:
+		w.lease, w.presence = s.NewLease, Ready
+	}
+	c.timers.remove(&w.timer)
+	w.gone = false
+	c.describe(w, s)
+	c.conns[s.Conn] = w
+	w.conn, w.connected = s.Conn, true
+	c.welcome(w, s.Ref, out)
+	w.changed()
+	c.serve(w, out)
+}
+
+// knows tells whether lease is one under which w, who is not connected, still has something.
+func (w *worker) knows(lease string) bool {
+	if lease == "" || w.gone {
+		return false
+	}
+	return w.lease == lease || slices.ContainsFunc(w.tasks, func(t *task) bool { return t.state == held && t.lease == lease })
+}
+
+// describe makes w what s says of it, in all classes.
+func (c *Core) describe(w *worker, s *Subscription) {
+	c.undescribe(w)
+	w.sub, w.name, w.kind = s.Sub, s.Name, kindOf(s.Kind)
+	w.skills = slices.Clone(s.Skills)
+	slices.SortFunc(w.skills, func(a, b Skill) int { return strings.Compare(a.Name, b.Name) })
+	w.rating = shrink(s.Rating, s.Ratings)
+	w.slots, w.window = or(s.Slots, 1), s.Window
+	if w.window == 0 {
+		w.window = 16
+	}
+	for _, name := range s.Queues {
+		q := c.queues[name]
+		if slices.Contains(w.queues, q) {
+			continue
+		}
+		w.queues, w.seats = append(w.queues, q), append(w.seats, len(q.workers))
+		q.workers = append(q.workers, w)
+		for _, cl := range q.classes {
+			cl.admit(w)
+		}
+	}
+}
+
+// undescribe takes w out of all queues and classes.
+func (c *Core) undescribe(w *worker) {
+	for _, m := range w.members {
+		m.class.dismiss(m)
+	}
+	for i, q := range w.queues {
+		last := len(q.workers) - 1
+		moved := q.workers[last]
+		moved.seats[slices.Index(moved.queues, q)] = w.seats[i]
+		q.workers[w.seats[i]] = moved
+		q.workers[last] = nil
+		q.workers = q.workers[:last]
+	}
+	clear(w.members)
+	w.members, w.queues, w.seats = w.members[:0], w.queues[:0], w.seats[:0]
+}
+
+// welcome answers a subscription, and tells sessions whether their worker is back.
+func (c *Core) welcome(w *worker, ref Ref, out *Effects) {
+	i := len(*out)
+	e := out.add(Subscribed)
+	e.Ref, e.Conn, e.Worker, e.Lease = ref, w.conn, w.ID, w.lease
+	var kept []Kept
+	for _, t := range c.byAge(w) {
+		switch t.state {
+		case held:
+			if t.lease != w.lease {
+				c.lose(t, out)
+				continue
+			}
+			kept = append(kept, Kept{t.session, t.ae})
+			c.rebind(t, false, out)
+		case granted:
+			t.ref = Ref{} // its connection is not this one
+		case offered:
+			c.sayOffer(t, out)
+		}
+	}
+	(*out)[i].Kept = kept
+}
+
+// byAge returns w's tasks in an order that does not depend on how they came about. The list is good until the next call.
+func (c *Core) byAge(w *worker) []*task {
+	c.aged = append(c.aged[:0], w.tasks...)
+	inOrder(c.aged)
+	return c.aged
+}
+
+// Presence says whether a worker wants work. Who goes away is not asked any more: its open offers go to others.
+func (c *Core) Presence(worker string, state Presence, reason string, ref Ref, now int64, out *Effects) {
+	c.Tick(now, out)
+	w := c.bound(worker, ref, out)
+	if w == nil {
+		return
+	}
+	w.presence = state
+	out.done(ref)
+	w.changed()
+	if state != Ready {
+		c.displace(w, out)
+	}
+	c.serve(w, out)
+}
+
+// Slots changes how many sessions a worker holds. What it holds beyond them it keeps.
+func (c *Core) Slots(worker string, n int, ref Ref, now int64, out *Effects) {
+	c.Tick(now, out)
+	w := c.bound(worker, ref, out)
+	if w == nil {
+		return
+	}
+	if n < 1 || n > c.cfg.MaxSlots {
+		out.fail(ref, wire.BadRequest, "slots must lie between 1 and the limit")
+		return
+	}
+	w.slots = n
+	out.done(ref)
+	w.changed()
+	c.serve(w, out)
+}
+
+// ConnLost says that a connection has ended or is silent: the open offers of its worker go to others at once, and its grace
+// begins [SW-5.7].
+func (c *Core) ConnLost(conn wire.Conn, now int64, out *Effects) {
+	c.Tick(now, out)
+	c.connLost(conn, out)
+}
+
+func (c *Core) connLost(conn wire.Conn, out *Effects) {
+	c.census.parked = slices.DeleteFunc(c.census.parked, func(s Subscription) bool { return s.Conn == conn })
+	w := c.conns[conn]
+	if w == nil {
+		return
+	}
+	delete(c.conns, conn)
+	w.connected = false
+	w.changed()
+	c.beginGrace(w)
+	c.displace(w, out)
+}
+
+// NodeLost says that all connections of a node's incarnation have ended.
+func (c *Core) NodeLost(node uint64, now int64, out *Effects) {
+	c.Tick(now, out)
+	c.census.parked = slices.DeleteFunc(c.census.parked, func(s Subscription) bool { return s.Conn.Node == node })
+	var ids []uint64
+	for conn := range c.conns {
+		if conn.Node == node {
+			ids = append(ids, conn.ID)
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		w := c.conns[wire.Conn{Node: node, ID: id}]
+		w.connected = false // before anything is given to one who is gone as well
+		w.changed()
+	}
+	for _, id := range ids {
+		c.connLost(wire.Conn{Node: node, ID: id}, out)
+	}
+}
+
+func (c *Core) beginGrace(w *worker) {
+	grace := c.cfg.BotGraceMS
+	if w.kind == human {
+		grace = c.cfg.HumanGraceMS
+	}
+	c.set(&w.timer, c.now+grace)
+}
+
+// graceOver gives up w: what it held is lost. What was granted to it and not confirmed will be.
+func (c *Core) graceOver(w *worker, out *Effects) {
+	w.gone = true
+	c.undescribe(w)
+	for _, t := range c.byAge(w) {
+		switch t.state {
+		case held:
+			c.lose(t, out)
+		case wrapup:
+			c.drop(t)
+		}
+	}
+	if len(w.tasks) == 0 {
+		c.forget(w)
+	}
+}
+
+// forget ends w, who has no tasks.
+func (c *Core) forget(w *worker) {
+	c.timers.remove(&w.timer)
+	c.undescribe(w)
+	delete(c.workers, w.ID)
+}

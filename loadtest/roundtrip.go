@@ -1,0 +1,392 @@
+package loadtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// RoundTrip is the broker's daily bread under load: a customer's message becomes durable, goes to a bot, and the bot's
+// answer becomes durable and goes back.
+type RoundTrip struct {
+	// Addr is host:port of the node.
+	Addr string
+	// Token mints a token for a role (customer or worker) and a sub.
+	Token func(role, sub string) (string, error)
+	// Customers and Workers are how many sockets each; default 1,000 and 8.
+	Customers, Workers int
+	// Body is the size of each body in bytes; default 256.
+	Body int
+	// Rate is round trips a second, sent on schedule: latency counts from the moment that a message was due. 0 sends the
+	// next message when the last was answered, as fast as it goes.
+	Rate float64
+	// Warm and Time are how long it runs before and while it measures; default 2 s and 5 s.
+	Warm, Time time.Duration
+	// Keys gives every message an idempotency key.
+	Keys bool
+	// Progress is told what happens; may be nil.
+	Progress func(string)
+}
+
+// RoundTripResult is what was measured.
+type RoundTripResult struct {
+	Customers int     `json:"customers"`
+	Workers   int     `json:"workers"`
+	Body      int     `json:"body_bytes"`
+	Rate      float64 `json:"rate"`
+	Sent      uint64  `json:"sent"`
+	Answered  uint64  `json:"answered"`
+	Late      uint64  `json:"unanswered"`
+	Seconds   float64 `json:"seconds"`
+	PerSecond float64 `json:"round_trips_per_second"`
+	P50       float64 `json:"p50_ms"`
+	P90       float64 `json:"p90_ms"`
+	P99       float64 `json:"p99_ms"`
+	P999      float64 `json:"p999_ms"`
+	Max       float64 `json:"max_ms"`
+}
+
+// Run does it. It ends by itself, and early when ctx does.
+func (r RoundTrip) Run(ctx context.Context) (RoundTripResult, error) {
+	r.defaults()
+	run := &roundTrip{RoundTrip: r, done: make(chan struct{})}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer run.wg.Wait()
+	defer run.closeAll()
+	if err := run.connect(ctx); err != nil {
+		return RoundTripResult{}, err
+	}
+	r.Progress(fmt.Sprintf("%d customers and %d workers are connected", r.Customers, r.Workers))
+	return run.measure(ctx)
+}
+
+func (r *RoundTrip) defaults() {
+	set := func(v *int, otherwise int) {
+		if *v == 0 {
+			*v = otherwise
+		}
+	}
+	set(&r.Customers, 1000)
+	set(&r.Workers, 8)
+	set(&r.Body, 256)
+	if r.Warm == 0 {
+		r.Warm = 2 * time.Second
+	}
+	if r.Time == 0 {
+		r.Time = 5 * time.Second
+	}
+	if r.Progress == nil {
+		r.Progress = func(string) {}
+	}
+}
+
+// roundTrip is one run.
+type roundTrip struct {
+	RoundTrip
+	people []*person
+	bots   []*socket
+	done   chan struct{}
+	wg     sync.WaitGroup
+	from   atomic.Int64 // ns since start: answers before it do not count
+	start  time.Time
+	sent   atomic.Uint64
+}
+
+// person is one customer's socket.
+type person struct {
+	s       *socket
+	session string
+	frame   []byte
+	next    uint64
+
+	mu sync.Mutex
+	// Guarded by mu.
+	due      []time.Duration // when the messages without answer were due, oldest first
+	answered uint64
+	hist     *hdrhistogram.Histogram
+	err      error
+}
+
+func newHistogram() *hdrhistogram.Histogram {
+	const micro, minute = 1, 60_000_000
+	return hdrhistogram.New(micro, minute, 3)
+}
+
+func (r *roundTrip) connect(ctx context.Context) error {
+	for i := range r.Workers {
+		s, err := r.login(ctx, "worker", "load-bot-"+strconv.Itoa(i))
+		if err != nil {
+			return err
+		}
+		r.bots = append(r.bots, s)
+		if err := s.send([]byte(`{"id":2,"subscribe":{"queues":["default"],"slots":10000,"window":64}}`)); err != nil {
+			return err
+		}
+		if _, err := s.answer("subscribe"); err != nil {
+			return err
+		}
+		r.wg.Go(func() { r.serve(s) })
+	}
+	run := strconv.FormatInt(time.Now().UnixNano(), 36)
+	for i := range r.Customers {
+		s, err := r.login(ctx, "customer", "load-"+run+"-"+strconv.Itoa(i))
+		if err != nil {
+			return err
+		}
+		if err := s.send([]byte(`{"id":2,"open":{"queue":"default"}}`)); err != nil {
+			return err
+		}
+		frame, err := s.answer("open")
+		if err != nil {
+			return err
+		}
+		p := &person{s: s, session: string(field([]byte(frame), `"session":`)), hist: newHistogram(), next: 3}
+		r.people = append(r.people, p)
+		if i > 0 && i%1000 == 0 {
+			r.Progress(fmt.Sprintf("%d of %d customers are connected", i, r.Customers))
+		}
+	}
+	return nil
+}
+
+func (r *roundTrip) login(ctx context.Context, role, sub string) (*socket, error) {
+	tok, err := r.Token(role, sub)
+	if err != nil {
+		return nil, err
+	}
+	s, err := connect(ctx, r.Addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.hello(tok); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (r *roundTrip) closeAll() {
+	close(r.done)
+	for _, s := range r.bots {
+		s.close()
+	}
+	for _, p := range r.people {
+		p.s.close()
+	}
+}
+
+// serve is a bot: it answers every delivery with a body of the same size, all answers of a message at once.
+func (r *roundTrip) serve(s *socket) {
+	body := bytes.Repeat([]byte{'b'}, max(r.Body-2, 1))
+	var out []byte
+	id := uint64(10)
+	for {
+		msg, err := s.read()
+		if err != nil {
+			return
+		}
+		out = out[:0]
+		for len(msg) > 0 {
+			frame := msg
+			if i := bytes.IndexByte(msg, '\n'); i >= 0 {
+				frame, msg = msg[:i], msg[i+1:]
+			} else {
+				msg = nil
+			}
+			if !bytes.HasPrefix(frame, []byte(`{"delivery":`)) || !bytes.Contains(frame, []byte(`"origin":"customer"`)) {
+				continue
+			}
+			id++
+			if len(out) > 0 {
+				out = append(out, '\n')
+			}
+			out = append(out, `{"id":`...)
+			out = strconv.AppendUint(out, id, 10)
+			out = append(out, `,"reply":{"session":"`...)
+			out = append(out, field(frame, `"session":`)...)
+			out = append(out, `","ae":`...)
+			out = append(out, field(frame, `"ae":`)...)
+			out = append(out, `,"ack":`...)
+			out = append(out, field(frame, `"seq":`)...)
+			out = append(out, `,"type":"text","body":"`...)
+			out = append(out, body...)
+			out = append(out, `"}}`...)
+			if len(out) > 48<<10 {
+				if s.send(out) != nil {
+					return
+				}
+				out = out[:0]
+			}
+		}
+		if len(out) > 0 && s.send(out) != nil {
+			return
+		}
+	}
+}
+
+// say sends p's next message, which was due at due.
+func (p *person) say(r *roundTrip, body []byte, due time.Duration) error {
+	p.mu.Lock()
+	p.due = append(p.due, due)
+	p.mu.Unlock()
+	f := append(p.frame[:0], `{"id":`...)
+	f = strconv.AppendUint(f, p.next, 10)
+	f = append(f, `,"send":{"session":"`...)
+	f = append(f, p.session...)
+	if r.Keys {
+		f = append(f, `","key":"k`...)
+		f = strconv.AppendUint(f, p.next, 10)
+	}
+	f = append(f, `","type":"text","body":"`...)
+	f = append(f, body...)
+	f = append(f, `"}}`...)
+	p.frame = f
+	p.next++
+	r.sent.Add(1)
+	return p.s.send(f)
+}
+
+// listen counts the answers of the bots. Without a rate each answer is followed by the next message.
+func (r *roundTrip) listen(p *person, body []byte) {
+	for {
+		msg, err := p.s.read()
+		if err != nil {
+			p.mu.Lock()
+			p.err = err
+			p.mu.Unlock()
+			return
+		}
+		n := bytes.Count(msg, []byte(`"origin":"bot"`))
+		if bytes.Contains(msg, []byte(`"error":`)) {
+			p.mu.Lock()
+			p.err = fmt.Errorf("the server answered %.200s", msg)
+			p.mu.Unlock()
+		}
+		for range n {
+			now := time.Since(r.start)
+			p.mu.Lock()
+			var due time.Duration
+			if len(p.due) > 0 {
+				due = p.due[0]
+				p.due = append(p.due[:0], p.due[1:]...)
+			}
+			if int64(due) >= r.from.Load() && r.from.Load() > 0 {
+				p.answered++
+				_ = p.hist.RecordValue((now - due).Microseconds()) // up to a minute
+			}
+			p.mu.Unlock()
+			select {
+			case <-r.done:
+				return
+			default:
+			}
+			if r.Rate == 0 && p.say(r, body, now) != nil {
+				return
+			}
+		}
+	}
+}
+
+func (r *roundTrip) measure(ctx context.Context) (RoundTripResult, error) {
+	body := bytes.Repeat([]byte{'c'}, max(r.Body-2, 1))
+	r.start = time.Now()
+	for _, p := range r.people {
+		r.wg.Go(func() { r.listen(p, body) })
+	}
+	if r.Rate == 0 {
+		for _, p := range r.people {
+			if err := p.say(r, body, time.Since(r.start)); err != nil {
+				return RoundTripResult{}, err
+			}
+		}
+		if err := wait(ctx, r.Warm); err != nil {
+			return RoundTripResult{}, err
+		}
+		r.from.Store(int64(time.Since(r.start)))
+		if err := wait(ctx, r.Time); err != nil {
+			return RoundTripResult{}, err
+		}
+		return r.result(time.Since(r.start) - time.Duration(r.from.Load()))
+	}
+	return r.schedule(ctx, body)
+}
+
+// schedule sends at the rate, each message from the next customer, whether or not earlier ones were answered.
+func (r *roundTrip) schedule(ctx context.Context, body []byte) (RoundTripResult, error) {
+	gap := time.Duration(float64(time.Second) / r.Rate)
+	end := r.Warm + r.Time
+	for i, due := 0, time.Duration(0); due < end; i, due = i+1, due+gap {
+		if due >= r.Warm && r.from.Load() == 0 {
+			r.from.Store(int64(due))
+			r.sent.Store(0)
+		}
+		if now := time.Since(r.start); now < due {
+			if err := wait(ctx, due-now); err != nil {
+				return RoundTripResult{}, err
+			}
+		}
+		if err := r.people[i%len(r.people)].say(r, body, due); err != nil {
+			return RoundTripResult{}, err
+		}
+	}
+	for range 80 { // what is under way gets up to 8 s
+		if r.open() == 0 {
+			break
+		}
+		if err := wait(ctx, 100*time.Millisecond); err != nil {
+			return RoundTripResult{}, err
+		}
+	}
+	return r.result(r.Time)
+}
+
+// open counts the messages without an answer.
+func (r *roundTrip) open() (n int) {
+	for _, p := range r.people {
+		p.mu.Lock()
+		n += len(p.due)
+		p.mu.Unlock()
+	}
+	return n
+}
+
+func (r *roundTrip) result(took time.Duration) (RoundTripResult, error) {
+	out := RoundTripResult{Customers: r.Customers, Workers: r.Workers, Body: r.Body, Rate: r.Rate, Seconds: took.Seconds(), Sent: r.sent.Load()}
+	all := newHistogram()
+	var errs []error
+	for _, p := range r.people {
+		p.mu.Lock()
+		all.Merge(p.hist)
+		out.Answered += p.answered
+		if r.Rate > 0 {
+			out.Late += uint64(len(p.due))
+		}
+		if p.err != nil && len(errs) < 3 {
+			errs = append(errs, p.err)
+		}
+		p.mu.Unlock()
+	}
+	out.PerSecond = float64(out.Answered) / took.Seconds()
+	ms := func(q float64) float64 { return float64(all.ValueAtQuantile(q)) / 1000 }
+	out.P50, out.P90, out.P99, out.P999, out.Max = ms(50), ms(90), ms(99), ms(99.9), float64(all.Max())/1000
+	return out, errors.Join(errs...)
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,258 @@
+package node_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fasthttp/websocket"
+
+	"switchboard/edge"
+	"switchboard/edge/token"
+	"switchboard/node"
+	"switchboard/wire"
+)
+
+// obj is a JSON object as a black box sees it.
+type obj = map[string]any
+
+func start(t testing.TB, dir string, change ...func(*node.Config)) *node.Node {
+	t.Helper()
+	cfg := node.Config{
+		Data: dir, Listen: "127.0.0.1:0", Dev: true, FreeMin: -1, Shards: 4,
+		Limits: edge.Limits{Rate: 100_000, Burst: 100_000}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	n, err := node.Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func stop(t testing.TB, n *node.Node) {
+	t.Helper()
+	if err := n.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mint(t testing.TB, n *node.Node, c token.Claims) string {
+	t.Helper()
+	if c.Tenant == "" {
+		c.Tenant = "demo"
+	}
+	s, err := n.Mint(c, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func customerOf(sub string) token.Claims { return token.Claims{Sub: sub, Role: wire.RoleCustomer} }
+
+func workerOf(sub string, kind wire.Origin) token.Claims {
+	return token.Claims{Sub: sub, Role: wire.RoleWorker, Kind: kind, Queues: []string{"*"}, Name: strings.ToUpper(sub)}
+}
+
+// peer is a raw WebSocket client: it says what it is told to, and keeps what it hears.
+type peer struct {
+	t    testing.TB
+	n    *node.Node
+	ws   *websocket.Conn
+	next int
+	in   []obj
+	gone error
+}
+
+func dial(t testing.TB, n *node.Node) *peer {
+	t.Helper()
+	w, _, err := websocket.DefaultDialer.Dial("ws://"+n.Addr()+"/v1/connect", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &peer{t: t, n: n, ws: w}
+	t.Cleanup(func() { _ = w.Close() })
+	return p
+}
+
+// login dials and says hello.
+func login(t testing.TB, n *node.Node, c token.Claims) *peer {
+	t.Helper()
+	p := dial(t, n)
+	p.ask("hello", obj{"token": mint(t, n, c)})
+	return p
+}
+
+func (p *peer) raw(text string) {
+	p.t.Helper()
+	if err := p.ws.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *peer) write(f obj) {
+	p.t.Helper()
+	b, err := json.Marshal(f)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.raw(string(b))
+}
+
+// read returns the next frame, or nil when the connection has ended.
+func (p *peer) read() obj {
+	p.t.Helper()
+	for len(p.in) == 0 {
+		if p.gone != nil {
+			return nil
+		}
+		if err := p.ws.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			p.t.Fatal(err)
+		}
+		_, msg, err := p.ws.ReadMessage()
+		if err != nil {
+			p.gone = err
+			return nil
+		}
+		if len(msg) == 0 { // [SW-2.6] a ping
+			p.raw("")
+			continue
+		}
+		for line := range strings.SplitSeq(string(msg), "\n") {
+			var f obj
+			if err := json.Unmarshal([]byte(line), &f); err != nil {
+				p.t.Fatalf("the server sent %q: %v", line, err)
+			}
+			p.in = append(p.in, f)
+		}
+	}
+	f := p.in[0]
+	p.in = p.in[1:]
+	return f
+}
+
+// send posts a request and returns its id.
+func (p *peer) send(verb string, body obj) int {
+	p.t.Helper()
+	p.next++
+	p.write(obj{"id": p.next, verb: body})
+	return p.next
+}
+
+// answer returns the reply to id; pushes that come before it are kept for push.
+func (p *peer) answer(id int) obj {
+	p.t.Helper()
+	var pushes []obj
+	defer func() { p.in = append(pushes, p.in...) }()
+	for {
+		f := p.read()
+		if f == nil {
+			p.t.Fatalf("the connection ended while %d was unanswered: %v", id, p.gone)
+		}
+		if f["id"] == float64(id) {
+			return f
+		}
+		pushes = append(pushes, f)
+	}
+}
+
+// ask posts a request and returns what stands in its reply, which must not be an error.
+func (p *peer) ask(verb string, body obj) obj {
+	p.t.Helper()
+	f := p.answer(p.send(verb, body))
+	if e, bad := f["error"]; bad {
+		p.t.Fatalf("%s %v was refused: %v", verb, body, e)
+	}
+	r, ok := f[verb].(obj)
+	if !ok {
+		p.t.Fatalf("%s was answered %v", verb, f)
+	}
+	return r
+}
+
+// refused posts a request that must be refused with slug, and returns the error.
+func (p *peer) refused(slug, verb string, body obj) obj {
+	p.t.Helper()
+	f := p.answer(p.send(verb, body))
+	e, bad := f["error"].(obj)
+	if !bad || e["slug"] != slug {
+		p.t.Fatalf("%s %v was answered %v; want error %s", verb, body, f, slug)
+	}
+	return e
+}
+
+// push returns the next push of a verb; those of other verbs before it are dropped.
+func (p *peer) push(verb string) obj {
+	p.t.Helper()
+	for {
+		f := p.read()
+		if f == nil {
+			p.t.Fatalf("the connection ended while waiting for %s: %v", verb, p.gone)
+		}
+		if v, ok := f[verb].(obj); ok && f["id"] == nil {
+			return v
+		}
+	}
+}
+
+// said returns the next message or delivery (verb) that somebody said.
+func (p *peer) said(verb string) obj {
+	p.t.Helper()
+	for {
+		if m := p.push(verb); m["kind"] == "message" {
+			return m
+		}
+	}
+}
+
+// closed returns the close code that the server ends the connection with, and the last bye before it.
+func (p *peer) closed() (code int, bye obj) {
+	p.t.Helper()
+	for {
+		f := p.read()
+		if f == nil {
+			break
+		}
+		if b, ok := f["bye"].(obj); ok {
+			bye = b
+		}
+	}
+	ce, ok := p.gone.(*websocket.CloseError) //nolint:errorlint // it is what ReadMessage returns
+	if !ok {
+		p.t.Fatalf("the connection ended without a close frame: %v", p.gone)
+	}
+	return ce.Code, bye
+}
+
+func (p *peer) open(body obj) string {
+	p.t.Helper()
+	return p.ask("open", body)["session"].(string)
+}
+
+func (p *peer) subscribe(body obj) obj {
+	p.t.Helper()
+	if body["queues"] == nil {
+		body["queues"] = []string{"default"}
+	}
+	return p.ask("subscribe", body)
+}
+
+func text(s string) obj { return obj{"text": s} }
+
+func bodyText(m obj) string {
+	b, _ := m["body"].(obj)
+	return fmt.Sprint(b["text"])
+}
+
+func num(v any) int {
+	f, _ := v.(float64)
+	return int(f)
+}
