@@ -1,112 +1,203 @@
 package edge
 
 import (
-	"strings"
 	"time"
 
 	"switchboard/exchange"
 	"switchboard/wire"
 )
 
-// command checks a request and posts it to whom it concerns.
-func (c *conn) command(cmd *wire.Command) bool {
-	now := c.e.cfg.Now()
-	if c.who.Role == wire.RoleCustomer && !c.rate.take(now, c.e.cfg.Limits.Rate, c.e.cfg.Limits.Burst) {
-		wait := time.Duration(float64(time.Second) / c.e.cfg.Limits.Rate)
-		c.fail(cmd, &wire.Error{Slug: wire.RateLimited, RetryAfter: wait})
+// bucket is a token bucket. The zero bucket is full.
+type bucket struct {
+	spent float64 // tokens that have not come back
+	at    int64   // Unix ms
+}
+
+// take takes cost tokens, or returns how long it takes until they are there.
+func (b *bucket) take(now int64, cost, rate float64, burst int) (wait time.Duration) {
+	b.spent = max(b.spent-float64(now-b.at)/1000*rate, 0)
+	b.at = now
+	if over := b.spent + cost - float64(burst); over > 0 {
+		return max(time.Duration(over/rate*float64(time.Second)), time.Millisecond)
+	}
+	b.spent += cost
+	return 0
+}
+
+// cost is what a verb takes from the bucket. What a client says about what it was shown is cheap: there may be many
+// entries to acknowledge after a pause.
+func cost(verb wire.Verb) float64 {
+	switch verb {
+	case wire.VerbAck, wire.VerbTyping:
+		return 0.25
+	}
+	return 1
+}
+
+// abuseMost is how many requests in a row may be refused as too fast before the connection is closed 3013.
+const abuseMost = 256
+
+// pace refuses a request of a customer that comes too fast.
+func (c *conn) pace(cmd *wire.Command) bool {
+	if c.who.Load().Role != wire.RoleCustomer {
 		return true
 	}
-	cmd.Conn, cmd.Who = c.id, c.who
-	if err := c.check(cmd); err != nil {
-		c.fail(cmd, err)
+	l := &c.e.cfg.Limits
+	wait := c.rate.take(c.e.now(), cost(cmd.Verb), l.Rate, l.Burst)
+	if wait == 0 {
+		c.abuse = 0
 		return true
+	}
+	c.fail(cmd, &wire.Error{Slug: wire.RateLimited, RetryAfter: wait})
+	if c.abuse++; c.abuse > abuseMost {
+		c.bye(wire.CloseRate, 0)
+	}
+	return false
+}
+
+// command checks a request and posts it to whom it concerns.
+func (c *conn) command(cmd *wire.Command) {
+	who := c.who.Load()
+	cmd.Conn, cmd.Who = c.id, who
+	if err := c.e.check(cmd); err != nil {
+		c.fail(cmd, err)
+		return
 	}
 	switch cmd.Verb {
 	case wire.VerbHello:
-		c.refuse(cmd, wire.BadRequest)
-		return true
+		c.fail(cmd, &wire.Error{Slug: wire.BadRequest, Message: "hello was said already; refresh takes a new token"})
+		return
 	case wire.VerbRefresh:
 		c.refresh(cmd)
-		return true
-	case wire.VerbSubscribe:
-		who := *c.who
-		who.Worker = who.Sub
-		if inst := cmd.PB.GetSubscribe().GetInstance(); inst != "" {
-			who.Worker += "/" + inst
+		return
+	case wire.VerbIdentify:
+		if err := c.e.identify(cmd); err != nil {
+			c.fail(cmd, err)
+			return
 		}
-		c.who = &who
-		cmd.Who = c.who
-		c.subscribed.Store(true)
+	case wire.VerbSubscribe:
+		if !c.subscribe(cmd) {
+			return
+		}
+	case wire.VerbOpen:
+		if !c.room(cmd) {
+			c.fail(cmd, &wire.Error{Slug: wire.QuotaExceeded, Message: "the connection follows as many sessions as it may; leave one", RetryAfter: time.Second})
+			return
+		}
 	default:
 	}
-	to, ok := c.address(cmd)
+	if c.e.draining.Load() && cmd.ID != 0 {
+		c.refuse(cmd, wire.Draining)
+		return
+	}
+	to, ok := route(cmd)
 	if !ok {
 		c.refuse(cmd, wire.NoSession)
-		return true
+		return
 	}
-	if n, held := c.refused[cmd.Session]; held && cmd.Session != "" {
-		if c.written.Load() < n { // [SW-4.2] what was sent behind a refused request is refused too
-			c.fail(cmd, &wire.Error{Slug: wire.Overloaded, RetryAfter: 500 * time.Millisecond})
-			return true
-		}
-		delete(c.refused, cmd.Session)
+	if c.held(cmd) {
+		return
 	}
-	if !c.admit(cmd, now.UnixMilli()) {
-		return true
+	id := cmd.ID
+	if !c.request(cmd, 0, c.e.cfg.inflight(who.Role)) {
+		c.refuse(cmd, wire.TooManyInflight)
+		return
 	}
 	if err := c.e.post(to, cmd); err != nil {
-		n := c.fail(cmd, err)
-		if cmd.Session != "" && n != 0 {
-			if c.refused == nil {
-				c.refused = map[wire.SessionID]uint64{}
-			}
-			c.refused[cmd.Session] = n
-		}
+		c.answered(cmd.ID)
+		cmd.ID = id
+		c.holdBack(cmd.Session, c.fail(cmd, err))
+	}
+}
+
+// held refuses what was sent behind a refused request about the same session before its sender could know [SW-4.2].
+func (c *conn) held(cmd *wire.Command) bool {
+	n, ok := c.refused[cmd.Session]
+	if !ok {
+		return false
+	}
+	if c.written.Load() >= n {
+		delete(c.refused, cmd.Session)
+		return false
+	}
+	if n := c.fail(cmd, overloaded()); n != 0 {
+		c.refused[cmd.Session] = n
 	}
 	return true
 }
 
-// admit counts a request that will be answered, or refuses it.
-func (c *conn) admit(cmd *wire.Command, ms int64) bool {
-	if cmd.ID == 0 {
+// holdBack makes held refuse everything about session until answer n is written.
+func (c *conn) holdBack(session wire.SessionID, n uint64) {
+	if n == 0 || session == "" {
+		return
+	}
+	if c.refused == nil {
+		c.refused = map[wire.SessionID]uint64{}
+	}
+	if len(c.refused) >= 64 {
+		for id, n := range c.refused {
+			if c.written.Load() >= n {
+				delete(c.refused, id)
+			}
+		}
+	}
+	c.refused[session] = n
+}
+
+// subscribe gives the connection's worker its name [SW-5.7].
+func (c *conn) subscribe(cmd *wire.Command) bool {
+	who := *cmd.Who
+	who.Worker = who.Sub
+	if inst := cmd.PB.GetSubscribe().GetInstance(); inst != "" {
+		who.Worker += "/" + inst
+	}
+	if c.subscribed.Load() && who.Worker != cmd.Who.Worker {
+		c.fail(cmd, &wire.Error{Slug: wire.BadRequest, Message: "the connection is subscribed under another instance"})
+		return false
+	}
+	c.who.Store(&who)
+	cmd.Who = &who
+	c.subscribed.Store(true)
+	return true
+}
+
+// room tells whether the connection may follow one session more.
+func (c *conn) room(cmd *wire.Command) bool {
+	limit := c.e.cfg.sessions(cmd.Who.Role)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.lines)+c.opens < limit {
 		return true
 	}
-	limit := c.e.cfg.Limits.Inflight
-	if c.who.Role != wire.RoleCustomer {
-		limit = workerInflight
-	}
-	c.mu.Lock()
-	_, twice := c.pending[cmd.ID]
-	full := len(c.pending) >= limit
-	if !twice && !full {
-		if c.pending == nil {
-			c.pending = map[uint64]request{}
-		}
-		c.pending[cmd.ID] = request{at: ms, verb: cmd.Verb}
-	}
-	c.mu.Unlock()
-	switch {
-	case twice:
-		c.e.m.errors.WithLabelValues(string(wire.BadRequest)).Inc()
-		c.bye(wire.CloseBadFrame, 0) // two requests with one id: nobody could tell their answers apart
-		return false
-	case full:
-		c.refuse(cmd, wire.TooManyInflight)
-		return false
-	}
-	return true
+	l := c.lines[cmd.Session]
+	return l != nil && l.attached
 }
 
-// address returns whom cmd concerns.
-func (c *conn) address(cmd *wire.Command) (wire.Address, bool) {
+// identify checks the second token [SW-3.4]. The command carries the sub that it names in Text, and no token.
+func (e *Edge) identify(cmd *wire.Command) *wire.Error {
+	m := cmd.PB.GetIdentify()
+	who, _, err := e.cfg.Tokens.Check(m.GetToken(), e.cfg.Now())
+	if err != nil {
+		return asError(err)
+	}
+	if who.Tenant != cmd.Who.Tenant || who.Role != wire.RoleCustomer {
+		return &wire.Error{Slug: wire.Forbidden, Message: "identify takes a customer's token of the same tenant"}
+	}
+	m.Token = ""
+	cmd.Text = who.Sub
+	return nil
+}
+
+// route returns whom cmd concerns.
+func route(cmd *wire.Command) (wire.Address, bool) {
 	switch cmd.Verb {
 	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup:
-		return wire.ToSlot(exchange.PoolSlot(c.who.Tenant)), true
+		return wire.ToSlot(exchange.PoolSlot(cmd.Who.Tenant)), true
 	case wire.VerbIdentify:
-		return wire.ToSlot(exchange.CustomerSlot(c.who.Tenant, c.who.Sub)), true
+		return wire.ToSlot(exchange.CustomerSlot(cmd.Who.Tenant, cmd.Who.Sub)), true
 	case wire.VerbOpen:
 		if cmd.Session == "" {
-			return wire.ToSlot(exchange.CustomerSlot(c.who.Tenant, c.who.Sub)), true
+			return wire.ToSlot(exchange.CustomerSlot(cmd.Who.Tenant, cmd.Who.Sub)), true
 		}
 	default:
 	}
@@ -114,51 +205,72 @@ func (c *conn) address(cmd *wire.Command) (wire.Address, bool) {
 	return wire.ToSlot(slot), ok
 }
 
-// check refuses what can be refused without knowing the session.
-func (c *conn) check(cmd *wire.Command) *wire.Error {
-	if !entitled(c.who.Role, cmd.Verb) {
+const idRule = " must be 1 to 64 of A-Z a-z 0-9 _ . : -"
+
+// check refuses what can be refused without knowing the session, on every transport.
+func (e *Edge) check(cmd *wire.Command) *wire.Error {
+	if !entitled(cmd.Who.Role, cmd.Verb) {
 		return wire.Refuse(wire.Forbidden)
 	}
-	for _, id := range [...]string{cmd.Key, cmd.Stream, cmd.Type} {
-		if id != "" && !wire.ValidID(id) {
-			return &wire.Error{Slug: wire.BadRequest, Message: "key, stream and type are 1 to 64 of A-Z a-z 0-9 _ . : -"}
-		}
+	bad := func(msg string) *wire.Error { return &wire.Error{Slug: wire.BadRequest, Message: msg} }
+	if !optionalIDs(cmd.Key, cmd.Stream, cmd.Type) {
+		return bad("key, stream and type" + idRule)
+	}
+	if len(cmd.Body) > e.cfg.Limits.Body || len(cmd.Text) > e.cfg.Limits.Body {
+		return wire.Refuse(wire.TooLarge)
 	}
 	switch cmd.Verb {
 	case wire.VerbSend, wire.VerbReply:
 		if len(cmd.Body) == 0 {
-			return &wire.Error{Slug: wire.InvalidBody, Message: "body is missing"}
+			return &wire.Error{Slug: wire.InvalidBody, Message: "body is missing"} // [SW-2.2]
+		}
+		if v := cmd.Visibility; v != "" && v != wire.Public && v != wire.Staff {
+			return bad("visibility must be public or staff")
+		}
+	case wire.VerbDelta:
+		if cmd.Stream == "" {
+			return bad("a delta needs a stream")
 		}
 	case wire.VerbSubscribe:
-		if inst := cmd.PB.GetSubscribe().GetInstance(); inst != "" && !wire.ValidID(inst) {
-			return &wire.Error{Slug: wire.BadRequest, Message: "instance is 1 to 64 of A-Z a-z 0-9 _ . : -"}
+		if !optionalIDs(cmd.PB.GetSubscribe().GetInstance(), cmd.PB.GetSubscribe().GetLease()) {
+			return bad("instance and lease" + idRule)
+		}
+	case wire.VerbAccept:
+		if !wire.ValidID(cmd.PB.GetAccept().GetOffer()) {
+			return bad("offer" + idRule)
+		}
+	case wire.VerbDecline:
+		if !wire.ValidID(cmd.PB.GetDecline().GetOffer()) {
+			return bad("offer" + idRule)
 		}
 	case wire.VerbOpen:
 		o := cmd.PB.GetOpen()
-		for _, id := range [...]string{o.GetChannel(), o.GetQueue(), o.GetShop()} {
-			if id != "" && !wire.ValidID(id) {
-				return &wire.Error{Slug: wire.BadRequest, Message: "channel, queue and shop are 1 to 64 of A-Z a-z 0-9 _ . : -"}
-			}
+		if !optionalIDs(o.GetChannel(), o.GetQueue(), o.GetShop()) {
+			return bad("channel, queue and shop" + idRule)
 		}
-		if len(o.GetAttributes()) > c.e.cfg.Limits.Body {
+		if len(o.GetAttributes()) > e.cfg.Limits.Body {
 			return wire.Refuse(wire.TooLarge)
-		}
-		limit := c.e.cfg.Limits.Sessions
-		if c.who.Role != wire.RoleCustomer {
-			limit = workerSessions
-		}
-		if int(c.followed.Load()) >= limit {
-			return &wire.Error{Slug: wire.QuotaExceeded, Message: "the connection follows as many sessions as it may; leave one", RetryAfter: time.Second}
 		}
 	default:
 	}
 	return nil
 }
 
+func optionalIDs(list ...string) bool {
+	for _, id := range list {
+		if id != "" && !wire.ValidID(id) {
+			return false
+		}
+	}
+	return true
+}
+
 // entitled tells whether role may use verb at all; what it may do with a session is the session's business.
 func entitled(role wire.Role, verb wire.Verb) bool {
 	switch verb {
-	case wire.VerbHello, wire.VerbRefresh, wire.VerbOpen, wire.VerbHistory, wire.VerbLeave:
+	case wire.VerbHello, wire.VerbRefresh:
+		return true
+	case wire.VerbOpen, wire.VerbHistory, wire.VerbLeave:
 		return role != wire.RoleService
 	case wire.VerbSend, wire.VerbRate, wire.VerbIdentify:
 		return role == wire.RoleCustomer
@@ -169,40 +281,9 @@ func entitled(role wire.Role, verb wire.Verb) bool {
 	}
 }
 
-// authenticate checks a token and makes its bearer the connection's. It reports false when the connection ends.
-func (c *conn) authenticate(token string) bool {
-	who, until, err := c.e.cfg.Tokens.Check(token, c.e.cfg.Now())
-	if err != nil {
-		code := wire.CloseBadToken
-		if isSlug(err, wire.TokenExpired) {
-			code = wire.CloseTokenExpired
-		}
-		c.bye(code, 0) // [SW-3.1]
-		return false
-	}
-	if who.Worker == "" {
-		who.Worker = who.Sub
-	}
-	c.who = &who
-	c.expires.Store(until.UnixMilli())
-	return true
+func overloaded() *wire.Error {
+	return &wire.Error{Slug: wire.Overloaded, RetryAfter: overloadRetry}
 }
 
-// refresh extends the connection [SW-3.3].
-func (c *conn) refresh(cmd *wire.Command) {
-	who, until, err := c.e.cfg.Tokens.Check(cmd.PB.GetRefresh().GetToken(), c.e.cfg.Now())
-	if err != nil {
-		c.fail(cmd, asError(err))
-		return
-	}
-	if who.Tenant != c.who.Tenant || who.Sub != c.who.Sub || who.Role != c.who.Role {
-		c.fail(cmd, &wire.Error{Slug: wire.Forbidden, Message: "a refresh keeps tenant, sub and role"})
-		return
-	}
-	who.Worker = c.who.Worker
-	c.who = &who
-	c.expires.Store(until.UnixMilli())
-	c.answer(&wire.Frame{Kind: wire.FrameAnswer, ID: cmd.ID, Verb: cmd.Verb, PB: refreshPB(until.Sub(c.e.cfg.Now()))})
-}
-
-func tokenOf(s string) string { return strings.TrimSpace(s) }
+// overloadRetry is after how long a client that met a full inbox tries again: a shard empties its inbox in far less.
+const overloadRetry = 500 * time.Millisecond

@@ -38,8 +38,12 @@ type Config struct {
 	Limits        Limits
 	// Connections is how many sockets are held; beyond it new ones get 503. Default 100,000.
 	Connections int
+	// PerIP is how many of them one peer address may have; default as many as there are. Behind a proxy all have its address.
+	PerIP int
 	// Ping and Pong are the pauses of [SW-2.6]; default 25 s and 8 s.
 	Ping, Pong time.Duration
+	// WorkerPing is Ping for workers, whose lease ends when they are silent [SW-5.7]; default 5 s, and never above Ping.
+	WorkerPing time.Duration
 	// Hello is how long a connection may take to say hello; default 5 s [SW-2.8].
 	Hello time.Duration
 	// Stall is how long a write may make no progress; default 20 s [SW-4.7].
@@ -86,6 +90,7 @@ func (c *Config) defaults() error {
 	or(&c.Limits.Burst, 20)
 	or(&c.Connections, 100_000)
 	or(&c.Ping, 25*time.Second)
+	or(&c.WorkerPing, min(5*time.Second, c.Ping))
 	or(&c.Pong, 8*time.Second)
 	or(&c.Hello, 5*time.Second)
 	or(&c.Stall, 20*time.Second)
@@ -109,5 +114,29 @@ func (c *Config) defaults() error {
 const (
 	workerInflight = 4096
 	workerSessions = 10_000
-	maxMessage     = 4 // frames' worth of bytes in one message
+	maxPending     = 1 << 20 // of a resume, which limits.sessions bounds already
 )
+
+// sessions is how many sessions a connection of role may follow.
+func (c *Config) sessions(role wire.Role) int {
+	if role == wire.RoleCustomer {
+		return c.Limits.Sessions
+	}
+	return workerSessions
+}
+
+// inflight is how many unanswered requests a connection of role may have.
+func (c *Config) inflight(role wire.Role) int {
+	if role == wire.RoleCustomer {
+		return c.Limits.Inflight
+	}
+	return workerInflight
+}
+
+// ping is after how much silence a connection of role is pinged.
+func (c *Config) ping(role wire.Role) time.Duration {
+	if role == wire.RoleWorker {
+		return c.WorkerPing
+	}
+	return c.Ping
+}

@@ -4,7 +4,8 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"switchboard/edge/ws"
 	"switchboard/wire"
@@ -27,142 +28,131 @@ type conn struct {
 	sock     net.Conn
 	mode     mode
 	id       wire.Conn
-	accepted time.Time
+	ip       string // counted against PerIP; empty when that is off
+	accepted int64  // Unix ms
 
 	// Owned by read.
 	dec     ws.Decoder
-	buf     []byte // what was read and not taken; nil while idle
-	token   string // of the upgrade
-	who     *wire.Principal
+	src     source
+	part    []byte // a message that is not whole yet; nil while idle
+	token   string // of the upgrade; empty after hello
 	rate    bucket
+	abuse   int                       // requests refused as too fast since the last that was not
 	refused map[wire.SessionID]uint64 // sessions whose requests are refused until that answer is written [SW-4.2]
 
 	// Owned by write, of which there is at most one at a time.
-	follows map[wire.SessionID]*follow
-	owns    map[wire.SessionID]*own
-	batch   []*wire.Frame
-	payload []byte
-	frames  int // in payload
-	out     []byte
-	page    uint64 // numbers the requests for pages
-	gone    bool
-	ending  bool // a close frame is in out
+	w      *buffers
+	needs  []*line // that wait for a page or a resync
+	paging *line   // whose page is on its way
+	resume *resume // a hello that is not answered yet
+	ending bool    // a close frame is written: nothing follows it
 
 	// Shared.
-	lastRead, lastWrite atomic.Int64 // Unix ms
-	writing             atomic.Int64 // since when a write has been under way; 0 when none is
-	pinged              atomic.Int64 // when an unanswered ping was sent
-	written             atomic.Uint64
-	followed            atomic.Int64
-	subscribed          atomic.Bool
-	greeted             atomic.Bool
-	expires             atomic.Int64
+	who        atomic.Pointer[wire.Principal]
+	lastRead   atomic.Int64 // Unix ms
+	lastWrite  atomic.Int64
+	partial    atomic.Int64 // since when part waits for its rest; 0 when nothing does
+	writing    atomic.Int64 // since when a write has made no progress; 0 when none is under way
+	pinged     atomic.Int64 // when an unanswered ping was sent
+	written    atomic.Uint64
+	expires    atomic.Int64
+	byeAt      atomic.Int64 // when the end was decided
+	askAt      atomic.Int64 // when the writer is to ask again what it asked
+	subscribed atomic.Bool
+	greeted    atomic.Bool
 
 	mu sync.Mutex
 	// Guarded by mu.
-	queue    []*wire.Frame
-	queued   int    // bytes in queue, about
-	put      uint64 // frames ever queued
+	queue    []item
+	bytes    int    // that wait or are being written, about
+	put      uint64 // items ever queued
 	writer   bool   // a writer runs
-	closed   bool   // no more frames: the reader has ended
-	again    bool   // the writer shall ask again now,
-	askLater bool   // or at the next tick
+	poked    bool   // the writer shall look around although nothing was queued
+	closed   bool   // the reader has ended: nothing more is taken
 	dropped  map[wire.SessionID]*loss
 	pending  map[uint64]request
-	resume   *resume
+	lastReq  uint64
+	inflight int // pending requests that the client waits for
+	opens    int // pending requests to open
+
+	// Changed by write under mu, so that write reads it without and everybody else with it.
+	lines map[wire.SessionID]*line
+}
+
+// item is a frame in the outbox.
+type item struct {
+	f    *wire.Frame
+	size int32
+	own  bool    // the edge's own reply: its id is the client's, and no request waits for it
+	hail *resume // a hello whose sessions are being asked
 }
 
 // loss is what a full outbox dropped of a session.
 type loss struct {
-	pushes  bool   // messages, deltas
+	entries bool
+	deltas  bool
 	ae, seq uint64 // the first delivery
 }
 
-// request is an unanswered request.
+// request is what somebody was asked for.
 type request struct {
-	at   int64
-	verb wire.Verb
+	id      uint64 // the client's; 0 when it wants no reply
+	at      int64  // Unix ms
+	verb    wire.Verb
+	session wire.SessionID
+	line    int // of a resume, from 1
 }
 
-// resume is a hello whose sessions have not all answered [SW-3.2].
-type resume struct {
-	reply    *wirepb.ServerFrame
-	left     int
-	by       int64
-	sessions []wire.SessionID
-	held     []*wire.Frame // what came for them meanwhile
-}
-
-// Requests that the edge makes itself have ids that no client can use.
+// The edge's own kinds of frames.
 const (
-	idResume = 1 << 63
-	idPage   = 1 << 62
+	framePing  wire.FrameKind = 255 - iota // an empty message, or a comment of an event stream
+	framePong                              // answers a ping of RFC 6455; Text is its payload
+	frameClose                             // a close frame; Seq is its code, Text its reason
 )
-
-// bucket is a token bucket.
-type bucket struct {
-	tokens float64
-	at     time.Time
-}
-
-func (b *bucket) take(now time.Time, rate float64, burst int) bool {
-	if b.at.IsZero() {
-		b.tokens, b.at = float64(burst), now
-	}
-	b.tokens = min(b.tokens+now.Sub(b.at).Seconds()*rate, float64(burst))
-	b.at = now
-	if b.tokens < 1 {
-		return false
-	}
-	b.tokens--
-	return true
-}
 
 // Put takes mail for the socket. It never blocks.
 func (c *conn) Put(e wire.Envelope) bool {
-	f, ok := e.Mail.(*wire.Frame)
-	if !ok {
-		return true // no other mail has business here
+	if f, ok := e.Mail.(*wire.Frame); ok {
+		c.enqueue(item{f: f})
 	}
-	c.enqueue(f)
-	return true
+	return true // no other mail has business here
 }
 
 func droppable(k wire.FrameKind) bool {
 	switch k {
-	case wire.FrameMessage, wire.FrameDelivery, wire.FrameDelta, wire.FramePush:
+	case wire.FrameMessage, wire.FrameDelivery, wire.FrameDelta, wire.FramePush, wire.FramePage:
 		return true
 	}
 	return false
 }
 
-// enqueue puts f into the outbox, or notes that it was dropped, and wakes the writer. It returns the number of f.
-func (c *conn) enqueue(f *wire.Frame) uint64 {
+// enqueue puts it into the outbox, or notes that it was dropped, and wakes the writer. It returns the number of the item.
+func (c *conn) enqueue(it item) uint64 {
+	it.size = int32(min(frameSize(it.f), 1<<30)) //nolint:gosec // bounded
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
 		return 0
 	}
-	size := frameSize(f)
-	if droppable(f.Kind) && (c.queued+size > c.e.cfg.Outbox || c.lossOf(f) != nil) {
-		c.drop(f)
+	full := c.bytes > 0 && c.bytes+int(it.size) > c.e.cfg.Outbox
+	if droppable(it.f.Kind) && (full || len(c.dropped) > 0 && c.follows(it.f)) {
+		c.drop(it.f)
 		c.mu.Unlock()
 		return 0
 	}
-	if c.queued+size > 4*c.e.cfg.Outbox {
+	if c.bytes > 0 && c.bytes+int(it.size) > outboxMax*c.e.cfg.Outbox {
 		c.mu.Unlock()
 		c.abort(wire.CloseSlow)
 		return 0
 	}
-	c.queue = append(c.queue, f)
-	c.queued += size
+	if l := c.dropped[it.f.Session]; l != nil && it.f.Kind == wire.FrameResync && l.ae == it.f.AE && l.seq >= it.f.Seq {
+		l.seq = 0 // it comes again, right behind
+	}
+	c.queue = append(c.queue, it)
+	c.bytes += int(it.size)
 	c.put++
 	n := c.put
-	start := !c.writer
-	c.writer = true
-	if start {
-		c.e.wg.Add(1)
-	}
+	start := c.begin()
 	c.mu.Unlock()
 	if start {
 		go c.write()
@@ -170,28 +160,45 @@ func (c *conn) enqueue(f *wire.Frame) uint64 {
 	return n
 }
 
-// wake starts the writer although nothing was queued. again says that it has something to ask once more.
-func (c *conn) wake(again bool) {
+// outboxMax is at how many times Outbox a connection is closed whose replies do not fit.
+const outboxMax = 4
+
+// wake lets the writer look around although nothing was queued.
+func (c *conn) wake() {
 	c.mu.Lock()
-	c.again = c.again || again
-	start := !c.writer
-	c.writer = true
-	if start {
-		c.e.wg.Add(1)
-	}
+	c.poked = true
+	start := c.begin()
 	c.mu.Unlock()
 	if start {
 		go c.write()
 	}
 }
 
-// lossOf returns what was dropped before f of what f continues. It needs mu.
-func (c *conn) lossOf(f *wire.Frame) *loss {
-	l := c.dropped[f.Session]
-	if l == nil || f.Kind == wire.FrameDelivery && l.seq == 0 || f.Kind != wire.FrameDelivery && !l.pushes {
-		return nil
+// begin tells whether a writer is to be started. It needs mu.
+func (c *conn) begin() bool {
+	if c.writer {
+		return false
 	}
-	return l
+	c.writer = true
+	c.e.wg.Add(1)
+	return true
+}
+
+// follows tells whether f continues something that was dropped. It needs mu.
+func (c *conn) follows(f *wire.Frame) bool {
+	l := c.dropped[f.Session]
+	if l == nil {
+		return false
+	}
+	switch f.Kind {
+	case wire.FrameMessage:
+		return l.entries
+	case wire.FrameDelta:
+		return l.deltas
+	case wire.FrameDelivery:
+		return l.seq != 0
+	}
+	return false
 }
 
 // drop notes what f was. It needs mu.
@@ -208,119 +215,116 @@ func (c *conn) drop(f *wire.Frame) {
 		}
 		c.dropped[f.Session] = l
 	}
-	if f.Kind != wire.FrameDelivery {
-		l.pushes = true
-		return
-	}
-	if l.seq == 0 || f.AE > l.ae || f.AE == l.ae && f.Entry.Seq < l.seq {
-		l.ae, l.seq = f.AE, f.Entry.Seq
+	switch f.Kind {
+	case wire.FrameDelta:
+		l.deltas = true
+	case wire.FrameDelivery:
+		if l.seq == 0 || f.AE > l.ae || f.AE == l.ae && f.Entry.Seq < l.seq {
+			l.ae, l.seq = f.AE, f.Entry.Seq
+		}
+	default: // a page that does not fit any more is asked for again as well
+		l.entries = true
 	}
 }
 
+// frameSize is about how many bytes f keeps alive.
 func frameSize(f *wire.Frame) int {
 	n := 160 + len(f.Text)
 	if f.Entry != nil {
 		n += len(f.Entry.Body)
 	}
-	for _, e := range f.Entries {
-		n += len(e.Body) + 160
+	if f.Kind == wire.FramePage {
+		return n // the entries are shared, and one page at a time is asked for, by an empty outbox
 	}
 	if f.PB != nil {
-		n += 512
+		n += proto.Size(f.PB)
 	}
 	return n
 }
 
-// bye says why the connection will be closed, and closes it when that is written [SW-6.2].
+// request notes that cmd will be answered and gives it a number of the edge's own, so that a late answer never meets
+// another request. It reports false when the client has too many unanswered ones.
+func (c *conn) request(cmd *wire.Command, line int, limit int) bool {
+	own := cmd.Verb == wire.VerbSend || cmd.Verb == wire.VerbReply // whose answers stand for their entries
+	if cmd.ID == 0 && line == 0 && !own {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inflight >= limit || len(c.pending) >= 2*limit+1 {
+		return false
+	}
+	if c.pending == nil {
+		c.pending = map[uint64]request{}
+	}
+	c.lastReq++
+	c.pending[c.lastReq] = request{id: cmd.ID, at: c.e.now(), verb: cmd.Verb, session: cmd.Session, line: line}
+	c.count(cmd.ID, cmd.Verb, 1)
+	cmd.ID = c.lastReq
+	return true
+}
+
+// answered takes request n off the list, if it is still there.
+func (c *conn) answered(n uint64) (r request, ok bool) {
+	if n == 0 {
+		return request{}, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r, ok = c.pending[n]; ok {
+		delete(c.pending, n)
+		c.count(r.id, r.verb, -1)
+	}
+	return r, ok
+}
+
+// count keeps the numbers of what is pending. It needs mu.
+func (c *conn) count(id uint64, verb wire.Verb, by int) {
+	if id != 0 {
+		c.inflight += by
+	}
+	if verb == wire.VerbOpen {
+		c.opens += by
+	}
+}
+
+// reply queues an answer of the edge's own to the client's request id, and returns its number.
+func (c *conn) reply(id uint64, f *wire.Frame) uint64 {
+	if id == 0 {
+		return 0
+	}
+	f.ID = id
+	return c.enqueue(item{f: f, own: true})
+}
+
+// push queues a frame of the edge's own.
+func (c *conn) push(f *wire.Frame) { c.enqueue(item{f: f, own: true}) }
+
+// bye says why the connection will be closed, and closes it when that is written [SW-6.2]. Only the first counts.
 func (c *conn) bye(code wire.CloseCode, afterMS int64) {
-	c.enqueue(&wire.Frame{Kind: wire.FrameBye, Seq: uint64(code), TS: afterMS})
+	if !c.byeAt.CompareAndSwap(0, c.e.now()) {
+		return
+	}
+	c.e.m.closed.WithLabelValues(code.String()).Inc()
+	c.push(&wire.Frame{Kind: wire.FrameBye, Seq: uint64(code), TS: afterMS})
+}
+
+// closeFrame closes with one of RFC 6455's own codes.
+func (c *conn) closeFrame(code uint16, reason string) {
+	c.byeAt.CompareAndSwap(0, c.e.now())
+	c.push(&wire.Frame{Kind: frameClose, Seq: uint64(code), Text: reason})
 }
 
 // abort ends a connection that takes nothing any more.
 func (c *conn) abort(code wire.CloseCode) {
-	c.e.m.closed.WithLabelValues(code.String()).Inc()
+	if c.byeAt.CompareAndSwap(0, c.e.now()) {
+		c.e.m.closed.WithLabelValues(code.String()).Inc()
+	}
 	_ = c.sock.Close()
 }
 
-// tick looks at the connection's deadlines.
-func (c *conn) tick(now time.Time) {
-	ms := now.UnixMilli()
-	cfg := &c.e.cfg
-	if since := c.writing.Load(); since != 0 && ms-since > cfg.Stall.Milliseconds() {
-		c.abort(wire.CloseSlow) // [SW-4.7]
-		return
-	}
-	if !c.greeted.Load() {
-		if now.Sub(c.accepted) > cfg.Hello {
-			c.bye(wire.CloseNoHello, 0) // [SW-2.8]
-			c.hurry(now)
-		}
-		return
-	}
-	if at := c.expires.Load(); at != 0 && ms >= at {
-		c.bye(wire.CloseTokenExpired, 0)
-		c.hurry(now)
-		return
-	}
-	c.checkPing(ms)
-	c.checkRequests(ms)
+func byePB(code wire.CloseCode, afterMS int64) *wirepb.ServerFrame {
+	return &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Bye{Bye: &wirepb.Bye{
+		Code: uint32(code), Reason: code.String(), Reconnect: code.Reconnect(), AfterMs: afterMS,
+	}}}
 }
-
-// hurry closes a connection that does not answer a close frame by itself.
-func (c *conn) hurry(now time.Time) { _ = c.sock.SetReadDeadline(now.Add(time.Second)) }
-
-// checkPing sends what keeps a quiet connection alive, and ends one that is dead [SW-2.6].
-func (c *conn) checkPing(ms int64) {
-	if c.mode == modeSSE { // nobody answers on an event stream: a dead peer is found by the write that stalls
-		if ms-c.lastWrite.Load() >= c.e.cfg.Ping.Milliseconds() {
-			c.enqueue(&wire.Frame{Kind: framePing})
-		}
-		return
-	}
-	read := c.lastRead.Load()
-	if at := c.pinged.Load(); at != 0 {
-		switch {
-		case read >= at:
-			c.pinged.Store(0)
-		case ms-at > c.e.cfg.Pong.Milliseconds():
-			c.pinged.Store(ms + 1<<40) // once
-			c.bye(wire.CloseNoPong, 0)
-			c.hurry(c.e.cfg.Now())
-		}
-		return
-	}
-	ping := c.e.cfg.Ping.Milliseconds()
-	if ms-c.lastWrite.Load() >= ping || ms-read >= ping {
-		c.pinged.Store(ms)
-		c.enqueue(&wire.Frame{Kind: framePing})
-	}
-}
-
-// framePing is a frame of the edge's own: an empty message.
-const framePing wire.FrameKind = 255
-
-// checkRequests answers what nobody has answered in time.
-func (c *conn) checkRequests(ms int64) {
-	c.mu.Lock()
-	var late []uint64
-	for id, r := range c.pending {
-		if ms-r.at > c.e.cfg.Answer.Milliseconds() {
-			late = append(late, id)
-		}
-	}
-	again := c.askLater
-	c.askLater = false
-	if r := c.resume; r != nil && ms > r.by {
-		again = true
-	}
-	c.mu.Unlock()
-	for _, id := range late {
-		c.answer(&wire.Frame{Kind: wire.FrameError, ID: id, Err: wire.Refuse(wire.Deadline)})
-	}
-	if again {
-		c.wake(true)
-	}
-}
-
-// answer queues a reply of the edge's own, and returns its number.
-func (c *conn) answer(f *wire.Frame) uint64 { return c.enqueue(f) }

@@ -34,11 +34,31 @@ type Edge struct {
 	open     atomic.Int64
 	draining atomic.Bool
 	wg       sync.WaitGroup
+	table    [stripes]stripe
+	paces    paces
 
 	mu sync.Mutex
 	// Guarded by mu.
+	done    bool
+	perIP   map[string]int
+	orphans []*orphan
+	again   []wire.Envelope // gone that found no room
+}
+
+// stripe is a part of the table of connections.
+type stripe struct {
+	mu sync.Mutex
+	// Guarded by mu.
 	conns map[uint64]*conn
-	done  bool
+}
+
+func (s *stripe) list(into []*conn) []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		into = append(into, c)
+	}
+	return into
 }
 
 // Open prepares an edge that posts over x. It serves nothing until Serve.
@@ -46,7 +66,10 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	e := &Edge{cfg: cfg, x: x, m: newMetrics(cfg.Register), stop: make(chan struct{}), conns: map[uint64]*conn{}}
+	e := &Edge{cfg: cfg, x: x, m: newMetrics(cfg.Register), stop: make(chan struct{}), perIP: map[string]int{}}
+	for i := range e.table {
+		e.table[i].conns = map[uint64]*conn{}
+	}
 	var protocols []string
 	for _, c := range wire.Subprotocols() {
 		protocols = append(protocols, c.Subprotocol())
@@ -60,6 +83,7 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 	}
 	e.server = &fasthttp.Server{
 		Handler: e.handle, Name: "switchboard", KeepHijackedConns: true, NoDefaultDate: true,
+		ReadBufferSize:     16 << 10, // a token may be half of it
 		MaxRequestBodySize: cfg.Limits.Frame, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: time.Minute,
 		Concurrency: 4096, Logger: quiet{}, CloseOnShutdown: true,
 	}
@@ -85,27 +109,51 @@ func (e *Edge) Serve(ln net.Listener) error {
 // Connections returns how many sockets are open.
 func (e *Edge) Connections() int { return int(e.open.Load()) }
 
-// Drain takes no new connections, tells the open ones to come back elsewhere or later [SW-6.2], spread so that they do not
-// all come at once, and waits until they are closed or ctx is done.
+// Drain takes no new connections and no new requests, gives what is unanswered a moment, tells the open connections to
+// come back elsewhere or later [SW-6.2], spread so that they do not all come at once, and waits until they are closed or
+// ctx is done.
 func (e *Edge) Drain(ctx context.Context) {
 	if e.draining.Swap(true) {
 		return
 	}
+	e.settle(ctx)
 	list := e.list()
 	spread := min(time.Duration(len(list))*time.Millisecond, 10*time.Second)
 	for _, c := range list {
-		after := int64(0)
-		if spread > 0 {
-			after = rand.Int64N(spread.Milliseconds() + 1)
-		}
-		c.bye(wire.CloseDrain, after)
+		c.bye(wire.CloseDrain, rand.Int64N(spread.Milliseconds()+1))
 	}
 	_ = e.server.ShutdownWithContext(ctx)
-	for e.open.Load() > 0 {
+	e.await(ctx, func() bool { return e.open.Load() == 0 })
+}
+
+// settleMost is how long a drain waits for answers.
+const settleMost = time.Second
+
+// settle waits until nothing is unanswered.
+func (e *Edge) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleMost)
+	defer cancel()
+	e.await(ctx, func() bool {
+		for _, c := range e.list() {
+			c.mu.Lock()
+			n := c.inflight
+			c.mu.Unlock()
+			if n > 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func (e *Edge) await(ctx context.Context, done func() bool) {
+	t := time.NewTicker(5 * time.Millisecond)
+	defer t.Stop()
+	for !done() {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(5 * time.Millisecond):
+		case <-t.C:
 		}
 	}
 }
@@ -127,36 +175,22 @@ func (e *Edge) Close() error {
 		_ = c.sock.Close()
 	}
 	e.wg.Wait()
+	for _, o := range e.orphans {
+		e.x.UnplugConn(o.id.ID)
+	}
 	return nil
 }
 
 func (e *Edge) list() []*conn {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	list := make([]*conn, 0, len(e.conns))
-	for _, c := range e.conns {
-		list = append(list, c)
+	list := make([]*conn, 0, e.open.Load())
+	for i := range e.table {
+		list = e.table[i].list(list)
 	}
 	return list
 }
 
-// tick looks after every connection's deadlines: one goroutine for all.
-func (e *Edge) tick() {
-	defer e.wg.Done()
-	t := time.NewTicker(250 * time.Millisecond)
-	defer t.Stop()
-	for {
-		select {
-		case <-e.stop:
-			return
-		case <-t.C:
-		}
-		now := e.cfg.Now()
-		for _, c := range e.list() {
-			c.tick(now)
-		}
-	}
-}
+// now is the time in Unix milliseconds.
+func (e *Edge) now() int64 { return e.cfg.Now().UnixMilli() }
 
 // handle is every HTTP request.
 func (e *Edge) handle(ctx *fasthttp.RequestCtx) {
@@ -178,17 +212,31 @@ func (e *Edge) connect(ctx *fasthttp.RequestCtx) {
 		problem(ctx, &wire.Error{Slug: wire.BadRequest, Message: "offer switchboard.v1.json or switchboard.v1.pb, or no subprotocol"})
 		return
 	}
-	token := bearer(ctx)
-	if token == "" && e.cfg.TokenInURL {
-		token = string(ctx.QueryArgs().Peek("token"))
-	}
+	token, ip := e.token(ctx), e.ip(ctx)
 	err := e.upgrader.Upgrade(ctx, func(w *websocket.Conn) {
-		sock, early := detach(w.NetConn(), e.cfg.Limits.Frame)
-		e.accept(sock, mode(codec), token, early, nil)
+		sock, early := detach(w.NetConn())
+		e.accept(sock, mode(codec), token, ip, early)
 	})
 	if err != nil {
 		e.m.refused.Inc()
 	}
+}
+
+// token returns a copy of what the request shows, or nothing [SW-2.9].
+func (e *Edge) token(ctx *fasthttp.RequestCtx) string {
+	t := bearer(ctx)
+	if t == "" && e.cfg.TokenInURL {
+		t = string(ctx.QueryArgs().Peek("token"))
+	}
+	return t
+}
+
+// ip returns what connections are counted by, or nothing when they are not.
+func (e *Edge) ip(ctx *fasthttp.RequestCtx) string {
+	if e.cfg.PerIP == 0 {
+		return ""
+	}
+	return ctx.RemoteIP().String()
 }
 
 // room answers 503 when there is none for another socket.
@@ -200,6 +248,8 @@ func (e *Edge) room(ctx *fasthttp.RequestCtx) bool {
 	case e.open.Load() >= int64(e.cfg.Connections):
 		ctx.Response.Header.Set("Retry-After", "5")
 		problem(ctx, &wire.Error{Slug: wire.Overloaded, Message: "too many connections", RetryAfter: 5 * time.Second})
+	case e.crowded(e.ip(ctx)):
+		problem(ctx, &wire.Error{Slug: wire.Overloaded, Message: "too many connections of this address", RetryAfter: 5 * time.Second})
 	default:
 		return true
 	}
@@ -233,9 +283,19 @@ func bearer(ctx *fasthttp.RequestCtx) string {
 	return ""
 }
 
+// crowded tells whether the address has as many connections as it may.
+func (e *Edge) crowded(ip string) bool {
+	if ip == "" {
+		return false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.perIP[ip] >= e.cfg.PerIP
+}
+
 // detach takes the socket out of the HTTP server's hands: what keeps the server's wrapper writes into whoever gets it
 // next. early is what the client sent behind its request.
-func detach(hijacked net.Conn, limit int) (sock net.Conn, early []byte) {
+func detach(hijacked net.Conn) (sock net.Conn, early []byte) {
 	u, ok := hijacked.(interface{ UnsafeConn() net.Conn })
 	if !ok {
 		return hijacked, nil
@@ -243,11 +303,12 @@ func detach(hijacked net.Conn, limit int) (sock net.Conn, early []byte) {
 	sock = u.UnsafeConn()
 	// A deadline that has passed lets the wrapper give what it has buffered, and never wait for more.
 	_ = sock.SetReadDeadline(time.Unix(1, 0))
-	buf := make([]byte, 4096)
-	for len(early) < limit {
-		n, err := hijacked.Read(buf)
-		early = append(early, buf[:n]...)
-		if err != nil || n == 0 {
+	b := chunks.Get().(*[chunk]byte)
+	defer chunks.Put(b)
+	for {
+		n, err := hijacked.Read(b[:])
+		early = append(early, b[:n]...)
+		if err != nil {
 			break
 		}
 	}
@@ -256,32 +317,66 @@ func detach(hijacked net.Conn, limit int) (sock net.Conn, early []byte) {
 }
 
 // accept begins the life of a connection.
-func (e *Edge) accept(sock net.Conn, m mode, token string, early []byte, who *wire.Principal) *conn {
-	c := &conn{
-		e: e, sock: sock, mode: m, id: wire.Conn{Node: e.x.Node(), ID: e.lastConn.Add(1)},
-		accepted: e.cfg.Now(), token: token, buf: early, who: who,
+func (e *Edge) accept(sock net.Conn, m mode, token, ip string, early []byte) {
+	c := e.newConn(sock, m, ip)
+	c.token = token
+	if e.join(c) {
+		go c.read(early)
 	}
-	c.lastRead.Store(c.accepted.UnixMilli())
-	c.lastWrite.Store(c.accepted.UnixMilli())
-	e.mu.Lock()
-	if e.done {
-		e.mu.Unlock()
-		_ = sock.Close()
-		return nil
+}
+
+// sendBuffer bounds what the kernel keeps for a peer that does not read. Left alone it grows to megabytes, which is memory
+// beyond our limits, and delay: a ping waits behind them.
+const sendBuffer = 128 << 10
+
+func (e *Edge) newConn(sock net.Conn, m mode, ip string) *conn {
+	c := &conn{e: e, sock: sock, mode: m, ip: ip, id: wire.Conn{Node: e.x.Node(), ID: e.lastConn.Add(1)}, accepted: e.now()}
+	c.src.begin(sock)
+	if t, ok := sock.(*net.TCPConn); ok {
+		_ = t.SetWriteBuffer(sendBuffer)
 	}
-	e.conns[c.id.ID] = c
-	e.wg.Add(1)
-	e.mu.Unlock()
-	e.open.Add(1)
-	e.m.accepted.Inc()
-	go c.read()
+	c.lastRead.Store(c.accepted)
+	c.lastWrite.Store(c.accepted)
 	return c
 }
 
-func (e *Edge) forget(c *conn) {
+// join adds c to the table, and counts its reader. It reports false when it came too late.
+func (e *Edge) join(c *conn) bool {
 	e.mu.Lock()
-	delete(e.conns, c.id.ID)
+	if e.done {
+		e.mu.Unlock()
+		_ = c.sock.Close()
+		return false
+	}
+	if c.ip != "" {
+		e.perIP[c.ip]++
+	}
+	e.wg.Add(1)
+	e.open.Add(1)
+	s := &e.table[c.id.ID%stripes]
+	s.mu.Lock()
+	s.conns[c.id.ID] = c
+	s.mu.Unlock()
 	e.mu.Unlock()
+	e.m.accepted.Inc()
+	if e.draining.Load() {
+		c.bye(wire.CloseDrain, 0) // it upgraded while the others were told
+	}
+	return true
+}
+
+func (e *Edge) forget(c *conn) {
+	s := &e.table[c.id.ID%stripes]
+	s.mu.Lock()
+	delete(s.conns, c.id.ID)
+	s.mu.Unlock()
+	if c.ip != "" {
+		e.mu.Lock()
+		if e.perIP[c.ip]--; e.perIP[c.ip] == 0 {
+			delete(e.perIP, c.ip)
+		}
+		e.mu.Unlock()
+	}
 	e.open.Add(-1)
 }
 
@@ -292,8 +387,29 @@ func (e *Edge) post(to wire.Address, c *wire.Command) *wire.Error {
 		return nil
 	case errors.Is(err, exchange.ErrOverloaded):
 		e.m.overloaded.Inc()
-		return &wire.Error{Slug: wire.Overloaded, RetryAfter: 500 * time.Millisecond}
+		return overloaded()
 	default:
 		return wire.Refuse(wire.Unavailable)
+	}
+}
+
+// gone tells a session that conn follows it no more.
+func (e *Edge) gone(conn wire.Conn, who *wire.Principal, id wire.SessionID) {
+	if _, slot, ok := id.Place(); ok {
+		e.postGone(wire.Envelope{To: wire.ToSlot(slot), Mail: &wire.Command{Verb: wire.VerbGone, Conn: conn, Who: who, Session: id}})
+	}
+}
+
+const maxAgain = 1 << 16
+
+// postGone posts env now, or when there is room.
+func (e *Edge) postGone(env wire.Envelope) {
+	if !errors.Is(e.x.Post(env), exchange.ErrOverloaded) {
+		return // where nobody is, nobody follows
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.again) < maxAgain {
+		e.again = append(e.again, env)
 	}
 }

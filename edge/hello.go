@@ -3,135 +3,227 @@ package edge
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
 
-// hello begins the conversation with a client [SW-3].
-func (c *conn) hello(cmd *wire.Command) bool {
-	h := cmd.PB.GetHello()
-	if t := tokenOf(h.GetToken()); t != "" || c.who == nil {
-		if !c.authenticate(t) {
-			return false
-		}
-	}
-	c.e.x.PlugConn(c.id.ID, c)
-	l := &c.e.cfg.Limits
-	inflight, sessions := l.Inflight, l.Sessions
-	if c.who.Role != wire.RoleCustomer {
-		inflight, sessions = workerInflight, workerSessions
-	}
-	reply := &wirepb.HelloReply{
-		Connection: "c_" + strconv.FormatUint(c.id.Node, 36) + "_" + strconv.FormatUint(c.id.ID, 36),
-		Tenant:     c.who.Tenant, Sub: c.who.Sub, Role: string(c.who.Role), Node: c.e.cfg.Node, Server: c.e.cfg.Version,
-		PingMs: c.e.cfg.Ping.Milliseconds(), PongMs: c.e.cfg.Pong.Milliseconds(),
-		ExpiresMs: max(c.expires.Load()-c.e.cfg.Now().UnixMilli(), 0),
-		Limits: &wirepb.Limits{
-			Frame: uint32(l.Frame), Body: uint32(l.Body), Batch: uint32(l.Batch), Sessions: uint32(sessions), Inflight: uint32(inflight), //nolint:gosec // configured
-			Rate: []uint32{uint32(l.Rate), uint32(l.Burst)}, //nolint:gosec // configured
-		},
-		Features: []string{"stream"},
-	}
-	c.greeted.Store(true)
-	m := &wirepb.ServerFrame{Id: cmd.ID, Verb: &wirepb.ServerFrame_Hello{Hello: reply}}
-	if len(h.GetResume()) == 0 {
-		c.answer(&wire.Frame{Kind: wire.FrameAnswer, ID: cmd.ID, Verb: wire.VerbHello, PB: m})
-		return true
-	}
-	c.resumeAll(h.GetResume(), m, sessions)
-	return true
+// resume is a hello whose sessions have not all answered [SW-3.2]. The reader makes it, the writer fills it in.
+type resume struct {
+	id       uint64
+	reply    *wirepb.HelloReply
+	sessions []wire.SessionID
+	left     int
+	by       int64  // Unix ms; then it is answered as it stands
+	held     []item // what came meanwhile
+	size     int    // of held
 }
 
-// resumeAll attaches to the sessions of a resume; the writer answers hello when all have answered [SW-3.2].
-func (c *conn) resumeAll(lines []*wirepb.Resume, m *wirepb.ServerFrame, limit int) {
-	const patience = 3 * time.Second
-	reply := m.GetHello()
-	r := &resume{reply: m, by: c.e.cfg.Now().Add(patience).UnixMilli()}
-	refuse := func(id string, slug wire.Slug) *wirepb.Resumed {
-		return &wirepb.Resumed{Session: id, Error: wire.Refuse(slug).ErrorPB()}
+// hello begins the conversation with a client [SW-3]. It reports whether the connection goes on.
+func (c *conn) hello(cmd *wire.Command) bool {
+	h := cmd.PB.GetHello()
+	token := strings.TrimSpace(h.GetToken())
+	if token == "" {
+		token = c.token // [SW-2.9]
 	}
+	c.token = ""
+	now := c.e.cfg.Now()
+	who, until, err := c.e.cfg.Tokens.Check(token, now)
+	if err != nil {
+		fault := asError(err)
+		c.fail(cmd, fault)
+		code := wire.CloseBadToken
+		if fault.Slug == wire.TokenExpired {
+			code = wire.CloseTokenExpired
+		}
+		c.bye(code, 0) // [SW-3.1]
+		return false
+	}
+	if who.Worker == "" {
+		who.Worker = who.Sub
+	}
+	c.who.Store(&who)
+	c.expires.Store(until.UnixMilli())
+	c.e.x.PlugConn(c.id.ID, c)
+	reply := c.helloReply(&who, until.Sub(now))
+	r := &resume{id: cmd.ID, reply: reply, by: now.Add(resumeMost).UnixMilli()}
+	lines := h.GetResume()
+	limit := c.e.cfg.sessions(who.Role)
 	for i, line := range lines {
+		reply.Resumed = append(reply.Resumed, nil)
 		if i >= limit {
-			reply.Resumed = append(reply.Resumed, refuse(line.Session, wire.QuotaExceeded))
+			reply.Resumed[i] = refused(line.Session, &wire.Error{Slug: wire.QuotaExceeded, Message: "more sessions than limits.sessions"})
 			continue
 		}
 		r.sessions = append(r.sessions, wire.SessionID(line.Session))
 	}
-	base := len(reply.Resumed)
-	head := make([]*wirepb.Resumed, len(r.sessions), len(r.sessions)+base)
-	reply.Resumed = append(head, reply.Resumed...)
 	r.left = len(r.sessions)
-	c.mu.Lock()
-	c.resume = r
-	c.mu.Unlock()
-	for i, id := range r.sessions {
-		cmd := &wire.Command{
-			Verb: wire.VerbOpen, ID: idResume | uint64(i), Conn: c.id, Who: c.who, Session: id, Resume: true, //nolint:gosec // an index
-			PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Open{Open: &wirepb.Open{
-				Session: string(id), From: &wirepb.Position{Epoch: lines[i].Epoch, Seq: lines[i].Seq},
-			}}},
-		}
-		err := wire.Refuse(wire.NoSession)
-		if _, slot, ok := id.Place(); ok && entitled(c.who.Role, wire.VerbOpen) {
-			err = c.e.post(wire.ToSlot(slot), cmd)
-		}
-		if err != nil {
-			c.enqueue(&wire.Frame{Kind: wire.FrameError, ID: cmd.ID, Session: id, Err: err})
-		}
-	}
-}
-
-// resumed notes one session's answer to a resume, in the writer. It reports whether f was one.
-func (c *conn) resumed(r *resume, f *wire.Frame) bool {
-	if f.ID&idResume == 0 {
-		return false
-	}
-	i := int(f.ID &^ idResume) //nolint:gosec // an index
-	list := r.reply.GetHello().Resumed
-	if i >= len(r.sessions) || list[i] != nil {
+	c.greeted.Store(true)
+	if r.left == 0 {
+		c.reply(r.id, &wire.Frame{Kind: wire.FrameAnswer, Verb: wire.VerbHello, PB: helloPB(reply)})
 		return true
 	}
-	line := &wirepb.Resumed{Session: string(r.sessions[i])}
-	if f.Kind == wire.FrameError {
-		line.Error = f.Err.ErrorPB()
-	} else {
-		o := f.PB.GetOpen()
-		line.How, line.Epoch, line.Head, line.At = o.How, o.Epoch, o.Head, o.At
-		c.follow(f)
+	c.askAt.Store(r.by + 1)
+	c.enqueue(item{f: &wire.Frame{Kind: wire.FrameKeep}, hail: r})
+	for i, id := range r.sessions {
+		c.resumeLine(i, id, lines[i])
 	}
-	list[i] = line
-	r.left--
 	return true
 }
 
-// greet writes hello's reply when every session has answered, or its time is over, and then what came for them.
-func (c *conn) greet(r *resume, now int64) bool {
-	if r.left > 0 && now <= r.by {
-		return false
+// resumeMost is how long hello waits for the sessions of a resume.
+const resumeMost = 3 * time.Second
+
+// resumeLine asks one session's shard to attach the connection from where the client was.
+func (c *conn) resumeLine(i int, id wire.SessionID, from *wirepb.Resume) {
+	cmd := &wire.Command{
+		Verb: wire.VerbOpen, Conn: c.id, Who: c.who.Load(), Session: id, Resume: true,
+		PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Open{Open: &wirepb.Open{
+			Session: string(id), From: &wirepb.Position{Epoch: from.Epoch, Seq: from.Seq},
+		}}},
 	}
-	for i, line := range r.reply.GetHello().Resumed {
+	c.request(cmd, i+1, maxPending)
+	err := wire.Refuse(wire.NoSession)
+	if _, slot, ok := id.Place(); ok && entitled(cmd.Who.Role, wire.VerbOpen) {
+		err = c.e.post(wire.ToSlot(slot), cmd)
+	}
+	if err != nil {
+		c.enqueue(item{f: &wire.Frame{Kind: wire.FrameError, ID: cmd.ID, Session: id, Err: err}})
+	}
+}
+
+func (c *conn) helloReply(who *wire.Principal, left time.Duration) *wirepb.HelloReply {
+	l := &c.e.cfg.Limits
+	limits := &wirepb.Limits{
+		Frame: uint32(l.Frame), Body: uint32(l.Body), Batch: uint32(l.Batch), //nolint:gosec // configured
+		Sessions: uint32(c.e.cfg.sessions(who.Role)), Inflight: uint32(c.e.cfg.inflight(who.Role)), //nolint:gosec // configured
+	}
+	if who.Role == wire.RoleCustomer {
+		limits.Rate = []uint32{uint32(l.Rate), uint32(l.Burst)} //nolint:gosec // configured
+	}
+	return &wirepb.HelloReply{
+		Connection: "c_" + strconv.FormatUint(c.id.Node, 36) + "_" + strconv.FormatUint(c.id.ID, 36),
+		Tenant:     who.Tenant, Sub: who.Sub, Role: string(who.Role), Node: c.e.cfg.Node, Server: c.e.cfg.Version,
+		PingMs: c.e.cfg.ping(who.Role).Milliseconds(), PongMs: c.e.cfg.Pong.Milliseconds(), ExpiresMs: max(left.Milliseconds(), 0),
+		Limits: limits, Features: []string{"stream"},
+	}
+}
+
+func helloPB(r *wirepb.HelloReply) *wirepb.ServerFrame {
+	return &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Hello{Hello: r}}
+}
+
+func refused(session string, err *wire.Error) *wirepb.Resumed {
+	return &wirepb.Resumed{Session: session, Error: err.ErrorPB()}
+}
+
+// await notes what a session answers to a resume, and holds everything else back until hello is answered.
+func (c *conn) await(r *resume, it item) {
+	f := it.f
+	switch f.Kind {
+	case wire.FrameBye, frameClose, framePing, framePong:
+		c.place(it)
+		return
+	case wire.FrameAttach, wire.FrameError:
+		if i, ok := c.resumeAnswered(it); ok {
+			r.answer(i, f)
+			if f.Kind == wire.FrameAttach {
+				c.follow(f)
+			}
+			if r.left == 0 {
+				c.greet(r)
+			}
+			return
+		}
+	default:
+	}
+	if droppable(f.Kind) && r.size+int(it.size) > c.e.cfg.Outbox {
+		c.mu.Lock()
+		c.drop(f)
+		c.mu.Unlock()
+		return
+	}
+	r.size += int(it.size)
+	r.held = append(r.held, it)
+}
+
+// resumeAnswered returns which line of the resume f answers, if it does.
+func (c *conn) resumeAnswered(it item) (line int, ok bool) {
+	if it.own {
+		return 0, false
+	}
+	c.mu.Lock()
+	q := c.pending[it.f.ID]
+	c.mu.Unlock()
+	if q.line == 0 {
+		return 0, false
+	}
+	c.answered(it.f.ID)
+	return q.line - 1, true
+}
+
+func (r *resume) answer(i int, f *wire.Frame) {
+	r.left--
+	if f.Kind == wire.FrameError {
+		r.reply.Resumed[i] = refused(string(r.sessions[i]), f.Err)
+		return
+	}
+	o := f.PB.GetOpen()
+	r.reply.Resumed[i] = &wirepb.Resumed{Session: string(r.sessions[i]), How: o.GetHow(), Epoch: o.GetEpoch(), Head: o.GetHead(), At: o.GetAt()}
+}
+
+// greet answers hello when every session has answered, or its time is over, and then writes what came meanwhile.
+func (c *conn) greet(r *resume) {
+	for i, line := range r.reply.Resumed {
 		if line == nil {
-			r.reply.GetHello().Resumed[i] = &wirepb.Resumed{Session: string(r.sessions[i]), Error: wire.Refuse(wire.Unavailable).ErrorPB()}
+			r.reply.Resumed[i] = refused(string(r.sessions[i]), wire.Refuse(wire.Unavailable))
 		}
 	}
-	c.encode(&wire.Frame{Kind: wire.FrameAnswer, ID: r.reply.Id, PB: r.reply})
-	for _, f := range r.held {
-		c.place(f)
+	c.mu.Lock()
+	for n, q := range c.pending {
+		if q.line != 0 { // whoever answers from now on is told that nobody follows
+			delete(c.pending, n)
+			c.count(q.id, q.verb, -1)
+		}
 	}
-	return true
+	c.mu.Unlock()
+	c.resume = nil
+	if r.id != 0 {
+		c.encode(&wire.Frame{Kind: wire.FrameAnswer, ID: r.id, PB: helloPB(r.reply)})
+	}
+	for _, it := range r.held {
+		c.place(it)
+		c.spill()
+	}
 }
 
-func isSlug(err error, slug wire.Slug) bool { return asError(err).Slug == slug }
+// refresh extends the connection [SW-3.3].
+func (c *conn) refresh(cmd *wire.Command) {
+	now, old := c.e.cfg.Now(), c.who.Load()
+	who, until, err := c.e.cfg.Tokens.Check(cmd.PB.GetRefresh().GetToken(), now)
+	if err != nil {
+		c.fail(cmd, asError(err))
+		return
+	}
+	if who.Tenant != old.Tenant || who.Sub != old.Sub || who.Role != old.Role {
+		c.fail(cmd, &wire.Error{Slug: wire.Forbidden, Message: "a refresh keeps tenant, sub and role"})
+		return
+	}
+	who.Worker = old.Worker
+	c.who.Store(&who)
+	c.expires.Store(until.UnixMilli())
+	left := max(until.Sub(now).Milliseconds(), 0)
+	c.reply(cmd.ID, &wire.Frame{Kind: wire.FrameAnswer, Verb: cmd.Verb, PB: &wirepb.ServerFrame{
+		Verb: &wirepb.ServerFrame_Refresh{Refresh: &wirepb.RefreshReply{ExpiresMs: left}},
+	}})
+}
 
+// asError returns what of err a client may be told.
 func asError(err error) *wire.Error {
 	if e, ok := errors.AsType[*wire.Error](err); ok {
 		return e
 	}
-	return &wire.Error{Slug: wire.Unauthenticated, Message: err.Error()}
-}
-
-func refreshPB(left time.Duration) *wirepb.ServerFrame {
-	return &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Refresh{Refresh: &wirepb.RefreshReply{ExpiresMs: left.Milliseconds()}}}
+	return wire.Refuse(wire.Unauthenticated)
 }

@@ -6,12 +6,12 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttpadaptor"
 
-	"switchboard/exchange"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -70,17 +70,17 @@ func problem(ctx *fasthttp.RequestCtx, err *wire.Error) {
 
 // sessions serves /v1/sessions. parts is the path behind it, beginning with an empty part.
 func (e *Edge) sessions(ctx *fasthttp.RequestCtx, parts []string) {
-	token := bearer(ctx)
-	if token == "" && e.cfg.TokenInURL {
-		token = string(ctx.QueryArgs().Peek("token"))
-	}
-	who, until, err := e.cfg.Tokens.Check(token, e.cfg.Now())
+	who, until, err := e.cfg.Tokens.Check(e.token(ctx), e.cfg.Now())
 	if err != nil {
 		problem(ctx, asError(err))
 		return
 	}
 	if who.Worker == "" {
 		who.Worker = who.Sub
+	}
+	if wait := e.pace(&who); wait > 0 {
+		problem(ctx, &wire.Error{Slug: wire.RateLimited, RetryAfter: wait})
+		return
 	}
 	switch {
 	case len(parts) == 1 && ctx.IsPost():
@@ -94,6 +94,43 @@ func (e *Edge) sessions(ctx *fasthttp.RequestCtx, parts []string) {
 	default:
 		ctx.Error("404 not found\n", fasthttp.StatusNotFound)
 	}
+}
+
+// paces are the rates of customers who come without a socket.
+type paces struct {
+	mu sync.Mutex
+	// Guarded by mu.
+	of map[paceKey]bucket
+}
+
+type paceKey struct{ tenant, sub string }
+
+const maxPaces = 1 << 16
+
+// pace takes one request from the customer's rate, or returns how long he has to wait.
+func (e *Edge) pace(who *wire.Principal) time.Duration {
+	if who.Role != wire.RoleCustomer {
+		return 0
+	}
+	l, now := &e.cfg.Limits, e.now()
+	p := &e.paces
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.of == nil {
+		p.of = map[paceKey]bucket{}
+	}
+	if len(p.of) >= maxPaces {
+		for k, b := range p.of {
+			if b.spent <= float64(now-b.at)/1000*l.Rate {
+				delete(p.of, k)
+			}
+		}
+	}
+	k := paceKey{who.Tenant, who.Sub}
+	b := p.of[k]
+	wait := b.take(now, 1, l.Rate, l.Burst)
+	p.of[k] = b
+	return wait
 }
 
 // call is a connection for one request: an inlet that waits for one frame.
@@ -110,37 +147,42 @@ func (c call) Put(e wire.Envelope) bool {
 	return true
 }
 
-// ask posts cmd and waits for its answer.
+// ask checks and posts cmd and waits for its answer.
 func (e *Edge) ask(cmd *wire.Command) *wire.Frame {
-	failed := func(slug wire.Slug) *wire.Frame { return &wire.Frame{Kind: wire.FrameError, Err: wire.Refuse(slug)} }
-	if !entitled(cmd.Who.Role, cmd.Verb) {
-		return failed(wire.Forbidden)
+	failed := func(err *wire.Error) *wire.Frame { return &wire.Frame{Kind: wire.FrameError, Err: err} }
+	if err := e.check(cmd); err != nil {
+		return failed(err)
 	}
-	slot := exchange.CustomerSlot(cmd.Who.Tenant, cmd.Who.Sub)
-	if cmd.Session != "" {
-		_, s, ok := cmd.Session.Place()
-		if !ok {
-			return failed(wire.NoSession)
-		}
-		slot = s
+	if e.draining.Load() {
+		return failed(wire.Refuse(wire.Draining))
+	}
+	to, ok := route(cmd)
+	if !ok {
+		return failed(wire.Refuse(wire.NoSession))
 	}
 	c := call{make(chan *wire.Frame, 1)}
 	cmd.ID, cmd.Conn = 1, wire.Conn{Node: e.x.Node(), ID: e.lastConn.Add(1)}
 	e.x.PlugConn(cmd.Conn.ID, c)
-	defer e.x.UnplugConn(cmd.Conn.ID)
-	if err := e.post(wire.ToSlot(slot), cmd); err != nil {
-		return &wire.Frame{Kind: wire.FrameError, Err: err}
+	if err := e.post(to, cmd); err != nil {
+		e.x.UnplugConn(cmd.Conn.ID)
+		return failed(err)
 	}
 	late := time.NewTimer(e.cfg.Answer)
 	defer late.Stop()
+	slug := wire.Deadline
 	select {
 	case f := <-c.answer:
+		e.x.UnplugConn(cmd.Conn.ID)
+		if f.Kind == wire.FrameAttach { // the request's own attachment ends with it
+			e.gone(cmd.Conn, cmd.Who, f.Session)
+		}
 		return f
 	case <-late.C:
-		return failed(wire.Deadline)
 	case <-e.stop:
-		return failed(wire.Unavailable)
+		slug = wire.Unavailable
 	}
+	e.adopt(cmd.Conn, cmd.Who) // an attachment may still come
+	return failed(wire.Refuse(slug))
 }
 
 func (e *Edge) httpOpen(ctx *fasthttp.RequestCtx, who *wire.Principal) {
@@ -161,9 +203,6 @@ func (e *Edge) httpOpen(ctx *fasthttp.RequestCtx, who *wire.Principal) {
 		problem(ctx, f.Err)
 		return
 	}
-	// The request's own attachment ends with it.
-	_, slot, _ := f.Session.Place()
-	_ = e.x.Post(wire.Envelope{To: wire.ToSlot(slot), Mail: &wire.Command{Verb: wire.VerbGone, Conn: cmd.Conn, Who: who, Session: f.Session}})
 	reply(ctx, fasthttp.StatusOK, f)
 }
 
@@ -196,14 +235,6 @@ func (e *Edge) httpSend(ctx *fasthttp.RequestCtx, who *wire.Principal, id wire.S
 		return
 	}
 	key := string(ctx.Request.Header.Peek("Idempotency-Key"))
-	switch {
-	case len(m.Body) > e.cfg.Limits.Body:
-		problem(ctx, wire.Refuse(wire.TooLarge))
-		return
-	case key != "" && !wire.ValidID(key), m.Type != "" && !wire.ValidID(m.Type):
-		problem(ctx, wire.Refuse(wire.BadRequest))
-		return
-	}
 	f := e.ask(&wire.Command{
 		Verb: wire.VerbSend, Who: who, Session: id, Key: key, Type: m.Type, Body: wire.AppendBody(nil, m.Body), ReplyTo: m.ReplyTo,
 	})
@@ -249,11 +280,6 @@ func (e *Edge) httpEvents(ctx *fasthttp.RequestCtx, who *wire.Principal, until t
 	if !e.room(ctx) {
 		return
 	}
-	_, slot, ok := id.Place()
-	if !ok {
-		problem(ctx, wire.Refuse(wire.NoSession))
-		return
-	}
 	open := &wirepb.Open{Session: string(id)}
 	last := string(ctx.Request.Header.Peek("Last-Event-ID"))
 	if last == "" {
@@ -275,29 +301,34 @@ func (e *Edge) httpEvents(ctx *fasthttp.RequestCtx, who *wire.Principal, until t
 		return
 	}
 	cmd := &wire.Command{Verb: wire.VerbOpen, Who: who, Session: id, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Open{Open: open}}}
+	ip := e.ip(ctx)
 	ctx.HijackSetNoResponse(true)
 	ctx.Hijack(func(hijacked net.Conn) {
-		sock, _ := detach(hijacked, 0)
+		sock, _ := detach(hijacked)
 		const head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nConnection: close\r\nX-Accel-Buffering: no\r\n\r\n"
 		if _, err := sock.Write([]byte(head)); err != nil {
 			_ = sock.Close()
 			return
 		}
-		e.stream(sock, who, until, slot, cmd)
+		e.stream(sock, ip, who, until, cmd)
 	})
 }
 
 // stream makes a hijacked socket a connection that follows one session.
-func (e *Edge) stream(sock net.Conn, who *wire.Principal, until time.Time, slot wire.Slot, cmd *wire.Command) {
-	c := e.accept(sock, modeSSE, "", nil, who)
-	if c == nil {
-		return
-	}
+func (e *Edge) stream(sock net.Conn, ip string, who *wire.Principal, until time.Time, cmd *wire.Command) {
+	c := e.newConn(sock, modeSSE, ip)
+	c.who.Store(who)
 	c.expires.Store(until.UnixMilli())
 	c.greeted.Store(true)
+	if !e.join(c) {
+		return
+	}
 	e.x.PlugConn(c.id.ID, c)
 	cmd.Conn, cmd.ID = c.id, 1
-	if err := e.post(wire.ToSlot(slot), cmd); err != nil {
+	c.request(cmd, 0, 1)
+	to, _ := route(cmd)
+	if err := e.post(to, cmd); err != nil {
 		c.bye(wire.CloseReconnect, 0)
 	}
+	go c.read(nil)
 }

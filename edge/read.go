@@ -8,121 +8,128 @@ import (
 	"switchboard/wire"
 )
 
+// maxMessage is how many frames' worth of bytes one message may have.
+const maxMessage = 4
+
 // read is the reader: bytes in, commands on. It ends with the socket.
-func (c *conn) read() {
+func (c *conn) read(early []byte) {
 	defer c.e.wg.Done()
 	defer c.end()
-	if c.token != "" && !c.authenticate(c.token) {
-		c.lastWords()
-		return
-	}
-	limit := maxMessage * c.e.cfg.Limits.Frame
 	if c.mode == modeSSE {
 		c.discard()
 		return
 	}
+	if c.take(early) {
+		c.receive()
+	}
+}
+
+// receive takes messages until there are no more.
+func (c *conn) receive() {
 	for {
-		n, ok := c.take(limit)
-		if !ok {
-			c.lastWords()
-			return
+		var ok bool
+		if len(c.part) > 0 {
+			ok = c.fill()
+		} else {
+			b, err := c.src.next()
+			if len(b) > 0 {
+				c.heard()
+			}
+			ok = c.take(b)
+			c.src.done()
+			if err != nil {
+				return
+			}
 		}
-		c.buf = c.buf[n:]
-		if !c.fill() {
+		if !ok {
 			return
 		}
 	}
 }
 
-// take takes every whole message off the buffer. It returns how many bytes that were, and whether to go on.
-func (c *conn) take(limit int) (n int, ok bool) {
+// fill reads the rest of a message that was cut. Its buffer grows with what comes, not with what a header promises.
+func (c *conn) fill() bool {
+	if len(c.part) == cap(c.part) {
+		grown := make([]byte, len(c.part), max(1024, min(2*len(c.part), max(ws.Need(c.part), len(c.part)+1024))))
+		copy(grown, c.part)
+		c.part = grown
+	}
+	n, err := c.sock.Read(c.part[len(c.part):cap(c.part)])
+	if n > 0 {
+		c.heard()
+		b := c.part[:len(c.part)+n]
+		c.part = nil
+		if !c.take(b) {
+			return false
+		}
+	}
+	return err == nil
+}
+
+func (c *conn) heard() { c.lastRead.Store(c.e.now()) }
+
+// take takes every whole message off b and keeps what is left. It reports whether to go on.
+func (c *conn) take(b []byte) bool {
+	limit := maxMessage * c.e.cfg.Limits.Frame
 	for {
-		m, used, err := c.dec.Next(c.buf[n:], limit)
-		n += used
+		m, used, err := c.dec.Next(b, limit)
+		b = b[used:]
 		if err != nil {
 			var fault ws.Error
 			errors.As(err, &fault)
-			c.closeFrame(fault.Code(), fault.Error())
-			return n, false
+			c.closeFrame(fault.Code(), fault.Error()) // [SW-6.3]
+			return c.lastWords()
 		}
 		switch m.Op {
 		case 0:
-			return n, true
+			c.keep(b)
+			return true
 		case ws.OpText, ws.OpBinary:
 			if !c.message(m.Op, m.Payload) {
-				return n, false
+				return c.lastWords()
 			}
 		case ws.OpPing:
-			c.enqueue(&wire.Frame{Kind: framePong, Text: string(m.Payload)})
+			c.push(&wire.Frame{Kind: framePong, Text: string(m.Payload)})
 		case ws.OpClose:
 			code, _ := m.Closing()
 			c.closeFrame(code, "")
-			return n, false
+			return c.lastWords()
 		case ws.OpPong:
 		}
 	}
 }
 
-// framePong answers a ping of the WebSocket protocol itself.
-const framePong wire.FrameKind = 254
-
-// frameClose is a close frame: Seq is its code, Text its reason.
-const frameClose wire.FrameKind = 253
-
-func (c *conn) closeFrame(code uint16, reason string) {
-	c.enqueue(&wire.Frame{Kind: frameClose, Seq: uint64(code), Text: reason})
+// keep keeps the beginning of a message in memory of the connection's own.
+func (c *conn) keep(b []byte) {
+	switch {
+	case len(b) == 0 && c.dec.Held() == 0:
+		c.part = nil
+		c.partial.Store(0)
+		return
+	case c.partial.Load() == 0:
+		c.partial.Store(c.e.now())
+	}
+	if len(b) > 0 {
+		c.part = append(make([]byte, 0, len(b)+512), b...)
+	}
 }
 
-const readSize = 4096
-
-// fill reads more. While nothing comes the connection holds no buffer but a few bytes of its own.
-func (c *conn) fill() bool {
-	if len(c.buf) == 0 {
-		c.buf = nil
-		var first [512]byte // on this goroutine's stack, which is there anyway
-		n, err := c.sock.Read(first[:])
-		if n > 0 {
-			c.buf = append(make([]byte, 0, sizeFor(n)), first[:n]...)
-		}
-		return c.got(n, err)
-	}
-	if need := len(c.buf) + readSize; cap(c.buf) < need {
-		grown := make([]byte, len(c.buf), max(need, 2*len(c.buf)))
-		copy(grown, c.buf)
-		c.buf = grown
-	}
-	n, err := c.sock.Read(c.buf[len(c.buf):cap(c.buf)])
-	c.buf = c.buf[:len(c.buf)+n]
-	return c.got(n, err)
-}
-
-// sizeFor leaves room behind a full first read: more is on its way.
-func sizeFor(n int) int {
-	if n == 512 {
-		return readSize
-	}
-	return n
-}
-
-func (c *conn) got(n int, err error) bool {
-	if n > 0 {
-		c.lastRead.Store(c.e.cfg.Now().UnixMilli())
-	}
-	return err == nil || n > 0
-}
-
-// lastWords gives the peer a moment to read why it is closed: a socket that is closed with something unread is reset,
-// and what was written is lost with it.
-func (c *conn) lastWords() {
-	c.hurry(c.e.cfg.Now())
+// lastWords reads on for a moment after the last message: a socket that is closed with something unread is reset, and
+// what was written to it is lost.
+func (c *conn) lastWords() bool {
+	c.hurry()
 	c.discard()
+	return false
 }
+
+// hurry closes a connection that does not close by itself.
+func (c *conn) hurry() { _ = c.sock.SetReadDeadline(time.Now().Add(time.Second)) }
 
 func (c *conn) discard() {
-	var b [512]byte
 	for {
-		n, err := c.sock.Read(b[:])
-		if !c.got(n, err) {
+		_, err := c.src.next()
+		c.src.done()
+		if err != nil {
 			return
 		}
 	}
@@ -140,75 +147,71 @@ func (c *conn) message(op ws.Opcode, msg []byte) bool {
 	}
 	// One private copy for all commands of the message: what they hold aliases it.
 	rest := append([]byte(nil), msg...)
-	for n := 0; len(rest) > 0; n++ {
+	for n := 0; len(rest) > 0; {
 		frame, after, err := codec.Next(rest)
 		rest = after
-		if err != nil || n >= c.e.cfg.Limits.Batch {
+		if err != nil {
 			c.bye(wire.CloseBadFrame, 0)
 			return false
 		}
-		if len(frame) == 0 {
+		if len(frame) == 0 && codec == wire.JSON {
 			continue
 		}
+		n++
 		c.e.m.framesIn.Inc()
-		if !c.frame(codec, frame) {
+		if !c.frame(codec, frame, n) {
 			return false
 		}
 	}
 	return true
 }
 
-// frame takes one frame.
-func (c *conn) frame(codec wire.Codec, frame []byte) bool {
+// frame takes one frame, the n'th of its message.
+func (c *conn) frame(codec wire.Codec, frame []byte, n int) bool {
 	cmd := &wire.Command{}
 	err := codec.ParseCommand(frame, cmd)
+	if err != nil && !errors.Is(err, wire.ErrVerb) && !errors.Is(err, wire.ErrBody) {
+		c.bye(wire.CloseBadFrame, 0) // [SW-2.7]
+		return false
+	}
+	l := &c.e.cfg.Limits
 	switch {
-	case errors.Is(err, wire.ErrVerb):
-		c.refuse(cmd, wire.UnknownVerb) // [SW-2.7]
-		return true
-	case errors.Is(err, wire.ErrBody):
-		c.refuse(cmd, wire.InvalidBody)
-		return true
-	case err != nil:
-		c.bye(wire.CloseBadFrame, 0)
+	case c.byeAt.Load() != 0:
 		return false
-	}
-	if cmd.ID >= idPage {
-		c.bye(wire.CloseBadFrame, 0)
-		return false
-	}
-	if !c.greeted.Load() {
-		if cmd.Verb != wire.VerbHello {
+	case !c.greeted.Load():
+		if cmd.Verb != wire.VerbHello || len(frame) > l.Frame {
 			c.bye(wire.CloseNoHello, 0) // [SW-2.8]
 			return false
 		}
 		return c.hello(cmd)
-	}
-	if len(frame) > c.e.cfg.Limits.Frame || len(cmd.Body) > c.e.cfg.Limits.Body {
+	case !c.pace(cmd):
+		return c.byeAt.Load() == 0
+	case errors.Is(err, wire.ErrVerb):
+		c.refuse(cmd, wire.UnknownVerb)
+	case len(frame) > l.Frame || n > l.Batch || len(cmd.Body) > l.Body || len(cmd.Text) > l.Body:
 		c.refuse(cmd, wire.TooLarge) // [SW-6.3]
-		return true
+	case err != nil:
+		c.refuse(cmd, wire.InvalidBody)
+	default:
+		c.command(cmd)
 	}
-	return c.command(cmd)
+	return c.byeAt.Load() == 0
 }
 
 func (c *conn) refuse(cmd *wire.Command, slug wire.Slug) { c.fail(cmd, wire.Refuse(slug)) }
 
-// fail answers cmd with err when it asked for an answer, and returns the answer's number.
+// fail answers cmd, whose id is the client's, with err when it asked for an answer, and returns the answer's number.
 func (c *conn) fail(cmd *wire.Command, err *wire.Error) uint64 {
 	c.e.m.errors.WithLabelValues(string(err.Slug)).Inc()
-	if cmd.ID == 0 {
-		return 0
-	}
-	return c.answer(&wire.Frame{Kind: wire.FrameError, ID: cmd.ID, Session: cmd.Session, Verb: cmd.Verb, Err: err})
+	return c.reply(cmd.ID, &wire.Frame{Kind: wire.FrameError, Session: cmd.Session, Verb: cmd.Verb, Err: err})
 }
 
 // end is the reader's last word: the writer cleans up.
 func (c *conn) end() {
-	c.e.x.UnplugConn(c.id.ID)
+	// What is queued (a close frame, a bye) may still be written, for a moment.
+	_ = c.sock.SetWriteDeadline(time.Now().Add(time.Second))
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
-	// What is queued (a close frame, a bye) may still be written, for a moment.
-	_ = c.sock.SetWriteDeadline(c.e.cfg.Now().Add(time.Second))
-	c.wake(false)
+	c.wake()
 }

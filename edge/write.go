@@ -1,101 +1,99 @@
 package edge
 
 import (
-	"net"
 	"strconv"
+	"sync"
 
 	"switchboard/edge/ws"
 	"switchboard/exchange"
 	"switchboard/wire"
-	"switchboard/wire/wirepb"
 )
 
 const (
-	writeMost  = 64 << 10 // bytes that are gathered for one write
-	keepBuffer = 8 << 10  // a larger buffer is let go of when nothing waits
+	writeMost  = 64 << 10 // bytes that are gathered before they are written
+	writeChunk = 32 << 10 // bytes of one write: what a slow socket must take within Stall
+	keepItems  = 256      // a longer batch is not kept for the next writer
 )
+
+// buffers is what a writer works with. Connections borrow it while they write.
+type buffers struct {
+	items   []item
+	payload []byte // frames of the message that is being gathered
+	frames  int    // in payload
+	out     []byte // messages to be written
+	done    int    // bytes of items that have left
+}
+
+var spare = sync.Pool{New: func() any { return &buffers{} }}
 
 // write is the writer: it takes all that waits, puts each frame in its place, writes, and ends when nothing is left.
 func (c *conn) write() {
 	defer c.e.wg.Done()
-	for {
-		c.mu.Lock()
-		c.batch, c.queue = c.queue, c.batch[:0]
-		c.queued = 0
-		upTo := c.put
-		lost := c.dropped
-		c.dropped = nil
-		again, resume := c.again, c.resume
-		c.again = false
-		if len(c.batch) == 0 && len(lost) == 0 && !again {
-			if c.closed {
-				c.mu.Unlock()
-				c.leave()
-				c.mu.Lock()
-			}
-			c.writer = false
-			c.batch, c.queue = nil, nil
-			if cap(c.out) > keepBuffer {
-				c.out, c.payload = nil, nil
-			}
-			c.mu.Unlock()
-			return
-		}
+	b := spare.Get().(*buffers)
+	c.w = b
+	for c.turn(b) {
+	}
+	b.giveBack()
+}
+
+// giveBack lends b to the next writer, without what an unusual one made it grow to.
+func (b *buffers) giveBack() {
+	if cap(b.items) > keepItems {
+		b.items = nil
+	}
+	if cap(b.out) > 2*writeMost || cap(b.payload) > 2*writeMost {
+		b.out, b.payload = nil, nil
+	}
+	b.out, b.payload, b.frames, b.done = b.out[:0], b.payload[:0], 0, 0
+	spare.Put(b)
+}
+
+// turn is one round of the writer. It reports false when nothing waited, and the writer has ended.
+func (c *conn) turn(b *buffers) bool {
+	c.mu.Lock()
+	c.bytes -= b.done
+	b.done = 0
+	b.items, c.queue = c.queue, b.items[:0]
+	upTo, lost, poked, closed := c.put, c.dropped, c.poked, c.closed
+	c.dropped, c.poked = nil, false
+	if len(b.items) == 0 && len(lost) == 0 && !poked {
+		c.queue = nil
+		c.w, c.writer = nil, closed // after its leave, nobody writes any more
 		c.mu.Unlock()
-		for _, f := range c.batch {
-			c.settle(f)
-			if resume != nil {
-				resume = c.await(resume, f)
-				continue
-			}
-			c.place(f)
-			if len(c.out)+len(c.payload) > writeMost {
-				c.flush()
-			}
+		if closed {
+			c.leave()
 		}
-		clear(c.batch)
-		if resume != nil && again && c.greet(resume, c.e.cfg.Now().UnixMilli()) {
-			c.endResume()
-		}
-		c.recover(lost)
-		if again {
-			c.ask()
-		}
-		c.flush()
-		c.written.Store(upTo)
+		return false
 	}
+	c.mu.Unlock()
+	for i := range b.items {
+		b.done += int(b.items[i].size)
+		c.route(b.items[i])
+		c.spill()
+	}
+	clear(b.items)
+	c.missed(lost)
+	if r := c.resume; r != nil && c.e.now() > r.by {
+		c.greet(r)
+	}
+	c.flush()
+	c.written.Store(upTo)
+	if c.resume == nil && !c.ending && !closed {
+		c.ask()
+	}
+	return true
 }
 
-// await holds f back while hello has not been answered. It returns the resume that is still under way.
-func (c *conn) await(r *resume, f *wire.Frame) *resume {
+// route hands a frame to its place, or to the hello that waits for it.
+func (c *conn) route(it item) {
 	switch {
-	case c.resumed(r, f):
-		if c.greet(r, c.e.cfg.Now().UnixMilli()) {
-			c.endResume()
-			return nil
-		}
-	case f.Kind == wire.FrameBye || f.Kind == frameClose || f.Kind == framePing:
-		c.place(f)
+	case it.hail != nil:
+		c.resume = it.hail
+	case c.resume != nil:
+		c.await(c.resume, it)
 	default:
-		r.held = append(r.held, f)
+		c.place(it)
 	}
-	return r
-}
-
-func (c *conn) endResume() {
-	c.mu.Lock()
-	c.resume = nil
-	c.mu.Unlock()
-}
-
-// settle takes an answered request off the list of those that wait.
-func (c *conn) settle(f *wire.Frame) {
-	if f.ID == 0 || f.ID >= idPage {
-		return
-	}
-	c.mu.Lock()
-	delete(c.pending, f.ID)
-	c.mu.Unlock()
 }
 
 // encode appends f to the message that is being gathered.
@@ -107,77 +105,85 @@ func (c *conn) encode(f *wire.Frame) {
 		c.event(f)
 		return
 	}
-	before := len(c.payload)
-	c.payload = wire.Codec(c.mode).AppendFrame(c.payload, f)
-	if len(c.payload) > before {
-		c.e.m.framesOut.Inc()
-		if c.frames++; c.frames >= c.e.cfg.Limits.Batch || len(c.payload) > c.e.cfg.Limits.Frame {
-			c.seal()
-		}
-	}
-}
-
-// seal makes the gathered frames one message.
-func (c *conn) seal() {
-	if len(c.payload) == 0 {
+	b := c.w
+	before := len(b.payload)
+	b.payload = wire.Codec(c.mode).AppendFrame(b.payload, f)
+	if len(b.payload) == before {
 		return
 	}
-	op := ws.OpText
-	if c.mode == modePB {
-		op = ws.OpBinary
+	c.e.m.framesOut.Inc()
+	if b.frames++; b.frames >= c.e.cfg.Limits.Batch || len(b.payload) >= writeChunk {
+		c.seal()
 	}
-	c.out = ws.AppendHeader(c.out, op, len(c.payload))
-	c.out = append(c.out, c.payload...)
-	c.payload, c.frames = c.payload[:0], 0
 }
 
-// event writes an entry as a server-sent event, whose id is its position [SW-7].
+// seal makes the gathered frames one message [SW-2.5].
+func (c *conn) seal() {
+	b := c.w
+	if len(b.payload) == 0 {
+		return
+	}
+	b.out = ws.AppendHeader(b.out, c.op(), len(b.payload))
+	b.out = append(b.out, b.payload...)
+	b.payload, b.frames = b.payload[:0], 0
+}
+
+func (c *conn) op() ws.Opcode {
+	if c.mode == modePB {
+		return ws.OpBinary
+	}
+	return ws.OpText
+}
+
+// event writes a push as a server-sent event; the id of an entry is its position [SW-7].
 func (c *conn) event(f *wire.Frame) {
+	b := c.w
 	switch {
 	case f.Kind == wire.FrameMessage:
-		c.out = append(c.out, "id: "...)
-		c.out = strconv.AppendUint(c.out, f.Entry.Epoch, 10)
-		c.out = append(c.out, ':')
-		c.out = strconv.AppendUint(c.out, f.Entry.Seq, 10)
-		c.out = append(c.out, "\ndata: "...)
-	case f.PB != nil && f.ID == 0 || f.Kind == wire.FrameDelta:
-		c.out = append(c.out, "data: "...)
-	default:
-		return
+		b.out = append(b.out, "id: "...)
+		b.out = strconv.AppendUint(b.out, f.Entry.Epoch, 10)
+		b.out = append(b.out, ':')
+		b.out = strconv.AppendUint(b.out, f.Entry.Seq, 10)
+		b.out = append(b.out, '\n')
+	case f.ID != 0 || f.PB == nil && f.Kind != wire.FrameDelta:
+		return // a stream has no requests
 	}
-	c.out = append(c.out, wire.JSON.AppendFrame(nil, f)...)
-	c.out = append(c.out, "\n\n"...)
+	c.e.m.framesOut.Inc()
+	b.out = append(b.out, "data: "...)
+	b.payload = wire.JSON.AppendFrame(b.payload[:0], f)
+	b.out = append(append(b.out, b.payload...), "\n\n"...)
+	b.payload = b.payload[:0]
 }
 
-// control appends a frame that does not travel in a message of ours.
+// control appends what does not travel in a message of ours.
 func (c *conn) control(f *wire.Frame) {
 	if c.ending {
 		return
 	}
 	c.seal()
+	b := c.w
 	if c.mode == modeSSE {
-		if f.Kind == framePing {
-			c.out = append(c.out, ":\n\n"...)
-		} else if f.Kind != framePong {
+		switch f.Kind {
+		case framePing:
+			b.out = append(b.out, ":\n\n"...)
+		case frameClose:
 			c.ending = true
+		default:
 		}
 		return
 	}
 	switch f.Kind {
 	case framePing:
-		op := ws.OpText
-		if c.mode == modePB {
-			op = ws.OpBinary
-		}
-		c.out = ws.AppendHeader(c.out, op, 0)
+		c.pinged.Store(c.e.now())
+		b.out = ws.AppendHeader(b.out, c.op(), 0)
 	case framePong:
-		c.out = ws.AppendPong(c.out, []byte(f.Text))
-	case frameClose:
+		b.out = ws.AppendPong(b.out, []byte(f.Text))
+	default:
 		code := uint16(f.Seq) //nolint:gosec // a close code
 		if !ws.ValidCode(code) {
 			code = ws.CodeNormal
 		}
-		c.out = ws.AppendClose(c.out, code, f.Text)
+		b.out = ws.AppendClose(b.out, code, f.Text)
 		c.ending = true
 	}
 }
@@ -185,57 +191,72 @@ func (c *conn) control(f *wire.Frame) {
 // sayBye tells why, and closes [SW-6.2].
 func (c *conn) sayBye(f *wire.Frame) {
 	code := wire.CloseCode(f.Seq) //nolint:gosec // a close code
-	c.e.m.closed.WithLabelValues(code.String()).Inc()
-	c.encode(&wire.Frame{Kind: wire.FrameKeep, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Bye{Bye: &wirepb.Bye{
-		Code: uint32(code), Reason: code.String(), Reconnect: code.Reconnect(), AfterMs: f.TS,
-	}}}})
+	c.byeAt.CompareAndSwap(0, c.e.now())
+	c.encode(&wire.Frame{Kind: wire.FrameKeep, PB: byePB(code, f.TS)})
 	c.control(&wire.Frame{Kind: frameClose, Seq: uint64(code), Text: code.String()})
 }
 
-// flush writes what is gathered. After a close frame the socket's sending side is shut, and the peer has a second.
+// spill writes when much is gathered, so that a long batch does not have to be held twice.
+func (c *conn) spill() {
+	if len(c.w.out)+len(c.w.payload) > writeMost {
+		c.flush()
+	}
+}
+
+// flush writes what is gathered. After a close frame the sending side is shut, and the peer has a moment to do the same.
 func (c *conn) flush() {
 	c.seal()
-	if len(c.out) == 0 {
+	rest := c.w.out
+	c.w.out = rest[:0]
+	if len(rest) == 0 {
 		return
 	}
-	c.writing.Store(c.e.cfg.Now().UnixMilli())
-	_, err := c.sock.Write(c.out)
+	for len(rest) > 0 {
+		n := min(len(rest), writeChunk)
+		c.writing.Store(c.e.now())
+		if _, err := c.sock.Write(rest[:n]); err != nil {
+			c.ending = true
+			_ = c.sock.Close() // the reader ends
+			break
+		}
+		rest = rest[n:]
+	}
 	c.writing.Store(0)
-	c.lastWrite.Store(c.e.cfg.Now().UnixMilli())
-	c.out = c.out[:0]
-	switch {
-	case err != nil:
-		_ = c.sock.Close() // the reader ends
-	case c.ending:
+	c.lastWrite.Store(c.e.now())
+	if c.ending {
 		if half, ok := c.sock.(interface{ CloseWrite() error }); ok {
 			_ = half.CloseWrite()
 		}
-		c.hurry(c.e.cfg.Now())
+		c.hurry()
 	}
 }
 
-// leave tells every shard that the connection is gone, and lets go of the socket. The writer does it once, last.
+// leave tells every shard that the connection is gone, and lets go of the socket. The last writer does it, once.
 func (c *conn) leave() {
-	if c.gone {
-		return
+	who := c.who.Load()
+	for id := range c.lines {
+		c.e.gone(c.id, who, id)
 	}
-	c.gone = true
-	for id := range c.follows {
-		if _, slot, ok := id.Place(); ok {
-			_ = c.e.x.Post(wire.Envelope{To: wire.ToSlot(slot), Mail: &wire.Command{Verb: wire.VerbGone, Conn: c.id, Who: c.who, Session: id}})
+	unknown := false
+	for _, r := range c.pending {
+		switch {
+		case r.verb == wire.VerbOpen && r.session == "":
+			unknown = true
+		case r.verb == wire.VerbOpen && c.lines[r.session] == nil:
+			c.e.gone(c.id, who, r.session)
 		}
 	}
 	if c.subscribed.Load() {
-		_ = c.e.x.Post(wire.Envelope{To: wire.ToSlot(exchange.PoolSlot(c.who.Tenant)), Mail: &wire.Command{Verb: wire.VerbGone, Conn: c.id, Who: c.who}})
+		c.e.postGone(wire.Envelope{
+			To:   wire.ToSlot(exchange.PoolSlot(who.Tenant)),
+			Mail: &wire.Command{Verb: wire.VerbGone, Conn: c.id, Who: who},
+		})
 	}
-	linger(c.sock, c.ending)
+	if unknown {
+		c.e.adopt(c.id, who)
+	} else {
+		c.e.x.UnplugConn(c.id.ID)
+	}
+	_ = c.sock.Close()
 	c.e.forget(c)
-}
-
-// linger closes the socket. A peer that was told to go has read it when it closed its own side.
-func linger(sock net.Conn, told bool) {
-	if t, ok := sock.(*net.TCPConn); ok && !told {
-		_ = t.SetLinger(-1)
-	}
-	_ = sock.Close()
 }

@@ -1,0 +1,340 @@
+package edge
+
+import (
+	"switchboard/wire"
+	"switchboard/wire/wirepb"
+)
+
+// line is what the writer knows of one session: the cursor of a connection that follows it, and the assignment of a
+// worker that owns it.
+type line struct {
+	id     wire.SessionID
+	listed bool // in conn.needs
+
+	attached bool
+	last     uint64 // the last entry that was written, or the position it began at
+	head     uint64 // the last entry that there is, as far as was told
+	behind   bool   // there is something to be read again
+	lagged   bool   // lag was told, and is not over
+	streams  bool   // deltas are dropped until a page brings the text so far
+	after    uint64 // of the page that is on its way
+	held     []item // replies and entries that are ahead of the cursor, by seq
+
+	ae      uint64
+	resync  uint64 // deliveries are dropped until this one and those behind it come again
+	synced  bool   // the resync was asked for
+	askedAt int64  // when a page or a resync was asked for; 0 when none is on its way
+}
+
+// askMost is after how long a question that nobody answered is asked again.
+const askMost = 2000
+
+// heldMost is how many entries are held back while a page is on its way; those behind come with the next page.
+const heldMost = 64
+
+// place puts one frame in its place.
+func (c *conn) place(it item) {
+	f := it.f
+	switch f.Kind {
+	case wire.FrameAnswer, wire.FrameError:
+		c.answer(it)
+	case wire.FramePush, wire.FrameKeep:
+		c.encode(f)
+	case wire.FrameMessage:
+		c.entry(it)
+	case wire.FrameWrote:
+		c.wrote(it)
+	case wire.FrameDelivery:
+		if l := c.lines[f.Session]; l != nil && l.ae == f.AE && l.resync == 0 {
+			c.encode(f)
+		}
+	case wire.FrameDelta:
+		if l := c.lines[f.Session]; l != nil && l.attached && !l.streams {
+			c.encode(f)
+		}
+	case wire.FrameAttach:
+		c.attach(f)
+	case wire.FrameDetach:
+		c.detached(f)
+	case wire.FramePage:
+		c.page(f)
+	case wire.FrameAssigned, wire.FrameRevoked, wire.FrameResync:
+		c.assignment(f)
+	case wire.FrameBye:
+		c.sayBye(f)
+	case framePing, framePong, frameClose:
+		c.control(f)
+	}
+}
+
+// answer writes a reply, if somebody still waits for it [SW-2.3].
+func (c *conn) answer(it item) {
+	f := it.f
+	if c.mode == modeSSE {
+		c.bye(wire.CloseReconnect, 0) // a stream that cannot begin: its open was refused
+		return
+	}
+	if it.own {
+		c.encode(f)
+		return
+	}
+	r, ok := c.answered(f.ID)
+	if !ok {
+		return
+	}
+	if f.ID = r.id; f.ID != 0 {
+		c.encode(f)
+	}
+}
+
+// attach begins to follow a session where f says [SW-4.4].
+func (c *conn) attach(f *wire.Frame) {
+	r, ok := c.answered(f.ID)
+	if f.ID != 0 && !ok {
+		c.giveUp(f.Session)
+		return
+	}
+	c.follow(f)
+	if f.ID = r.id; f.ID != 0 {
+		c.encode(f)
+	}
+	if c.mode == modeSSE {
+		c.streams(f.PB.GetOpen().GetStreams()) // the reply is not written there
+	}
+}
+
+// streams writes the text so far of running streams [SW-4.8].
+func (c *conn) streams(list []*wirepb.Stream) {
+	for _, s := range list {
+		c.encode(&wire.Frame{Kind: wire.FramePush, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Stream{Stream: s}}})
+	}
+}
+
+// giveUp tells a session that nobody follows it through a request whose client has stopped waiting, unless he asked again.
+func (c *conn) giveUp(id wire.SessionID) {
+	c.mu.Lock()
+	asked := c.lines[id] != nil && c.lines[id].attached
+	for _, r := range c.pending {
+		asked = asked || r.verb == wire.VerbOpen && (r.session == id || r.session == "")
+	}
+	c.mu.Unlock()
+	if !asked {
+		c.e.gone(c.id, c.who.Load(), id)
+	}
+}
+
+// follow makes the cursor of an attachment.
+func (c *conn) follow(f *wire.Frame) {
+	l := c.line(f.Session)
+	held := l.held
+	l.held = nil
+	for _, it := range held {
+		if it.f.Kind == wire.FrameWrote {
+			c.writeReply(it.f)
+		}
+	}
+	l.attached, l.lagged, l.streams = true, false, false
+	l.last, l.head = f.Seq, f.Head
+	c.hungry(l, l.last < l.head)
+}
+
+// line returns the session's line, made when there is none.
+func (c *conn) line(id wire.SessionID) *line {
+	if l := c.lines[id]; l != nil {
+		return l
+	}
+	l := &line{id: id}
+	c.mu.Lock()
+	if c.lines == nil {
+		c.lines = map[wire.SessionID]*line{}
+	}
+	c.lines[id] = l
+	c.mu.Unlock()
+	return l
+}
+
+// forget drops a line that nothing is left of.
+func (c *conn) forget(l *line) {
+	if l.attached || l.ae != 0 {
+		return
+	}
+	c.mu.Lock()
+	delete(c.lines, l.id)
+	c.mu.Unlock()
+	if c.paging == l {
+		c.paging = nil
+	}
+	l.behind, l.resync = false, 0
+}
+
+// detached ends what attach began.
+func (c *conn) detached(f *wire.Frame) {
+	if l := c.lines[f.Session]; l != nil {
+		for _, it := range l.held {
+			if it.f.Kind == wire.FrameWrote {
+				c.writeReply(it.f)
+			}
+		}
+		l.held, l.attached = nil, false
+		c.hungry(l, false)
+		c.forget(l)
+	}
+	r, ok := c.answered(f.ID)
+	if f.PB != nil && (f.ID == 0 || ok && r.id != 0) {
+		f.ID = r.id
+		c.encode(f)
+	}
+}
+
+// entry writes a pushed entry if it is the next [SW-4.4], and holds it back if it is ahead.
+func (c *conn) entry(it item) {
+	f := it.f
+	l := c.lines[f.Session]
+	switch {
+	case l == nil || !l.attached || f.Entry.Seq <= l.last:
+	case f.Prev > l.last:
+		c.hold(l, it)
+	default:
+		c.encode(f)
+		l.last = f.Entry.Seq
+		c.release(l)
+	}
+}
+
+// wrote writes a reply to a send in the place of its entry [SW-4.4]. One that is ahead of its place waits for it.
+func (c *conn) wrote(it item) {
+	f := it.f
+	l := c.lines[f.Session]
+	switch {
+	case l == nil || !l.attached || f.Duplicate || f.Seq <= l.last:
+		c.writeReply(f)
+	case f.Prev > l.last:
+		c.hold(l, it)
+	default:
+		c.writeOwn(l, f)
+		c.release(l)
+	}
+}
+
+// writeReply writes the reply of a request that somebody still waits for, and reports whether it stands for the entry.
+func (c *conn) writeReply(f *wire.Frame) bool {
+	r, ok := c.answered(f.ID)
+	if !ok || r.id == 0 {
+		return false
+	}
+	f.ID = r.id
+	c.encode(f)
+	return true
+}
+
+// writeOwn writes the reply that stands for an entry, and moves the cursor over it. Without a reply (none was asked for, or
+// it comes too late) the entry is read like everybody else's.
+func (c *conn) writeOwn(l *line, f *wire.Frame) {
+	if c.writeReply(f) {
+		l.last = f.Seq
+		return
+	}
+	l.head = max(l.head, f.Seq)
+	c.hungry(l, true)
+}
+
+// hold keeps a frame that is ahead of the cursor until what is missing has come.
+func (c *conn) hold(l *line, it item) {
+	if it.f.Kind == wire.FrameWrote || len(l.held) < heldMost {
+		l.held = append(l.held, it) // replies are bounded by the requests that may be unanswered
+	}
+	l.head = max(l.head, it.f.Prev)
+	c.hungry(l, true)
+}
+
+// release writes what was held back and is next by now.
+func (c *conn) release(l *line) {
+	for len(l.held) > 0 {
+		f := l.held[0].f
+		if f.Prev > l.last {
+			return
+		}
+		l.held[0] = item{}
+		l.held = l.held[1:]
+		switch {
+		case f.Kind == wire.FrameWrote && f.Seq > l.last:
+			c.writeOwn(l, f)
+		case f.Kind == wire.FrameWrote:
+			c.writeReply(f)
+		case f.Entry.Seq > l.last:
+			c.encode(f)
+			l.last = f.Entry.Seq
+		}
+	}
+	l.held = nil
+}
+
+// page writes what a page holds [SW-4.7].
+func (c *conn) page(f *wire.Frame) {
+	l := c.lines[f.Session]
+	if l == nil || c.paging != l || f.Seq != l.after {
+		return // of an attachment that is no more
+	}
+	c.paging, l.askedAt = nil, 0
+	if !l.attached || f.Seq > l.last {
+		c.hungry(l, l.attached)
+		return
+	}
+	for _, e := range f.Entries {
+		if e.Seq <= l.last {
+			continue
+		}
+		if mine := l.takeWrote(e.Seq); mine == nil || !c.writeReply(mine) {
+			c.encode(&wire.Frame{Kind: wire.FrameMessage, Session: f.Session, Entry: e, Prev: l.last})
+		}
+		l.last = e.Seq
+		c.spill()
+	}
+	l.head = f.Head
+	behind := l.last < l.head
+	if !behind && l.streams {
+		l.streams = false
+		c.streams(f.Streams)
+	}
+	c.hungry(l, behind)
+	c.release(l)
+	if len(l.held) > 0 {
+		c.hungry(l, true)
+	}
+	if !l.behind {
+		l.lagged = false
+	}
+}
+
+// takeWrote takes the held reply that stands for entry seq.
+func (l *line) takeWrote(seq uint64) *wire.Frame {
+	for i := range l.held {
+		if f := l.held[i].f; f.Kind == wire.FrameWrote && f.Seq == seq {
+			l.held = append(l.held[:i], l.held[i+1:]...)
+			return f
+		}
+	}
+	return nil
+}
+
+// assignment begins, renews and ends the deliveries of a session [SW-5.4].
+func (c *conn) assignment(f *wire.Frame) {
+	switch f.Kind {
+	case wire.FrameAssigned:
+		l := c.line(f.Session)
+		l.ae, l.resync, l.synced = f.AE, 0, false
+	case wire.FrameResync:
+		if l := c.lines[f.Session]; l != nil && l.ae == f.AE && l.resync == f.Seq {
+			l.resync, l.synced = 0, false
+		}
+		return
+	default:
+		if l := c.lines[f.Session]; l != nil && l.ae == f.AE {
+			l.ae, l.resync = 0, 0
+			c.forget(l)
+		}
+	}
+	if f.PB != nil {
+		c.encode(f)
+	}
+}

@@ -1,0 +1,24 @@
+//go:build !unix
+
+package edge
+
+import "net"
+
+// source reads from a socket. Where readiness cannot be asked for, the connection keeps a small buffer while it waits.
+type source struct {
+	// Owned by the reader.
+	sock net.Conn
+	buf  [2048]byte
+}
+
+// begin must be called once, before anything else.
+func (s *source) begin(sock net.Conn) { s.sock = sock }
+
+// next waits for bytes and returns them. They are the caller's until done.
+func (s *source) next() ([]byte, error) {
+	n, err := s.sock.Read(s.buf[:])
+	return s.buf[:n], err
+}
+
+// done gives the buffer of next back.
+func (s *source) done() {}

@@ -1,0 +1,81 @@
+//go:build unix
+
+package edge
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+)
+
+// chunk is what is read at once from a socket that was idle.
+const chunk = 16 << 10
+
+var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
+
+// source reads from a socket and holds no buffer while nothing comes: it takes one when there is something to read.
+type source struct {
+	// Fixed after begin.
+	raw syscall.RawConn
+	try func(fd uintptr) bool
+
+	// Owned by the reader.
+	sock net.Conn
+	buf  *[chunk]byte
+	n    int
+	err  error
+}
+
+// begin must be called once, before anything else.
+func (s *source) begin(sock net.Conn) {
+	s.sock = sock
+	if t, ok := sock.(*net.TCPConn); ok {
+		if raw, err := t.SyscallConn(); err == nil {
+			s.raw, s.try = raw, s.read
+		}
+	}
+}
+
+// next waits for bytes and returns them. They are the caller's until done.
+func (s *source) next() ([]byte, error) {
+	if s.raw == nil { // a TLS connection, or another that is no descriptor
+		s.buf = chunks.Get().(*[chunk]byte)
+		n, err := s.sock.Read(s.buf[:])
+		return s.buf[:n], err
+	}
+	if err := s.raw.Read(s.try); err != nil {
+		return nil, err
+	}
+	if s.err != nil {
+		return nil, s.err
+	}
+	return s.buf[:s.n], nil
+}
+
+// read is what the poller calls when there may be something. It reports false when it is to wait.
+func (s *source) read(fd uintptr) bool {
+	s.buf = chunks.Get().(*[chunk]byte)
+	for {
+		s.n, s.err = syscall.Read(int(fd), s.buf[:])
+		switch {
+		case errors.Is(s.err, syscall.EINTR):
+			continue
+		case errors.Is(s.err, syscall.EAGAIN):
+			s.done()
+			return false
+		case s.err == nil && s.n == 0:
+			s.err = io.EOF
+		}
+		return true
+	}
+}
+
+// done gives the buffer of next back.
+func (s *source) done() {
+	if s.buf != nil {
+		chunks.Put(s.buf)
+		s.buf = nil
+	}
+}

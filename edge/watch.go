@@ -1,0 +1,180 @@
+package edge
+
+import (
+	"time"
+
+	"switchboard/wire"
+)
+
+// stripes are the parts of the table of connections. tick visits one after the other, so that looking after many
+// connections is little work at a time.
+const stripes = 16
+
+// visitEvery is how often each connection is visited, and so how late a deadline may be noticed.
+const visitEvery = 250 * time.Millisecond
+
+// tick looks after every connection's deadlines: one goroutine for all.
+func (e *Edge) tick() {
+	defer e.wg.Done()
+	t := time.NewTicker(visitEvery / stripes)
+	defer t.Stop()
+	var list []*conn
+	for i := 0; ; i = (i + 1) % stripes {
+		select {
+		case <-e.stop:
+			return
+		case <-t.C:
+		}
+		list = e.visit(i, list)
+	}
+}
+
+// visit looks after the connections of one stripe. It returns list to be used again.
+func (e *Edge) visit(i int, list []*conn) []*conn {
+	now := e.now()
+	list = e.table[i].list(list[:0])
+	for _, c := range list {
+		c.watch(now)
+	}
+	clear(list)
+	if i == 0 {
+		e.settleOrphans(now)
+	}
+	return list[:0]
+}
+
+// watch looks at one connection's deadlines.
+func (c *conn) watch(now int64) {
+	cfg := &c.e.cfg
+	if since := c.writing.Load(); since != 0 && now-since > cfg.Stall.Milliseconds() {
+		c.abort(wire.CloseSlow) // [SW-4.7]
+		return
+	}
+	if at := c.byeAt.Load(); at != 0 {
+		if now-at > byeMost.Milliseconds() {
+			_ = c.sock.Close() // it did not even take the bye
+		}
+		return
+	}
+	if since := c.partial.Load(); since != 0 && now-since > cfg.Stall.Milliseconds() {
+		c.bye(wire.CloseSlow, 0) // a message that never ends
+		return
+	}
+	if !c.greeted.Load() {
+		if now-c.accepted > cfg.Hello.Milliseconds() {
+			c.bye(wire.CloseNoHello, 0) // [SW-2.8]
+		}
+		return
+	}
+	if at := c.expires.Load(); at != 0 && now >= at {
+		c.bye(wire.CloseTokenExpired, 0)
+		return
+	}
+	c.watchPing(now)
+	c.watchRequests(now)
+	if at := c.askAt.Load(); at != 0 && now >= at {
+		c.wake()
+	}
+}
+
+// byeMost is how long a connection may take from its end being decided to the end of its socket.
+const byeMost = 5 * time.Second
+
+// watchPing sends what keeps a quiet connection alive, and ends one that is dead [SW-2.6].
+func (c *conn) watchPing(now int64) {
+	read := c.lastRead.Load()
+	if at := c.pinged.Load(); at != 0 && c.mode != modeSSE {
+		switch {
+		case read >= at:
+			c.pinged.Store(0)
+		case c.writing.Load() != 0: // the ping is behind what a slow socket takes: that is Stall's business
+			c.pinged.Store(now)
+		case now-at > c.e.cfg.Pong.Milliseconds():
+			c.bye(wire.CloseNoPong, 0)
+		}
+		return
+	}
+	ping := c.e.cfg.ping(c.who.Load().Role).Milliseconds()
+	silent := now-c.lastWrite.Load() >= ping
+	if c.mode != modeSSE {
+		silent = silent || now-read >= ping // who only listens may be dead
+	}
+	if silent {
+		c.pinged.Store(now)
+		c.push(&wire.Frame{Kind: framePing})
+	}
+}
+
+// watchRequests answers what nobody has answered in time.
+func (c *conn) watchRequests(now int64) {
+	var late []request
+	c.mu.Lock()
+	for n, r := range c.pending {
+		if now-r.at > c.e.cfg.Answer.Milliseconds() && r.line == 0 {
+			late = append(late, r)
+			delete(c.pending, n)
+			c.count(r.id, r.verb, -1)
+		}
+	}
+	c.mu.Unlock()
+	for _, r := range late {
+		c.reply(r.id, &wire.Frame{Kind: wire.FrameError, Session: r.session, Verb: r.verb, Err: wire.Refuse(wire.Deadline)})
+	}
+}
+
+// orphan takes what comes for a connection that ended while it waited for an open: the session that it would have
+// followed is told that nobody does.
+type orphan struct {
+	e     *Edge
+	id    wire.Conn
+	who   *wire.Principal
+	until int64
+}
+
+// Put implements exchange.Inlet.
+func (o *orphan) Put(env wire.Envelope) bool {
+	if f, ok := env.Mail.(*wire.Frame); ok && f.Kind == wire.FrameAttach {
+		o.e.gone(o.id, o.who, f.Session)
+	}
+	return true
+}
+
+const maxOrphans = 4096
+
+// adopt leaves an orphan in the place of a connection for as long as a request may take, and as long again.
+func (e *Edge) adopt(id wire.Conn, who *wire.Principal) {
+	o := &orphan{e: e, id: id, who: who, until: e.now() + 2*e.cfg.Answer.Milliseconds()}
+	e.mu.Lock()
+	full := len(e.orphans) >= maxOrphans || e.done
+	if !full {
+		e.orphans = append(e.orphans, o)
+	}
+	e.mu.Unlock()
+	if full {
+		e.x.UnplugConn(id.ID)
+		return
+	}
+	e.x.PlugConn(id.ID, o)
+}
+
+// settleOrphans forgets orphans whose time is over, and posts once more what found no room.
+func (e *Edge) settleOrphans(now int64) {
+	e.mu.Lock()
+	n := 0
+	for _, o := range e.orphans {
+		if now < o.until {
+			e.orphans[n] = o
+			n++
+			continue
+		}
+		e.x.UnplugConn(o.id.ID)
+	}
+	clear(e.orphans[n:])
+	e.orphans = e.orphans[:n]
+	again := e.again
+	e.again = nil
+	e.mu.Unlock()
+	for i := range again {
+		e.postGone(again[i])
+	}
+}
