@@ -188,19 +188,22 @@ func writes(m wire.Mail) bool {
 	return true
 }
 
-// note writes the rows of the facts that a decision about h has made, and sets its alarms.
+// note writes the rows of the facts that a decision about h has made, and sets its alarms. A decision that only says,
+// acknowledges and remembers is told by the rows of its entries and keys; any other makes the state's row due.
 func (s *Shard) note(h *hosted) {
-	for ; s.mark < len(s.d.Facts); s.mark++ {
-		f := &s.d.Facts[s.mark]
+	heavy, said := false, false
+	for i := s.mark; i < len(s.d.Facts); i++ {
+		f := &s.d.Facts[i]
+		heavy = heavy || !f.Light()
 		switch f.Kind {
 		case session.Said:
-			s.lsn++
+			said = true
 			s.key = numberedKey(s.key, rowEntry, h.id, f.Entry.Seq)
-			s.row = wire.AppendEntry(s.row[:0], f.Entry)
+			s.row = session.AppendMarks(s.row[:0], h.state.Marks())
+			s.row = wire.AppendEntry(s.row, f.Entry)
 			s.turn.Put(s.key, s.row)
-			s.row = appendFeed(s.row[:0], h.id, f.Entry.Seq)
-			s.key = feedKey(s.key, s.lsn)
-			s.turn.Put(s.key, s.row)
+			s.feed = appendFeed(s.feed, h.id, f.Entry.Seq)
+			s.fed++
 			s.stats.entries.Add(1)
 		case session.Known:
 			s.key = numberedKey(s.key, rowKey, h.id, f.Key.FP)
@@ -211,11 +214,12 @@ func (s *Shard) note(h *hosted) {
 			s.turn.Put(s.key, s.row)
 		default:
 		}
-		if !h.dirty {
-			h.dirty = true
-			s.dirty = append(s.dirty, h)
-		}
 	}
+	if changed := len(s.d.Facts) > s.mark; changed && (heavy || !said) && !h.dirty {
+		h.dirty = true
+		s.dirty = append(s.dirty, h)
+	}
+	s.mark = len(s.d.Facts)
 	for i := range s.d.Load {
 		if l := &s.d.Load[i]; l.Session == "" {
 			l.Session = h.id
@@ -252,4 +256,8 @@ func (s *Shard) rows() {
 		s.turn.Put(s.key, s.row)
 	}
 	s.changed = s.changed[:0]
+	if s.fed > 0 {
+		s.key = feedKey(s.key, s.lsn+1)
+		s.turn.Put(s.key, s.feed)
+	}
 }

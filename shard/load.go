@@ -3,6 +3,7 @@ package shard
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"switchboard/session"
@@ -88,19 +89,21 @@ func (s *Shard) readSession(id wire.SessionID) (r result) {
 	if r.err = session.ParseState(row, st); r.err != nil {
 		return r
 	}
-	first := uint64(1)
-	if st.Head > session.TailEntries {
-		first = st.Head - session.TailEntries + 1
-	}
-	var tail []*wire.Entry
-	if tail, _, r.err = s.entries(id, first, st.Head+1, session.TailEntries, false, true); r.err != nil {
-		return r
-	}
-	keys, older, stale, err := s.keys(id, st.KeyCount)
+	tail, marks, err := s.tail(id)
 	if err != nil {
 		r.err = err
 		return r
 	}
+	keys, count, older, stale, err := s.keys(id)
+	if err != nil {
+		r.err = err
+		return r
+	}
+	head := uint64(0)
+	if len(tail) > 0 {
+		head = tail[len(tail)-1].Seq
+	}
+	st.CatchUp(head, marks, count)
 	st.Remember(tail, keys, older)
 	r.state, r.staleKey = st, stale
 	return r
@@ -111,13 +114,51 @@ const (
 	keepFor  = 24 * 60 * 60 * 1000 // and for so many ms
 )
 
-// keys reads the latest keys of a session, the fingerprints of the older ones, and the rows that may go.
-func (s *Shard) keys(id wire.SessionID, count uint64) (keys []session.Key, older []uint64, stale [][]byte, err error) {
-	if count == 0 {
-		return nil, nil, nil, nil
+// tail reads the latest entries of a session, and the marks of the last.
+func (s *Shard) tail(id wire.SessionID) (list []*wire.Entry, last session.Marks, err error) {
+	prefix := sessionKey(nil, rowEntry, id)
+	size := 0
+	var bad error
+	err = s.g.Scan(prefix, after(prefix), true, func(_, v []byte) bool {
+		marks, e, err := parseEntry(id, v)
+		if bad = err; err != nil {
+			return false
+		}
+		if len(list) == 0 {
+			last = marks
+		}
+		list = append(list, e)
+		size += len(v)
+		return len(list) < session.TailEntries && size < session.TailBytes
+	})
+	if err == nil {
+		err = bad
+	}
+	slices.Reverse(list)
+	return list, last, err
+}
+
+// parseEntry reads an entry's row, which it copies.
+func parseEntry(id wire.SessionID, v []byte) (session.Marks, *wire.Entry, error) {
+	marks, row, err := session.CutMarks(append([]byte(nil), v...))
+	if err != nil {
+		return marks, nil, err
+	}
+	e := &wire.Entry{Session: id}
+	return marks, e, wire.ParseEntry(row, e)
+}
+
+// keys reads the latest keys of a session, how many it has ever had, the fingerprints of the older ones, and the rows
+// that may go.
+func (s *Shard) keys(id wire.SessionID) (keys []session.Key, count uint64, older []uint64, stale [][]byte, err error) {
+	prefix := sessionKey(nil, rowKeyOrder, id)
+	if err = s.g.Scan(prefix, after(prefix), true, func(k, _ []byte) bool {
+		count = lastNumber(k)
+		return false
+	}); err != nil || count == 0 {
+		return nil, 0, nil, nil, err
 	}
 	cut := s.cfg.Now().UnixMilli() - keepFor
-	prefix := sessionKey(nil, rowKeyOrder, id)
 	var fps []uint64
 	err = s.g.Scan(prefix, after(prefix), false, func(k, v []byte) bool {
 		n, fp, at := lastNumber(k), binary.BigEndian.Uint64(v), int64(binary.BigEndian.Uint64(v[8:])) //nolint:gosec // a time
@@ -129,22 +170,22 @@ func (s *Shard) keys(id wire.SessionID, count uint64) (keys []session.Key, older
 		return true
 	})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, 0, nil, nil, err
 	}
 	split := max(len(fps)-session.KeysInMemory, 0)
 	var key, row []byte
 	for _, fp := range fps[split:] {
 		key = numberedKey(key, rowKey, id, fp)
 		if row, err = s.g.Get(key, row[:0]); err != nil {
-			return nil, nil, nil, err
+			return nil, 0, nil, nil, err
 		}
 		var k session.Key
 		if err = session.ParseKey(row, &k); err != nil {
-			return nil, nil, nil, err
+			return nil, 0, nil, nil, err
 		}
 		keys = append(keys, k)
 	}
-	return keys, fps[:split], stale, nil
+	return keys, count, fps[:split], stale, nil
 }
 
 // entries reads at most limit entries with first ≤ seq < before, from the front or the back, in order.
@@ -155,8 +196,8 @@ func (s *Shard) entries(id wire.SessionID, first, before uint64, limit int, reve
 	size := 0
 	var bad error
 	err = s.g.Scan(numberedKey(nil, rowEntry, id, first), numberedKey(nil, rowEntry, id, before), reverse, func(_, v []byte) bool {
-		e := &wire.Entry{Session: id}
-		if bad = wire.ParseEntry(append([]byte(nil), v...), e); bad != nil {
+		_, e, err := parseEntry(id, v)
+		if bad = err; err != nil {
 			return false
 		}
 		if !staff && e.Visibility == wire.Staff {
@@ -174,9 +215,7 @@ func (s *Shard) entries(id wire.SessionID, first, before uint64, limit int, reve
 		err = bad
 	}
 	if reverse {
-		for i, j := 0, len(list)-1; i < j; i, j = i+1, j-1 {
-			list[i], list[j] = list[j], list[i]
-		}
+		slices.Reverse(list)
 	}
 	return list, more, err
 }

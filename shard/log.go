@@ -14,8 +14,8 @@ func ReadLog(g *journal.Group, id wire.SessionID, fn func(*wire.Entry) error) er
 	last := uint64(0)
 	prefix := sessionKey(nil, rowEntry, id)
 	err := g.Scan(prefix, after(prefix), false, func(_, v []byte) bool {
-		e := &wire.Entry{Session: id}
-		if bad = wire.ParseEntry(append([]byte(nil), v...), e); bad == nil && e.Seq != last+1 {
+		_, e, err := parseEntry(id, v)
+		if bad = err; bad == nil && e.Seq != last+1 {
 			bad = fmt.Errorf("entry %d follows %d", e.Seq, last)
 		}
 		if bad == nil {

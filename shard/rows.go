@@ -9,13 +9,16 @@ import (
 // The first byte of a row's key is its kind. They are part of the data directory's format.
 const (
 	rowState    = 's' // s <session> → the session's durable fields
-	rowEntry    = 'e' // e <session> <seq be64> → an entry
+	rowEntry    = 'e' // e <session> <seq be64> → marks and an entry
 	rowKey      = 'k' // k <session> <fingerprint be64> → an idempotency key's result
 	rowKeyOrder = 'o' // o <session> <n be64> → its fingerprint be64 and time be64
 	rowLive     = 'l' // l <session> → nothing; it waits or is owned
 	rowCustomer = 'c' // c <tenant> 0 <customer>
-	rowFeed     = 'x' // x <lsn be64> → <session> <seq be64>
+	rowFeed     = 'x' // x <lsn be64 of the first> → a line <session> <seq be64> per entry of a turn
 )
+
+// feedLine is the length of one line of a feed row: a session id and a seq.
+const feedLine = len("s_0000000000000000") + 8
 
 func sessionKey(dst []byte, kind byte, id wire.SessionID) []byte {
 	return append(append(dst[:0], kind), id...)

@@ -36,7 +36,9 @@ type Shard struct {
 	sessions  map[wire.SessionID]*hosted
 	customers map[customerID]*customer
 	pools     map[string]*pool
-	lsn       uint64
+	lsn       uint64 // of the last entry in the journal
+	feed      []byte // of this turn: a line per entry
+	fed       uint64 // lines in feed
 	turn      journal.Turn
 	d         session.Decision
 	env       session.Env
@@ -121,8 +123,8 @@ func (s *Shard) epoch() uint64 { return s.g.Epoch() + 1 }
 // recover reads the feed's end, and every live session.
 func (s *Shard) recover() error {
 	s.term = s.g.Term()
-	if err := s.g.Scan([]byte{rowFeed}, []byte{rowFeed + 1}, true, func(k, _ []byte) bool {
-		s.lsn = lastNumber(k)
+	if err := s.g.Scan([]byte{rowFeed}, []byte{rowFeed + 1}, true, func(k, v []byte) bool {
+		s.lsn = lastNumber(k) + uint64(len(v)/feedLine) - 1
 		return false
 	}); err != nil {
 		return err
@@ -275,6 +277,8 @@ func (s *Shard) commit() {
 			return
 		}
 		s.last = index
+		s.lsn += s.fed
+		s.feed, s.fed = s.feed[:0], 0
 		s.stats.turns.Add(1)
 	}
 	out := outgoing{index: s.last}
@@ -295,6 +299,7 @@ func (s *Shard) abandon(err error) {
 	s.log.Error("the journal refused a turn; reading the shard again", "err", err)
 	s.d.Reset()
 	s.mark, s.dirty, s.changed = 0, s.dirty[:0], s.changed[:0]
+	s.feed, s.fed = s.feed[:0], 0
 	s.stats.abandoned.Add(1)
 	old := s.sessions
 	s.sessions, s.customers = map[wire.SessionID]*hosted{}, map[customerID]*customer{}
