@@ -64,6 +64,9 @@ func (fs orderly) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 func (j *Journal) openLog(create, readOnly bool) (*pebble.DB, error) {
 	o := j.storeOptions()
 	o.ErrorIfNotExists, o.ReadOnly = !create, readOnly
+	// What is merged later is mostly truncated by then, and nobody reads these tables but an opening.
+	o.L0CompactionThreshold = 12
+	o.MemTableSize = 64 << 20
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	db, err := pebble.Open(j.cfg.FS.PathJoin(j.cfg.Dir, logDir), o)
 	return db, openError("opening the log store", err)
@@ -74,6 +77,9 @@ func (j *Journal) openLog(create, readOnly bool) (*pebble.DB, error) {
 func (j *Journal) openData(create, readOnly bool) (*pebble.DB, error) {
 	o := j.storeOptions()
 	o.ErrorIfNotExists, o.ReadOnly, o.DisableWAL = !create, readOnly, true
+	// Fewer and larger merges: their work is taken from the same cores as the conversations.
+	o.L0CompactionThreshold = 8
+	o.MemTableSize = 64 << 20
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
