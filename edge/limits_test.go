@@ -234,9 +234,13 @@ func TestStall(t *testing.T) {
 	for counted(t, r.e.m.dropped) == before {
 		r.shard.say(id, `"`+strings.Repeat("x", 2000)+`"`, wire.Public)
 	}
-	r.skew.Add(int64(21 * time.Second)) // alice would be pinged; she is not looked at
-	r.conn(conn).watch(r.e.now())
-	eventually(t, "the session and the pool are told", func() bool { return len(r.shard.goneFrom(conn)) == 2 })
+	c := r.conn(conn)
+	eventually(t, "the session and the pool are told", func() bool {
+		// The writer may just have begun the write that stalls. Alice would be pinged; she is not looked at.
+		r.skew.Add(int64(21 * time.Second))
+		c.watch(r.e.now())
+		return len(r.shard.goneFrom(conn)) == 2
+	})
 	_ = p
 }
 

@@ -1,7 +1,7 @@
 package session
 
 import (
-	"strconv"
+	"strings"
 
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
@@ -103,35 +103,54 @@ func (s *State) fenced(c *wire.Command, d *Decision) bool {
 // remembered answers c from what its key came to before [SW-4.3]. done means that c needs no further decision.
 // Otherwise key is to be remembered with the result; it is nil when c has no key.
 func (s *State) remembered(env *Env, c *wire.Command, d *Decision) (key *Key, done bool) {
-	name, hash := c.Key, uint64(0)
-	switch {
-	case name != "":
+	key, old, done := s.recall(env, c, d)
+	if old != nil {
+		s.written(c, old.Done, true, 0, d)
+		return nil, true
+	}
+	return key, done
+}
+
+// recall looks for c's key: old is what it came to before; key is to be remembered when it is new; done means that c is
+// answered, or waits for a row.
+func (s *State) recall(env *Env, c *wire.Command, d *Decision) (key, old *Key, done bool) {
+	name, payload := keyName(c)
+	if name == "" {
+		return nil, nil, false
+	}
+	hash := uint64(0)
+	if payload {
 		hash = payloadHash(c)
-	case c.Verb == wire.VerbReply && c.Ack.Set: // [SW-5.5] the acked seq is the key, and the payload does not count
-		name = "ack:" + strconv.FormatUint(c.Ack.Value, 10)
-	default:
-		return nil, false
 	}
 	fp := Fingerprint(c.Who.Sub, name)
 	k := s.Keys.find(fp, c.Who.Sub, name)
 	if k == nil && s.old.may(fp) {
 		if !env.Loaded {
 			d.Load = append(d.Load, Load{Kind: LoadKey, FP: fp, Command: c})
-			return nil, true
+			return nil, nil, true
 		}
 		if env.Row != nil && env.Row.Sender == c.Who.Sub && env.Row.Key == name {
 			k = env.Row
 		}
 	}
 	if k == nil {
-		return &Key{N: s.KeyCount + 1, FP: fp, Hash: hash, At: env.Now, Sender: c.Who.Sub, Key: name}, false
+		if name == c.Key {
+			name = strings.Clone(name) // it outlives its frame
+		}
+		return d.key(Key{N: s.KeyCount + 1, FP: fp, Hash: hash, At: env.Now, Sender: c.Who.Sub, Key: name}), nil, false
 	}
 	if k.Hash != hash {
 		d.refuse(c, wire.IdempotencyConflict)
-		return nil, true
+		return nil, nil, true
 	}
-	s.written(c, k.Done, true, 0, d)
-	return nil, true
+	return nil, k, false
+}
+
+// Repeats tells whether c is an open without session that opened s before, so that a closed s answers it and no new
+// session is born [SW-4.3].
+func (s *State) Repeats(c *wire.Command) bool {
+	name, _ := keyName(c)
+	return c.Verb == wire.VerbOpen && name != "" && s.Keys.find(Fingerprint(c.Who.Sub, name), c.Who.Sub, name) != nil
 }
 
 // written answers c, which wrote, or had written before.

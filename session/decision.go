@@ -45,13 +45,15 @@ type Load struct {
 }
 
 // Decision is what came of commands: facts for the log, mail to be sent once they are durable, and what had to be read
-// first. It is filled by any number of decisions about any number of sessions, and belongs to the owner.
+// first. It is filled by any number of decisions about any number of sessions, and belongs to the owner. Facts, and the
+// keys that they point to, hold until Reset.
 type Decision struct {
 	Facts []Fact
 	Mail  []wire.Envelope
 	Load  []Load
 
 	frames []wire.Frame
+	keys   []Key
 }
 
 // Reset empties d and keeps its memory. Frames that were mailed are not touched.
@@ -59,7 +61,14 @@ func (d *Decision) Reset() {
 	clear(d.Facts)
 	clear(d.Mail)
 	clear(d.Load)
-	d.Facts, d.Mail, d.Load = d.Facts[:0], d.Mail[:0], d.Load[:0]
+	clear(d.keys)
+	d.Facts, d.Mail, d.Load, d.keys = d.Facts[:0], d.Mail[:0], d.Load[:0], d.keys[:0]
+}
+
+// key returns a place for k until Reset.
+func (d *Decision) key(k Key) *Key {
+	d.keys = append(d.keys, k)
+	return &d.keys[len(d.keys)-1]
 }
 
 // frameSlab is how many frames are allocated together: mail is read soon, so a slab lives no longer than its last frame.

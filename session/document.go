@@ -1,8 +1,11 @@
 package session
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"strconv"
 
@@ -53,19 +56,41 @@ func objectStrings(b []byte, key string, values []string) []byte {
 	return append(b, ']', '}')
 }
 
-// merge applies patch to doc as RFC 7396 says: null removes, objects merge, everything else replaces.
+// merge applies patch to doc as RFC 7396 says: null removes, objects merge, everything else replaces. Numbers keep their
+// digits. Members come out in the order of their names.
 func merge(doc, patch []byte) ([]byte, error) {
-	var p any
-	if err := json.Unmarshal(patch, &p); err != nil {
+	p, err := value(patch)
+	if err != nil {
 		return nil, fmt.Errorf("reading the patch: %w", err)
 	}
 	var d any
 	if len(doc) > 0 {
-		if err := json.Unmarshal(doc, &d); err != nil {
+		if d, err = value(doc); err != nil {
 			return nil, fmt.Errorf("reading the document: %w", err)
 		}
 	}
-	return json.Marshal(mergeValue(d, p))
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(mergeValue(d, p)); err != nil {
+		return nil, fmt.Errorf("writing the document: %w", err)
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+}
+
+var errTrailing = errors.New("more than one JSON value")
+
+// value reads the one JSON value in b.
+func value(b []byte) (v any, err error) {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber() // a float64 would lose digits of large ids
+	if err := dec.Decode(&v); err != nil {
+		return nil, err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errTrailing
+	}
+	return v, nil
 }
 
 func mergeValue(d, p any) any {

@@ -14,7 +14,7 @@ const (
 	Opened     FactKind = iota + 1 // the session exists: the fields of Birth
 	Said                           // Entry was appended
 	Enqueued                       // it waits under Ticket since At; N says what changed with it
-	Granted                        // Owner has it under AE
+	Granted                        // Owner has it under ae N
 	Failed                         // the delivery of Seq failed Attempt times; the next is at At
 	Freed                          // nobody owns it
 	Ended                          // it is closed at At
@@ -75,6 +75,7 @@ func (s *State) Apply(f *Fact) {
 		s.HumanOnly, s.Requeued, s.Exclude = f.HumanOnly, f.Requeued, f.Exclude
 	case Granted:
 		s.Phase, s.Owner, s.AE, s.LastWorker, s.Transfer = Assigned, *f.Owner, f.N, f.Owner.Worker, Transfer{}
+		s.HumanOnly, s.Exclude = f.HumanOnly, ""
 	case Failed:
 		s.FailSeq, s.Attempt, s.HoldUntil = f.Seq, f.Attempt, f.At
 		s.Cursor = min(s.Cursor, f.Seq-1)
@@ -101,6 +102,7 @@ func (s *State) Apply(f *Fact) {
 		s.Pool = f.N
 	case Acked:
 		s.acked(f.Seq)
+		s.soft = false
 	case EpochBegan:
 		s.Epochs = append(s.Epochs, EpochStart{f.N, f.Seq})
 	}

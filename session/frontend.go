@@ -21,24 +21,33 @@ func (s *State) open(env *Env, c *wire.Command, d *Decision) {
 		d.refuse(c, wire.NoSession) // a former owner reads by history; nothing new comes to him
 		return
 	}
-	o := c.PB.GetOpen()
-	if !env.ReadOnly && c.Who.Role == wire.RoleCustomer && o.GetChannel() != "" && !slices.Contains(s.Channels, o.Channel) && len(s.Channels) < 16 {
-		d.fact(s, Fact{Kind: Attaching, Name: o.Channel})
-		s.event(env, EventChannel, object("channel", o.Channel), d)
+	key, old, done := s.recall(env, c, d)
+	if done {
+		return
 	}
-	head := s.headFor(c.Who)
-	start, how, at := s.position(o, head)
 	s.detach(c.Conn)
 	if len(s.Attached) >= maxAttached {
 		d.refuse(c, wire.QuotaExceeded)
 		return
 	}
+	o := c.PB.GetOpen()
+	if !env.ReadOnly && c.Who.Role == wire.RoleCustomer && o.GetChannel() != "" && !slices.Contains(s.Channels, o.Channel) && len(s.Channels) < 16 {
+		d.fact(s, Fact{Kind: Attaching, Name: o.Channel})
+		s.event(env, EventChannel, object("channel", o.Channel), d)
+		s.pump(env, d)
+	}
+	if key != nil && !env.ReadOnly {
+		key.Done = Done{Seq: s.Head, Epoch: s.Epoch(), TS: env.Now}
+		d.fact(s, Fact{Kind: Known, Key: key})
+	}
+	head := s.headFor(c.Who)
+	start, how, at := s.position(o, head)
 	s.Attached = append(s.Attached, Attachment{c.Conn, c.Who, o.GetChannel()})
 	f := d.frame(c.Conn)
 	f.Kind, f.ID, f.Session, f.Verb, f.Seq, f.Head = wire.FrameAttach, c.ID, s.ID, wire.VerbOpen, start, head
 	f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Open{Open: &wirepb.OpenReply{
 		Session: string(s.ID), Epoch: s.Epoch(), Head: head, State: s.Phase.String(), Worker: s.workerPB(),
-		How: how, At: at, Streams: s.streamsPB(),
+		How: how, At: at, Streams: s.streamsPB(), Duplicate: old != nil,
 	}}}
 }
 
@@ -149,6 +158,7 @@ func (s *State) close(env *Env, c *wire.Command, d *Decision) {
 		return
 	}
 	s.interrupt(env, d)
+	s.endTransfer(env, "closed", d)
 	s.event(env, EventClosed, object("by", string(c.Who.Role)), d)
 	seq := s.Head
 	if c.Reason != "" {
@@ -196,7 +206,9 @@ func (s *State) leave(c *wire.Command, d *Decision) {
 	s.detach(c.Conn)
 	f := d.frame(c.Conn)
 	f.Kind, f.ID, f.Session, f.Verb = wire.FrameDetach, c.ID, s.ID, c.Verb
-	f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Leave{Leave: &wirepb.Done{}}}
+	if c.ID != 0 {
+		f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Leave{Leave: &wirepb.Done{}}}
+	}
 }
 
 func (s *State) detach(conn wire.Conn) {
@@ -206,7 +218,7 @@ func (s *State) detach(conn wire.Conn) {
 // page asks for entries on behalf of c: a page for a connection that is behind, or history.
 func (s *State) page(c *wire.Command, d *Decision) {
 	until := s.headFor(c.Who)
-	l := Load{Kind: LoadPage, Command: c, After: c.Seq, Before: until + 1, Limit: 64, Staff: sees(c.Who.Role) == wire.Staff}
+	l := Load{Kind: LoadPage, Command: c, After: min(c.Seq, until), Before: until + 1, Limit: 64, Staff: sees(c.Who.Role) == wire.Staff}
 	if h := c.PB.GetHistory(); h != nil {
 		l.Limit = int(min(max(h.Limit, 1), 100))
 		if h.Limit == 0 {
@@ -214,7 +226,7 @@ func (s *State) page(c *wire.Command, d *Decision) {
 		}
 		l.After, l.Reverse = 0, h.After == nil
 		if h.After != nil {
-			l.After = *h.After
+			l.After = min(*h.After, until)
 		}
 		if h.Before != nil {
 			l.Before = min(l.Before, *h.Before)
@@ -243,15 +255,18 @@ func (s *State) Page(l *Load, entries []*wire.Entry, more bool, d *Decision) {
 	f.Head, f.Streams = s.headFor(c.Who), s.streamsPB()
 }
 
-// typing tells the others; it is never stored [SW-4.8].
+// typing tells the others; it is never stored [SW-4.8]. Only the two who talk type: who watches is not seen.
 func (s *State) typing(c *wire.Command, d *Decision) {
-	if c.Who.Role == wire.RoleWorker && !s.fenced(c, d) {
+	if c.Who.Role != wire.RoleCustomer && !s.fenced(c, d) {
 		return
 	}
 	const ttl = 6000
 	who := c.Who.Author()
 	pb := &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Typing{Typing: &wirepb.Typing{Session: string(s.ID), From: who.PB(), On: c.On, TtlMs: ttl}}}
 	s.tell(c.Conn, pb, d)
+	if c.ID != 0 {
+		d.answer(c, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Typing{Typing: &wirepb.Typing{Session: string(s.ID), On: c.On}}})
+	}
 }
 
 // tell pushes something ephemeral to everybody but from: the attached and the owner.

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"strconv"
+
 	"github.com/cespare/xxhash/v2"
 
 	"switchboard/wire"
@@ -9,11 +11,11 @@ import (
 // Key is one remembered request: what a verb with an idempotency key, or a reply with an ack, came to [SW-4.3].
 type Key struct {
 	N      uint64 // its number in the session, from 1
-	FP     uint64 // fingerprint of verb, sender and key
+	FP     uint64 // fingerprint of sender and key
 	Hash   uint64 // of the payload; 0 when the payload does not count [SW-5.5]
 	At     int64  // Unix ms
 	Sender string
-	Key    string // "ack:<seq>" for a reply that was keyed by its ack
+	Key    string // the client's, or one of a name space that no client reaches: see keyName
 	Done   Done
 }
 
@@ -32,6 +34,24 @@ func Fingerprint(sender, key string) uint64 {
 	_, _ = d.Write([]byte{0})
 	_, _ = d.WriteString(key)
 	return d.Sum64()
+}
+
+// keyName returns the name that c is remembered under, and whether its payload counts. A name that is not the client's
+// begins with a sign that no id has, so the two never meet.
+func keyName(c *wire.Command) (name string, payload bool) {
+	switch {
+	case c.Verb == wire.VerbOpen:
+		// Scoped to the customer and his shop; whoever names the session only attaches, which may be repeated anyway.
+		if c.Key == "" || c.Session != "" {
+			return "", false
+		}
+		return "#open:" + c.Key, true
+	case c.Key != "":
+		return c.Key, true
+	case c.Verb == wire.VerbReply && c.Ack.Set: // [SW-5.5] the acked seq is the key, and the payload does not count
+		return "#ack:" + strconv.FormatUint(c.Ack.Value, 10), false
+	}
+	return "", false
 }
 
 // keyRing is the last KeysInMemory keys. The fingerprints stand apart so that a miss reads few cache lines.
@@ -89,7 +109,8 @@ func (o *oldKeys) may(fp uint64) bool {
 	return ok
 }
 
-// payloadHash is what tells two requests with one key apart. It is never 0.
+// payloadHash is what tells two requests with one key apart. It is never 0. The ae is no part of it: it is a fence, and
+// who comes back under a new one repeats what it asked for under the old.
 func payloadHash(c *wire.Command) uint64 {
 	var d xxhash.Digest
 	d.Reset()
@@ -101,11 +122,13 @@ func payloadHash(c *wire.Command) uint64 {
 		_, _ = d.WriteString(s)
 	}
 	put(c.Type)
+	putUint(&n, uint64(len(c.Body)))
+	_, _ = d.Write(n[:])
 	_, _ = d.Write(c.Body)
 	put(c.Visibility)
 	put(c.Stream)
 	put(c.Reason)
-	for _, v := range [...]uint64{c.ReplyTo, c.Seq, c.AE, uint64(c.DelayMS), c.Ack.Value, c.Upto.Value} { //nolint:gosec // bits, not a number
+	for _, v := range [...]uint64{c.ReplyTo, c.Seq, uint64(c.DelayMS), bit(c.Ack.Set), c.Ack.Value, bit(c.Upto.Set), c.Upto.Value} { //nolint:gosec // bits, not a number
 		putUint(&n, v)
 		_, _ = d.Write(n[:])
 	}
@@ -113,6 +136,13 @@ func payloadHash(c *wire.Command) uint64 {
 		hashCold(&d, c, put)
 	}
 	return d.Sum64() | 1
+}
+
+func bit(v bool) uint64 {
+	if v {
+		return 1
+	}
+	return 0
 }
 
 func putUint(b *[8]byte, v uint64) {

@@ -54,6 +54,7 @@ func (s *State) pump(env *Env, d *Decision) {
 	if s.Phase != Assigned || w.conn == (wire.Conn{}) || w.loading {
 		return
 	}
+	w.retryAt = 0
 	for w.sent < s.Head {
 		seq := w.sent + 1
 		if seq <= s.Owner.Since && seq <= s.Cursor {
@@ -66,9 +67,11 @@ func (s *State) pump(env *Env, d *Decision) {
 			d.Load = append(d.Load, Load{Kind: LoadBack, After: w.sent, Before: s.Head + 1, Limit: TailEntries, Staff: true})
 			return
 		}
-		customers := e.Origin == wire.OriginCustomer
-		if customers && seq > s.Cursor {
-			if len(w.unacked) >= w.window || s.HoldUntil > env.Now && seq >= s.FailSeq {
+		if s.HoldUntil > env.Now && seq >= s.FailSeq { // [SW-5.6] what follows waits too
+			return
+		}
+		if e.Origin == wire.OriginCustomer && seq > s.Cursor {
+			if len(w.unacked) >= w.window {
 				return
 			}
 			w.unacked = append(w.unacked, seq)
@@ -111,10 +114,20 @@ func (s *State) resync(env *Env, c *wire.Command, d *Decision) {
 	s.pump(env, d)
 }
 
-// Back answers a LoadBack with the entries that were read.
+// backRetryMS is how long a failed LoadBack rests.
+const backRetryMS = 1000
+
+// Back answers a LoadBack with the entries that were read, or none when that failed: it is then asked for again at Alarm.
+// An answer that is overtaken by a new owner or a Rebind does no harm.
 func (s *State) Back(env *Env, entries []*wire.Entry, d *Decision) {
-	s.owner.loading, s.owner.back = false, entries
-	if len(entries) > 0 {
-		s.pump(env, d)
+	w := &s.owner
+	if s.Phase != Assigned {
+		return
 	}
+	w.loading, w.back = false, entries
+	if w.sent < s.Head && s.at(w.sent+1) == nil {
+		w.retryAt = env.Now + backRetryMS
+		return
+	}
+	s.pump(env, d)
 }

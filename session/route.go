@@ -32,11 +32,11 @@ func (s *State) task() *wire.Task {
 		Shop: s.Shop, Tier: s.Tier, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued,
 	}
 	if s.Exclude != "" {
-		t.Exclude = []string{s.Exclude}
-		t.Sticky = ""
+		t.Exclude, t.Sticky = []string{s.Exclude}, ""
 	}
-	if s.Phase == Assigned {
-		t.Ticket, t.To, t.From, t.Requeue, t.HumansOnly = s.Transfer.Ticket, s.Transfer.Worker, s.Owner.Worker, false, false
+	if s.Phase == Assigned { // a transfer names its worker: nothing else decides
+		t.Ticket, t.To, t.From = s.Transfer.Ticket, s.Transfer.Worker, s.Owner.Worker
+		t.Sticky, t.Requeue, t.HumansOnly = "", false, false
 	}
 	t.Summary = s.summary()
 	return t
@@ -71,7 +71,7 @@ func (s *State) Again() *wire.Task {
 	return nil
 }
 
-// Census returns s as a pool that opens needs it, with ok false when it is none of the pool's business.
+// Census returns s as a pool that opens needs it: its assignment, and what it waits for.
 func (s *State) Census() (live []wire.Live) {
 	if s.Phase == Assigned {
 		l := wire.Live{
@@ -98,8 +98,9 @@ func (s *State) Grant(env *Env, g *wire.Grant, d *Decision) {
 	if g.Pool < s.Pool {
 		return // the word of a pool that is none any more
 	}
-	if s.Phase == Assigned && s.Owner.Ticket == g.Ticket && s.Owner.Worker == g.Worker && s.Owner.Lease == g.Lease {
-		s.confirm(env, d) // it came twice
+	if s.Phase == Assigned && s.Owner.Ticket == g.Ticket && s.Owner.Worker == g.Worker {
+		s.confirm(env, d) // it came twice; confirm says under which lease
+		s.accepted(g, d)
 		return
 	}
 	transfer := s.Phase == Assigned && s.Transfer.Ticket != 0 && g.Ticket == s.Transfer.Ticket
@@ -112,7 +113,9 @@ func (s *State) Grant(env *Env, g *wire.Grant, d *Decision) {
 		return
 	}
 	s.Introduce(g.Pool, d)
+	humans := s.HumanOnly
 	if transfer {
+		humans = humans || s.Owner.Kind == wire.OriginBot && g.Kind == wire.OriginHuman // the bots had their turn
 		s.interrupt(env, d)
 		s.event(env, EventTransferred, s.transferBody("worker", g.Worker, s.Transfer.Note), d)
 		r := &wire.Release{Tenant: s.Tenant, Session: s.ID, Ticket: s.Owner.Ticket, Worker: s.Owner.Worker, AE: s.AE}
@@ -120,7 +123,7 @@ func (s *State) Grant(env *Env, g *wire.Grant, d *Decision) {
 		s.revoke(wire.Conn{}, "transfer", d)
 		d.fact(s, Fact{Kind: Freed})
 	}
-	d.fact(s, Fact{Kind: Granted, N: s.AE + 1, Owner: &Owner{
+	d.fact(s, Fact{Kind: Granted, N: s.AE + 1, HumanOnly: humans, Owner: &Owner{
 		Worker: g.Worker, Sub: g.Sub, Name: g.Name, Kind: g.Kind, Lease: g.Lease, Offer: g.Offer, Ticket: g.Ticket,
 		Since: s.Head + 1, // session.assigned, which follows
 	}})
@@ -131,10 +134,7 @@ func (s *State) Grant(env *Env, g *wire.Grant, d *Decision) {
 	}
 	s.event(env, EventAssigned, body, d)
 	s.confirm(env, d)
-	if g.Request != 0 {
-		c := wire.Command{Verb: wire.VerbAccept, ID: g.Request, Conn: g.Conn, Session: s.ID}
-		d.answer(&c, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Accept{Accept: &wirepb.AcceptReply{Session: string(s.ID), Ae: s.AE}}})
-	}
+	s.accepted(g, d)
 	s.stateChanged(d)
 	s.present(g.Reason, d)
 	s.pump(env, d)
@@ -142,6 +142,17 @@ func (s *State) Grant(env *Env, g *wire.Grant, d *Decision) {
 
 func (s *State) confirm(env *Env, d *Decision) {
 	d.post(env, &wire.Confirm{Tenant: s.Tenant, Session: s.ID, Ticket: s.Owner.Ticket, Worker: s.Owner.Worker, Lease: s.Owner.Lease, AE: s.AE})
+}
+
+// accepted answers the accept behind a grant, once: a grant is repeated until it is confirmed, with the latest accept
+// that came for its offer [SW-5.2].
+func (s *State) accepted(g *wire.Grant, d *Decision) {
+	if g.Request == 0 || s.owner.accept == g.Request && s.owner.acceptConn == g.Conn {
+		return
+	}
+	s.owner.accept, s.owner.acceptConn = g.Request, g.Conn
+	c := wire.Command{Verb: wire.VerbAccept, ID: g.Request, Conn: g.Conn, Session: s.ID}
+	d.answer(&c, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Accept{Accept: &wirepb.AcceptReply{Session: string(s.ID), Ae: s.AE}}})
 }
 
 // present pushes assigned: everything that the new owner needs to go on without asking the customer again. What he has
@@ -154,12 +165,14 @@ func (s *State) present(reason string, d *Decision) {
 	if s.ContextV > 0 {
 		a.Context = &wirepb.Document{V: s.ContextV, Doc: s.Context}
 	}
-	for i, e := range s.Tail {
-		prev := uint64(0)
-		if i > 0 {
-			prev = e.Seq - 1
-		}
-		a.Tail = append(a.Tail, e.PB(prev))
+	// [SW-5.4] The documents and the tail share one frame; what is too old for it is read by history.
+	first, room := len(s.Tail), TailBytes-len(s.Context)-len(s.Attributes)
+	for first > 0 && room >= entrySize(s.Tail[first-1]) {
+		first--
+		room -= entrySize(s.Tail[first])
+	}
+	for _, e := range s.Tail[first:] {
+		a.Tail = append(a.Tail, e.PB(e.Seq-1))
 	}
 	f := d.push(s.owner.conn, wire.FrameAssigned, s.ID, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{Assigned: a}})
 	f.AE = s.AE
@@ -180,15 +193,12 @@ func (s *State) Lost(env *Env, l *wire.Lost, d *Decision) {
 	if failed != 0 && failed == s.FailSeq {
 		attempt = s.Attempt + 1
 	}
-	human := s.HumanOnly
 	if failed != 0 && attempt >= env.Policy.MaxAttempts {
 		s.deadLetter(env, failed, attempt, "worker lost", d)
 		return
 	}
-	if s.Transfer.Ticket != 0 {
-		s.event(env, EventTransferFailed, object("why", "source_lost"), d)
-	}
-	since := s.EnqueuedAt
+	s.endTransfer(env, "source_lost", d)
+	since, human := s.EnqueuedAt, s.HumanOnly
 	s.giveBack(env, wire.Conn{}, "lease", d)
 	d.fact(s, Fact{Kind: Freed})
 	if failed != 0 {
@@ -210,12 +220,8 @@ func (s *State) Rebind(env *Env, r *wire.Rebind, d *Decision) {
 		return
 	}
 	s.bind(r.Conn, r.Window, s.Cursor)
-	if r.Fresh {
-		s.present(r.Reason, d)
-	} else {
-		f := d.frame(r.Conn)
-		f.Kind, f.Session, f.AE = wire.FrameAssigned, s.ID, s.AE // without a frame of its own: `kept` has told it
-	}
+	f := d.frame(r.Conn)
+	f.Kind, f.Session, f.AE = wire.FrameAssigned, s.ID, s.AE // without a frame of its own: `kept` has told it
 	s.pump(env, d)
 }
 
@@ -244,8 +250,8 @@ func (s *State) Place(p *wire.Place, d *Decision) {
 	}
 }
 
-// Recover prepares a live session whose owner was read from the log: its worker's connection is unknown. An epoch above the
-// session's own begins with the next entry.
+// Recover prepares a session that was read from the log: an epoch above its own begins with the next entry [SW-1]. To be
+// called before anything else is decided about it.
 func (s *State) Recover(epoch uint64, d *Decision) {
 	if epoch > s.Epoch() {
 		d.fact(s, Fact{Kind: EpochBegan, N: epoch, Seq: s.Head + 1})
@@ -262,8 +268,14 @@ func (s *State) Wake(env *Env, d *Decision) int64 {
 
 // Alarm returns when Wake has something to do, or 0.
 func (s *State) Alarm(now int64) int64 {
-	if s.Phase == Assigned && s.HoldUntil > now {
-		return s.HoldUntil
+	if s.Phase != Assigned {
+		return 0
 	}
-	return 0
+	at := int64(0)
+	for _, v := range [...]int64{s.HoldUntil, s.owner.retryAt} {
+		if v > now && (at == 0 || v < at) {
+			at = v
+		}
+	}
+	return at
 }

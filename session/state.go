@@ -85,13 +85,13 @@ type State struct {
 	Channels   []string // that it was opened on, first to last
 	Attributes []byte   // JSON
 	Phase      Phase
-	HumanOnly  bool         // the bots had their turn
+	HumanOnly  bool         // the bots had their turn: only a human takes it over
 	Epochs     []EpochStart // at least one; the last is the current
 	Head       uint64       // the last seq
 	Public     uint64       // the last public seq: prev of customers [SW-4.4]
 	Said       uint64       // the last entry of the customer
 	Ticket     uint64       // grows at every queueing
-	EnqueuedAt int64        // since when the customer waits; survives decline, loss and transfer [I10]; 0 while he does not
+	EnqueuedAt int64        // since when the customer waits; survives decline, loss and transfer [I10]; 0 before and after a session's work
 	Requeued   bool         // the ticket follows an assignment
 	Exclude    string       // worker id that shall not get it back at once
 	LastWorker string
@@ -99,9 +99,6 @@ type State struct {
 	Owner      Owner
 	Past       []Past
 	Transfer   Transfer
-	FailSeq    uint64 // the entry whose delivery failed Attempt times
-	Attempt    uint32
-	HoldUntil  int64 // no delivery of FailSeq before; set by nack
 	ContextV   uint64
 	Context    []byte // JSON
 	ClosedAt   int64
@@ -109,8 +106,11 @@ type State struct {
 	KeyCount   uint64 // keys ever remembered
 	Keys       keyRing
 
-	// Soft: in the rows, but not worth a turn of their own.
+	// Soft: in the rows, but not worth a turn of their own when a plain ack changes them.
 	Cursor    uint64 // customer entries up to here are acknowledged by the owner
+	FailSeq   uint64 // the entry behind Cursor whose delivery failed Attempt times, or 0
+	Attempt   uint32
+	HoldUntil int64  // no delivery of FailSeq and what follows before; set by nack
 	Delivered uint64 // the customer's acknowledged position
 	Read      uint64 // what the customer has read
 
@@ -121,6 +121,7 @@ type State struct {
 	owner    delivery
 	streams  []stream
 	tailSize int
+	soft     bool // Cursor was moved by a plain ack, which no fact tells
 }
 
 // Attachment is a connection that follows the session from its position on.
@@ -138,6 +139,10 @@ type delivery struct {
 	unacked []uint64 // customer entries among them that are not acknowledged, ascending
 	back    []*wire.Entry
 	loading bool
+	retryAt int64 // when a failed load is to be asked for again
+	// The accept that was answered.
+	accept     uint64
+	acceptConn wire.Conn
 }
 
 // stream is a running stream of the owner [SW-4.8].
@@ -161,8 +166,10 @@ func (s *State) Live() bool { return s.Phase == Queued || s.Phase == Assigned }
 // made, and fingerprints of all older ones.
 func (s *State) Remember(tail []*wire.Entry, keys []Key, older []uint64) {
 	s.Tail, s.tailSize = nil, 0
-	for _, e := range tail {
-		s.keep(e)
+	if n := len(tail); n > 0 && tail[n-1].Seq == s.Head { // what does not reach the head would be a hole
+		for _, e := range tail {
+			s.keep(e)
+		}
 	}
 	s.Keys = keyRing{}
 	for i := range keys {
@@ -174,8 +181,12 @@ func (s *State) Remember(tail []*wire.Entry, keys []Key, older []uint64) {
 	}
 }
 
-// keep puts e at the end of the tail and drops what is beyond its bounds.
+// keep puts e at the end of the tail and drops what is beyond its bounds, or what it does not follow on.
 func (s *State) keep(e *wire.Entry) {
+	if n := len(s.Tail); n > 0 && s.Tail[n-1].Seq+1 != e.Seq {
+		clear(s.Tail)
+		s.Tail, s.tailSize = s.Tail[:0], 0
+	}
 	s.Tail = append(s.Tail, e)
 	s.tailSize += entrySize(e)
 	drop := 0
@@ -205,5 +216,8 @@ func find(run []*wire.Entry, seq uint64) *wire.Entry {
 	if len(run) == 0 || seq < run[0].Seq || seq > run[len(run)-1].Seq {
 		return nil
 	}
-	return run[seq-run[0].Seq]
+	if i := seq - run[0].Seq; i < uint64(len(run)) && run[i].Seq == seq {
+		return run[i]
+	}
+	return nil
 }

@@ -11,6 +11,10 @@ func (s *State) delta(env *Env, c *wire.Command, d *Decision) {
 	if !s.fenced(c, d) {
 		return
 	}
+	if c.Stream == "" {
+		d.fail(c, &wire.Error{Slug: wire.BadRequest, Message: "a delta needs a stream"})
+		return
+	}
 	st := s.stream(c.Stream)
 	have := uint64(0)
 	if st != nil {
@@ -18,6 +22,7 @@ func (s *State) delta(env *Env, c *wire.Command, d *Decision) {
 	}
 	if c.Seq != have {
 		d.push(c.Conn, wire.FrameKeep, s.ID, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Rewind{Rewind: &wirepb.Rewind{Session: string(s.ID), Stream: c.Stream, Off: have}}})
+		s.took(c, have, d)
 		return
 	}
 	if int(have)+len(c.Text) > env.Policy.MaxBody { //nolint:gosec // have is the length of a text
@@ -25,7 +30,7 @@ func (s *State) delta(env *Env, c *wire.Command, d *Decision) {
 		return
 	}
 	if st == nil {
-		if len(s.streams) >= maxStreams || c.Stream == "" {
+		if len(s.streams) >= maxStreams {
 			d.refuse(c, wire.QuotaExceeded)
 			return
 		}
@@ -38,6 +43,14 @@ func (s *State) delta(env *Env, c *wire.Command, d *Decision) {
 			f := d.frame(a.Conn)
 			f.Kind, f.Session, f.Stream, f.Seq, f.Text = wire.FrameDelta, s.ID, c.Stream, have, c.Text
 		}
+	}
+	s.took(c, uint64(len(st.text)), d)
+}
+
+// took answers a delta that asked for it, with the offset that is expected next [SW-2.3].
+func (s *State) took(c *wire.Command, off uint64, d *Decision) {
+	if c.ID != 0 {
+		d.answer(c, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Delta{Delta: &wirepb.Delta{Session: string(s.ID), Stream: c.Stream, Off: off}}})
 	}
 }
 

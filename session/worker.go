@@ -1,6 +1,8 @@
 package session
 
 import (
+	"slices"
+
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -49,6 +51,7 @@ func (s *State) ack(env *Env, c *wire.Command, d *Decision) {
 	}
 	if c.ID == 0 {
 		// Nobody waits for an answer, so it need not survive a crash: the entry then comes again.
+		s.soft = s.soft || c.Seq > s.Cursor
 		s.acked(c.Seq)
 		s.trim()
 	} else {
@@ -60,13 +63,17 @@ func (s *State) ack(env *Env, c *wire.Command, d *Decision) {
 
 // moveCursor acknowledges everything up to seq, durably.
 func (s *State) moveCursor(seq uint64, d *Decision) {
-	if seq > s.Cursor {
-		d.fact(s, Fact{Kind: Acked, Seq: seq})
+	if seq > s.Cursor || s.soft {
+		d.fact(s, Fact{Kind: Acked, Seq: max(seq, s.Cursor)})
 		s.trim()
 	}
 }
 
-// nack gives an entry back: it comes again after a delay, and what follows waits too [SW-5.6].
+// maxDelayMS bounds how long a nack can keep a customer waiting.
+const maxDelayMS = 3_600_000
+
+// nack gives an entry back: it comes again after a delay, and what follows waits too [SW-5.6]. What is acknowledged is
+// over: it may have been answered, and its answer is remembered under its seq [SW-5.5], so it is not taken back.
 func (s *State) nack(env *Env, c *wire.Command, d *Decision) {
 	key, done := s.remembered(env, c, d)
 	if done || !s.fenced(c, d) {
@@ -81,7 +88,7 @@ func (s *State) nack(env *Env, c *wire.Command, d *Decision) {
 		attempt = s.Attempt + 1
 	}
 	s.done(c, key, Done{Seq: c.Seq, Epoch: s.Epoch(), TS: env.Now}, 0, d)
-	d.fact(s, Fact{Kind: Failed, Seq: c.Seq, Attempt: attempt, At: env.Now + max(c.DelayMS, 0)})
+	d.fact(s, Fact{Kind: Failed, Seq: c.Seq, Attempt: attempt, At: env.Now + min(max(c.DelayMS, 0), maxDelayMS)})
 	s.rewind(c.Seq - 1)
 	if attempt >= env.Policy.MaxAttempts {
 		s.deadLetter(env, c.Seq, attempt, c.Reason, d)
@@ -98,6 +105,7 @@ func (s *State) deadLetter(env *Env, seq uint64, attempt uint32, reason string, 
 		body = objectString(body, "reason", reason)
 	}
 	s.interrupt(env, d)
+	s.endTransfer(env, "source_lost", d)
 	s.event(env, EventDeadLettered, body, d)
 	worker, since := s.Owner.Worker, s.EnqueuedAt
 	s.giveBack(env, wire.Conn{}, "transfer", d)
@@ -134,7 +142,11 @@ func (s *State) transfer(env *Env, c *wire.Command, d *Decision) {
 	}
 	if len(t.Context) > 0 {
 		doc, err := merge(s.Context, t.Context)
-		if err != nil || len(doc) > env.Policy.MaxBody {
+		switch {
+		case err != nil:
+			d.refuse(c, wire.InvalidBody)
+			return
+		case len(doc) > env.Policy.MaxBody:
 			d.refuse(c, wire.TooLarge)
 			return
 		}
@@ -147,10 +159,12 @@ func (s *State) transfer(env *Env, c *wire.Command, d *Decision) {
 		return
 	}
 	s.interrupt(env, d)
+	s.endTransfer(env, "source_lost", d)
 	s.event(env, EventTransferred, s.transferBody("queue", queue, t.Note), d)
 	seq := s.Head
-	// A bot that sends the session on inside its own queue hands it to a human there.
-	w := waiting{since: s.EnqueuedAt, humanOnly: s.Owner.Kind == wire.OriginBot && queue == s.Queue, requeued: true, exclude: s.Owner.Worker}
+	// A bot that sends the session on inside its own queue hands it to a human there, and no human there gives it back to the
+	// bots. In another queue the bots have their turn.
+	w := waiting{since: s.EnqueuedAt, humanOnly: s.HumanOnly || s.Owner.Kind == wire.OriginBot, requeued: true, exclude: s.Owner.Worker}
 	s.giveBack(env, c.Conn, "transfer", d)
 	d.fact(s, Fact{Kind: Freed})
 	s.settle()
@@ -184,6 +198,7 @@ func (s *State) release(env *Env, c *wire.Command, d *Decision) {
 		body = objectStrings(body, "tags", r.Tags)
 	}
 	s.interrupt(env, d)
+	s.endTransfer(env, "source_lost", d)
 	s.event(env, EventReleased, body, d)
 	seq := s.Head
 	since, human := s.EnqueuedAt, s.HumanOnly
@@ -242,36 +257,37 @@ func (s *State) giveBack(env *Env, to wire.Conn, reason string, d *Decision) boo
 		r.WrapUpMS = env.Policy.WrapUpMS
 	}
 	d.post(env, r)
-	if s.Transfer.Ticket != 0 {
-		d.post(env, &wire.Withdraw{Tenant: s.Tenant, Session: s.ID, Ticket: s.Transfer.Ticket})
-	}
 	s.revoke(to, reason, d)
 	return true
 }
 
-// revoke tells the owner that it is not any more, and ends what its connection follows as a worker [SW-5.10].
+// endTransfer takes a pending transfer to a worker back: every one ends in exactly one entry [SW-5.8].
+func (s *State) endTransfer(env *Env, why string, d *Decision) {
+	if s.Transfer.Ticket == 0 {
+		return
+	}
+	d.post(env, &wire.Withdraw{Tenant: s.Tenant, Session: s.ID, Ticket: s.Transfer.Ticket})
+	d.fact(s, Fact{Kind: Requested})
+	s.event(env, EventTransferFailed, object("why", why), d)
+}
+
+// revoke tells the owner that it is not any more, and ends what its connections follow as a worker: they see no later
+// entry [SW-5.10].
 func (s *State) revoke(to wire.Conn, reason string, d *Decision) {
+	for i := range s.Attached {
+		if a := &s.Attached[i]; a.Who.Role == wire.RoleWorker {
+			f := d.frame(a.Conn)
+			f.Kind, f.Session = wire.FrameDetach, s.ID
+		}
+	}
+	s.Attached = slices.DeleteFunc(s.Attached, func(a Attachment) bool { return a.Who.Role == wire.RoleWorker })
 	conn := s.owner.conn
 	if conn == (wire.Conn{}) {
 		return
-	}
-	if s.follows(conn) {
-		s.detach(conn)
-		f := d.frame(conn)
-		f.Kind, f.Session = wire.FrameDetach, s.ID
 	}
 	f := d.frame(conn)
 	f.Kind, f.Session, f.AE = wire.FrameRevoked, s.ID, s.AE
 	if conn != to {
 		f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{Revoked: &wirepb.Revoked{Session: string(s.ID), Ae: s.AE, Reason: reason}}}
 	}
-}
-
-func (s *State) follows(conn wire.Conn) bool {
-	for i := range s.Attached {
-		if s.Attached[i].Conn == conn && s.Attached[i].Who.Role == wire.RoleWorker {
-			return true
-		}
-	}
-	return false
 }
