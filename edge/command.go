@@ -110,39 +110,50 @@ func (c *conn) command(cmd *wire.Command) {
 	}
 }
 
-// held refuses what was sent behind a refused request about the same session before its sender could know [SW-4.2].
+// refusal is what keeps a session's later requests out: until its answer is written and its sender has had time to read it.
+type refusal struct {
+	answer uint64 // its number in the outbox
+	until  int64  // Unix ms
+}
+
+// over tells whether whoever sends now can know of the refusal.
+func (c *conn) over(r refusal) bool { return c.written.Load() >= r.answer && c.e.now() >= r.until }
+
+// held refuses what was sent behind a refused request about the same session before its sender could know [SW-4.2]. He is told
+// to wait for overloadRetry, so whatever comes before that was on its way already.
 func (c *conn) held(cmd *wire.Command) bool {
-	n, ok := c.refused[cmd.Session]
+	r, ok := c.refused[cmd.Session]
 	if !ok {
 		return false
 	}
-	if c.written.Load() >= n {
+	if c.over(r) {
 		delete(c.refused, cmd.Session)
 		return false
 	}
-	if n := c.fail(cmd, overloaded()); n != 0 {
-		c.refused[cmd.Session] = n
-	}
+	c.holdBack(cmd.Session, c.fail(cmd, overloaded()))
 	return true
 }
 
-// holdBack makes held refuse everything about session until answer n is written.
+// holdBack makes held refuse everything about session for a while after answer n.
 func (c *conn) holdBack(session wire.SessionID, n uint64) {
 	if n == 0 || session == "" {
 		return
 	}
 	if c.refused == nil {
-		c.refused = map[wire.SessionID]uint64{}
+		c.refused = map[wire.SessionID]refusal{}
 	}
-	if len(c.refused) >= 64 {
-		for id, n := range c.refused {
-			if c.written.Load() >= n {
+	if len(c.refused) >= maxRefused {
+		for id, r := range c.refused {
+			if c.over(r) || len(c.refused) >= 2*maxRefused {
 				delete(c.refused, id)
 			}
 		}
 	}
-	c.refused[session] = n
+	c.refused[session] = refusal{answer: n, until: c.e.now() + overloadRetry.Milliseconds()}
 }
+
+// maxRefused is from how many refusals on those that are over are forgotten.
+const maxRefused = 64
 
 // subscribe gives the connection's worker its name [SW-5.7].
 func (c *conn) subscribe(cmd *wire.Command) bool {

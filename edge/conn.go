@@ -37,8 +37,8 @@ type conn struct {
 	part    []byte // a message that is not whole yet; nil while idle
 	token   string // of the upgrade; empty after hello
 	rate    bucket
-	abuse   int                       // requests refused as too fast since the last that was not
-	refused map[wire.SessionID]uint64 // sessions whose requests are refused until that answer is written [SW-4.2]
+	abuse   int                        // requests refused as too fast since the last that was not
+	refused map[wire.SessionID]refusal // sessions whose requests are refused for now [SW-4.2]
 
 	// Owned by write, of which there is at most one at a time.
 	w      *buffers

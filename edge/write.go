@@ -13,6 +13,7 @@ const (
 	writeMost  = 64 << 10 // bytes that are gathered before they are written
 	writeChunk = 32 << 10 // bytes of one write: what a slow socket must take within Stall
 	keepItems  = 256      // a longer batch is not kept for the next writer
+	idleItems  = 4        // a longer queue is not kept by an idle connection
 )
 
 // buffers is what a writer works with. Connections borrow it while they write.
@@ -57,7 +58,9 @@ func (c *conn) turn(b *buffers) bool {
 	upTo, lost, poked, closed := c.put, c.dropped, c.poked, c.closed
 	c.dropped, c.poked = nil, false
 	if len(b.items) == 0 && len(lost) == 0 && !poked {
-		c.queue = nil
+		if cap(c.queue) > idleItems {
+			c.queue = nil
+		}
 		c.w, c.writer = nil, closed // after its leave, nobody writes any more
 		c.mu.Unlock()
 		if closed {
