@@ -194,8 +194,8 @@ func parseFrame(frame []byte, m protoreflect.Message) error {
 		switch {
 		case f == nil:
 			return s.skip(maxDepth)
-		case f.ContainingOneof() != nil:
-			verbs++
+		case f.ContainingOneof() != nil && s.peek() != 'n':
+			verbs++ // a verb that is null is none: null leaves a field unset
 		}
 		return s.field(f, m)
 	})

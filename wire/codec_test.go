@@ -82,6 +82,9 @@ func TestParseRefuses(t *testing.T) {
 	f(`{"leave":{},"id":7}`, nil, 7)
 	f(`{"id":3,"dance":{}}`, ErrVerb, 3)
 	f(`{"id":3}`, ErrVerb, 3)
+	f(`{"id":3,"leave":null}`, ErrVerb, 3)
+	f(`{"id":3,"close":null,"leave":{}}`, nil, 3)
+	f(`{"id":3,"leave":nul}`, ErrFrame, 3)
 	f(`{"id":3,"leave":{},"close":{}}`, ErrFrame, 3)
 	f(`{"id":-3,"leave":{}}`, ErrFrame, 0)
 	f(`{"id":1.5,"leave":{}}`, ErrFrame, 0)
@@ -159,6 +162,9 @@ func FuzzParse(f *testing.F) {
 	for line := range strings.Lines(string(b)) {
 		_, text, _ := strings.Cut(strings.TrimSpace(line), " ")
 		f.Add([]byte(text), false)
+		if from, to := strings.LastIndex(text, "\":{"), len(text)-1; from >= 0 {
+			f.Add([]byte(text[:from+2]+"null"+text[to:]), false)
+		}
 		var m wirepb.ClientFrame
 		if JSON.Parse([]byte(text), &m) == nil {
 			pb, _ := proto.Marshal(&m)

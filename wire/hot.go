@@ -11,8 +11,9 @@ import (
 // nothing, and they are held against the generated ones by fuzzing. Whatever is unusual goes the generic way.
 
 // ParseCommand reads one frame as [Codec.Next] cut it into cmd. It fails like [Codec.Parse]; the command's id is set
-// when the frame's was. The command aliases frame, which must not change any more.
+// when the frame's was. What cmd held before is gone. The command aliases frame, which must not change any more.
 func (c Codec) ParseCommand(frame []byte, cmd *Command) error {
+	*cmd = Command{}
 	if c == JSON {
 		s := scan{b: frame}
 		if s.command(cmd) {
@@ -258,6 +259,16 @@ func (s *scan) member(key []byte, cmd *Command) (err error) {
 			return errJSON
 		}
 		cmd.Seq, err = s.uint()
+	case "delay_ms":
+		if verb != VerbNack {
+			return errJSON
+		}
+		cmd.DelayMS, err = s.int()
+	case "reason":
+		if verb != VerbNack {
+			return errJSON
+		}
+		cmd.Reason, err = text[string](s)
 	case "read":
 		if verb != VerbAck {
 			return errJSON

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"unicode/utf8"
@@ -277,11 +278,10 @@ func (c *Command) textPB(num protowire.Number, v []byte) bool {
 		if ValidJSON(v) != nil {
 			return false
 		}
-		for _, x := range v {
-			if x == '\r' || x == '\n' {
-				v = AppendBody(nil, v)
-				break
-			}
+		// [SW-2.2] Stored without white space around it. JSON's bodies come without any: there it belongs to the frame.
+		v = bytes.Trim(v, " \t\r\n")
+		if bytes.IndexByte(v, '\r') >= 0 || bytes.IndexByte(v, '\n') >= 0 {
+			v = AppendBody(nil, v)
 		}
 		c.Body = v
 		return true
