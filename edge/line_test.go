@@ -310,6 +310,10 @@ func TestReplyInItsPlace(t *testing.T) {
 	if m := p.next(); m.Id != 51 || m.GetSend().GetSeq() != 3 {
 		t.Fatalf("third came %v", m)
 	}
+	// What was written already is not written again.
+	r.shard.mu.Lock()
+	r.shard.post(conn, &wire.Frame{Kind: wire.FrameMessage, Session: id, Entry: e.log[1], Prev: 1})
+	r.shard.mu.Unlock()
 	// A send without an id has no reply to stand for it: its entry is pushed.
 	p.say(`{"send":{"session":"` + string(id) + `","body":4}}`)
 	if m := p.next(); m.GetMessage().GetSeq() != 4 || m.GetMessage().GetPrev() != 3 {
