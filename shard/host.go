@@ -45,6 +45,10 @@ func (s *Shard) command(c *wire.Command) {
 			s.poolCommand(c)
 			return
 		}
+	case wire.VerbIdentify:
+		// Two customers become one only together with their open sessions, which nobody merges yet.
+		s.d.Fail(c, &wire.Error{Slug: wire.UnknownVerb, Message: "this server does not link customers yet"})
+		return
 	case wire.VerbOpen:
 		if c.Session == "" {
 			s.open(c)
