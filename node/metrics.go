@@ -9,9 +9,9 @@ import (
 
 // collector reads the counters of shards and journal when somebody asks.
 type collector struct {
-	n                                              *Node
-	mail, turns, entries, dropped, sessions, inbox *prometheus.Desc
-	commits, syncs, bytes, waits, connections      *prometheus.Desc
+	n                                                      *Node
+	mail, turns, entries, dropped, sessions, loaded, inbox *prometheus.Desc
+	commits, syncs, bytes, waits, connections              *prometheus.Desc
 }
 
 func (n *Node) register(r prometheus.Registerer) {
@@ -25,6 +25,7 @@ func (n *Node) register(r prometheus.Registerer) {
 		entries:     d("shard_entries_total", "Entries that a shard has written.", "shard"),
 		dropped:     d("shard_mail_dropped_total", "Mail between shards that found no room.", "shard"),
 		sessions:    d("shard_sessions", "Sessions with a place in memory.", "shard"),
+		loaded:      d("shard_sessions_loaded", "Sessions whose state is in memory.", "shard"),
 		inbox:       d("shard_inbox", "Pieces of mail that wait.", "shard"),
 		commits:     d("journal_commits_total", "Batches written and synced."),
 		syncs:       d("journal_syncs_total", "Syncs of the log."),
@@ -50,6 +51,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		put(c.entries, count, float64(st.Entries), id)
 		put(c.dropped, count, float64(st.Dropped), id)
 		put(c.sessions, gauge, float64(st.Sessions), id)
+		put(c.loaded, gauge, float64(st.Loaded), id)
 		put(c.inbox, gauge, float64(st.Inbox), id)
 	}
 	m := c.n.j.Metrics()

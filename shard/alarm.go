@@ -140,6 +140,7 @@ func (s *Shard) sweep() {
 		}
 		if h.state != nil {
 			h.attached, h.state = append([]session.Attachment(nil), h.state.Attached...), nil
+			s.stats.loaded.Add(-1)
 		}
 		if len(h.attached) == 0 {
 			s.forget(h)

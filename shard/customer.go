@@ -137,6 +137,7 @@ func (s *Shard) create(cu *customer, t *Tenant, shop string, c *wire.Command) {
 	s.changedCustomer(cu)
 	h := s.host(id)
 	s.env = session.Env{Now: s.now, Policy: &t.Session, Pool: wire.ToSlot(exchange.PoolSlot(cu.id.tenant))}
+	s.stats.loaded.Add(1)
 	h.state = session.Create(&s.env, &session.Birth{
 		ID: id, Tenant: cu.id.tenant, Shop: shop, Queue: queue, Channel: channel, Tier: c.Who.Tier,
 		Customer: wire.Author{Role: wire.RoleCustomer, ID: cu.id.id, Name: c.Who.Name}, Attributes: o.GetAttributes(), Epoch: s.epoch(),

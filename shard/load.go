@@ -315,6 +315,7 @@ func (s *Shard) sessionLoaded(r *result) {
 		return
 	}
 	h.state, h.live = r.state, r.state.Live()
+	s.stats.loaded.Add(1)
 	h.state.Attached, h.attached = h.attached, nil
 	for _, k := range r.staleKey {
 		s.turn.Delete(k)

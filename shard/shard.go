@@ -146,6 +146,7 @@ func (s *Shard) recover() error {
 			return fmt.Errorf("session %s is live and has no row", id)
 		}
 		h.state, h.live = r.state, true
+		s.stats.loaded.Add(1)
 		s.schedule(h)
 	}
 	s.last = s.g.Last()
@@ -302,6 +303,8 @@ func (s *Shard) abandon(err error) {
 	s.feed, s.fed = s.feed[:0], 0
 	s.stats.abandoned.Add(1)
 	old := s.sessions
+	s.stats.sessions.Store(0)
+	s.stats.loaded.Store(0)
 	s.sessions, s.customers = map[wire.SessionID]*hosted{}, map[customerID]*customer{}
 	for id, h := range old {
 		attached := h.attached
@@ -311,7 +314,8 @@ func (s *Shard) abandon(err error) {
 		if n := s.host(id); len(attached) > 0 || h.live {
 			n.attached = attached
 		} else {
-			delete(s.sessions, id)
+			s.forget(n)
+			continue
 		}
 		if h.live {
 			s.fetch(s.sessions[id])

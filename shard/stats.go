@@ -7,7 +7,7 @@ import (
 
 type stats struct {
 	mail, turns, entries, abandoned, dropped atomic.Uint64
-	sessions                                 atomic.Int64
+	sessions, loaded                         atomic.Int64
 }
 
 // Stats is how busy a shard has been since it was opened.
@@ -18,6 +18,7 @@ type Stats struct {
 	Abandoned uint64 // turns that the journal refused
 	Dropped   uint64 // mail that found no room, and no room to wait
 	Sessions  int64  // sessions with a place in memory, loaded or attached
+	Loaded    int64  // those whose state is in memory
 	Inbox     int    // pieces of mail that wait
 }
 
@@ -25,7 +26,7 @@ type Stats struct {
 func (s *Shard) Stats() Stats {
 	return Stats{
 		Mail: s.stats.mail.Load(), Turns: s.stats.turns.Load(), Entries: s.stats.entries.Load(), Abandoned: s.stats.abandoned.Load(),
-		Dropped: s.stats.dropped.Load(), Sessions: s.stats.sessions.Load(), Inbox: s.inbox.Len(),
+		Dropped: s.stats.dropped.Load(), Sessions: s.stats.sessions.Load(), Loaded: s.stats.loaded.Load(), Inbox: s.inbox.Len(),
 	}
 }
 
