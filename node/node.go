@@ -48,7 +48,7 @@ func Start(cfg Config) (n *Node, err error) {
 		}
 	}()
 	n = made
-	if n.keys, err = token.LoadOrCreate(cfg.Data); err != nil {
+	if n.keys, err = Keys(cfg.Data); err != nil {
 		return nil, err
 	}
 	if err := keepShards(cfg.Data, cfg.Shards); err != nil {
@@ -181,7 +181,10 @@ func Shards(data string) (int, error) {
 		err = json.Unmarshal(b, &s)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("reading node.json: %w", err)
+		return 0, fmt.Errorf("reading the number of shards from %s: %w", filepath.Join(data, "node.json"), err)
+	}
+	if s.Shards < 1 {
+		return 0, fmt.Errorf("%s names no number of shards: restore it from a backup", filepath.Join(data, "node.json"))
 	}
 	return s.Shards, nil
 }
@@ -194,6 +197,10 @@ func keepShards(data string, shards int) error {
 		return err
 	}
 	if have == 0 {
+		if _, err := os.Stat(JournalDir(data)); err == nil {
+			return fmt.Errorf("%s is missing, and there is a journal: write the number of shards that the directory was made with "+
+				`into it, {"shards":N}`, filepath.Join(data, "node.json"))
+		}
 		b, _ := json.Marshal(settings{shards}) // of a plain field, it cannot fail
 		if err := writeDurably(filepath.Join(data, "node.json"), b); err != nil {
 			return fmt.Errorf("writing node.json: %w", err)
