@@ -54,23 +54,23 @@ func Start(cfg Config) (n *Node, err error) {
 	if err := keepShards(cfg.Data, cfg.Shards); err != nil {
 		return nil, err
 	}
-	n.j, err = journal.Open(journal.Config{
-		Dir: JournalDir(cfg.Data), Groups: cfg.Shards, FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log,
-	})
-	if err != nil {
+	registry := prometheus.NewRegistry()
+	jc := journal.Config{Dir: JournalDir(cfg.Data), Groups: cfg.Shards, FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log}
+	ec := edge.Config{
+		Tokens: tokens{n.keys}, Node: cfg.Name, Version: cfg.Version, Limits: cfg.Limits, Connections: connections(cfg.Connections),
+		Origins: cfg.Origins, TokenInURL: cfg.TokenInURL, Static: cfg.Static, Log: cfg.Log,
+		Register: registry, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+	}
+	cfg.tune(&jc, &ec)
+	if n.j, err = journal.Open(jc); err != nil {
 		return nil, err
 	}
+	ec.Ready = n.j.Healthy
 	x := exchange.New(incarnation())
 	if err := n.openShards(x); err != nil {
 		return nil, err
 	}
-	registry := prometheus.NewRegistry()
-	n.edge, err = edge.Open(x, edge.Config{
-		Tokens: tokens{n.keys}, Node: cfg.Name, Version: cfg.Version, Limits: cfg.Limits, Connections: connections(cfg.Connections),
-		Origins: cfg.Origins, TokenInURL: cfg.TokenInURL, Ready: n.j.Healthy, Static: cfg.Static, Log: cfg.Log,
-		Register: registry, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
-	})
-	if err != nil {
+	if n.edge, err = edge.Open(x, ec); err != nil {
 		return nil, err
 	}
 	n.register(registry)
