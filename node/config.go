@@ -13,6 +13,7 @@ import (
 	"switchboard/edge"
 	"switchboard/session"
 	"switchboard/shard"
+	"switchboard/shard/journal"
 	"switchboard/wire"
 )
 
@@ -52,6 +53,9 @@ type Config struct {
 	Fatal func(error) `yaml:"-"`
 	// Log takes what an operator should know; default slog.Default.
 	Log *slog.Logger `yaml:"-"`
+
+	// tune changes what the parts are opened with: a test's bad disk, its short patience. It is nil elsewhere.
+	tune func(*journal.Config, *edge.Config)
 }
 
 // Tenant is one merchant.
@@ -116,6 +120,9 @@ func (c *Config) Validate() error {
 		if _, ok := c.Tenants["demo"]; !ok {
 			c.Tenants["demo"] = Tenant{Queues: []Queue{{Name: "default"}}}
 		}
+	}
+	if c.tune == nil {
+		c.tune = func(*journal.Config, *edge.Config) {}
 	}
 	if len(c.Tenants) == 0 {
 		return errors.New("no tenants: name them in the configuration file, or try --dev")

@@ -58,6 +58,13 @@ func mint(t testing.TB, n *node.Node, c token.Claims) string {
 
 func customerOf(sub string) token.Claims { return token.Claims{Sub: sub, Role: wire.RoleCustomer} }
 
+// claimsOf is customerOf with the tenant, for who mints without a node.
+func claimsOf(sub string) token.Claims {
+	c := customerOf(sub)
+	c.Tenant = "demo"
+	return c
+}
+
 func workerOf(sub string, kind wire.Origin) token.Claims {
 	return token.Claims{Sub: sub, Role: wire.RoleWorker, Kind: kind, Queues: []string{"*"}, Name: strings.ToUpper(sub)}
 }
@@ -65,7 +72,6 @@ func workerOf(sub string, kind wire.Origin) token.Claims {
 // peer is a raw WebSocket client: it says what it is told to, and keeps what it hears.
 type peer struct {
 	t    testing.TB
-	n    *node.Node
 	ws   *websocket.Conn
 	next int
 	in   []obj
@@ -74,11 +80,17 @@ type peer struct {
 
 func dial(t testing.TB, n *node.Node) *peer {
 	t.Helper()
-	w, _, err := websocket.DefaultDialer.Dial("ws://"+n.Addr()+"/v1/connect", nil)
+	return dialAddr(t, n.Addr())
+}
+
+func dialAddr(t testing.TB, addr string, protocols ...string) *peer {
+	t.Helper()
+	d := websocket.Dialer{Subprotocols: protocols}
+	w, _, err := d.Dial("ws://"+addr+"/v1/connect", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &peer{t: t, n: n, ws: w}
+	p := &peer{t: t, ws: w}
 	t.Cleanup(func() { _ = w.Close() })
 	return p
 }
@@ -100,11 +112,19 @@ func (p *peer) raw(text string) {
 
 func (p *peer) write(f obj) {
 	p.t.Helper()
+	if err := p.tryWrite(f); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// tryWrite is write on a connection that may have ended.
+func (p *peer) tryWrite(f obj) error {
+	p.t.Helper()
 	b, err := json.Marshal(f)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.raw(string(b))
+	return p.ws.WriteMessage(websocket.TextMessage, b)
 }
 
 // read returns the next frame, or nil when the connection has ended.

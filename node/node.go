@@ -48,29 +48,29 @@ func Start(cfg Config) (n *Node, err error) {
 		}
 	}()
 	n = made
-	if n.keys, err = token.LoadOrCreate(cfg.Data); err != nil {
+	if n.keys, err = Keys(cfg.Data); err != nil {
 		return nil, err
 	}
 	if err := keepShards(cfg.Data, cfg.Shards); err != nil {
 		return nil, err
 	}
-	n.j, err = journal.Open(journal.Config{
-		Dir: JournalDir(cfg.Data), Groups: cfg.Shards, FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log,
-	})
-	if err != nil {
+	registry := prometheus.NewRegistry()
+	jc := journal.Config{Dir: JournalDir(cfg.Data), Groups: cfg.Shards, FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log}
+	ec := edge.Config{
+		Tokens: tokens{n.keys}, Node: cfg.Name, Version: cfg.Version, Limits: cfg.Limits, Connections: connections(cfg.Connections),
+		Origins: cfg.Origins, TokenInURL: cfg.TokenInURL, Static: cfg.Static, Log: cfg.Log,
+		Register: registry, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+	}
+	cfg.tune(&jc, &ec)
+	if n.j, err = journal.Open(jc); err != nil {
 		return nil, err
 	}
+	ec.Ready = n.j.Healthy
 	x := exchange.New(incarnation())
 	if err := n.openShards(x); err != nil {
 		return nil, err
 	}
-	registry := prometheus.NewRegistry()
-	n.edge, err = edge.Open(x, edge.Config{
-		Tokens: tokens{n.keys}, Node: cfg.Name, Version: cfg.Version, Limits: cfg.Limits, Connections: connections(cfg.Connections),
-		Origins: cfg.Origins, TokenInURL: cfg.TokenInURL, Ready: n.j.Healthy, Static: cfg.Static, Log: cfg.Log,
-		Register: registry, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
-	})
-	if err != nil {
+	if n.edge, err = edge.Open(x, ec); err != nil {
 		return nil, err
 	}
 	n.register(registry)
@@ -181,7 +181,10 @@ func Shards(data string) (int, error) {
 		err = json.Unmarshal(b, &s)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("reading node.json: %w", err)
+		return 0, fmt.Errorf("reading the number of shards from %s: %w", filepath.Join(data, "node.json"), err)
+	}
+	if s.Shards < 1 {
+		return 0, fmt.Errorf("%s names no number of shards: restore it from a backup", filepath.Join(data, "node.json"))
 	}
 	return s.Shards, nil
 }
@@ -194,6 +197,10 @@ func keepShards(data string, shards int) error {
 		return err
 	}
 	if have == 0 {
+		if _, err := os.Stat(JournalDir(data)); err == nil {
+			return fmt.Errorf("%s is missing, and there is a journal: write the number of shards that the directory was made with "+
+				`into it, {"shards":N}`, filepath.Join(data, "node.json"))
+		}
 		b, _ := json.Marshal(settings{shards}) // of a plain field, it cannot fail
 		if err := writeDurably(filepath.Join(data, "node.json"), b); err != nil {
 			return fmt.Errorf("writing node.json: %w", err)

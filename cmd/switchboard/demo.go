@@ -6,9 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,16 +49,17 @@ start it again, and find every word.`,
 func demo(cmd *cobra.Command, cfg node.Config) error {
 	page := &demoPage{}
 	cfg.Static = page.serve
+	asked := untilSignal()
 	n, err := start(cfg)
 	if err != nil {
 		return err
 	}
-	page.node = n
+	page.node.Store(n)
 	bot, err := n.Mint(token.Claims{Tenant: "demo", Sub: "faq", Role: wire.RoleWorker, Name: "FAQ bot", Kind: wire.OriginBot, Queues: []string{"*"}}, demoTTL)
 	if err != nil {
 		return errors.Join(err, n.Close(cmd.Context()))
 	}
-	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, cancel := context.WithCancel(asked)
 	defer cancel()
 	stopped := make(chan error, 1)
 	go func() {
@@ -82,12 +82,12 @@ func demo(cmd *cobra.Command, cfg node.Config) error {
 const demoTTL = 24 * time.Hour
 
 // demoPage serves the page and its tokens.
-type demoPage struct{ node *node.Node }
+type demoPage struct{ node atomic.Pointer[node.Node] } // nil until the node has started
 
 func (p *demoPage) serve(ctx *fasthttp.RequestCtx) bool {
 	path := string(ctx.Path())
-	if path == "/demo/tokens.json" && p.node != nil {
-		p.tokens(ctx)
+	if n := p.node.Load(); n != nil && path == "/demo/tokens.json" {
+		tokens(ctx, n)
 		return true
 	}
 	body, contentType, ok := console.Serve(path)
@@ -102,9 +102,9 @@ func (p *demoPage) serve(ctx *fasthttp.RequestCtx) bool {
 }
 
 // tokens hands out tokens to whoever can reach loopback: that is what a demo is.
-func (p *demoPage) tokens(ctx *fasthttp.RequestCtx) {
+func tokens(ctx *fasthttp.RequestCtx, n *node.Node) {
 	mint := func(c token.Claims) string {
-		t, err := p.node.Mint(c, demoTTL)
+		t, err := n.Mint(c, demoTTL)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "minting a demo token:", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -31,7 +32,7 @@ func main() {
 	if err == nil {
 		return
 	}
-	fmt.Fprintf(os.Stderr, "switchboard: %v\n", err)
+	fmt.Fprintf(os.Stderr, "switchboard: %s\n", oneLine(err))
 	var usage usageError
 	var check checkError
 	switch {
@@ -41,6 +42,11 @@ func main() {
 		os.Exit(exitCheck)
 	}
 	os.Exit(exitFailed)
+}
+
+// oneLine is err in one line [SW-8.4]: errors that are joined stand in lines of their own.
+func oneLine(err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
 }
 
 func newRoot() *cobra.Command {
@@ -54,6 +60,13 @@ one, and hands over from bot to human without losing a word.
 Begin with:  switchboard demo
 Every flag can also be set by the environment: --listen is SWITCHBOARD_LISTEN.`,
 		SilenceUsage: true, SilenceErrors: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("there is no command %q: see switchboard --help", args[0])}
+			}
+			return nil
+		},
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnv(cmd) },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })

@@ -11,6 +11,7 @@ import (
 
 	"switchboard/edge/token"
 	"switchboard/loadtest"
+	"switchboard/node"
 	"switchboard/wire"
 )
 
@@ -46,7 +47,7 @@ through (limits: {rate: 100000, burst: 100000, inflight: 100000}).`,
 			if data == "" {
 				return usageError{fmt.Errorf("no data directory: set --data to the node's, for its keys")}
 			}
-			keys, err := token.LoadOrCreate(data)
+			keys, err := node.Keys(data)
 			if err != nil {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -63,7 +64,8 @@ func (f *nodeFlags) load(cmd *cobra.Command) error {
 		flags := f.cfg
 		f.cfg = node.Config{}
 		if err := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict()).Decode(&f.cfg); err != nil {
-			return usageError{fmt.Errorf("%s: %w", f.file, err)}
+			what, _, _ := strings.Cut(err.Error(), "\n") // a picture of the place follows
+			return usageError{fmt.Errorf("%s: %s", f.file, what)}
 		}
 		f.overlay(cmd, &flags)
 	}
@@ -121,6 +123,7 @@ loopback only. Without it, tenants come from --config and their keys from keys.j
 					return err
 				}
 			}
+			asked := untilSignal() // before anybody can know that it serves
 			n, err := start(f.cfg)
 			if err != nil {
 				return err
@@ -130,7 +133,8 @@ loopback only. Without it, tenants come from --config and their keys from keys.j
 					return errors.Join(err, n.Close(cmd.Context()))
 				}
 			}
-			return untilSignal(n)
+			<-asked.Done()
+			return n.Close(context.Background())
 		},
 	}
 	f.add(cmd)
@@ -159,12 +163,11 @@ func printConfig(cmd *cobra.Command, cfg *node.Config) error {
 	return err
 }
 
-// untilSignal serves until the process is asked to stop. A second signal ends it at once.
-func untilSignal(n *node.Node) error {
+// untilSignal returns what is done when the process is asked to stop. A second signal ends it at once.
+func untilSignal() context.Context {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	<-ctx.Done()
-	stop()
-	return n.Close(context.Background())
+	context.AfterFunc(ctx, stop)
+	return ctx
 }
 
 // printTokens prints one token per role, for whoever tries things out.

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"switchboard/edge/token"
+	"switchboard/node"
 	"switchboard/wire"
 )
 
@@ -41,7 +42,7 @@ its first start: the keys are in keys.json in the data directory. A negative --t
 			if c.Skills, err = parseSkills(skills); err != nil {
 				return usageError{err}
 			}
-			keys, err := token.LoadOrCreate(data)
+			keys, err := node.Keys(data)
 			if err != nil {
 				return err
 			}

@@ -171,7 +171,7 @@ func readFormat(cfg Config) (fresh bool, err error) {
 	}
 	var version int
 	if _, err := fmt.Sscanf(string(b), "switchboard journal %d ", &version); err != nil || string(b) != formatLine(version) {
-		return false, fmt.Errorf("%s is not what a journal writes: %w: %w", name, ErrFormat, ErrDamaged)
+		return false, fmt.Errorf("%s is not what a journal writes; restore the directory from a backup: %w: %w", name, ErrFormat, ErrDamaged)
 	}
 	if version != formatVersion {
 		return false, fmt.Errorf("%s says format %d and this program knows %d; start the program version that wrote it, "+

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestMain lets the test binary be the command itself: what the tests start is the real main, without linking it again.
+func TestMain(m *testing.M) {
+	if os.Getenv("SWITCHBOARD_TEST_MAIN") != "" {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// as returns the command `env switchboard args`. It is killed when it has not ended after a minute.
+func as(t *testing.T, env []string, args ...string) *exec.Cmd {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, os.Args[0], args...)
+	cmd.Env = append(append(os.Environ(), "SWITCHBOARD_TEST_MAIN=1"), env...)
+	return cmd
+}
+
+// result is what a command that has ended left.
+type result struct {
+	out, err string
+	code     int
+}
+
+func finish(t *testing.T, cmd *exec.Cmd) result {
+	t.Helper()
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	err := cmd.Run()
+	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
+		t.Fatal(err)
+	}
+	return result{out.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// complains runs a command that must fail with code, and say want in one line on standard error and nothing else
+// [SW-8.4].
+func complains(t *testing.T, code int, want string, env []string, args ...string) {
+	t.Helper()
+	r := finish(t, as(t, env, args...))
+	if r.code != code || r.out != "" || strings.Count(r.err, "\n") != 1 || !strings.HasSuffix(r.err, "\n") || !regexp.MustCompile(want).MatchString(r.err) {
+		t.Errorf("%v %v: exit %d, stdout %q, stderr %q; want exit %d and one line like %q", env, args, r.code, r.out, r.err, code, want)
+	}
+}
+
+// [SW-8.4] Wrong calls exit 2, failures 1, and both say in one line what to do.
+func TestExitCodes(t *testing.T) {
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	unknown := file("unknown.yaml", "data: x\nnope: 1\n")
+	broken := file("broken.yaml", "tenants: [1,2\n")
+	wrong := file("wrong.yaml", "tenants: {demo: {queues: [{name: default, order: random}]}}\n")
+	plain := file("plain", "not a directory")
+	const session = "s_0000000000000000"
+	f := func(code int, want string, args ...string) {
+		t.Helper()
+		complains(t, code, want, nil, args...)
+	}
+	f(2, `no command "nope".*--help`, "nope")
+	f(2, "no arguments", "serve", "nope")
+	f(2, "a subcommand", "loadtest", "nope")
+	f(2, "unknown flag: --nope", "serve", "--nope")
+	f(2, "set --data", "serve", "--dev")
+	f(2, "no tenants.*--dev", "serve", "--data", data)
+	f(2, "loopback only.*127.0.0.1", "serve", "--data", data, "--dev", "--listen", "0.0.0.0:0")
+	f(2, "host:port", "serve", "--data", data, "--dev", "--listen", "nonsense")
+	f(2, "1 to 1024", "serve", "--data", data, "--dev", "--shards", "5000")
+	f(2, "debug, info, warn or error", "serve", "--data", data, "--dev", "--log-level", "loud")
+	f(2, "loopback address", "serve", "--data", data, "--dev", "--pprof", "0.0.0.0:6060")
+	f(2, `unknown field "nope"`, "serve", "--data", data, "--config", unknown)
+	f(2, "broken.yaml", "serve", "--data", data, "--config", broken)
+	f(2, "ageing, strict or fifo", "serve", "--data", data, "--config", wrong)
+	f(1, "missing.yaml", "serve", "--data", data, "--config", filepath.Join(dir, "missing.yaml"))
+	f(1, "invalid port", "serve", "--data", data, "--dev", "--listen", "127.0.0.1:99999")
+	f(1, "not a directory", "serve", "--data", plain, "--dev")
+	f(1, "no data directory", "log", "--data", filepath.Join(dir, "nowhere"), session)
+	f(2, "one session id", "log", "--data", data)
+	f(2, "no session id", "log", "--data", data, "nonsense")
+	f(2, "--data .* or --addr", "log", session)
+	f(1, "connection refused", "log", "--addr", "127.0.0.1:1", "--token", "x", session)
+	f(1, "no data directory", "verify", "--data", filepath.Join(dir, "nowhere"))
+	f(2, "set --data", "verify")
+	f(2, "set --data", "token", "--sub", "alice")
+	f(2, "sub", "token", "--data", data)
+	f(2, "role", "token", "--data", data, "--sub", "alice", "--role", "king")
+	f(2, "kind", "token", "--data", data, "--sub", "bob", "--role", "worker", "--kind", "cat")
+	f(2, "name=level", "token", "--data", data, "--sub", "bob", "--role", "worker", "--skills", "refund")
+	f(2, "0 and 1", "token", "--data", data, "--sub", "bob", "--role", "worker", "--skills", "refund=NaN")
+	f(2, "0 and 1", "token", "--data", data, "--sub", "bob", "--role", "worker", "--rating", "7")
+	f(2, `tenant "other"`, "token", "--data", data, "--sub", "alice", "--tenant", "other")
+	f(2, "--ttl", "token", "--data", data, "--sub", "alice", "--ttl", "soon")
+	f(2, "set --token", "chat")
+	f(2, "set --data", "loadtest", "roundtrip")
+	complains(t, 2, `SWITCHBOARD_SHARDS is "many"`, []string{"SWITCHBOARD_SHARDS=many"}, "serve", "--data", data, "--dev")
+	complains(t, 2, `SWITCHBOARD_TTL`, []string{"SWITCHBOARD_TTL=soon"}, "token", "--data", data, "--sub", "alice")
+}
+
+// [SW-8.2] A token is one line and nothing else; a negative ttl makes an expired one.
+func TestTokenOutput(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	one := regexp.MustCompile(`^[\w-]+\.[\w-]+\.[\w-]+\n$`)
+	for _, more := range [][]string{nil, {"--ttl", "-1h"}, {"--role", "worker", "--kind", "human", "--queues", "default", "--skills", "refund=0.9", "--rating", "0.8"}} {
+		r := finish(t, as(t, nil, append([]string{"token", "--data", data, "--tenant", "demo", "--sub", "alice"}, more...)...))
+		if r.code != 0 || r.err != "" || !one.MatchString(r.out) {
+			t.Errorf("token %v: %+v", more, r)
+		}
+	}
+	if r := finish(t, as(t, []string{"SWITCHBOARD_SUB=alice", "SWITCHBOARD_DATA=" + data}, "token")); r.code != 0 || !one.MatchString(r.out) {
+		t.Errorf("token of the environment: %+v", r)
+	}
+}
+
+// [SW-8.5] A flag wins over the environment, the environment over the file, and what is printed is a configuration.
+func TestPrecedence(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "config.yaml")
+	const text = "data: of-file\nlisten: 127.0.0.1:1\nname: of-file\nshards: 7\ndrain_ms: 70\ntenants: {acme: {queues: [{name: sales}]}}\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"SWITCHBOARD_LISTEN=127.0.0.1:2", "SWITCHBOARD_NAME=of-env", "SWITCHBOARD_DRAIN_MS=80"}
+	args := []string{"serve", "--print-config", "--config", config, "--listen", "127.0.0.1:3", "--drain-ms", "90"}
+	r := finish(t, as(t, env, args...))
+	if r.code != 0 || r.err != "" {
+		t.Fatalf("%+v", r)
+	}
+	for _, want := range []string{"listen: 127.0.0.1:3\n", "name: of-env\n", "data: of-file\n", "shards: 7\n", "drain_ms: 90\n", "- name: sales\n"} {
+		if !strings.Contains(r.out, want) {
+			t.Errorf("%q is missing in\n%s", want, r.out)
+		}
+	}
+	again := filepath.Join(dir, "again.yaml")
+	if err := os.WriteFile(again, []byte(r.out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r2 := finish(t, as(t, nil, "serve", "--print-config", "--config", again)); r2.code != 0 || r2.out != r.out {
+		t.Errorf("printed again it is %+v; want\n%s", r2, r.out)
+	}
+	if r := finish(t, as(t, []string{"SWITCHBOARD_CONFIG=" + config, "SWITCHBOARD_DEV=true"}, "serve", "--print-config")); r.code != 0 ||
+		!strings.Contains(r.out, "dev: true\n") || !strings.Contains(r.out, "demo:") || !strings.Contains(r.out, "acme:") {
+		t.Errorf("the file and dev of the environment: %+v", r)
+	}
+}
+
+// up starts `serve` with args behind it, and returns it once it serves, with its address.
+func up(t *testing.T, env []string, args ...string) (cmd *exec.Cmd, addr string, stdout, stderr *lines) {
+	t.Helper()
+	cmd = as(t, env, append([]string{"serve", "--dev", "--free-min", "-1"}, args...)...)
+	stdout, stderr = newLines(), newLines()
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	line := stderr.until("msg=serving")
+	if line == "" {
+		t.Fatalf("it did not serve: %v\n%s", cmd.Wait(), stderr)
+	}
+	return cmd, regexp.MustCompile(`addr=(\S+)`).FindStringSubmatch(line)[1], stdout, stderr
+}
+
+// terminate asks a node to stop, which must exit 0 [SW-8.1].
+func terminate(t *testing.T, cmd *exec.Cmd, stderr *lines) {
+	t.Helper()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("SIGTERM: %v\n%s", err, stderr)
+	}
+}
+
+// A data directory that cannot be served as it is: what is said, and that it is served again when that is mended.
+func TestDataDirectory(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	serveArgs := []string{"serve", "--dev", "--free-min", "-1", "--data", data, "--listen", "127.0.0.1:0"}
+	cmd, addr, _, stderr := up(t, []string{"SWITCHBOARD_LISTEN=127.0.0.1:0"}, "--data", data, "--shards", "4")
+	const session = "s_0000000000000000"
+	t.Run("used by a node", func(t *testing.T) {
+		for _, args := range [][]string{serveArgs, {"log", "--data", data, session}, {"verify", "--data", data}} {
+			complains(t, 1, "in use.*stop it first", nil, args...)
+		}
+		complains(t, 1, "address already in use", nil, "serve", "--dev", "--data", filepath.Join(t.TempDir(), "other"), "--listen", addr)
+	})
+	keys := filepath.Join(data, "keys.json")
+	t.Run("no keys", func(t *testing.T) {
+		hide(t, keys)
+		for _, args := range [][]string{{"token", "--data", data, "--sub", "alice"}, {"loadtest", "roundtrip", "--data", data}} {
+			complains(t, 1, "keys.json is missing.*restore the file", nil, args...)
+		}
+		if _, err := os.Stat(keys); err == nil {
+			t.Error("new keys were made, and the node does not know them")
+		}
+	})
+	terminate(t, cmd, stderr)
+	broken := func(name, want string, code int, change func(t *testing.T), args ...string) {
+		t.Run(name, func(t *testing.T) {
+			change(t)
+			complains(t, code, want, nil, append(serveArgs, args...)...)
+		})
+	}
+	rewrite := func(path, text string) func(t *testing.T) {
+		return func(t *testing.T) {
+			hide(t, filepath.Join(data, path))
+			if err := os.WriteFile(filepath.Join(data, path), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	newer := "switchboard journal 99"
+	newer = fmt.Sprintf("%s %08x\n", newer, crc32.Checksum([]byte(newer), crc32.MakeTable(crc32.Castagnoli)))
+	nothing := func(*testing.T) {}
+	broken("other shards", "set shards to 4", 1, nothing, "--shards", "8")
+	broken("newer journal", "format 99 and this program knows 1; start the program version that wrote it", 1, rewrite("journal/FORMAT", newer))
+	broken("foreign journal", "restore the directory from a backup", 1, rewrite("journal/FORMAT", "hello\n"))
+	broken("newer keys", "version 9 of the keys file", 1, rewrite("keys.json", `{"version":9,"tenants":{}}`))
+	broken("foreign keys", "keys.json", 1, rewrite("keys.json", "hello"))
+	broken("lost keys", "keys.json is missing.*restore the file", 1, func(t *testing.T) { hide(t, keys) })
+	broken("foreign node.json", "node.json", 1, rewrite("node.json", "hello"))
+	broken("empty node.json", "node.json names no number of shards", 1, rewrite("node.json", "{}"))
+	broken("lost node.json", `write the number of shards .*{"shards":N}`, 1, func(t *testing.T) { hide(t, filepath.Join(data, "node.json")) })
+	broken("journal is a file", "journal", 1, rewrite("journal", "hello"))
+
+	// What is not ours is left alone.
+	foreign := filepath.Join(data, "notes.txt")
+	if err := os.WriteFile(foreign, []byte("hello"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd, _, _, stderr = up(t, nil, "--data", data, "--listen", "127.0.0.1:0")
+	terminate(t, cmd, stderr)
+	if b, err := os.ReadFile(foreign); err != nil || string(b) != "hello" {
+		t.Errorf("a foreign file is %q, %v", b, err)
+	}
+	if r := finish(t, as(t, nil, "verify", "--data", data)); r.code != 0 || r.err != "" {
+		t.Errorf("verify: %+v", r)
+	}
+}
+
+// hide takes path away until the test ends.
+func hide(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Rename(path, path+".hidden"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = os.RemoveAll(path)
+		if err := os.Rename(path+".hidden", path); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A directory that may not be written: said at once, not by the first customer.
+func TestReadOnlyDirectory(t *testing.T) {
+	bin, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Root may write everywhere, so the command runs as nobody, in a place that nobody can reach.
+	dir, err := os.MkdirTemp("", "switchboard-readonly-*") //nolint:usetesting // t.TempDir is root's alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	exe := filepath.Join(dir, "switchboard")
+	if err := os.WriteFile(exe, bin, 0o755); err != nil { //nolint:gosec // it is to be run
+		t.Fatal(err)
+	}
+	data := filepath.Join(dir, "data")
+	if r := finish(t, as(t, nil, "token", "--data", data, "--sub", "alice")); r.code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	if err := errors.Join(os.Chmod(filepath.Join(data, "keys.json"), 0o644), os.Chmod(data, 0o555), os.Chmod(dir, 0o555)); err != nil { //nolint:gosec // they are to be seen
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = errors.Join(os.Chmod(dir, 0o755), os.Chmod(data, 0o755)) }) //nolint:gosec // to be removed
+	for _, d := range []string{data, filepath.Join(dir, "new")} {
+		cmd := as(t, nil, "serve", "--dev", "--data", d, "--listen", "127.0.0.1:0")
+		cmd.Path, cmd.Dir = exe, dir
+		if os.Getuid() == 0 {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		}
+		r := finish(t, cmd)
+		if r.code != exitFailed || strings.Count(r.err, "\n") != 1 || !strings.Contains(r.err, "permission denied") || !strings.Contains(r.err, d) {
+			t.Errorf("%s: %+v", d, r)
+		}
+	}
+}

@@ -1,0 +1,9 @@
+package node
+
+import (
+	"switchboard/edge"
+	"switchboard/shard/journal"
+)
+
+// Tune lets a test change what the node's journal and edge are opened with.
+func (c *Config) Tune(f func(*journal.Config, *edge.Config)) { c.tune = f }

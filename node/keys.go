@@ -1,0 +1,29 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"switchboard/edge/token"
+)
+
+// Keys returns the keyring of a data directory, and makes one in a new directory [SW-8.2]. In a directory where a node has
+// run, a keys file that is missing is an error and not made again: with other keys every token that was handed out
+// would be refused, and the new ones would be refused by a node that runs.
+func Keys(data string) (*token.Keyring, error) {
+	shards, err := Shards(data) // before the look at the keys: a first start writes the keys first
+	if err != nil {
+		return nil, err
+	}
+	if shards != 0 {
+		path := filepath.Join(data, token.FileName)
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s is missing, and a node has run in %s: restore the file from a backup "+
+				"(to give up every token handed out, write one with new keys)", path, data)
+		}
+	}
+	return token.LoadOrCreate(data)
+}
