@@ -71,7 +71,7 @@ func (c Codec) Append(dst []byte, m proto.Message) ([]byte, error) {
 		return appendObject(dst, m.ProtoReflect()), nil
 	}
 	dst = binary.AppendUvarint(dst, uint64(proto.Size(m)))
-	return proto.MarshalOptions{}.MarshalAppend(dst, m)
+	return proto.MarshalOptions{Deterministic: true}.MarshalAppend(dst, m) // maps sorted: equal frames are equal bytes, as in JSON
 }
 
 // Parse reads one frame as [Codec.Next] cut it into m, a *wirepb.ClientFrame or *wirepb.ServerFrame. Unknown

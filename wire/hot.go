@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"unsafe"
 
 	"switchboard/wire/wirepb"
@@ -26,10 +25,8 @@ func (c Codec) ParseCommand(frame []byte, cmd *Command) error {
 	m := &wirepb.ClientFrame{}
 	err := c.Parse(frame, m)
 	cmd.Cold(m)
-	switch cmd.Verb {
-	case VerbSend, VerbReply, VerbAck, VerbTyping, VerbDelta, VerbNack:
+	if cmd.Verb.hot() {
 		cmd.PB = nil
-	default:
 	}
 	return err
 }
@@ -165,9 +162,7 @@ func appendEntryJSON(dst []byte, e *Entry, prev uint64) []byte {
 	dst = appendWordJSON(dst, `"origin":`, string(e.Origin))
 	dst = appendWordJSON(dst, `"kind":`, e.Kind)
 	dst = appendWordJSON(dst, `"type":`, e.Type)
-	if len(e.Body) > 0 {
-		dst = append(append(append(dst, `"body":`...), e.Body...), ',')
-	}
+	dst = appendBodyJSON(dst, e.Body)
 	dst = appendWordJSON(dst, `"visibility":`, e.Visibility)
 	dst = appendWordJSON(dst, `"channel":`, e.Channel)
 	dst = appendUint(append(dst, `"prev":`...), prev)
@@ -214,11 +209,7 @@ func (s *scan) command(cmd *Command) bool {
 // member reads one member of a hot verb. Members that it does not have are somebody else's to judge.
 func (s *scan) member(key []byte, cmd *Command) (err error) {
 	if string(key) == "body" && (cmd.Verb == VerbSend || cmd.Verb == VerbReply) {
-		b, err := s.raw()
-		if bytes.IndexByte(b, '\r') >= 0 || bytes.IndexByte(b, '\n') >= 0 {
-			b = AppendBody(nil, b)
-		}
-		cmd.Body = b
+		cmd.Body, err = s.document()
 		return err
 	}
 	if s.peek() == 'n' {

@@ -86,9 +86,7 @@ func appendEntryPB(dst []byte, e *Entry, prev uint64) []byte {
 	dst = pbText(dst, 6, string(e.Origin))
 	dst = pbText(dst, 7, e.Kind)
 	dst = pbText(dst, 8, e.Type)
-	if len(e.Body) > 0 {
-		dst = protowire.AppendBytes(protowire.AppendTag(dst, 9, protowire.BytesType), e.Body)
-	}
+	dst = pbBytes(dst, 9, e.Body)
 	dst = pbText(dst, 10, e.Visibility)
 	dst = pbText(dst, 11, e.Channel)
 	dst = pbNum(dst, 12, prev)
@@ -112,6 +110,14 @@ func pbText(dst []byte, num protowire.Number, v string) []byte {
 	return protowire.AppendString(protowire.AppendTag(dst, num, protowire.BytesType), v)
 }
 
+// pbBytes appends a bytes field, or nothing for none.
+func pbBytes(dst []byte, num protowire.Number, v []byte) []byte {
+	if len(v) == 0 {
+		return dst
+	}
+	return protowire.AppendBytes(protowire.AppendTag(dst, num, protowire.BytesType), v)
+}
+
 // pbLength puts the length of what stands behind from in front of it.
 func pbLength(dst []byte, from int) []byte {
 	var length [binary.MaxVarintLen64]byte
@@ -126,30 +132,33 @@ func pbLength(dst []byte, from int) []byte {
 // parseCommandPB reads a hot frame. It reports false for everything else, also for what is wrong or unusual: the generic
 // way then says what.
 func parseCommandPB(b []byte, cmd *Command) bool {
-	var body []byte
+	var verb pbField
 	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
+		x, rest, ok := nextPB(b)
+		if !ok {
 			return false
 		}
-		b = b[n:]
+		b = rest
 		switch {
-		case num == pbID && typ == protowire.VarintType:
-			cmd.ID, n = protowire.ConsumeVarint(b)
-		case typ == protowire.BytesType && body == nil && cmd.verbPB(num):
-			body, n = protowire.ConsumeBytes(b)
-			if body == nil {
-				body = []byte{}
-			}
+		case x.num == pbID && !x.bytes:
+			cmd.ID = x.v
+		case x.bytes && verb.num == 0:
+			verb = x
 		default:
 			return false
 		}
-		if n < 0 {
+	}
+	if !cmd.verbPB(verb.num) {
+		return false
+	}
+	for b = verb.text; len(b) > 0; {
+		x, rest, ok := nextPB(b)
+		if !ok || x.bytes && !cmd.textPB(x) || !x.bytes && !cmd.numPB(x.num, x.v) {
 			return false
 		}
-		b = b[n:]
+		b = rest
 	}
-	return body != nil && cmd.fieldsPB(body)
+	return true
 }
 
 func (c *Command) verbPB(num protowire.Number) bool {
@@ -168,38 +177,6 @@ func (c *Command) verbPB(num protowire.Number) bool {
 		c.Verb = VerbNack
 	default:
 		return false
-	}
-	return true
-}
-
-// fieldsPB reads the fields of a hot verb's message.
-func (c *Command) fieldsPB(b []byte) bool {
-	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return false
-		}
-		b = b[n:]
-		var ok bool
-		switch typ {
-		case protowire.VarintType:
-			var v uint64
-			if v, n = protowire.ConsumeVarint(b); n < 0 {
-				return false
-			}
-			ok = c.numPB(num, v)
-		case protowire.BytesType:
-			var v []byte
-			if v, n = protowire.ConsumeBytes(b); n < 0 {
-				return false
-			}
-			ok = c.textPB(num, v)
-		default:
-		}
-		if !ok {
-			return false
-		}
-		b = b[n:]
 	}
 	return true
 }
@@ -272,24 +249,16 @@ func (c *Command) numPB(num protowire.Number, v uint64) bool {
 	return false
 }
 
-func (c *Command) textPB(num protowire.Number, v []byte) bool {
-	document := num == 4 && c.Verb == VerbSend || num == 7 && c.Verb == VerbReply
-	if document {
-		if ValidJSON(v) != nil {
-			return false
-		}
-		// [SW-2.2] Stored without white space around it. JSON's bodies come without any: there it belongs to the frame.
-		v = bytes.Trim(v, " \t\r\n")
-		if bytes.IndexByte(v, '\r') >= 0 || bytes.IndexByte(v, '\n') >= 0 {
-			v = AppendBody(nil, v)
-		}
-		c.Body = v
-		return true
+func (c *Command) textPB(x pbField) (ok bool) {
+	num := x.num
+	if num == 4 && c.Verb == VerbSend || num == 7 && c.Verb == VerbReply {
+		c.Body, ok = documentPB(x.text)
+		return ok
 	}
-	if !utf8.Valid(v) {
+	s, ok := x.string()
+	if !ok {
 		return false
 	}
-	s := unsafe.String(unsafe.SliceData(v), len(v))
 	if num == 1 {
 		c.Session = SessionID(s)
 		return true
@@ -340,4 +309,22 @@ func (c *Command) textPB(num protowire.Number, v []byte) bool {
 	default:
 	}
 	return false
+}
+
+// string returns the field's text, which aliases the message; false when it is not valid UTF-8.
+func (x pbField) string() (string, bool) {
+	return unsafe.String(unsafe.SliceData(x.text), len(x.text)), utf8.Valid(x.text)
+}
+
+// documentPB returns an embedded document as it is stored [SW-2.2]: without white space around it, which in JSON belongs to
+// the frame. It aliases v unless raw CR or LF stand inside. It reports false when v is not one JSON value.
+func documentPB(v []byte) ([]byte, bool) {
+	if ValidJSON(v) != nil {
+		return nil, false
+	}
+	v = bytes.Trim(v, " \t\r\n")
+	if bytes.IndexByte(v, '\r') >= 0 || bytes.IndexByte(v, '\n') >= 0 {
+		v = AppendBody(nil, v)
+	}
+	return v, true
 }

@@ -61,7 +61,7 @@ func appendWord(dst []byte, words []string, s string) []byte {
 }
 
 // ParseEntry reads what AppendEntry wrote into e, whose session it leaves alone. e's strings and body alias b, which must
-// not change any more.
+// not change any more. It fails with [ErrEntry]; e then holds nothing of use.
 func ParseEntry(b []byte, e *Entry) error {
 	r := rowReader{b: b}
 	if r.byte() != entryVersion {
