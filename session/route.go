@@ -155,7 +155,8 @@ func (s *State) accepted(g *wire.Grant, d *Decision) {
 	d.answer(&c, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Accept{Accept: &wirepb.AcceptReply{Session: string(s.ID), Ae: s.AE}}})
 }
 
-// present pushes assigned: everything that the new owner needs to go on without asking the customer again [SW-5.4].
+// present pushes assigned: everything that the new owner needs to go on without asking the customer again. What is
+// unacknowledged stands in the tail, and is delivered too [SW-5.4].
 func (s *State) present(reason string, d *Decision) {
 	a := &wirepb.Assigned{
 		Session: string(s.ID), Ae: s.AE, Queue: s.Queue, Reason: reason, Epoch: s.Epoch(), Cursor: s.Cursor, Head: s.Head,
@@ -171,9 +172,7 @@ func (s *State) present(reason string, d *Decision) {
 		room -= entrySize(s.Tail[first])
 	}
 	for _, e := range s.Tail[first:] {
-		if e.Origin != wire.OriginCustomer || e.Seq <= s.Cursor { // otherwise it is delivered
-			a.Tail = append(a.Tail, e.PB(e.Seq-1))
-		}
+		a.Tail = append(a.Tail, e.PB(e.Seq-1))
 	}
 	f := d.push(s.owner.conn, wire.FrameAssigned, s.ID, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{Assigned: a}})
 	f.AE = s.AE
