@@ -28,7 +28,7 @@ func (s *State) reply(env *Env, c *wire.Command, d *Decision) {
 		e.Visibility = wire.Staff
 	}
 	s.endStream(c.Stream)
-	prev := s.append(env, e, c.Conn, d)
+	prev := s.append(env, e, replied(c), d)
 	if c.Ack.Set {
 		s.moveCursor(c.Ack.Value, d)
 	}
