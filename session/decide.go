@@ -220,6 +220,14 @@ func (s *State) append(env *Env, e *wire.Entry, writer wire.Conn, d *Decision) (
 	return prev
 }
 
+// replied returns the connection on which a reply stands for what c writes: without a reply the entry is pushed there.
+func replied(c *wire.Command) wire.Conn {
+	if c.ID == 0 {
+		return wire.Conn{}
+	}
+	return c.Conn
+}
+
 // sees returns the visibility that bounds what role is shown.
 func sees(role wire.Role) string {
 	if role == wire.RoleCustomer || role == wire.RoleService {

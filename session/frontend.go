@@ -108,7 +108,7 @@ func (s *State) send(env *Env, c *wire.Command, d *Decision) {
 	if e.Type == "" {
 		e.Type = "text"
 	}
-	prev := s.append(env, e, c.Conn, d)
+	prev := s.append(env, e, replied(c), d)
 	s.done(c, key, Done{Seq: e.Seq, Epoch: e.Epoch, TS: e.TS}, prev, d)
 	switch s.Phase {
 	case New:

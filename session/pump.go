@@ -48,7 +48,8 @@ func (s *State) firstUnacked() uint64 {
 }
 
 // pump delivers to the owner what it may see and has not been sent, in order, while its window is open [SW-5.4].
-// Of what was said before the assignment only what the customer said and nobody acknowledged is delivered: the rest is assigned's tail.
+// Of what was said before the assignment only what the customer said and nobody acknowledged is delivered: assigned's tail
+// has told the rest.
 func (s *State) pump(env *Env, d *Decision) {
 	w := &s.owner
 	if s.Phase != Assigned || w.conn == (wire.Conn{}) || w.loading {

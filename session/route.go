@@ -155,8 +155,8 @@ func (s *State) accepted(g *wire.Grant, d *Decision) {
 	d.answer(&c, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Accept{Accept: &wirepb.AcceptReply{Session: string(s.ID), Ae: s.AE}}})
 }
 
-// present pushes assigned: everything that the new owner needs to go on without asking the customer again. What he has
-// to answer stands in the tail, and is delivered too [SW-5.4].
+// present pushes assigned: everything that the new owner needs to go on without asking the customer again. What is
+// unacknowledged stands in the tail, and is delivered too [SW-5.4].
 func (s *State) present(reason string, d *Decision) {
 	a := &wirepb.Assigned{
 		Session: string(s.ID), Ae: s.AE, Queue: s.Queue, Reason: reason, Epoch: s.Epoch(), Cursor: s.Cursor, Head: s.Head,

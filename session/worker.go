@@ -28,7 +28,7 @@ func (s *State) reply(env *Env, c *wire.Command, d *Decision) {
 		e.Visibility = wire.Staff
 	}
 	s.endStream(c.Stream)
-	prev := s.append(env, e, c.Conn, d)
+	prev := s.append(env, e, replied(c), d)
 	if c.Ack.Set {
 		s.moveCursor(c.Ack.Value, d)
 	}
@@ -72,14 +72,15 @@ func (s *State) moveCursor(seq uint64, d *Decision) {
 // maxDelayMS bounds how long a nack can keep a customer waiting.
 const maxDelayMS = 3_600_000
 
-// nack gives an entry back: it comes again after a delay, and what follows waits too [SW-5.6]. What is acknowledged is
-// over: it may have been answered, and its answer is remembered under its seq [SW-5.5], so it is not taken back.
+// nack gives an entry of the customer back: it comes again after a delay, and what follows waits too [SW-5.6]. What is
+// acknowledged is over: it may have been answered, and its answer is remembered under its seq [SW-5.5], so it is not taken
+// back.
 func (s *State) nack(env *Env, c *wire.Command, d *Decision) {
 	key, done := s.remembered(env, c, d)
 	if done || !s.fenced(c, d) {
 		return
 	}
-	if c.Seq == 0 || c.Seq <= s.Cursor || !s.delivered(c.Seq) {
+	if !slices.Contains(s.owner.unacked, c.Seq) {
 		d.refuse(c, wire.NotDelivered)
 		return
 	}
