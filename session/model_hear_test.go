@@ -79,10 +79,9 @@ func (m *model) may(c *client, e *wire.Entry) {
 
 // head returns the last entry that c may see.
 func (m *model) head(c *client) uint64 {
-	log := m.w[0].log
-	for i := len(log) - 1; i >= 0; i-- {
-		if log[i].VisibleTo(c.who.Role) {
-			return log[i].Seq
+	for _, e := range slices.Backward(m.w[0].log) {
+		if e.VisibleTo(c.who.Role) {
+			return e.Seq
 		}
 	}
 	return 0

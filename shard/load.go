@@ -320,6 +320,10 @@ func (s *Shard) sessionLoaded(r *result) {
 	for _, k := range r.staleKey {
 		s.turn.Delete(k)
 	}
+	if s.writable { // a loss may have been accepted since it was last here [SW-1]
+		h.state.Recover(s.epoch(), &s.d)
+		s.note(h)
+	}
 	s.schedule(h)
 	for _, m := range parked {
 		s.decide(h, m)

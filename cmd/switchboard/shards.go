@@ -1,0 +1,132 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"switchboard/node"
+	"switchboard/shard/journal"
+)
+
+func newShards() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "shards", Short: "Look at the shards of a stopped node, and accept what one of them has lost",
+		Args: exactly(0, "a subcommand"), RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newShardsList(), newAcceptLoss())
+	return cmd
+}
+
+// withJournal opens the journal of a stopped node for fn.
+func withJournal(data string, fn func(j *journal.Journal, shards int) error) (err error) {
+	if data == "" {
+		return usageError{fmt.Errorf("no data directory: set --data")}
+	}
+	shards, err := node.Shards(data)
+	if err != nil {
+		return err
+	}
+	if shards == 0 {
+		return fmt.Errorf("%s is no data directory of a node", data)
+	}
+	j, err := journal.Open(journal.Config{Dir: node.JournalDir(data), Groups: shards, FreeMin: -1})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, j.Close()) }()
+	return fn(j, shards)
+}
+
+// shardLine is one shard in `shards ls`.
+type shardLine struct {
+	Shard    int    `json:"shard"`
+	Mode     string `json:"mode"`
+	Epoch    uint64 `json:"epoch"`
+	Last     uint64 `json:"last_turn"`
+	LossFrom uint64 `json:"loss_from,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+}
+
+func newShardsList() *cobra.Command {
+	var data string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "ls --data DIR", Short: "List the shards of a stopped node and how they are",
+		Long: `List the shards of a stopped node. A shard that lost data is read-only, and says from which turn on. It exits 3 when
+one is not ok.`,
+		Args: exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			bad := 0
+			err := withJournal(data, func(j *journal.Journal, shards int) error {
+				for i := range shards {
+					g := j.Group(i)
+					st := g.State()
+					if st.Mode != journal.OK {
+						bad++
+					}
+					l := shardLine{Shard: i, Mode: st.Mode.String(), Epoch: g.Epoch() + 1, Last: g.Last(), LossFrom: st.LossFrom, Reason: st.Reason}
+					if err := l.print(cmd, asJSON); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err == nil && bad > 0 {
+				return checkError{fmt.Errorf("%d shards are not ok", bad)}
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&data, "data", "", "data directory of a stopped node")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	return cmd
+}
+
+func (l *shardLine) print(cmd *cobra.Command, asJSON bool) error {
+	out := cmd.OutOrStdout()
+	if asJSON {
+		return json.NewEncoder(out).Encode(l)
+	}
+	_, err := fmt.Fprintf(out, "%4d  %-11s  epoch %d  turns %d", l.Shard, l.Mode, l.Epoch, l.Last)
+	if err == nil && l.Mode != journal.OK.String() {
+		_, err = fmt.Fprintf(out, "  lost from %d: %s", l.LossFrom, l.Reason)
+	}
+	if err == nil {
+		_, err = fmt.Fprintln(out)
+	}
+	return err
+}
+
+func newAcceptLoss() *cobra.Command {
+	var data string
+	cmd := &cobra.Command{
+		Use: "accept-loss SHARD --data DIR", Short: "Let a shard that lost data write again, in a new epoch",
+		Long: `Let a shard of a stopped node that lost data write again. What is lost stays lost: try a backup first. The shard
+starts a new epoch; clients that hold more than the shard has are told so (truncated), and no number is given out twice.`,
+		Example: `  switchboard shards ls --data ./data
+  switchboard shards accept-loss --data ./data 3`,
+		Args: exactly(1, "one shard number; see switchboard shards ls"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := strconv.Atoi(args[0])
+			if err != nil {
+				return usageError{fmt.Errorf("%q is no shard number", args[0])}
+			}
+			return withJournal(data, func(j *journal.Journal, shards int) error {
+				if id < 0 || id >= shards {
+					return usageError{fmt.Errorf("there is no shard %d: they are 0 to %d", id, shards-1)}
+				}
+				if err := j.AcceptLoss(id); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "shard %d writes again, in epoch %d\n", id, j.Group(id).Epoch()+1)
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&data, "data", "", "data directory of a stopped node")
+	return cmd
+}
