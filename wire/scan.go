@@ -1,7 +1,9 @@
 package wire
 
 import (
+	"encoding/binary"
 	"errors"
+	"math/bits"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -298,6 +300,15 @@ func (s *scan) strRaw() (inner []byte, plain bool, err error) {
 	s.i++ // the quote that peek saw
 	from, plain, ascii := s.i, true, true
 	for s.i < len(s.b) {
+		if len(s.b)-s.i >= 8 {
+			w := binary.LittleEndian.Uint64(s.b[s.i:])
+			n := special(w)
+			ascii = ascii && w&highs<<(64-8*n) == 0
+			s.i += n
+			if n == 8 {
+				continue
+			}
+		}
 		switch c := s.b[s.i]; {
 		case c == '"':
 			inner = s.b[from:s.i]
@@ -323,6 +334,19 @@ func (s *scan) strRaw() (inner []byte, plain bool, err error) {
 		}
 	}
 	return nil, false, errJSON
+}
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x80 * ones
+)
+
+// special returns how many of the eight bytes of w, from the lowest, stand before the first quote, backslash or control
+// character. The high bit of a byte in x-ones&^x is set when the byte is 0 in x, and in w-0x20*ones&^w when it is below 0x20
+// in w; a borrow sets it wrongly only behind a byte where it is set rightly.
+func special(w uint64) int {
+	quote, slash := w^'"'*ones, w^'\\'*ones
+	return bits.TrailingZeros64(((quote-ones)&^quote|(slash-ones)&^slash|(w-0x20*ones)&^w)&highs) / 8
 }
 
 // escapeLen returns the length of the escape at the start of b, or 0 when it is none.

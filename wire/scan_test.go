@@ -82,6 +82,21 @@ func FuzzStrings(f *testing.F) {
 	})
 }
 
+// Eight bytes are looked at together: whatever stands at any place of them is found as one by one.
+func TestStringsAtEveryPlace(t *testing.T) {
+	for _, odd := range []string{`"`, `\`, "\x00", "\x1f", "\x20", "\x7f", "\x80", "\xff", "é", "😀", `\"`, `\u00e9`, `\u12g4`, "!", "#", "[", "]"} {
+		for before := range 18 {
+			for after := range 18 {
+				text := `"` + strings.Repeat("x", before) + odd + strings.Repeat("\u00e9", after%3) + strings.Repeat("y", after) + `"`
+				want := json.Valid([]byte(text)) && utf8.ValidString(text)
+				if err := ValidJSON([]byte(text)); (err == nil) != want {
+					t.Fatalf("ValidJSON(%q) = %v; want valid %v", text, err, want)
+				}
+			}
+		}
+	}
+}
+
 // Any string that the standard library reads, we read the same.
 func FuzzUnescape(f *testing.F) {
 	for _, s := range []string{`"\ud83d\ude00"`, `"\ud83d"`, `"\ud83dx"`, `"\ud83d\u0041"`, `"\/\b\f\n\r\t\"\\"`} {
