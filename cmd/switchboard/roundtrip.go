@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/pprof"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,6 +29,7 @@ func newRoundTrip() *cobra.Command {
 	var (
 		r       loadtest.RoundTrip
 		data    string
+		profile string
 		asJSON  bool
 		minimum float64
 		p99     float64
@@ -59,6 +61,17 @@ through (limits: {rate: 100000, burst: 100000, inflight: 100000}).`,
 				return keys.Mint(c, time.Hour)
 			}
 			r.Progress = func(s string) { fmt.Fprintln(os.Stderr, s) }
+			if profile != "" {
+				f, err := os.Create(profile)
+				if err != nil {
+					return fmt.Errorf("writing the profile: %w", err)
+				}
+				defer func() { _ = f.Close() }()
+				if err := pprof.StartCPUProfile(f); err != nil {
+					return fmt.Errorf("writing the profile: %w", err)
+				}
+				defer pprof.StopCPUProfile()
+			}
 			res, err := r.Run(cmd.Context())
 			if err != nil {
 				return err
@@ -88,6 +101,7 @@ through (limits: {rate: 100000, burst: 100000, inflight: 100000}).`,
 	fs.DurationVar(&r.Time, "time", 5*time.Second, "how long it measures")
 	fs.BoolVar(&r.Keys, "keys", false, "give every message an idempotency key")
 	fs.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	fs.StringVar(&profile, "cpuprofile", "", "write a CPU profile of the load generator to this file")
 	fs.Float64Var(&minimum, "min-rate", 0, "exit 3 below so many round trips a second")
 	fs.Float64Var(&p99, "max-p99-ms", 0, "exit 3 above this p99")
 	return cmd
