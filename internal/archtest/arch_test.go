@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 	"client":            {"wire", "wire/wirepb"},
 	"client/js":         {},
 	"console":           {"client/js"},
-	"bench":             {"wire", "session", "broker", "exchange", "shard", "shard/journal", "node", "client"},
+	"bench":             {"loadtest"},
 	"loadtest":          {"wire", "wire/wirepb", "client", "edge/ws"},
 	"cmd/switchboard":   {"wire", "node", "bench", "loadtest", "client", "console", "edge/token", "shard/journal"},
 	"internal/mailbox":  {},
