@@ -106,7 +106,8 @@ func newAcceptLoss() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "accept-loss SHARD --data DIR", Short: "Let a shard that lost data write again, in a new epoch",
 		Long: `Let a shard of a stopped node that lost data write again. What is lost stays lost: try a backup first. The shard
-starts a new epoch; clients that hold more than the shard has are told so (truncated), and no number is given out twice.`,
+starts a new epoch; clients that hold more than the shard has are told so (truncated), and no position, epoch and seq,
+is given out twice.`,
 		Example: `  switchboard shards ls --data ./data
   switchboard shards accept-loss --data ./data 3`,
 		Args: exactly(1, "one shard number; see switchboard shards ls"),
