@@ -55,8 +55,10 @@ func TestCustomerLink(t *testing.T) {
 	if c.Link("visitor") || c.Alias != "" {
 		t.Fatal("he is his own alias")
 	}
-	if !c.Link("alice") || !c.Link("alice") {
-		t.Fatal("a link that does not hold")
+	for range 2 {
+		if !c.Link("alice") {
+			t.Fatal("a link that does not hold")
+		}
 	}
 	if c.Link("bob") || c.Alias != "alice" {
 		t.Fatal("the second writer won")
