@@ -123,8 +123,13 @@ func (s *State) recall(env *Env, c *wire.Command, d *Decision) (key, old *Key, d
 		hash = payloadHash(c)
 	}
 	fp := Fingerprint(c.Who.Sub, name)
-	k := s.Keys.find(fp, c.Who.Sub, name)
-	if k == nil && s.old.may(fp) {
+	// A reply that is keyed by its ack moves the cursor in the same turn: only what the cursor has passed can be known.
+	fresh := !payload && c.Ack.Value > s.Cursor
+	var k *Key
+	if !fresh {
+		k = s.Keys.find(fp, c.Who.Sub, name)
+	}
+	if k == nil && !fresh && s.old.may(fp) {
 		if !env.Loaded {
 			d.Load = append(d.Load, Load{Kind: LoadKey, FP: fp, Command: c})
 			return nil, nil, true

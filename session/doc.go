@@ -9,9 +9,13 @@
 // states and reads them again. Volatile fields (who is attached, what was delivered to the owner, running streams,
 // the latest entries) are the memory of one owner and are rebuilt or lost without harm. In between stand the soft fields: positions
 // that a client acknowledged without asking for an answer. They are written with the next fact, and may step back in a
-// crash; then entries come again [SW-5.6].
+// crash; then entries come again [SW-5.6]. Which delivery failed, and how often, follows them. An ack that is answered, and
+// one that comes with a reply, is a fact.
 //
 // The checks of a command run in the order of [SW-4.3]: entitlement, idempotency, fence, state.
+//
+// How it is tested: testdata holds a script for each chapter of a session's life; TestModel lets everybody do anything and
+// checks what they have seen.
 //
 // What it does not do: choose a worker (package broker), read rows (package shard loads what Decision.Load asks for and
 // comes again), or know what a socket is.

@@ -84,7 +84,7 @@ func (s *State) Apply(f *Fact) {
 	case Ended:
 		s.free()
 		s.Phase, s.ClosedAt, s.HumanOnly, s.Exclude, s.EnqueuedAt, s.Requeued = Closed, f.At, false, "", 0, false
-		s.FailSeq, s.Attempt, s.Cursor = 0, 0, s.Said
+		s.FailSeq, s.Attempt, s.Cursor = 0, 0, max(s.Cursor, s.Said)
 	case Reopened:
 		s.Phase, s.ClosedAt = New, 0
 	case Known:
@@ -102,7 +102,6 @@ func (s *State) Apply(f *Fact) {
 		s.Pool = f.N
 	case Acked:
 		s.acked(f.Seq)
-		s.soft = false
 	case EpochBegan:
 		s.Epochs = append(s.Epochs, EpochStart{f.N, f.Seq})
 	}

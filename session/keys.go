@@ -49,7 +49,8 @@ func keyName(c *wire.Command) (name string, payload bool) {
 	case c.Key != "":
 		return c.Key, true
 	case c.Verb == wire.VerbReply && c.Ack.Set: // [SW-5.5] the acked seq is the key, and the payload does not count
-		return "#ack:" + strconv.FormatUint(c.Ack.Value, 10), false
+		var buf [32]byte
+		return string(strconv.AppendUint(append(buf[:0], "#ack:"...), c.Ack.Value, 10)), false
 	}
 	return "", false
 }

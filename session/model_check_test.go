@@ -50,6 +50,9 @@ func (m *model) judge(c *client, cmd *wire.Command, fenced bool, facts []Fact, m
 		}
 	}
 	m.judgeKey(c, cmd, refused, wrote)
+	if cmd.Verb == wire.VerbDelta && fenced && refused == "" && m.state().stream(cmd.Stream) != nil {
+		m.streams[cmd.Stream] = true
+	}
 	if fenced && refused == "" && (wrote == nil || !wrote.Duplicate) && (cmd.Verb != wire.VerbReply || len(facts) > 0) {
 		m.judgeAck(cmd)
 	}
@@ -169,6 +172,9 @@ func (m *model) check() {
 	}
 	if s.Phase == Queued && s.Again() == nil {
 		m.t.Fatal("it waits and has nothing to say [I7]")
+	}
+	if len(s.streams) != len(m.streams) {
+		m.t.Fatalf("%d streams run; %v were begun [SW-4.8]", len(s.streams), m.streams)
 	}
 	switch {
 	case s.Phase == Assigned && m.owner == nil:

@@ -11,15 +11,20 @@ import (
 
 // moves is what can happen; what should happen more often stands in it more often.
 var moves = []func(*model){
+	func(*model) {},
 	(*model).customer, (*model).customer, (*model).customer, (*model).customer,
 	(*model).worker, (*model).worker, (*model).worker, (*model).worker, (*model).worker,
 	(*model).grant, (*model).grant, (*model).grant,
 	(*model).poolWord, (*model).watch, (*model).read, (*model).read, (*model).read, (*model).time, (*model).time, (*model).down, (*model).flood,
 }
 
-func (m *model) n(name string, most int) int { return rapid.IntRange(0, most).Draw(m.t, name) }
+// n returns a number up to most, each as likely as the others: rapid itself prefers small ones. The simplest is 0.
+func (m *model) n(name string, most int) int {
+	const spread = 0x9e3779b97f4a7c15
+	return int(rapid.Uint64().Draw(m.t, name) * spread >> 33 % uint64(most+1))
+}
 
-func (m *model) one(name string) bool { return rapid.Bool().Draw(m.t, name) }
+func (m *model) one(name string) bool { return m.n(name, 1) == 1 }
 
 // rarely is true one time in eight, and false in the simplest example.
 func (m *model) rarely(name string) bool { return m.n(name, 7) == 7 }
@@ -197,6 +202,10 @@ func (m *model) transfer(c *client, ae uint64) {
 
 // grant is the pool's answer to what it was told last, or one that is late, repeated, or of a pool that is none any more.
 func (m *model) grant() {
+	if o := m.owner; o != nil && o.gone && !m.rarely("forgotten") {
+		m.rebind(o.worker, o.ae, m.pool)
+		return
+	}
 	t := m.state().Again()
 	if m.last != nil && (t == nil || m.rarely("repeated")) {
 		g := *m.last
@@ -230,6 +239,12 @@ func (m *model) grant() {
 	}
 }
 
+func (m *model) rebind(worker string, ae, pool uint64) {
+	c := m.pick(worker)
+	r := &wire.Rebind{Session: m.w[0].id, Pool: pool, Worker: worker, AE: ae, Conn: c.conn, Window: uint32(m.n("window", 3))}
+	m.do(func(w *world) { w.s.Rebind(&w.env, r, &w.d) })
+}
+
 // poolWord is anything else that the pool says.
 func (m *model) poolWord() {
 	ae, worker, pool := m.ae, "bot", m.pool
@@ -250,9 +265,7 @@ func (m *model) poolWord() {
 	case 0, 1:
 		m.do(func(w *world) { w.s.Lost(&w.env, &wire.Lost{Session: w.id, Pool: pool, Worker: worker, AE: ae}, &w.d) })
 	case 2:
-		c := m.pick(worker)
-		r := &wire.Rebind{Session: m.w[0].id, Pool: pool, Worker: worker, AE: ae, Conn: c.conn, Window: uint32(m.n("window", 3))}
-		m.do(func(w *world) { w.s.Rebind(&w.env, r, &w.d) })
+		m.rebind(worker, ae, pool)
 	case 3:
 		n := &wire.NoGrant{Session: m.w[0].id, Ticket: m.state().Transfer.Ticket, Pool: pool, Why: "full"}
 		m.do(func(w *world) { w.s.NoGrant(&w.env, n, &w.d) })
@@ -298,7 +311,9 @@ func (m *model) down() {
 		m.do(func(w *world) { w.s.Recover(epoch, &w.d) })
 		return
 	}
-	m.crash(m.one("facts"), m.one("disconnected"))
+	if m.n("crash", 3) == 3 {
+		m.crash(m.one("facts"), m.one("disconnected"))
+	}
 }
 
 // flood lets so much be said that it does not fit into memory.

@@ -2,7 +2,6 @@ package session
 
 import (
 	"bytes"
-	"fmt"
 	"reflect"
 	"slices"
 	"testing"
@@ -21,8 +20,8 @@ func TestModel(t *testing.T) {
 	for range 20 {
 		rapid.Check(t, func(rt *rapid.T) {
 			m := newModel(rt, seen)
-			for range rapid.IntRange(1, 400).Draw(rt, "steps") {
-				rapid.SampledFrom(moves).Draw(rt, "move")(m)
+			for range rapid.IntRange(100, 300).Draw(rt, "steps") {
+				moves[m.n("move", len(moves)-1)](m)
 				m.check()
 			}
 			m.settle()
@@ -31,6 +30,7 @@ func TestModel(t *testing.T) {
 			break
 		}
 	}
+	t.Log(seen)
 	for _, what := range interesting {
 		if seen[what] == 0 {
 			t.Errorf("nothing of this happened: %s (%v)", what, seen)
@@ -40,7 +40,7 @@ func TestModel(t *testing.T) {
 
 var interesting = []string{
 	"granted", "revoked", "delivery", "redelivery", "page", "back", "key", "dead letter", "transferred", "transfer failed", "reopened", "duplicate",
-	"conflict", "stale", "crash",
+	"conflict", "stale", "crash", "interrupted",
 }
 
 // model is the session twice, to compare what comes of the same inputs [I13], and everything that others know of it.
@@ -63,6 +63,9 @@ type model struct {
 	since  int64             // enqueued_at that must survive [I10]
 	until  map[string]uint64 // by former owner [I11]
 	keys   map[string]result // by sender and name
+
+	pending bool            // one to a worker is pending
+	streams map[string]bool // that run
 }
 
 // result is what a key came to.
@@ -98,7 +101,7 @@ type owning struct {
 }
 
 func newModel(rt *rapid.T, seen map[string]int) *model {
-	m := &model{t: rt, seen: seen, now: 1000, pool: 1, shadow: &State{}, until: map[string]uint64{}, keys: map[string]result{}}
+	m := &model{t: rt, seen: seen, now: 1000, pool: 1, shadow: &State{}, until: map[string]uint64{}, keys: map[string]result{}, streams: map[string]bool{}}
 	for i := range m.w {
 		m.w[i] = newWorld()
 		m.w[i].policy.ReopenWindowMS = 5000
@@ -258,6 +261,7 @@ func (m *model) crash(factsAlone, disconnected bool) {
 		if factsAlone {
 			w.crash(true)
 		} else {
+			m.roundTrip(w.s)
 			st := &State{}
 			if err := ParseState(m.row, st); err != nil {
 				m.t.Fatal(err)
@@ -271,6 +275,7 @@ func (m *model) crash(factsAlone, disconnected bool) {
 	for _, c := range m.clients { // what was asked for is asked for again
 		c.gapped = c.gapped || c.following
 	}
+	clear(m.streams)
 	if m.owner != nil {
 		m.owner.gone, m.owner.unacked, m.owner.last = true, nil, 0
 	}
@@ -303,21 +308,48 @@ func (m *model) fact(f *Fact) {
 		m.end()
 	case Reopened:
 		m.seen["reopened"]++
-	case Said:
-		switch f.Entry.Type {
-		case EventDeadLettered:
-			m.seen["dead letter"]++
-		case EventTransferred:
-			m.seen["transferred"]++
-		case EventTransferFailed:
-			m.seen["transfer failed"]++
+	case Requested:
+		if f.Transfer.Ticket != 0 && m.pending {
+			m.t.Fatal("two transfers are pending [SW-5.8]")
 		}
+		m.pending = m.pending || f.Transfer.Ticket != 0
+	case Said:
+		m.said(f.Entry)
 	default:
 	}
 }
 
-// end notes that the assignment is over.
+// said notes what an entry ends.
+func (m *model) said(e *wire.Entry) {
+	switch e.Type {
+	case EventDeadLettered:
+		m.seen["dead letter"]++
+	case EventTransferred:
+		m.seen["transferred"]++
+		m.pending = false
+	case EventTransferFailed:
+		m.seen["transfer failed"]++
+		if !m.pending {
+			m.t.Fatal("a transfer failed that was not pending [SW-5.8]")
+		}
+		m.pending = false
+	case "interrupted":
+		m.seen["interrupted"]++
+		if !m.streams[e.Stream] {
+			m.t.Fatalf("stream %s was interrupted and did not run [SW-4.8]", e.Stream)
+		}
+	}
+	delete(m.streams, e.Stream)
+}
+
+// end notes that the assignment is over. Nothing of it is pending any more.
 func (m *model) end() {
+	if m.pending {
+		m.t.Fatal("a transfer ended without an entry [SW-5.8]")
+	}
+	if len(m.streams) > 0 {
+		m.t.Fatalf("the streams %v ended without an entry [SW-4.8]", m.streams)
+	}
 	if m.owner != nil {
 		m.until[m.owner.worker] = m.shadow.Head
 	}
@@ -331,9 +363,8 @@ func (m *model) same() {
 		m.t.Fatalf("the log knows of more acks than the session: %d > %d", sh.Cursor, s.Cursor)
 	}
 	sh.Cursor, sh.FailSeq, sh.Attempt, sh.HoldUntil, sh.Delivered, sh.Read = s.Cursor, s.FailSeq, s.Attempt, s.HoldUntil, s.Delivered, s.Read
-	a, b := AppendState(nil, s), AppendState(nil, &sh)
-	if !bytes.Equal(a, b) {
-		m.t.Fatalf("the facts make another state [I12]:\n%+v\n%+v", durable(s), durable(&sh))
+	if a, b := durable(s), durable(&sh); !reflect.DeepEqual(a, b) {
+		m.t.Fatalf("the facts make another state [I12]:\n%+v\n%+v", a, b)
 	}
 	if !reflect.DeepEqual(s.Keys.sorted(), sh.Keys.sorted()) {
 		m.t.Fatal("the facts make other keys [I12]")
@@ -343,8 +374,29 @@ func (m *model) same() {
 	}
 }
 
-func durable(s *State) string {
-	return fmt.Sprintf("%s ae=%d owner=%+v ticket=%d since=%d past=%v transfer=%+v human=%v exclude=%s head=%d/%d/%d", s.Phase, s.AE, s.Owner, s.Ticket, s.EnqueuedAt, s.Past, s.Transfer, s.HumanOnly, s.Exclude, s.Head, s.Public, s.Said)
+// roundTrip checks that a row holds all that is durable or soft.
+func (m *model) roundTrip(s *State) {
+	m.t.Helper()
+	var got State
+	if err := ParseState(AppendState(nil, s), &got); err != nil {
+		m.t.Fatal(err)
+	}
+	if a, b := durable(s), durable(&got); !reflect.DeepEqual(a, b) {
+		m.t.Fatalf("the row holds another state:\n%+v\n%+v", a, b)
+	}
+}
+
+// durable returns what of s is in its row.
+func durable(s *State) State {
+	c := *s
+	c.Keys, c.Attached, c.Tail, c.old, c.owner, c.streams, c.tailSize = keyRing{}, nil, nil, oldKeys{}, delivery{}, nil, 0
+	if len(c.Past) == 0 {
+		c.Past = nil
+	}
+	if len(c.Attributes) == 0 {
+		c.Attributes = nil
+	}
+	return c
 }
 
 // sorted returns the keys by number.

@@ -121,7 +121,6 @@ type State struct {
 	owner    delivery
 	streams  []stream
 	tailSize int
-	soft     bool // Cursor was moved by a plain ack, which no fact tells
 }
 
 // Attachment is a connection that follows the session from its position on.

@@ -51,7 +51,6 @@ func (s *State) ack(env *Env, c *wire.Command, d *Decision) {
 	}
 	if c.ID == 0 {
 		// Nobody waits for an answer, so it need not survive a crash: the entry then comes again.
-		s.soft = s.soft || c.Seq > s.Cursor
 		s.acked(c.Seq)
 		s.trim()
 	} else {
@@ -61,12 +60,10 @@ func (s *State) ack(env *Env, c *wire.Command, d *Decision) {
 	s.pump(env, d)
 }
 
-// moveCursor acknowledges everything up to seq, durably.
+// moveCursor acknowledges everything up to seq, durably, and with it what plain acks have said before.
 func (s *State) moveCursor(seq uint64, d *Decision) {
-	if seq > s.Cursor || s.soft {
-		d.fact(s, Fact{Kind: Acked, Seq: max(seq, s.Cursor)})
-		s.trim()
-	}
+	d.fact(s, Fact{Kind: Acked, Seq: max(seq, s.Cursor)})
+	s.trim()
 }
 
 // maxDelayMS bounds how long a nack can keep a customer waiting.

@@ -1,0 +1,132 @@
+package session
+
+import (
+	"testing"
+
+	"switchboard/wire"
+	"switchboard/wire/wirepb"
+)
+
+var (
+	policy    = &Policy{ReopenWindowMS: 24 * 3600 * 1000, MaxAttempts: 5, MaxBody: 32 << 10, Queues: map[string]bool{"default": true}, DefaultQueue: "default"}
+	aliceConn = wire.Conn{Node: 1, ID: 1}
+	botConn   = wire.Conn{Node: 1, ID: 2}
+	body      = []byte(`{"text":"hi"}`)
+)
+
+// conversation is a session between alice and a bot, both connected.
+func conversation(tb testing.TB) (*State, *Env, *Decision) {
+	tb.Helper()
+	env, d := &Env{Now: 1000, Policy: policy}, &Decision{}
+	s := Create(env, &Birth{ID: wire.NewSessionID(0, 1, 1), Tenant: "demo", Queue: "default", Channel: "web", Customer: principal("alice").Author(), Epoch: 1}, d)
+	Decide(s, env, &wire.Command{Verb: wire.VerbOpen, ID: 1, Conn: aliceConn, Who: principal("alice"), PB: &wirepb.ClientFrame{}}, d)
+	Decide(s, env, &wire.Command{Verb: wire.VerbSend, ID: 2, Conn: aliceConn, Who: principal("alice"), Body: body}, d)
+	s.Grant(env, &wire.Grant{Session: s.ID, Ticket: s.Ticket, Pool: 1, Worker: "bot", Sub: "bot", Kind: wire.OriginBot, Conn: botConn, Lease: "l", Window: 16}, d)
+	return s, env, d
+}
+
+// numbered returns a key that differs every time, without an allocation.
+type numbered struct{ b [8]byte }
+
+func (n *numbered) next() {
+	for i := len(n.b) - 1; i >= 0; i-- {
+		if n.b[i]++; n.b[i] <= 'z' {
+			return
+		}
+		n.b[i] = 'a'
+	}
+}
+
+func newNumbered() *numbered { return &numbered{[8]byte{'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a'}} }
+
+// talk returns what a customer and its bot do all day. The commands are made once: what is measured is deciding.
+func talk(tb testing.TB) (s *State, say, answer, ack func()) {
+	s, env, d := conversation(tb)
+	send := &wire.Command{Verb: wire.VerbSend, ID: 3, Conn: aliceConn, Who: principal("alice"), Type: "text", Body: body}
+	reply := &wire.Command{Verb: wire.VerbReply, ID: 4, Conn: botConn, Who: principal("bot"), AE: s.AE, Type: "text", Body: body}
+	plain := &wire.Command{Verb: wire.VerbAck, Conn: botConn, Who: principal("bot"), AE: s.AE}
+	must := func(before uint64) {
+		if s.Head == before {
+			tb.Fatal("nothing was written")
+		}
+	}
+	say = func() {
+		d.Reset()
+		head := s.Head
+		Decide(s, env, send, d)
+		must(head)
+	}
+	answer = func() {
+		d.Reset()
+		head := s.Head
+		reply.Ack = wire.Some(s.Said)
+		Decide(s, env, reply, d)
+		must(head)
+	}
+	ack = func() {
+		d.Reset()
+		plain.Seq = s.Said
+		Decide(s, env, plain, d)
+	}
+	return s, say, answer, ack
+}
+
+// The daily bread: the entry, and for a key the copy of its name that outlives the frame. Frames come 32 at a time.
+func TestAllocations(t *testing.T) {
+	f := func(name string, limit float64, do func()) {
+		t.Helper()
+		for range 200 {
+			do() // memory grows to its bounds
+		}
+		if n := testing.AllocsPerRun(2000, do); n > limit {
+			t.Errorf("%s: %v allocations; want at most %v", name, n, limit)
+		} else {
+			t.Logf("%s: %v allocations", name, n)
+		}
+	}
+	_, say, answer, ack := talk(t)
+	f("send and plain ack", 1, func() { say(); ack() })
+	f("send and reply that acks", 3, func() { say(); answer() })
+
+	s, env, d := conversation(t)
+	key := newNumbered()
+	send := &wire.Command{Verb: wire.VerbSend, ID: 3, Conn: aliceConn, Who: principal("alice"), Type: "text", Body: body}
+	f("making a key", 1, func() { key.next(); send.Key = string(key.b[:]) })
+	f("send with that key", 3, func() {
+		d.Reset()
+		key.next()
+		send.Key = string(key.b[:]) // the frame's, one of the three
+		Decide(s, env, send, d)
+		s.acked(s.Head)
+		s.trim()
+		clear(s.old.fps) // grows to its own bound
+	})
+}
+
+func BenchmarkSend(b *testing.B) {
+	_, say, _, ack := talk(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		say()
+		ack()
+	}
+}
+
+func BenchmarkSendAndReply(b *testing.B) {
+	_, say, answer, _ := talk(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		say()
+		answer()
+	}
+}
+
+func BenchmarkRow(b *testing.B) {
+	s, _, _ := conversation(b)
+	var row []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		row = AppendState(row[:0], s)
+	}
+	b.ReportMetric(float64(len(row)), "bytes/row")
+}

@@ -1,0 +1,168 @@
+package session
+
+import (
+	"math"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+
+	"switchboard/wire"
+)
+
+// full is a state of which every field that a row holds is set.
+func full() *State {
+	return &State{
+		ID: wire.NewSessionID(1, 2, 3), Tenant: "demo", Shop: "s1", Queue: "refunds", Customer: wire.Author{Role: wire.RoleCustomer, ID: "alice", Name: "Alice"},
+		Tier: "gold", Channels: []string{"web", "app"}, Attributes: []byte(`{"a":1}`), Phase: Assigned, HumanOnly: true,
+		Epochs: []EpochStart{{1, 1}, {4, 9}}, Head: 12, Public: 11, Said: 10, Ticket: 5, EnqueuedAt: -7, Requeued: true, Exclude: "bot",
+		LastWorker: "bob", AE: 3, Owner: Owner{"bob/b", "bob", "Bob", wire.OriginHuman, "l_1", "o_1", 4, 8}, Past: []Past{{"bot", 4}, {"ann", 6}},
+		Transfer: Transfer{5, "ann", "please"}, ContextV: 2, Context: []byte(`{"b":2}`), ClosedAt: math.MaxInt64, Pool: math.MaxUint64, KeyCount: 77,
+		Cursor: 9, FailSeq: 10, Attempt: 2, HoldUntil: 5000, Delivered: 11, Read: 8,
+	}
+}
+
+func TestStateRow(t *testing.T) {
+	s := full()
+	v := reflect.ValueOf(*s)
+	for i := range v.NumField() { // a field that is added belongs into the row, or into this list
+		switch f := v.Type().Field(i); f.Name {
+		case "Keys", "Attached", "Tail", "old", "owner", "streams", "tailSize":
+		default:
+			if v.Field(i).IsZero() {
+				t.Errorf("%s is not part of this test", f.Name)
+			}
+		}
+	}
+	row := AppendState(nil, s)
+	var got State
+	if err := ParseState(row, &got); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(durable(s), durable(&got)) {
+		t.Fatalf("the row holds another state:\n%+v\n%+v", durable(s), durable(&got))
+	}
+	for i := range row {
+		if ParseState(row[:i], &State{}) == nil {
+			t.Fatalf("%d of %d bytes are a state", i, len(row))
+		}
+	}
+	if ParseState(append(row, 0), &State{}) == nil {
+		t.Fatal("a byte too many is a state")
+	}
+	row[0]++
+	if ParseState(row, &State{}) == nil {
+		t.Fatal("a row of a newer version was read")
+	}
+}
+
+func TestKeyRow(t *testing.T) {
+	k := Key{N: 1, FP: 2, Hash: 3, At: -4, Sender: "alice", Key: "k1", Done: Done{Seq: 5, Epoch: 6, TS: 7, V: 8}}
+	row := AppendKey(nil, &k)
+	var got Key
+	if err := ParseKey(row, &got); err != nil || got != k {
+		t.Fatalf("got %+v, %v; want %+v", got, err, k)
+	}
+	for i := range row {
+		if ParseKey(row[:i], &got) == nil {
+			t.Fatalf("%d of %d bytes are a key", i, len(row))
+		}
+	}
+	if ParseKey(append(row, 0), &got) == nil {
+		t.Fatal("a byte too many is a key")
+	}
+}
+
+// A list's length is believed only as far as there are bytes: a short row cannot ask for much memory.
+func TestRowMemory(t *testing.T) {
+	huge := strings.Repeat("\xff", 9) + "\x01"
+	row := "\x01" + strings.Repeat("\x00", 8) + huge // the channels
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 100 {
+		if ParseState([]byte(row), &State{}) == nil || ParseCustomer([]byte("\x01\x00\x00\x00\x00"+huge), &Customer{}) == nil {
+			t.Fatal("a list of 2^64 was read")
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
+		t.Fatalf("%d bytes were allocated for rows of %d", n/100, len(row))
+	}
+}
+
+func FuzzParseState(f *testing.F) {
+	f.Add(AppendState(nil, full()))
+	f.Add(AppendState(nil, &State{Channels: []string{""}, Epochs: []EpochStart{{1, 1}}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var s State
+		if ParseState(b, &s) != nil {
+			return
+		}
+		// What was read is a state: it can be written, asked and woken.
+		var again State
+		if err := ParseState(AppendState(nil, &s), &again); err != nil || !reflect.DeepEqual(durable(&s), durable(&again)) {
+			t.Fatalf("the state changed on its way: %v\n%+v\n%+v", err, durable(&s), durable(&again))
+		}
+		_ = s.Phase.String()
+		_, _, _ = s.Again(), s.Census(), s.Alarm(0)
+		var d Decision
+		s.Wake(&Env{Policy: policy}, &d)
+	})
+}
+
+func FuzzParseKey(f *testing.F) {
+	f.Add(AppendKey(nil, &Key{N: 1, Sender: "alice", Key: "k"}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var k, again Key
+		if ParseKey(b, &k) != nil {
+			return
+		}
+		if err := ParseKey(AppendKey(nil, &k), &again); err != nil || k != again {
+			t.Fatalf("the key changed on its way: %v", err)
+		}
+	})
+}
+
+func FuzzParseCustomer(f *testing.F) {
+	f.Add(AppendCustomer(nil, &Customer{Tenant: "demo", ID: "alice", Shops: []Latest{{"s1", "s_1"}}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var c, again Customer
+		if ParseCustomer(b, &c) != nil {
+			return
+		}
+		if err := ParseCustomer(AppendCustomer(nil, &c), &again); err != nil || !reflect.DeepEqual(c, again) {
+			t.Fatalf("the customer changed on its way: %v", err)
+		}
+	})
+}
+
+func FuzzParseIdentity(f *testing.F) {
+	f.Add(AppendIdentity(nil, &Identity{"demo", "wechat", "wx_1", "alice"}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var i, again Identity
+		if ParseIdentity(b, &i) != nil {
+			return
+		}
+		if err := ParseIdentity(AppendIdentity(nil, &i), &again); err != nil || i != again {
+			t.Fatalf("the identity changed on its way: %v", err)
+		}
+	})
+}
+
+// Patches come from bots: whatever they hold, the result is a document that can be patched again.
+func FuzzMerge(f *testing.F) {
+	f.Add([]byte(`{"a":{"b":1}}`), []byte(`{"a":{"b":null,"c":[1,2.50]}}`))
+	f.Add([]byte(``), []byte(`null`))
+	f.Fuzz(func(t *testing.T, doc, patch []byte) {
+		out, err := merge(doc, patch)
+		if err != nil {
+			return
+		}
+		if strings.ContainsAny(string(out), "\r\n") {
+			t.Fatalf("a raw line feed in %q", out)
+		}
+		if again, err := merge(out, []byte(`{}`)); err != nil || out[0] == '{' && string(again) != string(out) {
+			t.Fatalf("an empty patch made %q of %q: %v", again, out, err)
+		}
+	})
+}
