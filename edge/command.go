@@ -262,9 +262,29 @@ func (e *Edge) check(cmd *wire.Command) *wire.Error {
 		if len(o.GetAttributes()) > e.cfg.Limits.Body {
 			return wire.Refuse(wire.TooLarge)
 		}
+	case wire.VerbClose, wire.VerbNack, wire.VerbRate, wire.VerbTransfer, wire.VerbRelease:
+		if words(cmd) > e.cfg.Limits.Body {
+			return wire.Refuse(wire.TooLarge)
+		}
 	default:
 	}
 	return nil
+}
+
+// words is how large what cmd says for people is as JSON, where a byte can take six: it becomes an event's body, and that is
+// bounded like every other.
+func words(cmd *wire.Command) int {
+	list := [...]string{
+		cmd.Reason, cmd.PB.GetRate().GetComment(), cmd.PB.GetTransfer().GetNote(), cmd.PB.GetRelease().GetOutcome(), cmd.PB.GetRelease().GetSummary(),
+	}
+	var b []byte
+	for _, s := range list {
+		b = wire.AppendString(b, s)
+	}
+	for _, tag := range cmd.PB.GetRelease().GetTags() {
+		b = wire.AppendString(b, tag)
+	}
+	return len(b)
 }
 
 func optionalIDs(list ...string) bool {

@@ -85,7 +85,7 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 		Handler: e.handle, Name: "switchboard", KeepHijackedConns: true, NoDefaultDate: true,
 		ReadBufferSize:     16 << 10, // a token may be half of it
 		MaxRequestBodySize: cfg.Limits.Frame, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: time.Minute,
-		Concurrency: 4096, Logger: quiet{}, CloseOnShutdown: true,
+		Concurrency: 4096, Logger: quiet{}, CloseOnShutdown: true, ErrorHandler: malformed,
 	}
 	e.wg.Add(1)
 	go e.tick()

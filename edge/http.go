@@ -3,7 +3,9 @@ package edge
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -66,6 +68,19 @@ func problem(ctx *fasthttp.RequestCtx, err *wire.Error) {
 		ctx.Response.Header.Set("Retry-After", strconv.Itoa(int((err.RetryAfter+time.Second-1)/time.Second)))
 	}
 	ctx.SetBody(body)
+}
+
+// malformed answers a request that could not be read.
+func malformed(ctx *fasthttp.RequestCtx, err error) {
+	var head *fasthttp.ErrSmallBuffer
+	switch {
+	case errors.Is(err, fasthttp.ErrBodyTooLarge), errors.As(err, &head):
+		problem(ctx, wire.Refuse(wire.TooLarge))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		ctx.Error("408 request timeout\n", fasthttp.StatusRequestTimeout)
+	default:
+		problem(ctx, &wire.Error{Slug: wire.BadRequest, Message: "the request cannot be read"})
+	}
 }
 
 // sessions serves /v1/sessions. parts is the path behind it, beginning with an empty part.

@@ -73,6 +73,7 @@ func workerOf(sub string, kind wire.Origin) token.Claims {
 type peer struct {
 	t    testing.TB
 	ws   *websocket.Conn
+	pb   bool // it hears Protobuf, of which it keeps nothing
 	next int
 	in   []obj
 	gone error
@@ -144,6 +145,9 @@ func (p *peer) read() obj {
 		}
 		if len(msg) == 0 { // [SW-2.6] a ping
 			p.raw("")
+			continue
+		}
+		if p.pb {
 			continue
 		}
 		for line := range strings.SplitSeq(string(msg), "\n") {
