@@ -48,7 +48,8 @@ type Replay struct {
 	tamper func(answer []byte, turn, part int) [][]byte // tests: what a worker says instead
 }
 
-func (r *Replay) validate() error {
+// Validate fills in the defaults and reports what makes no sense. Run calls it.
+func (r *Replay) Validate() error {
 	set := func(v *int, otherwise int) {
 		if *v <= 0 {
 			*v = otherwise
@@ -107,7 +108,7 @@ type replay struct {
 // Run does it. The error is about the run itself; the verdict is in the result. It ends by itself, and early, with
 // an error, when ctx does.
 func (r Replay) Run(ctx context.Context) (*ReplayResult, error) {
-	if err := r.validate(); err != nil {
+	if err := r.Validate(); err != nil {
 		return nil, err
 	}
 	run := &replay{Replay: r, name: strconv.FormatInt(time.Now().UnixNano(), 36)}
