@@ -5,7 +5,7 @@ PACKAGES := ./...
 
 FUZZTIME ?= 30s
 
-.PHONY: all build run test race lint fmt bench generate fuzz crash check help
+.PHONY: all build run demo-replay test race lint fmt bench generate fuzz crash check help
 
 all: build
 
@@ -15,6 +15,9 @@ build: ## build bin/switchboard
 
 run: build ## start the demo: a node, a FAQ bot, a web page
 	bin/switchboard demo
+
+demo-replay: build ## play the shipped dialogues, with hand-offs and lost connections, and compare what arrived with what was sent
+	bin/switchboard loadtest replay --disconnects 0.2 --repeat 10
 
 crash: ## kill -9 the real binary again and again under load, and check every acknowledged word (CRASHES=n)
 	SWITCHBOARD_CRASHES=$(or $(CRASHES),50) $(GO) test ./cmd/switchboard -run TestKill -count=1 -v -timeout 60m
@@ -45,7 +48,7 @@ bench: ## run the benchmarks with allocation figures
 check: lint test ## what must be green before and after a commit
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 generate: ## write wire/wirepb from wire/switchboard.proto again (needs protoc: Debian's protobuf-compiler)
 	@mkdir -p bin

@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 	"console":           {"client/js"},
 	"bench":             {"loadtest"},
 	"loadtest":          {"wire", "wire/wirepb", "client", "edge/ws"},
-	"cmd/switchboard":   {"wire", "node", "bench", "loadtest", "client", "console", "edge/token", "shard/journal"},
+	"cmd/switchboard":   {"wire", "node", "bench", "loadtest", "client", "console", "edge", "edge/token", "shard/journal"},
 	"internal/mailbox":  {},
 	"internal/script":   {},
 	"internal/archtest": {},
