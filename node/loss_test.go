@@ -46,6 +46,9 @@ func TestAcceptLoss(t *testing.T) {
 	n = start(t, dir)
 	a = login(t, n, customerOf("alice"))
 	a.refused("unavailable", "send", obj{"session": id, "body": 1})
+	if o := a.ask("open", obj{"session": id}); o["how"] != "truncated" {
+		t.Fatalf("a shorter log was shown as whole: %v", o)
+	}
 	if h := a.ask("history", obj{"session": id, "limit": 100}); len(h["entries"].([]any)) == 0 {
 		t.Fatal("what is left is not readable")
 	}

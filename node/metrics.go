@@ -12,6 +12,7 @@ type collector struct {
 	n                                                      *Node
 	mail, turns, entries, dropped, sessions, loaded, inbox *prometheus.Desc
 	commits, syncs, bytes, waits, connections              *prometheus.Desc
+	abandoned, mode, fences, free, stalls                  *prometheus.Desc
 }
 
 func (n *Node) register(r prometheus.Registerer) {
@@ -27,6 +28,11 @@ func (n *Node) register(r prometheus.Registerer) {
 		sessions:    d("shard_sessions", "Sessions with a place in memory.", "shard"),
 		loaded:      d("shard_sessions_loaded", "Sessions whose state is in memory.", "shard"),
 		inbox:       d("shard_inbox", "Pieces of mail that wait.", "shard"),
+		abandoned:   d("shard_turns_abandoned_total", "Turns that the journal refused; the shard was read again.", "shard"),
+		mode:        d("shard_mode", "0 ok, 1 read-only after a loss, 2 quarantined, 3 failed.", "shard"),
+		fences:      d("journal_fences_total", "Times the fence was written."),
+		free:        d("journal_free_bytes", "Free space of the disk when last looked."),
+		stalls:      d("journal_stalls_total", "Times a store held writes back to merge."),
 		commits:     d("journal_commits_total", "Batches written and synced."),
 		syncs:       d("journal_syncs_total", "Syncs of the log."),
 		bytes:       d("journal_bytes_total", "Bytes written to the log."),
@@ -51,6 +57,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		put(c.entries, count, float64(st.Entries), id)
 		put(c.dropped, count, float64(st.Dropped), id)
 		put(c.sessions, gauge, float64(st.Sessions), id)
+		put(c.abandoned, count, float64(st.Abandoned), id)
+		put(c.mode, gauge, float64(c.n.j.Group(i).State().Mode), id)
 		put(c.loaded, gauge, float64(st.Loaded), id)
 		put(c.inbox, gauge, float64(st.Inbox), id)
 	}
@@ -59,5 +67,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	put(c.syncs, count, float64(m.Syncs))
 	put(c.bytes, count, float64(m.Bytes))
 	put(c.waits, count, float64(m.Waits))
+	put(c.fences, count, float64(m.Fences))
+	put(c.free, gauge, float64(m.FreeBytes))
+	put(c.stalls, count, float64(m.Stalls))
 	put(c.connections, gauge, float64(c.n.Connections()))
 }

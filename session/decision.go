@@ -13,6 +13,8 @@ type Env struct {
 	// Current is the customer's other open session of the same shop, or empty: a closed session is not reopened
 	// beside it [SW-4.6].
 	Current wire.SessionID
+	// Lossy says that the log has lost its end and nobody has accepted that: nothing is shown as whole.
+	Lossy bool
 	// ReadOnly says that the log takes nothing now: what may be done without is left out.
 	ReadOnly bool
 	// Row answers Decision.Load's question for an older key; Loaded tells that it was asked.

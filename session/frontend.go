@@ -41,7 +41,7 @@ func (s *State) open(env *Env, c *wire.Command, d *Decision) {
 		d.fact(s, Fact{Kind: Known, Key: key})
 	}
 	head := s.headFor(c.Who)
-	start, how, at := s.position(o, head)
+	start, how, at := s.position(env, o, head)
 	s.Attached = append(s.Attached, Attachment{c.Conn, c.Who, o.GetChannel()})
 	f := d.frame(c.Conn)
 	f.Kind, f.ID, f.Session, f.Verb, f.Seq, f.Head = wire.FrameAttach, c.ID, s.ID, wire.VerbOpen, start, head
@@ -52,8 +52,15 @@ func (s *State) open(env *Env, c *wire.Command, d *Decision) {
 }
 
 // position returns where an attachment begins, how that meets what was asked for, and what was lost [SW-3.2].
-func (s *State) position(o *wirepb.Open, head uint64) (start uint64, how string, at uint64) {
+func (s *State) position(env *Env, o *wirepb.Open, head uint64) (start uint64, how string, at uint64) {
 	from := o.GetFrom()
+	if env.Lossy { // what lies beyond the head may have been acknowledged
+		start, head = min(head, from.GetSeq()), s.Head
+		if from == nil {
+			start = s.Head - min(s.Head, uint64(o.GetTail()))
+		}
+		return start, "truncated", head
+	}
 	if from == nil {
 		if o.GetTail() > 0 {
 			return head - min(head, uint64(o.GetTail())), "exact", 0

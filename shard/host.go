@@ -132,7 +132,7 @@ func (s *Shard) surround(h *hosted) bool {
 	if t == nil {
 		return false
 	}
-	s.env = session.Env{Now: s.now, Policy: &t.Session, Pool: wire.ToSlot(exchange.PoolSlot(h.state.Tenant)), ReadOnly: !s.writable}
+	s.env = session.Env{Now: s.now, Policy: &t.Session, Pool: wire.ToSlot(exchange.PoolSlot(h.state.Tenant)), ReadOnly: !s.writable, Lossy: s.lossy}
 	return true
 }
 

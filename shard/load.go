@@ -296,8 +296,11 @@ func (s *Shard) sessionLoaded(r *result) {
 	h.parked, h.opens = nil, nil
 	if r.state == nil {
 		slug := wire.NoSession
-		if r.err != nil {
+		switch {
+		case r.err != nil:
 			slug = slugOf(r.err)
+		case s.lossy:
+			slug = wire.Unavailable // it may be among what was lost
 		}
 		for _, m := range parked {
 			if c, ok := m.(*wire.Command); ok {

@@ -52,6 +52,7 @@ type Shard struct {
 	retry     []wire.Envelope
 	row, key  []byte
 	writable  bool
+	lossy     bool // the group has lost data, and nobody has accepted that
 
 	// Owned by load.
 	jobs []job
@@ -207,6 +208,7 @@ func (s *Shard) step() {
 	s.now = s.cfg.Now().UnixMilli()
 	s.post()
 	s.writable = s.g.Writable() == nil
+	s.lossy = !s.writable && s.g.State().LossFrom != 0
 	s.results = s.loaded.Take(s.results, turnMails)
 	for i := range s.results {
 		s.take(&s.results[i])

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -39,7 +40,14 @@ func (f *dialFlags) config() (client.Config, error) {
 	if !strings.Contains(url, "://") {
 		url = "ws://" + url + "/v1/connect"
 	}
-	return client.Config{URL: url, Token: client.StaticToken(strings.TrimSpace(f.token)), Protobuf: f.protobuf, Client: "switchboard/" + version}, nil
+	return client.Config{
+		URL: url, Token: client.StaticToken(strings.TrimSpace(f.token)), Protobuf: f.protobuf, Client: "switchboard/" + version,
+		On: client.Hooks{Disconnected: func(err error, wait time.Duration) {
+			if wait >= 0 {
+				fmt.Fprintf(os.Stderr, "not connected (%v); trying again in %v\n", err, wait.Round(10*time.Millisecond))
+			}
+		}},
+	}, nil
 }
 
 func newChat() *cobra.Command {

@@ -166,7 +166,11 @@ It exits 3 when something is not what was written.`,
 func verify(cmd *cobra.Command, cfg journal.Config) error {
 	var bad error
 	err := journal.Verify(cfg, func(f journal.Finding) {
-		if _, err := fmt.Fprintln(cmd.OutOrStdout(), f.Text); err != nil {
+		where := ""
+		if f.Group >= 0 {
+			where = fmt.Sprintf("shard %d: ", f.Group)
+		}
+		if _, err := fmt.Fprintln(cmd.OutOrStdout(), where+f.Text); err != nil {
 			bad = err
 		}
 	})
