@@ -264,12 +264,12 @@ func busy(n *node, l *ledger, seed uint64, customers, words int, names string) {
 func TestPowerCuts(t *testing.T) {
 	const seed = 20261122
 	t.Logf("seed %d", seed)
-	const groups, customers, words, generations = 3, 6, 25, 2
+	const groups, customers, words, generations = 3, 6, 40, 3
 	mem := vfs.NewCrashableMem()
 	l := &ledger{}
 	tested := 0
 	for g := range uint64(generations) {
-		p := &power{fs: mem, ledger: l, rng: rand.New(rand.NewPCG(seed, g)), most: 25}
+		p := &power{fs: mem, ledger: l, rng: rand.New(rand.NewPCG(seed, g)), most: 30}
 		n := startOn(t, journal.Config{Dir: "data", FS: errorfs.Wrap(mem, p), Groups: groups, FreeMin: -1, FlushBytes: 100 << 10, FenceTurns: 20}, 1)
 		for round := uint64(0); p.count() < p.most; round++ {
 			busy(n, l, seed+100*g+round, customers, words, fmt.Sprint("g", g, "r", round))
@@ -280,7 +280,7 @@ func TestPowerCuts(t *testing.T) {
 			tested++
 		}
 		// The next generation goes on with what one of the cuts left, and knows of nothing that was told later.
-		next := p.cuts[p.rng.IntN(len(p.cuts))]
+		next := p.cuts[len(p.cuts)/2+p.rng.IntN(len(p.cuts)/2)]
 		l.words, l.epoch = l.words[:next.words], l.epoch[:next.epoch]
 		if err := n.j.Close(); err != nil {
 			t.Fatal(err)
