@@ -10,6 +10,9 @@ import (
 // censusMS is how long matching waits for shards that do not answer.
 const censusMS = 2_000
 
+// censusFirstMS is after how long a shard is asked for the second time; the pauses double up to againMS.
+const censusFirstMS = 10
+
 // Live is a task that a session's shard knows of.
 type Live struct {
 	Task
@@ -25,6 +28,7 @@ type Live struct {
 type census struct {
 	missing []uint32 // shards that have not answered, ascending
 	until   int64
+	wait    int64 // before it is asked again, ms
 	timer   timer
 	parked  []Subscription // that wait for its end, in the order they came
 }
@@ -49,7 +53,9 @@ func (c *Core) ringCensus(out *Effects) {
 		out.add(CensusAsk).Shard = shard
 	}
 	if len(c.census.missing) > 0 {
-		c.set(&c.census.timer, c.now+againMS)
+		// A shard that opens beside the pool's is there in a moment; one that is away may be so for long.
+		c.census.wait = min(max(2*c.census.wait, censusFirstMS), againMS)
+		c.set(&c.census.timer, c.now+c.census.wait)
 	}
 }
 

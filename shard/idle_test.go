@@ -25,7 +25,7 @@ func TestIdleSessionsAreUnloaded(t *testing.T) {
 	}
 	var skew atomic.Int64
 	s, err := shard.Open(n.x, j.Group(0), shard.Config{
-		Slots: slots, Peers: []wire.Slot{0}, Tenants: tenants(), Idle: time.Second,
+		Slots: slots, Peers: []wire.Slot{0}, Tenants: tenants(0), Idle: time.Second,
 		Now: func() time.Time { return time.Now().Add(time.Duration(skew.Load())) },
 	})
 	if err != nil {

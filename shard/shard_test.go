@@ -25,16 +25,23 @@ type node struct {
 	conns  uint64
 }
 
-func tenants() map[string]*shard.Tenant {
+func tenants(grace int64) map[string]*shard.Tenant {
 	return map[string]*shard.Tenant{"demo": {
 		Session: session.Policy{ReopenWindowMS: 1000 * 3600 * 24, MaxAttempts: 5, MaxBody: 32 << 10, Queues: map[string]bool{"default": true}, DefaultQueue: "default"},
-		Broker:  broker.Config{Queues: []broker.Queue{{Name: "default"}}},
+		Broker:  broker.Config{Queues: []broker.Queue{{Name: "default"}}, BotGraceMS: grace, HumanGraceMS: grace},
 	}}
 }
 
 func start(t testing.TB, dir string, n int) *node {
 	t.Helper()
-	j, err := journal.Open(journal.Config{Dir: dir, Groups: n, FreeMin: -1})
+	return startOn(t, journal.Config{Dir: dir, Groups: n, FreeMin: -1}, 0)
+}
+
+// startOn starts the shards of a journal. grace is that of workers in ms; 0 is the default.
+func startOn(t testing.TB, cfg journal.Config, grace int64) *node {
+	t.Helper()
+	n := cfg.Groups
+	j, err := journal.Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +55,7 @@ func start(t testing.TB, dir string, n int) *node {
 		for s := i; s < wire.Slots; s += n {
 			slots = append(slots, wire.Slot(s))
 		}
-		s, err := shard.Open(nd.x, j.Group(i), shard.Config{ID: i, Slots: slots, Peers: peers, Tenants: tenants()})
+		s, err := shard.Open(nd.x, j.Group(i), shard.Config{ID: i, Slots: slots, Peers: peers, Tenants: tenants(grace)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,6 +137,11 @@ func (c *conn) do(to wire.Slot, m *wire.Command) {
 	if err := c.n.x.Post(wire.Envelope{To: wire.ToSlot(to), Mail: m}); err != nil {
 		c.n.t.Fatal(err)
 	}
+}
+
+// readLog gives fn every entry of a session.
+func readLog(n *node, id wire.SessionID, fn func(*wire.Entry) error) error {
+	return shard.ReadLog(n.j.Group(int(slotOf(id))%len(n.shards)), id, fn)
 }
 
 func slotOf(id wire.SessionID) wire.Slot {

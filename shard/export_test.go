@@ -1,0 +1,70 @@
+package shard
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"reflect"
+
+	"switchboard/session"
+	"switchboard/shard/journal"
+)
+
+// Rebuilt compares every session and customer in the memory of s, which is closed, with what the rows of g make of it
+// [I12]. It returns how many it compared.
+func (s *Shard) Rebuilt(g *journal.Group) (n int, err error) {
+	other := &Shard{cfg: s.cfg, g: g}
+	for id, h := range s.sessions {
+		if h.state == nil {
+			continue
+		}
+		r := other.readSession(id)
+		if r.err != nil || r.state == nil {
+			return n, fmt.Errorf("reading session %s: %w", id, r.err)
+		}
+		was, is := session.AppendState(nil, h.state), session.AppendState(nil, r.state)
+		switch {
+		case !bytes.Equal(was, is):
+			return n, fmt.Errorf("session %s was\n%+v\nand is\n%+v", id, h.state, r.state)
+		case h.state.KeyCount != r.state.KeyCount || !maps.Equal(keysOf(h.state), keysOf(r.state)):
+			return n, fmt.Errorf("the %d keys of session %s were\n%v\nand the %d are\n%v", h.state.KeyCount, id, keysOf(h.state), r.state.KeyCount, keysOf(r.state))
+		case h.state.Live() != r.state.Live():
+			return n, fmt.Errorf("session %s is live %v", id, r.state.Live())
+		}
+		for i := range h.state.Tail { // what was read may be longer at its beginning, or shorter by its bounds
+			a := h.state.Tail[len(h.state.Tail)-1-i]
+			if i >= len(r.state.Tail) {
+				break
+			}
+			if b := r.state.Tail[len(r.state.Tail)-1-i]; !reflect.DeepEqual(a, b) {
+				return n, fmt.Errorf("session %s: entry %d was %+v and is %+v", id, a.Seq, a, b)
+			}
+		}
+		n++
+	}
+	for id, c := range s.customers {
+		if c.state == nil {
+			continue
+		}
+		r := other.readCustomer(job{kind: jobCustomer, customer: id})
+		if r.err != nil {
+			return n, r.err
+		}
+		if !bytes.Equal(session.AppendCustomer(nil, c.state), session.AppendCustomer(nil, r.cust)) {
+			return n, fmt.Errorf("customer %v was %+v and is %+v", id, c.state, r.cust)
+		}
+		n++
+	}
+	return n, nil
+}
+
+// keysOf returns the remembered keys of st by their numbers: where in its ring a key stands says nothing.
+func keysOf(st *session.State) map[uint64]string {
+	list := reflect.ValueOf(st.Keys).FieldByName("keys")
+	keys := map[uint64]string{}
+	for i := range list.Len() {
+		k := list.Index(i)
+		keys[k.FieldByName("N").Uint()] = fmt.Sprintf("%+v", k)
+	}
+	return keys
+}
