@@ -184,8 +184,10 @@ func (r *replay) tell(over chan struct{}) {
 func (r *replay) config(token string, d *disturber, number int) client.Config {
 	return client.Config{
 		URL: "ws://" + r.Addr + "/v1/connect", Token: client.StaticToken(token), Client: "loadtest", Dial: d.dial,
-		Protobuf:   number%2 == 1, // half of them speak each
-		BackoffMin: 10 * time.Millisecond, BackoffMax: 2 * time.Second, Tries: 100,
+		Protobuf: number%2 == 1, // half of them speak each
+		// A connection that dies within half of BackoffMax makes the next pause longer. Time is compressed, and a worker is cut
+		// several times a second: with a usual maximum the workers would be away most of the time.
+		BackoffMin: 5 * time.Millisecond, BackoffMax: 100 * time.Millisecond, Tries: 100,
 	}
 }
 

@@ -124,7 +124,7 @@ func (r *replay) finish(ctx context.Context, c *conversation, s *client.Session)
 			patience.Reset(r.Patience)
 			continue
 		case <-patience.C:
-			c.failed("waiting for the end", fmt.Errorf("nothing came for %v", r.Patience))
+			c.failed("waiting for the end", fmt.Errorf("nothing came for %v; %s", r.Patience, c.standing(s.State())))
 		case <-ctx.Done():
 			c.failed("waiting for the end", context.Cause(ctx))
 		}

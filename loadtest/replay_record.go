@@ -182,3 +182,25 @@ func (c *conversation) settled(turn int) bool {
 	}
 	return false
 }
+
+// standing tells where a conversation stands that does not go on, for whoever looks for the reason.
+func (c *conversation) standing(state client.State) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	own, heard := uint64(0), uint64(0)
+	if n := len(c.own); n > 0 {
+		own = c.own[n-1].seq
+	}
+	if n := len(c.heard); n > 0 {
+		heard = c.heard[n-1].seq
+	}
+	text := fmt.Sprintf("the session is %q, the last word of the customer seq %d, the last answer seq %d", state.State, own, heard)
+	for _, o := range c.owners {
+		last := uint64(0)
+		for _, w := range o.seen {
+			last = max(last, w.seq)
+		}
+		text += fmt.Sprintf("; assignment %d at %s has seen up to seq %d", o.ae, o.worker, last)
+	}
+	return text
+}

@@ -96,6 +96,7 @@ tau-bench.`,
 	fs.IntVar(&r.Bots, "bots", 2, "bots, each with a connection")
 	fs.IntVar(&r.Humans, "humans", 3, "humans, each with a connection")
 	fs.DurationVar(&r.Timeout, "timeout", 5*time.Minute, "how long it may play")
+	fs.DurationVar(&r.Patience, "patience", 30*time.Second, "how long a dialogue may stand still after its last message")
 	fs.BoolVar(&f.asJSON, "json", false, "print the verdict as JSON")
 	return cmd
 }
