@@ -49,7 +49,6 @@ type model struct {
 	seen    map[string]int
 	w       [2]*world
 	shadow  *State // made of facts alone [I12]
-	row     []byte // as the last turn with facts left it
 	clients []*client
 	nextID  uint64
 	now     int64
@@ -156,9 +155,6 @@ func (m *model) step(f func(w *world)) (facts []Fact, mail []wire.Envelope) {
 	for i := range facts {
 		m.fact(&facts[i])
 	}
-	if len(facts) > 0 || m.row == nil {
-		m.row = AppendState(nil, m.state())
-	}
 	return facts, mail
 }
 
@@ -258,18 +254,8 @@ func (m *model) crash(factsAlone, disconnected bool) {
 		}
 	}
 	for _, w := range m.w {
-		if factsAlone {
-			w.crash(true)
-		} else {
-			m.roundTrip(w.s)
-			st := &State{}
-			if err := ParseState(m.row, st); err != nil {
-				m.t.Fatal(err)
-			}
-			keys, older := w.remembered()
-			st.Remember(w.tail(), keys, older)
-			w.s, w.loads = st, nil
-		}
+		m.roundTrip(w.s)
+		w.crash(factsAlone)
 		w.s.Attached = slices.Clone(attached)
 	}
 	for _, c := range m.clients { // what was asked for is asked for again
@@ -282,7 +268,6 @@ func (m *model) crash(factsAlone, disconnected bool) {
 	if !bytes.Equal(AppendState(nil, m.w[0].s), AppendState(nil, m.w[1].s)) {
 		m.t.Fatal("two rebuilt states differ")
 	}
-	m.row = AppendState(nil, m.state())
 }
 
 // fact holds a fact against the log so far, and makes the shadow of it.

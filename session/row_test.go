@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"math"
 	"reflect"
 	"runtime"
@@ -71,6 +72,36 @@ func TestKeyRow(t *testing.T) {
 	if ParseKey(append(row, 0), &got) == nil {
 		t.Fatal("a byte too many is a key")
 	}
+}
+
+func TestMarks(t *testing.T) {
+	want := Marks{Public: 3, Said: 1 << 40, Cursor: 300}
+	row := append(AppendMarks(nil, want), "entry"...)
+	got, entry, err := CutMarks(row)
+	if err != nil || got != want || string(entry) != "entry" {
+		t.Fatalf("got %+v, %q, %v; want %+v", got, entry, err, want)
+	}
+	for i := range len(row) - len("entry") {
+		if _, _, err := CutMarks(row[:i]); err == nil {
+			t.Fatalf("%d bytes are marks", i)
+		}
+	}
+}
+
+// A state that is ahead of the last entry's marks is not taken back by them.
+func TestCatchUp(t *testing.T) {
+	f := func(s State, head uint64, m Marks, keys uint64, want string) {
+		t.Helper()
+		s.CatchUp(head, m, keys)
+		if got := fmt.Sprint(s.Head, s.Public, s.Said, s.Cursor, s.FailSeq, s.KeyCount); got != want {
+			t.Fatalf("caught up to %s; want %s", got, want)
+		}
+	}
+	f(State{}, 0, Marks{}, 0, "0 0 0 0 0 0")
+	f(State{Head: 5, Public: 4, Said: 3, Cursor: 3, KeyCount: 2}, 5, Marks{4, 3, 2}, 2, "5 4 3 3 0 2")
+	f(State{Head: 5, Public: 4, Said: 3, Cursor: 2, FailSeq: 3, Attempt: 1, KeyCount: 2}, 9, Marks{8, 7, 2}, 4, "9 8 7 2 3 4")
+	f(State{Head: 5, Public: 4, Said: 3, Cursor: 2, FailSeq: 3, Attempt: 1}, 9, Marks{8, 7, 7}, 4, "9 8 7 7 0 4")
+	f(State{Head: 5, Said: 3, Cursor: 4}, 6, Marks{6, 3, 2}, 0, "6 6 3 4 0 0")
 }
 
 // A list's length is believed only as far as there are bytes: a short row cannot ask for much memory.

@@ -32,6 +32,8 @@ type world struct {
 	facts  []Fact
 	keys   map[uint64]Key // rows by fingerprint
 	order  []uint64
+	row    []byte // the state's
+	marks  Marks  // in front of the last entry's
 	loads  []Load
 	out    strings.Builder
 }
@@ -251,12 +253,16 @@ func (w *world) do(_ *testing.T, c *script.Command) string {
 	return w.out.String()
 }
 
-// told takes note of what was decided, as a shard would, and prints it.
+// told takes note of what was decided, as a shard would, and prints it. A decision that is told by the rows of its entries
+// and keys writes no row of the state.
 func (w *world) told() {
+	heavy, said := false, false
 	for i := range w.d.Facts {
 		f := w.d.Facts[i]
+		heavy = heavy || !f.Light()
 		switch f.Kind {
 		case Said:
+			said = true
 			w.log = append(w.log, f.Entry)
 		case Known:
 			k := *f.Key
@@ -267,6 +273,12 @@ func (w *world) told() {
 		}
 		w.facts = append(w.facts, f)
 		w.out.WriteString("+ " + factLine(&f) + "\n")
+	}
+	if said {
+		w.marks = w.s.Marks()
+	}
+	if len(w.d.Facts) > 0 && (heavy || !said) {
+		w.row = AppendState(w.row[:0], w.s)
 	}
 	for _, e := range w.d.Mail {
 		name := w.names[e.To]
@@ -333,7 +345,8 @@ func (w *world) read(l *Load) (list []*wire.Entry, more bool) {
 	return list[:l.Limit], true
 }
 
-// crash forgets everything volatile: the state is read from its rows, or made of the facts alone.
+// crash forgets everything volatile: the state is read from its row and brought up to its last entry and key, or made of
+// the facts alone.
 func (w *world) crash(factsAlone bool) {
 	st := &State{}
 	if factsAlone {
@@ -341,10 +354,11 @@ func (w *world) crash(factsAlone bool) {
 			st.Apply(&w.facts[i])
 		}
 	} else {
-		if err := ParseState(AppendState(nil, w.s), st); err != nil {
+		if err := ParseState(w.row, st); err != nil {
 			panic(err)
 		}
 		keys, older := w.remembered()
+		st.CatchUp(uint64(len(w.log)), w.marks, uint64(len(w.order)))
 		st.Remember(w.tail(), keys, older)
 	}
 	w.s, w.loads = st, nil
