@@ -3,6 +3,7 @@ package loadtest
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -194,13 +195,14 @@ func (c *conversation) standing(state client.State) string {
 	if n := len(c.heard); n > 0 {
 		heard = c.heard[n-1].seq
 	}
-	text := fmt.Sprintf("the session is %q, the last word of the customer seq %d, the last answer seq %d", state.State, own, heard)
+	var text strings.Builder
+	fmt.Fprintf(&text, "the session is %q, the last word of the customer seq %d, the last answer seq %d", state.State, own, heard)
 	for _, o := range c.owners {
 		last := uint64(0)
 		for _, w := range o.seen {
 			last = max(last, w.seq)
 		}
-		text += fmt.Sprintf("; assignment %d at %s has seen up to seq %d", o.ae, o.worker, last)
+		fmt.Fprintf(&text, "; assignment %d at %s has seen up to seq %d", o.ae, o.worker, last)
 	}
-	return text
+	return text.String()
 }
