@@ -79,7 +79,7 @@ func (s *Shard) open(c *wire.Command) {
 			s.wait(h, c)
 			return
 		}
-		if h.state.Phase != session.Closed {
+		if h.state.Phase != session.Closed || h.state.Repeats(c) {
 			s.decide(h, c)
 			return
 		}

@@ -17,6 +17,7 @@ type hosted struct {
 	dirty    bool
 	live     bool // a live row exists
 	busy     int  // reads on its behalf that are on their way
+	asking   bool // a command waits for the row of its key: what is behind it waits too [SW-4.2]
 	used     int64
 	alarm    int64 // the earliest alarm that is set
 	againAt  int64
@@ -72,7 +73,7 @@ func (s *Shard) toSession(id wire.SessionID, m wire.Mail) {
 		return
 	}
 	h := s.sessions[id]
-	if h != nil && h.state != nil && len(h.parked) == 0 {
+	if h != nil && h.state != nil && len(h.parked) == 0 && !h.asking {
 		h.used = s.now
 		s.decide(h, m)
 		return
@@ -108,6 +109,18 @@ func (s *Shard) park(h *hosted, m wire.Mail) {
 	}
 	h.parked = append(h.parked, m)
 	s.fetch(h)
+}
+
+// drain decides what parked, until something has to wait for the row of its key.
+func (s *Shard) drain(h *hosted) {
+	for len(h.parked) > 0 && !h.asking && h.state != nil {
+		m := h.parked[0]
+		h.parked = h.parked[1:]
+		s.decide(h, m)
+	}
+	if len(h.parked) == 0 {
+		h.parked = nil
+	}
 }
 
 // fetch asks the loader for h's rows, once.
@@ -228,6 +241,7 @@ func (s *Shard) note(h *hosted) {
 		if l := &s.d.Load[i]; l.Session == "" {
 			l.Session = h.id
 			h.busy++
+			h.asking = h.asking || l.Kind == session.LoadKey
 		}
 	}
 	s.schedule(h)

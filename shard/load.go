@@ -328,9 +328,8 @@ func (s *Shard) sessionLoaded(r *result) {
 		s.note(h)
 	}
 	s.schedule(h)
-	for _, m := range parked {
-		s.decide(h, m)
-	}
+	h.parked = parked
+	s.drain(h)
 	for _, c := range opens {
 		s.command(c)
 	}
@@ -363,6 +362,10 @@ func (s *Shard) rowsLoaded(r *result) {
 		return
 	}
 	h.busy = max(h.busy-1, 0)
+	if r.load.Kind == session.LoadKey {
+		h.asking = false
+		defer s.drain(h)
+	}
 	if h.state == nil || !s.surround(h) {
 		return // it was read again since: whoever asked asks again
 	}

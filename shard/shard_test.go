@@ -151,7 +151,7 @@ func slotOf(id wire.SessionID) wire.Slot {
 
 func (c *conn) open(o *wirepb.Open) wire.SessionID {
 	c.n.t.Helper()
-	m := &wire.Command{Verb: wire.VerbOpen, Session: wire.SessionID(o.Session), PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Open{Open: o}}}
+	m := &wire.Command{Verb: wire.VerbOpen, Session: wire.SessionID(o.Session), Key: o.Key, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Open{Open: o}}}
 	slot := exchange.CustomerSlot(c.who.Tenant, c.who.Sub)
 	if m.Session != "" {
 		slot = slotOf(m.Session)
