@@ -126,7 +126,7 @@ func (s *State) Back(env *Env, entries []*wire.Entry, d *Decision) {
 		return
 	}
 	w.loading, w.back = false, entries
-	if w.sent < s.Head && s.at(w.sent+1) == nil {
+	if len(entries) == 0 && w.sent < s.Head && s.at(w.sent+1) == nil {
 		w.retryAt = env.Now + backRetryMS
 		return
 	}
