@@ -5,7 +5,7 @@ PACKAGES := ./...
 
 FUZZTIME ?= 30s
 
-.PHONY: all build run demo-replay test race lint fmt bench generate fuzz crash check help
+.PHONY: js all build run demo-replay test race lint fmt bench generate fuzz crash check help
 
 all: build
 
@@ -31,6 +31,9 @@ fuzz: ## fuzz every target for FUZZTIME
 
 test: ## run all tests
 	$(GO) test $(PACKAGES)
+
+js: build ## run the JavaScript client's tests against the real node and, with playwright-core and Chromium, the page's
+	cd client/js && SWITCHBOARD_BIN=$(CURDIR)/bin/switchboard node --test
 
 race: ## run all tests under the race detector
 	$(GO) test -race $(PACKAGES)

@@ -163,10 +163,14 @@ func TestWorkerLostOnFullDisk(t *testing.T) {
 	}
 }
 
-// TestMain lets the test binary be a node whose disk fails.
+// TestMain lets the test binary be a node whose disk fails, or the clients of another process.
 func TestMain(m *testing.M) {
 	if data := os.Getenv("SWITCHBOARD_TEST_BAD_DISK"); data != "" {
 		badDisk(data)
+		return
+	}
+	if addr := os.Getenv("SWITCHBOARD_TEST_CLIENTS"); addr != "" {
+		clients(addr)
 		return
 	}
 	os.Exit(m.Run())

@@ -58,12 +58,13 @@ func mint(t testing.TB, n *node.Node, c token.Claims) string {
 
 func customerOf(sub string) token.Claims { return token.Claims{Sub: sub, Role: wire.RoleCustomer} }
 
-// claimsOf is customerOf with the tenant, for who mints without a node.
-func claimsOf(sub string) token.Claims {
-	c := customerOf(sub)
+// withTenant is c with its tenant, for who mints by hand.
+func withTenant(c token.Claims) token.Claims {
 	c.Tenant = "demo"
 	return c
 }
+
+func claimsOf(sub string) token.Claims { return withTenant(customerOf(sub)) }
 
 func workerOf(sub string, kind wire.Origin) token.Claims {
 	return token.Claims{Sub: sub, Role: wire.RoleWorker, Kind: kind, Queues: []string{"*"}, Name: strings.ToUpper(sub)}
