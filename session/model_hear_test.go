@@ -146,16 +146,21 @@ func (m *model) hearOwner(c *client, f *wire.Frame) {
 	switch f.Kind {
 	case wire.FrameAssigned:
 		if f.PB != nil {
-			if o != nil && !o.gone {
+			again := o != nil && o.worker == c.who.Worker && o.ae == f.AE // [SW-5.7] a rebind, and kept had not named it
+			if o != nil && !o.gone && !again {
 				m.t.Fatalf("%s was assigned ae %d before %s was revoked ae %d [I2]", c.who.Worker, f.AE, o.worker, o.ae)
 			}
 			a := f.PB.GetAssigned()
-			o = &owning{worker: c.who.Worker, sub: c.who.Sub, ae: f.AE, conn: c.conn, since: a.Head, first: a.Head + 1, cursor: a.Cursor, have: map[uint64]bool{}}
+			if again {
+				m.seen["fresh"]++
+			} else {
+				o = &owning{worker: c.who.Worker, sub: c.who.Sub, ae: f.AE, conn: c.conn, since: a.Head, first: a.Head + 1, cursor: a.Cursor, have: map[uint64]bool{}}
+			}
 			for _, e := range a.Tail {
 				o.have[e.Seq] = true
 			}
 			if len(a.Tail) > 0 {
-				o.first = a.Tail[0].Seq
+				o.first = min(o.first, a.Tail[0].Seq)
 			}
 			m.owner = o
 		}

@@ -241,7 +241,7 @@ func (m *model) grant() {
 
 func (m *model) rebind(worker string, ae, pool uint64) {
 	c := m.pick(worker)
-	r := &wire.Rebind{Session: m.w[0].id, Pool: pool, Worker: worker, AE: ae, Conn: c.conn, Window: uint32(m.n("window", 3))}
+	r := &wire.Rebind{Session: m.w[0].id, Pool: pool, Worker: worker, AE: ae, Conn: c.conn, Window: uint32(m.n("window", 3)), Fresh: m.one("fresh")}
 	m.do(func(w *world) { w.s.Rebind(&w.env, r, &w.d) })
 }
 

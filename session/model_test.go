@@ -39,7 +39,7 @@ func TestModel(t *testing.T) {
 }
 
 var interesting = []string{
-	"granted", "revoked", "delivery", "redelivery", "page", "back", "key", "dead letter", "transferred", "transfer failed", "reopened", "duplicate",
+	"granted", "revoked", "delivery", "redelivery", "fresh", "page", "back", "key", "dead letter", "transferred", "transfer failed", "reopened", "duplicate",
 	"conflict", "stale", "crash", "interrupted",
 }
 

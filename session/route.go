@@ -220,8 +220,12 @@ func (s *State) Rebind(env *Env, r *wire.Rebind, d *Decision) {
 		return
 	}
 	s.bind(r.Conn, r.Window, s.Cursor)
-	f := d.frame(r.Conn)
-	f.Kind, f.Session, f.AE = wire.FrameAssigned, s.ID, s.AE // without a frame of its own: `kept` has told it
+	if r.Fresh {
+		s.present(r.Reason, d) // it came back before the pool knew of the assignment: `kept` could not tell it
+	} else {
+		f := d.frame(r.Conn)
+		f.Kind, f.Session, f.AE = wire.FrameAssigned, s.ID, s.AE // without a frame of its own: `kept` has told it
+	}
 	s.pump(env, d)
 }
 
