@@ -107,15 +107,25 @@ func (r *replay) judge(res *ReplayResult, took time.Duration) {
 		}
 		res.note(c.faults())
 	}
-	switch {
-	case res.HandOffsPlanned > 0 && res.HandOffs == 0:
-		res.Undisturbed = "no bot handed over"
-	case res.Customers.Planned+res.Workers.Planned > 0 && res.Customers.Happened()+res.Workers.Happened() == 0:
-		res.Undisturbed = "no connection was cut"
-	}
+	res.Undisturbed = res.undisturbed()
 	res.Seconds = took.Seconds()
 	res.PerSecond = float64(r.m.messages()) / took.Seconds()
 	res.Open, res.Ack, res.Answer = latencyOf(r.m.open), latencyOf(r.m.ack), latencyOf(r.m.answer)
+}
+
+// undisturbed tells which disturbance was planned and never happened. A customer's cuts always happen. A few of the
+// workers' may not: one that has just come back is spared, and a session that finds no bot goes to a human at once.
+func (r *ReplayResult) undisturbed() string {
+	const few = 8
+	switch {
+	case r.Customers.Planned > 0 && r.Customers.Happened() == 0:
+		return "no customer's connection was cut"
+	case r.Workers.Planned > few && r.Workers.Happened() == 0:
+		return "no worker's connection was cut"
+	case r.HandOffsPlanned > few && r.HandOffs == 0:
+		return "no bot handed over"
+	}
+	return ""
 }
 
 // note counts the faults of one conversation.

@@ -148,6 +148,23 @@ func TestVerdict(t *testing.T) {
 	f("no end", func(c *conversation) { c.failed("waiting", fmt.Errorf("late")) }, Unfinished, -1, "the play")
 }
 
+// TestUndisturbed: a run in which nothing was disturbed proves nothing about disturbances.
+func TestUndisturbed(t *testing.T) {
+	f := func(r ReplayResult, want string) {
+		t.Helper()
+		if got := r.undisturbed(); got != want {
+			t.Errorf("%+v: %q; want %q", r, got, want)
+		}
+	}
+	f(ReplayResult{}, "")
+	f(ReplayResult{Customers: Disconnects{Planned: 3}}, "no customer's connection was cut")
+	f(ReplayResult{Customers: Disconnects{Planned: 3, Torn: 1}}, "")
+	f(ReplayResult{Workers: Disconnects{Planned: 8}, HandOffsPlanned: 8}, "")
+	f(ReplayResult{Workers: Disconnects{Planned: 9}}, "no worker's connection was cut")
+	f(ReplayResult{Workers: Disconnects{Planned: 9, Unheard: 1}, HandOffsPlanned: 9}, "no bot handed over")
+	f(ReplayResult{HandOffsPlanned: 9, HandOffs: 1}, "")
+}
+
 // TestSettled: what the customer has heard was dealt with, also when the worker lost the answer to it.
 func TestSettled(t *testing.T) {
 	c := perfect()

@@ -24,7 +24,7 @@ func command(t *testing.T, args ...string) (string, error) {
 }
 
 func TestReplayCommand(t *testing.T) {
-	out, err := command(t, "loadtest", "replay", "--limit", "4", "--speed", "500", "--handoff", "0.5", "--seed", "1", "--json")
+	out, err := command(t, "loadtest", "replay", "--limit", "4", "--speed", "500", "--handoff", "1", "--disconnects", "0", "--seed", "1", "--json")
 	if err != nil {
 		t.Fatal(err)
 	}
