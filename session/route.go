@@ -220,8 +220,40 @@ func (s *State) Rebind(env *Env, r *wire.Rebind, d *Decision) {
 		return
 	}
 	s.bind(r.Conn, r.Window, s.Cursor)
-	f := d.frame(r.Conn)
-	f.Kind, f.Session, f.AE = wire.FrameAssigned, s.ID, s.AE // without a frame of its own: `kept` has told it
+	if r.Fresh {
+		s.present(r.Reason, d) // `kept` could not name it
+	} else {
+		s.known(d)
+	}
+	s.pump(env, d)
+}
+
+// known lets the owner's connection through with deliveries of an assignment that its worker has heard of.
+func (s *State) known(d *Decision) {
+	f := d.frame(s.owner.conn)
+	f.Kind, f.Session, f.AE = wire.FrameAssigned, s.ID, s.AE // without a frame of its own
+}
+
+// Binding is where the deliveries of an assignment go. The zero Binding is nowhere.
+type Binding struct {
+	AE     uint64
+	Conn   wire.Conn
+	Window uint32
+}
+
+// Binding returns where the owner is now.
+func (s *State) Binding() Binding {
+	return Binding{s.AE, s.owner.conn, uint32(s.owner.window)} //nolint:gosec // it was one
+}
+
+// Resume binds s, which was read again from the log while its owner stayed connected, as it was bound before. What is
+// unacknowledged is delivered once more; a binding of another assignment is over.
+func (s *State) Resume(env *Env, b Binding, d *Decision) {
+	if s.Phase != Assigned || s.AE != b.AE || b.Conn == (wire.Conn{}) {
+		return
+	}
+	s.bind(b.Conn, b.Window, s.Cursor)
+	s.known(d)
 	s.pump(env, d)
 }
 
