@@ -247,9 +247,9 @@ func (s *State) Binding() Binding {
 }
 
 // Resume binds s, which was read again from the log while its owner stayed connected, as it was bound before. What is
-// unacknowledged is delivered once more; a binding of another assignment is over.
+// unacknowledged is delivered once more. A binding of another assignment is over, and one that is bound stays so.
 func (s *State) Resume(env *Env, b Binding, d *Decision) {
-	if s.Phase != Assigned || s.AE != b.AE || b.Conn == (wire.Conn{}) {
+	if s.Phase != Assigned || s.AE != b.AE || b.Conn == (wire.Conn{}) || s.owner.conn != (wire.Conn{}) {
 		return
 	}
 	s.bind(b.Conn, b.Window, s.Cursor)
