@@ -259,12 +259,26 @@ func (s *State) Resume(env *Env, b Binding, d *Decision) {
 
 // NoGrant decides the pool's word that nobody will come under a ticket.
 func (s *State) NoGrant(env *Env, n *wire.NoGrant, d *Decision) {
+	if n.Pool >= s.Pool && s.Phase == Queued && n.Ticket == s.Ticket {
+		s.reroute(env, n, d)
+		return
+	}
 	if n.Pool < s.Pool || s.Phase != Assigned || s.Transfer.Ticket != n.Ticket || n.Ticket == 0 {
 		return
 	}
 	d.fact(s, Fact{Kind: Requested}) // [SW-5.8] the source stays owner
 	s.event(env, EventTransferFailed, object("why", n.Why), d)
 	s.pump(env, d)
+}
+
+// reroute takes the session out of a queue that is configured no more, to where one without a queue goes. What else the pool
+// refuses is asked for again.
+func (s *State) reroute(env *Env, n *wire.NoGrant, d *Decision) {
+	if n.Why != string(wire.NoQueue) || env.Policy.Queues[s.Queue] || !env.Policy.Queues[env.Policy.DefaultQueue] {
+		return
+	}
+	w := waiting{since: s.EnqueuedAt, requeued: s.Requeued, exclude: s.Exclude}
+	s.enqueue(env, env.Policy.DefaultQueue, w, d)
 }
 
 // Place tells the attached where the session stands in its queue.
