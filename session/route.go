@@ -223,20 +223,62 @@ func (s *State) Rebind(env *Env, r *wire.Rebind, d *Decision) {
 	if r.Fresh {
 		s.present(r.Reason, d) // it came back before the pool knew of the assignment: `kept` could not tell it
 	} else {
-		f := d.frame(r.Conn)
-		f.Kind, f.Session, f.AE = wire.FrameAssigned, s.ID, s.AE // without a frame of its own: `kept` has told it
+		s.known(d) // by `kept`
 	}
+	s.pump(env, d)
+}
+
+// known lets the owner's connection through with deliveries of an assignment that its worker has heard of.
+func (s *State) known(d *Decision) {
+	f := d.frame(s.owner.conn)
+	f.Kind, f.Session, f.AE = wire.FrameAssigned, s.ID, s.AE // without a frame of its own
+}
+
+// Binding is where the deliveries of an assignment go. The zero Binding is nowhere.
+type Binding struct {
+	AE     uint64
+	Conn   wire.Conn
+	Window uint32
+}
+
+// Binding returns where the owner is now.
+func (s *State) Binding() Binding {
+	return Binding{s.AE, s.owner.conn, uint32(s.owner.window)} //nolint:gosec // it was one
+}
+
+// Resume binds s, which was read again from the log while its owner stayed connected, as it was bound before. What is
+// unacknowledged is delivered once more. A binding of another assignment is over, and one that is bound stays so.
+func (s *State) Resume(env *Env, b Binding, d *Decision) {
+	if s.Phase != Assigned || s.AE != b.AE || b.Conn == (wire.Conn{}) || s.owner.conn != (wire.Conn{}) {
+		return
+	}
+	s.bind(b.Conn, b.Window, s.Cursor)
+	s.known(d)
 	s.pump(env, d)
 }
 
 // NoGrant decides the pool's word that nobody will come under a ticket.
 func (s *State) NoGrant(env *Env, n *wire.NoGrant, d *Decision) {
+	if n.Pool >= s.Pool && s.Phase == Queued && n.Ticket == s.Ticket {
+		s.reroute(env, n, d)
+		return
+	}
 	if n.Pool < s.Pool || s.Phase != Assigned || s.Transfer.Ticket != n.Ticket || n.Ticket == 0 {
 		return
 	}
 	d.fact(s, Fact{Kind: Requested}) // [SW-5.8] the source stays owner
 	s.event(env, EventTransferFailed, object("why", n.Why), d)
 	s.pump(env, d)
+}
+
+// reroute takes the session out of a queue that is configured no more, to where one without a queue goes. What else the pool
+// refuses is asked for again.
+func (s *State) reroute(env *Env, n *wire.NoGrant, d *Decision) {
+	if n.Why != string(wire.NoQueue) || env.Policy.Queues[s.Queue] || !env.Policy.Queues[env.Policy.DefaultQueue] {
+		return
+	}
+	w := waiting{since: s.EnqueuedAt, requeued: s.Requeued, exclude: s.Exclude}
+	s.enqueue(env, env.Policy.DefaultQueue, w, d)
 }
 
 // Place tells the attached where the session stands in its queue.

@@ -139,6 +139,7 @@ func (s *Shard) sweep() {
 			continue
 		}
 		if h.state != nil {
+			s.unread = s.last // a disk may be slower than Idle
 			h.attached, h.state = append([]session.Attachment(nil), h.state.Attached...), nil
 			s.stats.loaded.Add(-1)
 		}

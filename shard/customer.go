@@ -42,10 +42,7 @@ func (s *Shard) await(cu *customer, cmd *wire.Command) {
 		return
 	}
 	cu.fetching = true
-	j := job{kind: jobCustomer, customer: cu.id}
-	if !s.loads.Put(j) {
-		s.loadRefused(&j)
-	}
+	s.wish(job{kind: jobCustomer, customer: cu.id})
 }
 
 // open gets or creates the customer's session of a shop [SW-4.1]. All his opens meet here, so racing ones yield one

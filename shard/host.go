@@ -11,6 +11,9 @@ type hosted struct {
 	id       wire.SessionID
 	state    *session.State
 	attached []session.Attachment // while state is nil
+	bound    [2]session.Binding   // while state is nil, of its owner: the latest, and that before the turn that was refused
+	before   session.Binding      // of its owner when its row was last in the log
+	was      bool                 // live then
 	parked   []wire.Mail
 	opens    []*wire.Command // opens without a session, or sends that may reopen another, that wait for this one
 	fetching bool
@@ -129,10 +132,7 @@ func (s *Shard) fetch(h *hosted) {
 		return
 	}
 	h.fetching = true
-	j := job{kind: jobSession, id: h.id}
-	if !s.loads.Put(j) {
-		s.loadRefused(&j)
-	}
+	s.wish(job{kind: jobSession, id: h.id})
 }
 
 func (s *Shard) refuseOverloaded(c *wire.Command) {
@@ -165,6 +165,9 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		return // a pool says it again
 	}
 	st := h.state
+	if !h.dirty {
+		h.before, h.was = st.Binding(), h.live
+	}
 	switch m := m.(type) {
 	case *wire.Command:
 		if m.Verb == wire.VerbSend && st.Phase == session.Closed && !s.mayReopen(h, m) {

@@ -310,6 +310,7 @@ func (s *Shard) sessionLoaded(r *result) {
 		for _, c := range opens {
 			s.d.Refuse(c, slug)
 		}
+		h.live = h.live && r.err != nil // it was in the turn that was refused, and nowhere else
 		if len(h.attached) == 0 && !h.live {
 			s.forget(h)
 		} else if h.live {
@@ -320,13 +321,20 @@ func (s *Shard) sessionLoaded(r *result) {
 	h.state, h.live = r.state, r.state.Live()
 	s.stats.loaded.Add(1)
 	h.state.Attached, h.attached = h.attached, nil
-	for _, k := range r.staleKey {
-		s.turn.Delete(k)
-	}
-	if s.writable { // a loss may have been accepted since it was last here [SW-1]
-		h.state.Recover(s.epoch(), &s.d)
+	if s.writable {
+		for _, k := range r.staleKey {
+			s.turn.Delete(k)
+		}
+		h.state.Recover(s.epoch(), &s.d) // a loss may have been accepted since it was last here [SW-1]
 		s.note(h)
 	}
+	if s.surround(h) {
+		for _, b := range h.bound {
+			h.state.Resume(&s.env, b, &s.d)
+		}
+		s.note(h)
+	}
+	h.bound = [2]session.Binding{}
 	s.schedule(h)
 	h.parked = parked
 	s.drain(h)

@@ -270,7 +270,7 @@ func reply(s *Shard, e *broker.Effect) {
 	m := &wirepb.ServerFrame{}
 	switch e.Kind {
 	case broker.Fail:
-		s.d.Fail(c, &wire.Error{Slug: e.Slug, Message: e.Reason})
+		s.said.Fail(c, &wire.Error{Slug: e.Slug, Message: e.Reason})
 		return
 	case broker.Subscribed:
 		r := &wirepb.SubscribeReply{Lease: e.Lease, LeaseMs: leaseMS}
@@ -292,7 +292,7 @@ func reply(s *Shard, e *broker.Effect) {
 			m.Verb = &wirepb.ServerFrame_Wrapup{Wrapup: &wirepb.Done{}}
 		}
 	}
-	s.d.Answer(c, m)
+	s.said.Answer(c, m)
 }
 
 // taskOf returns a session's word as the core takes it.
@@ -314,12 +314,12 @@ func liveTasks(list []wire.Live) []broker.Live {
 
 func (s *Shard) toSlotOf(id wire.SessionID, m wire.Mail) {
 	if _, slot, ok := id.Place(); ok {
-		s.d.Mail = append(s.d.Mail, wire.Envelope{To: wire.ToSlot(slot), Mail: m})
+		s.said.Mail = append(s.said.Mail, wire.Envelope{To: wire.ToSlot(slot), Mail: m})
 	}
 }
 
 // keep pushes pb to a worker's connection.
 func (s *Shard) keep(conn wire.Conn, pb *wirepb.ServerFrame) {
-	f := s.d.Frame(conn)
+	f := s.said.Frame(conn)
 	f.Kind, f.PB = wire.FrameKeep, pb
 }

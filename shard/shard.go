@@ -41,12 +41,14 @@ type Shard struct {
 	fed       uint64 // lines in feed
 	turn      journal.Turn
 	d         session.Decision
+	said      session.Decision // what the pools say: it stands also when the turn does not
 	env       session.Env
 	dirty     []*hosted
 	changed   []*customer
 	mark      int // facts of d up to here have their rows in turn
 	held      []outgoing
 	last      uint64 // index of the last turn that was appended
+	unread    uint64 // turns up to here must be durable before a session or customer is read again
 	alarms    alarms
 	sweepAt   int64
 	retry     []wire.Envelope
@@ -268,7 +270,7 @@ func (s *Shard) handle(m wire.Mail) {
 // commit ends the turn: its rows go to the journal, its mail is held until they are durable.
 func (s *Shard) commit() {
 	s.rows()
-	if s.turn.Empty() && len(s.d.Mail) == 0 && len(s.d.Load) == 0 {
+	if s.turn.Empty() && len(s.d.Mail) == 0 && len(s.d.Load) == 0 && len(s.said.Mail) == 0 {
 		s.d.Reset()
 		return
 	}
@@ -284,22 +286,25 @@ func (s *Shard) commit() {
 		s.feed, s.fed = s.feed[:0], 0
 		s.stats.turns.Add(1)
 	}
-	out := outgoing{index: s.last}
-	if len(s.d.Mail) > 0 {
-		out.mail = append(s.spare(), s.d.Mail...)
-	}
+	out := outgoing{index: s.last, mail: s.spare()}
+	out.mail = append(append(out.mail, s.said.Mail...), s.d.Mail...)
 	for i := range s.d.Load {
 		out.jobs = append(out.jobs, s.jobOf(&s.d.Load[i]))
 	}
 	s.held = append(s.held, out)
 	s.d.Reset()
+	s.said.Reset()
 	s.mark = 0
 }
 
 // abandon drops everything that was decided and is not in the log: it was never heard of outside. What is live is read
-// again.
+// again, behind the turns that are still on their way. The pools keep what they decided: it came of what is durable, and
+// nobody says it again.
 func (s *Shard) abandon(err error) {
 	s.log.Error("the journal refused a turn; reading the shard again", "err", err)
+	s.held = append(s.held, outgoing{index: s.last, mail: append([]wire.Envelope(nil), s.said.Mail...)})
+	s.said.Reset()
+	s.unread = s.last
 	s.d.Reset()
 	s.mark, s.dirty, s.changed = 0, s.dirty[:0], s.changed[:0]
 	s.feed, s.fed = s.feed[:0], 0
@@ -309,18 +314,16 @@ func (s *Shard) abandon(err error) {
 	s.stats.loaded.Store(0)
 	s.sessions, s.customers = map[wire.SessionID]*hosted{}, map[customerID]*customer{}
 	for id, h := range old {
-		attached := h.attached
+		attached, bound := h.attached, h.bound
 		if h.state != nil {
-			attached = h.state.Attached
+			attached, bound = h.state.Attached, [2]session.Binding{h.state.Binding(), h.before}
 		}
-		if n := s.host(id); len(attached) > 0 || h.live {
-			n.attached = attached
-		} else {
-			s.forget(n)
-			continue
-		}
-		if h.live {
-			s.fetch(s.sessions[id])
+		if live := h.live || h.was; live || len(attached) > 0 {
+			n := s.host(id)
+			n.attached, n.bound, n.live = attached, bound, live
+			if live {
+				s.fetch(n)
+			}
 		}
 	}
 }
@@ -367,4 +370,20 @@ func (s *Shard) send(e wire.Envelope) {
 	s.alarms.add(s.now+retryMS, "")
 }
 
-func (s *Shard) spare() []wire.Envelope { return make([]wire.Envelope, 0, len(s.d.Mail)) }
+func (s *Shard) spare() []wire.Envelope {
+	if n := len(s.said.Mail) + len(s.d.Mail); n > 0 {
+		return make([]wire.Envelope, 0, n)
+	}
+	return nil
+}
+
+// wish hands j to the loader, once what may be unread is durable: rows are read as they are in the log.
+func (s *Shard) wish(j job) {
+	if s.durable.Load() < s.unread {
+		s.held = append(s.held, outgoing{index: s.last, jobs: []job{j}})
+		return
+	}
+	if !s.loads.Put(j) {
+		s.loadRefused(&j)
+	}
+}
