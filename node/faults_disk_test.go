@@ -147,8 +147,8 @@ func TestWorkerLostOnFullDisk(t *testing.T) {
 	b.ask("send", obj{"session": second, "body": text("two")}) // it waits: there is one slot
 	free.Store(0)
 	until(t, "the node finds the disk full", func() bool { return !ready() })
-	_ = bot.ws.Close()
 	before := n.Connections()
+	_ = bot.ws.Close()
 	until(t, "the bot's connection is gone", func() bool { return n.Connections() < before })
 	next := login(t, n, workerOf("other", wire.OriginBot))
 	next.subscribe(obj{"slots": 2})

@@ -68,6 +68,7 @@ func impatient(c *node.Config) {
 func heap() uint64 {
 	var m runtime.MemStats
 	runtime.GC()
+	runtime.GC() // what was pooled goes at the second
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
@@ -89,12 +90,12 @@ func TestSlowReaders(t *testing.T) {
 	a.say(id, 10, size)
 	before := heap()
 	last := a.say(id, entries, size)
-	after := heap()
+	grown := int64(heap()) - int64(before) //nolint:gosec // of this machine
 	// Without a bound each device's 5,000 frames would wait, and with them 10 MB of entries.
-	const most = devices*4*(128<<10) + 8<<20
-	t.Logf("the heap went from %d to %d KiB over %d entries for %d devices", before>>10, after>>10, entries, devices)
-	if after > before+most {
-		t.Errorf("the heap grew by %d KiB; want at most %d", (after-before)>>10, most>>10)
+	const most = devices*128<<10 + 4<<20
+	t.Logf("over %d entries for %d devices the heap grew by %d KiB", entries, devices, grown>>10)
+	if grown > most && !raced {
+		t.Errorf("the heap grew by %d KiB; want at most %d", grown>>10, most>>10)
 	}
 	if metric(t, n, "switchboard_edge_pushes_dropped_total", "") == 0 {
 		t.Fatal("nothing was dropped: the readers were not slow")

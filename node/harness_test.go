@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,7 +38,39 @@ func start(t testing.TB, dir string, change ...func(*node.Config)) *node.Node {
 	return n
 }
 
+// stop hangs up everybody, who would not read that the node drains, and closes the node.
 func stop(t testing.TB, n *node.Node) {
+	t.Helper()
+	if list, ok := peers.LoadAndDelete(n.Addr()); ok {
+		for _, p := range list.(*peerList).all() {
+			_ = p.ws.Close()
+		}
+	}
+	drain(t, n)
+}
+
+// peers are the connections of the tests, by the address of their node.
+var peers sync.Map
+
+type peerList struct {
+	mu   sync.Mutex
+	list []*peer
+}
+
+func (l *peerList) add(p *peer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = append(l.list, p)
+}
+
+func (l *peerList) all() []*peer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.list
+}
+
+// drain closes the node with everybody on the line.
+func drain(t testing.TB, n *node.Node) {
 	t.Helper()
 	if err := n.Close(context.Background()); err != nil {
 		t.Fatal(err)
@@ -93,6 +126,8 @@ func dialAddr(t testing.TB, addr string, protocols ...string) *peer {
 		t.Fatal(err)
 	}
 	p := &peer{t: t, ws: w}
+	list, _ := peers.LoadOrStore(addr, &peerList{})
+	list.(*peerList).add(p)
 	t.Cleanup(func() { _ = w.Close() })
 	return p
 }

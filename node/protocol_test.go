@@ -581,7 +581,7 @@ func TestRestart(t *testing.T) {
 	for i := range 50 {
 		last = num(a.ask("send", obj{"session": id, "key": fmt.Sprint("k", i), "body": text(fmt.Sprint(i))})["seq"])
 	}
-	stop(t, n)
+	drain(t, n)
 	if code, bye := a.closed(); code != 3001 || bye["reason"] != "drain" {
 		t.Fatalf("drained with %d, %v", code, bye)
 	}
