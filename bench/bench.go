@@ -153,7 +153,7 @@ func switchboard(ctx context.Context, cfg *Config, dir string) (rate, p50, p99 f
 	}
 	data := filepath.Join(dir, "data")
 	cmd := exec.Command(cfg.Binary, "serve", "--dev", "--data", data, "--listen", "127.0.0.1:"+port, "--config", file, "--log-level", "warn") //nolint:noctx // stopped below
-	stop, err := launch(cmd, "127.0.0.1:"+port)
+	stop, err := launch(ctx, cmd, "127.0.0.1:"+port)
 	if err != nil {
 		return 0, 0, 0, err
 	}
@@ -167,19 +167,19 @@ func switchboard(ctx context.Context, cfg *Config, dir string) (rate, p50, p99 f
 
 // process returns the turn of a peer that is a program of its own.
 func process(p peer, make func(dir, port string) *exec.Cmd) func(context.Context, *Config, string) (float64, float64, float64, error) {
-	return func(_ context.Context, cfg *Config, dir string) (float64, float64, float64, error) {
+	return func(ctx context.Context, cfg *Config, dir string) (float64, float64, float64, error) {
 		port, err := freePort()
 		if err != nil {
 			return 0, 0, 0, err
 		}
 		addr := "127.0.0.1:" + port
-		stop, err := launch(make(dir, port), addr)
+		stop, err := launch(ctx, make(dir, port), addr)
 		if err != nil {
 			return 0, 0, 0, err
 		}
 		defer stop()
 		l := load{addr: addr, peer: p, customers: cfg.Customers, workers: cfg.Workers, body: cfg.Body, warm: cfg.Warm, time: cfg.Time}
-		rate, hist, err := l.run()
+		rate, hist, err := l.run(ctx)
 		if err != nil {
 			return 0, 0, 0, err
 		}
@@ -190,7 +190,7 @@ func process(p peer, make func(dir, port string) *exec.Cmd) func(context.Context
 func ms(h *hdrhistogram.Histogram, q float64) float64 { return float64(h.ValueAtQuantile(q)) / 1000 }
 
 // launch starts cmd and waits until addr takes connections.
-func launch(cmd *exec.Cmd, addr string) (stop func(), err error) {
+func launch(ctx context.Context, cmd *exec.Cmd, addr string) (stop func(), err error) {
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
@@ -201,12 +201,16 @@ func launch(cmd *exec.Cmd, addr string) (stop func(), err error) {
 		_ = cmd.Wait()
 	}
 	for range 200 {
+		if err := ctx.Err(); err != nil {
+			stop()
+			return nil, err
+		}
 		conn, err := net.DialTimeout("tcp", addr, time.Second)
 		if err == nil {
 			_ = conn.Close()
 			return stop, nil
 		}
-		time.Sleep(50 * time.Millisecond)
+		wait(ctx, 50*time.Millisecond)
 	}
 	stop()
 	return nil, errors.New("it does not serve: " + said.String())

@@ -3,6 +3,7 @@ package bench
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -56,7 +57,7 @@ type load struct {
 }
 
 // run returns round trips a second and their latencies in microseconds.
-func (l *load) run() (float64, *hdrhistogram.Histogram, error) {
+func (l *load) run(ctx context.Context) (float64, *hdrhistogram.Histogram, error) {
 	const minute = 60_000_000
 	var (
 		links []*link
@@ -138,13 +139,26 @@ func (l *load) run() (float64, *hdrhistogram.Histogram, error) {
 			mu.Unlock()
 		})
 	}
-	time.Sleep(l.warm)
+	wait(ctx, l.warm)
 	from.Store(true)
 	began := time.Now()
-	time.Sleep(l.time)
+	wait(ctx, l.time)
 	took, n := time.Since(began), count.Load()
 	end()
+	if err := ctx.Err(); err != nil {
+		return 0, nil, err
+	}
 	return float64(n) / took.Seconds(), all, fault
+}
+
+// wait lets the load run for d, or until ctx is done.
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
 }
 
 // nats is NATS core: a queue group, nothing stored.
