@@ -3977,19 +3977,21 @@ func (x *Document) GetDoc() []byte {
 }
 
 type Assigned struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	Ae            uint64                 `protobuf:"varint,2,opt,name=ae,proto3" json:"ae,omitempty"`
-	Queue         string                 `protobuf:"bytes,3,opt,name=queue,proto3" json:"queue,omitempty"`
-	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Cursor        uint64                 `protobuf:"varint,6,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	Head          uint64                 `protobuf:"varint,7,opt,name=head,proto3" json:"head,omitempty"`
-	Customer      *Author                `protobuf:"bytes,8,opt,name=customer,proto3" json:"customer,omitempty"`
-	Attributes    []byte                 `protobuf:"bytes,9,opt,name=attributes,proto3" json:"attributes,omitempty"`
-	Context       *Document              `protobuf:"bytes,10,opt,name=context,proto3" json:"context,omitempty"`
-	Tail          []*Entry               `protobuf:"bytes,11,rep,name=tail,proto3" json:"tail,omitempty"`
-	Shop          string                 `protobuf:"bytes,12,opt,name=shop,proto3" json:"shop,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Session    string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Ae         uint64                 `protobuf:"varint,2,opt,name=ae,proto3" json:"ae,omitempty"`
+	Queue      string                 `protobuf:"bytes,3,opt,name=queue,proto3" json:"queue,omitempty"`
+	Reason     string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Epoch      uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Cursor     uint64                 `protobuf:"varint,6,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Head       uint64                 `protobuf:"varint,7,opt,name=head,proto3" json:"head,omitempty"`
+	Customer   *Author                `protobuf:"bytes,8,opt,name=customer,proto3" json:"customer,omitempty"`
+	Attributes []byte                 `protobuf:"bytes,9,opt,name=attributes,proto3" json:"attributes,omitempty"`
+	Context    *Document              `protobuf:"bytes,10,opt,name=context,proto3" json:"context,omitempty"`
+	Tail       []*Entry               `protobuf:"bytes,11,rep,name=tail,proto3" json:"tail,omitempty"`
+	Shop       string                 `protobuf:"bytes,12,opt,name=shop,proto3" json:"shop,omitempty"`
+	// What the worker has been shown and has not acknowledged: in the answer to a claim alone [SW-7].
+	Deliveries    []*Delivery `protobuf:"bytes,13,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4108,6 +4110,91 @@ func (x *Assigned) GetShop() string {
 	return ""
 }
 
+func (x *Assigned) GetDeliveries() []*Delivery {
+	if x != nil {
+		return x.Deliveries
+	}
+	return nil
+}
+
+// Claimed answers POST /v1/queues/{q}/claim [SW-7]. It never travels on a socket.
+type Claimed struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Lease   string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
+	LeaseMs int64                  `protobuf:"varint,2,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
+	// Given back as `after`, it says that everything up to here has arrived.
+	Cursor        string      `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Assignments   []*Assigned `protobuf:"bytes,4,rep,name=assignments,proto3" json:"assignments,omitempty"`
+	Revoked       []*Revoked  `protobuf:"bytes,5,rep,name=revoked,proto3" json:"revoked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Claimed) Reset() {
+	*x = Claimed{}
+	mi := &file_switchboard_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Claimed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Claimed) ProtoMessage() {}
+
+func (x *Claimed) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Claimed.ProtoReflect.Descriptor instead.
+func (*Claimed) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *Claimed) GetLease() string {
+	if x != nil {
+		return x.Lease
+	}
+	return ""
+}
+
+func (x *Claimed) GetLeaseMs() int64 {
+	if x != nil {
+		return x.LeaseMs
+	}
+	return 0
+}
+
+func (x *Claimed) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *Claimed) GetAssignments() []*Assigned {
+	if x != nil {
+		return x.Assignments
+	}
+	return nil
+}
+
+func (x *Claimed) GetRevoked() []*Revoked {
+	if x != nil {
+		return x.Revoked
+	}
+	return nil
+}
+
 // Delivery is an entry pushed to the session's owner [SW-5.4]. On the wire its entry's fields stand beside ae
 // and attempt, under the numbers and names that they have in Entry.
 type Delivery struct {
@@ -4135,7 +4222,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_switchboard_proto_msgTypes[45]
+	mi := &file_switchboard_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4147,7 +4234,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[45]
+	mi := &file_switchboard_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4160,7 +4247,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{45}
+	return file_switchboard_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Delivery) GetSession() string {
@@ -4299,7 +4386,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_switchboard_proto_msgTypes[46]
+	mi := &file_switchboard_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4311,7 +4398,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[46]
+	mi := &file_switchboard_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4324,7 +4411,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{46}
+	return file_switchboard_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Reply) GetSession() string {
@@ -4404,7 +4491,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_switchboard_proto_msgTypes[47]
+	mi := &file_switchboard_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4416,7 +4503,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[47]
+	mi := &file_switchboard_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4429,7 +4516,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{47}
+	return file_switchboard_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Nack) GetSession() string {
@@ -4484,7 +4571,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_switchboard_proto_msgTypes[48]
+	mi := &file_switchboard_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4496,7 +4583,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[48]
+	mi := &file_switchboard_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4509,7 +4596,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{48}
+	return file_switchboard_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Target) GetQueue() string {
@@ -4541,7 +4628,7 @@ type Transfer struct {
 
 func (x *Transfer) Reset() {
 	*x = Transfer{}
-	mi := &file_switchboard_proto_msgTypes[49]
+	mi := &file_switchboard_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4553,7 +4640,7 @@ func (x *Transfer) String() string {
 func (*Transfer) ProtoMessage() {}
 
 func (x *Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[49]
+	mi := &file_switchboard_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4566,7 +4653,7 @@ func (x *Transfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
 func (*Transfer) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{49}
+	return file_switchboard_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Transfer) GetSession() string {
@@ -4633,7 +4720,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_switchboard_proto_msgTypes[50]
+	mi := &file_switchboard_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4645,7 +4732,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[50]
+	mi := &file_switchboard_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4658,7 +4745,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{50}
+	return file_switchboard_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Release) GetSession() string {
@@ -4723,7 +4810,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_switchboard_proto_msgTypes[51]
+	mi := &file_switchboard_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4735,7 +4822,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[51]
+	mi := &file_switchboard_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4748,7 +4835,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{51}
+	return file_switchboard_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Context) GetSession() string {
@@ -4796,7 +4883,7 @@ type ContextReply struct {
 
 func (x *ContextReply) Reset() {
 	*x = ContextReply{}
-	mi := &file_switchboard_proto_msgTypes[52]
+	mi := &file_switchboard_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4808,7 +4895,7 @@ func (x *ContextReply) String() string {
 func (*ContextReply) ProtoMessage() {}
 
 func (x *ContextReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[52]
+	mi := &file_switchboard_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4821,7 +4908,7 @@ func (x *ContextReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContextReply.ProtoReflect.Descriptor instead.
 func (*ContextReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{52}
+	return file_switchboard_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ContextReply) GetV() uint64 {
@@ -4848,7 +4935,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_switchboard_proto_msgTypes[53]
+	mi := &file_switchboard_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4860,7 +4947,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[53]
+	mi := &file_switchboard_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4873,7 +4960,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{53}
+	return file_switchboard_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Presence) GetState() string {
@@ -4899,7 +4986,7 @@ type Slots struct {
 
 func (x *Slots) Reset() {
 	*x = Slots{}
-	mi := &file_switchboard_proto_msgTypes[54]
+	mi := &file_switchboard_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4911,7 +4998,7 @@ func (x *Slots) String() string {
 func (*Slots) ProtoMessage() {}
 
 func (x *Slots) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[54]
+	mi := &file_switchboard_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4924,7 +5011,7 @@ func (x *Slots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slots.ProtoReflect.Descriptor instead.
 func (*Slots) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{54}
+	return file_switchboard_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Slots) GetSlots() uint32 {
@@ -4945,7 +5032,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_switchboard_proto_msgTypes[55]
+	mi := &file_switchboard_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4957,7 +5044,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[55]
+	mi := &file_switchboard_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4970,7 +5057,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{55}
+	return file_switchboard_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Revoked) GetSession() string {
@@ -5005,7 +5092,7 @@ type Wrapup struct {
 
 func (x *Wrapup) Reset() {
 	*x = Wrapup{}
-	mi := &file_switchboard_proto_msgTypes[56]
+	mi := &file_switchboard_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5017,7 +5104,7 @@ func (x *Wrapup) String() string {
 func (*Wrapup) ProtoMessage() {}
 
 func (x *Wrapup) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[56]
+	mi := &file_switchboard_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5030,7 +5117,7 @@ func (x *Wrapup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wrapup.ProtoReflect.Descriptor instead.
 func (*Wrapup) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{56}
+	return file_switchboard_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Wrapup) GetSession() string {
@@ -5391,7 +5478,7 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"6\n" +
 	"\bDocument\x12\x12\n" +
 	"\x01v\x18\x01 \x01(\x04B\x04\x90\xb5\x18\x01R\x01v\x12\x16\n" +
-	"\x03doc\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\x03doc\"\xfd\x02\n" +
+	"\x03doc\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\x03doc\"\xb7\x03\n" +
 	"\bAssigned\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
 	"\x02ae\x18\x02 \x01(\x04R\x02ae\x12\x14\n" +
@@ -5407,7 +5494,16 @@ const file_switchboard_proto_rawDesc = "" +
 	"\acontext\x18\n" +
 	" \x01(\v2\x18.switchboard.v1.DocumentR\acontext\x12)\n" +
 	"\x04tail\x18\v \x03(\v2\x15.switchboard.v1.EntryR\x04tail\x12\x12\n" +
-	"\x04shop\x18\f \x01(\tR\x04shop\"\xab\x03\n" +
+	"\x04shop\x18\f \x01(\tR\x04shop\x128\n" +
+	"\n" +
+	"deliveries\x18\r \x03(\v2\x18.switchboard.v1.DeliveryR\n" +
+	"deliveries\"\xc1\x01\n" +
+	"\aClaimed\x12\x14\n" +
+	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x19\n" +
+	"\blease_ms\x18\x02 \x01(\x03R\aleaseMs\x12\x16\n" +
+	"\x06cursor\x18\x03 \x01(\tR\x06cursor\x12:\n" +
+	"\vassignments\x18\x04 \x03(\v2\x18.switchboard.v1.AssignedR\vassignments\x121\n" +
+	"\arevoked\x18\x05 \x03(\v2\x17.switchboard.v1.RevokedR\arevoked\"\xab\x03\n" +
 	"\bDelivery\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x14\n" +
@@ -5507,7 +5603,7 @@ func file_switchboard_proto_rawDescGZIP() []byte {
 	return file_switchboard_proto_rawDescData
 }
 
-var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_switchboard_proto_goTypes = []any{
 	(*ClientFrame)(nil),               // 0: switchboard.v1.ClientFrame
 	(*ServerFrame)(nil),               // 1: switchboard.v1.ServerFrame
@@ -5554,20 +5650,21 @@ var file_switchboard_proto_goTypes = []any{
 	(*Decline)(nil),                   // 42: switchboard.v1.Decline
 	(*Document)(nil),                  // 43: switchboard.v1.Document
 	(*Assigned)(nil),                  // 44: switchboard.v1.Assigned
-	(*Delivery)(nil),                  // 45: switchboard.v1.Delivery
-	(*Reply)(nil),                     // 46: switchboard.v1.Reply
-	(*Nack)(nil),                      // 47: switchboard.v1.Nack
-	(*Target)(nil),                    // 48: switchboard.v1.Target
-	(*Transfer)(nil),                  // 49: switchboard.v1.Transfer
-	(*Release)(nil),                   // 50: switchboard.v1.Release
-	(*Context)(nil),                   // 51: switchboard.v1.Context
-	(*ContextReply)(nil),              // 52: switchboard.v1.ContextReply
-	(*Presence)(nil),                  // 53: switchboard.v1.Presence
-	(*Slots)(nil),                     // 54: switchboard.v1.Slots
-	(*Revoked)(nil),                   // 55: switchboard.v1.Revoked
-	(*Wrapup)(nil),                    // 56: switchboard.v1.Wrapup
-	nil,                               // 57: switchboard.v1.Subscribe.SkillsEntry
-	(*descriptorpb.FieldOptions)(nil), // 58: google.protobuf.FieldOptions
+	(*Claimed)(nil),                   // 45: switchboard.v1.Claimed
+	(*Delivery)(nil),                  // 46: switchboard.v1.Delivery
+	(*Reply)(nil),                     // 47: switchboard.v1.Reply
+	(*Nack)(nil),                      // 48: switchboard.v1.Nack
+	(*Target)(nil),                    // 49: switchboard.v1.Target
+	(*Transfer)(nil),                  // 50: switchboard.v1.Transfer
+	(*Release)(nil),                   // 51: switchboard.v1.Release
+	(*Context)(nil),                   // 52: switchboard.v1.Context
+	(*ContextReply)(nil),              // 53: switchboard.v1.ContextReply
+	(*Presence)(nil),                  // 54: switchboard.v1.Presence
+	(*Slots)(nil),                     // 55: switchboard.v1.Slots
+	(*Revoked)(nil),                   // 56: switchboard.v1.Revoked
+	(*Wrapup)(nil),                    // 57: switchboard.v1.Wrapup
+	nil,                               // 58: switchboard.v1.Subscribe.SkillsEntry
+	(*descriptorpb.FieldOptions)(nil), // 59: google.protobuf.FieldOptions
 }
 var file_switchboard_proto_depIdxs = []int32{
 	6,  // 0: switchboard.v1.ClientFrame.hello:type_name -> switchboard.v1.Hello
@@ -5585,14 +5682,14 @@ var file_switchboard_proto_depIdxs = []int32{
 	40, // 12: switchboard.v1.ClientFrame.accept:type_name -> switchboard.v1.Accept
 	42, // 13: switchboard.v1.ClientFrame.decline:type_name -> switchboard.v1.Decline
 	24, // 14: switchboard.v1.ClientFrame.delta:type_name -> switchboard.v1.Delta
-	46, // 15: switchboard.v1.ClientFrame.reply:type_name -> switchboard.v1.Reply
-	47, // 16: switchboard.v1.ClientFrame.nack:type_name -> switchboard.v1.Nack
-	49, // 17: switchboard.v1.ClientFrame.transfer:type_name -> switchboard.v1.Transfer
-	50, // 18: switchboard.v1.ClientFrame.release:type_name -> switchboard.v1.Release
-	51, // 19: switchboard.v1.ClientFrame.context:type_name -> switchboard.v1.Context
-	53, // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
-	54, // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
-	56, // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
+	47, // 15: switchboard.v1.ClientFrame.reply:type_name -> switchboard.v1.Reply
+	48, // 16: switchboard.v1.ClientFrame.nack:type_name -> switchboard.v1.Nack
+	50, // 17: switchboard.v1.ClientFrame.transfer:type_name -> switchboard.v1.Transfer
+	51, // 18: switchboard.v1.ClientFrame.release:type_name -> switchboard.v1.Release
+	52, // 19: switchboard.v1.ClientFrame.context:type_name -> switchboard.v1.Context
+	54, // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
+	55, // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
+	57, // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
 	9,  // 23: switchboard.v1.ServerFrame.hello:type_name -> switchboard.v1.HelloReply
 	11, // 24: switchboard.v1.ServerFrame.refresh:type_name -> switchboard.v1.RefreshReply
 	18, // 25: switchboard.v1.ServerFrame.open:type_name -> switchboard.v1.OpenReply
@@ -5609,18 +5706,18 @@ var file_switchboard_proto_depIdxs = []int32{
 	2,  // 36: switchboard.v1.ServerFrame.nack:type_name -> switchboard.v1.Done
 	2,  // 37: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
 	2,  // 38: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
-	52, // 39: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
-	53, // 40: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
+	53, // 39: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
+	54, // 40: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
 	2,  // 41: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
 	2,  // 42: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
 	2,  // 43: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
 	3,  // 44: switchboard.v1.ServerFrame.error:type_name -> switchboard.v1.Error
 	16, // 45: switchboard.v1.ServerFrame.message:type_name -> switchboard.v1.Entry
-	45, // 46: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
+	46, // 46: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
 	44, // 47: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
 	38, // 48: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
 	39, // 49: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
-	55, // 50: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
+	56, // 50: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
 	22, // 51: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
 	23, // 52: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
 	24, // 53: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
@@ -5640,20 +5737,23 @@ var file_switchboard_proto_depIdxs = []int32{
 	15, // 67: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
 	15, // 68: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
 	16, // 69: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
-	57, // 70: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
+	58, // 70: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
 	36, // 71: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
 	15, // 72: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
 	43, // 73: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
 	16, // 74: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
-	15, // 75: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
-	48, // 76: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
-	58, // 77: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
-	58, // 78: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
-	79, // [79:79] is the sub-list for method output_type
-	79, // [79:79] is the sub-list for method input_type
-	79, // [79:79] is the sub-list for extension type_name
-	77, // [77:79] is the sub-list for extension extendee
-	0,  // [0:77] is the sub-list for field type_name
+	46, // 75: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
+	44, // 76: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
+	56, // 77: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
+	15, // 78: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
+	49, // 79: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
+	59, // 80: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
+	59, // 81: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
+	82, // [82:82] is the sub-list for method output_type
+	82, // [82:82] is the sub-list for method input_type
+	82, // [82:82] is the sub-list for extension type_name
+	80, // [80:82] is the sub-list for extension extendee
+	0,  // [0:80] is the sub-list for field type_name
 }
 
 func init() { file_switchboard_proto_init() }
@@ -5727,16 +5827,16 @@ func file_switchboard_proto_init() {
 	file_switchboard_proto_msgTypes[17].OneofWrappers = []any{}
 	file_switchboard_proto_msgTypes[27].OneofWrappers = []any{}
 	file_switchboard_proto_msgTypes[29].OneofWrappers = []any{}
-	file_switchboard_proto_msgTypes[46].OneofWrappers = []any{}
-	file_switchboard_proto_msgTypes[49].OneofWrappers = []any{}
+	file_switchboard_proto_msgTypes[47].OneofWrappers = []any{}
 	file_switchboard_proto_msgTypes[50].OneofWrappers = []any{}
+	file_switchboard_proto_msgTypes[51].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_switchboard_proto_rawDesc), len(file_switchboard_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   58,
+			NumMessages:   59,
 			NumExtensions: 2,
 			NumServices:   0,
 		},
