@@ -262,6 +262,10 @@ func (e *Edge) check(cmd *wire.Command) *wire.Error {
 		if len(o.GetAttributes()) > e.cfg.Limits.Body {
 			return wire.Refuse(wire.TooLarge)
 		}
+	case wire.VerbAttributes:
+		if len(cmd.PB.GetAttributes().GetPatch()) > e.cfg.Limits.Body {
+			return wire.Refuse(wire.TooLarge)
+		}
 	case wire.VerbClose, wire.VerbNack, wire.VerbRate, wire.VerbTransfer, wire.VerbRelease:
 		if words(cmd) > e.cfg.Limits.Body {
 			return wire.Refuse(wire.TooLarge)
@@ -307,10 +311,15 @@ func entitled(role wire.Role, verb wire.Verb) bool {
 		return role == wire.RoleCustomer
 	case wire.VerbAck, wire.VerbTyping, wire.VerbClose:
 		return role == wire.RoleCustomer || role == wire.RoleWorker
+	case wire.VerbAttributes:
+		return role == wire.RoleWorker || supervises(role)
 	default:
 		return role == wire.RoleWorker
 	}
 }
+
+// supervises tells whether role has the verbs of [SW-5a].
+func supervises(role wire.Role) bool { return role == wire.RoleSupervisor || role == wire.RoleOperator }
 
 func overloaded() *wire.Error {
 	return &wire.Error{Slug: wire.Overloaded, RetryAfter: overloadRetry}

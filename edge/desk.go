@@ -383,7 +383,7 @@ func (h *holding) news(after uint64) *wirepb.Assigned {
 	out := &wirepb.Assigned{Session: p.Session, Ae: p.Ae, Queue: p.Queue, Reason: p.Reason, Epoch: p.Epoch, Cursor: p.Cursor, Head: p.Head}
 	fresh := h.at > after
 	if fresh {
-		out.Customer, out.Attributes, out.Context, out.Tail, out.Shop = p.Customer, p.Attributes, p.Context, p.Tail, p.Shop
+		out.Customer, out.Attributes, out.AttributesV, out.Context, out.Tail, out.Shop = p.Customer, p.Attributes, p.AttributesV, p.Context, p.Tail, p.Shop
 	}
 	for i := range h.shown {
 		if s := &h.shown[i]; s.at > after {

@@ -43,6 +43,8 @@ func Decide(s *State, env *Env, c *wire.Command, d *Decision) {
 		s.release(env, c, d)
 	case wire.VerbContext:
 		s.context(env, c, d)
+	case wire.VerbAttributes:
+		s.attributes(env, c, d)
 	case wire.VerbResync:
 		s.resync(env, c, d)
 	case wire.VerbGone:
@@ -185,6 +187,8 @@ func (s *State) written(c *wire.Command, done Done, duplicate bool, prev uint64,
 		m.Verb = &wirepb.ServerFrame_Release{Release: pb}
 	case wire.VerbContext:
 		m.Verb = &wirepb.ServerFrame_Context{Context: &wirepb.ContextReply{V: done.V, Duplicate: duplicate}}
+	case wire.VerbAttributes:
+		m.Verb = &wirepb.ServerFrame_Attributes{Attributes: &wirepb.AttributesReply{V: done.V, Duplicate: duplicate}}
 	default:
 		m.Verb = &wirepb.ServerFrame_Ack{Ack: pb}
 	}

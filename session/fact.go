@@ -26,6 +26,7 @@ const (
 	PoolSeen                       // N is the pool's number
 	Acked                          // the owner's cursor is at Seq
 	EpochBegan                     // entries from Seq on are of epoch N
+	Attributed                     // the attributes are Doc at version N; Ticket is the task's from now on
 )
 
 // Fact is one thing that happened: the union of what the kinds carry.
@@ -102,6 +103,8 @@ func (s *State) Apply(f *Fact) {
 		s.Pool = f.N
 	case Acked:
 		s.acked(f.Seq)
+	case Attributed:
+		s.AttributesV, s.Attributes, s.Ticket = f.N, f.Doc, max(s.Ticket, f.Ticket)
 	case EpochBegan:
 		s.Epochs = append(s.Epochs, EpochStart{f.N, f.Seq})
 	}

@@ -29,7 +29,7 @@ func (s *State) enqueue(env *Env, queue string, w waiting, d *Decision) {
 func (s *State) task() *wire.Task {
 	t := &wire.Task{
 		Tenant: s.Tenant, Session: s.ID, Ticket: s.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt,
-		Shop: s.Shop, Tier: s.Tier, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued,
+		Shop: s.Shop, Tier: s.Tier, Attributes: s.Attributes, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued,
 	}
 	if s.Exclude != "" {
 		t.Exclude, t.Sticky = []string{s.Exclude}, ""
@@ -160,7 +160,7 @@ func (s *State) accepted(g *wire.Grant, d *Decision) {
 func (s *State) present(reason string, d *Decision) {
 	a := &wirepb.Assigned{
 		Session: string(s.ID), Ae: s.AE, Queue: s.Queue, Reason: reason, Epoch: s.Epoch(), Cursor: s.Cursor, Head: s.Head,
-		Customer: s.Customer.PB(), Attributes: s.Attributes, Shop: s.Shop,
+		Customer: s.Customer.PB(), Attributes: s.Attributes, AttributesV: s.AttributesV, Shop: s.Shop,
 	}
 	if s.ContextV > 0 {
 		a.Context = &wirepb.Document{V: s.ContextV, Doc: s.Context}

@@ -18,7 +18,7 @@ func full() *State {
 		Tier: "gold", Channels: []string{"web", "app"}, Attributes: []byte(`{"a":1}`), Phase: Assigned, HumanOnly: true,
 		Epochs: []EpochStart{{1, 1}, {4, 9}}, Head: 12, Public: 11, Said: 10, Ticket: 5, EnqueuedAt: -7, Requeued: true, Exclude: "bot",
 		LastWorker: "bob", AE: 3, Owner: Owner{"bob/b", "bob", "Bob", wire.OriginHuman, "l_1", "o_1", 4, 8}, Past: []Past{{"bot", 4}, {"ann", 6}},
-		Transfer: Transfer{5, "ann", "please"}, ContextV: 2, Context: []byte(`{"b":2}`), ClosedAt: math.MaxInt64, Pool: math.MaxUint64, KeyCount: 77,
+		Transfer: Transfer{5, "ann", "please"}, AttributesV: 6, ContextV: 2, Context: []byte(`{"b":2}`), ClosedAt: math.MaxInt64, Pool: math.MaxUint64, KeyCount: 77,
 		Cursor: 9, FailSeq: 10, Attempt: 2, HoldUntil: 5000, Delivered: 11, Read: 8,
 	}
 }
@@ -50,6 +50,14 @@ func TestStateRow(t *testing.T) {
 	}
 	if ParseState(append(row, 0), &State{}) == nil {
 		t.Fatal("a byte too many is a state")
+	}
+	old := *s
+	old.AttributesV = 0
+	before := AppendState(nil, &old)
+	before[0] = 1 // as it was written before there were versions of attributes
+	got = State{}
+	if err := ParseState(before[:len(before)-1], &got); err != nil || !reflect.DeepEqual(durable(&old), durable(&got)) {
+		t.Fatalf("a row of version 1: %v\n%+v", err, durable(&got))
 	}
 	row[0]++
 	if ParseState(row, &State{}) == nil {

@@ -166,6 +166,11 @@ func (w *world) command(c *script.Command) *wire.Command {
 		if n := c.Int("big", 0); n > 0 {
 			m.PB.GetContext().Patch = []byte(`{"big":"` + strings.Repeat("x", int(n)) + `"}`)
 		}
+	case wire.VerbAttributes:
+		m.PB = &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Attributes{Attributes: &wirepb.Attributes{IfV: uintOf(c, "if_v"), Patch: []byte(c.String("patch", ""))}}}
+		if n := c.Int("big", 0); n > 0 {
+			m.PB.GetAttributes().Patch = []byte(`{"big":"` + strings.Repeat("x", int(n)) + `"}`)
+		}
 	default:
 	}
 	return m

@@ -99,12 +99,14 @@ type State struct {
 	Owner      Owner
 	Past       []Past
 	Transfer   Transfer
-	ContextV   uint64
-	Context    []byte // JSON
-	ClosedAt   int64
-	Pool       uint64 // the highest pool number seen: lower ones are refused
-	KeyCount   uint64 // keys ever remembered
-	Keys       keyRing
+	// AttributesV counts the changes of Attributes since the session was opened [SW-5a.2].
+	AttributesV uint64
+	ContextV    uint64
+	Context     []byte // JSON
+	ClosedAt    int64
+	Pool        uint64 // the highest pool number seen: lower ones are refused
+	KeyCount    uint64 // keys ever remembered
+	Keys        keyRing
 
 	// Soft: in the rows, but not worth a turn of their own when a plain ack changes them.
 	Cursor    uint64 // customer entries up to here are acknowledged by the owner

@@ -37,6 +37,11 @@ const (
 	VerbContext   Verb = "context"
 )
 
+// The verbs of [SW-5a].
+const (
+	VerbAttributes Verb = "attributes"
+)
+
 // What an edge asks for on behalf of a connection, without a frame of the client.
 const (
 	// VerbPage asks for the entries after Seq, for a connection that follows a session and has fallen behind or
@@ -182,6 +187,16 @@ func (c *Command) coldWorker(f *wirepb.ClientFrame) {
 		c.Upto = optional(v.Release.Upto)
 	case *wirepb.ClientFrame_Context:
 		c.Verb, c.Session, c.AE, c.Key = VerbContext, SessionID(v.Context.Session), v.Context.Ae, v.Context.Key
+	default:
+		c.coldSupervision(f)
+	}
+}
+
+// coldSupervision is Cold for the verbs of [SW-5a].
+func (c *Command) coldSupervision(f *wirepb.ClientFrame) {
+	switch v := f.Verb.(type) {
+	case *wirepb.ClientFrame_Attributes:
+		c.Verb, c.Session, c.AE, c.Key = VerbAttributes, SessionID(v.Attributes.Session), v.Attributes.Ae, v.Attributes.Key
 	}
 }
 

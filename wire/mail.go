@@ -107,6 +107,7 @@ type (
 		Priority   int32
 		Shop       string
 		Tier       string
+		Attributes []byte   // JSON, for routing [SW-5a.2]; shared, never changed
 		Exclude    []string // worker ids
 		Sticky     string   // worker id
 		To         string   // worker id: a transfer to a worker [SW-5.8]

@@ -54,6 +54,7 @@ type ClientFrame struct {
 	//	*ClientFrame_Presence
 	//	*ClientFrame_Slots
 	//	*ClientFrame_Wrapup
+	//	*ClientFrame_Attributes
 	Verb          isClientFrame_Verb `protobuf_oneof:"verb"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -310,6 +311,15 @@ func (x *ClientFrame) GetWrapup() *Wrapup {
 	return nil
 }
 
+func (x *ClientFrame) GetAttributes() *Attributes {
+	if x != nil {
+		if x, ok := x.Verb.(*ClientFrame_Attributes); ok {
+			return x.Attributes
+		}
+	}
+	return nil
+}
+
 type isClientFrame_Verb interface {
 	isClientFrame_Verb()
 }
@@ -406,6 +416,10 @@ type ClientFrame_Wrapup struct {
 	Wrapup *Wrapup `protobuf:"bytes,31,opt,name=wrapup,proto3,oneof"`
 }
 
+type ClientFrame_Attributes struct {
+	Attributes *Attributes `protobuf:"bytes,60,opt,name=attributes,proto3,oneof"`
+}
+
 func (*ClientFrame_Hello) isClientFrame_Verb() {}
 
 func (*ClientFrame_Refresh) isClientFrame_Verb() {}
@@ -452,6 +466,8 @@ func (*ClientFrame_Slots) isClientFrame_Verb() {}
 
 func (*ClientFrame_Wrapup) isClientFrame_Verb() {}
 
+func (*ClientFrame_Attributes) isClientFrame_Verb() {}
+
 // ServerFrame is a reply when it has an id, a push otherwise [SW-2.4].
 type ServerFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -494,6 +510,7 @@ type ServerFrame struct {
 	//	*ServerFrame_Lag
 	//	*ServerFrame_Bye
 	//	*ServerFrame_Rewind
+	//	*ServerFrame_Attributes
 	Verb          isServerFrame_Verb `protobuf_oneof:"verb"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -867,6 +884,15 @@ func (x *ServerFrame) GetRewind() *Rewind {
 	return nil
 }
 
+func (x *ServerFrame) GetAttributes() *AttributesReply {
+	if x != nil {
+		if x, ok := x.Verb.(*ServerFrame_Attributes); ok {
+			return x.Attributes
+		}
+	}
+	return nil
+}
+
 type isServerFrame_Verb interface {
 	isServerFrame_Verb()
 }
@@ -1015,6 +1041,10 @@ type ServerFrame_Rewind struct {
 	Rewind *Rewind `protobuf:"bytes,54,opt,name=rewind,proto3,oneof"`
 }
 
+type ServerFrame_Attributes struct {
+	Attributes *AttributesReply `protobuf:"bytes,60,opt,name=attributes,proto3,oneof"`
+}
+
 func (*ServerFrame_Hello) isServerFrame_Verb() {}
 
 func (*ServerFrame_Refresh) isServerFrame_Verb() {}
@@ -1086,6 +1116,8 @@ func (*ServerFrame_Lag) isServerFrame_Verb() {}
 func (*ServerFrame_Bye) isServerFrame_Verb() {}
 
 func (*ServerFrame_Rewind) isServerFrame_Verb() {}
+
+func (*ServerFrame_Attributes) isServerFrame_Verb() {}
 
 type Done struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3992,6 +4024,7 @@ type Assigned struct {
 	Shop       string                 `protobuf:"bytes,12,opt,name=shop,proto3" json:"shop,omitempty"`
 	// What the worker has been shown and has not acknowledged: in the answer to a claim alone [SW-7].
 	Deliveries    []*Delivery `protobuf:"bytes,13,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	AttributesV   uint64      `protobuf:"varint,14,opt,name=attributes_v,json=attributesV,proto3" json:"attributes_v,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4115,6 +4148,13 @@ func (x *Assigned) GetDeliveries() []*Delivery {
 		return x.Deliveries
 	}
 	return nil
+}
+
+func (x *Assigned) GetAttributesV() uint64 {
+	if x != nil {
+		return x.AttributesV
+	}
+	return 0
 }
 
 // Claimed answers POST /v1/queues/{q}/claim [SW-7]. It never travels on a socket.
@@ -4925,6 +4965,136 @@ func (x *ContextReply) GetDuplicate() bool {
 	return false
 }
 
+// Attributes changes what routing sees of a session, if it is still the version that the sender knows [SW-5a.2]. Workers
+// name the ae of their assignment.
+type Attributes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Ae            uint64                 `protobuf:"varint,2,opt,name=ae,proto3" json:"ae,omitempty"`
+	IfV           uint64                 `protobuf:"varint,3,opt,name=if_v,json=ifV,proto3" json:"if_v,omitempty"`
+	Patch         []byte                 `protobuf:"bytes,4,opt,name=patch,proto3" json:"patch,omitempty"`
+	Key           string                 `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attributes) Reset() {
+	*x = Attributes{}
+	mi := &file_switchboard_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attributes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attributes) ProtoMessage() {}
+
+func (x *Attributes) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attributes.ProtoReflect.Descriptor instead.
+func (*Attributes) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *Attributes) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Attributes) GetAe() uint64 {
+	if x != nil {
+		return x.Ae
+	}
+	return 0
+}
+
+func (x *Attributes) GetIfV() uint64 {
+	if x != nil {
+		return x.IfV
+	}
+	return 0
+}
+
+func (x *Attributes) GetPatch() []byte {
+	if x != nil {
+		return x.Patch
+	}
+	return nil
+}
+
+func (x *Attributes) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+type AttributesReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	V             uint64                 `protobuf:"varint,1,opt,name=v,proto3" json:"v,omitempty"`
+	Duplicate     bool                   `protobuf:"varint,2,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttributesReply) Reset() {
+	*x = AttributesReply{}
+	mi := &file_switchboard_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttributesReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttributesReply) ProtoMessage() {}
+
+func (x *AttributesReply) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttributesReply.ProtoReflect.Descriptor instead.
+func (*AttributesReply) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *AttributesReply) GetV() uint64 {
+	if x != nil {
+		return x.V
+	}
+	return 0
+}
+
+func (x *AttributesReply) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
 type Presence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         string                 `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
@@ -4935,7 +5105,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_switchboard_proto_msgTypes[54]
+	mi := &file_switchboard_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4947,7 +5117,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[54]
+	mi := &file_switchboard_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4960,7 +5130,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{54}
+	return file_switchboard_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Presence) GetState() string {
@@ -4986,7 +5156,7 @@ type Slots struct {
 
 func (x *Slots) Reset() {
 	*x = Slots{}
-	mi := &file_switchboard_proto_msgTypes[55]
+	mi := &file_switchboard_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4998,7 +5168,7 @@ func (x *Slots) String() string {
 func (*Slots) ProtoMessage() {}
 
 func (x *Slots) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[55]
+	mi := &file_switchboard_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5011,7 +5181,7 @@ func (x *Slots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slots.ProtoReflect.Descriptor instead.
 func (*Slots) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{55}
+	return file_switchboard_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Slots) GetSlots() uint32 {
@@ -5032,7 +5202,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_switchboard_proto_msgTypes[56]
+	mi := &file_switchboard_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5044,7 +5214,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[56]
+	mi := &file_switchboard_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5057,7 +5227,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{56}
+	return file_switchboard_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Revoked) GetSession() string {
@@ -5092,7 +5262,7 @@ type Wrapup struct {
 
 func (x *Wrapup) Reset() {
 	*x = Wrapup{}
-	mi := &file_switchboard_proto_msgTypes[57]
+	mi := &file_switchboard_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5104,7 +5274,7 @@ func (x *Wrapup) String() string {
 func (*Wrapup) ProtoMessage() {}
 
 func (x *Wrapup) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[57]
+	mi := &file_switchboard_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5117,7 +5287,7 @@ func (x *Wrapup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wrapup.ProtoReflect.Descriptor instead.
 func (*Wrapup) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{57}
+	return file_switchboard_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Wrapup) GetSession() string {
@@ -5176,7 +5346,7 @@ var File_switchboard_proto protoreflect.FileDescriptor
 
 const file_switchboard_proto_rawDesc = "" +
 	"\n" +
-	"\x11switchboard.proto\x12\x0eswitchboard.v1\x1a google/protobuf/descriptor.proto\"\x9a\t\n" +
+	"\x11switchboard.proto\x12\x0eswitchboard.v1\x1a google/protobuf/descriptor.proto\"\xd8\t\n" +
 	"\vClientFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12-\n" +
 	"\x05hello\x18\x02 \x01(\v2\x15.switchboard.v1.HelloH\x00R\x05hello\x123\n" +
@@ -5202,8 +5372,11 @@ const file_switchboard_proto_rawDesc = "" +
 	"\acontext\x18\x1c \x01(\v2\x17.switchboard.v1.ContextH\x00R\acontext\x126\n" +
 	"\bpresence\x18\x1d \x01(\v2\x18.switchboard.v1.PresenceH\x00R\bpresence\x12-\n" +
 	"\x05slots\x18\x1e \x01(\v2\x15.switchboard.v1.SlotsH\x00R\x05slots\x120\n" +
-	"\x06wrapup\x18\x1f \x01(\v2\x16.switchboard.v1.WrapupH\x00R\x06wrapupB\x06\n" +
-	"\x04verb\"\xcc\x0e\n" +
+	"\x06wrapup\x18\x1f \x01(\v2\x16.switchboard.v1.WrapupH\x00R\x06wrapup\x12<\n" +
+	"\n" +
+	"attributes\x18< \x01(\v2\x1a.switchboard.v1.AttributesH\x00R\n" +
+	"attributesB\x06\n" +
+	"\x04verb\"\x8f\x0f\n" +
 	"\vServerFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
 	"\x05hello\x18\x02 \x01(\v2\x1a.switchboard.v1.HelloReplyH\x00R\x05hello\x128\n" +
@@ -5243,7 +5416,10 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x05state\x183 \x01(\v2\x15.switchboard.v1.StateH\x00R\x05state\x12'\n" +
 	"\x03lag\x184 \x01(\v2\x13.switchboard.v1.LagH\x00R\x03lag\x12'\n" +
 	"\x03bye\x185 \x01(\v2\x13.switchboard.v1.ByeH\x00R\x03bye\x120\n" +
-	"\x06rewind\x186 \x01(\v2\x16.switchboard.v1.RewindH\x00R\x06rewindB\x06\n" +
+	"\x06rewind\x186 \x01(\v2\x16.switchboard.v1.RewindH\x00R\x06rewind\x12A\n" +
+	"\n" +
+	"attributes\x18< \x01(\v2\x1f.switchboard.v1.AttributesReplyH\x00R\n" +
+	"attributesB\x06\n" +
 	"\x04verb\"L\n" +
 	"\x04Done\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
@@ -5478,7 +5654,7 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"6\n" +
 	"\bDocument\x12\x12\n" +
 	"\x01v\x18\x01 \x01(\x04B\x04\x90\xb5\x18\x01R\x01v\x12\x16\n" +
-	"\x03doc\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\x03doc\"\xb7\x03\n" +
+	"\x03doc\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\x03doc\"\xda\x03\n" +
 	"\bAssigned\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
 	"\x02ae\x18\x02 \x01(\x04R\x02ae\x12\x14\n" +
@@ -5497,7 +5673,8 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x04shop\x18\f \x01(\tR\x04shop\x128\n" +
 	"\n" +
 	"deliveries\x18\r \x03(\v2\x18.switchboard.v1.DeliveryR\n" +
-	"deliveries\"\xc1\x01\n" +
+	"deliveries\x12!\n" +
+	"\fattributes_v\x18\x0e \x01(\x04R\vattributesV\"\xc1\x01\n" +
 	"\aClaimed\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x19\n" +
 	"\blease_ms\x18\x02 \x01(\x03R\aleaseMs\x12\x16\n" +
@@ -5574,6 +5751,16 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x03key\x18\x05 \x01(\tR\x03key\":\n" +
 	"\fContextReply\x12\f\n" +
 	"\x01v\x18\x01 \x01(\x04R\x01v\x12\x1c\n" +
+	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"w\n" +
+	"\n" +
+	"Attributes\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
+	"\x02ae\x18\x02 \x01(\x04R\x02ae\x12\x11\n" +
+	"\x04if_v\x18\x03 \x01(\x04R\x03ifV\x12\x1a\n" +
+	"\x05patch\x18\x04 \x01(\fB\x04\x88\xb5\x18\x01R\x05patch\x12\x10\n" +
+	"\x03key\x18\x05 \x01(\tR\x03key\"=\n" +
+	"\x0fAttributesReply\x12\f\n" +
+	"\x01v\x18\x01 \x01(\x04R\x01v\x12\x1c\n" +
 	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"8\n" +
 	"\bPresence\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
@@ -5603,7 +5790,7 @@ func file_switchboard_proto_rawDescGZIP() []byte {
 	return file_switchboard_proto_rawDescData
 }
 
-var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_switchboard_proto_goTypes = []any{
 	(*ClientFrame)(nil),               // 0: switchboard.v1.ClientFrame
 	(*ServerFrame)(nil),               // 1: switchboard.v1.ServerFrame
@@ -5659,12 +5846,14 @@ var file_switchboard_proto_goTypes = []any{
 	(*Release)(nil),                   // 51: switchboard.v1.Release
 	(*Context)(nil),                   // 52: switchboard.v1.Context
 	(*ContextReply)(nil),              // 53: switchboard.v1.ContextReply
-	(*Presence)(nil),                  // 54: switchboard.v1.Presence
-	(*Slots)(nil),                     // 55: switchboard.v1.Slots
-	(*Revoked)(nil),                   // 56: switchboard.v1.Revoked
-	(*Wrapup)(nil),                    // 57: switchboard.v1.Wrapup
-	nil,                               // 58: switchboard.v1.Subscribe.SkillsEntry
-	(*descriptorpb.FieldOptions)(nil), // 59: google.protobuf.FieldOptions
+	(*Attributes)(nil),                // 54: switchboard.v1.Attributes
+	(*AttributesReply)(nil),           // 55: switchboard.v1.AttributesReply
+	(*Presence)(nil),                  // 56: switchboard.v1.Presence
+	(*Slots)(nil),                     // 57: switchboard.v1.Slots
+	(*Revoked)(nil),                   // 58: switchboard.v1.Revoked
+	(*Wrapup)(nil),                    // 59: switchboard.v1.Wrapup
+	nil,                               // 60: switchboard.v1.Subscribe.SkillsEntry
+	(*descriptorpb.FieldOptions)(nil), // 61: google.protobuf.FieldOptions
 }
 var file_switchboard_proto_depIdxs = []int32{
 	6,  // 0: switchboard.v1.ClientFrame.hello:type_name -> switchboard.v1.Hello
@@ -5687,73 +5876,75 @@ var file_switchboard_proto_depIdxs = []int32{
 	50, // 17: switchboard.v1.ClientFrame.transfer:type_name -> switchboard.v1.Transfer
 	51, // 18: switchboard.v1.ClientFrame.release:type_name -> switchboard.v1.Release
 	52, // 19: switchboard.v1.ClientFrame.context:type_name -> switchboard.v1.Context
-	54, // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
-	55, // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
-	57, // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
-	9,  // 23: switchboard.v1.ServerFrame.hello:type_name -> switchboard.v1.HelloReply
-	11, // 24: switchboard.v1.ServerFrame.refresh:type_name -> switchboard.v1.RefreshReply
-	18, // 25: switchboard.v1.ServerFrame.open:type_name -> switchboard.v1.OpenReply
-	20, // 26: switchboard.v1.ServerFrame.send:type_name -> switchboard.v1.SendReply
-	28, // 27: switchboard.v1.ServerFrame.history:type_name -> switchboard.v1.HistoryReply
-	2,  // 28: switchboard.v1.ServerFrame.close:type_name -> switchboard.v1.Done
-	2,  // 29: switchboard.v1.ServerFrame.rate:type_name -> switchboard.v1.Done
-	2,  // 30: switchboard.v1.ServerFrame.leave:type_name -> switchboard.v1.Done
-	13, // 31: switchboard.v1.ServerFrame.identify:type_name -> switchboard.v1.IdentifyReply
-	37, // 32: switchboard.v1.ServerFrame.subscribe:type_name -> switchboard.v1.SubscribeReply
-	41, // 33: switchboard.v1.ServerFrame.accept:type_name -> switchboard.v1.AcceptReply
-	2,  // 34: switchboard.v1.ServerFrame.decline:type_name -> switchboard.v1.Done
-	20, // 35: switchboard.v1.ServerFrame.reply:type_name -> switchboard.v1.SendReply
-	2,  // 36: switchboard.v1.ServerFrame.nack:type_name -> switchboard.v1.Done
-	2,  // 37: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
-	2,  // 38: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
-	53, // 39: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
-	54, // 40: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
-	2,  // 41: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
-	2,  // 42: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
-	2,  // 43: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
-	3,  // 44: switchboard.v1.ServerFrame.error:type_name -> switchboard.v1.Error
-	16, // 45: switchboard.v1.ServerFrame.message:type_name -> switchboard.v1.Entry
-	46, // 46: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
-	44, // 47: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
-	38, // 48: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
-	39, // 49: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
-	56, // 50: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
-	22, // 51: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
-	23, // 52: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
-	24, // 53: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
-	25, // 54: switchboard.v1.ServerFrame.stream:type_name -> switchboard.v1.Stream
-	32, // 55: switchboard.v1.ServerFrame.state:type_name -> switchboard.v1.State
-	33, // 56: switchboard.v1.ServerFrame.lag:type_name -> switchboard.v1.Lag
-	34, // 57: switchboard.v1.ServerFrame.bye:type_name -> switchboard.v1.Bye
-	26, // 58: switchboard.v1.ServerFrame.rewind:type_name -> switchboard.v1.Rewind
-	5,  // 59: switchboard.v1.Hello.resume:type_name -> switchboard.v1.Resume
-	3,  // 60: switchboard.v1.Resumed.error:type_name -> switchboard.v1.Error
-	7,  // 61: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
-	8,  // 62: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
-	15, // 63: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
-	4,  // 64: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
-	14, // 65: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
-	25, // 66: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
-	15, // 67: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
-	15, // 68: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
-	16, // 69: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
-	58, // 70: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
-	36, // 71: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
-	15, // 72: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
-	43, // 73: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
-	16, // 74: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
-	46, // 75: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
-	44, // 76: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
-	56, // 77: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
-	15, // 78: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
-	49, // 79: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
-	59, // 80: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
-	59, // 81: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
-	82, // [82:82] is the sub-list for method output_type
-	82, // [82:82] is the sub-list for method input_type
-	82, // [82:82] is the sub-list for extension type_name
-	80, // [80:82] is the sub-list for extension extendee
-	0,  // [0:80] is the sub-list for field type_name
+	56, // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
+	57, // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
+	59, // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
+	54, // 23: switchboard.v1.ClientFrame.attributes:type_name -> switchboard.v1.Attributes
+	9,  // 24: switchboard.v1.ServerFrame.hello:type_name -> switchboard.v1.HelloReply
+	11, // 25: switchboard.v1.ServerFrame.refresh:type_name -> switchboard.v1.RefreshReply
+	18, // 26: switchboard.v1.ServerFrame.open:type_name -> switchboard.v1.OpenReply
+	20, // 27: switchboard.v1.ServerFrame.send:type_name -> switchboard.v1.SendReply
+	28, // 28: switchboard.v1.ServerFrame.history:type_name -> switchboard.v1.HistoryReply
+	2,  // 29: switchboard.v1.ServerFrame.close:type_name -> switchboard.v1.Done
+	2,  // 30: switchboard.v1.ServerFrame.rate:type_name -> switchboard.v1.Done
+	2,  // 31: switchboard.v1.ServerFrame.leave:type_name -> switchboard.v1.Done
+	13, // 32: switchboard.v1.ServerFrame.identify:type_name -> switchboard.v1.IdentifyReply
+	37, // 33: switchboard.v1.ServerFrame.subscribe:type_name -> switchboard.v1.SubscribeReply
+	41, // 34: switchboard.v1.ServerFrame.accept:type_name -> switchboard.v1.AcceptReply
+	2,  // 35: switchboard.v1.ServerFrame.decline:type_name -> switchboard.v1.Done
+	20, // 36: switchboard.v1.ServerFrame.reply:type_name -> switchboard.v1.SendReply
+	2,  // 37: switchboard.v1.ServerFrame.nack:type_name -> switchboard.v1.Done
+	2,  // 38: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
+	2,  // 39: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
+	53, // 40: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
+	56, // 41: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
+	2,  // 42: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
+	2,  // 43: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
+	2,  // 44: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
+	3,  // 45: switchboard.v1.ServerFrame.error:type_name -> switchboard.v1.Error
+	16, // 46: switchboard.v1.ServerFrame.message:type_name -> switchboard.v1.Entry
+	46, // 47: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
+	44, // 48: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
+	38, // 49: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
+	39, // 50: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
+	58, // 51: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
+	22, // 52: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
+	23, // 53: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
+	24, // 54: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
+	25, // 55: switchboard.v1.ServerFrame.stream:type_name -> switchboard.v1.Stream
+	32, // 56: switchboard.v1.ServerFrame.state:type_name -> switchboard.v1.State
+	33, // 57: switchboard.v1.ServerFrame.lag:type_name -> switchboard.v1.Lag
+	34, // 58: switchboard.v1.ServerFrame.bye:type_name -> switchboard.v1.Bye
+	26, // 59: switchboard.v1.ServerFrame.rewind:type_name -> switchboard.v1.Rewind
+	55, // 60: switchboard.v1.ServerFrame.attributes:type_name -> switchboard.v1.AttributesReply
+	5,  // 61: switchboard.v1.Hello.resume:type_name -> switchboard.v1.Resume
+	3,  // 62: switchboard.v1.Resumed.error:type_name -> switchboard.v1.Error
+	7,  // 63: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
+	8,  // 64: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
+	15, // 65: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
+	4,  // 66: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
+	14, // 67: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
+	25, // 68: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
+	15, // 69: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
+	15, // 70: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
+	16, // 71: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
+	60, // 72: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
+	36, // 73: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
+	15, // 74: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
+	43, // 75: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
+	16, // 76: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
+	46, // 77: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
+	44, // 78: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
+	58, // 79: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
+	15, // 80: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
+	49, // 81: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
+	61, // 82: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
+	61, // 83: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
+	84, // [84:84] is the sub-list for method output_type
+	84, // [84:84] is the sub-list for method input_type
+	84, // [84:84] is the sub-list for extension type_name
+	82, // [82:84] is the sub-list for extension extendee
+	0,  // [0:82] is the sub-list for field type_name
 }
 
 func init() { file_switchboard_proto_init() }
@@ -5785,6 +5976,7 @@ func file_switchboard_proto_init() {
 		(*ClientFrame_Presence)(nil),
 		(*ClientFrame_Slots)(nil),
 		(*ClientFrame_Wrapup)(nil),
+		(*ClientFrame_Attributes)(nil),
 	}
 	file_switchboard_proto_msgTypes[1].OneofWrappers = []any{
 		(*ServerFrame_Hello)(nil),
@@ -5823,6 +6015,7 @@ func file_switchboard_proto_init() {
 		(*ServerFrame_Lag)(nil),
 		(*ServerFrame_Bye)(nil),
 		(*ServerFrame_Rewind)(nil),
+		(*ServerFrame_Attributes)(nil),
 	}
 	file_switchboard_proto_msgTypes[17].OneofWrappers = []any{}
 	file_switchboard_proto_msgTypes[27].OneofWrappers = []any{}
@@ -5836,7 +6029,7 @@ func file_switchboard_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_switchboard_proto_rawDesc), len(file_switchboard_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   59,
+			NumMessages:   61,
 			NumExtensions: 2,
 			NumServices:   0,
 		},
