@@ -237,6 +237,8 @@ func show(e *broker.Effect) string {
 		say("census? %d", e.Shard)
 	case broker.Opened:
 		say("opened missing=%d", e.Missing)
+	case broker.Placed:
+		say("place %s/%d %s position=%d eta=%d", e.Session, e.Ticket, e.Queue, e.Position, e.ETA)
 	default:
 		say("effect %d", e.Kind)
 	}

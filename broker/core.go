@@ -30,11 +30,13 @@ type Core struct {
 	number uint64 // p
 	offerN uint64
 	tasks  int
+	looks  uint64 // at queues
 	// manyClasses is how many classes there may be before unused ones are dropped.
 	manyClasses int
 
 	// Reused.
 	spare   *task
+	front   []spot
 	skills  []Skill
 	key     []byte
 	scratch []*task

@@ -88,6 +88,7 @@ func (c *Core) wait(t *task) {
 		c.set(&t.timer, at)
 	}
 	t.lined = true
+	c.lineUp(t.class.queue)
 }
 
 // unwait takes t out of all lines.
@@ -157,6 +158,7 @@ func (c *Core) grant(t *task, w *worker, out *Effects) {
 		w.changed()
 	}
 	c.set(&t.timer, c.now+againMS)
+	t.class.queue.pace.add(c.now)
 	c.sayGrant(t, out)
 }
 

@@ -90,7 +90,11 @@ type task struct {
 	timer timer
 	lined bool          // it stands in lines
 	line  [kinds]waiter // in its class, while waiting
-	bars  []bar
+	// What its session was told of its place.
+	told   int // 0: nothing
+	toldAt int64
+	looked uint64 // the look that has seen it
+	bars   []bar
 
 	// While a worker has to do with it.
 	worker  *worker

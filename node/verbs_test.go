@@ -78,3 +78,34 @@ func refusedVerb(t *testing.T, n *node.Node, id, verb string, body obj) {
 	other["session"] = "s_0000000000000000"
 	login(t, n, supervisorOf("sue")).refused("no_session", verb, other)
 }
+
+// [SW-4] Who waits is told where he stands, and so is who joins him later; who leaves the line gives his place up.
+func TestPlaces(t *testing.T) {
+	n := startTwo(t)
+	defer stop(t, n)
+	a, b := login(t, n, customerOf("alice")), login(t, n, customerOf("ben"))
+	ida, idb := a.open(obj{}), b.open(obj{})
+	a.ask("send", obj{"session": ida, "body": 1})
+	b.ask("send", obj{"session": idb, "body": 1})
+	placed := func(p *peer, id string, want int) {
+		t.Helper()
+		for {
+			s := p.push("state")
+			if s["session"] != id || s["state"] != "queued" || s["queue"] != "default" {
+				t.Fatalf("state %v", s)
+			}
+			if got := num(s["position"]); got == want {
+				return
+			} else if got != 0 && got < want {
+				t.Fatalf("position %d; want %d", got, want)
+			}
+		}
+	}
+	placed(a, ida, 1)
+	placed(b, idb, 2)
+	late := login(t, n, customerOf("ben"))
+	late.open(obj{"channel": "app"})
+	placed(late, idb, 2)
+	a.ask("close", obj{"session": ida})
+	placed(b, idb, 1)
+}

@@ -49,6 +49,9 @@ func (s *State) open(env *Env, c *wire.Command, d *Decision) {
 		Session: string(s.ID), Epoch: s.Epoch(), Head: head, State: s.Phase.String(), Worker: s.workerPB(),
 		How: how, At: at, Streams: s.streamsPB(), Duplicate: old != nil,
 	}}}
+	if m := s.placePB(); m != nil {
+		d.push(c.Conn, wire.FramePush, s.ID, m) // who comes later is told as well
+	}
 }
 
 // position returns where an attachment begins, how that meets what was asked for, and what was lost [SW-3.2].

@@ -286,14 +286,24 @@ func (s *State) Place(p *wire.Place, d *Decision) {
 	if s.Phase != Queued || p.Ticket != s.Ticket {
 		return
 	}
+	s.place = p
+	m := s.placePB()
+	for i := range s.Attached {
+		d.push(s.Attached[i].Conn, wire.FramePush, s.ID, m)
+	}
+}
+
+// placePB returns what is known of the session's place in its queue, or nil.
+func (s *State) placePB() *wirepb.ServerFrame {
+	p := s.place
+	if p == nil || s.Phase != Queued || p.Ticket != s.Ticket {
+		return nil
+	}
 	pb := &wirepb.State{Session: string(s.ID), State: s.Phase.String(), Queue: p.Queue, Position: p.Position}
 	if p.ETAMS != [2]int64{} {
 		pb.EtaMs = p.ETAMS[:]
 	}
-	m := &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_State{State: pb}}
-	for i := range s.Attached {
-		d.push(s.Attached[i].Conn, wire.FramePush, s.ID, m)
-	}
+	return &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_State{State: pb}}
 }
 
 // Recover prepares a session that was read from the log: an epoch above its own begins with the next entry [SW-1]. To be

@@ -122,6 +122,7 @@ type State struct {
 	old      oldKeys
 	owner    delivery
 	streams  []stream
+	place    *wire.Place // where it stands, while it waits
 	tailSize int
 }
 
