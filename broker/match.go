@@ -59,8 +59,11 @@ func (c *Core) suits(w *worker, t *task) bool {
 func (c *Core) target(t *task, out *Effects) {
 	w := c.workers[t.to]
 	switch {
-	case w == nil || !w.connected || w.presence != Ready:
+	case w == nil || !w.connected || w.presence != Ready && !t.force:
 		c.failTransfer(t, "away", out)
+	case t.force:
+		t.reason = reasonTransfer
+		c.grant(t, w, out)
 	case !w.takes(t.cost):
 		c.failTransfer(t, "full", out)
 	default:

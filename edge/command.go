@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"strings"
 	"time"
 
 	"switchboard/exchange"
@@ -79,7 +80,7 @@ func (c *conn) command(cmd *wire.Command) {
 		if !c.subscribe(cmd) {
 			return
 		}
-	case wire.VerbOpen:
+	case wire.VerbOpen, wire.VerbJoin:
 		if !c.room(cmd) {
 			c.fail(cmd, &wire.Error{Slug: wire.QuotaExceeded, Message: "the connection follows as many sessions as it may; leave one", RetryAfter: time.Second})
 			return
@@ -262,6 +263,10 @@ func (e *Edge) check(cmd *wire.Command) *wire.Error {
 		if len(o.GetAttributes()) > e.cfg.Limits.Body {
 			return wire.Refuse(wire.TooLarge)
 		}
+	case wire.VerbAssign:
+		if sub, inst, _ := strings.Cut(cmd.PB.GetAssign().GetWorker(), "/"); !wire.ValidID(sub) || !optionalIDs(inst) {
+			return bad("worker" + idRule)
+		}
 	case wire.VerbAttributes:
 		if len(cmd.PB.GetAttributes().GetPatch()) > e.cfg.Limits.Body {
 			return wire.Refuse(wire.TooLarge)
@@ -310,9 +315,11 @@ func entitled(role wire.Role, verb wire.Verb) bool {
 	case wire.VerbSend, wire.VerbRate, wire.VerbIdentify:
 		return role == wire.RoleCustomer
 	case wire.VerbAck, wire.VerbTyping, wire.VerbClose:
-		return role == wire.RoleCustomer || role == wire.RoleWorker
-	case wire.VerbAttributes:
-		return role == wire.RoleWorker || supervises(role)
+		return role == wire.RoleCustomer || role == wire.RoleWorker || supervises(role)
+	case wire.VerbReply, wire.VerbNack, wire.VerbTransfer, wire.VerbRelease, wire.VerbContext, wire.VerbDelta, wire.VerbAttributes:
+		return role == wire.RoleWorker || supervises(role) // who took a session has an owner's verbs [SW-5a.4]
+	case wire.VerbJoin, wire.VerbTake, wire.VerbAssign:
+		return supervises(role)
 	default:
 		return role == wire.RoleWorker
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"switchboard/edge/token"
@@ -108,4 +109,160 @@ func TestPlaces(t *testing.T) {
 	placed(late, idb, 2)
 	a.ask("close", obj{"session": ida})
 	placed(b, idb, 1)
+}
+
+// [SW-5a.1] Guests: who may, what they may say, to whom, and under which ge.
+func TestGuests(t *testing.T) {
+	n := startTwo(t)
+	defer stop(t, n)
+	bot := login(t, n, workerOf("bot", wire.OriginBot))
+	bot.subscribe(obj{})
+	a := login(t, n, customerOf("alice"))
+	id := a.open(obj{})
+	a.ask("send", obj{"session": id, "body": text("hi")})
+	bot.push("assigned")
+	refusedVerb(t, n, id, "join", obj{"session": id, "as": "monitor"})
+	bot.refused("forbidden", "join", obj{"session": id, "as": "consult"})
+
+	sue := login(t, n, supervisorOf("sue"))
+	sue.refused("bad_request", "join", obj{"session": id, "as": "spectator"})
+	j := sue.ask("join", obj{"session": id, "as": "assist", "key": "j1"})
+	if again := sue.ask("join", obj{"session": id, "as": "assist", "key": "j1"}); again["duplicate"] != true || again["ge"] != j["ge"] {
+		t.Fatalf("[SW-4.3] the same join again: %v; before: %v", again, j)
+	}
+	sue.refused("forbidden", "reply", obj{"session": id, "ge": j["ge"], "visibility": "public", "body": 1})
+	sue.refused("stale_assignment", "reply", obj{"session": id, "ge": 1, "body": 1})
+	sue.refused("stale_assignment", "reply", obj{"session": id, "ae": 1, "body": 1})
+	whisper := sue.ask("reply", obj{"session": id, "ge": j["ge"], "body": text("ask for the order")})
+	d := bot.said("delivery")
+	for num(d["seq"]) < num(whisper["seq"]) {
+		d = bot.said("delivery")
+	}
+	if num(d["seq"]) != num(whisper["seq"]) || d["visibility"] != "staff" || d["origin"] != "assist" {
+		t.Fatalf("the owner heard %v; want the whisper %v", d, whisper)
+	}
+	// [SW-4.4] a guest follows the session
+	a.ask("send", obj{"session": id, "body": text("are you there?")})
+	if m := sue.said("message"); bodyText(m) != "are you there?" {
+		t.Fatalf("the guest heard %v", m)
+	}
+	b := sue.ask("join", obj{"session": id, "as": "barge"})
+	sue.refused("stale_assignment", "reply", obj{"session": id, "ge": j["ge"], "body": 1})
+	sue.ask("reply", obj{"session": id, "ge": b["ge"], "body": text("I am the boss")})
+	if m := a.said("message"); bodyText(m) != "I am the boss" || m["visibility"] != "public" || m["from"].(obj)["role"] != "supervisor" {
+		t.Fatalf("alice heard %v", m)
+	}
+	// He is a guest as long as his connection is.
+	tom := login(t, n, supervisorOf("tom"))
+	tom.ask("open", obj{"session": id})
+	_ = sue.ws.Close()
+	for {
+		m := tom.push("message")
+		if m["type"] == "participant.left" {
+			if m["visibility"] != "staff" || m["body"].(obj)["id"] != "sue" || m["body"].(obj)["ge"] != b["ge"] {
+				t.Fatalf("participant.left %v", m)
+			}
+			break
+		}
+	}
+	list, _ := a.ask("history", obj{"session": id})["entries"].([]any)
+	for _, e := range list {
+		if ty := e.(obj)["type"].(string); strings.HasPrefix(ty, "participant.") || e.(obj)["visibility"] == "staff" {
+			t.Fatalf("[SW-4.5] the customer sees %v", e)
+		}
+	}
+}
+
+// [SW-5a.4] A supervisor takes a session; the old owner is told why, and is fenced.
+func TestTake(t *testing.T) {
+	n := startTwo(t)
+	defer stop(t, n)
+	bot := login(t, n, workerOf("bot", wire.OriginBot))
+	bot.subscribe(obj{"slots": 1})
+	a := login(t, n, customerOf("alice"))
+	id := a.open(obj{})
+	first := a.ask("send", obj{"session": id, "body": text("hi")})["seq"]
+	bot.push("delivery")
+	refusedVerb(t, n, id, "take", obj{"session": id})
+	bot.refused("forbidden", "take", obj{"session": id})
+	sue := login(t, n, supervisorOf("sue"))
+	tk := sue.ask("take", obj{"session": id, "key": "t1"})
+	if num(tk["ae"]) != 2 {
+		t.Fatalf("take %v", tk)
+	}
+	if again := sue.ask("take", obj{"session": id, "key": "t1"}); num(again["ae"]) != 2 || again["duplicate"] != true {
+		t.Fatalf("[SW-4.3] the same take again: %v", again)
+	}
+	if r := bot.push("revoked"); r["session"] != id || num(r["ae"]) != 1 || r["reason"] != "takeover" {
+		t.Fatalf("revoked %v", r)
+	}
+	if e := bot.refused("stale_assignment", "reply", obj{"session": id, "ae": 1, "body": 1}); num(e["code"]) != 409 {
+		t.Fatalf("the fence: %v", e)
+	}
+	if as := sue.push("assigned"); num(as["ae"]) != 2 || as["reason"] != "takeover" {
+		t.Fatalf("assigned %v", as)
+	}
+	if d := sue.said("delivery"); d["seq"] != first {
+		t.Fatalf("[SW-5.4] what nobody acknowledged was delivered as %v", d)
+	}
+	sue.ask("reply", obj{"session": id, "ae": 2, "ack": first, "body": text("I am here")})
+	if m := a.said("message"); bodyText(m) != "I am here" {
+		t.Fatalf("alice heard %v", m)
+	}
+	tom := login(t, n, supervisorOf("tom"))
+	tom.ask("open", obj{"session": id, "tail": 50})
+	for m := tom.push("message"); m["type"] != "session.taken"; m = tom.push("message") {
+	}
+	// The bot's slot is free again, and what was taken comes back to the line when its owner's connection ends.
+	b := login(t, n, customerOf("ben"))
+	other := b.open(obj{})
+	b.ask("send", obj{"session": other, "body": 1})
+	if as := bot.push("assigned"); as["session"] != other {
+		t.Fatalf("the bot was assigned %v", as)
+	}
+	_ = sue.ws.Close()
+	for s := a.push("state"); s["state"] != "queued"; s = a.push("state") {
+	}
+}
+
+// [SW-5a.4] [SW-5.1] A supervisor gives a session to a worker; an operator may exceed his slots.
+func TestAssign(t *testing.T) {
+	n := startTwo(t)
+	defer stop(t, n)
+	bob := login(t, n, workerOf("bob", wire.OriginHuman))
+	bob.subscribe(obj{"queues": []string{"refunds"}, "slots": 1})
+	a := login(t, n, customerOf("alice"))
+	id := a.open(obj{})
+	a.ask("send", obj{"session": id, "body": text("hi")})
+	refusedVerb(t, n, id, "assign", obj{"session": id, "worker": "bob"})
+	bob.refused("forbidden", "assign", obj{"session": id, "worker": "bob"})
+	sue := login(t, n, supervisorOf("sue"))
+	sue.refused("bad_request", "assign", obj{"session": id, "worker": "b ob"})
+	sue.refused("forbidden", "assign", obj{"session": id, "worker": "bob", "force": true})
+	// A worker who is not there fails at once, and the session waits on.
+	sue.ask("open", obj{"session": id})
+	sue.ask("assign", obj{"session": id, "worker": "nobody"})
+	for m := sue.push("message"); m["type"] != "session.transfer_failed"; m = sue.push("message") {
+	}
+	sue.ask("assign", obj{"session": id, "worker": "bob", "key": "k1"})
+	if r := sue.ask("assign", obj{"session": id, "worker": "bob", "key": "k1"}); r["duplicate"] != true {
+		t.Fatalf("[SW-4.3] the same assign again: %v", r)
+	}
+	bob.ask("accept", obj{"offer": bob.push("offer")["offer"]})
+	if as := bob.push("assigned"); as["session"] != id {
+		t.Fatalf("assigned %v", as)
+	}
+	// Full is full, but for an operator.
+	b := login(t, n, customerOf("ben"))
+	other := b.open(obj{})
+	b.ask("send", obj{"session": other, "body": text("hi")})
+	sue.ask("open", obj{"session": other})
+	sue.ask("assign", obj{"session": other, "worker": "bob"})
+	for m := sue.push("message"); m["type"] != "session.transfer_failed"; m = sue.push("message") {
+	}
+	op := login(t, n, token.Claims{Sub: "opa", Role: wire.RoleOperator})
+	op.ask("assign", obj{"session": other, "worker": "bob", "force": true})
+	if as := bob.push("assigned"); as["session"] != other {
+		t.Fatalf("assigned %v", as)
+	}
 }

@@ -62,6 +62,9 @@ func taskLine(t *wire.Task) string {
 	if len(t.Attributes) > 0 {
 		b += " attributes=" + short(t.Attributes)
 	}
+	if t.Force {
+		b += " force"
+	}
 	if t.HumansOnly {
 		b += " humans"
 	}
@@ -74,7 +77,7 @@ func taskLine(t *wire.Task) string {
 var factNames = map[FactKind]string{
 	Opened: "opened", Said: "said", Enqueued: "enqueued", Granted: "granted", Failed: "failed", Freed: "freed", Ended: "ended",
 	Reopened: "reopened", Known: "known", Patched: "patched", Requested: "requested", Attaching: "attaching", PoolSeen: "pool", Acked: "acked",
-	EpochBegan: "epoch", Attributed: "attributed",
+	EpochBegan: "epoch", Attributed: "attributed", Joined: "joined", Left: "left",
 }
 
 func factLine(f *Fact) string {
@@ -92,6 +95,10 @@ func factLine(f *Fact) string {
 		b += fmt.Sprintf(" seq=%d attempt=%d at=%d", f.Seq, f.Attempt, f.At)
 	case Patched:
 		b += fmt.Sprintf(" v=%d %s", f.N, short(f.Doc))
+	case Joined:
+		b += fmt.Sprintf(" ge=%d %s as=%s", f.Guest.GE, f.Guest.Sub, f.Guest.As)
+	case Left:
+		b += fmt.Sprintf(" ge=%d", f.N)
 	case Attributed:
 		b += fmt.Sprintf(" v=%d ticket=%d %s", f.N, f.Ticket, short(f.Doc))
 	case Requested:

@@ -34,9 +34,9 @@ func (s *State) task() *wire.Task {
 	if s.Exclude != "" {
 		t.Exclude, t.Sticky = []string{s.Exclude}, ""
 	}
-	if s.Phase == Assigned { // a transfer names its worker: nothing else decides
-		t.Ticket, t.To, t.From = s.Transfer.Ticket, s.Transfer.Worker, s.Owner.Worker
-		t.Sticky, t.Requeue, t.HumansOnly = "", false, false
+	if s.Phase == Assigned || s.Transfer.Ticket != 0 { // a transfer names its worker: nothing else decides
+		t.Ticket, t.To, t.From, t.Force = s.Transfer.Ticket, s.Transfer.Worker, s.Owner.Worker, s.Transfer.Force
+		t.Sticky, t.Exclude, t.Requeue, t.HumansOnly = "", nil, false, false
 	}
 	t.Summary = s.summary()
 	return t
@@ -73,7 +73,7 @@ func (s *State) Again() *wire.Task {
 
 // Census returns s as a pool that opens needs it: its assignment, and what it waits for.
 func (s *State) Census() (live []wire.Live) {
-	if s.Phase == Assigned {
+	if s.Phase == Assigned && !s.Owner.taken() { // who took it is no worker of the pool's
 		l := wire.Live{
 			Task:     wire.Task{Tenant: s.Tenant, Session: s.ID, Ticket: s.Owner.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt, Shop: s.Shop, Tier: s.Tier},
 			Assigned: true, Worker: s.Owner.Worker, Kind: s.Owner.Kind, Lease: s.Owner.Lease, Offer: s.Owner.Offer, AE: s.AE,
@@ -259,6 +259,10 @@ func (s *State) Resume(env *Env, b Binding, d *Decision) {
 
 // NoGrant decides the pool's word that nobody will come under a ticket.
 func (s *State) NoGrant(env *Env, n *wire.NoGrant, d *Decision) {
+	if n.Pool >= s.Pool && s.Phase == Queued && n.Ticket == s.Ticket && s.Transfer.Ticket == n.Ticket {
+		s.undirect(env, n.Why, d)
+		return
+	}
 	if n.Pool >= s.Pool && s.Phase == Queued && n.Ticket == s.Ticket {
 		s.reroute(env, n, d)
 		return
@@ -316,6 +320,7 @@ func (s *State) Recover(epoch uint64, d *Decision) {
 
 // Wake does what is due, and returns when to come again, or 0.
 func (s *State) Wake(env *Env, d *Decision) int64 {
+	s.settleLost(env, d)
 	if s.Phase == Assigned {
 		s.pump(env, d)
 	}
@@ -324,10 +329,13 @@ func (s *State) Wake(env *Env, d *Decision) int64 {
 
 // Alarm returns when Wake has something to do, or 0.
 func (s *State) Alarm(now int64) int64 {
-	if s.Phase != Assigned {
-		return 0
-	}
 	at := int64(0)
+	if s.lonely() {
+		at = now + lonelyMS
+	}
+	if s.Phase != Assigned {
+		return at
+	}
 	for _, v := range [...]int64{s.HoldUntil, s.owner.retryAt} {
 		if v > now && (at == 0 || v < at) {
 			at = v

@@ -301,7 +301,7 @@ func reply(s *Shard, e *broker.Effect) {
 func taskOf(m *wire.Task) broker.Task {
 	return broker.Task{
 		Session: m.Session, Ticket: m.Ticket, Queue: m.Queue, EnqueuedAt: m.EnqueuedAt, Priority: m.Priority, Exclude: m.Exclude,
-		Sticky: m.Sticky, To: m.To, HumansOnly: m.HumansOnly, Requeue: m.Requeue, Summary: m.Summary,
+		Sticky: m.Sticky, To: m.To, Force: m.Force, HumansOnly: m.HumansOnly, Requeue: m.Requeue, Summary: m.Summary,
 	}
 }
 

@@ -55,6 +55,9 @@ type ClientFrame struct {
 	//	*ClientFrame_Slots
 	//	*ClientFrame_Wrapup
 	//	*ClientFrame_Attributes
+	//	*ClientFrame_Join
+	//	*ClientFrame_Take
+	//	*ClientFrame_Assign
 	Verb          isClientFrame_Verb `protobuf_oneof:"verb"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -320,6 +323,33 @@ func (x *ClientFrame) GetAttributes() *Attributes {
 	return nil
 }
 
+func (x *ClientFrame) GetJoin() *Join {
+	if x != nil {
+		if x, ok := x.Verb.(*ClientFrame_Join); ok {
+			return x.Join
+		}
+	}
+	return nil
+}
+
+func (x *ClientFrame) GetTake() *Take {
+	if x != nil {
+		if x, ok := x.Verb.(*ClientFrame_Take); ok {
+			return x.Take
+		}
+	}
+	return nil
+}
+
+func (x *ClientFrame) GetAssign() *Assign {
+	if x != nil {
+		if x, ok := x.Verb.(*ClientFrame_Assign); ok {
+			return x.Assign
+		}
+	}
+	return nil
+}
+
 type isClientFrame_Verb interface {
 	isClientFrame_Verb()
 }
@@ -420,6 +450,18 @@ type ClientFrame_Attributes struct {
 	Attributes *Attributes `protobuf:"bytes,60,opt,name=attributes,proto3,oneof"`
 }
 
+type ClientFrame_Join struct {
+	Join *Join `protobuf:"bytes,61,opt,name=join,proto3,oneof"`
+}
+
+type ClientFrame_Take struct {
+	Take *Take `protobuf:"bytes,62,opt,name=take,proto3,oneof"`
+}
+
+type ClientFrame_Assign struct {
+	Assign *Assign `protobuf:"bytes,63,opt,name=assign,proto3,oneof"`
+}
+
 func (*ClientFrame_Hello) isClientFrame_Verb() {}
 
 func (*ClientFrame_Refresh) isClientFrame_Verb() {}
@@ -468,6 +510,12 @@ func (*ClientFrame_Wrapup) isClientFrame_Verb() {}
 
 func (*ClientFrame_Attributes) isClientFrame_Verb() {}
 
+func (*ClientFrame_Join) isClientFrame_Verb() {}
+
+func (*ClientFrame_Take) isClientFrame_Verb() {}
+
+func (*ClientFrame_Assign) isClientFrame_Verb() {}
+
 // ServerFrame is a reply when it has an id, a push otherwise [SW-2.4].
 type ServerFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -511,6 +559,9 @@ type ServerFrame struct {
 	//	*ServerFrame_Bye
 	//	*ServerFrame_Rewind
 	//	*ServerFrame_Attributes
+	//	*ServerFrame_Join
+	//	*ServerFrame_Take
+	//	*ServerFrame_Assign
 	Verb          isServerFrame_Verb `protobuf_oneof:"verb"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -893,6 +944,33 @@ func (x *ServerFrame) GetAttributes() *AttributesReply {
 	return nil
 }
 
+func (x *ServerFrame) GetJoin() *JoinReply {
+	if x != nil {
+		if x, ok := x.Verb.(*ServerFrame_Join); ok {
+			return x.Join
+		}
+	}
+	return nil
+}
+
+func (x *ServerFrame) GetTake() *TakeReply {
+	if x != nil {
+		if x, ok := x.Verb.(*ServerFrame_Take); ok {
+			return x.Take
+		}
+	}
+	return nil
+}
+
+func (x *ServerFrame) GetAssign() *Done {
+	if x != nil {
+		if x, ok := x.Verb.(*ServerFrame_Assign); ok {
+			return x.Assign
+		}
+	}
+	return nil
+}
+
 type isServerFrame_Verb interface {
 	isServerFrame_Verb()
 }
@@ -1045,6 +1123,18 @@ type ServerFrame_Attributes struct {
 	Attributes *AttributesReply `protobuf:"bytes,60,opt,name=attributes,proto3,oneof"`
 }
 
+type ServerFrame_Join struct {
+	Join *JoinReply `protobuf:"bytes,61,opt,name=join,proto3,oneof"`
+}
+
+type ServerFrame_Take struct {
+	Take *TakeReply `protobuf:"bytes,62,opt,name=take,proto3,oneof"`
+}
+
+type ServerFrame_Assign struct {
+	Assign *Done `protobuf:"bytes,63,opt,name=assign,proto3,oneof"`
+}
+
 func (*ServerFrame_Hello) isServerFrame_Verb() {}
 
 func (*ServerFrame_Refresh) isServerFrame_Verb() {}
@@ -1118,6 +1208,12 @@ func (*ServerFrame_Bye) isServerFrame_Verb() {}
 func (*ServerFrame_Rewind) isServerFrame_Verb() {}
 
 func (*ServerFrame_Attributes) isServerFrame_Verb() {}
+
+func (*ServerFrame_Join) isServerFrame_Verb() {}
+
+func (*ServerFrame_Take) isServerFrame_Verb() {}
+
+func (*ServerFrame_Assign) isServerFrame_Verb() {}
 
 type Done struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4410,16 +4506,18 @@ func (x *Delivery) GetAttempt() uint32 {
 }
 
 type Reply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	Ae            uint64                 `protobuf:"varint,2,opt,name=ae,proto3" json:"ae,omitempty"`
-	Ack           *uint64                `protobuf:"varint,3,opt,name=ack,proto3,oneof" json:"ack,omitempty"`
-	Key           string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
-	Stream        string                 `protobuf:"bytes,5,opt,name=stream,proto3" json:"stream,omitempty"`
-	Type          string                 `protobuf:"bytes,6,opt,name=type,proto3" json:"type,omitempty"`
-	Body          []byte                 `protobuf:"bytes,7,opt,name=body,proto3" json:"body,omitempty"`
-	Visibility    string                 `protobuf:"bytes,8,opt,name=visibility,proto3" json:"visibility,omitempty"`
-	ReplyTo       uint64                 `protobuf:"varint,9,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Session    string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Ae         uint64                 `protobuf:"varint,2,opt,name=ae,proto3" json:"ae,omitempty"`
+	Ack        *uint64                `protobuf:"varint,3,opt,name=ack,proto3,oneof" json:"ack,omitempty"`
+	Key        string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	Stream     string                 `protobuf:"bytes,5,opt,name=stream,proto3" json:"stream,omitempty"`
+	Type       string                 `protobuf:"bytes,6,opt,name=type,proto3" json:"type,omitempty"`
+	Body       []byte                 `protobuf:"bytes,7,opt,name=body,proto3" json:"body,omitempty"`
+	Visibility string                 `protobuf:"bytes,8,opt,name=visibility,proto3" json:"visibility,omitempty"`
+	ReplyTo    uint64                 `protobuf:"varint,9,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
+	// Of a guest, in the place of ae [SW-5a.1].
+	Ge            uint64 `protobuf:"varint,10,opt,name=ge,proto3" json:"ge,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4513,6 +4611,13 @@ func (x *Reply) GetVisibility() string {
 func (x *Reply) GetReplyTo() uint64 {
 	if x != nil {
 		return x.ReplyTo
+	}
+	return 0
+}
+
+func (x *Reply) GetGe() uint64 {
+	if x != nil {
+		return x.Ge
 	}
 	return 0
 }
@@ -5095,6 +5200,309 @@ func (x *AttributesReply) GetDuplicate() bool {
 	return false
 }
 
+// Join makes a supervisor a guest: monitor, assist, consult or barge [SW-5a.1].
+type Join struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	As            string                 `protobuf:"bytes,2,opt,name=as,proto3" json:"as,omitempty"`
+	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Join) Reset() {
+	*x = Join{}
+	mi := &file_switchboard_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Join) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Join) ProtoMessage() {}
+
+func (x *Join) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Join.ProtoReflect.Descriptor instead.
+func (*Join) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *Join) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Join) GetAs() string {
+	if x != nil {
+		return x.As
+	}
+	return ""
+}
+
+func (x *Join) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+type JoinReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Ge            uint64                 `protobuf:"varint,2,opt,name=ge,proto3" json:"ge,omitempty"`
+	Duplicate     bool                   `protobuf:"varint,3,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinReply) Reset() {
+	*x = JoinReply{}
+	mi := &file_switchboard_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinReply) ProtoMessage() {}
+
+func (x *JoinReply) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinReply.ProtoReflect.Descriptor instead.
+func (*JoinReply) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *JoinReply) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *JoinReply) GetGe() uint64 {
+	if x != nil {
+		return x.Ge
+	}
+	return 0
+}
+
+func (x *JoinReply) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
+// Take makes a supervisor the owner [SW-5a.4].
+type Take struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Take) Reset() {
+	*x = Take{}
+	mi := &file_switchboard_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Take) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Take) ProtoMessage() {}
+
+func (x *Take) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Take.ProtoReflect.Descriptor instead.
+func (*Take) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *Take) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Take) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+type TakeReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Ae            uint64                 `protobuf:"varint,2,opt,name=ae,proto3" json:"ae,omitempty"`
+	Duplicate     bool                   `protobuf:"varint,3,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakeReply) Reset() {
+	*x = TakeReply{}
+	mi := &file_switchboard_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeReply) ProtoMessage() {}
+
+func (x *TakeReply) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeReply.ProtoReflect.Descriptor instead.
+func (*TakeReply) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *TakeReply) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *TakeReply) GetAe() uint64 {
+	if x != nil {
+		return x.Ae
+	}
+	return 0
+}
+
+func (x *TakeReply) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
+// Assign gives a session to a worker [SW-5a.4]. Its reply means requested, as that of a transfer. Force is an operator's.
+type Assign struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Worker        string                 `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
+	Force         bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	Key           string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Assign) Reset() {
+	*x = Assign{}
+	mi := &file_switchboard_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Assign) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Assign) ProtoMessage() {}
+
+func (x *Assign) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Assign.ProtoReflect.Descriptor instead.
+func (*Assign) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *Assign) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Assign) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+func (x *Assign) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *Assign) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
 type Presence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         string                 `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
@@ -5105,7 +5513,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_switchboard_proto_msgTypes[56]
+	mi := &file_switchboard_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5117,7 +5525,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[56]
+	mi := &file_switchboard_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5130,7 +5538,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{56}
+	return file_switchboard_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Presence) GetState() string {
@@ -5156,7 +5564,7 @@ type Slots struct {
 
 func (x *Slots) Reset() {
 	*x = Slots{}
-	mi := &file_switchboard_proto_msgTypes[57]
+	mi := &file_switchboard_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5168,7 +5576,7 @@ func (x *Slots) String() string {
 func (*Slots) ProtoMessage() {}
 
 func (x *Slots) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[57]
+	mi := &file_switchboard_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5181,7 +5589,7 @@ func (x *Slots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slots.ProtoReflect.Descriptor instead.
 func (*Slots) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{57}
+	return file_switchboard_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Slots) GetSlots() uint32 {
@@ -5202,7 +5610,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_switchboard_proto_msgTypes[58]
+	mi := &file_switchboard_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5214,7 +5622,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[58]
+	mi := &file_switchboard_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5227,7 +5635,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{58}
+	return file_switchboard_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Revoked) GetSession() string {
@@ -5262,7 +5670,7 @@ type Wrapup struct {
 
 func (x *Wrapup) Reset() {
 	*x = Wrapup{}
-	mi := &file_switchboard_proto_msgTypes[59]
+	mi := &file_switchboard_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5274,7 +5682,7 @@ func (x *Wrapup) String() string {
 func (*Wrapup) ProtoMessage() {}
 
 func (x *Wrapup) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[59]
+	mi := &file_switchboard_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5287,7 +5695,7 @@ func (x *Wrapup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wrapup.ProtoReflect.Descriptor instead.
 func (*Wrapup) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{59}
+	return file_switchboard_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Wrapup) GetSession() string {
@@ -5346,7 +5754,8 @@ var File_switchboard_proto protoreflect.FileDescriptor
 
 const file_switchboard_proto_rawDesc = "" +
 	"\n" +
-	"\x11switchboard.proto\x12\x0eswitchboard.v1\x1a google/protobuf/descriptor.proto\"\xd8\t\n" +
+	"\x11switchboard.proto\x12\x0eswitchboard.v1\x1a google/protobuf/descriptor.proto\"\xe2\n" +
+	"\n" +
 	"\vClientFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12-\n" +
 	"\x05hello\x18\x02 \x01(\v2\x15.switchboard.v1.HelloH\x00R\x05hello\x123\n" +
@@ -5375,8 +5784,11 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x06wrapup\x18\x1f \x01(\v2\x16.switchboard.v1.WrapupH\x00R\x06wrapup\x12<\n" +
 	"\n" +
 	"attributes\x18< \x01(\v2\x1a.switchboard.v1.AttributesH\x00R\n" +
-	"attributesB\x06\n" +
-	"\x04verb\"\x8f\x0f\n" +
+	"attributes\x12*\n" +
+	"\x04join\x18= \x01(\v2\x14.switchboard.v1.JoinH\x00R\x04join\x12*\n" +
+	"\x04take\x18> \x01(\v2\x14.switchboard.v1.TakeH\x00R\x04take\x120\n" +
+	"\x06assign\x18? \x01(\v2\x16.switchboard.v1.AssignH\x00R\x06assignB\x06\n" +
+	"\x04verb\"\xa1\x10\n" +
 	"\vServerFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
 	"\x05hello\x18\x02 \x01(\v2\x1a.switchboard.v1.HelloReplyH\x00R\x05hello\x128\n" +
@@ -5419,7 +5831,10 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x06rewind\x186 \x01(\v2\x16.switchboard.v1.RewindH\x00R\x06rewind\x12A\n" +
 	"\n" +
 	"attributes\x18< \x01(\v2\x1f.switchboard.v1.AttributesReplyH\x00R\n" +
-	"attributesB\x06\n" +
+	"attributes\x12/\n" +
+	"\x04join\x18= \x01(\v2\x19.switchboard.v1.JoinReplyH\x00R\x04join\x12/\n" +
+	"\x04take\x18> \x01(\v2\x19.switchboard.v1.TakeReplyH\x00R\x04take\x12.\n" +
+	"\x06assign\x18? \x01(\v2\x14.switchboard.v1.DoneH\x00R\x06assignB\x06\n" +
 	"\x04verb\"L\n" +
 	"\x04Done\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
@@ -5701,7 +6116,7 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x06stream\x18\x0e \x01(\tR\x06stream\x12\x16\n" +
 	"\x06cursor\x18\x0f \x01(\tR\x06cursor\x12\x0e\n" +
 	"\x02ae\x18\x10 \x01(\x04R\x02ae\x12\x18\n" +
-	"\aattempt\x18\x11 \x01(\rR\aattempt\"\xe3\x01\n" +
+	"\aattempt\x18\x11 \x01(\rR\aattempt\"\xf3\x01\n" +
 	"\x05Reply\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
 	"\x02ae\x18\x02 \x01(\x04R\x02ae\x12\x15\n" +
@@ -5713,7 +6128,9 @@ const file_switchboard_proto_rawDesc = "" +
 	"\n" +
 	"visibility\x18\b \x01(\tR\n" +
 	"visibility\x12\x19\n" +
-	"\breply_to\x18\t \x01(\x04R\areplyToB\x06\n" +
+	"\breply_to\x18\t \x01(\x04R\areplyTo\x12\x0e\n" +
+	"\x02ge\x18\n" +
+	" \x01(\x04R\x02geB\x06\n" +
 	"\x04_ack\"\x87\x01\n" +
 	"\x04Nack\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
@@ -5761,7 +6178,27 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x03key\x18\x05 \x01(\tR\x03key\"=\n" +
 	"\x0fAttributesReply\x12\f\n" +
 	"\x01v\x18\x01 \x01(\x04R\x01v\x12\x1c\n" +
-	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"8\n" +
+	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"B\n" +
+	"\x04Join\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
+	"\x02as\x18\x02 \x01(\tR\x02as\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\"S\n" +
+	"\tJoinReply\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
+	"\x02ge\x18\x02 \x01(\x04R\x02ge\x12\x1c\n" +
+	"\tduplicate\x18\x03 \x01(\bR\tduplicate\"2\n" +
+	"\x04Take\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\"S\n" +
+	"\tTakeReply\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
+	"\x02ae\x18\x02 \x01(\x04R\x02ae\x12\x1c\n" +
+	"\tduplicate\x18\x03 \x01(\bR\tduplicate\"b\n" +
+	"\x06Assign\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x16\n" +
+	"\x06worker\x18\x02 \x01(\tR\x06worker\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\tR\x03key\"8\n" +
 	"\bPresence\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"#\n" +
@@ -5790,7 +6227,7 @@ func file_switchboard_proto_rawDescGZIP() []byte {
 	return file_switchboard_proto_rawDescData
 }
 
-var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
+var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_switchboard_proto_goTypes = []any{
 	(*ClientFrame)(nil),               // 0: switchboard.v1.ClientFrame
 	(*ServerFrame)(nil),               // 1: switchboard.v1.ServerFrame
@@ -5848,12 +6285,17 @@ var file_switchboard_proto_goTypes = []any{
 	(*ContextReply)(nil),              // 53: switchboard.v1.ContextReply
 	(*Attributes)(nil),                // 54: switchboard.v1.Attributes
 	(*AttributesReply)(nil),           // 55: switchboard.v1.AttributesReply
-	(*Presence)(nil),                  // 56: switchboard.v1.Presence
-	(*Slots)(nil),                     // 57: switchboard.v1.Slots
-	(*Revoked)(nil),                   // 58: switchboard.v1.Revoked
-	(*Wrapup)(nil),                    // 59: switchboard.v1.Wrapup
-	nil,                               // 60: switchboard.v1.Subscribe.SkillsEntry
-	(*descriptorpb.FieldOptions)(nil), // 61: google.protobuf.FieldOptions
+	(*Join)(nil),                      // 56: switchboard.v1.Join
+	(*JoinReply)(nil),                 // 57: switchboard.v1.JoinReply
+	(*Take)(nil),                      // 58: switchboard.v1.Take
+	(*TakeReply)(nil),                 // 59: switchboard.v1.TakeReply
+	(*Assign)(nil),                    // 60: switchboard.v1.Assign
+	(*Presence)(nil),                  // 61: switchboard.v1.Presence
+	(*Slots)(nil),                     // 62: switchboard.v1.Slots
+	(*Revoked)(nil),                   // 63: switchboard.v1.Revoked
+	(*Wrapup)(nil),                    // 64: switchboard.v1.Wrapup
+	nil,                               // 65: switchboard.v1.Subscribe.SkillsEntry
+	(*descriptorpb.FieldOptions)(nil), // 66: google.protobuf.FieldOptions
 }
 var file_switchboard_proto_depIdxs = []int32{
 	6,  // 0: switchboard.v1.ClientFrame.hello:type_name -> switchboard.v1.Hello
@@ -5876,75 +6318,81 @@ var file_switchboard_proto_depIdxs = []int32{
 	50, // 17: switchboard.v1.ClientFrame.transfer:type_name -> switchboard.v1.Transfer
 	51, // 18: switchboard.v1.ClientFrame.release:type_name -> switchboard.v1.Release
 	52, // 19: switchboard.v1.ClientFrame.context:type_name -> switchboard.v1.Context
-	56, // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
-	57, // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
-	59, // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
+	61, // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
+	62, // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
+	64, // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
 	54, // 23: switchboard.v1.ClientFrame.attributes:type_name -> switchboard.v1.Attributes
-	9,  // 24: switchboard.v1.ServerFrame.hello:type_name -> switchboard.v1.HelloReply
-	11, // 25: switchboard.v1.ServerFrame.refresh:type_name -> switchboard.v1.RefreshReply
-	18, // 26: switchboard.v1.ServerFrame.open:type_name -> switchboard.v1.OpenReply
-	20, // 27: switchboard.v1.ServerFrame.send:type_name -> switchboard.v1.SendReply
-	28, // 28: switchboard.v1.ServerFrame.history:type_name -> switchboard.v1.HistoryReply
-	2,  // 29: switchboard.v1.ServerFrame.close:type_name -> switchboard.v1.Done
-	2,  // 30: switchboard.v1.ServerFrame.rate:type_name -> switchboard.v1.Done
-	2,  // 31: switchboard.v1.ServerFrame.leave:type_name -> switchboard.v1.Done
-	13, // 32: switchboard.v1.ServerFrame.identify:type_name -> switchboard.v1.IdentifyReply
-	37, // 33: switchboard.v1.ServerFrame.subscribe:type_name -> switchboard.v1.SubscribeReply
-	41, // 34: switchboard.v1.ServerFrame.accept:type_name -> switchboard.v1.AcceptReply
-	2,  // 35: switchboard.v1.ServerFrame.decline:type_name -> switchboard.v1.Done
-	20, // 36: switchboard.v1.ServerFrame.reply:type_name -> switchboard.v1.SendReply
-	2,  // 37: switchboard.v1.ServerFrame.nack:type_name -> switchboard.v1.Done
-	2,  // 38: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
-	2,  // 39: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
-	53, // 40: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
-	56, // 41: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
-	2,  // 42: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
-	2,  // 43: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
-	2,  // 44: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
-	3,  // 45: switchboard.v1.ServerFrame.error:type_name -> switchboard.v1.Error
-	16, // 46: switchboard.v1.ServerFrame.message:type_name -> switchboard.v1.Entry
-	46, // 47: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
-	44, // 48: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
-	38, // 49: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
-	39, // 50: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
-	58, // 51: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
-	22, // 52: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
-	23, // 53: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
-	24, // 54: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
-	25, // 55: switchboard.v1.ServerFrame.stream:type_name -> switchboard.v1.Stream
-	32, // 56: switchboard.v1.ServerFrame.state:type_name -> switchboard.v1.State
-	33, // 57: switchboard.v1.ServerFrame.lag:type_name -> switchboard.v1.Lag
-	34, // 58: switchboard.v1.ServerFrame.bye:type_name -> switchboard.v1.Bye
-	26, // 59: switchboard.v1.ServerFrame.rewind:type_name -> switchboard.v1.Rewind
-	55, // 60: switchboard.v1.ServerFrame.attributes:type_name -> switchboard.v1.AttributesReply
-	5,  // 61: switchboard.v1.Hello.resume:type_name -> switchboard.v1.Resume
-	3,  // 62: switchboard.v1.Resumed.error:type_name -> switchboard.v1.Error
-	7,  // 63: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
-	8,  // 64: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
-	15, // 65: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
-	4,  // 66: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
-	14, // 67: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
-	25, // 68: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
-	15, // 69: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
-	15, // 70: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
-	16, // 71: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
-	60, // 72: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
-	36, // 73: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
-	15, // 74: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
-	43, // 75: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
-	16, // 76: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
-	46, // 77: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
-	44, // 78: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
-	58, // 79: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
-	15, // 80: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
-	49, // 81: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
-	61, // 82: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
-	61, // 83: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
-	84, // [84:84] is the sub-list for method output_type
-	84, // [84:84] is the sub-list for method input_type
-	84, // [84:84] is the sub-list for extension type_name
-	82, // [82:84] is the sub-list for extension extendee
-	0,  // [0:82] is the sub-list for field type_name
+	56, // 24: switchboard.v1.ClientFrame.join:type_name -> switchboard.v1.Join
+	58, // 25: switchboard.v1.ClientFrame.take:type_name -> switchboard.v1.Take
+	60, // 26: switchboard.v1.ClientFrame.assign:type_name -> switchboard.v1.Assign
+	9,  // 27: switchboard.v1.ServerFrame.hello:type_name -> switchboard.v1.HelloReply
+	11, // 28: switchboard.v1.ServerFrame.refresh:type_name -> switchboard.v1.RefreshReply
+	18, // 29: switchboard.v1.ServerFrame.open:type_name -> switchboard.v1.OpenReply
+	20, // 30: switchboard.v1.ServerFrame.send:type_name -> switchboard.v1.SendReply
+	28, // 31: switchboard.v1.ServerFrame.history:type_name -> switchboard.v1.HistoryReply
+	2,  // 32: switchboard.v1.ServerFrame.close:type_name -> switchboard.v1.Done
+	2,  // 33: switchboard.v1.ServerFrame.rate:type_name -> switchboard.v1.Done
+	2,  // 34: switchboard.v1.ServerFrame.leave:type_name -> switchboard.v1.Done
+	13, // 35: switchboard.v1.ServerFrame.identify:type_name -> switchboard.v1.IdentifyReply
+	37, // 36: switchboard.v1.ServerFrame.subscribe:type_name -> switchboard.v1.SubscribeReply
+	41, // 37: switchboard.v1.ServerFrame.accept:type_name -> switchboard.v1.AcceptReply
+	2,  // 38: switchboard.v1.ServerFrame.decline:type_name -> switchboard.v1.Done
+	20, // 39: switchboard.v1.ServerFrame.reply:type_name -> switchboard.v1.SendReply
+	2,  // 40: switchboard.v1.ServerFrame.nack:type_name -> switchboard.v1.Done
+	2,  // 41: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
+	2,  // 42: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
+	53, // 43: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
+	61, // 44: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
+	2,  // 45: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
+	2,  // 46: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
+	2,  // 47: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
+	3,  // 48: switchboard.v1.ServerFrame.error:type_name -> switchboard.v1.Error
+	16, // 49: switchboard.v1.ServerFrame.message:type_name -> switchboard.v1.Entry
+	46, // 50: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
+	44, // 51: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
+	38, // 52: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
+	39, // 53: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
+	63, // 54: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
+	22, // 55: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
+	23, // 56: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
+	24, // 57: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
+	25, // 58: switchboard.v1.ServerFrame.stream:type_name -> switchboard.v1.Stream
+	32, // 59: switchboard.v1.ServerFrame.state:type_name -> switchboard.v1.State
+	33, // 60: switchboard.v1.ServerFrame.lag:type_name -> switchboard.v1.Lag
+	34, // 61: switchboard.v1.ServerFrame.bye:type_name -> switchboard.v1.Bye
+	26, // 62: switchboard.v1.ServerFrame.rewind:type_name -> switchboard.v1.Rewind
+	55, // 63: switchboard.v1.ServerFrame.attributes:type_name -> switchboard.v1.AttributesReply
+	57, // 64: switchboard.v1.ServerFrame.join:type_name -> switchboard.v1.JoinReply
+	59, // 65: switchboard.v1.ServerFrame.take:type_name -> switchboard.v1.TakeReply
+	2,  // 66: switchboard.v1.ServerFrame.assign:type_name -> switchboard.v1.Done
+	5,  // 67: switchboard.v1.Hello.resume:type_name -> switchboard.v1.Resume
+	3,  // 68: switchboard.v1.Resumed.error:type_name -> switchboard.v1.Error
+	7,  // 69: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
+	8,  // 70: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
+	15, // 71: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
+	4,  // 72: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
+	14, // 73: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
+	25, // 74: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
+	15, // 75: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
+	15, // 76: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
+	16, // 77: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
+	65, // 78: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
+	36, // 79: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
+	15, // 80: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
+	43, // 81: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
+	16, // 82: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
+	46, // 83: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
+	44, // 84: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
+	63, // 85: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
+	15, // 86: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
+	49, // 87: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
+	66, // 88: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
+	66, // 89: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
+	90, // [90:90] is the sub-list for method output_type
+	90, // [90:90] is the sub-list for method input_type
+	90, // [90:90] is the sub-list for extension type_name
+	88, // [88:90] is the sub-list for extension extendee
+	0,  // [0:88] is the sub-list for field type_name
 }
 
 func init() { file_switchboard_proto_init() }
@@ -5977,6 +6425,9 @@ func file_switchboard_proto_init() {
 		(*ClientFrame_Slots)(nil),
 		(*ClientFrame_Wrapup)(nil),
 		(*ClientFrame_Attributes)(nil),
+		(*ClientFrame_Join)(nil),
+		(*ClientFrame_Take)(nil),
+		(*ClientFrame_Assign)(nil),
 	}
 	file_switchboard_proto_msgTypes[1].OneofWrappers = []any{
 		(*ServerFrame_Hello)(nil),
@@ -6016,6 +6467,9 @@ func file_switchboard_proto_init() {
 		(*ServerFrame_Bye)(nil),
 		(*ServerFrame_Rewind)(nil),
 		(*ServerFrame_Attributes)(nil),
+		(*ServerFrame_Join)(nil),
+		(*ServerFrame_Take)(nil),
+		(*ServerFrame_Assign)(nil),
 	}
 	file_switchboard_proto_msgTypes[17].OneofWrappers = []any{}
 	file_switchboard_proto_msgTypes[27].OneofWrappers = []any{}
@@ -6029,7 +6483,7 @@ func file_switchboard_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_switchboard_proto_rawDesc), len(file_switchboard_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   61,
+			NumMessages:   66,
 			NumExtensions: 2,
 			NumServices:   0,
 		},
