@@ -80,6 +80,8 @@ func (c *conn) command(cmd *wire.Command) {
 		if !c.subscribe(cmd) {
 			return
 		}
+	case wire.VerbStats:
+		c.subscribed.Store(true) // its pool is told when it ends
 	case wire.VerbOpen, wire.VerbJoin:
 		if !c.room(cmd) {
 			c.fail(cmd, &wire.Error{Slug: wire.QuotaExceeded, Message: "the connection follows as many sessions as it may; leave one", RetryAfter: time.Second})
@@ -203,7 +205,7 @@ func (e *Edge) identify(cmd *wire.Command) *wire.Error {
 // route returns whom cmd concerns.
 func route(cmd *wire.Command) (wire.Address, bool) {
 	switch cmd.Verb {
-	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup:
+	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup, wire.VerbStats:
 		return wire.ToSlot(exchange.PoolSlot(cmd.Who.Tenant)), true
 	case wire.VerbIdentify:
 		return wire.ToSlot(exchange.CustomerSlot(cmd.Who.Tenant, cmd.Who.Sub)), true
@@ -318,7 +320,7 @@ func entitled(role wire.Role, verb wire.Verb) bool {
 		return role == wire.RoleCustomer || role == wire.RoleWorker || supervises(role)
 	case wire.VerbReply, wire.VerbNack, wire.VerbTransfer, wire.VerbRelease, wire.VerbContext, wire.VerbDelta, wire.VerbAttributes:
 		return role == wire.RoleWorker || supervises(role) // who took a session has an owner's verbs [SW-5a.4]
-	case wire.VerbJoin, wire.VerbTake, wire.VerbAssign:
+	case wire.VerbJoin, wire.VerbTake, wire.VerbAssign, wire.VerbStats:
 		return supervises(role)
 	default:
 		return role == wire.RoleWorker

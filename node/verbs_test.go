@@ -266,3 +266,44 @@ func TestAssign(t *testing.T) {
 		t.Fatalf("assigned %v", as)
 	}
 }
+
+// [SW-5a.5] Stats tell how queues and workers stand, and go on telling.
+func TestStats(t *testing.T) {
+	n := startTwo(t)
+	defer stop(t, n)
+	bot := login(t, n, workerOf("bot", wire.OriginBot))
+	bot.subscribe(obj{"slots": 1})
+	for _, sub := range []string{"alice", "ben"} {
+		c := login(t, n, customerOf(sub))
+		c.ask("send", obj{"session": c.open(obj{}), "body": 1})
+	}
+	login(t, n, customerOf("alice")).refused("forbidden", "stats", obj{})
+	bot.refused("forbidden", "stats", obj{})
+	abroad := supervisorOf("tom")
+	abroad.Shop = "elsewhere"
+	login(t, n, abroad).refused("forbidden", "stats", obj{})
+	sue := login(t, n, supervisorOf("sue"))
+	sue.refused("no_queue", "stats", obj{"scope": obj{"queue": "nowhere"}})
+	sue.refused("no_worker", "stats", obj{"scope": obj{"worker": "nobody"}})
+	sue.refused("bad_request", "stats", obj{"scope": obj{"shop": "s1"}})
+	check := func(s obj) bool {
+		queues, workers := s["queues"].([]any), s["workers"].([]any)
+		q, w := queues[0].(obj), workers[0].(obj)
+		if len(queues) != 1 || q["queue"] != "default" || len(workers) != 1 || w["worker"] != "bot" || w["state"] != "ready" || num(w["slots"]) != 1 {
+			t.Fatalf("stats %v", s)
+		}
+		return num(q["waiting"]) == 1 && num(q["assigned"]) == 1 && num(w["used"]) == 1 && num(q["bots"]) == 1
+	}
+	// The second task may be on its way still; pushes go on.
+	ok := check(sue.ask("stats", obj{"scope": obj{"queue": "default"}, "every_ms": 1}))
+	for !ok {
+		ok = check(sue.push("stats"))
+	}
+	check(sue.push("stats"))
+	mallory := supervisorOf("sue")
+	mallory.Tenant = "acme"
+	if s := login(t, n, mallory).ask("stats", obj{}); len(s["queues"].([]any)) != 2 || s["workers"] != nil || num(s["queues"].([]any)[0].(obj)["waiting"]) != 0 {
+		t.Fatalf("another tenant sees %v", s)
+	}
+	_ = sue.ws.Close()
+}

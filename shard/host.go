@@ -41,7 +41,7 @@ func (s *Shard) host(id wire.SessionID) *hosted {
 // command decides what a client asks for.
 func (s *Shard) command(c *wire.Command) {
 	switch c.Verb {
-	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup:
+	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup, wire.VerbStats:
 		s.poolCommand(c)
 		return
 	case wire.VerbGone:

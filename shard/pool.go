@@ -17,6 +17,10 @@ type pool struct {
 	number uint64
 	core   *broker.Core
 	out    broker.Effects
+	// Connections that are told how it stands [SW-5a.5].
+	observers map[wire.Conn]*observer
+	counted   []broker.QueueStats
+	countedAt int64
 }
 
 // openPool begins a pool's census. The shard's term is its number.
@@ -35,7 +39,10 @@ func (s *Shard) openPool(tenant string, t *Tenant) {
 func (p *pool) next() int64 {
 	at, ok := p.core.Next()
 	if !ok {
-		return 0
+		return p.observed()
+	}
+	if o := p.observed(); o != 0 {
+		at = min(at, o)
 	}
 	return max(at, 1)
 }
@@ -45,6 +52,7 @@ func (p *pool) tick(s *Shard) {
 	if at := p.next(); at != 0 && at <= s.now {
 		p.core.Tick(s.now, &p.out)
 		p.tell(s)
+		p.observe(s)
 	}
 }
 
@@ -122,6 +130,13 @@ func (s *Shard) poolMail(m wire.Mail) {
 // poolCommand hands a worker's word to its pool.
 func (s *Shard) poolCommand(c *wire.Command) {
 	p := s.pools[c.Who.Tenant]
+	switch {
+	case p != nil && c.Verb == wire.VerbStats:
+		p.stats(s, c)
+		return
+	case p != nil && c.Verb == wire.VerbGone:
+		delete(p.observers, c.Conn)
+	}
 	if p == nil || c.Who.Role != wire.RoleWorker {
 		s.d.Refuse(c, wire.Forbidden)
 		return

@@ -43,6 +43,7 @@ const (
 	VerbJoin       Verb = "join"
 	VerbTake       Verb = "take"
 	VerbAssign     Verb = "assign"
+	VerbStats      Verb = "stats"
 )
 
 // What an edge asks for on behalf of a connection, without a frame of the client.
@@ -205,6 +206,8 @@ func (c *Command) coldSupervision(f *wirepb.ClientFrame) {
 		c.Verb, c.Session, c.Key = VerbJoin, SessionID(v.Join.Session), v.Join.Key
 	case *wirepb.ClientFrame_Take:
 		c.Verb, c.Session, c.Key = VerbTake, SessionID(v.Take.Session), v.Take.Key
+	case *wirepb.ClientFrame_Stats:
+		c.Verb = VerbStats
 	case *wirepb.ClientFrame_Assign:
 		c.Verb, c.Session, c.Key = VerbAssign, SessionID(v.Assign.Session), v.Assign.Key
 	}

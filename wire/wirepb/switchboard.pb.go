@@ -58,6 +58,7 @@ type ClientFrame struct {
 	//	*ClientFrame_Join
 	//	*ClientFrame_Take
 	//	*ClientFrame_Assign
+	//	*ClientFrame_Stats
 	Verb          isClientFrame_Verb `protobuf_oneof:"verb"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -350,6 +351,15 @@ func (x *ClientFrame) GetAssign() *Assign {
 	return nil
 }
 
+func (x *ClientFrame) GetStats() *Stats {
+	if x != nil {
+		if x, ok := x.Verb.(*ClientFrame_Stats); ok {
+			return x.Stats
+		}
+	}
+	return nil
+}
+
 type isClientFrame_Verb interface {
 	isClientFrame_Verb()
 }
@@ -462,6 +472,10 @@ type ClientFrame_Assign struct {
 	Assign *Assign `protobuf:"bytes,63,opt,name=assign,proto3,oneof"`
 }
 
+type ClientFrame_Stats struct {
+	Stats *Stats `protobuf:"bytes,64,opt,name=stats,proto3,oneof"`
+}
+
 func (*ClientFrame_Hello) isClientFrame_Verb() {}
 
 func (*ClientFrame_Refresh) isClientFrame_Verb() {}
@@ -516,6 +530,8 @@ func (*ClientFrame_Take) isClientFrame_Verb() {}
 
 func (*ClientFrame_Assign) isClientFrame_Verb() {}
 
+func (*ClientFrame_Stats) isClientFrame_Verb() {}
+
 // ServerFrame is a reply when it has an id, a push otherwise [SW-2.4].
 type ServerFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -562,6 +578,7 @@ type ServerFrame struct {
 	//	*ServerFrame_Join
 	//	*ServerFrame_Take
 	//	*ServerFrame_Assign
+	//	*ServerFrame_Stats
 	Verb          isServerFrame_Verb `protobuf_oneof:"verb"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -971,6 +988,15 @@ func (x *ServerFrame) GetAssign() *Done {
 	return nil
 }
 
+func (x *ServerFrame) GetStats() *Snapshot {
+	if x != nil {
+		if x, ok := x.Verb.(*ServerFrame_Stats); ok {
+			return x.Stats
+		}
+	}
+	return nil
+}
+
 type isServerFrame_Verb interface {
 	isServerFrame_Verb()
 }
@@ -1135,6 +1161,10 @@ type ServerFrame_Assign struct {
 	Assign *Done `protobuf:"bytes,63,opt,name=assign,proto3,oneof"`
 }
 
+type ServerFrame_Stats struct {
+	Stats *Snapshot `protobuf:"bytes,64,opt,name=stats,proto3,oneof"`
+}
+
 func (*ServerFrame_Hello) isServerFrame_Verb() {}
 
 func (*ServerFrame_Refresh) isServerFrame_Verb() {}
@@ -1214,6 +1244,8 @@ func (*ServerFrame_Join) isServerFrame_Verb() {}
 func (*ServerFrame_Take) isServerFrame_Verb() {}
 
 func (*ServerFrame_Assign) isServerFrame_Verb() {}
+
+func (*ServerFrame_Stats) isServerFrame_Verb() {}
 
 type Done struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -5503,6 +5535,391 @@ func (x *Assign) GetKey() string {
 	return ""
 }
 
+// Scope says what of a tenant is meant. Empty is all that its sender may see.
+type Scope struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shop          string                 `protobuf:"bytes,1,opt,name=shop,proto3" json:"shop,omitempty"`
+	Queue         string                 `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
+	Channel       string                 `protobuf:"bytes,3,opt,name=channel,proto3" json:"channel,omitempty"`
+	Worker        string                 `protobuf:"bytes,4,opt,name=worker,proto3" json:"worker,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Scope) Reset() {
+	*x = Scope{}
+	mi := &file_switchboard_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Scope) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Scope) ProtoMessage() {}
+
+func (x *Scope) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Scope.ProtoReflect.Descriptor instead.
+func (*Scope) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *Scope) GetShop() string {
+	if x != nil {
+		return x.Shop
+	}
+	return ""
+}
+
+func (x *Scope) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *Scope) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *Scope) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+// Stats asks how queues and workers stand, now and every so often [SW-5a.5].
+type Stats struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Scope         *Scope                 `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	EveryMs       int64                  `protobuf:"varint,2,opt,name=every_ms,json=everyMs,proto3" json:"every_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stats) Reset() {
+	*x = Stats{}
+	mi := &file_switchboard_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stats) ProtoMessage() {}
+
+func (x *Stats) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stats.ProtoReflect.Descriptor instead.
+func (*Stats) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *Stats) GetScope() *Scope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *Stats) GetEveryMs() int64 {
+	if x != nil {
+		return x.EveryMs
+	}
+	return 0
+}
+
+// Snapshot is how they stand at ts.
+type Snapshot struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Ts      int64                  `protobuf:"varint,1,opt,name=ts,proto3" json:"ts,omitempty"`
+	Queues  []*QueueStats          `protobuf:"bytes,2,rep,name=queues,proto3" json:"queues,omitempty"`
+	Workers []*WorkerStats         `protobuf:"bytes,3,rep,name=workers,proto3" json:"workers,omitempty"`
+	// There are more workers than a frame holds; a scope names one.
+	More          bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Snapshot) Reset() {
+	*x = Snapshot{}
+	mi := &file_switchboard_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Snapshot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Snapshot) ProtoMessage() {}
+
+func (x *Snapshot) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
+func (*Snapshot) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *Snapshot) GetTs() int64 {
+	if x != nil {
+		return x.Ts
+	}
+	return 0
+}
+
+func (x *Snapshot) GetQueues() []*QueueStats {
+	if x != nil {
+		return x.Queues
+	}
+	return nil
+}
+
+func (x *Snapshot) GetWorkers() []*WorkerStats {
+	if x != nil {
+		return x.Workers
+	}
+	return nil
+}
+
+func (x *Snapshot) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type QueueStats struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Queue         string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	Waiting       uint32                 `protobuf:"varint,2,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	OldestMs      int64                  `protobuf:"varint,3,opt,name=oldest_ms,json=oldestMs,proto3" json:"oldest_ms,omitempty"`
+	Offered       uint32                 `protobuf:"varint,4,opt,name=offered,proto3" json:"offered,omitempty"`
+	Assigned      uint32                 `protobuf:"varint,5,opt,name=assigned,proto3" json:"assigned,omitempty"`
+	Bots          uint32                 `protobuf:"varint,6,opt,name=bots,proto3" json:"bots,omitempty"`
+	Humans        uint32                 `protobuf:"varint,7,opt,name=humans,proto3" json:"humans,omitempty"`
+	FreeSlots     uint32                 `protobuf:"varint,8,opt,name=free_slots,json=freeSlots,proto3" json:"free_slots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueStats) Reset() {
+	*x = QueueStats{}
+	mi := &file_switchboard_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueStats) ProtoMessage() {}
+
+func (x *QueueStats) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueStats.ProtoReflect.Descriptor instead.
+func (*QueueStats) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *QueueStats) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *QueueStats) GetWaiting() uint32 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *QueueStats) GetOldestMs() int64 {
+	if x != nil {
+		return x.OldestMs
+	}
+	return 0
+}
+
+func (x *QueueStats) GetOffered() uint32 {
+	if x != nil {
+		return x.Offered
+	}
+	return 0
+}
+
+func (x *QueueStats) GetAssigned() uint32 {
+	if x != nil {
+		return x.Assigned
+	}
+	return 0
+}
+
+func (x *QueueStats) GetBots() uint32 {
+	if x != nil {
+		return x.Bots
+	}
+	return 0
+}
+
+func (x *QueueStats) GetHumans() uint32 {
+	if x != nil {
+		return x.Humans
+	}
+	return 0
+}
+
+func (x *QueueStats) GetFreeSlots() uint32 {
+	if x != nil {
+		return x.FreeSlots
+	}
+	return 0
+}
+
+type WorkerStats struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Worker string                 `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
+	Kind   string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Name   string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// ready, away, draining; gone while nobody is connected as this worker.
+	State         string   `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	Queues        []string `protobuf:"bytes,5,rep,name=queues,proto3" json:"queues,omitempty"`
+	Slots         uint32   `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"`
+	Used          uint32   `protobuf:"varint,7,opt,name=used,proto3" json:"used,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkerStats) Reset() {
+	*x = WorkerStats{}
+	mi := &file_switchboard_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkerStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkerStats) ProtoMessage() {}
+
+func (x *WorkerStats) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkerStats.ProtoReflect.Descriptor instead.
+func (*WorkerStats) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *WorkerStats) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+func (x *WorkerStats) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *WorkerStats) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *WorkerStats) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *WorkerStats) GetQueues() []string {
+	if x != nil {
+		return x.Queues
+	}
+	return nil
+}
+
+func (x *WorkerStats) GetSlots() uint32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *WorkerStats) GetUsed() uint32 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
 type Presence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         string                 `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
@@ -5513,7 +5930,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_switchboard_proto_msgTypes[61]
+	mi := &file_switchboard_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5525,7 +5942,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[61]
+	mi := &file_switchboard_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5538,7 +5955,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{61}
+	return file_switchboard_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Presence) GetState() string {
@@ -5564,7 +5981,7 @@ type Slots struct {
 
 func (x *Slots) Reset() {
 	*x = Slots{}
-	mi := &file_switchboard_proto_msgTypes[62]
+	mi := &file_switchboard_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5576,7 +5993,7 @@ func (x *Slots) String() string {
 func (*Slots) ProtoMessage() {}
 
 func (x *Slots) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[62]
+	mi := &file_switchboard_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5589,7 +6006,7 @@ func (x *Slots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slots.ProtoReflect.Descriptor instead.
 func (*Slots) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{62}
+	return file_switchboard_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Slots) GetSlots() uint32 {
@@ -5610,7 +6027,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_switchboard_proto_msgTypes[63]
+	mi := &file_switchboard_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5622,7 +6039,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[63]
+	mi := &file_switchboard_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5635,7 +6052,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{63}
+	return file_switchboard_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Revoked) GetSession() string {
@@ -5670,7 +6087,7 @@ type Wrapup struct {
 
 func (x *Wrapup) Reset() {
 	*x = Wrapup{}
-	mi := &file_switchboard_proto_msgTypes[64]
+	mi := &file_switchboard_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5682,7 +6099,7 @@ func (x *Wrapup) String() string {
 func (*Wrapup) ProtoMessage() {}
 
 func (x *Wrapup) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[64]
+	mi := &file_switchboard_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5695,7 +6112,7 @@ func (x *Wrapup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wrapup.ProtoReflect.Descriptor instead.
 func (*Wrapup) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{64}
+	return file_switchboard_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Wrapup) GetSession() string {
@@ -5754,8 +6171,7 @@ var File_switchboard_proto protoreflect.FileDescriptor
 
 const file_switchboard_proto_rawDesc = "" +
 	"\n" +
-	"\x11switchboard.proto\x12\x0eswitchboard.v1\x1a google/protobuf/descriptor.proto\"\xe2\n" +
-	"\n" +
+	"\x11switchboard.proto\x12\x0eswitchboard.v1\x1a google/protobuf/descriptor.proto\"\x91\v\n" +
 	"\vClientFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12-\n" +
 	"\x05hello\x18\x02 \x01(\v2\x15.switchboard.v1.HelloH\x00R\x05hello\x123\n" +
@@ -5787,8 +6203,9 @@ const file_switchboard_proto_rawDesc = "" +
 	"attributes\x12*\n" +
 	"\x04join\x18= \x01(\v2\x14.switchboard.v1.JoinH\x00R\x04join\x12*\n" +
 	"\x04take\x18> \x01(\v2\x14.switchboard.v1.TakeH\x00R\x04take\x120\n" +
-	"\x06assign\x18? \x01(\v2\x16.switchboard.v1.AssignH\x00R\x06assignB\x06\n" +
-	"\x04verb\"\xa1\x10\n" +
+	"\x06assign\x18? \x01(\v2\x16.switchboard.v1.AssignH\x00R\x06assign\x12-\n" +
+	"\x05stats\x18@ \x01(\v2\x15.switchboard.v1.StatsH\x00R\x05statsB\x06\n" +
+	"\x04verb\"\xd3\x10\n" +
 	"\vServerFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
 	"\x05hello\x18\x02 \x01(\v2\x1a.switchboard.v1.HelloReplyH\x00R\x05hello\x128\n" +
@@ -5834,7 +6251,8 @@ const file_switchboard_proto_rawDesc = "" +
 	"attributes\x12/\n" +
 	"\x04join\x18= \x01(\v2\x19.switchboard.v1.JoinReplyH\x00R\x04join\x12/\n" +
 	"\x04take\x18> \x01(\v2\x19.switchboard.v1.TakeReplyH\x00R\x04take\x12.\n" +
-	"\x06assign\x18? \x01(\v2\x14.switchboard.v1.DoneH\x00R\x06assignB\x06\n" +
+	"\x06assign\x18? \x01(\v2\x14.switchboard.v1.DoneH\x00R\x06assign\x120\n" +
+	"\x05stats\x18@ \x01(\v2\x18.switchboard.v1.SnapshotH\x00R\x05statsB\x06\n" +
 	"\x04verb\"L\n" +
 	"\x04Done\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
@@ -6198,7 +6616,39 @@ const file_switchboard_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12\x14\n" +
 	"\x05force\x18\x03 \x01(\bR\x05force\x12\x10\n" +
-	"\x03key\x18\x04 \x01(\tR\x03key\"8\n" +
+	"\x03key\x18\x04 \x01(\tR\x03key\"c\n" +
+	"\x05Scope\x12\x12\n" +
+	"\x04shop\x18\x01 \x01(\tR\x04shop\x12\x14\n" +
+	"\x05queue\x18\x02 \x01(\tR\x05queue\x12\x18\n" +
+	"\achannel\x18\x03 \x01(\tR\achannel\x12\x16\n" +
+	"\x06worker\x18\x04 \x01(\tR\x06worker\"O\n" +
+	"\x05Stats\x12+\n" +
+	"\x05scope\x18\x01 \x01(\v2\x15.switchboard.v1.ScopeR\x05scope\x12\x19\n" +
+	"\bevery_ms\x18\x02 \x01(\x03R\aeveryMs\"\x99\x01\n" +
+	"\bSnapshot\x12\x0e\n" +
+	"\x02ts\x18\x01 \x01(\x03R\x02ts\x122\n" +
+	"\x06queues\x18\x02 \x03(\v2\x1a.switchboard.v1.QueueStatsR\x06queues\x125\n" +
+	"\aworkers\x18\x03 \x03(\v2\x1b.switchboard.v1.WorkerStatsR\aworkers\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\"\x84\x02\n" +
+	"\n" +
+	"QueueStats\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x1e\n" +
+	"\awaiting\x18\x02 \x01(\rB\x04\x90\xb5\x18\x01R\awaiting\x12!\n" +
+	"\toldest_ms\x18\x03 \x01(\x03B\x04\x90\xb5\x18\x01R\boldestMs\x12\x1e\n" +
+	"\aoffered\x18\x04 \x01(\rB\x04\x90\xb5\x18\x01R\aoffered\x12 \n" +
+	"\bassigned\x18\x05 \x01(\rB\x04\x90\xb5\x18\x01R\bassigned\x12\x18\n" +
+	"\x04bots\x18\x06 \x01(\rB\x04\x90\xb5\x18\x01R\x04bots\x12\x1c\n" +
+	"\x06humans\x18\a \x01(\rB\x04\x90\xb5\x18\x01R\x06humans\x12#\n" +
+	"\n" +
+	"free_slots\x18\b \x01(\rB\x04\x90\xb5\x18\x01R\tfreeSlots\"\xb1\x01\n" +
+	"\vWorkerStats\x12\x16\n" +
+	"\x06worker\x18\x01 \x01(\tR\x06worker\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x16\n" +
+	"\x06queues\x18\x05 \x03(\tR\x06queues\x12\x1a\n" +
+	"\x05slots\x18\x06 \x01(\rB\x04\x90\xb5\x18\x01R\x05slots\x12\x18\n" +
+	"\x04used\x18\a \x01(\rB\x04\x90\xb5\x18\x01R\x04used\"8\n" +
 	"\bPresence\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"#\n" +
@@ -6227,7 +6677,7 @@ func file_switchboard_proto_rawDescGZIP() []byte {
 	return file_switchboard_proto_rawDescData
 }
 
-var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
 var file_switchboard_proto_goTypes = []any{
 	(*ClientFrame)(nil),               // 0: switchboard.v1.ClientFrame
 	(*ServerFrame)(nil),               // 1: switchboard.v1.ServerFrame
@@ -6290,12 +6740,17 @@ var file_switchboard_proto_goTypes = []any{
 	(*Take)(nil),                      // 58: switchboard.v1.Take
 	(*TakeReply)(nil),                 // 59: switchboard.v1.TakeReply
 	(*Assign)(nil),                    // 60: switchboard.v1.Assign
-	(*Presence)(nil),                  // 61: switchboard.v1.Presence
-	(*Slots)(nil),                     // 62: switchboard.v1.Slots
-	(*Revoked)(nil),                   // 63: switchboard.v1.Revoked
-	(*Wrapup)(nil),                    // 64: switchboard.v1.Wrapup
-	nil,                               // 65: switchboard.v1.Subscribe.SkillsEntry
-	(*descriptorpb.FieldOptions)(nil), // 66: google.protobuf.FieldOptions
+	(*Scope)(nil),                     // 61: switchboard.v1.Scope
+	(*Stats)(nil),                     // 62: switchboard.v1.Stats
+	(*Snapshot)(nil),                  // 63: switchboard.v1.Snapshot
+	(*QueueStats)(nil),                // 64: switchboard.v1.QueueStats
+	(*WorkerStats)(nil),               // 65: switchboard.v1.WorkerStats
+	(*Presence)(nil),                  // 66: switchboard.v1.Presence
+	(*Slots)(nil),                     // 67: switchboard.v1.Slots
+	(*Revoked)(nil),                   // 68: switchboard.v1.Revoked
+	(*Wrapup)(nil),                    // 69: switchboard.v1.Wrapup
+	nil,                               // 70: switchboard.v1.Subscribe.SkillsEntry
+	(*descriptorpb.FieldOptions)(nil), // 71: google.protobuf.FieldOptions
 }
 var file_switchboard_proto_depIdxs = []int32{
 	6,  // 0: switchboard.v1.ClientFrame.hello:type_name -> switchboard.v1.Hello
@@ -6318,81 +6773,86 @@ var file_switchboard_proto_depIdxs = []int32{
 	50, // 17: switchboard.v1.ClientFrame.transfer:type_name -> switchboard.v1.Transfer
 	51, // 18: switchboard.v1.ClientFrame.release:type_name -> switchboard.v1.Release
 	52, // 19: switchboard.v1.ClientFrame.context:type_name -> switchboard.v1.Context
-	61, // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
-	62, // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
-	64, // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
+	66, // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
+	67, // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
+	69, // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
 	54, // 23: switchboard.v1.ClientFrame.attributes:type_name -> switchboard.v1.Attributes
 	56, // 24: switchboard.v1.ClientFrame.join:type_name -> switchboard.v1.Join
 	58, // 25: switchboard.v1.ClientFrame.take:type_name -> switchboard.v1.Take
 	60, // 26: switchboard.v1.ClientFrame.assign:type_name -> switchboard.v1.Assign
-	9,  // 27: switchboard.v1.ServerFrame.hello:type_name -> switchboard.v1.HelloReply
-	11, // 28: switchboard.v1.ServerFrame.refresh:type_name -> switchboard.v1.RefreshReply
-	18, // 29: switchboard.v1.ServerFrame.open:type_name -> switchboard.v1.OpenReply
-	20, // 30: switchboard.v1.ServerFrame.send:type_name -> switchboard.v1.SendReply
-	28, // 31: switchboard.v1.ServerFrame.history:type_name -> switchboard.v1.HistoryReply
-	2,  // 32: switchboard.v1.ServerFrame.close:type_name -> switchboard.v1.Done
-	2,  // 33: switchboard.v1.ServerFrame.rate:type_name -> switchboard.v1.Done
-	2,  // 34: switchboard.v1.ServerFrame.leave:type_name -> switchboard.v1.Done
-	13, // 35: switchboard.v1.ServerFrame.identify:type_name -> switchboard.v1.IdentifyReply
-	37, // 36: switchboard.v1.ServerFrame.subscribe:type_name -> switchboard.v1.SubscribeReply
-	41, // 37: switchboard.v1.ServerFrame.accept:type_name -> switchboard.v1.AcceptReply
-	2,  // 38: switchboard.v1.ServerFrame.decline:type_name -> switchboard.v1.Done
-	20, // 39: switchboard.v1.ServerFrame.reply:type_name -> switchboard.v1.SendReply
-	2,  // 40: switchboard.v1.ServerFrame.nack:type_name -> switchboard.v1.Done
-	2,  // 41: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
-	2,  // 42: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
-	53, // 43: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
-	61, // 44: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
-	2,  // 45: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
-	2,  // 46: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
-	2,  // 47: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
-	3,  // 48: switchboard.v1.ServerFrame.error:type_name -> switchboard.v1.Error
-	16, // 49: switchboard.v1.ServerFrame.message:type_name -> switchboard.v1.Entry
-	46, // 50: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
-	44, // 51: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
-	38, // 52: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
-	39, // 53: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
-	63, // 54: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
-	22, // 55: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
-	23, // 56: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
-	24, // 57: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
-	25, // 58: switchboard.v1.ServerFrame.stream:type_name -> switchboard.v1.Stream
-	32, // 59: switchboard.v1.ServerFrame.state:type_name -> switchboard.v1.State
-	33, // 60: switchboard.v1.ServerFrame.lag:type_name -> switchboard.v1.Lag
-	34, // 61: switchboard.v1.ServerFrame.bye:type_name -> switchboard.v1.Bye
-	26, // 62: switchboard.v1.ServerFrame.rewind:type_name -> switchboard.v1.Rewind
-	55, // 63: switchboard.v1.ServerFrame.attributes:type_name -> switchboard.v1.AttributesReply
-	57, // 64: switchboard.v1.ServerFrame.join:type_name -> switchboard.v1.JoinReply
-	59, // 65: switchboard.v1.ServerFrame.take:type_name -> switchboard.v1.TakeReply
-	2,  // 66: switchboard.v1.ServerFrame.assign:type_name -> switchboard.v1.Done
-	5,  // 67: switchboard.v1.Hello.resume:type_name -> switchboard.v1.Resume
-	3,  // 68: switchboard.v1.Resumed.error:type_name -> switchboard.v1.Error
-	7,  // 69: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
-	8,  // 70: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
-	15, // 71: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
-	4,  // 72: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
-	14, // 73: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
-	25, // 74: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
-	15, // 75: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
-	15, // 76: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
-	16, // 77: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
-	65, // 78: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
-	36, // 79: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
-	15, // 80: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
-	43, // 81: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
-	16, // 82: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
-	46, // 83: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
-	44, // 84: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
-	63, // 85: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
-	15, // 86: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
-	49, // 87: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
-	66, // 88: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
-	66, // 89: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
-	90, // [90:90] is the sub-list for method output_type
-	90, // [90:90] is the sub-list for method input_type
-	90, // [90:90] is the sub-list for extension type_name
-	88, // [88:90] is the sub-list for extension extendee
-	0,  // [0:88] is the sub-list for field type_name
+	62, // 27: switchboard.v1.ClientFrame.stats:type_name -> switchboard.v1.Stats
+	9,  // 28: switchboard.v1.ServerFrame.hello:type_name -> switchboard.v1.HelloReply
+	11, // 29: switchboard.v1.ServerFrame.refresh:type_name -> switchboard.v1.RefreshReply
+	18, // 30: switchboard.v1.ServerFrame.open:type_name -> switchboard.v1.OpenReply
+	20, // 31: switchboard.v1.ServerFrame.send:type_name -> switchboard.v1.SendReply
+	28, // 32: switchboard.v1.ServerFrame.history:type_name -> switchboard.v1.HistoryReply
+	2,  // 33: switchboard.v1.ServerFrame.close:type_name -> switchboard.v1.Done
+	2,  // 34: switchboard.v1.ServerFrame.rate:type_name -> switchboard.v1.Done
+	2,  // 35: switchboard.v1.ServerFrame.leave:type_name -> switchboard.v1.Done
+	13, // 36: switchboard.v1.ServerFrame.identify:type_name -> switchboard.v1.IdentifyReply
+	37, // 37: switchboard.v1.ServerFrame.subscribe:type_name -> switchboard.v1.SubscribeReply
+	41, // 38: switchboard.v1.ServerFrame.accept:type_name -> switchboard.v1.AcceptReply
+	2,  // 39: switchboard.v1.ServerFrame.decline:type_name -> switchboard.v1.Done
+	20, // 40: switchboard.v1.ServerFrame.reply:type_name -> switchboard.v1.SendReply
+	2,  // 41: switchboard.v1.ServerFrame.nack:type_name -> switchboard.v1.Done
+	2,  // 42: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
+	2,  // 43: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
+	53, // 44: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
+	66, // 45: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
+	2,  // 46: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
+	2,  // 47: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
+	2,  // 48: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
+	3,  // 49: switchboard.v1.ServerFrame.error:type_name -> switchboard.v1.Error
+	16, // 50: switchboard.v1.ServerFrame.message:type_name -> switchboard.v1.Entry
+	46, // 51: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
+	44, // 52: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
+	38, // 53: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
+	39, // 54: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
+	68, // 55: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
+	22, // 56: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
+	23, // 57: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
+	24, // 58: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
+	25, // 59: switchboard.v1.ServerFrame.stream:type_name -> switchboard.v1.Stream
+	32, // 60: switchboard.v1.ServerFrame.state:type_name -> switchboard.v1.State
+	33, // 61: switchboard.v1.ServerFrame.lag:type_name -> switchboard.v1.Lag
+	34, // 62: switchboard.v1.ServerFrame.bye:type_name -> switchboard.v1.Bye
+	26, // 63: switchboard.v1.ServerFrame.rewind:type_name -> switchboard.v1.Rewind
+	55, // 64: switchboard.v1.ServerFrame.attributes:type_name -> switchboard.v1.AttributesReply
+	57, // 65: switchboard.v1.ServerFrame.join:type_name -> switchboard.v1.JoinReply
+	59, // 66: switchboard.v1.ServerFrame.take:type_name -> switchboard.v1.TakeReply
+	2,  // 67: switchboard.v1.ServerFrame.assign:type_name -> switchboard.v1.Done
+	63, // 68: switchboard.v1.ServerFrame.stats:type_name -> switchboard.v1.Snapshot
+	5,  // 69: switchboard.v1.Hello.resume:type_name -> switchboard.v1.Resume
+	3,  // 70: switchboard.v1.Resumed.error:type_name -> switchboard.v1.Error
+	7,  // 71: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
+	8,  // 72: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
+	15, // 73: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
+	4,  // 74: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
+	14, // 75: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
+	25, // 76: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
+	15, // 77: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
+	15, // 78: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
+	16, // 79: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
+	70, // 80: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
+	36, // 81: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
+	15, // 82: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
+	43, // 83: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
+	16, // 84: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
+	46, // 85: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
+	44, // 86: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
+	68, // 87: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
+	15, // 88: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
+	49, // 89: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
+	61, // 90: switchboard.v1.Stats.scope:type_name -> switchboard.v1.Scope
+	64, // 91: switchboard.v1.Snapshot.queues:type_name -> switchboard.v1.QueueStats
+	65, // 92: switchboard.v1.Snapshot.workers:type_name -> switchboard.v1.WorkerStats
+	71, // 93: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
+	71, // 94: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
+	95, // [95:95] is the sub-list for method output_type
+	95, // [95:95] is the sub-list for method input_type
+	95, // [95:95] is the sub-list for extension type_name
+	93, // [93:95] is the sub-list for extension extendee
+	0,  // [0:93] is the sub-list for field type_name
 }
 
 func init() { file_switchboard_proto_init() }
@@ -6428,6 +6888,7 @@ func file_switchboard_proto_init() {
 		(*ClientFrame_Join)(nil),
 		(*ClientFrame_Take)(nil),
 		(*ClientFrame_Assign)(nil),
+		(*ClientFrame_Stats)(nil),
 	}
 	file_switchboard_proto_msgTypes[1].OneofWrappers = []any{
 		(*ServerFrame_Hello)(nil),
@@ -6470,6 +6931,7 @@ func file_switchboard_proto_init() {
 		(*ServerFrame_Join)(nil),
 		(*ServerFrame_Take)(nil),
 		(*ServerFrame_Assign)(nil),
+		(*ServerFrame_Stats)(nil),
 	}
 	file_switchboard_proto_msgTypes[17].OneofWrappers = []any{}
 	file_switchboard_proto_msgTypes[27].OneofWrappers = []any{}
@@ -6483,7 +6945,7 @@ func file_switchboard_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_switchboard_proto_rawDesc), len(file_switchboard_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   66,
+			NumMessages:   71,
 			NumExtensions: 2,
 			NumServices:   0,
 		},
