@@ -80,6 +80,13 @@ func (c *conn) command(cmd *wire.Command) {
 		if !c.subscribe(cmd) {
 			return
 		}
+	case wire.VerbWatch:
+		if c.e.draining.Load() {
+			c.refuse(cmd, wire.Draining)
+			return
+		}
+		c.startWatch(cmd)
+		return
 	case wire.VerbStats:
 		c.subscribed.Store(true) // its pool is told when it ends
 	case wire.VerbOpen, wire.VerbJoin:
@@ -320,6 +327,8 @@ func entitled(role wire.Role, verb wire.Verb) bool {
 		return role == wire.RoleCustomer || role == wire.RoleWorker || supervises(role)
 	case wire.VerbReply, wire.VerbNack, wire.VerbTransfer, wire.VerbRelease, wire.VerbContext, wire.VerbDelta, wire.VerbAttributes:
 		return role == wire.RoleWorker || supervises(role) // who took a session has an owner's verbs [SW-5a.4]
+	case wire.VerbWatch:
+		return supervises(role) || role == wire.RoleService
 	case wire.VerbJoin, wire.VerbTake, wire.VerbAssign, wire.VerbStats:
 		return supervises(role)
 	default:

@@ -45,7 +45,8 @@ type conn struct {
 	needs  []*line // that wait for a page or a resync
 	paging *line   // whose page is on its way
 	resume *resume // a hello that is not answered yet
-	ending bool    // a close frame is written: nothing follows it
+	feeds  *watching
+	ending bool // a close frame is written: nothing follows it
 
 	// Shared.
 	who        atomic.Pointer[wire.Principal]
@@ -58,6 +59,8 @@ type conn struct {
 	expires    atomic.Int64
 	byeAt      atomic.Int64 // when the end was decided
 	askAt      atomic.Int64 // when the writer is to ask again what it asked
+	feedAt     atomic.Int64 // when the writer is to ask the feeds again
+	watching   atomic.Bool
 	subscribed atomic.Bool
 	greeted    atomic.Bool
 
@@ -70,6 +73,7 @@ type conn struct {
 	poked    bool   // the writer shall look around although nothing was queued
 	closed   bool   // the reader has ended: nothing more is taken
 	dropped  map[wire.SessionID]*loss
+	feedLost bool // a piece of a feed was dropped
 	pending  map[uint64]request
 	lastReq  uint64
 	inflight int // pending requests that the client waits for
@@ -85,6 +89,8 @@ type item struct {
 	size int32
 	own  bool    // the edge's own reply: its id is the client's, and no request waits for it
 	hail *resume // a hello whose sessions are being asked
+	// watch is what the connection watches from now on.
+	watch *watching
 }
 
 // loss is what a full outbox dropped of a session.
@@ -120,7 +126,7 @@ func (c *conn) Put(e wire.Envelope) bool {
 
 func droppable(k wire.FrameKind) bool {
 	switch k {
-	case wire.FrameMessage, wire.FrameDelivery, wire.FrameDelta, wire.FramePush, wire.FramePage:
+	case wire.FrameMessage, wire.FrameDelivery, wire.FrameDelta, wire.FramePush, wire.FramePage, wire.FrameFeed:
 		return true
 	}
 	return false
@@ -204,6 +210,10 @@ func (c *conn) follows(f *wire.Frame) bool {
 // drop notes what f was. It needs mu.
 func (c *conn) drop(f *wire.Frame) {
 	c.e.m.dropped.Inc()
+	if f.Kind == wire.FrameFeed {
+		c.feedLost = true
+		return
+	}
 	if f.Kind == wire.FramePush {
 		return // ephemeral: nobody asks for it again
 	}

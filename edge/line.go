@@ -60,6 +60,8 @@ func (c *conn) place(it item) {
 		c.page(f)
 	case wire.FrameAssigned, wire.FrameRevoked, wire.FrameResync:
 		c.assignment(f)
+	case wire.FrameFeed:
+		c.feedFrame(f)
 	case wire.FrameBye:
 		c.sayBye(f)
 	case framePing, framePong, frameClose:

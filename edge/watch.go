@@ -75,6 +75,8 @@ func (c *conn) watch(now int64) {
 	c.watchRequests(now)
 	if at := c.askAt.Load(); at != 0 && now >= at {
 		c.wake()
+	} else if at := c.feedAt.Load(); at != 0 && now >= at {
+		c.wake()
 	}
 }
 

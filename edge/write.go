@@ -55,9 +55,9 @@ func (c *conn) turn(b *buffers) bool {
 	c.bytes -= b.done
 	b.done = 0
 	b.items, c.queue = c.queue, b.items[:0]
-	upTo, lost, poked, closed := c.put, c.dropped, c.poked, c.closed
-	c.dropped, c.poked = nil, false
-	if len(b.items) == 0 && len(lost) == 0 && !poked {
+	upTo, lost, poked, closed, feedLost := c.put, c.dropped, c.poked, c.closed, c.feedLost
+	c.dropped, c.poked, c.feedLost = nil, false, false
+	if len(b.items) == 0 && len(lost) == 0 && !poked && !feedLost {
 		if cap(c.queue) > idleItems {
 			c.queue = nil
 		}
@@ -76,6 +76,9 @@ func (c *conn) turn(b *buffers) bool {
 	}
 	clear(b.items)
 	c.missed(lost)
+	if feedLost && c.feeds != nil {
+		c.feeds.missedFeed()
+	}
 	if r := c.resume; r != nil && c.e.now() > r.by {
 		c.greet(r)
 	}
@@ -83,6 +86,7 @@ func (c *conn) turn(b *buffers) bool {
 	c.written.Store(upTo)
 	if c.resume == nil && !c.ending && !closed {
 		c.ask()
+		c.askFeeds()
 	}
 	return true
 }
@@ -92,6 +96,8 @@ func (c *conn) route(it item) {
 	switch {
 	case it.hail != nil:
 		c.resume = it.hail
+	case it.watch != nil:
+		c.feeds = it.watch
 	case c.resume != nil:
 		c.await(c.resume, it)
 	default:
@@ -247,6 +253,11 @@ func (c *conn) leave() {
 			unknown = true
 		case (follows(r.verb) || r.verb == wire.VerbTake) && c.lines[r.session] == nil:
 			c.e.gone(c.id, who, r.session)
+		}
+	}
+	if c.watching.Load() {
+		for _, slot := range c.e.x.Owners() {
+			c.e.postGone(wire.Envelope{To: wire.ToSlot(slot), Mail: &wire.Command{Verb: wire.VerbGone, Conn: c.id, Who: who}})
 		}
 	}
 	if c.subscribed.Load() {

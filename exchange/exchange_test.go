@@ -86,3 +86,20 @@ func BenchmarkPost(b *testing.B) {
 		_ = x.Post(wire.Envelope{To: wire.Address{Node: 1, ID: 3}, Mail: m})
 	}
 }
+
+func TestOwners(t *testing.T) {
+	x := New(1)
+	if got := x.Owners(); len(got) != 0 {
+		t.Fatalf("an empty board has owners %v", got)
+	}
+	a, b := &owner{}, &owner{}
+	x.PlugSlots([]wire.Slot{7, 3, 9}, a)
+	x.PlugSlots([]wire.Slot{4, 4000}, b)
+	if got := x.Owners(); len(got) != 2 || got[0] != 3 || got[1] != 4 {
+		t.Fatalf("owners %v; want a slot of each, the lowest", got)
+	}
+}
+
+type owner struct{ _ byte }
+
+func (*owner) Put(wire.Envelope) bool { return true }

@@ -126,7 +126,7 @@ func factLine(f *Fact) string {
 }
 
 var kindNames = [...]string{
-	"answer", "wrote", "error", "message", "delivery", "delta", "push", "keep", "attach", "detach", "page", "assigned", "resync", "revoked", "bye",
+	"answer", "wrote", "error", "message", "delivery", "delta", "push", "keep", "attach", "detach", "page", "assigned", "resync", "revoked", "bye", "feed",
 }
 
 func mailLine(m wire.Mail) string {

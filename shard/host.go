@@ -46,9 +46,13 @@ func (s *Shard) command(c *wire.Command) {
 		return
 	case wire.VerbGone:
 		if c.Session == "" {
+			delete(s.feeds, c.Conn)
 			s.poolCommand(c)
 			return
 		}
+	case wire.VerbWatch:
+		s.watch(c)
+		return
 	case wire.VerbIdentify:
 		// Two customers become one only together with their open sessions, which nobody merges yet.
 		s.d.Fail(c, &wire.Error{Slug: wire.UnknownVerb, Message: "this server does not link customers yet"})
@@ -239,6 +243,9 @@ func (s *Shard) note(h *hosted) {
 			s.feed = appendFeed(s.feed, h.id, f.Entry.Seq)
 			s.fed++
 			s.stats.entries.Add(1)
+			if len(s.feeds) > 0 {
+				s.feedSaid(h, f.Entry, s.lsn+s.fed)
+			}
 		case session.Known:
 			if f.Key.Seq == 0 {
 				s.key = numberedKey(s.key, rowKey, h.id, f.Key.FP)

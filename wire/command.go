@@ -44,6 +44,7 @@ const (
 	VerbTake       Verb = "take"
 	VerbAssign     Verb = "assign"
 	VerbStats      Verb = "stats"
+	VerbWatch      Verb = "watch" // [SW-4.10]; between edge and shard: Ack is the position, Read the slot
 )
 
 // What an edge asks for on behalf of a connection, without a frame of the client.
@@ -206,6 +207,8 @@ func (c *Command) coldSupervision(f *wirepb.ClientFrame) {
 		c.Verb, c.Session, c.Key = VerbJoin, SessionID(v.Join.Session), v.Join.Key
 	case *wirepb.ClientFrame_Take:
 		c.Verb, c.Session, c.Key = VerbTake, SessionID(v.Take.Session), v.Take.Key
+	case *wirepb.ClientFrame_Watch:
+		c.Verb = VerbWatch
 	case *wirepb.ClientFrame_Stats:
 		c.Verb = VerbStats
 	case *wirepb.ClientFrame_Assign:

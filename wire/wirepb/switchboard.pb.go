@@ -59,6 +59,7 @@ type ClientFrame struct {
 	//	*ClientFrame_Take
 	//	*ClientFrame_Assign
 	//	*ClientFrame_Stats
+	//	*ClientFrame_Watch
 	Verb          isClientFrame_Verb `protobuf_oneof:"verb"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -360,6 +361,15 @@ func (x *ClientFrame) GetStats() *Stats {
 	return nil
 }
 
+func (x *ClientFrame) GetWatch() *Watch {
+	if x != nil {
+		if x, ok := x.Verb.(*ClientFrame_Watch); ok {
+			return x.Watch
+		}
+	}
+	return nil
+}
+
 type isClientFrame_Verb interface {
 	isClientFrame_Verb()
 }
@@ -476,6 +486,10 @@ type ClientFrame_Stats struct {
 	Stats *Stats `protobuf:"bytes,64,opt,name=stats,proto3,oneof"`
 }
 
+type ClientFrame_Watch struct {
+	Watch *Watch `protobuf:"bytes,65,opt,name=watch,proto3,oneof"`
+}
+
 func (*ClientFrame_Hello) isClientFrame_Verb() {}
 
 func (*ClientFrame_Refresh) isClientFrame_Verb() {}
@@ -532,6 +546,8 @@ func (*ClientFrame_Assign) isClientFrame_Verb() {}
 
 func (*ClientFrame_Stats) isClientFrame_Verb() {}
 
+func (*ClientFrame_Watch) isClientFrame_Verb() {}
+
 // ServerFrame is a reply when it has an id, a push otherwise [SW-2.4].
 type ServerFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -579,6 +595,7 @@ type ServerFrame struct {
 	//	*ServerFrame_Take
 	//	*ServerFrame_Assign
 	//	*ServerFrame_Stats
+	//	*ServerFrame_Watch
 	Verb          isServerFrame_Verb `protobuf_oneof:"verb"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -997,6 +1014,15 @@ func (x *ServerFrame) GetStats() *Snapshot {
 	return nil
 }
 
+func (x *ServerFrame) GetWatch() *WatchReply {
+	if x != nil {
+		if x, ok := x.Verb.(*ServerFrame_Watch); ok {
+			return x.Watch
+		}
+	}
+	return nil
+}
+
 type isServerFrame_Verb interface {
 	isServerFrame_Verb()
 }
@@ -1165,6 +1191,10 @@ type ServerFrame_Stats struct {
 	Stats *Snapshot `protobuf:"bytes,64,opt,name=stats,proto3,oneof"`
 }
 
+type ServerFrame_Watch struct {
+	Watch *WatchReply `protobuf:"bytes,65,opt,name=watch,proto3,oneof"`
+}
+
 func (*ServerFrame_Hello) isServerFrame_Verb() {}
 
 func (*ServerFrame_Refresh) isServerFrame_Verb() {}
@@ -1246,6 +1276,8 @@ func (*ServerFrame_Take) isServerFrame_Verb() {}
 func (*ServerFrame_Assign) isServerFrame_Verb() {}
 
 func (*ServerFrame_Stats) isServerFrame_Verb() {}
+
+func (*ServerFrame_Watch) isServerFrame_Verb() {}
 
 type Done struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -5604,6 +5636,103 @@ func (x *Scope) GetWorker() string {
 	return ""
 }
 
+// Watch pushes every entry of a scope that its sender may see, behind a cursor or from now on [SW-4.10].
+type Watch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Scope         *Scope                 `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	From          string                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Watch) Reset() {
+	*x = Watch{}
+	mi := &file_switchboard_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Watch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Watch) ProtoMessage() {}
+
+func (x *Watch) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Watch.ProtoReflect.Descriptor instead.
+func (*Watch) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *Watch) GetScope() *Scope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *Watch) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+type WatchReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cursor        string                 `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchReply) Reset() {
+	*x = WatchReply{}
+	mi := &file_switchboard_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchReply) ProtoMessage() {}
+
+func (x *WatchReply) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchReply.ProtoReflect.Descriptor instead.
+func (*WatchReply) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *WatchReply) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
 // Stats asks how queues and workers stand, now and every so often [SW-5a.5].
 type Stats struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -5615,7 +5744,7 @@ type Stats struct {
 
 func (x *Stats) Reset() {
 	*x = Stats{}
-	mi := &file_switchboard_proto_msgTypes[62]
+	mi := &file_switchboard_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5627,7 +5756,7 @@ func (x *Stats) String() string {
 func (*Stats) ProtoMessage() {}
 
 func (x *Stats) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[62]
+	mi := &file_switchboard_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5640,7 +5769,7 @@ func (x *Stats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stats.ProtoReflect.Descriptor instead.
 func (*Stats) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{62}
+	return file_switchboard_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Stats) GetScope() *Scope {
@@ -5671,7 +5800,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_switchboard_proto_msgTypes[63]
+	mi := &file_switchboard_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5683,7 +5812,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[63]
+	mi := &file_switchboard_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5696,7 +5825,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{63}
+	return file_switchboard_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Snapshot) GetTs() int64 {
@@ -5743,7 +5872,7 @@ type QueueStats struct {
 
 func (x *QueueStats) Reset() {
 	*x = QueueStats{}
-	mi := &file_switchboard_proto_msgTypes[64]
+	mi := &file_switchboard_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5755,7 +5884,7 @@ func (x *QueueStats) String() string {
 func (*QueueStats) ProtoMessage() {}
 
 func (x *QueueStats) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[64]
+	mi := &file_switchboard_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5768,7 +5897,7 @@ func (x *QueueStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueStats.ProtoReflect.Descriptor instead.
 func (*QueueStats) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{64}
+	return file_switchboard_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *QueueStats) GetQueue() string {
@@ -5843,7 +5972,7 @@ type WorkerStats struct {
 
 func (x *WorkerStats) Reset() {
 	*x = WorkerStats{}
-	mi := &file_switchboard_proto_msgTypes[65]
+	mi := &file_switchboard_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5855,7 +5984,7 @@ func (x *WorkerStats) String() string {
 func (*WorkerStats) ProtoMessage() {}
 
 func (x *WorkerStats) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[65]
+	mi := &file_switchboard_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5868,7 +5997,7 @@ func (x *WorkerStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerStats.ProtoReflect.Descriptor instead.
 func (*WorkerStats) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{65}
+	return file_switchboard_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *WorkerStats) GetWorker() string {
@@ -5930,7 +6059,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_switchboard_proto_msgTypes[66]
+	mi := &file_switchboard_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5942,7 +6071,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[66]
+	mi := &file_switchboard_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5955,7 +6084,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{66}
+	return file_switchboard_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Presence) GetState() string {
@@ -5981,7 +6110,7 @@ type Slots struct {
 
 func (x *Slots) Reset() {
 	*x = Slots{}
-	mi := &file_switchboard_proto_msgTypes[67]
+	mi := &file_switchboard_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5993,7 +6122,7 @@ func (x *Slots) String() string {
 func (*Slots) ProtoMessage() {}
 
 func (x *Slots) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[67]
+	mi := &file_switchboard_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6006,7 +6135,7 @@ func (x *Slots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slots.ProtoReflect.Descriptor instead.
 func (*Slots) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{67}
+	return file_switchboard_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Slots) GetSlots() uint32 {
@@ -6027,7 +6156,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_switchboard_proto_msgTypes[68]
+	mi := &file_switchboard_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6039,7 +6168,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[68]
+	mi := &file_switchboard_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6052,7 +6181,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{68}
+	return file_switchboard_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Revoked) GetSession() string {
@@ -6087,7 +6216,7 @@ type Wrapup struct {
 
 func (x *Wrapup) Reset() {
 	*x = Wrapup{}
-	mi := &file_switchboard_proto_msgTypes[69]
+	mi := &file_switchboard_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6099,7 +6228,7 @@ func (x *Wrapup) String() string {
 func (*Wrapup) ProtoMessage() {}
 
 func (x *Wrapup) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[69]
+	mi := &file_switchboard_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6112,7 +6241,7 @@ func (x *Wrapup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wrapup.ProtoReflect.Descriptor instead.
 func (*Wrapup) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{69}
+	return file_switchboard_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Wrapup) GetSession() string {
@@ -6171,7 +6300,7 @@ var File_switchboard_proto protoreflect.FileDescriptor
 
 const file_switchboard_proto_rawDesc = "" +
 	"\n" +
-	"\x11switchboard.proto\x12\x0eswitchboard.v1\x1a google/protobuf/descriptor.proto\"\x91\v\n" +
+	"\x11switchboard.proto\x12\x0eswitchboard.v1\x1a google/protobuf/descriptor.proto\"\xc0\v\n" +
 	"\vClientFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12-\n" +
 	"\x05hello\x18\x02 \x01(\v2\x15.switchboard.v1.HelloH\x00R\x05hello\x123\n" +
@@ -6204,8 +6333,9 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x04join\x18= \x01(\v2\x14.switchboard.v1.JoinH\x00R\x04join\x12*\n" +
 	"\x04take\x18> \x01(\v2\x14.switchboard.v1.TakeH\x00R\x04take\x120\n" +
 	"\x06assign\x18? \x01(\v2\x16.switchboard.v1.AssignH\x00R\x06assign\x12-\n" +
-	"\x05stats\x18@ \x01(\v2\x15.switchboard.v1.StatsH\x00R\x05statsB\x06\n" +
-	"\x04verb\"\xd3\x10\n" +
+	"\x05stats\x18@ \x01(\v2\x15.switchboard.v1.StatsH\x00R\x05stats\x12-\n" +
+	"\x05watch\x18A \x01(\v2\x15.switchboard.v1.WatchH\x00R\x05watchB\x06\n" +
+	"\x04verb\"\x87\x11\n" +
 	"\vServerFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
 	"\x05hello\x18\x02 \x01(\v2\x1a.switchboard.v1.HelloReplyH\x00R\x05hello\x128\n" +
@@ -6252,7 +6382,8 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x04join\x18= \x01(\v2\x19.switchboard.v1.JoinReplyH\x00R\x04join\x12/\n" +
 	"\x04take\x18> \x01(\v2\x19.switchboard.v1.TakeReplyH\x00R\x04take\x12.\n" +
 	"\x06assign\x18? \x01(\v2\x14.switchboard.v1.DoneH\x00R\x06assign\x120\n" +
-	"\x05stats\x18@ \x01(\v2\x18.switchboard.v1.SnapshotH\x00R\x05statsB\x06\n" +
+	"\x05stats\x18@ \x01(\v2\x18.switchboard.v1.SnapshotH\x00R\x05stats\x122\n" +
+	"\x05watch\x18A \x01(\v2\x1a.switchboard.v1.WatchReplyH\x00R\x05watchB\x06\n" +
 	"\x04verb\"L\n" +
 	"\x04Done\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
@@ -6621,7 +6752,13 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x04shop\x18\x01 \x01(\tR\x04shop\x12\x14\n" +
 	"\x05queue\x18\x02 \x01(\tR\x05queue\x12\x18\n" +
 	"\achannel\x18\x03 \x01(\tR\achannel\x12\x16\n" +
-	"\x06worker\x18\x04 \x01(\tR\x06worker\"O\n" +
+	"\x06worker\x18\x04 \x01(\tR\x06worker\"H\n" +
+	"\x05Watch\x12+\n" +
+	"\x05scope\x18\x01 \x01(\v2\x15.switchboard.v1.ScopeR\x05scope\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\"$\n" +
+	"\n" +
+	"WatchReply\x12\x16\n" +
+	"\x06cursor\x18\x01 \x01(\tR\x06cursor\"O\n" +
 	"\x05Stats\x12+\n" +
 	"\x05scope\x18\x01 \x01(\v2\x15.switchboard.v1.ScopeR\x05scope\x12\x19\n" +
 	"\bevery_ms\x18\x02 \x01(\x03R\aeveryMs\"\x99\x01\n" +
@@ -6677,7 +6814,7 @@ func file_switchboard_proto_rawDescGZIP() []byte {
 	return file_switchboard_proto_rawDescData
 }
 
-var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
+var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
 var file_switchboard_proto_goTypes = []any{
 	(*ClientFrame)(nil),               // 0: switchboard.v1.ClientFrame
 	(*ServerFrame)(nil),               // 1: switchboard.v1.ServerFrame
@@ -6741,16 +6878,18 @@ var file_switchboard_proto_goTypes = []any{
 	(*TakeReply)(nil),                 // 59: switchboard.v1.TakeReply
 	(*Assign)(nil),                    // 60: switchboard.v1.Assign
 	(*Scope)(nil),                     // 61: switchboard.v1.Scope
-	(*Stats)(nil),                     // 62: switchboard.v1.Stats
-	(*Snapshot)(nil),                  // 63: switchboard.v1.Snapshot
-	(*QueueStats)(nil),                // 64: switchboard.v1.QueueStats
-	(*WorkerStats)(nil),               // 65: switchboard.v1.WorkerStats
-	(*Presence)(nil),                  // 66: switchboard.v1.Presence
-	(*Slots)(nil),                     // 67: switchboard.v1.Slots
-	(*Revoked)(nil),                   // 68: switchboard.v1.Revoked
-	(*Wrapup)(nil),                    // 69: switchboard.v1.Wrapup
-	nil,                               // 70: switchboard.v1.Subscribe.SkillsEntry
-	(*descriptorpb.FieldOptions)(nil), // 71: google.protobuf.FieldOptions
+	(*Watch)(nil),                     // 62: switchboard.v1.Watch
+	(*WatchReply)(nil),                // 63: switchboard.v1.WatchReply
+	(*Stats)(nil),                     // 64: switchboard.v1.Stats
+	(*Snapshot)(nil),                  // 65: switchboard.v1.Snapshot
+	(*QueueStats)(nil),                // 66: switchboard.v1.QueueStats
+	(*WorkerStats)(nil),               // 67: switchboard.v1.WorkerStats
+	(*Presence)(nil),                  // 68: switchboard.v1.Presence
+	(*Slots)(nil),                     // 69: switchboard.v1.Slots
+	(*Revoked)(nil),                   // 70: switchboard.v1.Revoked
+	(*Wrapup)(nil),                    // 71: switchboard.v1.Wrapup
+	nil,                               // 72: switchboard.v1.Subscribe.SkillsEntry
+	(*descriptorpb.FieldOptions)(nil), // 73: google.protobuf.FieldOptions
 }
 var file_switchboard_proto_depIdxs = []int32{
 	6,  // 0: switchboard.v1.ClientFrame.hello:type_name -> switchboard.v1.Hello
@@ -6773,86 +6912,89 @@ var file_switchboard_proto_depIdxs = []int32{
 	50, // 17: switchboard.v1.ClientFrame.transfer:type_name -> switchboard.v1.Transfer
 	51, // 18: switchboard.v1.ClientFrame.release:type_name -> switchboard.v1.Release
 	52, // 19: switchboard.v1.ClientFrame.context:type_name -> switchboard.v1.Context
-	66, // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
-	67, // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
-	69, // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
+	68, // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
+	69, // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
+	71, // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
 	54, // 23: switchboard.v1.ClientFrame.attributes:type_name -> switchboard.v1.Attributes
 	56, // 24: switchboard.v1.ClientFrame.join:type_name -> switchboard.v1.Join
 	58, // 25: switchboard.v1.ClientFrame.take:type_name -> switchboard.v1.Take
 	60, // 26: switchboard.v1.ClientFrame.assign:type_name -> switchboard.v1.Assign
-	62, // 27: switchboard.v1.ClientFrame.stats:type_name -> switchboard.v1.Stats
-	9,  // 28: switchboard.v1.ServerFrame.hello:type_name -> switchboard.v1.HelloReply
-	11, // 29: switchboard.v1.ServerFrame.refresh:type_name -> switchboard.v1.RefreshReply
-	18, // 30: switchboard.v1.ServerFrame.open:type_name -> switchboard.v1.OpenReply
-	20, // 31: switchboard.v1.ServerFrame.send:type_name -> switchboard.v1.SendReply
-	28, // 32: switchboard.v1.ServerFrame.history:type_name -> switchboard.v1.HistoryReply
-	2,  // 33: switchboard.v1.ServerFrame.close:type_name -> switchboard.v1.Done
-	2,  // 34: switchboard.v1.ServerFrame.rate:type_name -> switchboard.v1.Done
-	2,  // 35: switchboard.v1.ServerFrame.leave:type_name -> switchboard.v1.Done
-	13, // 36: switchboard.v1.ServerFrame.identify:type_name -> switchboard.v1.IdentifyReply
-	37, // 37: switchboard.v1.ServerFrame.subscribe:type_name -> switchboard.v1.SubscribeReply
-	41, // 38: switchboard.v1.ServerFrame.accept:type_name -> switchboard.v1.AcceptReply
-	2,  // 39: switchboard.v1.ServerFrame.decline:type_name -> switchboard.v1.Done
-	20, // 40: switchboard.v1.ServerFrame.reply:type_name -> switchboard.v1.SendReply
-	2,  // 41: switchboard.v1.ServerFrame.nack:type_name -> switchboard.v1.Done
-	2,  // 42: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
-	2,  // 43: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
-	53, // 44: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
-	66, // 45: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
-	2,  // 46: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
-	2,  // 47: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
-	2,  // 48: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
-	3,  // 49: switchboard.v1.ServerFrame.error:type_name -> switchboard.v1.Error
-	16, // 50: switchboard.v1.ServerFrame.message:type_name -> switchboard.v1.Entry
-	46, // 51: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
-	44, // 52: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
-	38, // 53: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
-	39, // 54: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
-	68, // 55: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
-	22, // 56: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
-	23, // 57: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
-	24, // 58: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
-	25, // 59: switchboard.v1.ServerFrame.stream:type_name -> switchboard.v1.Stream
-	32, // 60: switchboard.v1.ServerFrame.state:type_name -> switchboard.v1.State
-	33, // 61: switchboard.v1.ServerFrame.lag:type_name -> switchboard.v1.Lag
-	34, // 62: switchboard.v1.ServerFrame.bye:type_name -> switchboard.v1.Bye
-	26, // 63: switchboard.v1.ServerFrame.rewind:type_name -> switchboard.v1.Rewind
-	55, // 64: switchboard.v1.ServerFrame.attributes:type_name -> switchboard.v1.AttributesReply
-	57, // 65: switchboard.v1.ServerFrame.join:type_name -> switchboard.v1.JoinReply
-	59, // 66: switchboard.v1.ServerFrame.take:type_name -> switchboard.v1.TakeReply
-	2,  // 67: switchboard.v1.ServerFrame.assign:type_name -> switchboard.v1.Done
-	63, // 68: switchboard.v1.ServerFrame.stats:type_name -> switchboard.v1.Snapshot
-	5,  // 69: switchboard.v1.Hello.resume:type_name -> switchboard.v1.Resume
-	3,  // 70: switchboard.v1.Resumed.error:type_name -> switchboard.v1.Error
-	7,  // 71: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
-	8,  // 72: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
-	15, // 73: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
-	4,  // 74: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
-	14, // 75: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
-	25, // 76: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
-	15, // 77: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
-	15, // 78: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
-	16, // 79: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
-	70, // 80: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
-	36, // 81: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
-	15, // 82: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
-	43, // 83: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
-	16, // 84: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
-	46, // 85: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
-	44, // 86: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
-	68, // 87: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
-	15, // 88: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
-	49, // 89: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
-	61, // 90: switchboard.v1.Stats.scope:type_name -> switchboard.v1.Scope
-	64, // 91: switchboard.v1.Snapshot.queues:type_name -> switchboard.v1.QueueStats
-	65, // 92: switchboard.v1.Snapshot.workers:type_name -> switchboard.v1.WorkerStats
-	71, // 93: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
-	71, // 94: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
-	95, // [95:95] is the sub-list for method output_type
-	95, // [95:95] is the sub-list for method input_type
-	95, // [95:95] is the sub-list for extension type_name
-	93, // [93:95] is the sub-list for extension extendee
-	0,  // [0:93] is the sub-list for field type_name
+	64, // 27: switchboard.v1.ClientFrame.stats:type_name -> switchboard.v1.Stats
+	62, // 28: switchboard.v1.ClientFrame.watch:type_name -> switchboard.v1.Watch
+	9,  // 29: switchboard.v1.ServerFrame.hello:type_name -> switchboard.v1.HelloReply
+	11, // 30: switchboard.v1.ServerFrame.refresh:type_name -> switchboard.v1.RefreshReply
+	18, // 31: switchboard.v1.ServerFrame.open:type_name -> switchboard.v1.OpenReply
+	20, // 32: switchboard.v1.ServerFrame.send:type_name -> switchboard.v1.SendReply
+	28, // 33: switchboard.v1.ServerFrame.history:type_name -> switchboard.v1.HistoryReply
+	2,  // 34: switchboard.v1.ServerFrame.close:type_name -> switchboard.v1.Done
+	2,  // 35: switchboard.v1.ServerFrame.rate:type_name -> switchboard.v1.Done
+	2,  // 36: switchboard.v1.ServerFrame.leave:type_name -> switchboard.v1.Done
+	13, // 37: switchboard.v1.ServerFrame.identify:type_name -> switchboard.v1.IdentifyReply
+	37, // 38: switchboard.v1.ServerFrame.subscribe:type_name -> switchboard.v1.SubscribeReply
+	41, // 39: switchboard.v1.ServerFrame.accept:type_name -> switchboard.v1.AcceptReply
+	2,  // 40: switchboard.v1.ServerFrame.decline:type_name -> switchboard.v1.Done
+	20, // 41: switchboard.v1.ServerFrame.reply:type_name -> switchboard.v1.SendReply
+	2,  // 42: switchboard.v1.ServerFrame.nack:type_name -> switchboard.v1.Done
+	2,  // 43: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
+	2,  // 44: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
+	53, // 45: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
+	68, // 46: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
+	2,  // 47: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
+	2,  // 48: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
+	2,  // 49: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
+	3,  // 50: switchboard.v1.ServerFrame.error:type_name -> switchboard.v1.Error
+	16, // 51: switchboard.v1.ServerFrame.message:type_name -> switchboard.v1.Entry
+	46, // 52: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
+	44, // 53: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
+	38, // 54: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
+	39, // 55: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
+	70, // 56: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
+	22, // 57: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
+	23, // 58: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
+	24, // 59: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
+	25, // 60: switchboard.v1.ServerFrame.stream:type_name -> switchboard.v1.Stream
+	32, // 61: switchboard.v1.ServerFrame.state:type_name -> switchboard.v1.State
+	33, // 62: switchboard.v1.ServerFrame.lag:type_name -> switchboard.v1.Lag
+	34, // 63: switchboard.v1.ServerFrame.bye:type_name -> switchboard.v1.Bye
+	26, // 64: switchboard.v1.ServerFrame.rewind:type_name -> switchboard.v1.Rewind
+	55, // 65: switchboard.v1.ServerFrame.attributes:type_name -> switchboard.v1.AttributesReply
+	57, // 66: switchboard.v1.ServerFrame.join:type_name -> switchboard.v1.JoinReply
+	59, // 67: switchboard.v1.ServerFrame.take:type_name -> switchboard.v1.TakeReply
+	2,  // 68: switchboard.v1.ServerFrame.assign:type_name -> switchboard.v1.Done
+	65, // 69: switchboard.v1.ServerFrame.stats:type_name -> switchboard.v1.Snapshot
+	63, // 70: switchboard.v1.ServerFrame.watch:type_name -> switchboard.v1.WatchReply
+	5,  // 71: switchboard.v1.Hello.resume:type_name -> switchboard.v1.Resume
+	3,  // 72: switchboard.v1.Resumed.error:type_name -> switchboard.v1.Error
+	7,  // 73: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
+	8,  // 74: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
+	15, // 75: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
+	4,  // 76: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
+	14, // 77: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
+	25, // 78: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
+	15, // 79: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
+	15, // 80: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
+	16, // 81: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
+	72, // 82: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
+	36, // 83: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
+	15, // 84: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
+	43, // 85: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
+	16, // 86: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
+	46, // 87: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
+	44, // 88: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
+	70, // 89: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
+	15, // 90: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
+	49, // 91: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
+	61, // 92: switchboard.v1.Watch.scope:type_name -> switchboard.v1.Scope
+	61, // 93: switchboard.v1.Stats.scope:type_name -> switchboard.v1.Scope
+	66, // 94: switchboard.v1.Snapshot.queues:type_name -> switchboard.v1.QueueStats
+	67, // 95: switchboard.v1.Snapshot.workers:type_name -> switchboard.v1.WorkerStats
+	73, // 96: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
+	73, // 97: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
+	98, // [98:98] is the sub-list for method output_type
+	98, // [98:98] is the sub-list for method input_type
+	98, // [98:98] is the sub-list for extension type_name
+	96, // [96:98] is the sub-list for extension extendee
+	0,  // [0:96] is the sub-list for field type_name
 }
 
 func init() { file_switchboard_proto_init() }
@@ -6889,6 +7031,7 @@ func file_switchboard_proto_init() {
 		(*ClientFrame_Take)(nil),
 		(*ClientFrame_Assign)(nil),
 		(*ClientFrame_Stats)(nil),
+		(*ClientFrame_Watch)(nil),
 	}
 	file_switchboard_proto_msgTypes[1].OneofWrappers = []any{
 		(*ServerFrame_Hello)(nil),
@@ -6932,6 +7075,7 @@ func file_switchboard_proto_init() {
 		(*ServerFrame_Take)(nil),
 		(*ServerFrame_Assign)(nil),
 		(*ServerFrame_Stats)(nil),
+		(*ServerFrame_Watch)(nil),
 	}
 	file_switchboard_proto_msgTypes[17].OneofWrappers = []any{}
 	file_switchboard_proto_msgTypes[27].OneofWrappers = []any{}
@@ -6945,7 +7089,7 @@ func file_switchboard_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_switchboard_proto_rawDesc), len(file_switchboard_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   71,
+			NumMessages:   73,
 			NumExtensions: 2,
 			NumServices:   0,
 		},

@@ -1,0 +1,16 @@
+package exchange
+
+import "switchboard/wire"
+
+// Owners returns a slot of every inlet that slots are plugged into: the lowest of each, ascending. It is the caller's.
+func (x *Exchange) Owners() (list []wire.Slot) {
+	seen := map[Inlet]bool{}
+	for i := range x.slots {
+		p := x.slots[i].Load()
+		if p != nil && !seen[p.inlet] {
+			seen[p.inlet] = true
+			list = append(list, wire.Slot(i)) //nolint:gosec // below wire.Slots
+		}
+	}
+	return list
+}
