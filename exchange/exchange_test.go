@@ -88,7 +88,7 @@ func BenchmarkPost(b *testing.B) {
 }
 
 func TestOwners(t *testing.T) {
-	x := New(1)
+	x := exchange.New(1)
 	if got := x.Owners(); len(got) != 0 {
 		t.Fatalf("an empty board has owners %v", got)
 	}
