@@ -19,8 +19,8 @@ run: build ## start the demo: a node, a FAQ bot, a web page
 demo-replay: build ## play the shipped dialogues, with hand-offs and lost connections, and compare what arrived with what was sent
 	bin/switchboard loadtest replay --disconnects 0.2 --repeat 10
 
-crash: ## kill -9 the real binary again and again under load, and check every acknowledged word (CRASHES=n)
-	SWITCHBOARD_CRASHES=$(or $(CRASHES),50) $(GO) test ./cmd/switchboard -run TestKill -count=1 -v -timeout 60m
+crash: ## kill -9 the real binary, and cut its disk's power, again and again under load; check every acknowledged word (CRASHES=n)
+	SWITCHBOARD_CRASHES=$(or $(CRASHES),50) $(GO) test ./cmd/switchboard -run 'TestKill|TestPowerCut' -count=1 -v -timeout 60m
 
 fuzz: ## fuzz every target for FUZZTIME
 	@for pkg in $$($(GO) list $(PACKAGES)); do \

@@ -10,6 +10,7 @@ import (
 // Decide decides c, whose session is s, and adds what comes of it to d. When it needs a row that is not in memory it
 // adds nothing but a Load, and is to be called again with the row in env.
 func Decide(s *State, env *Env, c *wire.Command, d *Decision) {
+	d.begin = len(d.Facts)
 	if !s.entitled(c) {
 		d.refuse(c, wire.NoSession)
 		return
@@ -129,9 +130,9 @@ func (s *State) recall(env *Env, c *wire.Command, d *Decision) (key, old *Key, d
 	if !fresh {
 		k = s.Keys.find(fp, c.Who.Sub, name)
 	}
-	if k == nil && !fresh && s.old.may(fp) {
+	if at, wide, old := s.old.may(fp); k == nil && !fresh && old {
 		if !env.Loaded {
-			d.Load = append(d.Load, Load{Kind: LoadKey, FP: fp, Command: c})
+			d.Load = append(d.Load, Load{Kind: LoadKey, FP: fp, Seq: at, Wide: wide, Command: c})
 			return nil, nil, true
 		}
 		if env.Row != nil && env.Row.Sender == c.Who.Sub && env.Row.Key == name {
@@ -195,6 +196,7 @@ func (s *State) written(c *wire.Command, done Done, duplicate bool, prev uint64,
 func (s *State) done(c *wire.Command, key *Key, done Done, prev uint64, d *Decision) {
 	if key != nil {
 		key.Done = done
+		key.Seq = d.rides(key)
 		d.fact(s, Fact{Kind: Known, Key: key})
 	}
 	s.written(c, done, false, prev, d)

@@ -88,10 +88,7 @@ func (s *State) Apply(f *Fact) {
 	case Reopened:
 		s.Phase, s.ClosedAt = New, 0
 	case Known:
-		s.KeyCount = f.Key.N
-		if gone := s.Keys.put(f.Key); gone != 0 {
-			s.old.put(gone)
-		}
+		s.remember(f.Key)
 	case Patched:
 		s.ContextV, s.Context = f.N, f.Doc
 	case Requested:

@@ -28,7 +28,7 @@ func TestStateRow(t *testing.T) {
 	v := reflect.ValueOf(*s)
 	for i := range v.NumField() { // a field that is added belongs into the row, or into this list
 		switch f := v.Type().Field(i); f.Name {
-		case "Keys", "Attached", "Tail", "old", "owner", "streams", "tailSize":
+		case "Keys", "Attached", "Tail", "old", "lists", "owner", "streams", "tailSize":
 		default:
 			if v.Field(i).IsZero() {
 				t.Errorf("%s is not part of this test", f.Name)
@@ -75,15 +75,27 @@ func TestKeyRow(t *testing.T) {
 }
 
 func TestMarks(t *testing.T) {
-	want := Marks{Public: 3, Said: 1 << 40, Cursor: 300}
-	row := append(AppendMarks(nil, want), "entry"...)
-	got, entry, err := CutMarks(row)
-	if err != nil || got != want || string(entry) != "entry" {
-		t.Fatalf("got %+v, %q, %v; want %+v", got, entry, err, want)
-	}
-	for i := range len(row) - len("entry") {
-		if _, _, err := CutMarks(row[:i]); err == nil {
-			t.Fatalf("%d bytes are marks", i)
+	want := Marks{Public: 3, Said: 1 << 40, Cursor: 300, Keys: 7}
+	e := &wire.Entry{Seq: 9, Epoch: 2, TS: 5, From: wire.Author{ID: "alice"}}
+	for _, key := range []*Key{nil, {
+		N: 7, FP: Fingerprint("alice", "k1"), Hash: 1 << 60, At: 5, Seq: 9, Sender: "alice", Key: "k1",
+		Done: Done{Seq: 9, Epoch: 2, TS: 5},
+	}} {
+		row := append(AppendMarks(nil, want, key), "entry"...)
+		got, ride, entry, err := CutMarks(row)
+		if err != nil || got != want || string(entry) != "entry" {
+			t.Fatalf("got %+v, %q, %v; want %+v", got, entry, err, want)
+		}
+		switch {
+		case key == nil && ride.N != 0:
+			t.Fatalf("a key %+v rides on an entry without", ride)
+		case key != nil && ride.Known(e) != *key:
+			t.Fatalf("the key is %+v; want %+v", ride.Known(e), *key)
+		}
+		for i := range len(row) - len("entry") {
+			if _, _, _, err := CutMarks(row[:i]); err == nil {
+				t.Fatalf("%d bytes are marks", i)
+			}
 		}
 	}
 }
@@ -98,10 +110,10 @@ func TestCatchUp(t *testing.T) {
 		}
 	}
 	f(State{}, 0, Marks{}, 0, "0 0 0 0 0 0")
-	f(State{Head: 5, Public: 4, Said: 3, Cursor: 3, KeyCount: 2}, 5, Marks{4, 3, 2}, 2, "5 4 3 3 0 2")
-	f(State{Head: 5, Public: 4, Said: 3, Cursor: 2, FailSeq: 3, Attempt: 1, KeyCount: 2}, 9, Marks{8, 7, 2}, 4, "9 8 7 2 3 4")
-	f(State{Head: 5, Public: 4, Said: 3, Cursor: 2, FailSeq: 3, Attempt: 1}, 9, Marks{8, 7, 7}, 4, "9 8 7 7 0 4")
-	f(State{Head: 5, Said: 3, Cursor: 4}, 6, Marks{6, 3, 2}, 0, "6 6 3 4 0 0")
+	f(State{Head: 5, Public: 4, Said: 3, Cursor: 3, KeyCount: 2}, 5, Marks{4, 3, 2, 2}, 0, "5 4 3 3 0 2")
+	f(State{Head: 5, Public: 4, Said: 3, Cursor: 2, FailSeq: 3, Attempt: 1, KeyCount: 2}, 9, Marks{8, 7, 2, 0}, 4, "9 8 7 2 3 4")
+	f(State{Head: 5, Public: 4, Said: 3, Cursor: 2, FailSeq: 3, Attempt: 1}, 9, Marks{8, 7, 7, 4}, 4, "9 8 7 7 0 4")
+	f(State{Head: 5, Said: 3, Cursor: 4}, 6, Marks{6, 3, 2, 0}, 0, "6 6 3 4 0 0")
 }
 
 // A list's length is believed only as far as there are bytes: a short row cannot ask for much memory.

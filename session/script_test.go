@@ -359,19 +359,22 @@ func (w *world) crash(factsAlone bool) {
 		}
 		keys, older := w.remembered()
 		st.CatchUp(uint64(len(w.log)), w.marks, uint64(len(w.order)))
-		st.Remember(w.tail(), keys, older)
+		st.Remember(w.tail(), keys, older, uint64(len(w.order)))
 	}
 	w.s, w.loads = st, nil
 }
 
 func (w *world) tail() []*wire.Entry { return w.log[max(len(w.log)-TailEntries, 0):] }
 
-func (w *world) remembered() (keys []Key, older []uint64) {
+func (w *world) remembered() (keys []Key, older []KeyAt) {
 	split := max(len(w.order)-KeysInMemory, 0)
 	for _, fp := range w.order[split:] {
 		keys = append(keys, w.keys[fp])
 	}
-	return keys, w.order[:split]
+	for _, fp := range w.order[:split] {
+		older = append(older, KeyAt{FP: fp, Seq: w.keys[fp].Seq})
+	}
+	return keys, older
 }
 
 func (w *world) show() {

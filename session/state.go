@@ -20,7 +20,7 @@ func (p Phase) String() string { return phaseNames[p] }
 
 // Limits of one session's memory.
 const (
-	// KeysInMemory is how many idempotency keys a state holds; older ones live in rows of their own [SW-4.3].
+	// KeysInMemory is how many idempotency keys a state holds; older ones are read from their rows [SW-4.3].
 	KeysInMemory = 64
 	// maxOld bounds the fingerprints of older keys in memory; beyond it every unknown key is looked up.
 	maxOld = 4096
@@ -118,6 +118,7 @@ type State struct {
 	Attached []Attachment
 	Tail     []*wire.Entry // the last entries, contiguous, ending at Head; bounded
 	old      oldKeys
+	lists    listing
 	owner    delivery
 	streams  []stream
 	tailSize int
@@ -162,21 +163,24 @@ func (s *State) Epoch() uint64 {
 func (s *State) Live() bool { return s.Phase == Queued || s.Phase == Assigned }
 
 // Remember puts rows that were read into a fresh state: the latest entries, the latest keys in the order they were
-// made, and fingerprints of all older ones.
-func (s *State) Remember(tail []*wire.Entry, keys []Key, older []uint64) {
+// made, and where all older ones are. Keys beyond number listed stand in no list; all of them ride.
+func (s *State) Remember(tail []*wire.Entry, keys []Key, older []KeyAt, listed uint64) {
 	s.Tail, s.tailSize = nil, 0
 	if n := len(tail); n > 0 && tail[n-1].Seq == s.Head { // what does not reach the head would be a hole
 		for _, e := range tail {
 			s.keep(e)
 		}
 	}
-	s.Keys = keyRing{}
+	s.Keys, s.lists = keyRing{}, listing{upTo: listed, from: s.Head}
 	for i := range keys {
 		s.Keys.put(&keys[i])
+		if keys[i].N > listed {
+			s.lists.from = min(s.lists.from, keys[i].Seq)
+		}
 	}
 	s.old = oldKeys{}
-	for _, fp := range older {
-		s.old.put(fp)
+	for _, k := range older {
+		s.old.put(k)
 	}
 }
 

@@ -219,21 +219,25 @@ func (s *Shard) note(h *hosted) {
 		case session.Said:
 			said = true
 			s.key = numberedKey(s.key, rowEntry, h.id, f.Entry.Seq)
-			s.row = session.AppendMarks(s.row[:0], h.state.Marks())
+			s.row = session.AppendMarks(s.row[:0], h.state.Marks(), rider(s.d.Facts[i:], f.Entry.Seq))
 			s.row = wire.AppendEntry(s.row, f.Entry)
 			s.turn.Put(s.key, s.row)
 			s.feed = appendFeed(s.feed, h.id, f.Entry.Seq)
 			s.fed++
 			s.stats.entries.Add(1)
 		case session.Known:
-			s.key = numberedKey(s.key, rowKey, h.id, f.Key.FP)
-			s.row = session.AppendKey(s.row[:0], f.Key)
-			s.turn.Put(s.key, s.row)
-			s.key = numberedKey(s.key, rowKeyOrder, h.id, f.Key.N)
-			s.row = appendKeyOrder(s.row[:0], f.Key)
-			s.turn.Put(s.key, s.row)
+			if f.Key.Seq == 0 {
+				s.key = numberedKey(s.key, rowKey, h.id, f.Key.FP)
+				s.row = session.AppendKey(s.row[:0], f.Key)
+				s.turn.Put(s.key, s.row)
+			}
 		default:
 		}
+	}
+	if len(s.d.Facts) > s.mark && h.state.ListDue() {
+		s.key = numberedKey(s.key, rowKeyList, h.id, h.state.KeyCount)
+		s.row = h.state.AppendKeyList(s.row[:0])
+		s.turn.Put(s.key, s.row)
 	}
 	if changed := len(s.d.Facts) > s.mark; changed && (heavy || !said) && !h.dirty {
 		h.dirty = true
@@ -248,6 +252,16 @@ func (s *Shard) note(h *hosted) {
 		}
 	}
 	s.schedule(h)
+}
+
+// rider returns the key among facts that rides on the entry seq, or nil.
+func rider(facts []session.Fact, seq uint64) *session.Key {
+	for i := range facts {
+		if f := &facts[i]; f.Kind == session.Known && f.Key.Seq == seq {
+			return f.Key
+		}
+	}
+	return nil
 }
 
 // rows writes the state of every session and customer that this turn changed.
