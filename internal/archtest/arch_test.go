@@ -44,7 +44,7 @@ var mayImport = map[string][]string{
 // mayStart lists the functions that may hold a go statement.
 var mayStart = []string{
 	"shard.Open", "shard/journal.Open",
-	"edge.Open", "edge.accept", "edge.stream", "edge.enqueue", "edge.wake",
+	"edge.Open", "edge.accept", "edge.stream", "edge.start", "edge.openLoops",
 	"client.dial", "client.connect",
 	"node.Start",
 	"cmd/switchboard.chat", "cmd/switchboard.desk", "cmd/switchboard.serveProfiles", "cmd/switchboard.demo",
