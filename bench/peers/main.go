@@ -52,6 +52,7 @@ func run(ctx context.Context) (err error) {
 	flag.DurationVar(&cfg.Warm, "warm", 1500*time.Millisecond, "how long a turn runs before it is measured")
 	flag.DurationVar(&cfg.Time, "time", 4*time.Second, "how long a turn is measured")
 	flag.Float64Var(&cfg.Others, "others", 0.25, "processors that others may use during a turn; with more it is taken again")
+	flag.DurationVar(&cfg.Patience, "patience", 10*time.Second, "how long a turn waits beforehand until others use no more than that")
 	flag.IntVar(&cfg.Tries, "tries", 4, "how often a turn is taken again at most; the least disturbed one counts")
 	flag.Parse()
 	if flag.NArg() > 0 {

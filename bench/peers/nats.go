@@ -20,7 +20,7 @@ const (
 // natsCore is NATS without storage: a queue group, and an answer to the reply subject.
 func natsCore() *Peer {
 	return &Peer{
-		Name: "nats core", Client: natsClient, Settings: "defaults", Program: "nats-server", VersionFlag: "--version", Install: natsInstall,
+		Name: "nats core", Client: natsClient, Settings: "defaults", Program: "nats-server", Version: []string{"--version"}, Install: natsInstall,
 		Does:    "one worker gets each message",
 		DoesNot: "store anything; order a customer's messages over workers; notice a worker that dies with them",
 		start:   func(ctx context.Context, t *Turn) error { return startNATS(ctx, t, 1, "") },
@@ -125,7 +125,7 @@ func joinNATS(_ context.Context, t *Turn, l *Load) (Swarm, error) {
 // publishes and hears of its ack beside the answer; a worker acknowledges its message when its answer was acknowledged.
 func jetStream(sync string, replicas int) *Peer {
 	p := &Peer{
-		Name: fmt.Sprintf("jetstream %s r%d", sync, replicas), Client: natsClient + " (jetstream)", Program: "nats-server", VersionFlag: "--version", Install: natsInstall,
+		Name: fmt.Sprintf("jetstream %s r%d", sync, replicas), Client: natsClient + " (jetstream)", Program: "nats-server", Version: []string{"--version"}, Install: natsInstall,
 		Settings: fmt.Sprintf("file storage, R%d, sync_interval %s", replicas, sync),
 		Does:     "store both ways; come again when a worker dies",
 		DoesNot:  "order a customer's messages over workers; hold back an answer until it is stored (customers subscribe to its subject)",

@@ -16,9 +16,11 @@ func (l *Load) onSchedule(ctx context.Context, sample func()) error {
 	from, until := l.Warm, l.Warm+l.Time
 	l.from.Store(int64(from))
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread, with its slack, ends with the goroutine
-		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1000, 0, 0, 0)
+		runtime.LockOSThread()
+		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1000, 0, 0, 0) // ns
 		paced <- l.pace(ctx, gap, until)
+		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0) // the default again
+		runtime.UnlockOSThread()                           // or the thread ends, and with it servers that it has started
 	}()
 	if err := l.wait(ctx, from-time.Since(l.start)); err != nil {
 		return err

@@ -20,8 +20,8 @@ type Peer struct {
 	Does, DoesNot string
 	// Program must be found; Install tells how to get it.
 	Program, Install string
-	// VersionFlag makes Program print its version.
-	VersionFlag string
+	// Version is the command that prints Program's version; a single word is an argument of Program itself.
+	Version []string
 
 	// start starts the servers of one turn.
 	start func(ctx context.Context, t *Turn) error
@@ -40,9 +40,9 @@ type Swarm interface {
 
 // peers returns the whole field, in the order of the table.
 func peers() []*Peer {
-	all := []*Peer{switchboardRaw()}
+	all := []*Peer{switchboardRaw(), switchboardSDK()}
 	all = append(all, natsCore(), jetStream("always", 1), jetStream("default", 1), jetStream("always", 3), jetStream("default", 3))
-	return append(all, redisStreams("always"), redisStreams("everysec"))
+	return append(all, redisStreams("always"), redisRaw("always"), redisStreams("everysec"), redisRaw("everysec"), rabbitQuorum())
 }
 
 // find returns the path of a program: beside this one first (that is where `make peers` puts what go.mod pins), then
@@ -64,7 +64,11 @@ func isProgram(path string) bool {
 
 // version returns the first line that the program says about itself.
 func (p *Peer) version(ctx context.Context, path string) string {
-	out, err := exec.CommandContext(ctx, path, p.VersionFlag).Output()
+	command := p.Version
+	if len(command) == 1 {
+		command = []string{path, command[0]}
+	}
+	out, err := exec.CommandContext(ctx, command[0], command[1:]...).Output()
 	if err != nil {
 		return "unknown"
 	}

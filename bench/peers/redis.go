@@ -19,7 +19,7 @@ import (
 func redisStreams(fsync string) *Peer {
 	p := &Peer{
 		Name: "redis " + fsync, Client: "go-redis " + redis.Version(), Settings: "appendonly, appendfsync " + fsync + ", no RDB, no rewrite",
-		Program: "redis-server", VersionFlag: "--version", Install: "apt-get install redis-server",
+		Program: "redis-server", Version: []string{"--version"}, Install: "apt-get install redis-server",
 		Does:    "sync both ways before anybody hears of it; keep what a dead worker has not acknowledged",
 		DoesNot: "give a dead worker's messages to another by itself (XAUTOCLAIM); order a customer's messages over workers; keep an answer's push for who is away",
 	}

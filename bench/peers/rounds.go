@@ -30,6 +30,8 @@ type Config struct {
 	// least disturbed one counts.
 	Others float64
 	Tries  int
+	// Patience is how long a turn waits beforehand for such a moment.
+	Patience time.Duration
 	// Progress is told what happens.
 	Progress func(string)
 }
@@ -99,7 +101,7 @@ func Run(ctx context.Context, cfg *Config) (*Report, error) {
 // take is one turn, or several when others were busy at the time. What fails is told in the Round, so that the rest goes on.
 func take(ctx context.Context, cfg *Config, row *Row, n int, rate float64) (best Round) {
 	for k := range max(cfg.Tries, 1) {
-		quiet(ctx, cfg.Others)
+		quiet(ctx, cfg)
 		r := Round{Round: n + 1, Rate: rate, Taken: k + 1}
 		if err := turn(ctx, cfg, row, &r); err != nil {
 			r.Fault = err.Error()
@@ -114,17 +116,17 @@ func take(ctx context.Context, cfg *Config, row *Row, n int, rate float64) (best
 	return best
 }
 
-// quiet waits until nobody uses more than others processors, for half a minute at most.
-func quiet(ctx context.Context, others float64) {
-	const moment = 500 * time.Millisecond
-	for range 60 {
+// quiet waits until nobody uses more than cfg.Others processors, for cfg.Patience at most.
+func quiet(ctx context.Context, cfg *Config) {
+	const moment = 250 * time.Millisecond
+	for end := time.Now().Add(cfg.Patience); time.Now().Before(end); {
 		began, used := time.Now(), busy()
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(moment):
 		}
-		if float64(busy()-used)/float64(time.Since(began)) <= others {
+		if float64(busy()-used)/float64(time.Since(began)) <= cfg.Others {
 			return
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,6 +23,7 @@ type Turn struct {
 	// Addrs are where its servers listen.
 	Addrs []string
 
+	env   []string // for its programs, beside our own
 	procs []*process
 }
 
@@ -34,18 +36,23 @@ type process struct {
 
 // launch starts the turn's program and waits until it takes connections at addr.
 func (t *Turn) launch(ctx context.Context, addr string, args ...string) error {
-	p := &process{cmd: exec.Command(t.Program, args...), said: new(bytes.Buffer), done: make(chan struct{})} //nolint:noctx // ended by stop
+	return t.launchProgram(ctx, t.Program, addr, args...)
+}
+
+func (t *Turn) launchProgram(ctx context.Context, program, addr string, args ...string) error {
+	p := &process{cmd: exec.Command(program, args...), said: new(bytes.Buffer), done: make(chan struct{})} //nolint:noctx // ended by stop
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir = p.said, p.said, t.Dir
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // no server outlives the comparison
+	p.cmd.Env = append(os.Environ(), t.env...)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL} // a group of its own, and no server outlives the comparison
 	if err := p.cmd.Start(); err != nil {
-		return fmt.Errorf("starting %s: %w", t.Program, err)
+		return fmt.Errorf("starting %s: %w", program, err)
 	}
 	t.procs, t.Addrs = append(t.procs, p), append(t.Addrs, addr)
 	go func() {
 		_ = p.cmd.Wait()
 		close(p.done)
 	}()
-	for range 300 {
+	for range 600 {
 		conn, err := net.DialTimeout("tcp", addr, time.Second)
 		if err == nil {
 			return conn.Close()
@@ -58,13 +65,13 @@ func (t *Turn) launch(ctx context.Context, addr string, args ...string) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	return errors.New("it does not serve after 15 s")
+	return errors.New("it does not serve after 30 s")
 }
 
 // stop ends the servers and removes their data.
 func (t *Turn) stop() error {
 	for _, p := range t.procs {
-		_ = p.cmd.Process.Kill()
+		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // with what a script has started
 		<-p.done
 	}
 	return os.RemoveAll(t.Dir)
@@ -76,44 +83,59 @@ func (t *Turn) write(name, text string) (string, error) {
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }
 
+// members returns the statistics of all processes in the servers' groups: a script's server is its child.
+func (t *Turn) members() (list []stat) {
+	dirs, _ := os.ReadDir("/proc") // none: nobody
+	for _, d := range dirs {
+		pid, err := strconv.Atoi(d.Name())
+		if err != nil {
+			continue
+		}
+		if s, ok := statOf(pid); ok && slices.ContainsFunc(t.procs, func(p *process) bool { return p.cmd.Process.Pid == s.group }) {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
 // cpu returns the processor time that the servers have used.
-func (t *Turn) cpu() time.Duration {
-	var sum time.Duration
-	for _, p := range t.procs {
-		sum += cpuOf(p.cmd.Process.Pid)
+func (t *Turn) cpu() (sum time.Duration) {
+	for _, s := range t.members() {
+		sum += s.cpu
 	}
 	return sum
 }
 
 // resident returns the resident memory of the servers in bytes.
 func (t *Turn) resident() (sum int64) {
-	for _, p := range t.procs {
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid)) // gone: 0
-		if f := strings.Fields(string(b)); len(f) > 1 {
-			pages, _ := strconv.ParseInt(f[1], 10, 64)
-			sum += pages * int64(os.Getpagesize())
-		}
+	for _, s := range t.members() {
+		sum += s.resident
 	}
 	return sum
+}
+
+// stat is what /proc tells of a process.
+type stat struct {
+	group    int
+	cpu      time.Duration // user and system
+	resident int64         // bytes
 }
 
 // tick is the unit of /proc's times: 100 a second on every Linux that Go runs on.
 const tick = 10 * time.Millisecond
 
-// cpuOf returns user and system time of a process, 0 when there is none.
-func cpuOf(pid int) time.Duration {
+func statOf(pid int) (s stat, ok bool) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0
+		return s, false
 	}
-	_, rest, ok := strings.Cut(string(b), ") ") // the name may hold anything but this
-	f := strings.Fields(rest)
-	if !ok || len(f) < 13 {
-		return 0
+	text := string(b)
+	f := strings.Fields(text[strings.LastIndexByte(text, ')')+1:]) // the name before may hold anything
+	if len(f) < 22 {
+		return s, false
 	}
-	user, _ := strconv.ParseInt(f[11], 10, 64)
-	system, _ := strconv.ParseInt(f[12], 10, 64)
-	return time.Duration(user+system) * tick
+	n := func(i int) int64 { v, _ := strconv.ParseInt(f[i], 10, 64); return v }
+	return stat{group: int(n(2)), cpu: time.Duration(n(11)+n(12)) * tick, resident: n(21) * int64(os.Getpagesize())}, true
 }
 
 // busy returns the processor time that the machine has used for anybody.
@@ -140,7 +162,8 @@ type usage struct {
 }
 
 func (t *Turn) usage() usage {
-	return usage{at: time.Now(), servers: t.cpu(), generator: cpuOf(os.Getpid()), whole: busy()}
+	own, _ := statOf(os.Getpid())
+	return usage{at: time.Now(), servers: t.cpu(), generator: own.cpu, whole: busy()}
 }
 
 func freePorts(n int) ([]int, error) {

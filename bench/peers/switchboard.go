@@ -25,7 +25,7 @@ import (
 // switchboardRaw is Switchboard, spoken to by frames that are put together by hand: what a lean client costs.
 func switchboardRaw() *Peer {
 	return &Peer{
-		Name: "switchboard", Client: "raw WebSocket, JSON", Settings: "limits that let the load through", Program: "switchboard", VersionFlag: "version",
+		Name: "switchboard", Client: "raw WebSocket, JSON", Settings: "limits that let the load through", Program: "switchboard", Version: []string{"version"},
 		Install: "make build",
 		Does:    "sync both ways before anybody hears of it; order a session; come again when a worker dies; resume a customer's feed",
 		DoesNot: "replicate",
