@@ -5,7 +5,7 @@ PACKAGES := ./...
 
 FUZZTIME ?= 30s
 
-.PHONY: sim js all build run demo-replay test race lint fmt bench generate fuzz crash check help
+.PHONY: sim js peers all build run demo-replay test race lint fmt bench generate fuzz crash check help
 
 all: build
 
@@ -50,6 +50,11 @@ fmt: ## format as the linter wants it
 
 bench: ## run the benchmarks with allocation figures
 	$(GO) test -run '^$$' -bench . -benchmem $(PACKAGES)
+
+peers: ## compare round trips with NATS, JetStream, Redis and others on this machine (ARGS="--rates max,1000,5000")
+	cd bench/peers && $(GO) build -o bin/ . github.com/nats-io/nats-server/v2
+	$(GO) build -trimpath -ldflags "-X main.version=$$(git describe --always --dirty 2>/dev/null || echo unknown)" -o bench/peers/bin/switchboard ./cmd/switchboard
+	bench/peers/bin/peers $(ARGS)
 
 check: lint test ## what must be green before and after a commit
 
