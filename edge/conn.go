@@ -297,7 +297,7 @@ func (c *conn) count(id uint64, verb wire.Verb, by int) {
 	if id != 0 {
 		c.inflight += by
 	}
-	if verb == wire.VerbOpen {
+	if follows(verb) {
 		c.opens += by
 	}
 }

@@ -37,6 +37,7 @@ type Edge struct {
 	wg       sync.WaitGroup
 	table    [stripes]stripe
 	paces    paces
+	desks    desks
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -121,6 +122,7 @@ func (e *Edge) Drain(ctx context.Context) {
 		return
 	}
 	e.settle(ctx)
+	e.closeDesks()
 	list := e.list()
 	spread := min(time.Duration(len(list))*time.Millisecond, 10*time.Second)
 	for _, c := range list {

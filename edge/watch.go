@@ -39,6 +39,7 @@ func (e *Edge) visit(i int, list []*conn) []*conn {
 	clear(list)
 	if i == 0 {
 		e.settleOrphans(now)
+		e.watchDesks(now)
 	}
 	return list[:0]
 }

@@ -264,7 +264,7 @@ func (c *conn) leave() {
 		switch {
 		case r.verb == wire.VerbOpen && r.session == "":
 			unknown = true
-		case r.verb == wire.VerbOpen && c.lines[r.session] == nil:
+		case (follows(r.verb) || r.verb == wire.VerbTake) && c.lines[r.session] == nil:
 			c.e.gone(c.id, who, r.session)
 		}
 	}

@@ -107,10 +107,12 @@ type (
 		Priority   int32
 		Shop       string
 		Tier       string
+		Attributes []byte   // JSON, for routing [SW-5a.2]; shared, never changed
 		Exclude    []string // worker ids
 		Sticky     string   // worker id
 		To         string   // worker id: a transfer to a worker [SW-5.8]
 		From       string   // worker id of the source of such a transfer
+		Force      bool     // To gets it whatever his slots and presence are, and is not asked [SW-5a.4]
 		HumansOnly bool     // the bots had their turn
 		Requeue    bool     // it was assigned before
 		Summary    []byte   // JSON for the offer
