@@ -21,11 +21,12 @@ const (
 	modeSSE  mode = 2
 )
 
-// conn is one socket.
+// conn is one socket. What read and write own is its loop's alone, when it has one.
 type conn struct {
 	// Fixed after accept.
 	e        *Edge
-	sock     net.Conn
+	sock     net.Conn // nil when a loop serves the socket
+	loop     *loop    // nil when goroutines of its own do
 	mode     mode
 	id       wire.Conn
 	ip       string // counted against PerIP; empty when that is off
@@ -33,9 +34,9 @@ type conn struct {
 
 	// Owned by read.
 	dec     ws.Decoder
-	src     source
-	part    []byte // a message that is not whole yet; nil while idle
-	token   string // of the upgrade; empty after hello
+	src     *source // nil when a loop reads
+	part    []byte  // a message that is not whole yet; nil while idle
+	token   string  // of the upgrade; empty after hello
 	rate    bucket
 	abuse   int                        // requests refused as too fast since the last that was not
 	refused map[wire.SessionID]refusal // sessions whose requests are refused for now [SW-4.2]
@@ -47,6 +48,8 @@ type conn struct {
 	resume *resume // a hello that is not answered yet
 	feeds  *watching
 	ending bool // a close frame is written: nothing follows it
+
+	seat seat // in the loop
 
 	// Shared.
 	who        atomic.Pointer[wire.Principal]
@@ -161,7 +164,7 @@ func (c *conn) enqueue(it item) uint64 {
 	start := c.begin()
 	c.mu.Unlock()
 	if start {
-		go c.write()
+		c.start()
 	}
 	return n
 }
@@ -176,7 +179,7 @@ func (c *conn) wake() {
 	start := c.begin()
 	c.mu.Unlock()
 	if start {
-		go c.write()
+		c.start()
 	}
 }
 
@@ -186,8 +189,19 @@ func (c *conn) begin() bool {
 		return false
 	}
 	c.writer = true
-	c.e.wg.Add(1)
+	if c.loop == nil {
+		c.e.wg.Add(1)
+	}
 	return true
+}
+
+// start lets somebody write, as begin said: the connection's loop, or a goroutine.
+func (c *conn) start() {
+	if c.loop != nil {
+		c.loop.mark(c)
+		return
+	}
+	go c.write()
 }
 
 // follows tells whether f continues something that was dropped. It needs mu.
@@ -329,6 +343,24 @@ func (c *conn) closeFrame(code uint16, reason string) {
 func (c *conn) abort(code wire.CloseCode) {
 	if c.byeAt.CompareAndSwap(0, c.e.now()) {
 		c.e.m.closed.WithLabelValues(code.String()).Inc()
+	}
+	c.cut()
+}
+
+// cut ends the socket at once, whoever reads or writes it.
+func (c *conn) cut() {
+	if c.loop != nil {
+		c.loop.cut(c)
+		return
+	}
+	_ = c.sock.Close()
+}
+
+// letGo gives the descriptor back. Nobody reads or writes any more.
+func (c *conn) letGo() {
+	if c.loop != nil {
+		c.loop.unseat(c)
+		return
 	}
 	_ = c.sock.Close()
 }

@@ -53,7 +53,7 @@ func (c *conn) watch(now int64) {
 	}
 	if at := c.byeAt.Load(); at != 0 {
 		if now-at > byeMost.Milliseconds() {
-			_ = c.sock.Close() // it did not even take the bye
+			c.cut() // it did not even take the bye
 		}
 		return
 	}

@@ -39,6 +39,12 @@ func (c *conn) write() {
 
 // giveBack lends b to the next writer, without what an unusual one made it grow to.
 func (b *buffers) giveBack() {
+	b.trim()
+	spare.Put(b)
+}
+
+// trim makes b ready for another connection.
+func (b *buffers) trim() {
 	if cap(b.items) > keepItems {
 		b.items = nil
 	}
@@ -46,10 +52,10 @@ func (b *buffers) giveBack() {
 		b.out, b.payload = nil, nil
 	}
 	b.out, b.payload, b.frames, b.done = b.out[:0], b.payload[:0], 0, 0
-	spare.Put(b)
 }
 
-// turn is one round of the writer. It reports false when nothing waited, and the writer has ended.
+// turn is one round of the writer. It reports false when nothing waited, and the writer has ended; and in a loop when the
+// socket did not take everything.
 func (c *conn) turn(b *buffers) bool {
 	c.mu.Lock()
 	c.bytes -= b.done
@@ -83,12 +89,21 @@ func (c *conn) turn(b *buffers) bool {
 		c.greet(r)
 	}
 	c.flush()
+	if c.seat.full {
+		c.park(upTo, closed)
+		return false
+	}
+	c.left(upTo, closed)
+	return true
+}
+
+// left takes note that everything up to item upTo has left. closed tells that nobody read any more when it was taken.
+func (c *conn) left(upTo uint64, closed bool) {
 	c.written.Store(upTo)
 	if c.resume == nil && !c.ending && !closed {
 		c.ask()
 		c.askFeeds()
 	}
-	return true
 }
 
 // route hands a frame to its place, or to the hello that waits for it.
@@ -216,16 +231,20 @@ func (c *conn) spill() {
 func (c *conn) flush() {
 	c.seal()
 	rest := c.w.out
-	c.w.out = rest[:0]
 	if len(rest) == 0 {
 		return
 	}
+	if c.loop != nil {
+		c.offer()
+		return
+	}
+	c.w.out = rest[:0]
 	for len(rest) > 0 {
 		n := min(len(rest), writeChunk)
 		c.writing.Store(c.e.now())
 		if _, err := c.sock.Write(rest[:n]); err != nil {
 			c.ending = true
-			_ = c.sock.Close() // the reader ends
+			c.cut() // the reader ends
 			break
 		}
 		rest = rest[n:]
@@ -271,6 +290,9 @@ func (c *conn) leave() {
 	} else {
 		c.e.x.UnplugConn(c.id.ID)
 	}
-	_ = c.sock.Close()
+	c.letGo()
 	c.e.forget(c)
+	if c.loop != nil {
+		c.e.wg.Done() // as read does
+	}
 }
