@@ -307,3 +307,29 @@ func TestStats(t *testing.T) {
 	}
 	_ = sue.ws.Close()
 }
+
+// [SW-5a.1] [SW-5a.4] After a restart nobody is noted as present who is not: what was taken waits again, guests have left.
+func TestSupervisionAcrossRestart(t *testing.T) {
+	dir := t.TempDir()
+	n := start(t, dir)
+	a := login(t, n, customerOf("alice"))
+	id := a.open(obj{})
+	first := a.ask("send", obj{"session": id, "body": text("hi")})["seq"]
+	if tk := login(t, n, supervisorOf("sue")).ask("take", obj{"session": id}); num(tk["ae"]) != 1 {
+		t.Fatalf("take %v", tk)
+	}
+	login(t, n, supervisorOf("tom")).ask("join", obj{"session": id, "as": "monitor"})
+	stop(t, n)
+	n = start(t, dir)
+	defer stop(t, n)
+	bob := login(t, n, workerOf("bob", wire.OriginHuman))
+	bob.subscribe(obj{"slots": 1})
+	bob.ask("accept", obj{"offer": bob.push("offer")["offer"]})
+	if d := bob.said("delivery"); d["seq"] != first || num(d["ae"]) != 2 {
+		t.Fatalf("delivered %v", d)
+	}
+	eve := login(t, n, supervisorOf("eve"))
+	eve.ask("open", obj{"session": id, "tail": 50})
+	for m := eve.push("message"); m["type"] != "participant.left"; m = eve.push("message") {
+	}
+}
