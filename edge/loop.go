@@ -22,7 +22,6 @@ type seat struct {
 // rest is a turn whose bytes did not all find room in the socket.
 type rest struct {
 	bytes  []byte
-	took   int    // bytes taken since conn.writing was set
 	size   int    // of the turn's items
 	upTo   uint64 // the turn's last item
 	closed bool   // nobody read any more when the turn began

@@ -50,12 +50,13 @@ func (l *loop) read(c *conn, hangup bool) {
 	}
 }
 
-// take is conn.take behind a message that was cut. The bytes are the caller's again afterwards.
+// take is conn.take behind a message that was cut. The bytes are the caller's again afterwards. A frame whose header has
+// been looked at is not looked at again before it is whole.
 func (l *loop) take(c *conn, b []byte) {
-	if len(c.part) > 0 {
+	if was := len(c.part); was > 0 {
 		c.grow(len(b))
 		c.part = append(c.part, b...)
-		if len(c.part) < ws.Need(c.part) {
+		if was >= ws.MaxHeader && len(c.part) < ws.Need(c.part) {
 			return
 		}
 		b, c.part = c.part, nil
@@ -161,12 +162,9 @@ func (l *loop) resume(c *conn) {
 			return
 		}
 		r.bytes = r.bytes[n:]
-		now := c.e.now()
+		now := c.e.now() // the kernel tells of room only when a good part of its buffer is free
+		c.writing.Store(now)
 		c.lastWrite.Store(now)
-		if r.took += n; r.took >= writeChunk { // less within Stall is no progress
-			r.took = 0
-			c.writing.Store(now)
-		}
 	}
 	l.settle(c)
 	if c.ending {

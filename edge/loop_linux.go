@@ -57,16 +57,23 @@ func (e *Edge) openLoops() error {
 		n = min(max(runtime.GOMAXPROCS(0)/2, 1), 4)
 	}
 	for range n {
-		p, err := newPoller()
+		l, err := newLoop(e)
 		if err != nil {
 			e.closeLoops()
 			return fmt.Errorf("opening a loop: %w", err)
 		}
-		l := &loop{e: e, p: p, began: time.Now(), ended: make(chan struct{}), in: make([]byte, readMost), w: &buffers{}}
 		e.loops = append(e.loops, l)
 		go l.run()
 	}
 	return nil
+}
+
+func newLoop(e *Edge) (*loop, error) {
+	p, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	return &loop{e: e, p: p, began: time.Now(), ended: make(chan struct{}), in: make([]byte, readMost), w: &buffers{}}, nil
 }
 
 // closeLoops ends the loops, which have no connections any more, and joins them.
@@ -103,19 +110,30 @@ func (l *loop) run() {
 	defer close(l.ended)
 	defer l.p.close()
 	for !l.closing.Load() {
-		if l.idle() {
-			l.sleep()
-		} else {
-			l.p.poll()
-		}
-		for _, ev := range l.p.events() {
-			if s := &l.slots[ev.Fd]; s.gen == ev.Pad && s.c != nil {
-				l.event(s.c, ev.Events)
-			}
-		}
-		l.readMore()
-		l.expire()
-		l.visitMarked()
+		l.round()
+	}
+}
+
+// round waits until there is something to do, and does it: all that can be read first, so that what it causes at once is
+// written with the rest.
+func (l *loop) round() {
+	if l.idle() {
+		l.sleep()
+	} else {
+		l.p.poll()
+	}
+	for _, ev := range l.p.events() {
+		l.dispatch(ev)
+	}
+	l.readMore()
+	l.expire()
+	l.visitMarked()
+}
+
+// dispatch finds whom an event is for. One that was taken before its connection left is for nobody.
+func (l *loop) dispatch(ev syscall.EpollEvent) {
+	if s := &l.slots[ev.Fd]; s.c != nil && s.gen == ev.Pad {
+		l.event(s.c, ev.Events)
 	}
 }
 
