@@ -189,9 +189,9 @@ func (a *Account) Ack(n, seq uint64, again bool) {
 		a.fault(Reordered, n, seq, "seq %d had come before it", a.last)
 	}
 	o.seq = seq
-	a.acked, a.last = max(a.acked, seq), max(a.last, seq)
-	if !again {
-		a.exact = true
+	a.acked = max(a.acked, seq)
+	if !again { // what was known before is pushed as well, in its place: the reply to a repetition does not stand for it
+		a.last, a.exact = max(a.last, seq), true
 	}
 	a.settle(o)
 }

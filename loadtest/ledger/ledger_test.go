@@ -181,6 +181,8 @@ func TestReconnection(t *testing.T) {
 	ack := func(seq uint64, dup bool) step { return step{verb: "ack", n: 1, e: Entry{Seq: seq}, dup: dup} }
 	f("", send, resume, own, send, ack(2, true), answer)
 	f("", send, resume, own, answer)
+	f("", send, resume, send, ack(2, true), own, answer)
+	f(Lost, send, resume, send, ack(2, true), answer)
 	f("", send, resume, send, own, answer, ack(2, true)) // what was repeated is known, and that may come late
 	f(Duplicated, send, resume, own, answer, ack(2, true))
 	f("", send, resume, send, ack(2, false), answer)
