@@ -26,6 +26,7 @@ const (
 	PoolSeen                       // N is the pool's number
 	Acked                          // the owner's cursor is at Seq
 	EpochBegan                     // entries from Seq on are of epoch N
+	Adopted                        // its customer has become Name
 )
 
 // Fact is one thing that happened: the union of what the kinds carry.
@@ -59,6 +60,7 @@ type Birth struct {
 	Customer   wire.Author
 	Attributes []byte
 	Epoch      uint64
+	At         int64 // Unix ms
 }
 
 // Apply changes the durable part of s by one fact. Whoever replays the log calls it alone.
@@ -67,6 +69,7 @@ func (s *State) Apply(f *Fact) {
 	case Opened:
 		b := f.Birth
 		s.ID, s.Tenant, s.Shop, s.Queue, s.Tier, s.Customer, s.Attributes = b.ID, b.Tenant, b.Shop, b.Queue, b.Tier, b.Customer, b.Attributes
+		s.OpenedAt = b.At
 		s.Channels, s.Epochs, s.Phase = []string{b.Channel}, []EpochStart{{b.Epoch, 1}}, New
 	case Said:
 		s.said(f.Entry)
@@ -99,6 +102,8 @@ func (s *State) Apply(f *Fact) {
 		s.Pool = f.N
 	case Acked:
 		s.acked(f.Seq)
+	case Adopted:
+		s.Holder = f.Name
 	case EpochBegan:
 		s.Epochs = append(s.Epochs, EpochStart{f.N, f.Seq})
 	}

@@ -12,12 +12,15 @@ import (
 var ErrRow = errors.New("the row is damaged or of a newer version")
 
 // The first byte of every row is its version. Fields are only ever added at the end, under a new version.
-const rowVersion = 1
+const (
+	rowVersion   = 1
+	stateVersion = 2 // of a state's row: 2 has what begins with Holder
+)
 
 // AppendState appends the row of s: its durable and soft fields, without entries and keys, which have rows of their
 // own.
 func AppendState(dst []byte, s *State) []byte {
-	w := writer{append(dst, rowVersion)}
+	w := writer{append(dst, stateVersion)}
 	w.str(string(s.ID))
 	w.str(s.Tenant)
 	w.str(s.Shop)
@@ -64,13 +67,16 @@ func AppendState(dst []byte, s *State) []byte {
 	w.num(s.Cursor)
 	w.num(s.Delivered)
 	w.num(s.Read)
+	w.str(s.Holder)
+	w.int(s.OpenedAt)
 	return w.b
 }
 
 // ParseState reads a row of AppendState into s, whose volatile fields stay. It copies what it keeps.
 func ParseState(b []byte, s *State) error {
 	r := reader{b: b}
-	if r.byte() != rowVersion {
+	version := r.byte()
+	if version == 0 || version > stateVersion {
 		return ErrRow
 	}
 	s.ID = wire.SessionID(r.str())
@@ -104,6 +110,9 @@ func ParseState(b []byte, s *State) error {
 	s.ClosedAt = r.int()
 	s.Pool, s.KeyCount = r.num(), r.num()
 	s.Cursor, s.Delivered, s.Read = r.num(), r.num(), r.num()
+	if version >= 2 {
+		s.Holder, s.OpenedAt = r.str(), r.int()
+	}
 	if r.bad || len(r.b) != 0 || len(s.Channels) == 0 || len(s.Epochs) == 0 {
 		return ErrRow
 	}

@@ -494,6 +494,7 @@ type ServerFrame struct {
 	//	*ServerFrame_Lag
 	//	*ServerFrame_Bye
 	//	*ServerFrame_Rewind
+	//	*ServerFrame_Identities
 	Verb          isServerFrame_Verb `protobuf_oneof:"verb"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -867,6 +868,15 @@ func (x *ServerFrame) GetRewind() *Rewind {
 	return nil
 }
 
+func (x *ServerFrame) GetIdentities() *Identities {
+	if x != nil {
+		if x, ok := x.Verb.(*ServerFrame_Identities); ok {
+			return x.Identities
+		}
+	}
+	return nil
+}
+
 type isServerFrame_Verb interface {
 	isServerFrame_Verb()
 }
@@ -1015,6 +1025,10 @@ type ServerFrame_Rewind struct {
 	Rewind *Rewind `protobuf:"bytes,54,opt,name=rewind,proto3,oneof"`
 }
 
+type ServerFrame_Identities struct {
+	Identities *Identities `protobuf:"bytes,70,opt,name=identities,proto3,oneof"`
+}
+
 func (*ServerFrame_Hello) isServerFrame_Verb() {}
 
 func (*ServerFrame_Refresh) isServerFrame_Verb() {}
@@ -1086,6 +1100,8 @@ func (*ServerFrame_Lag) isServerFrame_Verb() {}
 func (*ServerFrame_Bye) isServerFrame_Verb() {}
 
 func (*ServerFrame_Rewind) isServerFrame_Verb() {}
+
+func (*ServerFrame_Identities) isServerFrame_Verb() {}
 
 type Done struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1288,6 +1304,7 @@ type Resume struct {
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Seq           uint64                 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
+	Customer      *Customer              `protobuf:"bytes,20,opt,name=customer,proto3" json:"customer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1341,6 +1358,13 @@ func (x *Resume) GetSeq() uint64 {
 		return x.Seq
 	}
 	return 0
+}
+
+func (x *Resume) GetCustomer() *Customer {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
 }
 
 type Hello struct {
@@ -1895,6 +1919,128 @@ func (x *IdentifyReply) GetSessions() []string {
 	return nil
 }
 
+// Customer is how a service names the customer that it acts for [SW-5a.6]: an external id on a channel.
+type Customer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channel       string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	ExternalId    string                 `protobuf:"bytes,2,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Customer) Reset() {
+	*x = Customer{}
+	mi := &file_switchboard_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Customer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Customer) ProtoMessage() {}
+
+func (x *Customer) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Customer.ProtoReflect.Descriptor instead.
+func (*Customer) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Customer) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *Customer) GetExternalId() string {
+	if x != nil {
+		return x.ExternalId
+	}
+	return ""
+}
+
+func (x *Customer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Identities answers /v1/customers/{c}/identities [SW-7]. It never travels on a socket.
+type Identities struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Customer      string                 `protobuf:"bytes,1,opt,name=customer,proto3" json:"customer,omitempty"`
+	Identities    []*Customer            `protobuf:"bytes,2,rep,name=identities,proto3" json:"identities,omitempty"`
+	Duplicate     bool                   `protobuf:"varint,3,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Identities) Reset() {
+	*x = Identities{}
+	mi := &file_switchboard_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Identities) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Identities) ProtoMessage() {}
+
+func (x *Identities) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Identities.ProtoReflect.Descriptor instead.
+func (*Identities) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Identities) GetCustomer() string {
+	if x != nil {
+		return x.Customer
+	}
+	return ""
+}
+
+func (x *Identities) GetIdentities() []*Customer {
+	if x != nil {
+		return x.Identities
+	}
+	return nil
+}
+
+func (x *Identities) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
 type Worker struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1906,7 +2052,7 @@ type Worker struct {
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_switchboard_proto_msgTypes[14]
+	mi := &file_switchboard_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +2064,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[14]
+	mi := &file_switchboard_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +2077,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{14}
+	return file_switchboard_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Worker) GetId() string {
@@ -1966,7 +2112,7 @@ type Author struct {
 
 func (x *Author) Reset() {
 	*x = Author{}
-	mi := &file_switchboard_proto_msgTypes[15]
+	mi := &file_switchboard_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1978,7 +2124,7 @@ func (x *Author) String() string {
 func (*Author) ProtoMessage() {}
 
 func (x *Author) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[15]
+	mi := &file_switchboard_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1991,7 +2137,7 @@ func (x *Author) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Author.ProtoReflect.Descriptor instead.
 func (*Author) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{15}
+	return file_switchboard_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Author) GetRole() string {
@@ -2039,7 +2185,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_switchboard_proto_msgTypes[16]
+	mi := &file_switchboard_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2051,7 +2197,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[16]
+	mi := &file_switchboard_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2064,7 +2210,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{16}
+	return file_switchboard_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Entry) GetSession() string {
@@ -2182,13 +2328,14 @@ type Open struct {
 	Key           string                 `protobuf:"bytes,6,opt,name=key,proto3" json:"key,omitempty"`
 	From          *Position              `protobuf:"bytes,7,opt,name=from,proto3" json:"from,omitempty"`
 	Tail          *uint32                `protobuf:"varint,8,opt,name=tail,proto3,oneof" json:"tail,omitempty"`
+	Customer      *Customer              `protobuf:"bytes,20,opt,name=customer,proto3" json:"customer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Open) Reset() {
 	*x = Open{}
-	mi := &file_switchboard_proto_msgTypes[17]
+	mi := &file_switchboard_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2347,7 @@ func (x *Open) String() string {
 func (*Open) ProtoMessage() {}
 
 func (x *Open) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[17]
+	mi := &file_switchboard_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2360,7 @@ func (x *Open) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Open.ProtoReflect.Descriptor instead.
 func (*Open) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{17}
+	return file_switchboard_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Open) GetSession() string {
@@ -2272,6 +2419,13 @@ func (x *Open) GetTail() uint32 {
 	return 0
 }
 
+func (x *Open) GetCustomer() *Customer {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
 type OpenReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -2289,7 +2443,7 @@ type OpenReply struct {
 
 func (x *OpenReply) Reset() {
 	*x = OpenReply{}
-	mi := &file_switchboard_proto_msgTypes[18]
+	mi := &file_switchboard_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2301,7 +2455,7 @@ func (x *OpenReply) String() string {
 func (*OpenReply) ProtoMessage() {}
 
 func (x *OpenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[18]
+	mi := &file_switchboard_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2314,7 +2468,7 @@ func (x *OpenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenReply.ProtoReflect.Descriptor instead.
 func (*OpenReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{18}
+	return file_switchboard_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *OpenReply) GetSession() string {
@@ -2387,13 +2541,14 @@ type Send struct {
 	Type          string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
 	Body          []byte                 `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`
 	ReplyTo       uint64                 `protobuf:"varint,5,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
+	Customer      *Customer              `protobuf:"bytes,20,opt,name=customer,proto3" json:"customer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Send) Reset() {
 	*x = Send{}
-	mi := &file_switchboard_proto_msgTypes[19]
+	mi := &file_switchboard_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2405,7 +2560,7 @@ func (x *Send) String() string {
 func (*Send) ProtoMessage() {}
 
 func (x *Send) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[19]
+	mi := &file_switchboard_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2418,7 +2573,7 @@ func (x *Send) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Send.ProtoReflect.Descriptor instead.
 func (*Send) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{19}
+	return file_switchboard_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Send) GetSession() string {
@@ -2456,6 +2611,13 @@ func (x *Send) GetReplyTo() uint64 {
 	return 0
 }
 
+func (x *Send) GetCustomer() *Customer {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
 type SendReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
@@ -2468,7 +2630,7 @@ type SendReply struct {
 
 func (x *SendReply) Reset() {
 	*x = SendReply{}
-	mi := &file_switchboard_proto_msgTypes[20]
+	mi := &file_switchboard_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2480,7 +2642,7 @@ func (x *SendReply) String() string {
 func (*SendReply) ProtoMessage() {}
 
 func (x *SendReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[20]
+	mi := &file_switchboard_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2493,7 +2655,7 @@ func (x *SendReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendReply.ProtoReflect.Descriptor instead.
 func (*SendReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{20}
+	return file_switchboard_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SendReply) GetSeq() uint64 {
@@ -2536,7 +2698,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_switchboard_proto_msgTypes[21]
+	mi := &file_switchboard_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2548,7 +2710,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[21]
+	mi := &file_switchboard_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +2723,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{21}
+	return file_switchboard_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Ack) GetSession() string {
@@ -2605,7 +2767,7 @@ type Typing struct {
 
 func (x *Typing) Reset() {
 	*x = Typing{}
-	mi := &file_switchboard_proto_msgTypes[22]
+	mi := &file_switchboard_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2617,7 +2779,7 @@ func (x *Typing) String() string {
 func (*Typing) ProtoMessage() {}
 
 func (x *Typing) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[22]
+	mi := &file_switchboard_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2630,7 +2792,7 @@ func (x *Typing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Typing.ProtoReflect.Descriptor instead.
 func (*Typing) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{22}
+	return file_switchboard_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Typing) GetSession() string {
@@ -2680,7 +2842,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_switchboard_proto_msgTypes[23]
+	mi := &file_switchboard_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2692,7 +2854,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[23]
+	mi := &file_switchboard_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2705,7 +2867,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{23}
+	return file_switchboard_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Receipt) GetSession() string {
@@ -2749,7 +2911,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_switchboard_proto_msgTypes[24]
+	mi := &file_switchboard_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2761,7 +2923,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[24]
+	mi := &file_switchboard_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2774,7 +2936,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{24}
+	return file_switchboard_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Delta) GetSession() string {
@@ -2824,7 +2986,7 @@ type Stream struct {
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_switchboard_proto_msgTypes[25]
+	mi := &file_switchboard_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2836,7 +2998,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[25]
+	mi := &file_switchboard_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2849,7 +3011,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{25}
+	return file_switchboard_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Stream) GetSession() string {
@@ -2891,7 +3053,7 @@ type Rewind struct {
 
 func (x *Rewind) Reset() {
 	*x = Rewind{}
-	mi := &file_switchboard_proto_msgTypes[26]
+	mi := &file_switchboard_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2903,7 +3065,7 @@ func (x *Rewind) String() string {
 func (*Rewind) ProtoMessage() {}
 
 func (x *Rewind) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[26]
+	mi := &file_switchboard_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2916,7 +3078,7 @@ func (x *Rewind) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rewind.ProtoReflect.Descriptor instead.
 func (*Rewind) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{26}
+	return file_switchboard_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Rewind) GetSession() string {
@@ -2946,13 +3108,14 @@ type History struct {
 	Before        *uint64                `protobuf:"varint,2,opt,name=before,proto3,oneof" json:"before,omitempty"`
 	After         *uint64                `protobuf:"varint,3,opt,name=after,proto3,oneof" json:"after,omitempty"`
 	Limit         uint32                 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	Customer      *Customer              `protobuf:"bytes,20,opt,name=customer,proto3" json:"customer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_switchboard_proto_msgTypes[27]
+	mi := &file_switchboard_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2964,7 +3127,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[27]
+	mi := &file_switchboard_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2977,7 +3140,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{27}
+	return file_switchboard_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *History) GetSession() string {
@@ -3008,6 +3171,13 @@ func (x *History) GetLimit() uint32 {
 	return 0
 }
 
+func (x *History) GetCustomer() *Customer {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
 type HistoryReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Entries       []*Entry               `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
@@ -3018,7 +3188,7 @@ type HistoryReply struct {
 
 func (x *HistoryReply) Reset() {
 	*x = HistoryReply{}
-	mi := &file_switchboard_proto_msgTypes[28]
+	mi := &file_switchboard_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3030,7 +3200,7 @@ func (x *HistoryReply) String() string {
 func (*HistoryReply) ProtoMessage() {}
 
 func (x *HistoryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[28]
+	mi := &file_switchboard_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3043,7 +3213,7 @@ func (x *HistoryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryReply.ProtoReflect.Descriptor instead.
 func (*HistoryReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{28}
+	return file_switchboard_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *HistoryReply) GetEntries() []*Entry {
@@ -3067,13 +3237,14 @@ type Close struct {
 	Ae            uint64                 `protobuf:"varint,3,opt,name=ae,proto3" json:"ae,omitempty"`
 	Key           string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
 	Upto          *uint64                `protobuf:"varint,5,opt,name=upto,proto3,oneof" json:"upto,omitempty"`
+	Customer      *Customer              `protobuf:"bytes,20,opt,name=customer,proto3" json:"customer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_switchboard_proto_msgTypes[29]
+	mi := &file_switchboard_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3085,7 +3256,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[29]
+	mi := &file_switchboard_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3098,7 +3269,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{29}
+	return file_switchboard_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Close) GetSession() string {
@@ -3136,6 +3307,13 @@ func (x *Close) GetUpto() uint64 {
 	return 0
 }
 
+func (x *Close) GetCustomer() *Customer {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
 type Rate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -3148,7 +3326,7 @@ type Rate struct {
 
 func (x *Rate) Reset() {
 	*x = Rate{}
-	mi := &file_switchboard_proto_msgTypes[30]
+	mi := &file_switchboard_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3160,7 +3338,7 @@ func (x *Rate) String() string {
 func (*Rate) ProtoMessage() {}
 
 func (x *Rate) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[30]
+	mi := &file_switchboard_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3173,7 +3351,7 @@ func (x *Rate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rate.ProtoReflect.Descriptor instead.
 func (*Rate) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{30}
+	return file_switchboard_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Rate) GetSession() string {
@@ -3207,13 +3385,14 @@ func (x *Rate) GetKey() string {
 type Leave struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Customer      *Customer              `protobuf:"bytes,20,opt,name=customer,proto3" json:"customer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Leave) Reset() {
 	*x = Leave{}
-	mi := &file_switchboard_proto_msgTypes[31]
+	mi := &file_switchboard_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3225,7 +3404,7 @@ func (x *Leave) String() string {
 func (*Leave) ProtoMessage() {}
 
 func (x *Leave) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[31]
+	mi := &file_switchboard_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3238,7 +3417,7 @@ func (x *Leave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leave.ProtoReflect.Descriptor instead.
 func (*Leave) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{31}
+	return file_switchboard_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Leave) GetSession() string {
@@ -3246,6 +3425,13 @@ func (x *Leave) GetSession() string {
 		return x.Session
 	}
 	return ""
+}
+
+func (x *Leave) GetCustomer() *Customer {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
 }
 
 type State struct {
@@ -3261,7 +3447,7 @@ type State struct {
 
 func (x *State) Reset() {
 	*x = State{}
-	mi := &file_switchboard_proto_msgTypes[32]
+	mi := &file_switchboard_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3273,7 +3459,7 @@ func (x *State) String() string {
 func (*State) ProtoMessage() {}
 
 func (x *State) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[32]
+	mi := &file_switchboard_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3286,7 +3472,7 @@ func (x *State) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use State.ProtoReflect.Descriptor instead.
 func (*State) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{32}
+	return file_switchboard_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *State) GetSession() string {
@@ -3334,7 +3520,7 @@ type Lag struct {
 
 func (x *Lag) Reset() {
 	*x = Lag{}
-	mi := &file_switchboard_proto_msgTypes[33]
+	mi := &file_switchboard_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3346,7 +3532,7 @@ func (x *Lag) String() string {
 func (*Lag) ProtoMessage() {}
 
 func (x *Lag) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[33]
+	mi := &file_switchboard_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3359,7 +3545,7 @@ func (x *Lag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lag.ProtoReflect.Descriptor instead.
 func (*Lag) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{33}
+	return file_switchboard_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Lag) GetSession() string {
@@ -3389,7 +3575,7 @@ type Bye struct {
 
 func (x *Bye) Reset() {
 	*x = Bye{}
-	mi := &file_switchboard_proto_msgTypes[34]
+	mi := &file_switchboard_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3401,7 +3587,7 @@ func (x *Bye) String() string {
 func (*Bye) ProtoMessage() {}
 
 func (x *Bye) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[34]
+	mi := &file_switchboard_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3414,7 +3600,7 @@ func (x *Bye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bye.ProtoReflect.Descriptor instead.
 func (*Bye) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{34}
+	return file_switchboard_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Bye) GetCode() uint32 {
@@ -3466,7 +3652,7 @@ type Subscribe struct {
 
 func (x *Subscribe) Reset() {
 	*x = Subscribe{}
-	mi := &file_switchboard_proto_msgTypes[35]
+	mi := &file_switchboard_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3478,7 +3664,7 @@ func (x *Subscribe) String() string {
 func (*Subscribe) ProtoMessage() {}
 
 func (x *Subscribe) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[35]
+	mi := &file_switchboard_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3491,7 +3677,7 @@ func (x *Subscribe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscribe.ProtoReflect.Descriptor instead.
 func (*Subscribe) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{35}
+	return file_switchboard_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Subscribe) GetQueues() []string {
@@ -3546,7 +3732,7 @@ type Kept struct {
 
 func (x *Kept) Reset() {
 	*x = Kept{}
-	mi := &file_switchboard_proto_msgTypes[36]
+	mi := &file_switchboard_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3558,7 +3744,7 @@ func (x *Kept) String() string {
 func (*Kept) ProtoMessage() {}
 
 func (x *Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[36]
+	mi := &file_switchboard_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3571,7 +3757,7 @@ func (x *Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kept.ProtoReflect.Descriptor instead.
 func (*Kept) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{36}
+	return file_switchboard_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Kept) GetSession() string {
@@ -3599,7 +3785,7 @@ type SubscribeReply struct {
 
 func (x *SubscribeReply) Reset() {
 	*x = SubscribeReply{}
-	mi := &file_switchboard_proto_msgTypes[37]
+	mi := &file_switchboard_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3611,7 +3797,7 @@ func (x *SubscribeReply) String() string {
 func (*SubscribeReply) ProtoMessage() {}
 
 func (x *SubscribeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[37]
+	mi := &file_switchboard_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3624,7 +3810,7 @@ func (x *SubscribeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeReply.ProtoReflect.Descriptor instead.
 func (*SubscribeReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{37}
+	return file_switchboard_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SubscribeReply) GetLease() string {
@@ -3661,7 +3847,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_switchboard_proto_msgTypes[38]
+	mi := &file_switchboard_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3673,7 +3859,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[38]
+	mi := &file_switchboard_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3686,7 +3872,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{38}
+	return file_switchboard_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Offer) GetOffer() string {
@@ -3734,7 +3920,7 @@ type OfferEnded struct {
 
 func (x *OfferEnded) Reset() {
 	*x = OfferEnded{}
-	mi := &file_switchboard_proto_msgTypes[39]
+	mi := &file_switchboard_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3746,7 +3932,7 @@ func (x *OfferEnded) String() string {
 func (*OfferEnded) ProtoMessage() {}
 
 func (x *OfferEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[39]
+	mi := &file_switchboard_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3759,7 +3945,7 @@ func (x *OfferEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OfferEnded.ProtoReflect.Descriptor instead.
 func (*OfferEnded) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{39}
+	return file_switchboard_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *OfferEnded) GetOffer() string {
@@ -3785,7 +3971,7 @@ type Accept struct {
 
 func (x *Accept) Reset() {
 	*x = Accept{}
-	mi := &file_switchboard_proto_msgTypes[40]
+	mi := &file_switchboard_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3797,7 +3983,7 @@ func (x *Accept) String() string {
 func (*Accept) ProtoMessage() {}
 
 func (x *Accept) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[40]
+	mi := &file_switchboard_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3810,7 +3996,7 @@ func (x *Accept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Accept.ProtoReflect.Descriptor instead.
 func (*Accept) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{40}
+	return file_switchboard_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Accept) GetOffer() string {
@@ -3830,7 +4016,7 @@ type AcceptReply struct {
 
 func (x *AcceptReply) Reset() {
 	*x = AcceptReply{}
-	mi := &file_switchboard_proto_msgTypes[41]
+	mi := &file_switchboard_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3842,7 +4028,7 @@ func (x *AcceptReply) String() string {
 func (*AcceptReply) ProtoMessage() {}
 
 func (x *AcceptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[41]
+	mi := &file_switchboard_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3855,7 +4041,7 @@ func (x *AcceptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptReply.ProtoReflect.Descriptor instead.
 func (*AcceptReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{41}
+	return file_switchboard_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AcceptReply) GetSession() string {
@@ -3882,7 +4068,7 @@ type Decline struct {
 
 func (x *Decline) Reset() {
 	*x = Decline{}
-	mi := &file_switchboard_proto_msgTypes[42]
+	mi := &file_switchboard_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3894,7 +4080,7 @@ func (x *Decline) String() string {
 func (*Decline) ProtoMessage() {}
 
 func (x *Decline) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[42]
+	mi := &file_switchboard_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3907,7 +4093,7 @@ func (x *Decline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decline.ProtoReflect.Descriptor instead.
 func (*Decline) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{42}
+	return file_switchboard_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Decline) GetOffer() string {
@@ -3934,7 +4120,7 @@ type Document struct {
 
 func (x *Document) Reset() {
 	*x = Document{}
-	mi := &file_switchboard_proto_msgTypes[43]
+	mi := &file_switchboard_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3946,7 +4132,7 @@ func (x *Document) String() string {
 func (*Document) ProtoMessage() {}
 
 func (x *Document) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[43]
+	mi := &file_switchboard_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3959,7 +4145,7 @@ func (x *Document) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Document.ProtoReflect.Descriptor instead.
 func (*Document) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{43}
+	return file_switchboard_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Document) GetV() uint64 {
@@ -3996,7 +4182,7 @@ type Assigned struct {
 
 func (x *Assigned) Reset() {
 	*x = Assigned{}
-	mi := &file_switchboard_proto_msgTypes[44]
+	mi := &file_switchboard_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4008,7 +4194,7 @@ func (x *Assigned) String() string {
 func (*Assigned) ProtoMessage() {}
 
 func (x *Assigned) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[44]
+	mi := &file_switchboard_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4021,7 +4207,7 @@ func (x *Assigned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assigned.ProtoReflect.Descriptor instead.
 func (*Assigned) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{44}
+	return file_switchboard_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Assigned) GetSession() string {
@@ -4135,7 +4321,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_switchboard_proto_msgTypes[45]
+	mi := &file_switchboard_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4147,7 +4333,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[45]
+	mi := &file_switchboard_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4160,7 +4346,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{45}
+	return file_switchboard_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Delivery) GetSession() string {
@@ -4299,7 +4485,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_switchboard_proto_msgTypes[46]
+	mi := &file_switchboard_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4311,7 +4497,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[46]
+	mi := &file_switchboard_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4324,7 +4510,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{46}
+	return file_switchboard_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Reply) GetSession() string {
@@ -4404,7 +4590,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_switchboard_proto_msgTypes[47]
+	mi := &file_switchboard_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4416,7 +4602,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[47]
+	mi := &file_switchboard_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4429,7 +4615,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{47}
+	return file_switchboard_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Nack) GetSession() string {
@@ -4484,7 +4670,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_switchboard_proto_msgTypes[48]
+	mi := &file_switchboard_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4496,7 +4682,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[48]
+	mi := &file_switchboard_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4509,7 +4695,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{48}
+	return file_switchboard_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Target) GetQueue() string {
@@ -4541,7 +4727,7 @@ type Transfer struct {
 
 func (x *Transfer) Reset() {
 	*x = Transfer{}
-	mi := &file_switchboard_proto_msgTypes[49]
+	mi := &file_switchboard_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4553,7 +4739,7 @@ func (x *Transfer) String() string {
 func (*Transfer) ProtoMessage() {}
 
 func (x *Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[49]
+	mi := &file_switchboard_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4566,7 +4752,7 @@ func (x *Transfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
 func (*Transfer) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{49}
+	return file_switchboard_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Transfer) GetSession() string {
@@ -4633,7 +4819,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_switchboard_proto_msgTypes[50]
+	mi := &file_switchboard_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4645,7 +4831,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[50]
+	mi := &file_switchboard_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4658,7 +4844,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{50}
+	return file_switchboard_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Release) GetSession() string {
@@ -4723,7 +4909,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_switchboard_proto_msgTypes[51]
+	mi := &file_switchboard_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4735,7 +4921,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[51]
+	mi := &file_switchboard_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4748,7 +4934,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{51}
+	return file_switchboard_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Context) GetSession() string {
@@ -4796,7 +4982,7 @@ type ContextReply struct {
 
 func (x *ContextReply) Reset() {
 	*x = ContextReply{}
-	mi := &file_switchboard_proto_msgTypes[52]
+	mi := &file_switchboard_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4808,7 +4994,7 @@ func (x *ContextReply) String() string {
 func (*ContextReply) ProtoMessage() {}
 
 func (x *ContextReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[52]
+	mi := &file_switchboard_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4821,7 +5007,7 @@ func (x *ContextReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContextReply.ProtoReflect.Descriptor instead.
 func (*ContextReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{52}
+	return file_switchboard_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ContextReply) GetV() uint64 {
@@ -4848,7 +5034,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_switchboard_proto_msgTypes[53]
+	mi := &file_switchboard_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4860,7 +5046,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[53]
+	mi := &file_switchboard_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4873,7 +5059,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{53}
+	return file_switchboard_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Presence) GetState() string {
@@ -4899,7 +5085,7 @@ type Slots struct {
 
 func (x *Slots) Reset() {
 	*x = Slots{}
-	mi := &file_switchboard_proto_msgTypes[54]
+	mi := &file_switchboard_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4911,7 +5097,7 @@ func (x *Slots) String() string {
 func (*Slots) ProtoMessage() {}
 
 func (x *Slots) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[54]
+	mi := &file_switchboard_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4924,7 +5110,7 @@ func (x *Slots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slots.ProtoReflect.Descriptor instead.
 func (*Slots) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{54}
+	return file_switchboard_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Slots) GetSlots() uint32 {
@@ -4945,7 +5131,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_switchboard_proto_msgTypes[55]
+	mi := &file_switchboard_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4957,7 +5143,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[55]
+	mi := &file_switchboard_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4970,7 +5156,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{55}
+	return file_switchboard_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Revoked) GetSession() string {
@@ -5005,7 +5191,7 @@ type Wrapup struct {
 
 func (x *Wrapup) Reset() {
 	*x = Wrapup{}
-	mi := &file_switchboard_proto_msgTypes[56]
+	mi := &file_switchboard_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5017,7 +5203,7 @@ func (x *Wrapup) String() string {
 func (*Wrapup) ProtoMessage() {}
 
 func (x *Wrapup) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[56]
+	mi := &file_switchboard_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5030,7 +5216,7 @@ func (x *Wrapup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wrapup.ProtoReflect.Descriptor instead.
 func (*Wrapup) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{56}
+	return file_switchboard_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Wrapup) GetSession() string {
@@ -5116,7 +5302,7 @@ const file_switchboard_proto_rawDesc = "" +
 	"\bpresence\x18\x1d \x01(\v2\x18.switchboard.v1.PresenceH\x00R\bpresence\x12-\n" +
 	"\x05slots\x18\x1e \x01(\v2\x15.switchboard.v1.SlotsH\x00R\x05slots\x120\n" +
 	"\x06wrapup\x18\x1f \x01(\v2\x16.switchboard.v1.WrapupH\x00R\x06wrapupB\x06\n" +
-	"\x04verb\"\xcc\x0e\n" +
+	"\x04verb\"\x8a\x0f\n" +
 	"\vServerFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
 	"\x05hello\x18\x02 \x01(\v2\x1a.switchboard.v1.HelloReplyH\x00R\x05hello\x128\n" +
@@ -5156,7 +5342,10 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x05state\x183 \x01(\v2\x15.switchboard.v1.StateH\x00R\x05state\x12'\n" +
 	"\x03lag\x184 \x01(\v2\x13.switchboard.v1.LagH\x00R\x03lag\x12'\n" +
 	"\x03bye\x185 \x01(\v2\x13.switchboard.v1.ByeH\x00R\x03bye\x120\n" +
-	"\x06rewind\x186 \x01(\v2\x16.switchboard.v1.RewindH\x00R\x06rewindB\x06\n" +
+	"\x06rewind\x186 \x01(\v2\x16.switchboard.v1.RewindH\x00R\x06rewind\x12<\n" +
+	"\n" +
+	"identities\x18F \x01(\v2\x1a.switchboard.v1.IdentitiesH\x00R\n" +
+	"identitiesB\x06\n" +
 	"\x04verb\"L\n" +
 	"\x04Done\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
@@ -5171,11 +5360,12 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x06detail\x18\x06 \x01(\fB\x04\x88\xb5\x18\x01R\x06detail\"2\n" +
 	"\bPosition\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\"J\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\x80\x01\n" +
 	"\x06Resume\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x10\n" +
-	"\x03seq\x18\x03 \x01(\x04R\x03seq\"\x81\x01\n" +
+	"\x03seq\x18\x03 \x01(\x04R\x03seq\x124\n" +
+	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomer\"\x81\x01\n" +
 	"\x05Hello\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x16\n" +
 	"\x06client\x18\x02 \x01(\tR\x06client\x12\x1a\n" +
@@ -5222,7 +5412,19 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x05token\x18\x01 \x01(\tR\x05token\"G\n" +
 	"\rIdentifyReply\x12\x1a\n" +
 	"\bcustomer\x18\x01 \x01(\tR\bcustomer\x12\x1a\n" +
-	"\bsessions\x18\x02 \x03(\tR\bsessions\"@\n" +
+	"\bsessions\x18\x02 \x03(\tR\bsessions\"Y\n" +
+	"\bCustomer\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x1f\n" +
+	"\vexternal_id\x18\x02 \x01(\tR\n" +
+	"externalId\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"\x86\x01\n" +
+	"\n" +
+	"Identities\x12\x1a\n" +
+	"\bcustomer\x18\x01 \x01(\tR\bcustomer\x12>\n" +
+	"\n" +
+	"identities\x18\x02 \x03(\v2\x18.switchboard.v1.CustomerB\x04\x90\xb5\x18\x01R\n" +
+	"identities\x12\x1c\n" +
+	"\tduplicate\x18\x03 \x01(\bR\tduplicate\"@\n" +
 	"\x06Worker\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
@@ -5249,7 +5451,7 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x04prev\x18\f \x01(\x04B\x04\x90\xb5\x18\x01R\x04prev\x12\x19\n" +
 	"\breply_to\x18\r \x01(\x04R\areplyTo\x12\x16\n" +
 	"\x06stream\x18\x0e \x01(\tR\x06stream\x12\x16\n" +
-	"\x06cursor\x18\x0f \x01(\tR\x06cursor\"\xec\x01\n" +
+	"\x06cursor\x18\x0f \x01(\tR\x06cursor\"\xa2\x02\n" +
 	"\x04Open\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x18\n" +
 	"\achannel\x18\x02 \x01(\tR\achannel\x12\x14\n" +
@@ -5260,7 +5462,8 @@ const file_switchboard_proto_rawDesc = "" +
 	"attributes\x12\x10\n" +
 	"\x03key\x18\x06 \x01(\tR\x03key\x12,\n" +
 	"\x04from\x18\a \x01(\v2\x18.switchboard.v1.PositionR\x04from\x12\x17\n" +
-	"\x04tail\x18\b \x01(\rH\x00R\x04tail\x88\x01\x01B\a\n" +
+	"\x04tail\x18\b \x01(\rH\x00R\x04tail\x88\x01\x01\x124\n" +
+	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomerB\a\n" +
 	"\x05_tail\"\x93\x02\n" +
 	"\tOpenReply\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x1a\n" +
@@ -5271,13 +5474,14 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x03how\x18\x06 \x01(\tR\x03how\x12\x0e\n" +
 	"\x02at\x18\a \x01(\x04R\x02at\x120\n" +
 	"\astreams\x18\b \x03(\v2\x16.switchboard.v1.StreamR\astreams\x12\x1c\n" +
-	"\tduplicate\x18\t \x01(\bR\tduplicate\"{\n" +
+	"\tduplicate\x18\t \x01(\bR\tduplicate\"\xb1\x01\n" +
 	"\x04Send\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12\x18\n" +
 	"\x04body\x18\x04 \x01(\fB\x04\x88\xb5\x18\x01R\x04body\x12\x19\n" +
-	"\breply_to\x18\x05 \x01(\x04R\areplyTo\"g\n" +
+	"\breply_to\x18\x05 \x01(\x04R\areplyTo\x124\n" +
+	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomer\"g\n" +
 	"\tSendReply\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x0e\n" +
@@ -5313,31 +5517,34 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x06Rewind\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\tR\x06stream\x12\x16\n" +
-	"\x03off\x18\x03 \x01(\x04B\x04\x90\xb5\x18\x01R\x03off\"\x86\x01\n" +
+	"\x03off\x18\x03 \x01(\x04B\x04\x90\xb5\x18\x01R\x03off\"\xbc\x01\n" +
 	"\aHistory\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x1b\n" +
 	"\x06before\x18\x02 \x01(\x04H\x00R\x06before\x88\x01\x01\x12\x19\n" +
 	"\x05after\x18\x03 \x01(\x04H\x01R\x05after\x88\x01\x01\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\rR\x05limitB\t\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\x124\n" +
+	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomerB\t\n" +
 	"\a_beforeB\b\n" +
 	"\x06_after\"Y\n" +
 	"\fHistoryReply\x12/\n" +
 	"\aentries\x18\x01 \x03(\v2\x15.switchboard.v1.EntryR\aentries\x12\x18\n" +
-	"\x04more\x18\x02 \x01(\bB\x04\x90\xb5\x18\x01R\x04more\"}\n" +
+	"\x04more\x18\x02 \x01(\bB\x04\x90\xb5\x18\x01R\x04more\"\xb3\x01\n" +
 	"\x05Close\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x0e\n" +
 	"\x02ae\x18\x03 \x01(\x04R\x02ae\x12\x10\n" +
 	"\x03key\x18\x04 \x01(\tR\x03key\x12\x17\n" +
-	"\x04upto\x18\x05 \x01(\x04H\x00R\x04upto\x88\x01\x01B\a\n" +
+	"\x04upto\x18\x05 \x01(\x04H\x00R\x04upto\x88\x01\x01\x124\n" +
+	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomerB\a\n" +
 	"\x05_upto\"b\n" +
 	"\x04Rate\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
 	"\x05score\x18\x02 \x01(\rR\x05score\x12\x18\n" +
 	"\acomment\x18\x03 \x01(\tR\acomment\x12\x10\n" +
-	"\x03key\x18\x04 \x01(\tR\x03key\"!\n" +
+	"\x03key\x18\x04 \x01(\tR\x03key\"W\n" +
 	"\x05Leave\x12\x18\n" +
-	"\asession\x18\x01 \x01(\tR\asession\"\x80\x01\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x124\n" +
+	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomer\"\x80\x01\n" +
 	"\x05State\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
@@ -5507,7 +5714,7 @@ func file_switchboard_proto_rawDescGZIP() []byte {
 	return file_switchboard_proto_rawDescData
 }
 
-var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_switchboard_proto_goTypes = []any{
 	(*ClientFrame)(nil),               // 0: switchboard.v1.ClientFrame
 	(*ServerFrame)(nil),               // 1: switchboard.v1.ServerFrame
@@ -5523,137 +5730,147 @@ var file_switchboard_proto_goTypes = []any{
 	(*RefreshReply)(nil),              // 11: switchboard.v1.RefreshReply
 	(*Identify)(nil),                  // 12: switchboard.v1.Identify
 	(*IdentifyReply)(nil),             // 13: switchboard.v1.IdentifyReply
-	(*Worker)(nil),                    // 14: switchboard.v1.Worker
-	(*Author)(nil),                    // 15: switchboard.v1.Author
-	(*Entry)(nil),                     // 16: switchboard.v1.Entry
-	(*Open)(nil),                      // 17: switchboard.v1.Open
-	(*OpenReply)(nil),                 // 18: switchboard.v1.OpenReply
-	(*Send)(nil),                      // 19: switchboard.v1.Send
-	(*SendReply)(nil),                 // 20: switchboard.v1.SendReply
-	(*Ack)(nil),                       // 21: switchboard.v1.Ack
-	(*Typing)(nil),                    // 22: switchboard.v1.Typing
-	(*Receipt)(nil),                   // 23: switchboard.v1.Receipt
-	(*Delta)(nil),                     // 24: switchboard.v1.Delta
-	(*Stream)(nil),                    // 25: switchboard.v1.Stream
-	(*Rewind)(nil),                    // 26: switchboard.v1.Rewind
-	(*History)(nil),                   // 27: switchboard.v1.History
-	(*HistoryReply)(nil),              // 28: switchboard.v1.HistoryReply
-	(*Close)(nil),                     // 29: switchboard.v1.Close
-	(*Rate)(nil),                      // 30: switchboard.v1.Rate
-	(*Leave)(nil),                     // 31: switchboard.v1.Leave
-	(*State)(nil),                     // 32: switchboard.v1.State
-	(*Lag)(nil),                       // 33: switchboard.v1.Lag
-	(*Bye)(nil),                       // 34: switchboard.v1.Bye
-	(*Subscribe)(nil),                 // 35: switchboard.v1.Subscribe
-	(*Kept)(nil),                      // 36: switchboard.v1.Kept
-	(*SubscribeReply)(nil),            // 37: switchboard.v1.SubscribeReply
-	(*Offer)(nil),                     // 38: switchboard.v1.Offer
-	(*OfferEnded)(nil),                // 39: switchboard.v1.OfferEnded
-	(*Accept)(nil),                    // 40: switchboard.v1.Accept
-	(*AcceptReply)(nil),               // 41: switchboard.v1.AcceptReply
-	(*Decline)(nil),                   // 42: switchboard.v1.Decline
-	(*Document)(nil),                  // 43: switchboard.v1.Document
-	(*Assigned)(nil),                  // 44: switchboard.v1.Assigned
-	(*Delivery)(nil),                  // 45: switchboard.v1.Delivery
-	(*Reply)(nil),                     // 46: switchboard.v1.Reply
-	(*Nack)(nil),                      // 47: switchboard.v1.Nack
-	(*Target)(nil),                    // 48: switchboard.v1.Target
-	(*Transfer)(nil),                  // 49: switchboard.v1.Transfer
-	(*Release)(nil),                   // 50: switchboard.v1.Release
-	(*Context)(nil),                   // 51: switchboard.v1.Context
-	(*ContextReply)(nil),              // 52: switchboard.v1.ContextReply
-	(*Presence)(nil),                  // 53: switchboard.v1.Presence
-	(*Slots)(nil),                     // 54: switchboard.v1.Slots
-	(*Revoked)(nil),                   // 55: switchboard.v1.Revoked
-	(*Wrapup)(nil),                    // 56: switchboard.v1.Wrapup
-	nil,                               // 57: switchboard.v1.Subscribe.SkillsEntry
-	(*descriptorpb.FieldOptions)(nil), // 58: google.protobuf.FieldOptions
+	(*Customer)(nil),                  // 14: switchboard.v1.Customer
+	(*Identities)(nil),                // 15: switchboard.v1.Identities
+	(*Worker)(nil),                    // 16: switchboard.v1.Worker
+	(*Author)(nil),                    // 17: switchboard.v1.Author
+	(*Entry)(nil),                     // 18: switchboard.v1.Entry
+	(*Open)(nil),                      // 19: switchboard.v1.Open
+	(*OpenReply)(nil),                 // 20: switchboard.v1.OpenReply
+	(*Send)(nil),                      // 21: switchboard.v1.Send
+	(*SendReply)(nil),                 // 22: switchboard.v1.SendReply
+	(*Ack)(nil),                       // 23: switchboard.v1.Ack
+	(*Typing)(nil),                    // 24: switchboard.v1.Typing
+	(*Receipt)(nil),                   // 25: switchboard.v1.Receipt
+	(*Delta)(nil),                     // 26: switchboard.v1.Delta
+	(*Stream)(nil),                    // 27: switchboard.v1.Stream
+	(*Rewind)(nil),                    // 28: switchboard.v1.Rewind
+	(*History)(nil),                   // 29: switchboard.v1.History
+	(*HistoryReply)(nil),              // 30: switchboard.v1.HistoryReply
+	(*Close)(nil),                     // 31: switchboard.v1.Close
+	(*Rate)(nil),                      // 32: switchboard.v1.Rate
+	(*Leave)(nil),                     // 33: switchboard.v1.Leave
+	(*State)(nil),                     // 34: switchboard.v1.State
+	(*Lag)(nil),                       // 35: switchboard.v1.Lag
+	(*Bye)(nil),                       // 36: switchboard.v1.Bye
+	(*Subscribe)(nil),                 // 37: switchboard.v1.Subscribe
+	(*Kept)(nil),                      // 38: switchboard.v1.Kept
+	(*SubscribeReply)(nil),            // 39: switchboard.v1.SubscribeReply
+	(*Offer)(nil),                     // 40: switchboard.v1.Offer
+	(*OfferEnded)(nil),                // 41: switchboard.v1.OfferEnded
+	(*Accept)(nil),                    // 42: switchboard.v1.Accept
+	(*AcceptReply)(nil),               // 43: switchboard.v1.AcceptReply
+	(*Decline)(nil),                   // 44: switchboard.v1.Decline
+	(*Document)(nil),                  // 45: switchboard.v1.Document
+	(*Assigned)(nil),                  // 46: switchboard.v1.Assigned
+	(*Delivery)(nil),                  // 47: switchboard.v1.Delivery
+	(*Reply)(nil),                     // 48: switchboard.v1.Reply
+	(*Nack)(nil),                      // 49: switchboard.v1.Nack
+	(*Target)(nil),                    // 50: switchboard.v1.Target
+	(*Transfer)(nil),                  // 51: switchboard.v1.Transfer
+	(*Release)(nil),                   // 52: switchboard.v1.Release
+	(*Context)(nil),                   // 53: switchboard.v1.Context
+	(*ContextReply)(nil),              // 54: switchboard.v1.ContextReply
+	(*Presence)(nil),                  // 55: switchboard.v1.Presence
+	(*Slots)(nil),                     // 56: switchboard.v1.Slots
+	(*Revoked)(nil),                   // 57: switchboard.v1.Revoked
+	(*Wrapup)(nil),                    // 58: switchboard.v1.Wrapup
+	nil,                               // 59: switchboard.v1.Subscribe.SkillsEntry
+	(*descriptorpb.FieldOptions)(nil), // 60: google.protobuf.FieldOptions
 }
 var file_switchboard_proto_depIdxs = []int32{
 	6,  // 0: switchboard.v1.ClientFrame.hello:type_name -> switchboard.v1.Hello
 	10, // 1: switchboard.v1.ClientFrame.refresh:type_name -> switchboard.v1.Refresh
-	17, // 2: switchboard.v1.ClientFrame.open:type_name -> switchboard.v1.Open
-	19, // 3: switchboard.v1.ClientFrame.send:type_name -> switchboard.v1.Send
-	21, // 4: switchboard.v1.ClientFrame.ack:type_name -> switchboard.v1.Ack
-	22, // 5: switchboard.v1.ClientFrame.typing:type_name -> switchboard.v1.Typing
-	27, // 6: switchboard.v1.ClientFrame.history:type_name -> switchboard.v1.History
-	29, // 7: switchboard.v1.ClientFrame.close:type_name -> switchboard.v1.Close
-	30, // 8: switchboard.v1.ClientFrame.rate:type_name -> switchboard.v1.Rate
-	31, // 9: switchboard.v1.ClientFrame.leave:type_name -> switchboard.v1.Leave
+	19, // 2: switchboard.v1.ClientFrame.open:type_name -> switchboard.v1.Open
+	21, // 3: switchboard.v1.ClientFrame.send:type_name -> switchboard.v1.Send
+	23, // 4: switchboard.v1.ClientFrame.ack:type_name -> switchboard.v1.Ack
+	24, // 5: switchboard.v1.ClientFrame.typing:type_name -> switchboard.v1.Typing
+	29, // 6: switchboard.v1.ClientFrame.history:type_name -> switchboard.v1.History
+	31, // 7: switchboard.v1.ClientFrame.close:type_name -> switchboard.v1.Close
+	32, // 8: switchboard.v1.ClientFrame.rate:type_name -> switchboard.v1.Rate
+	33, // 9: switchboard.v1.ClientFrame.leave:type_name -> switchboard.v1.Leave
 	12, // 10: switchboard.v1.ClientFrame.identify:type_name -> switchboard.v1.Identify
-	35, // 11: switchboard.v1.ClientFrame.subscribe:type_name -> switchboard.v1.Subscribe
-	40, // 12: switchboard.v1.ClientFrame.accept:type_name -> switchboard.v1.Accept
-	42, // 13: switchboard.v1.ClientFrame.decline:type_name -> switchboard.v1.Decline
-	24, // 14: switchboard.v1.ClientFrame.delta:type_name -> switchboard.v1.Delta
-	46, // 15: switchboard.v1.ClientFrame.reply:type_name -> switchboard.v1.Reply
-	47, // 16: switchboard.v1.ClientFrame.nack:type_name -> switchboard.v1.Nack
-	49, // 17: switchboard.v1.ClientFrame.transfer:type_name -> switchboard.v1.Transfer
-	50, // 18: switchboard.v1.ClientFrame.release:type_name -> switchboard.v1.Release
-	51, // 19: switchboard.v1.ClientFrame.context:type_name -> switchboard.v1.Context
-	53, // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
-	54, // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
-	56, // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
+	37, // 11: switchboard.v1.ClientFrame.subscribe:type_name -> switchboard.v1.Subscribe
+	42, // 12: switchboard.v1.ClientFrame.accept:type_name -> switchboard.v1.Accept
+	44, // 13: switchboard.v1.ClientFrame.decline:type_name -> switchboard.v1.Decline
+	26, // 14: switchboard.v1.ClientFrame.delta:type_name -> switchboard.v1.Delta
+	48, // 15: switchboard.v1.ClientFrame.reply:type_name -> switchboard.v1.Reply
+	49, // 16: switchboard.v1.ClientFrame.nack:type_name -> switchboard.v1.Nack
+	51, // 17: switchboard.v1.ClientFrame.transfer:type_name -> switchboard.v1.Transfer
+	52, // 18: switchboard.v1.ClientFrame.release:type_name -> switchboard.v1.Release
+	53, // 19: switchboard.v1.ClientFrame.context:type_name -> switchboard.v1.Context
+	55, // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
+	56, // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
+	58, // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
 	9,  // 23: switchboard.v1.ServerFrame.hello:type_name -> switchboard.v1.HelloReply
 	11, // 24: switchboard.v1.ServerFrame.refresh:type_name -> switchboard.v1.RefreshReply
-	18, // 25: switchboard.v1.ServerFrame.open:type_name -> switchboard.v1.OpenReply
-	20, // 26: switchboard.v1.ServerFrame.send:type_name -> switchboard.v1.SendReply
-	28, // 27: switchboard.v1.ServerFrame.history:type_name -> switchboard.v1.HistoryReply
+	20, // 25: switchboard.v1.ServerFrame.open:type_name -> switchboard.v1.OpenReply
+	22, // 26: switchboard.v1.ServerFrame.send:type_name -> switchboard.v1.SendReply
+	30, // 27: switchboard.v1.ServerFrame.history:type_name -> switchboard.v1.HistoryReply
 	2,  // 28: switchboard.v1.ServerFrame.close:type_name -> switchboard.v1.Done
 	2,  // 29: switchboard.v1.ServerFrame.rate:type_name -> switchboard.v1.Done
 	2,  // 30: switchboard.v1.ServerFrame.leave:type_name -> switchboard.v1.Done
 	13, // 31: switchboard.v1.ServerFrame.identify:type_name -> switchboard.v1.IdentifyReply
-	37, // 32: switchboard.v1.ServerFrame.subscribe:type_name -> switchboard.v1.SubscribeReply
-	41, // 33: switchboard.v1.ServerFrame.accept:type_name -> switchboard.v1.AcceptReply
+	39, // 32: switchboard.v1.ServerFrame.subscribe:type_name -> switchboard.v1.SubscribeReply
+	43, // 33: switchboard.v1.ServerFrame.accept:type_name -> switchboard.v1.AcceptReply
 	2,  // 34: switchboard.v1.ServerFrame.decline:type_name -> switchboard.v1.Done
-	20, // 35: switchboard.v1.ServerFrame.reply:type_name -> switchboard.v1.SendReply
+	22, // 35: switchboard.v1.ServerFrame.reply:type_name -> switchboard.v1.SendReply
 	2,  // 36: switchboard.v1.ServerFrame.nack:type_name -> switchboard.v1.Done
 	2,  // 37: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
 	2,  // 38: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
-	52, // 39: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
-	53, // 40: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
+	54, // 39: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
+	55, // 40: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
 	2,  // 41: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
 	2,  // 42: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
 	2,  // 43: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
 	3,  // 44: switchboard.v1.ServerFrame.error:type_name -> switchboard.v1.Error
-	16, // 45: switchboard.v1.ServerFrame.message:type_name -> switchboard.v1.Entry
-	45, // 46: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
-	44, // 47: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
-	38, // 48: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
-	39, // 49: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
-	55, // 50: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
-	22, // 51: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
-	23, // 52: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
-	24, // 53: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
-	25, // 54: switchboard.v1.ServerFrame.stream:type_name -> switchboard.v1.Stream
-	32, // 55: switchboard.v1.ServerFrame.state:type_name -> switchboard.v1.State
-	33, // 56: switchboard.v1.ServerFrame.lag:type_name -> switchboard.v1.Lag
-	34, // 57: switchboard.v1.ServerFrame.bye:type_name -> switchboard.v1.Bye
-	26, // 58: switchboard.v1.ServerFrame.rewind:type_name -> switchboard.v1.Rewind
-	5,  // 59: switchboard.v1.Hello.resume:type_name -> switchboard.v1.Resume
-	3,  // 60: switchboard.v1.Resumed.error:type_name -> switchboard.v1.Error
-	7,  // 61: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
-	8,  // 62: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
-	15, // 63: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
-	4,  // 64: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
-	14, // 65: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
-	25, // 66: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
-	15, // 67: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
-	15, // 68: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
-	16, // 69: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
-	57, // 70: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
-	36, // 71: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
-	15, // 72: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
-	43, // 73: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
-	16, // 74: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
-	15, // 75: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
-	48, // 76: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
-	58, // 77: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
-	58, // 78: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
-	79, // [79:79] is the sub-list for method output_type
-	79, // [79:79] is the sub-list for method input_type
-	79, // [79:79] is the sub-list for extension type_name
-	77, // [77:79] is the sub-list for extension extendee
-	0,  // [0:77] is the sub-list for field type_name
+	18, // 45: switchboard.v1.ServerFrame.message:type_name -> switchboard.v1.Entry
+	47, // 46: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
+	46, // 47: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
+	40, // 48: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
+	41, // 49: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
+	57, // 50: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
+	24, // 51: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
+	25, // 52: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
+	26, // 53: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
+	27, // 54: switchboard.v1.ServerFrame.stream:type_name -> switchboard.v1.Stream
+	34, // 55: switchboard.v1.ServerFrame.state:type_name -> switchboard.v1.State
+	35, // 56: switchboard.v1.ServerFrame.lag:type_name -> switchboard.v1.Lag
+	36, // 57: switchboard.v1.ServerFrame.bye:type_name -> switchboard.v1.Bye
+	28, // 58: switchboard.v1.ServerFrame.rewind:type_name -> switchboard.v1.Rewind
+	15, // 59: switchboard.v1.ServerFrame.identities:type_name -> switchboard.v1.Identities
+	14, // 60: switchboard.v1.Resume.customer:type_name -> switchboard.v1.Customer
+	5,  // 61: switchboard.v1.Hello.resume:type_name -> switchboard.v1.Resume
+	3,  // 62: switchboard.v1.Resumed.error:type_name -> switchboard.v1.Error
+	7,  // 63: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
+	8,  // 64: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
+	14, // 65: switchboard.v1.Identities.identities:type_name -> switchboard.v1.Customer
+	17, // 66: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
+	4,  // 67: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
+	14, // 68: switchboard.v1.Open.customer:type_name -> switchboard.v1.Customer
+	16, // 69: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
+	27, // 70: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
+	14, // 71: switchboard.v1.Send.customer:type_name -> switchboard.v1.Customer
+	17, // 72: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
+	17, // 73: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
+	14, // 74: switchboard.v1.History.customer:type_name -> switchboard.v1.Customer
+	18, // 75: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
+	14, // 76: switchboard.v1.Close.customer:type_name -> switchboard.v1.Customer
+	14, // 77: switchboard.v1.Leave.customer:type_name -> switchboard.v1.Customer
+	59, // 78: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
+	38, // 79: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
+	17, // 80: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
+	45, // 81: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
+	18, // 82: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
+	17, // 83: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
+	50, // 84: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
+	60, // 85: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
+	60, // 86: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
+	87, // [87:87] is the sub-list for method output_type
+	87, // [87:87] is the sub-list for method input_type
+	87, // [87:87] is the sub-list for extension type_name
+	85, // [85:87] is the sub-list for extension extendee
+	0,  // [0:85] is the sub-list for field type_name
 }
 
 func init() { file_switchboard_proto_init() }
@@ -5723,20 +5940,21 @@ func file_switchboard_proto_init() {
 		(*ServerFrame_Lag)(nil),
 		(*ServerFrame_Bye)(nil),
 		(*ServerFrame_Rewind)(nil),
+		(*ServerFrame_Identities)(nil),
 	}
-	file_switchboard_proto_msgTypes[17].OneofWrappers = []any{}
-	file_switchboard_proto_msgTypes[27].OneofWrappers = []any{}
+	file_switchboard_proto_msgTypes[19].OneofWrappers = []any{}
 	file_switchboard_proto_msgTypes[29].OneofWrappers = []any{}
-	file_switchboard_proto_msgTypes[46].OneofWrappers = []any{}
-	file_switchboard_proto_msgTypes[49].OneofWrappers = []any{}
-	file_switchboard_proto_msgTypes[50].OneofWrappers = []any{}
+	file_switchboard_proto_msgTypes[31].OneofWrappers = []any{}
+	file_switchboard_proto_msgTypes[48].OneofWrappers = []any{}
+	file_switchboard_proto_msgTypes[51].OneofWrappers = []any{}
+	file_switchboard_proto_msgTypes[52].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_switchboard_proto_rawDesc), len(file_switchboard_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   58,
+			NumMessages:   60,
 			NumExtensions: 2,
 			NumServices:   0,
 		},
