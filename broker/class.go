@@ -16,6 +16,8 @@ type queue struct {
 	workers []*worker // subscribed, in no order
 	classes []*class  // in the order of their making
 	waiting int
+	timer   timer // of the next look at who waits
+	pace    pace
 }
 
 // class is a requirement: all tasks of a queue that want the same of a worker. It knows who meets it, so finding the best

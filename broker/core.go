@@ -30,11 +30,13 @@ type Core struct {
 	number uint64 // p
 	offerN uint64
 	tasks  int
+	looks  uint64 // at queues
 	// manyClasses is how many classes there may be before unused ones are dropped.
 	manyClasses int
 
 	// Reused.
 	spare   *task
+	front   []spot
 	skills  []Skill
 	key     []byte
 	scratch []*task
@@ -94,7 +96,7 @@ func (c *Core) newTask(q *queue, in *Task) *task {
 	*t = task{
 		session: in.Session, ticket: in.Ticket, class: c.classOf(q, in), rank: q.Priority,
 		key: in.EnqueuedAt - in.BoostMS, enqueuedAt: in.EnqueuedAt, cost: max(in.Cost, 1),
-		sticky: in.Sticky, to: in.To, humansOnly: in.HumansOnly, requeue: in.Requeue, summary: in.Summary, bars: bars,
+		sticky: in.Sticky, to: in.To, force: in.Force, humansOnly: in.HumansOnly, requeue: in.Requeue, summary: in.Summary, bars: bars,
 	}
 	switch q.Order {
 	case Strict:

@@ -59,8 +59,11 @@ func (c *Core) suits(w *worker, t *task) bool {
 func (c *Core) target(t *task, out *Effects) {
 	w := c.workers[t.to]
 	switch {
-	case w == nil || !w.connected || w.presence != Ready:
+	case w == nil || !w.connected || w.presence != Ready && !t.force:
 		c.failTransfer(t, "away", out)
+	case t.force:
+		t.reason = reasonTransfer
+		c.grant(t, w, out)
 	case !w.takes(t.cost):
 		c.failTransfer(t, "full", out)
 	default:
@@ -88,6 +91,7 @@ func (c *Core) wait(t *task) {
 		c.set(&t.timer, at)
 	}
 	t.lined = true
+	c.lineUp(t.class.queue)
 }
 
 // unwait takes t out of all lines.
@@ -157,6 +161,7 @@ func (c *Core) grant(t *task, w *worker, out *Effects) {
 		w.changed()
 	}
 	c.set(&t.timer, c.now+againMS)
+	t.class.queue.pace.add(c.now)
 	c.sayGrant(t, out)
 }
 

@@ -25,6 +25,7 @@ type Task struct {
 	Exclude    []string // worker ids that shall not get it at once; the first 8 count
 	Sticky     string   // worker id that is preferred while it can take it, before any step
 	To         string   // worker id of a transfer: nobody else [SW-5.8]
+	Force      bool     // To has it at once, whatever his slots and presence are [SW-5a.4]
 	HumansOnly bool     // the bots had their turn
 	Requeue    bool     // it was assigned before
 	Summary    []byte   // for offers; shared, never changed
@@ -82,6 +83,7 @@ type task struct {
 	cost       int
 	sticky     string
 	to         string
+	force      bool
 	humansOnly bool
 	requeue    bool
 	summary    []byte
@@ -90,7 +92,11 @@ type task struct {
 	timer timer
 	lined bool          // it stands in lines
 	line  [kinds]waiter // in its class, while waiting
-	bars  []bar
+	// What its session was told of its place.
+	told   int // 0: nothing
+	toldAt int64
+	looked uint64 // the look that has seen it
+	bars   []bar
 
 	// While a worker has to do with it.
 	worker  *worker

@@ -49,6 +49,9 @@ func (s *State) open(env *Env, c *wire.Command, d *Decision) {
 		Session: string(s.ID), Epoch: s.Epoch(), Head: head, State: s.Phase.String(), Worker: s.workerPB(),
 		How: how, At: at, Streams: s.streamsPB(), Duplicate: old != nil,
 	}}}
+	if m := s.placePB(); m != nil {
+		d.push(c.Conn, wire.FramePush, s.ID, m) // who comes later is told as well
+	}
 }
 
 // position returns where an attachment begins, how that meets what was asked for, and what was lost [SW-3.2].
@@ -85,7 +88,7 @@ func (s *State) position(env *Env, o *wirepb.Open, head uint64) (start uint64, h
 }
 
 func (s *State) owns(who *wire.Principal) bool {
-	return s.Phase == Assigned && s.Owner.Worker == who.Worker
+	return s.Phase == Assigned && s.Owner.Worker == ownerName(who)
 }
 
 func (s *State) workerPB() *wirepb.Worker {
@@ -161,7 +164,7 @@ func (s *State) close(env *Env, c *wire.Command, d *Decision) {
 	if done {
 		return
 	}
-	if c.Who.Role == wire.RoleWorker && (!s.fenced(c, d) || s.unanswered(c, d)) {
+	if !frontend(c.Who.Role) && (!s.fenced(c, d) || s.unanswered(c, d)) {
 		return
 	}
 	if s.Phase == Closed {
@@ -175,14 +178,22 @@ func (s *State) close(env *Env, c *wire.Command, d *Decision) {
 	if c.Reason != "" {
 		s.event(env, EventReleased, object("outcome", c.Reason), d)
 	}
-	gave := s.giveBack(env, c.Conn, "closed", d)
+	s.over(env, c.Conn, d)
+	s.done(c, key, Done{Seq: seq, Epoch: s.Epoch(), TS: env.Now}, 0, d)
+}
+
+// over lets everybody go. to is the connection that knows by its own reply.
+func (s *State) over(env *Env, to wire.Conn, d *Decision) {
+	for len(s.Guests) > 0 {
+		s.part(env, &s.Guests[0], d)
+	}
+	gave := s.giveBack(env, to, "closed", d)
 	if !gave && s.Phase == Queued {
 		d.post(env, &wire.Withdraw{Tenant: s.Tenant, Session: s.ID, Ticket: s.Ticket})
 	}
 	d.fact(s, Fact{Kind: Ended, At: env.Now})
 	s.settle()
 	s.stateChanged(d)
-	s.done(c, key, Done{Seq: seq, Epoch: s.Epoch(), TS: env.Now}, 0, d)
 }
 
 // rate is the customer's judgement.
@@ -212,9 +223,10 @@ func (s *State) rate(env *Env, c *wire.Command, d *Decision) {
 	}
 }
 
-// leave ends the connection's following.
-func (s *State) leave(c *wire.Command, d *Decision) {
+// leave ends the connection's following, and with it that its bearer is a guest.
+func (s *State) leave(env *Env, c *wire.Command, d *Decision) {
 	s.detach(c.Conn)
+	s.partOn(env, c.Conn, d)
 	f := d.frame(c.Conn)
 	f.Kind, f.ID, f.Session, f.Verb = wire.FrameDetach, c.ID, s.ID, c.Verb
 	if c.ID != 0 {

@@ -96,11 +96,5 @@ func (s *State) Merge(env *Env, into wire.SessionID, d *Decision) {
 	s.interrupt(env, d)
 	s.endTransfer(env, "closed", d)
 	s.event(env, EventMerged, object("into", string(into)), d)
-	gave := s.giveBack(env, wire.Conn{}, "closed", d)
-	if !gave && s.Phase == Queued {
-		d.post(env, &wire.Withdraw{Tenant: s.Tenant, Session: s.ID, Ticket: s.Ticket})
-	}
-	d.fact(s, Fact{Kind: Ended, At: env.Now})
-	s.settle()
-	s.stateChanged(d)
+	s.over(env, wire.Conn{}, d)
 }

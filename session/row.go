@@ -14,7 +14,7 @@ var ErrRow = errors.New("the row is damaged or of a newer version")
 // The first byte of every row is its version. Fields are only ever added at the end, under a new version.
 const (
 	rowVersion   = 1
-	stateVersion = 2 // of a state's row: 2 has what begins with Holder
+	stateVersion = 3 // of a state's row: 2 has what begins with AttributesV, 3 what begins with Holder
 )
 
 // AppendState appends the row of s: its durable and soft fields, without entries and keys, which have rows of their
@@ -67,6 +67,19 @@ func AppendState(dst []byte, s *State) []byte {
 	w.num(s.Cursor)
 	w.num(s.Delivered)
 	w.num(s.Read)
+	w.num(s.AttributesV)
+	w.str(string(s.Owner.Role))
+	w.bool(s.Transfer.Force)
+	w.num(uint64(len(s.Guests)))
+	for i := range s.Guests {
+		g := &s.Guests[i]
+		w.num(g.GE)
+		w.str(g.Sub)
+		w.str(string(g.Role))
+		w.str(g.As)
+		w.num(g.Conn.Node)
+		w.num(g.Conn.ID)
+	}
 	w.str(s.Holder)
 	w.int(s.OpenedAt)
 	return w.b
@@ -104,13 +117,21 @@ func ParseState(b []byte, s *State) error {
 	for i := range s.Past {
 		s.Past[i] = Past{r.str(), r.num()}
 	}
-	s.Transfer = Transfer{r.num(), r.str(), r.str()}
+	s.Transfer = Transfer{Ticket: r.num(), Worker: r.str(), Note: r.str()}
 	s.FailSeq, s.Attempt, s.HoldUntil = r.num(), uint32(min(r.num(), math.MaxUint32)), r.int()
 	s.ContextV, s.Context = r.num(), r.bytes()
 	s.ClosedAt = r.int()
 	s.Pool, s.KeyCount = r.num(), r.num()
 	s.Cursor, s.Delivered, s.Read = r.num(), r.num(), r.num()
 	if version >= 2 {
+		s.AttributesV = r.num()
+		s.Owner.Role, s.Transfer.Force = wire.Role(r.str()), r.bool()
+		s.Guests = nil
+		for range r.count() {
+			s.Guests = append(s.Guests, Guest{GE: r.num(), Sub: r.str(), Role: wire.Role(r.str()), As: r.str(), Conn: wire.Conn{Node: r.num(), ID: r.num()}})
+		}
+	}
+	if version >= 3 {
 		s.Holder, s.OpenedAt = r.str(), r.int()
 	}
 	if r.bad || len(r.b) != 0 || len(s.Channels) == 0 || len(s.Epochs) == 0 {

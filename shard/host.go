@@ -49,14 +49,18 @@ func (s *Shard) command(c *wire.Command) {
 		return
 	}
 	switch c.Verb {
-	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup:
+	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup, wire.VerbStats:
 		s.poolCommand(c)
 		return
 	case wire.VerbGone:
 		if c.Session == "" {
+			delete(s.feeds, c.Conn)
 			s.poolCommand(c)
 			return
 		}
+	case wire.VerbWatch:
+		s.watch(c)
+		return
 	case wire.VerbIdentify:
 		s.identify(c)
 		return
@@ -97,8 +101,8 @@ func (s *Shard) toSession(id wire.SessionID, m wire.Mail) {
 			return
 		}
 		h.attached = detached(h.attached, c.Conn)
-		if h.state == nil && len(h.parked) == 0 {
-			return
+		if h.state == nil && len(h.parked) == 0 && !h.live {
+			return // one that is live may have an owner or a guest there
 		}
 	}
 	h = s.host(id)
@@ -156,7 +160,7 @@ func (s *Shard) surround(h *hosted) bool {
 	if t == nil {
 		return false
 	}
-	s.env = session.Env{Now: s.now, Policy: &t.Session, Pool: wire.ToSlot(exchange.PoolSlot(h.state.Tenant)), ReadOnly: !s.writable, Lossy: s.lossy}
+	s.env = session.Env{Now: s.now, Policy: &t.Session, Pool: wire.ToSlot(exchange.PoolSlot(h.state.Tenant)), Node: s.x.Node(), ReadOnly: !s.writable, Lossy: s.lossy}
 	return true
 }
 
@@ -187,6 +191,7 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		}
 		closed := st.Phase == session.Closed
 		session.Decide(st, &s.env, m, &s.d)
+		s.audit(m)
 		if closed && st.Phase != session.Closed {
 			s.reopened(st)
 		}
@@ -208,6 +213,19 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 func (s *Shard) before(h *hosted) {
 	if !h.dirty {
 		h.before, h.was = h.state.Binding(), h.live
+	}
+}
+
+// audit notes what was done over a worker's head [SW-5a.4]; the session's log has it too.
+func (s *Shard) audit(c *wire.Command) {
+	if len(s.d.Facts) == s.mark {
+		return // refused, or done before
+	}
+	switch c.Verb {
+	case wire.VerbTake, wire.VerbJoin, wire.VerbAssign:
+		s.log.Info("supervision", "verb", string(c.Verb), "session", c.Session, "tenant", c.Who.Tenant, "by", c.Who.Sub, "role", string(c.Who.Role),
+			"as", c.PB.GetJoin().GetAs(), "worker", c.PB.GetAssign().GetWorker(), "force", c.PB.GetAssign().GetForce())
+	default:
 	}
 }
 
@@ -244,6 +262,9 @@ func (s *Shard) note(h *hosted) {
 			s.feed = appendFeed(s.feed, h.id, f.Entry.Seq)
 			s.fed++
 			s.stats.entries.Add(1)
+			if len(s.feeds) > 0 {
+				s.feedSaid(h, f.Entry, s.lsn+s.fed)
+			}
 		case session.Known:
 			if f.Key.Seq == 0 {
 				s.key = numberedKey(s.key, rowKey, h.id, f.Key.FP)

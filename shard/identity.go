@@ -141,7 +141,7 @@ func (s *Shard) know(cu *customer, c *wire.Command) bool {
 // link makes an external id the customer's, who is himself, when it is nobody else's [SW-7].
 func (s *Shard) link(cu *customer, c *wire.Command) {
 	if cu.id.id != c.Way.Root {
-		s.audit(c, "identity refused", c.Way.Root)
+		s.auditCustomer(c, "identity refused", c.Way.Root)
 		s.d.Fail(c, &wire.Error{Slug: wire.IdentityTaken, Detail: append(wire.AppendString([]byte(`{"customer":`), cu.id.id), '}')})
 		return
 	}
@@ -149,12 +149,12 @@ func (s *Shard) link(cu *customer, c *wire.Command) {
 	if !s.know(cu, c) {
 		return
 	}
-	s.audit(c, "identity linked", cu.id.id)
+	s.auditCustomer(c, "identity linked", cu.id.id)
 	s.answerIdentities(cu, c, len(cu.state.Identities) == n)
 }
 
-// audit notes who said what about a customer. The external id is not noted: it may be an address.
-func (s *Shard) audit(c *wire.Command, what, customer string) {
+// auditCustomer notes who said what about a customer. The external id is not noted: it may be an address.
+func (s *Shard) auditCustomer(c *wire.Command, what, customer string) {
 	s.log.Info(what, "tenant", c.Who.Tenant, "customer", customer, "channel", c.For.Channel, "by", c.Who.Sub, "role", string(c.Who.Role))
 }
 

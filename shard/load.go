@@ -21,6 +21,7 @@ const (
 	jobCustomer
 	jobIdentity
 	jobLoad
+	jobFeed
 )
 
 // job is a wish to read rows.
@@ -30,6 +31,7 @@ type job struct {
 	customer customerID
 	identity identityID
 	load     session.Load
+	feed     feedJob
 }
 
 // result is what the loader found.
@@ -42,6 +44,8 @@ type result struct {
 	row      *session.Key
 	entries  []*wire.Entry
 	more     bool
+	page     []fed    // of a feed
+	upTo     uint64   // that page has looked at everything up to here
 	staleKey [][]byte // rows of keys that are remembered long enough
 }
 
@@ -72,6 +76,8 @@ func (s *Shard) read(j job) result {
 		return r
 	case jobCustomer:
 		return s.readCustomer(j)
+	case jobFeed:
+		return s.readFeed(j)
 	case jobIdentity:
 		return s.readIdentity(j)
 	default:
@@ -244,6 +250,8 @@ func (s *Shard) take(r *result) {
 		s.identityLoaded(r)
 	case jobLoad:
 		s.rowsLoaded(r)
+	case jobFeed:
+		s.feedLoaded(r)
 	}
 }
 

@@ -253,7 +253,7 @@ func (s *Shard) uniting(u *wire.Unite) {
 		s.before(h)
 		h.state.Adopt(&s.env, u.Winner, &s.d)
 		s.united(u)
-	default: // UniteEnd
+	case wire.UniteEnd:
 		s.before(h)
 		h.state.Merge(&s.env, u.Other, &s.d)
 		s.united(u)

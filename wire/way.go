@@ -49,7 +49,7 @@ func ExternalOf(m *wirepb.Customer) *External {
 
 // Stage says what a command on its way between customers and sessions has come for. A command goes forward from owner to
 // owner, and each adds what it knows.
-type Stage uint8
+type Stage uint32
 
 // The stages. At a customer who has become another, a command goes on to that one, but for StageMerge.
 const (
@@ -74,7 +74,7 @@ type Way struct {
 	Stage   Stage
 	Proved  bool // the bearer is the session's customer, whatever he was called before
 	Granted bool // Session may be opened again [SW-4.6]
-	Hops    int
+	Hops    uint32
 	At      string // the customer where it is
 	Root    string // who the bearer is by now
 	Owner   string // whose session it is, or whose identity
@@ -98,7 +98,7 @@ type (
 		At         int64  // Unix ms, when he wanted it first: of two who want each other the later gives way
 		Depth      uint64 // the longest chain of customers who became the loser
 		Identities []External
-		Hops       int
+		Hops       uint32
 	}
 	// Linked says that Winner expects the Loser, or, when they are the same, that the one who was to win had become the loser
 	// before.
@@ -121,7 +121,7 @@ type (
 		Other    SessionID // the winner's session
 		Tried    SessionID // was found closed, when the winner was at Turn
 		Turn     uint64
-		Hops     int
+		Hops     uint32
 	}
 	// United says that the loser's session of a shop is settled.
 	United struct {
@@ -133,7 +133,7 @@ type (
 )
 
 // UniteStep says where a Unite is.
-type UniteStep uint8
+type UniteStep uint32
 
 // The steps of a Unite.
 const (
@@ -143,8 +143,3 @@ const (
 	UniteKeep                    // at Session: it goes on
 	UniteEnd                     // at Session: it ends, and Other goes on
 )
-
-func (*Link) mail()   {}
-func (*Linked) mail() {}
-func (*Unite) mail()  {}
-func (*United) mail() {}
