@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"session":           {"wire", "wire/wirepb"},
 	"broker":            {"wire"},
 	"exchange":          {"wire"},
+	"exchange/link":     {"wire", "exchange"},
 	"shard/journal":     {},
 	"shard":             {"wire", "wire/wirepb", "session", "broker", "exchange", "shard/journal", "internal/mailbox"},
 	"edge":              {"wire", "wire/wirepb", "exchange", "edge/ws", "edge/token", "internal/mailbox"},
@@ -43,6 +44,7 @@ var mayImport = map[string][]string{
 // mayStart lists the functions that may hold a go statement.
 var mayStart = []string{
 	"shard.Open", "shard/journal.Open",
+	"exchange/link.Open", "exchange/link.Add", "exchange/link.accept", "exchange/link.connect",
 	"edge.Open", "edge.accept", "edge.stream", "edge.enqueue", "edge.wake",
 	"client.dial", "client.connect",
 	"node.Start",
