@@ -187,12 +187,16 @@ func (n *lane) connect(ctx context.Context) error {
 		n.plug(there.incarnation)
 		n.k.judge()
 	}
-	ended := make(chan error, 1)
-	go n.listen(f, ended)
-	if err = n.write(ctx, c); !errors.Is(err, errLeft) || n.kind != laneMail {
+	ended := make(chan struct{})
+	var heard error
+	go func() {
+		defer close(ended)
+		heard = n.listen(f)
+	}()
+	if err = n.write(ctx, c, ended); !errors.Is(err, errLeft) || n.kind != laneMail {
 		_ = c.Close()
 	} // else the other side hangs up once it has read the bye
-	if heard := <-ended; !errors.Is(heard, net.ErrClosed) {
+	if <-ended; !errors.Is(heard, net.ErrClosed) {
 		err = heard // what the other side said, or that it said nothing
 	}
 	n.k.detach(n.kind, n.shut())
@@ -226,8 +230,9 @@ func (n *lane) shut() (lost uint64) {
 	return lost
 }
 
-// write writes everything that waits, then blocks until something does or a heartbeat is due.
-func (n *lane) write(ctx context.Context, c net.Conn) error {
+// write writes everything that waits, then blocks until something does or a heartbeat is due. It returns when c, of which
+// nothing can be read any more once ended is closed, or ctx ends.
+func (n *lane) write(ctx context.Context, c net.Conn, ended <-chan struct{}) error {
 	beat := n.k.all.cfg.Silence / 4
 	tick := time.NewTicker(beat)
 	defer tick.Stop()
@@ -266,6 +271,8 @@ func (n *lane) write(ctx context.Context, c net.Conn) error {
 				return err
 			}
 			pinged = time.Now()
+		case <-ended:
+			return net.ErrClosed
 		case <-ctx.Done():
 			ending = true
 		}
@@ -322,28 +329,24 @@ func (n *lane) took(buf []byte, starts []int) {
 }
 
 // listen reads what the other side answers until the connection ends, and says why it did.
-func (n *lane) listen(f *frames, ended chan<- error) {
+func (n *lane) listen(f *frames) error {
 	for {
 		typ, payload, err := f.next()
 		if err != nil {
-			ended <- fmt.Errorf("listening to %s: %w", n.k.node, err)
-			return
+			return fmt.Errorf("listening to %s: %w", n.k.node, err)
 		}
 		switch typ {
 		case framePong:
 			expected, _, err := number(payload)
 			if err != nil {
-				ended <- err
-				return
+				return err
 			}
 			n.confirmed.Store(expected)
 			n.heard.Store(n.k.all.since())
 		case frameRefuse:
-			ended <- fmt.Errorf("link: %s hangs up: %q", n.k.node, payload)
-			return
+			return fmt.Errorf("link: %s hangs up: %q", n.k.node, payload)
 		default:
-			ended <- fmt.Errorf("%w: an answer of type %d", errGarbage, typ)
-			return
+			return fmt.Errorf("%w: an answer of type %d", errGarbage, typ)
 		}
 	}
 }

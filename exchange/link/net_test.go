@@ -313,4 +313,3 @@ func pause() {
 	timer := time.NewTimer(time.Millisecond)
 	<-timer.C
 }
-
