@@ -1,7 +1,7 @@
 // Package link connects the exchanges of a cluster's nodes: mail for a slot or a connection of another node travels here.
 //
-// [Links] is one node's end of all of them. For each other node there is a [Link], an exchange.Inlet: Open plugs it in at all
-// connections of that node, and whoever knows which node has which slot plugs it in there (exchange.PlugRemote). Towards each
+// [Links] is one node's end of all of them. For each other node there is a [Link], an exchange.Inlet: it plugs itself in at all
+// connections of that node once it is reached, and whoever knows which node has which slot plugs it in there (exchange.PlugRemote). Towards each
 // node it keeps two connections that this node dials, one for mail and one for control messages (Send), and accepts the same two
 // from there. So each connection carries one direction, and answers nothing but heartbeats. A stream, as for a snapshot, is
 // a connection of its own, at a bounded rate.

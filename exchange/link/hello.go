@@ -36,8 +36,8 @@ type hello struct {
 	header      []byte // of a stream
 }
 
-func (h *hello) append(dst []byte) []byte {
-	dst = append(dst, magic...)
+func (h *hello) bytes() []byte {
+	dst := []byte(magic)
 	dst = binary.AppendUvarint(dst, wire.LinkVersion)
 	dst = append(dst, h.kind)
 	for _, s := range []string{h.cluster, h.node, h.to, string(h.header)} {
@@ -137,7 +137,7 @@ func (l *Links) dial(ctx context.Context, addr string, h hello) (_ *timed, _ *fr
 		c = secured
 	}
 	t := &timed{Conn: c, limit: l.cfg.Silence}
-	if _, err := t.Write(appendFrame(nil, frameHello, h.append(nil))); err != nil {
+	if _, err := t.Write(appendFrame(nil, frameHello, h.bytes())); err != nil {
 		return nil, nil, there, fmt.Errorf("greeting %s at %s: %w", h.to, addr, err)
 	}
 	f := &frames{r: bufio.NewReaderSize(t, 512), max: headerMax}

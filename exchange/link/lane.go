@@ -240,8 +240,9 @@ func (n *lane) write(ctx context.Context, c net.Conn, ended <-chan struct{}) err
 		return err
 	}
 	pinged := time.Now()
-	for ending := false; ; {
+	for ending, idle := false, false; ; {
 		buf, starts := n.take()
+		idle = idle && len(buf) == 0
 		for i := 0; i < len(starts); {
 			if time.Since(pinged) >= beat {
 				if err := n.ping(c, buf[starts[i]:]); err != nil {
@@ -271,6 +272,10 @@ func (n *lane) write(ctx context.Context, c net.Conn, ended <-chan struct{}) err
 				return err
 			}
 			pinged = time.Now()
+			if idle {
+				n.shrink()
+			}
+			idle = true
 		case <-ended:
 			return net.ErrClosed
 		case <-ctx.Done():
@@ -318,13 +323,21 @@ func (n *lane) take() ([]byte, []int) {
 	return buf, starts
 }
 
-// took says that what was taken is written. Memory of a burst is not kept.
+// took says that what was taken is written.
 func (n *lane) took(buf []byte, starts []int) {
-	if cap(buf) <= pieceSize {
-		n.spare, n.cuts = buf[:0], starts[:0]
-	}
+	n.spare, n.cuts = buf[:0], starts[:0]
 	n.mu.Lock()
 	n.writing = 0
+	n.mu.Unlock()
+}
+
+// shrink gives back the memory of a lane that nobody uses.
+func (n *lane) shrink() {
+	n.spare, n.cuts = nil, nil
+	n.mu.Lock()
+	if len(n.pending) == 0 {
+		n.pending, n.starts = nil, nil
+	}
 	n.mu.Unlock()
 }
 

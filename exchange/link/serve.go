@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -23,9 +24,11 @@ func (l *Links) serve(raw net.Conn) {
 	defer l.wg.Done()
 	defer l.hangUp(raw)
 	c, h, err := l.answer(raw)
-	l.known()
 	if err == nil {
+		l.known()
 		err = l.welcome(c, h)
+	} else {
+		defer l.known()
 	}
 	if err == nil || l.ctx.Err() != nil {
 		return
@@ -35,10 +38,13 @@ func (l *Links) serve(raw net.Conn) {
 	} else {
 		l.cfg.Log.Info("link: refusing a stranger", "at", raw.RemoteAddr(), "says", h.node, "error", err)
 	}
-	// The refusal may find nobody; and it must not be lost because something that came is unread.
+	// The refusal may find nobody. A connection that is closed with something unread takes back what was written last: so the
+	// other side shall hang up first.
 	_ = c.SetDeadline(time.Now().Add(l.cfg.Silence))
 	reason := err.Error()
-	_, _ = c.Write(appendFrame(nil, frameRefuse, []byte(reason[:min(len(reason), 512)])))
+	if _, err := c.Write(appendFrame(nil, frameRefuse, []byte(reason[:min(len(reason), 512)]))); err == nil {
+		_, _ = io.Copy(io.Discard, c)
+	}
 }
 
 // welcome serves a caller whose hello is sound, until he is done.
@@ -82,7 +88,7 @@ func (l *Links) welcome(c net.Conn, h hello) error {
 
 func (l *Links) greet(c net.Conn, h hello) error {
 	there := l.hello(h.kind, h.node)
-	if _, err := c.Write(appendFrame(nil, frameWelcome, there.append(nil))); err != nil {
+	if _, err := c.Write(appendFrame(nil, frameWelcome, there.bytes())); err != nil {
 		return err
 	}
 	return c.SetDeadline(time.Time{})
