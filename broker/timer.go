@@ -59,6 +59,7 @@ func (c *Core) Tick(now int64, out *Effects) {
 		default:
 			c.ringCensus(out)
 		}
+		c.settle(out)
 	}
 }
 
@@ -67,7 +68,7 @@ func (c *Core) ring(t *task, out *Effects) {
 	switch t.state {
 	case waiting:
 		c.unwait(t)
-		c.place(t, out)
+		c.move(t)
 	case offered:
 		c.expire(t, out)
 	case granted:
@@ -79,6 +80,6 @@ func (c *Core) ring(t *task, out *Effects) {
 	case lost:
 		c.sayLost(t, out)
 	case wrapup:
-		c.free(t, out)
+		c.drop(t)
 	}
 }

@@ -251,3 +251,12 @@ func (n *node) enclosed(b []byte) []byte {
 	}
 	return append(n.append(append(b, '(')), ')')
 }
+
+// AnyOf selects the workers whose list attribute has one of names: it is the residual of `worker.list HAS a OR …`.
+func AnyOf(list string, names []string) Residual {
+	kids := make([]*node, len(names))
+	for i, name := range names {
+		kids[i] = relation(opHas, &node{op: opWorker, name: list, kind: List, item: String}, literal(StringOf(name)))
+	}
+	return residual(join(opOr, kids))
+}

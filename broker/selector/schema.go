@@ -13,14 +13,14 @@ type Schema struct {
 
 // Standard returns the attributes that every pool has.
 //
-//   - worker.id, .sub, .name, .kind ('bot' or 'human'), .rating (0..1), .level (0..1), .slots; the lists .skills, .queues, .teams,
+//   - worker.id, .sub, .name, .kind ('bot' or 'human'), .rating (0..1), .level (0..1); the lists .skills, .queues, .teams,
 //     .shops, .languages, .labels; and worker.skill(name), the level in a skill.
 //   - task.queue, .intent, .tier, .language, .channel, .shop, .mood, .last_worker; the numbers .order_value, .priority; the
 //     bool .vip; the list .tags.
 func Standard() *Schema {
 	return &Schema{
 		worker: map[string]Kind{
-			"id": String, "sub": String, "name": String, "kind": String, "rating": Number, "level": Number, "slots": Number,
+			"id": String, "sub": String, "name": String, "kind": String, "rating": Number, "level": Number,
 			"skills": List, "queues": List, "teams": List, "shops": List, "languages": List, "labels": List,
 		},
 		task: map[string]Kind{
