@@ -131,6 +131,7 @@ func (c *Core) classOf(p *plan, s *Step, demand, prefer selector.Residual, in *T
 	}
 	cl.key = string(key)
 	c.classes[cl.key] = cl
+	cl.queue.demands = append(cl.queue.demands, cl)
 	for _, q := range cl.from {
 		q.classes = append(q.classes, cl)
 		for _, w := range q.workers {
@@ -148,6 +149,7 @@ func (c *Core) forgetClass(cl *class) {
 	for _, q := range cl.from {
 		q.classes = slices.DeleteFunc(q.classes, func(o *class) bool { return o == cl })
 	}
+	cl.queue.demands = slices.DeleteFunc(cl.queue.demands, func(o *class) bool { return o == cl })
 	delete(c.classes, cl.key)
 }
 

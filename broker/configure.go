@@ -27,7 +27,7 @@ func (c *Core) Configure(cfg Config, now int64, out *Effects) {
 		c.unseat(w)
 	}
 	for _, q := range c.order {
-		q.classes = nil
+		q.classes, q.demands = nil, nil
 	}
 	c.everybody.classes = nil
 	clear(c.plans)
@@ -172,6 +172,7 @@ func (c *Core) closeQueue(q *queue) {
 		return
 	}
 	delete(c.queues, q.Name)
+	c.timers.remove(&q.timer)
 	c.order = slices.DeleteFunc(c.order, func(o *queue) bool { return o == q })
 	for key, p := range c.plans {
 		if p.queue != q {

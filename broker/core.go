@@ -33,6 +33,7 @@ type Core struct {
 	number uint64 // p
 	offerN uint64
 	tasks  int
+	looks  uint64 // at queues
 	trace  trace
 
 	members     int // of all classes
@@ -48,6 +49,7 @@ type Core struct {
 
 	// Reused.
 	spare  *task
+	front  []spot
 	skills []Skill
 	key    []byte
 	aged   []*task
@@ -134,7 +136,7 @@ func (c *Core) newTask(q *queue, in *Task) *task {
 // describe makes t, which stands in no line, what in says of it in q.
 func (c *Core) describe(t *task, q *queue, in *Task) {
 	t.version, t.enqueuedAt, t.sticky, t.to = in.Version, in.EnqueuedAt, in.Sticky, in.To
-	t.humansOnly, t.requeue, t.summary = in.HumansOnly, in.Requeue, in.Summary
+	t.force, t.humansOnly, t.requeue, t.summary = in.Force, in.HumansOnly, in.Requeue, in.Summary
 	t.wants = Task{Cost: in.Cost, Priority: in.Priority, BoostMS: in.BoostMS, Attributes: in.Attributes}
 	c.aim(t, c.planOf(q, in))
 }
@@ -168,7 +170,7 @@ func (c *Core) aim(t *task, p *plan) {
 func (t *task) again() Task {
 	in := t.wants
 	in.Session, in.Ticket, in.Version, in.Queue, in.EnqueuedAt, in.Skills = t.session, t.ticket, t.version, t.plan.queue.Name, t.enqueuedAt, t.plan.skills
-	in.Sticky, in.To, in.HumansOnly, in.Requeue, in.Summary = t.sticky, t.to, t.humansOnly, t.requeue, t.summary
+	in.Sticky, in.To, in.Force, in.HumansOnly, in.Requeue, in.Summary = t.sticky, t.to, t.force, t.humansOnly, t.requeue, t.summary
 	return in
 }
 

@@ -39,6 +39,8 @@ const (
 	PresencePush
 	// Revoked tells Conn that it is not Worker's any more: Reason takeover.
 	Revoked
+	// Placed tells Session, which waits under Ticket in Queue, its Position from 1, and the range ETA in ms when one is known.
+	Placed
 	// CensusAsk asks Shard for its live tasks. Again every second until it answers.
 	CensusAsk
 	// Opened says that matching begins; Missing shards have not answered yet.
@@ -67,6 +69,7 @@ type Effect struct {
 	Window    uint32
 	Shard     uint32
 	Missing   int
+	Position  uint32
 	Session   wire.SessionID
 	Ticket    uint64
 	AE        uint64
@@ -85,6 +88,7 @@ type Effect struct {
 	Summary   []byte
 	Slug      wire.Slug
 	Kept      []Kept
+	ETA       [2]int64
 }
 
 // Effects collects effects in the order in which they are to be done. It is the caller's, who empties it.

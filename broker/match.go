@@ -106,8 +106,11 @@ func (c *Core) chosen(t *task, w *worker) choice {
 func (c *Core) target(t *task, out *Effects) {
 	w := c.workers[t.to]
 	switch {
-	case w == nil || !w.there():
+	case w == nil || !w.connected || w.presence != Ready && !t.force:
 		c.failTransfer(t, "away", out)
+	case t.force:
+		t.reason = reasonTransfer
+		c.grant(t, w, out)
 	case !w.takes(t.cost):
 		c.failTransfer(t, "full", out)
 	default:
@@ -157,6 +160,7 @@ func (c *Core) wait(t *task) {
 		c.set(&t.timer, at)
 	}
 	t.lined = true
+	c.lineUp(p.queue)
 }
 
 // unwait takes t out of all lines.
@@ -356,6 +360,7 @@ func (c *Core) grant(t *task, w *worker, out *Effects) {
 		w.changed()
 	}
 	c.set(&t.timer, c.now+againMS)
+	t.plan.queue.pace.add(c.now)
 	c.sayGrant(t, out)
 }
 

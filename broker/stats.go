@@ -66,6 +66,49 @@ func (c *Core) Queues() iter.Seq[QueueStats] {
 	}
 }
 
+// WorkerStats tells how a worker stands.
+type WorkerStats struct {
+	ID        string
+	Name      string
+	Kind      wire.Origin // bot or human
+	Connected bool
+	Presence  Presence
+	Queues    []string
+	Slots     int
+	Used      int // offers, grants, assignments and wrap-up
+}
+
+// Workers returns how the workers stand, by their ids; with a queue those who have subscribed it, with a worker that one
+// alone. It looks at every worker: for people, not for routing.
+func (c *Core) Workers(queue, worker string) iter.Seq[WorkerStats] {
+	var ids []string
+	for id, w := range c.workers {
+		if (worker == "" || id == worker) && (queue == "" || slices.Contains(w.queues, c.queues[queue])) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return func(yield func(WorkerStats) bool) {
+		for _, id := range ids {
+			w := c.workers[id]
+			s := WorkerStats{ID: id, Name: w.name, Kind: w.kind.origin(), Connected: w.connected, Presence: w.presence, Slots: w.slots, Used: w.used}
+			for _, q := range w.queues {
+				if q != c.everybody {
+					s.Queues = append(s.Queues, q.Name)
+				}
+			}
+			if !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// Knows tells whether there is such a queue, and such a worker; empty names are known.
+func (c *Core) Knows(queue, worker string) (queueKnown, workerKnown bool) {
+	return queue == "" || c.queues[queue] != nil, worker == "" || c.workers[worker] != nil
+}
+
 // Waiting returns how many sessions wait in the queue. It costs nothing.
 func (c *Core) Waiting(name string) int {
 	if q := c.queues[name]; q != nil {

@@ -23,6 +23,7 @@ type Task struct {
 	Exclude    []string // worker ids that shall not get it at once; the first 8 count
 	Sticky     string   // worker id that is preferred while it can take it, before any step
 	To         string   // worker id of a transfer: nobody else [SW-5.8]
+	Force      bool     // To has it at once, whatever his slots and presence are [SW-5a.4]
 	HumansOnly bool     // the bots had their turn
 	Requeue    bool     // it was assigned before
 	Summary    []byte   // for offers; shared, never changed
@@ -68,7 +69,6 @@ type kind uint8
 const (
 	bot kind = iota
 	human
-	kinds
 )
 
 // task is a demand of a session for a worker, from its offer to the end of its wrap-up. It has one timer, whose meaning
@@ -86,6 +86,7 @@ type task struct {
 	cost       int
 	sticky     string
 	to         string
+	force      bool
 	humansOnly bool
 	requeue    bool
 	summary    []byte
@@ -100,6 +101,11 @@ type task struct {
 	late     bool     // it has waited longer than it should
 	hold     int64    // until then it waits for its last worker alone, when he is there
 	resorted int64    // when its session was last told the last resort; 0 is never, -1 that it knows
+
+	// What its session was told of its place.
+	told   int // 0: nothing
+	toldAt int64
+	looked uint64 // the look that has seen it
 
 	// While a worker has to do with it.
 	worker  *worker

@@ -11,8 +11,9 @@ type timer struct {
 	due    int64
 	n      uint64
 	at     int32
-	task   *task // whose it is; neither is the census's
+	task   *task // whose it is; none of them is the census's
 	worker *worker
+	queue  *queue
 }
 
 func (a *timer) place() *int32 { return &a.at }
@@ -56,6 +57,8 @@ func (c *Core) Tick(now int64, out *Effects) {
 			c.ring(t.task, out)
 		case t.worker != nil:
 			c.graceOver(t.worker, out)
+		case t.queue != nil:
+			c.look(t.queue, out)
 		default:
 			c.ringCensus(out)
 		}

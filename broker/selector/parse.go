@@ -53,6 +53,7 @@ type Expr struct {
 	src   string
 	root  *node
 	attrs []string // of the task that it speaks of, sorted
+	asks  bool     // it speaks of workers
 }
 
 // String returns the selector as it was written.
@@ -71,6 +72,9 @@ func (e *Expr) Attributes() []string {
 	return e.attrs
 }
 
+// AsksWorkers tells whether the selector speaks of workers, not of the task alone.
+func (e *Expr) AsksWorkers() bool { return e != nil && e.asks }
+
 type parser struct {
 	schema *Schema
 	src    string
@@ -79,6 +83,7 @@ type parser struct {
 	nodes  int
 	depth  int
 	attrs  map[string]bool
+	asks   bool
 }
 
 // Parse reads and checks a selector. An empty one selects everybody. The error is an [*Error].
@@ -100,7 +105,7 @@ func (s *Schema) Parse(src string) (*Expr, error) {
 	if p.tok.kind != tokEnd {
 		return nil, p.unexpected("AND, OR or the end")
 	}
-	return &Expr{src: src, root: root, attrs: slices.Sorted(maps.Keys(p.attrs))}, nil
+	return &Expr{src: src, root: root, attrs: slices.Sorted(maps.Keys(p.attrs)), asks: p.asks}, nil
 }
 
 // MustParse is Parse against the standard schema, for selectors that are part of a program. It panics when src is wrong.
@@ -381,6 +386,7 @@ func (p *parser) path() (*node, *Error) {
 	if err := p.advance(); err != nil {
 		return nil, err
 	}
+	p.asks = p.asks || root == "worker"
 	if root == "worker" && p.tok.is("(") {
 		return p.skill(name)
 	}

@@ -64,6 +64,9 @@ func isName(s string) bool {
 	return s != ""
 }
 
+// Nearest returns the name that looks most like got, to guess what was meant, or "" when none does.
+func Nearest(got string, names []string) string { return nearest(got, slices.Clone(names)) }
+
 // nearest returns the name of the map's that looks most like got, or "" when none does.
 func nearest(got string, names []string) string {
 	best, least := "", 1+len(got)/3

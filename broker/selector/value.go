@@ -220,6 +220,21 @@ func ParseAttrs(doc []byte) (Attrs, error) {
 	return out, nil
 }
 
+// ValueOf returns the value of a bool, number, string, or list of scalars of one kind, as a decoder has it; ok is false when it
+// is none, or above a bound.
+func ValueOf(raw any) (v Value, ok bool) {
+	switch x := raw.(type) {
+	case int:
+		raw = float64(x)
+	case int64:
+		raw = float64(x)
+	case uint64:
+		raw = float64(x)
+	}
+	v, err := valueOf(raw)
+	return v, err == nil && v.kind != None
+}
+
 func valueOf(raw any) (Value, error) {
 	switch x := raw.(type) {
 	case bool:
