@@ -21,7 +21,7 @@ var mayImport = allowed(
 	row("wire", "wire/wirepb"),
 	row("wire/wirepb"),
 	row("session", "wire", "wire/wirepb"),
-	row("broker", "wire"),
+	row("broker", "wire", "broker/selector"),
 	row("exchange", "wire"),
 	row("shard/journal"),
 	row("shard/journal/replica"),
@@ -45,6 +45,8 @@ var mayImport = allowed(
 	row("loadtest/report", "loadtest/ledger", "loadtest/scenario"),
 	row("loadtest/swarm", "loadtest/ledger", "loadtest/scenario", "loadtest/report", "loadtest/socket"),
 	row("examples/loadtest"),
+	row("broker/selector"),
+	row("broker/routes", "broker", "broker/selector"),
 )
 
 type importRow struct {
