@@ -5,7 +5,7 @@ PACKAGES := ./...
 
 FUZZTIME ?= 30s
 
-.PHONY: js all build run demo-replay test race lint fmt bench generate fuzz crash check help
+.PHONY: sim js peers all build run demo-replay test race lint fmt bench generate fuzz crash check help
 
 all: build
 
@@ -18,6 +18,9 @@ run: build ## start the demo: a node, a FAQ bot, a web page
 
 demo-replay: build ## play the shipped dialogues, with hand-offs and lost connections, and compare what arrived with what was sent
 	bin/switchboard loadtest replay --disconnects 0.2 --repeat 10
+
+sim: ## run simulated clusters of replicas, each under its own seed (SEEDS=n)
+	SWITCHBOARD_SEEDS=$(or $(SEEDS),1000) $(GO) test ./shard/journal/replica -run TestSimulation -count=1 -v -timeout 120m
 
 crash: ## kill -9 the real binary, and cut its disk's power, again and again under load; check every acknowledged word (CRASHES=n)
 	SWITCHBOARD_CRASHES=$(or $(CRASHES),50) $(GO) test ./cmd/switchboard -run 'TestKill|TestPowerCut' -count=1 -v -timeout 60m
@@ -47,6 +50,11 @@ fmt: ## format as the linter wants it
 
 bench: ## run the benchmarks with allocation figures
 	$(GO) test -run '^$$' -bench . -benchmem $(PACKAGES)
+
+peers: ## compare round trips with NATS, JetStream, Redis and others on this machine (ARGS="--rates max,1000,5000")
+	cd bench/peers && $(GO) build -o bin/ . github.com/nats-io/nats-server/v2
+	$(GO) build -trimpath -ldflags "-X main.version=$$(git describe --always --dirty 2>/dev/null || echo unknown)" -o bench/peers/bin/switchboard ./cmd/switchboard
+	bench/peers/bin/peers $(ARGS)
 
 check: lint test ## what must be green before and after a commit
 

@@ -50,6 +50,9 @@ type Config struct {
 	// Node is the node's name in hello; Version the server's.
 	Node, Version string
 	Limits        Limits
+	// Loops is how many loops serve the plain WebSockets of a Linux node; 0 means one per two of GOMAXPROCS, at least 1 and
+	// at most 4. Below zero, under TLS and on other systems, each socket has goroutines of its own.
+	Loops int
 	// Connections is how many sockets are held; beyond it new ones get 503. Default 100,000.
 	Connections int
 	// PerIP is how many of them one peer address may have; 0 is no limit. Behind a proxy all have its address.

@@ -147,3 +147,20 @@ func BenchmarkPostNode(b *testing.B) {
 		_ = x.Post(wire.Envelope{To: wire.Address{Node: 2, ID: 3}, Mail: m})
 	}
 }
+
+func TestOwners(t *testing.T) {
+	x := exchange.New(1)
+	if got := x.Owners(); len(got) != 0 {
+		t.Fatalf("an empty board has owners %v", got)
+	}
+	a, b := &owner{}, &owner{}
+	x.PlugSlots([]wire.Slot{7, 3, 9}, a)
+	x.PlugSlots([]wire.Slot{4, 4000}, b)
+	if got := x.Owners(); len(got) != 2 || got[0] != 3 || got[1] != 4 {
+		t.Fatalf("owners %v; want a slot of each, the lowest", got)
+	}
+}
+
+type owner struct{ _ byte }
+
+func (*owner) Put(wire.Envelope) bool { return true }

@@ -37,6 +37,8 @@ type Config struct {
 	Limits edge.Limits `yaml:"limits"`
 	// Connections is how many sockets are held; default 100,000, and never more than the process may open files.
 	Connections int `yaml:"connections"`
+	// Edge is how sockets are served.
+	Edge Edge `yaml:"edge"`
 	// PerIP is how many of them one peer address may have; 0 is no limit. Behind a proxy all have its address.
 	PerIP int `yaml:"per_ip"`
 	// Origins are the browsers' origins that may connect; empty means any.
@@ -59,6 +61,13 @@ type Config struct {
 
 	// tune changes what the parts are opened with: a test's bad disk, its short patience. It is nil elsewhere.
 	tune func(*journal.Config, *edge.Config)
+}
+
+// Edge is how sockets are served.
+type Edge struct {
+	// Loops is how many goroutines serve the plain WebSockets of a Linux node; default one per two of GOMAXPROCS, at least 1
+	// and at most 4. Below zero each socket has goroutines of its own, as under TLS and on other systems.
+	Loops int `yaml:"loops"`
 }
 
 // Tenant is one merchant.

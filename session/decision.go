@@ -10,6 +10,7 @@ type Env struct {
 	Now    int64 // Unix ms
 	Policy *Policy
 	Pool   wire.Address // of the tenant's pool
+	Node   uint64       // its incarnation: connections of others have ended
 	// Current is the customer's other open session of the same shop, or empty: a closed session is not reopened
 	// beside it [SW-4.6].
 	Current wire.SessionID

@@ -178,6 +178,21 @@ func hashCold(d *xxhash.Digest, c *wire.Command, put func(string)) {
 		_, _ = d.Write(n[:])
 		_, _ = d.Write(v.Patch)
 	}
+	if v := c.PB.GetJoin(); v != nil {
+		put(v.As)
+	}
+	if v := c.PB.GetAssign(); v != nil {
+		put(v.Worker)
+		var n [8]byte
+		putUint(&n, bit(v.Force))
+		_, _ = d.Write(n[:])
+	}
+	if v := c.PB.GetAttributes(); v != nil {
+		var n [8]byte
+		putUint(&n, v.IfV)
+		_, _ = d.Write(n[:])
+		_, _ = d.Write(v.Patch)
+	}
 	if v := c.PB.GetRate(); v != nil {
 		put(v.Comment)
 		var n [8]byte

@@ -41,14 +41,18 @@ func (s *Shard) host(id wire.SessionID) *hosted {
 // command decides what a client asks for.
 func (s *Shard) command(c *wire.Command) {
 	switch c.Verb {
-	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup:
+	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup, wire.VerbStats:
 		s.poolCommand(c)
 		return
 	case wire.VerbGone:
 		if c.Session == "" {
+			delete(s.feeds, c.Conn)
 			s.poolCommand(c)
 			return
 		}
+	case wire.VerbWatch:
+		s.watch(c)
+		return
 	case wire.VerbIdentify:
 		// Two customers become one only together with their open sessions, which nobody merges yet.
 		s.d.Fail(c, &wire.Error{Slug: wire.UnknownVerb, Message: "this server does not link customers yet"})
@@ -86,8 +90,8 @@ func (s *Shard) toSession(id wire.SessionID, m wire.Mail) {
 			return
 		}
 		h.attached = detached(h.attached, c.Conn)
-		if h.state == nil && len(h.parked) == 0 {
-			return
+		if h.state == nil && len(h.parked) == 0 && !h.live {
+			return // one that is live may have an owner or a guest there
 		}
 	}
 	h = s.host(id)
@@ -145,7 +149,7 @@ func (s *Shard) surround(h *hosted) bool {
 	if t == nil {
 		return false
 	}
-	s.env = session.Env{Now: s.now, Policy: &t.Session, Pool: wire.ToSlot(exchange.PoolSlot(h.state.Tenant)), ReadOnly: !s.writable, Lossy: s.lossy}
+	s.env = session.Env{Now: s.now, Policy: &t.Session, Pool: wire.ToSlot(exchange.PoolSlot(h.state.Tenant)), Node: s.x.Node(), ReadOnly: !s.writable, Lossy: s.lossy}
 	return true
 }
 
@@ -175,6 +179,7 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		}
 		closed := st.Phase == session.Closed
 		session.Decide(st, &s.env, m, &s.d)
+		s.audit(m)
 		if closed && st.Phase != session.Closed {
 			s.reopened(st)
 		}
@@ -190,6 +195,19 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		st.Place(m, &s.d)
 	}
 	s.note(h)
+}
+
+// audit notes what was done over a worker's head [SW-5a.4]; the session's log has it too.
+func (s *Shard) audit(c *wire.Command) {
+	if len(s.d.Facts) == s.mark {
+		return // refused, or done before
+	}
+	switch c.Verb {
+	case wire.VerbTake, wire.VerbJoin, wire.VerbAssign:
+		s.log.Info("supervision", "verb", string(c.Verb), "session", c.Session, "tenant", c.Who.Tenant, "by", c.Who.Sub, "role", string(c.Who.Role),
+			"as", c.PB.GetJoin().GetAs(), "worker", c.PB.GetAssign().GetWorker(), "force", c.PB.GetAssign().GetForce())
+	default:
+	}
 }
 
 // writes tells whether m changes the log.
@@ -225,6 +243,9 @@ func (s *Shard) note(h *hosted) {
 			s.feed = appendFeed(s.feed, h.id, f.Entry.Seq)
 			s.fed++
 			s.stats.entries.Add(1)
+			if len(s.feeds) > 0 {
+				s.feedSaid(h, f.Entry, s.lsn+s.fed)
+			}
 		case session.Known:
 			if f.Key.Seq == 0 {
 				s.key = numberedKey(s.key, rowKey, h.id, f.Key.FP)

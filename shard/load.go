@@ -20,6 +20,7 @@ const (
 	jobSession jobKind = iota
 	jobCustomer
 	jobLoad
+	jobFeed
 )
 
 // job is a wish to read rows.
@@ -28,6 +29,7 @@ type job struct {
 	id       wire.SessionID
 	customer customerID
 	load     session.Load
+	feed     feedJob
 }
 
 // result is what the loader found.
@@ -39,6 +41,8 @@ type result struct {
 	row      *session.Key
 	entries  []*wire.Entry
 	more     bool
+	page     []fed    // of a feed
+	upTo     uint64   // that page has looked at everything up to here
 	staleKey [][]byte // rows of keys that are remembered long enough
 }
 
@@ -69,6 +73,8 @@ func (s *Shard) read(j job) result {
 		return r
 	case jobCustomer:
 		return s.readCustomer(j)
+	case jobFeed:
+		return s.readFeed(j)
 	default:
 		return s.readLoad(j)
 	}
@@ -237,6 +243,8 @@ func (s *Shard) take(r *result) {
 		s.customerLoaded(r)
 	case jobLoad:
 		s.rowsLoaded(r)
+	case jobFeed:
+		s.feedLoaded(r)
 	}
 }
 

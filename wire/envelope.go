@@ -14,7 +14,7 @@ var ErrMail = errors.New("not mail of this version")
 
 // LinkVersion numbers what AppendEnvelope writes. Two nodes that differ in it do not understand each other: it grows with
 // every change of a kind of mail, of its fields or of the words that numbers stand for.
-const LinkVersion = 1
+const LinkVersion = 2
 
 // What an envelope says of itself.
 const (
@@ -31,6 +31,7 @@ var linkVerbs = [...]string{
 	string(VerbRate), string(VerbLeave), string(VerbSubscribe), string(VerbAccept), string(VerbDecline), string(VerbPresence),
 	string(VerbSlots), string(VerbWrapup), string(VerbTransfer), string(VerbRelease), string(VerbContext), string(VerbHello),
 	string(VerbRefresh), string(VerbIdentify),
+	string(VerbAttributes), string(VerbJoin), string(VerbTake), string(VerbAssign), string(VerbStats), string(VerbWatch),
 }
 
 // AppendEnvelope appends e as it goes to another node, and notes in roll the principal it is the first to speak of. It does
@@ -211,6 +212,7 @@ func (c *coder) command(m *Command) {
 	c.text(&m.Text)
 	c.text(&m.Reason)
 	c.uint(&m.AE)
+	c.uint(&m.GE)
 	c.uint(&m.Seq)
 	c.uint(&m.Read)
 	c.optional(&m.Ack)
@@ -231,11 +233,12 @@ func (c *coder) frame(m *Frame) {
 	kind := uint32(m.Kind)
 	c.uint32(&kind)
 	m.Kind = FrameKind(kind) //nolint:gosec // checked below
-	if kind > uint32(FrameBye) {
+	if kind > uint32(FrameFeed) {
 		c.in.bad = true
 	}
 	c.word((*string)(&m.Verb), linkVerbs[:])
 	c.bool(&m.Duplicate)
+	c.bool(&m.Live)
 	c.uint32(&m.Attempt)
 	c.uint(&m.ID)
 	c.text((*string)(&m.Session))
@@ -303,10 +306,12 @@ func (c *coder) task(m *Task) {
 	c.int32(&m.Priority)
 	c.text(&m.Shop)
 	c.text(&m.Tier)
+	c.bytes(&m.Attributes)
 	c.texts(&m.Exclude)
 	c.text(&m.Sticky)
 	c.text(&m.To)
 	c.text(&m.From)
+	c.bool(&m.Force)
 	c.bool(&m.HumansOnly)
 	c.bool(&m.Requeue)
 	c.bytes(&m.Summary)
