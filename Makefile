@@ -5,7 +5,7 @@ PACKAGES := ./...
 
 FUZZTIME ?= 30s
 
-.PHONY: js all build run demo-replay loadtest test race lint fmt bench generate fuzz crash check help
+.PHONY: sim js peers all build run demo-replay loadtest test race lint fmt bench generate fuzz crash check help
 
 all: build
 
@@ -22,8 +22,11 @@ demo-replay: build ## play the shipped dialogues, with hand-offs and lost connec
 loadtest: build ## run a scenario against a node of its own (SCENARIO=chat; ARGS='--set steady=5s --html r.html')
 	bin/switchboard loadtest run $(or $(SCENARIO),chat) $(ARGS)
 
-crash: ## kill -9 the real binary again and again under load, and check every acknowledged word (CRASHES=n)
-	SWITCHBOARD_CRASHES=$(or $(CRASHES),50) $(GO) test ./cmd/switchboard -run TestKill -count=1 -v -timeout 60m
+sim: ## run simulated clusters of replicas, each under its own seed (SEEDS=n)
+	SWITCHBOARD_SEEDS=$(or $(SEEDS),1000) $(GO) test ./shard/journal/replica -run TestSimulation -count=1 -v -timeout 120m
+
+crash: ## kill -9 the real binary, and cut its disk's power, again and again under load; check every acknowledged word (CRASHES=n)
+	SWITCHBOARD_CRASHES=$(or $(CRASHES),50) $(GO) test ./cmd/switchboard -run 'TestKill|TestPowerCut' -count=1 -v -timeout 60m
 
 fuzz: ## fuzz every target for FUZZTIME
 	@for pkg in $$($(GO) list $(PACKAGES)); do \
@@ -50,6 +53,11 @@ fmt: ## format as the linter wants it
 
 bench: ## run the benchmarks with allocation figures
 	$(GO) test -run '^$$' -bench . -benchmem $(PACKAGES)
+
+peers: ## compare round trips with NATS, JetStream, Redis and others on this machine (ARGS="--rates max,1000,5000")
+	cd bench/peers && $(GO) build -o bin/ . github.com/nats-io/nats-server/v2
+	$(GO) build -trimpath -ldflags "-X main.version=$$(git describe --always --dirty 2>/dev/null || echo unknown)" -o bench/peers/bin/switchboard ./cmd/switchboard
+	bench/peers/bin/peers $(ARGS)
 
 check: lint test ## what must be green before and after a commit
 

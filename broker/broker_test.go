@@ -142,7 +142,7 @@ func (d *driver) task(c *script.Command) broker.Task {
 	return broker.Task{
 		Session: session(c), Ticket: ticket(c), Queue: c.String("queue", "default"), EnqueuedAt: c.Int("since", d.now),
 		Priority: int32(c.Int("priority", 0)), BoostMS: c.Int("boost", 0), Cost: int(c.Int("cost", 0)), Skills: skills(c),
-		Exclude: c.List("exclude"), Sticky: c.String("sticky", ""), To: c.String("to", ""), HumansOnly: c.Bool("humans"),
+		Exclude: c.List("exclude"), Sticky: c.String("sticky", ""), To: c.String("to", ""), Force: c.Bool("force"), HumansOnly: c.Bool("humans"),
 		Requeue: c.Bool("requeue"), Summary: []byte(c.String("summary", "")),
 	}
 }
@@ -237,6 +237,8 @@ func show(e *broker.Effect) string {
 		say("census? %d", e.Shard)
 	case broker.Opened:
 		say("opened missing=%d", e.Missing)
+	case broker.Placed:
+		say("place %s/%d %s position=%d eta=%d", e.Session, e.Ticket, e.Queue, e.Position, e.ETA)
 	default:
 		say("effect %d", e.Kind)
 	}

@@ -22,6 +22,9 @@ const (
 	Rebind
 	// TransferFailed tells Session that its transfer under Ticket failed: Reason declined, expired, full or away.
 	TransferFailed
+	// LastResort tells Session under Ticket that its route in Queue has come to its last Step, Reason: leave_message,
+	// callback or ticket. It waits on. Again every second until [Core.Resorted].
+	LastResort
 	// Reject tells Session that nobody will be found under Ticket: Slug.
 	Reject
 	// Subscribed answers Ref: Worker, Lease, Kept.
@@ -36,6 +39,8 @@ const (
 	PresencePush
 	// Revoked tells Conn that it is not Worker's any more: Reason takeover.
 	Revoked
+	// Placed tells Session, which waits under Ticket in Queue, its Position from 1, and the range ETA in ms when one is known.
+	Placed
 	// CensusAsk asks Shard for its live tasks. Again every second until it answers.
 	CensusAsk
 	// Opened says that matching begins; Missing shards have not answered yet.
@@ -64,6 +69,7 @@ type Effect struct {
 	Window    uint32
 	Shard     uint32
 	Missing   int
+	Position  uint32
 	Session   wire.SessionID
 	Ticket    uint64
 	AE        uint64
@@ -76,11 +82,13 @@ type Effect struct {
 	Lease     string
 	Offer     string
 	Reason    string
+	Step      string
 	State     Presence
 	ExpiresAt int64 // Unix ms
 	Summary   []byte
 	Slug      wire.Slug
 	Kept      []Kept
+	ETA       [2]int64
 }
 
 // Effects collects effects in the order in which they are to be done. It is the caller's, who empties it.

@@ -11,8 +11,9 @@ type timer struct {
 	due    int64
 	n      uint64
 	at     int32
-	task   *task // whose it is; neither is the census's
+	task   *task // whose it is; none of them is the census's
 	worker *worker
+	queue  *queue
 }
 
 func (a *timer) place() *int32 { return &a.at }
@@ -56,9 +57,12 @@ func (c *Core) Tick(now int64, out *Effects) {
 			c.ring(t.task, out)
 		case t.worker != nil:
 			c.graceOver(t.worker, out)
+		case t.queue != nil:
+			c.look(t.queue, out)
 		default:
 			c.ringCensus(out)
 		}
+		c.settle(out)
 	}
 }
 
@@ -67,7 +71,7 @@ func (c *Core) ring(t *task, out *Effects) {
 	switch t.state {
 	case waiting:
 		c.unwait(t)
-		c.place(t, out)
+		c.move(t)
 	case offered:
 		c.expire(t, out)
 	case granted:
@@ -79,6 +83,6 @@ func (c *Core) ring(t *task, out *Effects) {
 	case lost:
 		c.sayLost(t, out)
 	case wrapup:
-		c.free(t, out)
+		c.drop(t)
 	}
 }

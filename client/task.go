@@ -33,6 +33,7 @@ type Assignment struct {
 	Shop          string
 	Customer      wire.Author
 	Attributes    []byte  // JSON
+	AttributesV   uint64  // their version, for SetAttributes
 	Tail          []Entry // the latest entries before the assignment
 }
 
@@ -46,7 +47,8 @@ func newTask(w *worker, m *wirepb.Assigned) task {
 	t := task{
 		ae: m.Ae, served: make(chan struct{}),
 		assignment: Assignment{
-			AE: m.Ae, Queue: m.Queue, Reason: m.Reason, Shop: m.Shop, Customer: wire.AuthorOf(m.Customer), Attributes: m.Attributes, Tail: entriesOf(m.Tail),
+			AE: m.Ae, Queue: m.Queue, Reason: m.Reason, Shop: m.Shop, Customer: wire.AuthorOf(m.Customer), Attributes: m.Attributes,
+			AttributesV: m.AttributesV, Tail: entriesOf(m.Tail),
 		},
 		inbox: inbox{limit: max(w.c.cfg.Buffer, w.cfg.Window), sub: w.c.hello.Sub, last: m.Cursor, done: m.Cursor},
 		doc:   Document{V: m.Context.GetV(), Doc: m.Context.GetDoc()},

@@ -441,6 +441,9 @@ func TestWorkerGivesUpSessions(t *testing.T) {
 			if err != nil || doc.V != 5 || string(doc.Doc) != `{"a":1,"b":2}` || s.Context().V != 5 {
 				t.Errorf("SetContext = %v, %v", doc, err)
 			}
+			if v, err := s.SetAttributes(ctx, 6, map[string]any{"lang": nil}); err != nil || v != 7 {
+				t.Errorf("SetAttributes = %v, %v", v, err)
+			}
 			errs = append(errs, s.Transfer(ctx, client.TransferTo{Queue: "refunds", Note: "he is angry"}, client.UpTo(e.Seq)))
 			errs = append(errs, s.Transfer(ctx, client.TransferTo{Queue: "refunds"}))
 			return nil
@@ -452,6 +455,11 @@ func TestWorkerGivesUpSessions(t *testing.T) {
 			t.Fatalf("got %v; want context", f)
 		}
 		srv.p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Context{Context: &wirepb.ContextReply{V: 5}}})
+		f = srv.next()
+		if m := f.GetAttributes(); m.GetIfV() != 6 || string(m.Patch) != `{"lang":null}` || m.Ae != 8 || m.Key == "" {
+			t.Fatalf("got %v; want attributes", f)
+		}
+		srv.p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Attributes{Attributes: &wirepb.AttributesReply{V: 7}}})
 		f = srv.next()
 		if m := f.GetTransfer(); m.GetTo().GetQueue() != "refunds" || m.Note != "he is angry" || m.GetUpto() != 1 || m.Ae != 8 {
 			t.Fatalf("got %v; want transfer", f)

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"strings"
 	"time"
 
 	"switchboard/exchange"
@@ -79,7 +80,16 @@ func (c *conn) command(cmd *wire.Command) {
 		if !c.subscribe(cmd) {
 			return
 		}
-	case wire.VerbOpen:
+	case wire.VerbWatch:
+		if c.e.draining.Load() {
+			c.refuse(cmd, wire.Draining)
+			return
+		}
+		c.startWatch(cmd)
+		return
+	case wire.VerbStats:
+		c.subscribed.Store(true) // its pool is told when it ends
+	case wire.VerbOpen, wire.VerbJoin:
 		if !c.room(cmd) {
 			c.fail(cmd, &wire.Error{Slug: wire.QuotaExceeded, Message: "the connection follows as many sessions as it may; leave one", RetryAfter: time.Second})
 			return
@@ -202,7 +212,7 @@ func (e *Edge) identify(cmd *wire.Command) *wire.Error {
 // route returns whom cmd concerns.
 func route(cmd *wire.Command) (wire.Address, bool) {
 	switch cmd.Verb {
-	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup:
+	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup, wire.VerbStats:
 		return wire.ToSlot(exchange.PoolSlot(cmd.Who.Tenant)), true
 	case wire.VerbIdentify:
 		return wire.ToSlot(exchange.CustomerSlot(cmd.Who.Tenant, cmd.Who.Sub)), true
@@ -262,6 +272,14 @@ func (e *Edge) check(cmd *wire.Command) *wire.Error {
 		if len(o.GetAttributes()) > e.cfg.Limits.Body {
 			return wire.Refuse(wire.TooLarge)
 		}
+	case wire.VerbAssign:
+		if sub, inst, _ := strings.Cut(cmd.PB.GetAssign().GetWorker(), "/"); !wire.ValidID(sub) || !optionalIDs(inst) {
+			return bad("worker" + idRule)
+		}
+	case wire.VerbAttributes:
+		if len(cmd.PB.GetAttributes().GetPatch()) > e.cfg.Limits.Body {
+			return wire.Refuse(wire.TooLarge)
+		}
 	case wire.VerbClose, wire.VerbNack, wire.VerbRate, wire.VerbTransfer, wire.VerbRelease:
 		if words(cmd) > e.cfg.Limits.Body {
 			return wire.Refuse(wire.TooLarge)
@@ -306,11 +324,20 @@ func entitled(role wire.Role, verb wire.Verb) bool {
 	case wire.VerbSend, wire.VerbRate, wire.VerbIdentify:
 		return role == wire.RoleCustomer
 	case wire.VerbAck, wire.VerbTyping, wire.VerbClose:
-		return role == wire.RoleCustomer || role == wire.RoleWorker
+		return role == wire.RoleCustomer || role == wire.RoleWorker || supervises(role)
+	case wire.VerbReply, wire.VerbNack, wire.VerbTransfer, wire.VerbRelease, wire.VerbContext, wire.VerbDelta, wire.VerbAttributes:
+		return role == wire.RoleWorker || supervises(role) // who took a session has an owner's verbs [SW-5a.4]
+	case wire.VerbWatch:
+		return supervises(role) || role == wire.RoleService
+	case wire.VerbJoin, wire.VerbTake, wire.VerbAssign, wire.VerbStats:
+		return supervises(role)
 	default:
 		return role == wire.RoleWorker
 	}
 }
+
+// supervises tells whether role has the verbs of [SW-5a].
+func supervises(role wire.Role) bool { return role == wire.RoleSupervisor || role == wire.RoleOperator }
 
 func overloaded() *wire.Error {
 	return &wire.Error{Slug: wire.Overloaded, RetryAfter: overloadRetry}

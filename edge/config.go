@@ -29,6 +29,20 @@ type Limits struct {
 	Burst    int     `yaml:"burst"`    // requests at once; default 20
 }
 
+// Defaults puts the default into every field that is zero.
+func (l *Limits) Defaults() {
+	or(&l.Frame, 65_536)
+	or(&l.Body, 32_768)
+	or(&l.Batch, 64)
+	or(&l.Sessions, 8)
+	or(&l.Inflight, 8)
+	or(&l.Rate, 10)
+	or(&l.Burst, 20)
+}
+
+// DefaultConnections is how many sockets are held when nobody says otherwise.
+const DefaultConnections = 100_000
+
 // Config says how the edge serves. The zero value of a field means its default.
 type Config struct {
 	// Tokens checks tokens. It has no default.
@@ -36,9 +50,12 @@ type Config struct {
 	// Node is the node's name in hello; Version the server's.
 	Node, Version string
 	Limits        Limits
+	// Loops is how many loops serve the plain WebSockets of a Linux node; 0 means one per two of GOMAXPROCS, at least 1 and
+	// at most 4. Below zero, under TLS and on other systems, each socket has goroutines of its own.
+	Loops int
 	// Connections is how many sockets are held; beyond it new ones get 503. Default 100,000.
 	Connections int
-	// PerIP is how many of them one peer address may have; default as many as there are. Behind a proxy all have its address.
+	// PerIP is how many of them one peer address may have; 0 is no limit. Behind a proxy all have its address.
 	PerIP int
 	// Ping and Pong are the pauses of [SW-2.6]; default 25 s and 8 s.
 	Ping, Pong time.Duration
@@ -81,14 +98,8 @@ func (c *Config) defaults() error {
 	if c.Tokens == nil {
 		return errors.New("edge: Config.Tokens is missing")
 	}
-	or(&c.Limits.Frame, 65_536)
-	or(&c.Limits.Body, 32_768)
-	or(&c.Limits.Batch, 64)
-	or(&c.Limits.Sessions, 8)
-	or(&c.Limits.Inflight, 8)
-	or(&c.Limits.Rate, 10)
-	or(&c.Limits.Burst, 20)
-	or(&c.Connections, 100_000)
+	c.Limits.Defaults()
+	or(&c.Connections, DefaultConnections)
 	or(&c.Ping, 25*time.Second)
 	or(&c.WorkerPing, min(5*time.Second, c.Ping))
 	or(&c.Pong, 8*time.Second)

@@ -21,11 +21,12 @@ const (
 	modeSSE  mode = 2
 )
 
-// conn is one socket.
+// conn is one socket. What read and write own is its loop's alone, when it has one.
 type conn struct {
 	// Fixed after accept.
 	e        *Edge
-	sock     net.Conn
+	sock     net.Conn // nil when a loop serves the socket
+	loop     *loop    // nil when goroutines of its own do
 	mode     mode
 	id       wire.Conn
 	ip       string // counted against PerIP; empty when that is off
@@ -33,9 +34,9 @@ type conn struct {
 
 	// Owned by read.
 	dec     ws.Decoder
-	src     source
-	part    []byte // a message that is not whole yet; nil while idle
-	token   string // of the upgrade; empty after hello
+	src     *source // nil when a loop reads
+	part    []byte  // a message that is not whole yet; nil while idle
+	token   string  // of the upgrade; empty after hello
 	rate    bucket
 	abuse   int                        // requests refused as too fast since the last that was not
 	refused map[wire.SessionID]refusal // sessions whose requests are refused for now [SW-4.2]
@@ -45,7 +46,10 @@ type conn struct {
 	needs  []*line // that wait for a page or a resync
 	paging *line   // whose page is on its way
 	resume *resume // a hello that is not answered yet
-	ending bool    // a close frame is written: nothing follows it
+	feeds  *watching
+	ending bool // a close frame is written: nothing follows it
+
+	seat seat // in the loop
 
 	// Shared.
 	who        atomic.Pointer[wire.Principal]
@@ -58,6 +62,8 @@ type conn struct {
 	expires    atomic.Int64
 	byeAt      atomic.Int64 // when the end was decided
 	askAt      atomic.Int64 // when the writer is to ask again what it asked
+	feedAt     atomic.Int64 // when the writer is to ask the feeds again
+	watching   atomic.Bool
 	subscribed atomic.Bool
 	greeted    atomic.Bool
 
@@ -70,6 +76,7 @@ type conn struct {
 	poked    bool   // the writer shall look around although nothing was queued
 	closed   bool   // the reader has ended: nothing more is taken
 	dropped  map[wire.SessionID]*loss
+	feedLost bool // a piece of a feed was dropped
 	pending  map[uint64]request
 	lastReq  uint64
 	inflight int // pending requests that the client waits for
@@ -85,6 +92,8 @@ type item struct {
 	size int32
 	own  bool    // the edge's own reply: its id is the client's, and no request waits for it
 	hail *resume // a hello whose sessions are being asked
+	// watch is what the connection watches from now on.
+	watch *watching
 }
 
 // loss is what a full outbox dropped of a session.
@@ -120,7 +129,7 @@ func (c *conn) Put(e wire.Envelope) bool {
 
 func droppable(k wire.FrameKind) bool {
 	switch k {
-	case wire.FrameMessage, wire.FrameDelivery, wire.FrameDelta, wire.FramePush, wire.FramePage:
+	case wire.FrameMessage, wire.FrameDelivery, wire.FrameDelta, wire.FramePush, wire.FramePage, wire.FrameFeed:
 		return true
 	}
 	return false
@@ -155,7 +164,7 @@ func (c *conn) enqueue(it item) uint64 {
 	start := c.begin()
 	c.mu.Unlock()
 	if start {
-		go c.write()
+		c.start()
 	}
 	return n
 }
@@ -170,7 +179,7 @@ func (c *conn) wake() {
 	start := c.begin()
 	c.mu.Unlock()
 	if start {
-		go c.write()
+		c.start()
 	}
 }
 
@@ -180,8 +189,19 @@ func (c *conn) begin() bool {
 		return false
 	}
 	c.writer = true
-	c.e.wg.Add(1)
+	if c.loop == nil {
+		c.e.wg.Add(1)
+	}
 	return true
+}
+
+// start lets somebody write, as begin said: the connection's loop, or a goroutine.
+func (c *conn) start() {
+	if c.loop != nil {
+		c.loop.mark(c)
+		return
+	}
+	go c.write()
 }
 
 // follows tells whether f continues something that was dropped. It needs mu.
@@ -204,6 +224,10 @@ func (c *conn) follows(f *wire.Frame) bool {
 // drop notes what f was. It needs mu.
 func (c *conn) drop(f *wire.Frame) {
 	c.e.m.dropped.Inc()
+	if f.Kind == wire.FrameFeed {
+		c.feedLost = true
+		return
+	}
 	if f.Kind == wire.FramePush {
 		return // ephemeral: nobody asks for it again
 	}
@@ -283,7 +307,7 @@ func (c *conn) count(id uint64, verb wire.Verb, by int) {
 	if id != 0 {
 		c.inflight += by
 	}
-	if verb == wire.VerbOpen {
+	if follows(verb) {
 		c.opens += by
 	}
 }
@@ -319,6 +343,24 @@ func (c *conn) closeFrame(code uint16, reason string) {
 func (c *conn) abort(code wire.CloseCode) {
 	if c.byeAt.CompareAndSwap(0, c.e.now()) {
 		c.e.m.closed.WithLabelValues(code.String()).Inc()
+	}
+	c.cut()
+}
+
+// cut ends the socket at once, whoever reads or writes it.
+func (c *conn) cut() {
+	if c.loop != nil {
+		c.loop.cut(c)
+		return
+	}
+	_ = c.sock.Close()
+}
+
+// letGo gives the descriptor back. Nobody reads or writes any more.
+func (c *conn) letGo() {
+	if c.loop != nil {
+		c.loop.unseat(c)
+		return
 	}
 	_ = c.sock.Close()
 }

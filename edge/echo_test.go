@@ -330,7 +330,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	r := &rig{t: t, x: exchange.New(7)}
 	r.shard = newEcho(t, r.x)
 	// The clock of a test jumps while writes are under way: that is no stall.
-	cfg := Config{Tokens: plain{}, Stall: time.Hour, Now: func() time.Time { return time.Now().Add(time.Duration(r.skew.Load())) }}
+	cfg := Config{Tokens: plain{}, Loops: loops, Stall: time.Hour, Now: func() time.Time { return time.Now().Add(time.Duration(r.skew.Load())) }}
 	if change != nil {
 		change(&cfg)
 	}

@@ -28,6 +28,7 @@ type Edge struct {
 	server   *fasthttp.Server
 	m        *metrics
 	stop     chan struct{}
+	loops    []*loop
 
 	// Shared.
 	lastConn atomic.Uint64
@@ -36,6 +37,7 @@ type Edge struct {
 	wg       sync.WaitGroup
 	table    [stripes]stripe
 	paces    paces
+	desks    desks
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -87,6 +89,9 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 		MaxRequestBodySize: cfg.Limits.Frame, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: time.Minute,
 		Concurrency: 4096, Logger: quiet{}, CloseOnShutdown: true, ErrorHandler: malformed,
 	}
+	if err := e.openLoops(); err != nil {
+		return nil, err
+	}
 	e.wg.Add(1)
 	go e.tick()
 	return e, nil
@@ -117,6 +122,7 @@ func (e *Edge) Drain(ctx context.Context) {
 		return
 	}
 	e.settle(ctx)
+	e.closeDesks()
 	list := e.list()
 	spread := min(time.Duration(len(list))*time.Millisecond, 10*time.Second)
 	for _, c := range list {
@@ -172,9 +178,10 @@ func (e *Edge) Close() error {
 	e.mu.Unlock()
 	close(e.stop)
 	for _, c := range e.list() {
-		_ = c.sock.Close()
+		c.cut()
 	}
 	e.wg.Wait()
+	e.closeLoops()
 	for _, o := range e.orphans {
 		e.x.UnplugConn(o.id.ID)
 	}
@@ -320,6 +327,12 @@ func detach(hijacked net.Conn) (sock net.Conn, early []byte) {
 func (e *Edge) accept(sock net.Conn, m mode, token, ip string, early []byte) {
 	c := e.newConn(sock, m, ip)
 	c.token = token
+	if e.seat(c, early) {
+		if e.join(c) {
+			c.loop.mark(c)
+		}
+		return
+	}
 	if e.join(c) {
 		go c.read(early)
 	}
@@ -331,7 +344,6 @@ const sendBuffer = 128 << 10
 
 func (e *Edge) newConn(sock net.Conn, m mode, ip string) *conn {
 	c := &conn{e: e, sock: sock, mode: m, ip: ip, id: wire.Conn{Node: e.x.Node(), ID: e.lastConn.Add(1)}, accepted: e.now()}
-	c.src.begin(sock)
 	if t, ok := sock.(*net.TCPConn); ok {
 		_ = t.SetWriteBuffer(sendBuffer)
 	}
@@ -340,12 +352,12 @@ func (e *Edge) newConn(sock net.Conn, m mode, ip string) *conn {
 	return c
 }
 
-// join adds c to the table, and counts its reader. It reports false when it came too late.
+// join adds c to the table, and counts whoever reads it. It reports false when it came too late.
 func (e *Edge) join(c *conn) bool {
 	e.mu.Lock()
 	if e.done {
 		e.mu.Unlock()
-		_ = c.sock.Close()
+		c.letGo()
 		return false
 	}
 	if c.ip != "" {

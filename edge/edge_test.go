@@ -2,7 +2,9 @@ package edge
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -14,9 +16,29 @@ import (
 	"switchboard/wire"
 )
 
+// loops is Config.Loops of every rig.
+var loops int
+
+// everyWay runs the tests once for each way to serve sockets: by loops where there are some, and by goroutines.
+type everyWay struct{ m *testing.M }
+
+// Run implements goleak.TestingM.
+func (w everyWay) Run() (code int) {
+	ways := []int{2, -1}
+	if f := flag.Lookup("test.fuzz"); runtime.GOOS != "linux" || f != nil && f.Value.String() != "" {
+		ways = ways[1:] // fuzzed connections are no sockets
+	}
+	for _, loops = range ways {
+		fmt.Println("Config.Loops =", loops)
+		code = max(code, w.m.Run())
+	}
+	return code
+}
+
 func TestMain(m *testing.M) {
+	flag.Parse()
 	// fasthttp's cleaner of idle workers sleeps 10 s before it sees that its server is closed; its clock is one for the process.
-	goleak.VerifyTestMain(m,
+	goleak.VerifyTestMain(everyWay{m},
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
 }

@@ -30,6 +30,10 @@ func (e *Edge) http(ctx *fasthttp.RequestCtx) {
 		fasthttpadaptor.NewFastHTTPHandler(e.cfg.Metrics)(ctx)
 	case path == "/v1/sessions" || strings.HasPrefix(path, "/v1/sessions/"):
 		e.sessions(ctx, strings.Split(strings.TrimPrefix(path, "/v1/sessions"), "/"))
+	case strings.HasPrefix(path, "/v1/queues/"):
+		e.queues(ctx, strings.Split(strings.TrimPrefix(path, "/v1/queues"), "/"))
+	case strings.HasPrefix(path, "/v1/assignments/"):
+		e.assignments(ctx, strings.Split(strings.TrimPrefix(path, "/v1/assignments"), "/"))
 	case e.cfg.Static != nil && e.cfg.Static(ctx):
 	default:
 		ctx.Error("404 not found\n", fasthttp.StatusNotFound)

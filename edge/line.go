@@ -60,6 +60,8 @@ func (c *conn) place(it item) {
 		c.page(f)
 	case wire.FrameAssigned, wire.FrameRevoked, wire.FrameResync:
 		c.assignment(f)
+	case wire.FrameFeed:
+		c.feedFrame(f)
 	case wire.FrameBye:
 		c.sayBye(f)
 	case framePing, framePong, frameClose:
@@ -115,13 +117,16 @@ func (c *conn) giveUp(id wire.SessionID) {
 	c.mu.Lock()
 	asked := c.lines[id] != nil && c.lines[id].attached
 	for _, r := range c.pending {
-		asked = asked || r.verb == wire.VerbOpen && (r.session == id || r.session == "")
+		asked = asked || follows(r.verb) && (r.session == id || r.session == "")
 	}
 	c.mu.Unlock()
 	if !asked {
 		c.e.gone(c.id, c.who.Load(), id)
 	}
 }
+
+// follows tells whether verb makes its connection follow a session.
+func follows(verb wire.Verb) bool { return verb == wire.VerbOpen || verb == wire.VerbJoin }
 
 // follow makes the cursor of an attachment.
 func (c *conn) follow(f *wire.Frame) {

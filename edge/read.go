@@ -15,6 +15,8 @@ const maxMessage = 4
 func (c *conn) read(early []byte) {
 	defer c.e.wg.Done()
 	defer c.end()
+	c.src = &source{}
+	c.src.begin(c.sock)
 	if c.mode == modeSSE {
 		c.discard()
 		return
@@ -47,13 +49,9 @@ func (c *conn) receive() {
 	}
 }
 
-// fill reads the rest of a message that was cut. Its buffer grows with what comes, not with what a header promises.
+// fill reads the rest of a message that was cut.
 func (c *conn) fill() bool {
-	if len(c.part) == cap(c.part) {
-		grown := make([]byte, len(c.part), max(1024, min(2*len(c.part), max(ws.Need(c.part), len(c.part)+1024))))
-		copy(grown, c.part)
-		c.part = grown
-	}
+	c.grow(1)
 	n, err := c.sock.Read(c.part[len(c.part):cap(c.part)])
 	if n > 0 {
 		c.heard()
@@ -64,6 +62,18 @@ func (c *conn) fill() bool {
 		}
 	}
 	return err == nil
+}
+
+// grow makes room for n bytes more of a message that was cut. Its buffer grows with what comes, not with what a header
+// promises.
+func (c *conn) grow(n int) {
+	if len(c.part)+n <= cap(c.part) {
+		return
+	}
+	most := max(ws.Need(c.part), len(c.part)+n+1024)
+	grown := make([]byte, len(c.part), max(1024, len(c.part)+n, min(2*len(c.part), most)))
+	copy(grown, c.part)
+	c.part = grown
 }
 
 func (c *conn) heard() { c.lastRead.Store(c.e.now()) }
@@ -118,12 +128,25 @@ func (c *conn) keep(b []byte) {
 // what was written to it is lost.
 func (c *conn) lastWords() bool {
 	c.hurry()
+	if c.loop != nil {
+		c.seat.deaf = true // the loop reads on
+		return false
+	}
 	c.discard()
 	return false
 }
 
+// hurryMost is how long a connection whose end has begun may take to close by itself.
+const hurryMost = time.Second
+
 // hurry closes a connection that does not close by itself.
-func (c *conn) hurry() { _ = c.sock.SetReadDeadline(time.Now().Add(time.Second)) }
+func (c *conn) hurry() {
+	if c.loop != nil {
+		c.loop.hurry(c)
+		return
+	}
+	_ = c.sock.SetReadDeadline(time.Now().Add(hurryMost))
+}
 
 func (c *conn) discard() {
 	for {
@@ -209,7 +232,11 @@ func (c *conn) fail(cmd *wire.Command, err *wire.Error) uint64 {
 // end is the reader's last word: the writer cleans up.
 func (c *conn) end() {
 	// What is queued (a close frame, a bye) may still be written, for a moment.
-	_ = c.sock.SetWriteDeadline(time.Now().Add(time.Second))
+	if c.loop != nil {
+		c.loop.hurry(c)
+	} else {
+		_ = c.sock.SetWriteDeadline(time.Now().Add(hurryMost))
+	}
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()

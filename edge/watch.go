@@ -39,6 +39,7 @@ func (e *Edge) visit(i int, list []*conn) []*conn {
 	clear(list)
 	if i == 0 {
 		e.settleOrphans(now)
+		e.watchDesks(now)
 	}
 	return list[:0]
 }
@@ -52,7 +53,7 @@ func (c *conn) watch(now int64) {
 	}
 	if at := c.byeAt.Load(); at != 0 {
 		if now-at > byeMost.Milliseconds() {
-			_ = c.sock.Close() // it did not even take the bye
+			c.cut() // it did not even take the bye
 		}
 		return
 	}
@@ -73,6 +74,8 @@ func (c *conn) watch(now int64) {
 	c.watchPing(now)
 	c.watchRequests(now)
 	if at := c.askAt.Load(); at != 0 && now >= at {
+		c.wake()
+	} else if at := c.feedAt.Load(); at != 0 && now >= at {
 		c.wake()
 	}
 }

@@ -39,6 +39,12 @@ func (c *conn) write() {
 
 // giveBack lends b to the next writer, without what an unusual one made it grow to.
 func (b *buffers) giveBack() {
+	b.trim()
+	spare.Put(b)
+}
+
+// trim makes b ready for another connection.
+func (b *buffers) trim() {
 	if cap(b.items) > keepItems {
 		b.items = nil
 	}
@@ -46,18 +52,18 @@ func (b *buffers) giveBack() {
 		b.out, b.payload = nil, nil
 	}
 	b.out, b.payload, b.frames, b.done = b.out[:0], b.payload[:0], 0, 0
-	spare.Put(b)
 }
 
-// turn is one round of the writer. It reports false when nothing waited, and the writer has ended.
+// turn is one round of the writer. It reports false when nothing waited, and the writer has ended; and in a loop when the
+// socket did not take everything.
 func (c *conn) turn(b *buffers) bool {
 	c.mu.Lock()
 	c.bytes -= b.done
 	b.done = 0
 	b.items, c.queue = c.queue, b.items[:0]
-	upTo, lost, poked, closed := c.put, c.dropped, c.poked, c.closed
-	c.dropped, c.poked = nil, false
-	if len(b.items) == 0 && len(lost) == 0 && !poked {
+	upTo, lost, poked, closed, feedLost := c.put, c.dropped, c.poked, c.closed, c.feedLost
+	c.dropped, c.poked, c.feedLost = nil, false, false
+	if len(b.items) == 0 && len(lost) == 0 && !poked && !feedLost {
 		if cap(c.queue) > idleItems {
 			c.queue = nil
 		}
@@ -76,15 +82,28 @@ func (c *conn) turn(b *buffers) bool {
 	}
 	clear(b.items)
 	c.missed(lost)
+	if feedLost && c.feeds != nil {
+		c.feeds.missedFeed()
+	}
 	if r := c.resume; r != nil && c.e.now() > r.by {
 		c.greet(r)
 	}
 	c.flush()
+	if c.seat.full {
+		c.park(upTo, closed)
+		return false
+	}
+	c.left(upTo, closed)
+	return true
+}
+
+// left takes note that everything up to item upTo has left. closed tells that nobody read any more when it was taken.
+func (c *conn) left(upTo uint64, closed bool) {
 	c.written.Store(upTo)
 	if c.resume == nil && !c.ending && !closed {
 		c.ask()
+		c.askFeeds()
 	}
-	return true
 }
 
 // route hands a frame to its place, or to the hello that waits for it.
@@ -92,6 +111,8 @@ func (c *conn) route(it item) {
 	switch {
 	case it.hail != nil:
 		c.resume = it.hail
+	case it.watch != nil:
+		c.feeds = it.watch
 	case c.resume != nil:
 		c.await(c.resume, it)
 	default:
@@ -210,16 +231,20 @@ func (c *conn) spill() {
 func (c *conn) flush() {
 	c.seal()
 	rest := c.w.out
-	c.w.out = rest[:0]
 	if len(rest) == 0 {
 		return
 	}
+	if c.loop != nil {
+		c.offer()
+		return
+	}
+	c.w.out = rest[:0]
 	for len(rest) > 0 {
 		n := min(len(rest), writeChunk)
 		c.writing.Store(c.e.now())
 		if _, err := c.sock.Write(rest[:n]); err != nil {
 			c.ending = true
-			_ = c.sock.Close() // the reader ends
+			c.cut() // the reader ends
 			break
 		}
 		rest = rest[n:]
@@ -245,8 +270,13 @@ func (c *conn) leave() {
 		switch {
 		case r.verb == wire.VerbOpen && r.session == "":
 			unknown = true
-		case r.verb == wire.VerbOpen && c.lines[r.session] == nil:
+		case (follows(r.verb) || r.verb == wire.VerbTake) && c.lines[r.session] == nil:
 			c.e.gone(c.id, who, r.session)
+		}
+	}
+	if c.watching.Load() {
+		for _, slot := range c.e.x.Owners() {
+			c.e.postGone(wire.Envelope{To: wire.ToSlot(slot), Mail: &wire.Command{Verb: wire.VerbGone, Conn: c.id, Who: who}})
 		}
 	}
 	if c.subscribed.Load() {
@@ -260,6 +290,9 @@ func (c *conn) leave() {
 	} else {
 		c.e.x.UnplugConn(c.id.ID)
 	}
-	_ = c.sock.Close()
+	c.letGo()
 	c.e.forget(c)
+	if c.loop != nil {
+		c.e.wg.Done() // as read does
+	}
 }

@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"errors"
+	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -16,7 +17,7 @@ var (
 	ErrNowhere = errors.New("nobody at this address")
 )
 
-// Inlet is where mail goes in: the inbox of a shard, or the outbox of a connection.
+// Inlet is where mail goes in: the inbox of a shard, the outbox of a connection, or the link to another node.
 type Inlet interface {
 	// Put takes e, or reports that there is no room. It never blocks and may be called from any goroutine.
 	Put(e wire.Envelope) bool
@@ -31,9 +32,16 @@ type Exchange struct {
 
 	slots [wire.Slots]atomic.Pointer[plug]
 	conns [stripes]stripe
+	nodes atomic.Pointer[map[uint64]Inlet] // of other nodes, by their incarnation; a new map at every change
+
+	mu sync.Mutex
+	// Guarded by mu: who may change nodes.
 }
 
-type plug struct{ inlet Inlet }
+type plug struct {
+	inlet  Inlet
+	remote bool
+}
 
 type stripe struct {
 	mu sync.RWMutex
@@ -54,9 +62,16 @@ func New(node uint64) *Exchange {
 // Node returns the node's incarnation.
 func (x *Exchange) Node() uint64 { return x.node }
 
-// PlugSlots connects in to the slots, in place of what was there.
-func (x *Exchange) PlugSlots(slots []wire.Slot, in Inlet) {
-	p := &plug{in}
+// PlugSlots connects in to the slots, in place of what was there: a shard of this node.
+func (x *Exchange) PlugSlots(slots []wire.Slot, in Inlet) { x.plug(slots, &plug{inlet: in}) }
+
+// PlugRemote connects link to the slots, in place of what was there: a shard of the node behind it. Unplug it with
+// UnplugSlots.
+func (x *Exchange) PlugRemote(slots []wire.Slot, link Inlet) {
+	x.plug(slots, &plug{inlet: link, remote: true})
+}
+
+func (x *Exchange) plug(slots []wire.Slot, p *plug) {
 	for _, s := range slots {
 		x.slots[s].Store(p)
 	}
@@ -87,9 +102,65 @@ func (x *Exchange) UnplugConn(id uint64) {
 	s.mu.Unlock()
 }
 
-// Post hands e to the inlet at its address. It never blocks.
+// PlugNode connects link to all connections of another node, which is named by its incarnation.
+func (x *Exchange) PlugNode(incarnation uint64, link Inlet) {
+	x.changeNodes(func(nodes map[uint64]Inlet) { nodes[incarnation] = link })
+}
+
+// UnplugNode disconnects all connections of another node's incarnation, if link is plugged in there.
+func (x *Exchange) UnplugNode(incarnation uint64, link Inlet) {
+	x.changeNodes(func(nodes map[uint64]Inlet) {
+		if nodes[incarnation] == link {
+			delete(nodes, incarnation)
+		}
+	})
+}
+
+func (x *Exchange) changeNodes(change func(nodes map[uint64]Inlet)) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	nodes := map[uint64]Inlet{}
+	if now := x.nodes.Load(); now != nil {
+		maps.Copy(nodes, *now)
+	}
+	change(nodes)
+	x.nodes.Store(&nodes)
+}
+
+// Post hands e to the inlet at its address, on this node or behind a link. It never blocks. Nil says that the inlet has it;
+// behind a link it may still be lost.
 func (x *Exchange) Post(e wire.Envelope) error {
-	in := x.at(e.To)
+	var in Inlet
+	switch {
+	case e.To.Slot:
+		if p := x.slot(e.To.ID); p != nil {
+			in = p.inlet
+		}
+	case e.To.Node == x.node:
+		in = x.conn(e.To.ID)
+	default:
+		if nodes := x.nodes.Load(); nodes != nil {
+			in = (*nodes)[e.To.Node]
+		}
+	}
+	return put(in, e)
+}
+
+// Deliver is Post for mail that came over a link. It goes to this node's own inlets only: two nodes that each believe that the
+// other has a slot do not send its mail to and fro.
+func (x *Exchange) Deliver(e wire.Envelope) error {
+	var in Inlet
+	if e.To.Slot {
+		if p := x.slot(e.To.ID); p != nil && !p.remote {
+			in = p.inlet
+		}
+	} else if e.To.Node == x.node {
+		in = x.conn(e.To.ID)
+	}
+	return put(in, e)
+}
+
+func put(in Inlet, e wire.Envelope) error {
 	if in == nil {
 		return ErrNowhere
 	}
@@ -99,22 +170,17 @@ func (x *Exchange) Post(e wire.Envelope) error {
 	return nil
 }
 
-func (x *Exchange) at(a wire.Address) Inlet {
-	if a.Slot {
-		if a.ID >= wire.Slots {
-			return nil
-		}
-		if p := x.slots[a.ID].Load(); p != nil {
-			return p.inlet
-		}
+func (x *Exchange) slot(id uint64) *plug {
+	if id >= wire.Slots {
 		return nil
 	}
-	if a.Node != x.node {
-		return nil
-	}
-	s := &x.conns[a.ID%stripes]
+	return x.slots[id].Load()
+}
+
+func (x *Exchange) conn(id uint64) Inlet {
+	s := &x.conns[id%stripes]
 	s.mu.RLock()
-	in := s.inlets[a.ID]
+	in := s.inlets[id]
 	s.mu.RUnlock()
 	return in
 }

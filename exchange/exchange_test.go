@@ -51,14 +51,55 @@ func TestPost(t *testing.T) {
 	f(wire.ToSlot(6), nil)
 }
 
+// Mail for slots and connections of another node goes to its link; what came from there stays here.
+func TestPostOverLinks(t *testing.T) {
+	x := exchange.New(7)
+	link, other, shard := &inlet{room: 9}, &inlet{room: 9}, &inlet{room: 9}
+	f := func(post func(wire.Envelope) error, to wire.Address, want error) {
+		t.Helper()
+		if err := post(wire.Envelope{To: to, Mail: &wire.Frame{}}); !errors.Is(err, want) {
+			t.Fatalf("mail to %v: %v; want %v", to, err, want)
+		}
+	}
+	theirs := wire.Conn{Node: 8, ID: 1}.Address()
+	x.PlugRemote([]wire.Slot{5, 6}, link)
+	x.PlugNode(8, link)
+	f(x.Post, wire.ToSlot(5), nil)
+	f(x.Post, theirs, nil)
+	if len(link.got) != 2 {
+		t.Fatalf("the link got %d pieces of mail; want 2", len(link.got))
+	}
+	f(x.Deliver, wire.ToSlot(5), exchange.ErrNowhere)
+	f(x.Deliver, theirs, exchange.ErrNowhere)
+	f(x.Deliver, wire.Address{Slot: true, ID: wire.Slots}, exchange.ErrNowhere)
+
+	x.PlugSlots([]wire.Slot{5}, shard) // the shard moves here
+	x.UnplugSlots([]wire.Slot{5, 6}, link)
+	f(x.Deliver, wire.ToSlot(5), nil)
+	f(x.Post, wire.ToSlot(5), nil)
+	f(x.Post, wire.ToSlot(6), exchange.ErrNowhere)
+	x.PlugConn(1, shard)
+	f(x.Deliver, wire.Conn{Node: 7, ID: 1}.Address(), nil)
+
+	x.UnplugNode(8, other)
+	f(x.Post, theirs, nil)
+	x.UnplugNode(8, link)
+	f(x.Post, theirs, exchange.ErrNowhere)
+}
+
 func TestPostDoesNotAllocate(t *testing.T) {
 	x := exchange.New(1)
 	x.PlugSlots([]wire.Slot{1}, drop{})
 	x.PlugConn(3, drop{})
+	x.PlugRemote([]wire.Slot{2}, drop{})
+	x.PlugNode(2, drop{})
 	m := &wire.Frame{}
 	if n := testing.AllocsPerRun(100, func() {
 		_ = x.Post(wire.Envelope{To: wire.ToSlot(1), Mail: m})
 		_ = x.Post(wire.Envelope{To: wire.Address{Node: 1, ID: 3}, Mail: m})
+		_ = x.Post(wire.Envelope{To: wire.ToSlot(2), Mail: m})
+		_ = x.Post(wire.Envelope{To: wire.Address{Node: 2, ID: 3}, Mail: m})
+		_ = x.Deliver(wire.Envelope{To: wire.ToSlot(1), Mail: m})
 		exchange.CustomerSlot("demo", "alice")
 	}); n != 0 {
 		t.Fatalf("%v allocations", n)
@@ -86,3 +127,40 @@ func BenchmarkPost(b *testing.B) {
 		_ = x.Post(wire.Envelope{To: wire.Address{Node: 1, ID: 3}, Mail: m})
 	}
 }
+
+func BenchmarkPostSlot(b *testing.B) {
+	x := exchange.New(1)
+	x.PlugSlots([]wire.Slot{5}, drop{})
+	m := &wire.Frame{}
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = x.Post(wire.Envelope{To: wire.ToSlot(5), Mail: m})
+	}
+}
+
+func BenchmarkPostNode(b *testing.B) {
+	x := exchange.New(1)
+	x.PlugNode(2, drop{})
+	m := &wire.Frame{}
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = x.Post(wire.Envelope{To: wire.Address{Node: 2, ID: 3}, Mail: m})
+	}
+}
+
+func TestOwners(t *testing.T) {
+	x := exchange.New(1)
+	if got := x.Owners(); len(got) != 0 {
+		t.Fatalf("an empty board has owners %v", got)
+	}
+	a, b := &owner{}, &owner{}
+	x.PlugSlots([]wire.Slot{7, 3, 9}, a)
+	x.PlugSlots([]wire.Slot{4, 4000}, b)
+	if got := x.Owners(); len(got) != 2 || got[0] != 3 || got[1] != 4 {
+		t.Fatalf("owners %v; want a slot of each, the lowest", got)
+	}
+}
+
+type owner struct{ _ byte }
+
+func (*owner) Put(wire.Envelope) bool { return true }

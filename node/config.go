@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,6 +37,10 @@ type Config struct {
 	Limits edge.Limits `yaml:"limits"`
 	// Connections is how many sockets are held; default 100,000, and never more than the process may open files.
 	Connections int `yaml:"connections"`
+	// Edge is how sockets are served.
+	Edge Edge `yaml:"edge"`
+	// PerIP is how many of them one peer address may have; 0 is no limit. Behind a proxy all have its address.
+	PerIP int `yaml:"per_ip"`
 	// Origins are the browsers' origins that may connect; empty means any.
 	Origins []string `yaml:"origins"`
 	// TokenInURL allows ?token= where a browser cannot send a header.
@@ -56,6 +61,13 @@ type Config struct {
 
 	// tune changes what the parts are opened with: a test's bad disk, its short patience. It is nil elsewhere.
 	tune func(*journal.Config, *edge.Config)
+}
+
+// Edge is how sockets are served.
+type Edge struct {
+	// Loops is how many goroutines serve the plain WebSockets of a Linux node; default one per two of GOMAXPROCS, at least 1
+	// and at most 4. Below zero each socket has goroutines of its own, as under TLS and on other systems.
+	Loops int `yaml:"loops"`
 }
 
 // Tenant is one merchant.
@@ -104,6 +116,13 @@ func (c *Config) Validate() error {
 	if c.Shards < 1 || c.Shards > 1024 {
 		return fmt.Errorf("shards is %d: it must be 1 to 1024", c.Shards)
 	}
+	if c.Connections == 0 {
+		c.Connections = edge.DefaultConnections
+	}
+	if c.Connections < 0 || c.PerIP < 0 || c.DrainMS < 0 {
+		return errors.New("connections, per_ip or drain_ms is negative")
+	}
+	c.Limits.Defaults()
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -156,7 +175,10 @@ func (t *Tenant) validate(name string) error {
 		return fmt.Errorf("tenant %s has no queues", name)
 	}
 	seen := map[string]bool{}
-	for _, q := range t.Queues {
+	for i := range t.Queues {
+		q := &t.Queues[i]
+		q.Scoring, q.Order = cmp.Or(q.Scoring, "banded"), cmp.Or(q.Order, "ageing")
+		q.OfferTTLMS = cmp.Or(q.OfferTTLMS, 20_000)
 		switch {
 		case !wire.ValidID(q.Name):
 			return fmt.Errorf("tenant %s: queue %q: a name is 1 to 64 of A-Z a-z 0-9 _ . : -", name, q.Name)
@@ -179,6 +201,12 @@ func (t *Tenant) validate(name string) error {
 	}
 	if t.MaxAttempts == 0 {
 		t.MaxAttempts = 5
+	}
+	if t.GraceBotsMS == 0 {
+		t.GraceBotsMS = 5_000
+	}
+	if t.GraceHumansMS == 0 {
+		t.GraceHumansMS = 30_000
 	}
 	return nil
 }

@@ -2,11 +2,13 @@ package node_test
 
 import (
 	"bufio"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -173,8 +175,18 @@ func TestMain(m *testing.M) {
 		clients(addr)
 		return
 	}
-	os.Exit(m.Run())
+	flag.Parse()
+	code := m.Run()
+	if b := flag.Lookup("test.bench"); runtime.GOOS == "linux" && (b == nil || b.Value.String() == "") {
+		loops = -1 // and once more with a goroutine for each socket
+		fmt.Println("edge.loops:", loops)
+		code = max(code, m.Run())
+	}
+	os.Exit(code)
 }
+
+// loops is the nodes' Edge.Loops.
+var loops int
 
 // badDisk serves until the log's disk fails: its syncs do, as soon as a line comes in on standard input.
 func badDisk(data string) {

@@ -157,7 +157,7 @@ func TestStalledReader(t *testing.T) {
 	t.Parallel()
 	n := start(t, t.TempDir(), func(c *node.Config) {
 		c.Limits.Inflight = 1000
-		c.Tune(func(_ *journal.Config, e *edge.Config) { e.Outbox, e.Stall = 128<<10, 100*time.Millisecond })
+		c.Tune(func(_ *journal.Config, e *edge.Config) { e.Outbox, e.Stall = 128<<10, time.Second })
 	})
 	defer stop(t, n)
 	a := login(t, n, customerOf("alice"))

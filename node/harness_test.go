@@ -26,7 +26,7 @@ func start(t testing.TB, dir string, change ...func(*node.Config)) *node.Node {
 	t.Helper()
 	cfg := node.Config{
 		Data: dir, Listen: "127.0.0.1:0", Dev: true, FreeMin: -1, Shards: 4,
-		Limits: edge.Limits{Rate: 100_000, Burst: 100_000}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Edge: node.Edge{Loops: loops}, Limits: edge.Limits{Rate: 100_000, Burst: 100_000}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	for _, f := range change {
 		f(&cfg)

@@ -8,6 +8,7 @@ import (
 
 	"switchboard/node"
 	"switchboard/shard/journal"
+	"switchboard/wire"
 )
 
 // A log that is shorter than it promised is read-only until somebody accepts the loss; then a new epoch begins [SW-1].
@@ -53,6 +54,11 @@ func TestAcceptLoss(t *testing.T) {
 		t.Fatal("what is left is not readable")
 	}
 	stop(t, n)
+	read := 0
+	err = node.ReadLog(dir, wire.SessionID(id), func(*wire.Entry) error { read++; return nil })
+	if err == nil || read < last {
+		t.Fatalf("%d entries were read, and the loss was not told: %v", read, err)
+	}
 
 	j, err := journal.Open(journal.Config{Dir: node.JournalDir(dir), Groups: 4, FreeMin: -1})
 	if err != nil {

@@ -58,6 +58,7 @@ func Start(cfg Config) (n *Node, err error) {
 	jc := journal.Config{Dir: JournalDir(cfg.Data), Groups: cfg.Shards, FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log}
 	ec := edge.Config{
 		Tokens: tokens{n.keys}, Node: cfg.Name, Version: cfg.Version, Limits: cfg.Limits, Connections: connections(cfg.Connections),
+		PerIP: cfg.PerIP, Loops: cfg.Edge.Loops,
 		Origins: cfg.Origins, TokenInURL: cfg.TokenInURL, Static: cfg.Static, Log: cfg.Log,
 		Register: registry, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	}
@@ -90,13 +91,9 @@ func (n *Node) openShards(x *exchange.Exchange) error {
 	for i := range peers {
 		peers[i] = wire.Slot(i) //nolint:gosec // bounded by Validate
 	}
-	limit := n.cfg.Limits.Body
-	if limit == 0 {
-		limit = 32_768
-	}
 	tenants := map[string]*shard.Tenant{}
 	for name, t := range n.cfg.Tenants {
-		tenants[name] = t.shard(limit)
+		tenants[name] = t.shard(n.cfg.Limits.Body)
 	}
 	for i := range count {
 		var slots []wire.Slot
@@ -240,9 +237,6 @@ func writeDurably(path string, b []byte) error {
 // connections bounds n by the files that the process may open, of which the journal needs some.
 func connections(n int) int {
 	const reserve = 512
-	if n == 0 {
-		n = 100_000
-	}
 	var lim syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim) == nil && lim.Cur > 2*reserve {
 		n = min(n, int(min(lim.Cur, 1<<30))-reserve) //nolint:gosec // bounded

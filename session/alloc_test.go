@@ -99,7 +99,7 @@ func TestAllocations(t *testing.T) {
 		Decide(s, env, send, d)
 		s.acked(s.Head)
 		s.trim()
-		clear(s.old.fps) // grows to its own bound
+		clear(s.old.at) // grows to its own bound
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 // Decide decides c, whose session is s, and adds what comes of it to d. When it needs a row that is not in memory it
 // adds nothing but a Load, and is to be called again with the row in env.
 func Decide(s *State, env *Env, c *wire.Command, d *Decision) {
+	d.begin = len(d.Facts)
 	if !s.entitled(c) {
 		d.refuse(c, wire.NoSession)
 		return
@@ -36,17 +37,25 @@ func Decide(s *State, env *Env, c *wire.Command, d *Decision) {
 	case wire.VerbRate:
 		s.rate(env, c, d)
 	case wire.VerbLeave:
-		s.leave(c, d)
+		s.leave(env, c, d)
 	case wire.VerbTransfer:
 		s.transfer(env, c, d)
 	case wire.VerbRelease:
 		s.release(env, c, d)
 	case wire.VerbContext:
 		s.context(env, c, d)
+	case wire.VerbAttributes:
+		s.attributes(env, c, d)
+	case wire.VerbJoin:
+		s.join(env, c, d)
+	case wire.VerbTake:
+		s.takeOver(env, c, d)
+	case wire.VerbAssign:
+		s.direct(env, c, d)
 	case wire.VerbResync:
 		s.resync(env, c, d)
 	case wire.VerbGone:
-		s.detach(c.Conn)
+		s.gone(env, c.Conn, d)
 	default:
 		d.refuse(c, wire.UnknownVerb)
 	}
@@ -93,7 +102,7 @@ func (s *State) until(who *wire.Principal) (seq uint64, ok bool) {
 
 // fenced tells whether c speaks for the live assignment, and refuses it otherwise [SW-5.3].
 func (s *State) fenced(c *wire.Command, d *Decision) bool {
-	if s.Phase == Assigned && c.AE == s.AE && c.Who.Role == wire.RoleWorker && c.Who.Worker == s.Owner.Worker {
+	if s.owns(c.Who) && c.AE == s.AE {
 		return true
 	}
 	d.refuse(c, wire.StaleAssignment)
@@ -129,9 +138,9 @@ func (s *State) recall(env *Env, c *wire.Command, d *Decision) (key, old *Key, d
 	if !fresh {
 		k = s.Keys.find(fp, c.Who.Sub, name)
 	}
-	if k == nil && !fresh && s.old.may(fp) {
+	if at, wide, old := s.old.may(fp); k == nil && !fresh && old {
 		if !env.Loaded {
-			d.Load = append(d.Load, Load{Kind: LoadKey, FP: fp, Command: c})
+			d.Load = append(d.Load, Load{Kind: LoadKey, FP: fp, Seq: at, Wide: wide, Command: c})
 			return nil, nil, true
 		}
 		if env.Row != nil && env.Row.Sender == c.Who.Sub && env.Row.Key == name {
@@ -185,6 +194,14 @@ func (s *State) written(c *wire.Command, done Done, duplicate bool, prev uint64,
 		m.Verb = &wirepb.ServerFrame_Release{Release: pb}
 	case wire.VerbContext:
 		m.Verb = &wirepb.ServerFrame_Context{Context: &wirepb.ContextReply{V: done.V, Duplicate: duplicate}}
+	case wire.VerbJoin:
+		m.Verb = &wirepb.ServerFrame_Join{Join: &wirepb.JoinReply{Session: string(s.ID), Ge: done.Seq, Duplicate: duplicate}}
+	case wire.VerbTake:
+		m.Verb = &wirepb.ServerFrame_Take{Take: &wirepb.TakeReply{Session: string(s.ID), Ae: done.V, Duplicate: duplicate}}
+	case wire.VerbAssign:
+		m.Verb = &wirepb.ServerFrame_Assign{Assign: pb}
+	case wire.VerbAttributes:
+		m.Verb = &wirepb.ServerFrame_Attributes{Attributes: &wirepb.AttributesReply{V: done.V, Duplicate: duplicate}}
 	default:
 		m.Verb = &wirepb.ServerFrame_Ack{Ack: pb}
 	}
@@ -193,11 +210,17 @@ func (s *State) written(c *wire.Command, done Done, duplicate bool, prev uint64,
 
 // done remembers key and answers c with what it came to.
 func (s *State) done(c *wire.Command, key *Key, done Done, prev uint64, d *Decision) {
+	s.know(key, done, d)
+	s.written(c, done, false, prev, d)
+}
+
+// know remembers key, if there is one, with what it came to.
+func (s *State) know(key *Key, done Done, d *Decision) {
 	if key != nil {
 		key.Done = done
+		key.Seq = d.rides(key)
 		d.fact(s, Fact{Kind: Known, Key: key})
 	}
-	s.written(c, done, false, prev, d)
 }
 
 // append writes an entry and shows it to everybody attached but its writer's connection, whose reply stands for it
@@ -269,6 +292,10 @@ const (
 	EventReopened       = "session.reopened"
 	EventRated          = "session.rated"
 	EventChannel        = "channel.attached"
+	EventJoined         = "participant.joined"
+	EventLeft           = "participant.left"
+	EventTaken          = "session.taken"
+	EventDirected       = "session.directed"
 )
 
 // EventVisibility returns the one visibility of an event's type [SW-4.9]: that somebody came or went is public, why is

@@ -10,6 +10,7 @@ type Env struct {
 	Now    int64 // Unix ms
 	Policy *Policy
 	Pool   wire.Address // of the tenant's pool
+	Node   uint64       // its incarnation: connections of others have ended
 	// Current is the customer's other open session of the same shop, or empty: a closed session is not reopened
 	// beside it [SW-4.6].
 	Current wire.SessionID
@@ -37,7 +38,9 @@ const (
 type Load struct {
 	Kind    LoadKind
 	Session wire.SessionID // filled in by the shard
-	FP      uint64
+	FP      uint64         // of the key
+	Seq     uint64         // of the entry that the key rides on, or 0
+	Wide    bool           // only the lists know where the key is, if anywhere
 	Command *wire.Command
 	After   uint64 // entries behind this seq
 	Before  uint64 // and before this one
@@ -54,6 +57,7 @@ type Decision struct {
 	Mail  []wire.Envelope
 	Load  []Load
 
+	begin  int // Facts from here on are those of the command that is being decided
 	frames []wire.Frame
 	keys   []Key
 }
@@ -64,6 +68,7 @@ func (d *Decision) Reset() {
 	clear(d.Mail)
 	clear(d.Load)
 	clear(d.keys)
+	d.begin = 0
 	d.Facts, d.Mail, d.Load, d.keys = d.Facts[:0], d.Mail[:0], d.Load[:0], d.keys[:0]
 }
 

@@ -14,6 +14,9 @@
 //
 // The checks of a command run in the order of [SW-4.3]: entitlement, idempotency, fence, state.
 //
+// Besides its owner a session has guests, and supervisors may take it. Neither is known to the pool: they are there as long as
+// their connections are, which the state notes, so that a session which is read again finds out who is not any more.
+//
 // How it is tested: testdata holds a script for each chapter of a session's life; TestModel lets everybody do anything and
 // checks what they have seen.
 //

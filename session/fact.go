@@ -26,6 +26,9 @@ const (
 	PoolSeen                       // N is the pool's number
 	Acked                          // the owner's cursor is at Seq
 	EpochBegan                     // entries from Seq on are of epoch N
+	Joined                         // Guest is there
+	Left                           // the guest N is not any more
+	Attributed                     // the attributes are Doc at version N; Ticket is the task's from now on
 )
 
 // Fact is one thing that happened: the union of what the kinds carry.
@@ -43,6 +46,7 @@ type Fact struct {
 	Owner     *Owner
 	Birth     *Birth
 	Transfer  Transfer
+	Guest     Guest
 	Name      string
 	Exclude   string
 	Doc       []byte
@@ -88,10 +92,7 @@ func (s *State) Apply(f *Fact) {
 	case Reopened:
 		s.Phase, s.ClosedAt = New, 0
 	case Known:
-		s.KeyCount = f.Key.N
-		if gone := s.Keys.put(f.Key); gone != 0 {
-			s.old.put(gone)
-		}
+		s.remember(f.Key)
 	case Patched:
 		s.ContextV, s.Context = f.N, f.Doc
 	case Requested:
@@ -102,6 +103,12 @@ func (s *State) Apply(f *Fact) {
 		s.Pool = f.N
 	case Acked:
 		s.acked(f.Seq)
+	case Joined:
+		s.Guests = append(s.Guests, f.Guest)
+	case Left:
+		s.Guests = slices.DeleteFunc(s.Guests, func(g Guest) bool { return g.GE == f.N })
+	case Attributed:
+		s.AttributesV, s.Attributes, s.Ticket = f.N, f.Doc, max(s.Ticket, f.Ticket)
 	case EpochBegan:
 		s.Epochs = append(s.Epochs, EpochStart{f.N, f.Seq})
 	}

@@ -49,6 +49,9 @@ func (s *State) open(env *Env, c *wire.Command, d *Decision) {
 		Session: string(s.ID), Epoch: s.Epoch(), Head: head, State: s.Phase.String(), Worker: s.workerPB(),
 		How: how, At: at, Streams: s.streamsPB(), Duplicate: old != nil,
 	}}}
+	if m := s.placePB(); m != nil {
+		d.push(c.Conn, wire.FramePush, s.ID, m) // who comes later is told as well
+	}
 }
 
 // position returns where an attachment begins, how that meets what was asked for, and what was lost [SW-3.2].
@@ -85,7 +88,7 @@ func (s *State) position(env *Env, o *wirepb.Open, head uint64) (start uint64, h
 }
 
 func (s *State) owns(who *wire.Principal) bool {
-	return s.Phase == Assigned && s.Owner.Worker == who.Worker
+	return s.Phase == Assigned && s.Owner.Worker == ownerName(who)
 }
 
 func (s *State) workerPB() *wirepb.Worker {
@@ -157,7 +160,7 @@ func (s *State) close(env *Env, c *wire.Command, d *Decision) {
 	if done {
 		return
 	}
-	if c.Who.Role == wire.RoleWorker && (!s.fenced(c, d) || s.unanswered(c, d)) {
+	if c.Who.Role != wire.RoleCustomer && (!s.fenced(c, d) || s.unanswered(c, d)) {
 		return
 	}
 	if s.Phase == Closed {
@@ -170,6 +173,9 @@ func (s *State) close(env *Env, c *wire.Command, d *Decision) {
 	seq := s.Head
 	if c.Reason != "" {
 		s.event(env, EventReleased, object("outcome", c.Reason), d)
+	}
+	for len(s.Guests) > 0 {
+		s.part(env, &s.Guests[0], d)
 	}
 	gave := s.giveBack(env, c.Conn, "closed", d)
 	if !gave && s.Phase == Queued {
@@ -208,9 +214,10 @@ func (s *State) rate(env *Env, c *wire.Command, d *Decision) {
 	}
 }
 
-// leave ends the connection's following.
-func (s *State) leave(c *wire.Command, d *Decision) {
+// leave ends the connection's following, and with it that its bearer is a guest.
+func (s *State) leave(env *Env, c *wire.Command, d *Decision) {
 	s.detach(c.Conn)
+	s.partOn(env, c.Conn, d)
 	f := d.frame(c.Conn)
 	f.Kind, f.ID, f.Session, f.Verb = wire.FrameDetach, c.ID, s.ID, c.Verb
 	if c.ID != 0 {

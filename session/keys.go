@@ -14,6 +14,7 @@ type Key struct {
 	FP     uint64 // fingerprint of sender and key
 	Hash   uint64 // of the payload; 0 when the payload does not count [SW-5.5]
 	At     int64  // Unix ms
+	Seq    uint64 // the entry whose row tells of it; 0: it has a row of its own
 	Sender string
 	Key    string // the client's, or one of a name space that no client reaches: see keyName
 	Done   Done
@@ -72,42 +73,46 @@ func (r *keyRing) find(fp uint64, sender, key string) *Key {
 	return nil
 }
 
-// put remembers k and returns the fingerprint that had to go, or 0.
-func (r *keyRing) put(k *Key) uint64 {
+// put remembers k and returns what had to go for it.
+func (r *keyRing) put(k *Key) (gone KeyAt, full bool) {
 	if len(r.keys) < KeysInMemory {
 		r.fps[len(r.keys)] = k.FP
 		r.keys = append(r.keys, *k)
-		return 0
+		return KeyAt{}, false
 	}
-	gone := r.fps[r.next]
-	r.fps[r.next], r.keys[r.next] = k.FP, *k
+	old := &r.keys[r.next]
+	gone = old.where()
+	r.fps[r.next], *old = k.FP, *k
 	r.next = (r.next + 1) % KeysInMemory
-	return gone
+	return gone, true
 }
 
-// oldKeys tells which keys have rows although they are not in memory any more.
+// latest returns the n'th last key, from 1.
+func (r *keyRing) latest(n int) *Key {
+	return &r.keys[(r.next+len(r.keys)-n)%len(r.keys)]
+}
+
+// oldKeys tells where the keys are that are not in memory any more.
 type oldKeys struct {
-	fps  map[uint64]struct{}
+	at   map[uint64]uint64 // fingerprint → KeyAt.Seq
 	full bool
 }
 
-func (o *oldKeys) put(fp uint64) {
-	if len(o.fps) >= maxOld {
+func (o *oldKeys) put(k KeyAt) {
+	if len(o.at) >= maxOld {
 		o.full = true
 		return
 	}
-	if o.fps == nil {
-		o.fps = map[uint64]struct{}{}
+	if o.at == nil {
+		o.at = map[uint64]uint64{}
 	}
-	o.fps[fp] = struct{}{}
+	o.at[k.FP] = k.Seq
 }
 
-func (o *oldKeys) may(fp uint64) bool {
-	if o.full {
-		return true
-	}
-	_, ok := o.fps[fp]
-	return ok
+// may tells whether there may be a key with that fingerprint, and where. Wide says that only the lists know.
+func (o *oldKeys) may(fp uint64) (seq uint64, wide, ok bool) {
+	seq, ok = o.at[fp]
+	return seq, o.full && !ok, ok || o.full
 }
 
 // payloadHash is what tells two requests with one key apart. It is never 0. The ae is no part of it: it is a fence, and
@@ -168,6 +173,21 @@ func hashCold(d *xxhash.Digest, c *wire.Command, put func(string)) {
 		}
 	}
 	if v := c.PB.GetContext(); v != nil {
+		var n [8]byte
+		putUint(&n, v.IfV)
+		_, _ = d.Write(n[:])
+		_, _ = d.Write(v.Patch)
+	}
+	if v := c.PB.GetJoin(); v != nil {
+		put(v.As)
+	}
+	if v := c.PB.GetAssign(); v != nil {
+		put(v.Worker)
+		var n [8]byte
+		putUint(&n, bit(v.Force))
+		_, _ = d.Write(n[:])
+	}
+	if v := c.PB.GetAttributes(); v != nil {
 		var n [8]byte
 		putUint(&n, v.IfV)
 		_, _ = d.Write(n[:])

@@ -374,7 +374,7 @@ func (m *model) roundTrip(s *State) {
 // durable returns what of s is in its row.
 func durable(s *State) State {
 	c := *s
-	c.Keys, c.Attached, c.Tail, c.old, c.owner, c.streams, c.tailSize = keyRing{}, nil, nil, oldKeys{}, delivery{}, nil, 0
+	c.Keys, c.Attached, c.Tail, c.old, c.lists, c.owner, c.streams, c.tailSize = keyRing{}, nil, nil, oldKeys{}, listing{}, delivery{}, nil, 0
 	if len(c.Past) == 0 {
 		c.Past = nil
 	}

@@ -59,6 +59,12 @@ func taskLine(t *wire.Task) string {
 			b += " " + p.k + "=" + p.v
 		}
 	}
+	if len(t.Attributes) > 0 {
+		b += " attributes=" + short(t.Attributes)
+	}
+	if t.Force {
+		b += " force"
+	}
 	if t.HumansOnly {
 		b += " humans"
 	}
@@ -71,7 +77,7 @@ func taskLine(t *wire.Task) string {
 var factNames = map[FactKind]string{
 	Opened: "opened", Said: "said", Enqueued: "enqueued", Granted: "granted", Failed: "failed", Freed: "freed", Ended: "ended",
 	Reopened: "reopened", Known: "known", Patched: "patched", Requested: "requested", Attaching: "attaching", PoolSeen: "pool", Acked: "acked",
-	EpochBegan: "epoch",
+	EpochBegan: "epoch", Attributed: "attributed", Joined: "joined", Left: "left",
 }
 
 func factLine(f *Fact) string {
@@ -89,6 +95,12 @@ func factLine(f *Fact) string {
 		b += fmt.Sprintf(" seq=%d attempt=%d at=%d", f.Seq, f.Attempt, f.At)
 	case Patched:
 		b += fmt.Sprintf(" v=%d %s", f.N, short(f.Doc))
+	case Joined:
+		b += fmt.Sprintf(" ge=%d %s as=%s", f.Guest.GE, f.Guest.Sub, f.Guest.As)
+	case Left:
+		b += fmt.Sprintf(" ge=%d", f.N)
+	case Attributed:
+		b += fmt.Sprintf(" v=%d ticket=%d %s", f.N, f.Ticket, short(f.Doc))
 	case Requested:
 		if f.Transfer.Ticket == 0 {
 			return b + " none"
@@ -114,7 +126,7 @@ func factLine(f *Fact) string {
 }
 
 var kindNames = [...]string{
-	"answer", "wrote", "error", "message", "delivery", "delta", "push", "keep", "attach", "detach", "page", "assigned", "resync", "revoked", "bye",
+	"answer", "wrote", "error", "message", "delivery", "delta", "push", "keep", "attach", "detach", "page", "assigned", "resync", "revoked", "bye", "feed",
 }
 
 func mailLine(m wire.Mail) string {
@@ -186,6 +198,9 @@ func frameLine(f *wire.Frame) string {
 func pbLine(m *wirepb.ServerFrame) string {
 	if a := m.GetAssigned(); a != nil {
 		b := fmt.Sprintf("reason=%s cursor=%d head=%d customer=%s", a.Reason, a.Cursor, a.Head, a.GetCustomer().GetId())
+		if len(a.Attributes) > 0 {
+			b += fmt.Sprintf(" attributes=%d/%s", a.AttributesV, short(a.Attributes))
+		}
 		if a.Context != nil {
 			b += fmt.Sprintf(" context=%d/%s", a.Context.V, short(a.Context.Doc))
 		}

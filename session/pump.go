@@ -90,7 +90,7 @@ func (s *State) shown(e *wire.Entry) bool {
 	if e.Seq <= s.Owner.Since {
 		return e.Origin == wire.OriginCustomer && e.Seq > s.Cursor
 	}
-	return e.Kind == wire.KindEvent || e.From.Role != wire.RoleWorker || e.From.ID != s.Owner.Sub
+	return e.Kind == wire.KindEvent || e.From.ID != s.Owner.Sub || e.From.Role != s.Owner.role()
 }
 
 func (s *State) deliver(e *wire.Entry, d *Decision) {

@@ -29,14 +29,14 @@ func (s *State) enqueue(env *Env, queue string, w waiting, d *Decision) {
 func (s *State) task() *wire.Task {
 	t := &wire.Task{
 		Tenant: s.Tenant, Session: s.ID, Ticket: s.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt,
-		Shop: s.Shop, Tier: s.Tier, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued,
+		Shop: s.Shop, Tier: s.Tier, Attributes: s.Attributes, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued,
 	}
 	if s.Exclude != "" {
 		t.Exclude, t.Sticky = []string{s.Exclude}, ""
 	}
-	if s.Phase == Assigned { // a transfer names its worker: nothing else decides
-		t.Ticket, t.To, t.From = s.Transfer.Ticket, s.Transfer.Worker, s.Owner.Worker
-		t.Sticky, t.Requeue, t.HumansOnly = "", false, false
+	if s.Phase == Assigned || s.Transfer.Ticket != 0 { // a transfer names its worker: nothing else decides
+		t.Ticket, t.To, t.From, t.Force = s.Transfer.Ticket, s.Transfer.Worker, s.Owner.Worker, s.Transfer.Force
+		t.Sticky, t.Exclude, t.Requeue, t.HumansOnly = "", nil, false, false
 	}
 	t.Summary = s.summary()
 	return t
@@ -73,7 +73,7 @@ func (s *State) Again() *wire.Task {
 
 // Census returns s as a pool that opens needs it: its assignment, and what it waits for.
 func (s *State) Census() (live []wire.Live) {
-	if s.Phase == Assigned {
+	if s.Phase == Assigned && !s.Owner.taken() { // who took it is no worker of the pool's
 		l := wire.Live{
 			Task:     wire.Task{Tenant: s.Tenant, Session: s.ID, Ticket: s.Owner.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt, Shop: s.Shop, Tier: s.Tier},
 			Assigned: true, Worker: s.Owner.Worker, Kind: s.Owner.Kind, Lease: s.Owner.Lease, Offer: s.Owner.Offer, AE: s.AE,
@@ -160,7 +160,7 @@ func (s *State) accepted(g *wire.Grant, d *Decision) {
 func (s *State) present(reason string, d *Decision) {
 	a := &wirepb.Assigned{
 		Session: string(s.ID), Ae: s.AE, Queue: s.Queue, Reason: reason, Epoch: s.Epoch(), Cursor: s.Cursor, Head: s.Head,
-		Customer: s.Customer.PB(), Attributes: s.Attributes, Shop: s.Shop,
+		Customer: s.Customer.PB(), Attributes: s.Attributes, AttributesV: s.AttributesV, Shop: s.Shop,
 	}
 	if s.ContextV > 0 {
 		a.Context = &wirepb.Document{V: s.ContextV, Doc: s.Context}
@@ -259,6 +259,10 @@ func (s *State) Resume(env *Env, b Binding, d *Decision) {
 
 // NoGrant decides the pool's word that nobody will come under a ticket.
 func (s *State) NoGrant(env *Env, n *wire.NoGrant, d *Decision) {
+	if n.Pool >= s.Pool && s.Phase == Queued && n.Ticket == s.Ticket && s.Transfer.Ticket == n.Ticket {
+		s.undirect(env, n.Why, d)
+		return
+	}
 	if n.Pool >= s.Pool && s.Phase == Queued && n.Ticket == s.Ticket {
 		s.reroute(env, n, d)
 		return
@@ -286,14 +290,24 @@ func (s *State) Place(p *wire.Place, d *Decision) {
 	if s.Phase != Queued || p.Ticket != s.Ticket {
 		return
 	}
+	s.place = p
+	m := s.placePB()
+	for i := range s.Attached {
+		d.push(s.Attached[i].Conn, wire.FramePush, s.ID, m)
+	}
+}
+
+// placePB returns what is known of the session's place in its queue, or nil.
+func (s *State) placePB() *wirepb.ServerFrame {
+	p := s.place
+	if p == nil || s.Phase != Queued || p.Ticket != s.Ticket {
+		return nil
+	}
 	pb := &wirepb.State{Session: string(s.ID), State: s.Phase.String(), Queue: p.Queue, Position: p.Position}
 	if p.ETAMS != [2]int64{} {
 		pb.EtaMs = p.ETAMS[:]
 	}
-	m := &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_State{State: pb}}
-	for i := range s.Attached {
-		d.push(s.Attached[i].Conn, wire.FramePush, s.ID, m)
-	}
+	return &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_State{State: pb}}
 }
 
 // Recover prepares a session that was read from the log: an epoch above its own begins with the next entry [SW-1]. To be
@@ -306,6 +320,7 @@ func (s *State) Recover(epoch uint64, d *Decision) {
 
 // Wake does what is due, and returns when to come again, or 0.
 func (s *State) Wake(env *Env, d *Decision) int64 {
+	s.settleLost(env, d)
 	if s.Phase == Assigned {
 		s.pump(env, d)
 	}
@@ -314,10 +329,13 @@ func (s *State) Wake(env *Env, d *Decision) int64 {
 
 // Alarm returns when Wake has something to do, or 0.
 func (s *State) Alarm(now int64) int64 {
-	if s.Phase != Assigned {
-		return 0
-	}
 	at := int64(0)
+	if s.lonely() {
+		at = now + lonelyMS
+	}
+	if s.Phase != Assigned {
+		return at
+	}
 	for _, v := range [...]int64{s.HoldUntil, s.owner.retryAt} {
 		if v > now && (at == 0 || v < at) {
 			at = v

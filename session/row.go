@@ -12,12 +12,15 @@ import (
 var ErrRow = errors.New("the row is damaged or of a newer version")
 
 // The first byte of every row is its version. Fields are only ever added at the end, under a new version.
-const rowVersion = 1
+const (
+	rowVersion   = 1
+	stateVersion = 2 // of a state's row: 2 has what begins with AttributesV
+)
 
 // AppendState appends the row of s: its durable and soft fields, without entries and keys, which have rows of their
 // own.
 func AppendState(dst []byte, s *State) []byte {
-	w := writer{append(dst, rowVersion)}
+	w := writer{append(dst, stateVersion)}
 	w.str(string(s.ID))
 	w.str(s.Tenant)
 	w.str(s.Shop)
@@ -64,13 +67,27 @@ func AppendState(dst []byte, s *State) []byte {
 	w.num(s.Cursor)
 	w.num(s.Delivered)
 	w.num(s.Read)
+	w.num(s.AttributesV)
+	w.str(string(s.Owner.Role))
+	w.bool(s.Transfer.Force)
+	w.num(uint64(len(s.Guests)))
+	for i := range s.Guests {
+		g := &s.Guests[i]
+		w.num(g.GE)
+		w.str(g.Sub)
+		w.str(string(g.Role))
+		w.str(g.As)
+		w.num(g.Conn.Node)
+		w.num(g.Conn.ID)
+	}
 	return w.b
 }
 
 // ParseState reads a row of AppendState into s, whose volatile fields stay. It copies what it keeps.
 func ParseState(b []byte, s *State) error {
 	r := reader{b: b}
-	if r.byte() != rowVersion {
+	version := r.byte()
+	if version == 0 || version > stateVersion {
 		return ErrRow
 	}
 	s.ID = wire.SessionID(r.str())
@@ -98,12 +115,20 @@ func ParseState(b []byte, s *State) error {
 	for i := range s.Past {
 		s.Past[i] = Past{r.str(), r.num()}
 	}
-	s.Transfer = Transfer{r.num(), r.str(), r.str()}
+	s.Transfer = Transfer{Ticket: r.num(), Worker: r.str(), Note: r.str()}
 	s.FailSeq, s.Attempt, s.HoldUntil = r.num(), uint32(min(r.num(), math.MaxUint32)), r.int()
 	s.ContextV, s.Context = r.num(), r.bytes()
 	s.ClosedAt = r.int()
 	s.Pool, s.KeyCount = r.num(), r.num()
 	s.Cursor, s.Delivered, s.Read = r.num(), r.num(), r.num()
+	if version >= 2 {
+		s.AttributesV = r.num()
+		s.Owner.Role, s.Transfer.Force = wire.Role(r.str()), r.bool()
+		s.Guests = nil
+		for range r.count() {
+			s.Guests = append(s.Guests, Guest{GE: r.num(), Sub: r.str(), Role: wire.Role(r.str()), As: r.str(), Conn: wire.Conn{Node: r.num(), ID: r.num()}})
+		}
+	}
 	if r.bad || len(r.b) != 0 || len(s.Channels) == 0 || len(s.Epochs) == 0 {
 		return ErrRow
 	}
@@ -205,6 +230,16 @@ func (r *reader) num() uint64 {
 		return 0
 	}
 	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) fixed() uint64 {
+	if len(r.b) < 8 {
+		r.fail()
+		return 0
+	}
+	v := binary.BigEndian.Uint64(r.b)
+	r.b = r.b[8:]
 	return v
 }
 

@@ -17,8 +17,8 @@ func full() *State {
 		ID: wire.NewSessionID(1, 2, 3), Tenant: "demo", Shop: "s1", Queue: "refunds", Customer: wire.Author{Role: wire.RoleCustomer, ID: "alice", Name: "Alice"},
 		Tier: "gold", Channels: []string{"web", "app"}, Attributes: []byte(`{"a":1}`), Phase: Assigned, HumanOnly: true,
 		Epochs: []EpochStart{{1, 1}, {4, 9}}, Head: 12, Public: 11, Said: 10, Ticket: 5, EnqueuedAt: -7, Requeued: true, Exclude: "bot",
-		LastWorker: "bob", AE: 3, Owner: Owner{"bob/b", "bob", "Bob", wire.OriginHuman, "l_1", "o_1", 4, 8}, Past: []Past{{"bot", 4}, {"ann", 6}},
-		Transfer: Transfer{5, "ann", "please"}, ContextV: 2, Context: []byte(`{"b":2}`), ClosedAt: math.MaxInt64, Pool: math.MaxUint64, KeyCount: 77,
+		LastWorker: "bob", AE: 3, Owner: Owner{"bob/b", "bob", "Bob", wire.OriginHuman, "l_1", "o_1", wire.RoleOperator, 4, 8}, Past: []Past{{"bot", 4}, {"ann", 6}},
+		Transfer: Transfer{5, "ann", "please", true}, Guests: []Guest{{GE: 7, Sub: "sue", Role: wire.RoleSupervisor, As: "barge", Conn: wire.Conn{Node: 1, ID: 2}}}, AttributesV: 6, ContextV: 2, Context: []byte(`{"b":2}`), ClosedAt: math.MaxInt64, Pool: math.MaxUint64, KeyCount: 77,
 		Cursor: 9, FailSeq: 10, Attempt: 2, HoldUntil: 5000, Delivered: 11, Read: 8,
 	}
 }
@@ -28,7 +28,7 @@ func TestStateRow(t *testing.T) {
 	v := reflect.ValueOf(*s)
 	for i := range v.NumField() { // a field that is added belongs into the row, or into this list
 		switch f := v.Type().Field(i); f.Name {
-		case "Keys", "Attached", "Tail", "old", "owner", "streams", "tailSize":
+		case "Keys", "Attached", "Tail", "old", "lists", "owner", "streams", "place", "tailSize":
 		default:
 			if v.Field(i).IsZero() {
 				t.Errorf("%s is not part of this test", f.Name)
@@ -50,6 +50,14 @@ func TestStateRow(t *testing.T) {
 	}
 	if ParseState(append(row, 0), &State{}) == nil {
 		t.Fatal("a byte too many is a state")
+	}
+	old := *s
+	old.AttributesV, old.Guests, old.Owner.Role, old.Transfer.Force = 0, nil, "", false
+	before := AppendState(nil, &old)
+	before[0] = 1 // as it was written before, without the four fields at the end
+	got = State{}
+	if err := ParseState(before[:len(before)-4], &got); err != nil || !reflect.DeepEqual(durable(&old), durable(&got)) {
+		t.Fatalf("a row of version 1: %v\n%+v", err, durable(&got))
 	}
 	row[0]++
 	if ParseState(row, &State{}) == nil {
@@ -75,15 +83,27 @@ func TestKeyRow(t *testing.T) {
 }
 
 func TestMarks(t *testing.T) {
-	want := Marks{Public: 3, Said: 1 << 40, Cursor: 300}
-	row := append(AppendMarks(nil, want), "entry"...)
-	got, entry, err := CutMarks(row)
-	if err != nil || got != want || string(entry) != "entry" {
-		t.Fatalf("got %+v, %q, %v; want %+v", got, entry, err, want)
-	}
-	for i := range len(row) - len("entry") {
-		if _, _, err := CutMarks(row[:i]); err == nil {
-			t.Fatalf("%d bytes are marks", i)
+	want := Marks{Public: 3, Said: 1 << 40, Cursor: 300, Keys: 7}
+	e := &wire.Entry{Seq: 9, Epoch: 2, TS: 5, From: wire.Author{ID: "alice"}}
+	for _, key := range []*Key{nil, {
+		N: 7, FP: Fingerprint("alice", "k1"), Hash: 1 << 60, At: 5, Seq: 9, Sender: "alice", Key: "k1",
+		Done: Done{Seq: 9, Epoch: 2, TS: 5},
+	}} {
+		row := append(AppendMarks(nil, want, key), "entry"...)
+		got, ride, entry, err := CutMarks(row)
+		if err != nil || got != want || string(entry) != "entry" {
+			t.Fatalf("got %+v, %q, %v; want %+v", got, entry, err, want)
+		}
+		switch {
+		case key == nil && ride.N != 0:
+			t.Fatalf("a key %+v rides on an entry without", ride)
+		case key != nil && ride.Known(e) != *key:
+			t.Fatalf("the key is %+v; want %+v", ride.Known(e), *key)
+		}
+		for i := range len(row) - len("entry") {
+			if _, _, _, err := CutMarks(row[:i]); err == nil {
+				t.Fatalf("%d bytes are marks", i)
+			}
 		}
 	}
 }
@@ -98,10 +118,10 @@ func TestCatchUp(t *testing.T) {
 		}
 	}
 	f(State{}, 0, Marks{}, 0, "0 0 0 0 0 0")
-	f(State{Head: 5, Public: 4, Said: 3, Cursor: 3, KeyCount: 2}, 5, Marks{4, 3, 2}, 2, "5 4 3 3 0 2")
-	f(State{Head: 5, Public: 4, Said: 3, Cursor: 2, FailSeq: 3, Attempt: 1, KeyCount: 2}, 9, Marks{8, 7, 2}, 4, "9 8 7 2 3 4")
-	f(State{Head: 5, Public: 4, Said: 3, Cursor: 2, FailSeq: 3, Attempt: 1}, 9, Marks{8, 7, 7}, 4, "9 8 7 7 0 4")
-	f(State{Head: 5, Said: 3, Cursor: 4}, 6, Marks{6, 3, 2}, 0, "6 6 3 4 0 0")
+	f(State{Head: 5, Public: 4, Said: 3, Cursor: 3, KeyCount: 2}, 5, Marks{4, 3, 2, 2}, 0, "5 4 3 3 0 2")
+	f(State{Head: 5, Public: 4, Said: 3, Cursor: 2, FailSeq: 3, Attempt: 1, KeyCount: 2}, 9, Marks{8, 7, 2, 0}, 4, "9 8 7 2 3 4")
+	f(State{Head: 5, Public: 4, Said: 3, Cursor: 2, FailSeq: 3, Attempt: 1}, 9, Marks{8, 7, 7, 4}, 4, "9 8 7 7 0 4")
+	f(State{Head: 5, Said: 3, Cursor: 4}, 6, Marks{6, 3, 2, 0}, 0, "6 6 3 4 0 0")
 }
 
 // A list's length is believed only as far as there are bytes: a short row cannot ask for much memory.

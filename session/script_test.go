@@ -46,7 +46,7 @@ func newWorld() *world {
 		},
 		conns: map[string]wire.Conn{}, names: map[wire.Address]string{}, who: map[string]*wire.Principal{}, keys: map[uint64]Key{},
 	}
-	w.env = Env{Now: 1000, Policy: &w.policy, Pool: wire.ToSlot(7)}
+	w.env = Env{Now: 1000, Node: 1, Policy: &w.policy, Pool: wire.ToSlot(7)}
 	w.names[w.env.Pool] = "pool"
 	w.names[wire.Address{}] = "nobody"
 	return w
@@ -63,6 +63,8 @@ func principal(name string) *wire.Principal {
 		p.Role, p.Kind, p.Name = wire.RoleWorker, wire.OriginHuman, strings.ToUpper(name[:1])+name[1:]
 	case strings.HasPrefix(name, "sue"):
 		p.Role = wire.RoleSupervisor
+	case name == "opa":
+		p.Role = wire.RoleOperator
 	case name == "shopsue": // a supervisor of another shop
 		p.Role, p.Shop = wire.RoleSupervisor, "s9"
 	case name == "mallory":
@@ -122,7 +124,7 @@ func (w *world) command(c *script.Command) *wire.Command {
 		Verb: wire.Verb(c.Name), ID: uint64(c.Int("id", 1)), Conn: conn, Who: w.who[name], Session: w.id,
 		Key: c.String("key", ""), Type: c.String("type", ""), Body: text(c.String("body", "")), ReplyTo: uintOf(c, "reply_to"),
 		Visibility: c.String("visibility", ""), Stream: c.String("stream", ""), Text: c.String("text", ""), Reason: c.String("reason", ""),
-		AE: uintOf(c, "ae"), Seq: uintOf(c, "seq"), Read: uintOf(c, "read"), Ack: optionalOf(c, "ack"), Upto: optionalOf(c, "upto"),
+		AE: uintOf(c, "ae"), GE: uintOf(c, "ge"), Seq: uintOf(c, "seq"), Read: uintOf(c, "read"), Ack: optionalOf(c, "ack"), Upto: optionalOf(c, "upto"),
 		DelayMS: c.Int("delay", 0), On: c.Bool("on"),
 	}
 	m.Seq = uint64(c.Int("off", int64(m.Seq)))
@@ -165,6 +167,15 @@ func (w *world) command(c *script.Command) *wire.Command {
 		m.PB = &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Context{Context: &wirepb.Context{IfV: uintOf(c, "if_v"), Patch: []byte(c.String("patch", ""))}}}
 		if n := c.Int("big", 0); n > 0 {
 			m.PB.GetContext().Patch = []byte(`{"big":"` + strings.Repeat("x", int(n)) + `"}`)
+		}
+	case wire.VerbJoin:
+		m.PB = &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Join{Join: &wirepb.Join{As: c.String("as", "")}}}
+	case wire.VerbAssign:
+		m.PB = &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Assign{Assign: &wirepb.Assign{Worker: c.String("worker", ""), Force: c.Bool("force")}}}
+	case wire.VerbAttributes:
+		m.PB = &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Attributes{Attributes: &wirepb.Attributes{IfV: uintOf(c, "if_v"), Patch: []byte(c.String("patch", ""))}}}
+		if n := c.Int("big", 0); n > 0 {
+			m.PB.GetAttributes().Patch = []byte(`{"big":"` + strings.Repeat("x", int(n)) + `"}`)
 		}
 	default:
 	}
@@ -359,19 +370,22 @@ func (w *world) crash(factsAlone bool) {
 		}
 		keys, older := w.remembered()
 		st.CatchUp(uint64(len(w.log)), w.marks, uint64(len(w.order)))
-		st.Remember(w.tail(), keys, older)
+		st.Remember(w.tail(), keys, older, uint64(len(w.order)))
 	}
 	w.s, w.loads = st, nil
 }
 
 func (w *world) tail() []*wire.Entry { return w.log[max(len(w.log)-TailEntries, 0):] }
 
-func (w *world) remembered() (keys []Key, older []uint64) {
+func (w *world) remembered() (keys []Key, older []KeyAt) {
 	split := max(len(w.order)-KeysInMemory, 0)
 	for _, fp := range w.order[split:] {
 		keys = append(keys, w.keys[fp])
 	}
-	return keys, w.order[:split]
+	for _, fp := range w.order[:split] {
+		older = append(older, KeyAt{FP: fp, Seq: w.keys[fp].Seq})
+	}
+	return keys, older
 }
 
 func (w *world) show() {

@@ -20,7 +20,7 @@ func (p Phase) String() string { return phaseNames[p] }
 
 // Limits of one session's memory.
 const (
-	// KeysInMemory is how many idempotency keys a state holds; older ones live in rows of their own [SW-4.3].
+	// KeysInMemory is how many idempotency keys a state holds; older ones are read from their rows [SW-4.3].
 	KeysInMemory = 64
 	// maxOld bounds the fingerprints of older keys in memory; beyond it every unknown key is looked up.
 	maxOld = 4096
@@ -31,6 +31,8 @@ const (
 	maxAttached = 64
 	// maxStreams bounds the running streams of an owner in one session.
 	maxStreams = 4
+	// maxGuests bounds the guests of one session.
+	maxGuests = 8
 	// maxPast bounds the former owners that are remembered for what they may still read [SW-5.10].
 	maxPast = 16
 )
@@ -53,6 +55,9 @@ type Owner struct {
 	Kind   wire.Origin // bot or human
 	Lease  string
 	Offer  string // the offer that it accepted, of humans
+	// Role is empty of workers. A supervisor who took the session has neither lease nor slot: his assignment ends with his
+	// connection [SW-5a.4].
+	Role   wire.Role
 	Ticket uint64 // under which it was granted
 	Since  uint64 // the head when it was assigned: what lies before was said to somebody else
 }
@@ -68,6 +73,17 @@ type Transfer struct {
 	Ticket uint64 // 0 means that none is pending
 	Worker string
 	Note   string
+	Force  bool // an operator's: it comes whatever the worker's slots are
+}
+
+// Guest is somebody beside the owner [SW-5a.1]. He is there as long as his connection follows the session.
+type Guest struct {
+	GE   uint64 // the seq of his participant.joined
+	Sub  string
+	Role wire.Role
+	As   string
+	Conn wire.Conn
+	here bool // known to be connected by this memory's own knowledge
 }
 
 // EpochStart says that Epoch began with the entry First.
@@ -99,12 +115,15 @@ type State struct {
 	Owner      Owner
 	Past       []Past
 	Transfer   Transfer
-	ContextV   uint64
-	Context    []byte // JSON
-	ClosedAt   int64
-	Pool       uint64 // the highest pool number seen: lower ones are refused
-	KeyCount   uint64 // keys ever remembered
-	Keys       keyRing
+	Guests     []Guest
+	// AttributesV counts the changes of Attributes since the session was opened [SW-5a.2].
+	AttributesV uint64
+	ContextV    uint64
+	Context     []byte // JSON
+	ClosedAt    int64
+	Pool        uint64 // the highest pool number seen: lower ones are refused
+	KeyCount    uint64 // keys ever remembered
+	Keys        keyRing
 
 	// Soft: in the rows, but not worth a turn of their own when a plain ack changes them.
 	Cursor    uint64 // customer entries up to here are acknowledged by the owner
@@ -118,8 +137,10 @@ type State struct {
 	Attached []Attachment
 	Tail     []*wire.Entry // the last entries, contiguous, ending at Head; bounded
 	old      oldKeys
+	lists    listing
 	owner    delivery
 	streams  []stream
+	place    *wire.Place // where it stands, while it waits
 	tailSize int
 }
 
@@ -158,25 +179,28 @@ func (s *State) Epoch() uint64 {
 	return s.Epochs[len(s.Epochs)-1].Epoch
 }
 
-// Live tells whether s has business with its pool or its owner and so must stay in memory.
-func (s *State) Live() bool { return s.Phase == Queued || s.Phase == Assigned }
+// Live tells whether s has business with its pool, its owner or its guests, and so must stay in memory.
+func (s *State) Live() bool { return s.Phase == Queued || s.Phase == Assigned || len(s.Guests) > 0 }
 
 // Remember puts rows that were read into a fresh state: the latest entries, the latest keys in the order they were
-// made, and fingerprints of all older ones.
-func (s *State) Remember(tail []*wire.Entry, keys []Key, older []uint64) {
+// made, and where all older ones are. Keys beyond number listed stand in no list; all of them ride.
+func (s *State) Remember(tail []*wire.Entry, keys []Key, older []KeyAt, listed uint64) {
 	s.Tail, s.tailSize = nil, 0
 	if n := len(tail); n > 0 && tail[n-1].Seq == s.Head { // what does not reach the head would be a hole
 		for _, e := range tail {
 			s.keep(e)
 		}
 	}
-	s.Keys = keyRing{}
+	s.Keys, s.lists = keyRing{}, listing{upTo: listed, from: s.Head}
 	for i := range keys {
 		s.Keys.put(&keys[i])
+		if keys[i].N > listed {
+			s.lists.from = min(s.lists.from, keys[i].Seq)
+		}
 	}
 	s.old = oldKeys{}
-	for _, fp := range older {
-		s.old.put(fp)
+	for _, k := range older {
+		s.old.put(k)
 	}
 }
 

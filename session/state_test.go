@@ -20,7 +20,7 @@ func TestRememberTail(t *testing.T) {
 	f := func(head uint64, tail []*wire.Entry, want int) {
 		t.Helper()
 		s := &State{Head: head}
-		s.Remember(tail, nil, nil)
+		s.Remember(tail, nil, nil, 0)
 		if len(s.Tail) != want {
 			t.Fatalf("%d entries in memory; want %d", len(s.Tail), want)
 		}
@@ -60,14 +60,84 @@ func TestTailBytes(t *testing.T) {
 func TestOldKeys(t *testing.T) {
 	var o oldKeys
 	for i := range uint64(maxOld) {
-		o.put(i)
+		o.put(KeyAt{FP: i, Seq: i + 1})
 	}
-	if o.may(maxOld) || !o.may(7) {
-		t.Fatal("what was never put may be there")
+	f := func(fp, seq uint64, wide, ok bool) {
+		t.Helper()
+		if gotSeq, gotWide, got := o.may(fp); gotSeq != seq || gotWide != wide || got != ok {
+			t.Fatalf("key %d: entry %d, wide %v, %v", fp, gotSeq, gotWide, got)
+		}
 	}
-	o.put(maxOld)
-	if len(o.fps) != maxOld || !o.may(maxOld) || !o.may(maxOld+1) {
-		t.Fatal("what did not fit is forgotten")
+	f(maxOld, 0, false, false)
+	f(7, 8, false, true)
+	o.put(KeyAt{FP: maxOld, Seq: 1})
+	if len(o.at) != maxOld {
+		t.Fatalf("%d fingerprints in memory", len(o.at))
+	}
+	f(7, 8, false, true)
+	f(maxOld, 0, true, true)
+	f(maxOld+1, 0, true, true)
+}
+
+// A list names the keys since the one before; it is due after so many keys, so many entries, or at once when a key rides
+// nowhere.
+func TestKeyList(t *testing.T) {
+	s := &State{}
+	key := func(rides bool) {
+		s.Head++
+		k := &Key{N: s.KeyCount + 1, FP: 100 + s.KeyCount, At: int64(s.Head)}
+		if rides {
+			k.Seq = s.Head
+		}
+		s.remember(k)
+	}
+	list := func(first, n int) {
+		t.Helper()
+		if !s.ListDue() {
+			t.Fatal("no list is due")
+		}
+		lines, err := ParseKeyList(s.AppendKeyList(nil), nil)
+		if err != nil || len(lines) != n {
+			t.Fatalf("%d lines, %v; want %d", len(lines), err, n)
+		}
+		for i, l := range lines {
+			if l.FP != uint64(100+first+i) || l.At == 0 {
+				t.Fatalf("line %d is %+v", i, l)
+			}
+		}
+		if s.ListDue() {
+			t.Fatal("a list is due although everything is listed")
+		}
+	}
+	quiet := func() {
+		t.Helper()
+		if s.ListDue() {
+			t.Fatalf("a list is due after %d keys and %d entries", s.KeyCount, s.Head)
+		}
+	}
+	quiet()
+	for range listKeys - 1 {
+		key(true)
+		quiet()
+	}
+	key(true)
+	list(0, listKeys)
+	key(false)
+	list(listKeys, 1)
+	s.Head += 10 * listSpan
+	key(true)
+	quiet()
+	s.Head += listSpan - 1
+	quiet()
+	s.Head++
+	list(listKeys+1, 1)
+	for range 3 * listKeys { // around the ring
+		if key(true); s.ListDue() {
+			list(int(s.KeyCount)-listKeys, listKeys)
+		}
+	}
+	if _, err := ParseKeyList(make([]byte, keyAtSize+1), nil); err == nil {
+		t.Fatal("a list with half a line was read")
 	}
 }
 

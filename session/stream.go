@@ -80,7 +80,7 @@ func (s *State) endStream(id string) {
 func (s *State) interrupt(env *Env, d *Decision) {
 	for _, st := range s.streams {
 		s.append(env, &wire.Entry{
-			From: wire.Author{Role: wire.RoleWorker, ID: s.Owner.Sub, Name: s.Owner.Name}, Origin: s.Owner.Kind, Kind: wire.KindMessage,
+			From: wire.Author{Role: s.Owner.role(), ID: s.Owner.Sub, Name: s.Owner.Name}, Origin: s.Owner.Kind, Kind: wire.KindMessage,
 			Type: "interrupted", Body: object("text", string(st.text)), Visibility: wire.Public, Channel: s.Channels[0], Stream: st.id,
 		}, wire.Conn{}, d)
 	}

@@ -9,6 +9,10 @@ import (
 
 // reply is the owner's word, and with Ack the end of its work on what came before: one durable step [SW-5.5].
 func (s *State) reply(env *Env, c *wire.Command, d *Decision) {
+	if c.GE != 0 {
+		s.guestSays(env, c, d)
+		return
+	}
 	key, done := s.remembered(env, c, d)
 	if done || !s.fenced(c, d) {
 		return

@@ -41,14 +41,18 @@ func (s *Shard) host(id wire.SessionID) *hosted {
 // command decides what a client asks for.
 func (s *Shard) command(c *wire.Command) {
 	switch c.Verb {
-	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup:
+	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup, wire.VerbStats:
 		s.poolCommand(c)
 		return
 	case wire.VerbGone:
 		if c.Session == "" {
+			delete(s.feeds, c.Conn)
 			s.poolCommand(c)
 			return
 		}
+	case wire.VerbWatch:
+		s.watch(c)
+		return
 	case wire.VerbIdentify:
 		// Two customers become one only together with their open sessions, which nobody merges yet.
 		s.d.Fail(c, &wire.Error{Slug: wire.UnknownVerb, Message: "this server does not link customers yet"})
@@ -86,8 +90,8 @@ func (s *Shard) toSession(id wire.SessionID, m wire.Mail) {
 			return
 		}
 		h.attached = detached(h.attached, c.Conn)
-		if h.state == nil && len(h.parked) == 0 {
-			return
+		if h.state == nil && len(h.parked) == 0 && !h.live {
+			return // one that is live may have an owner or a guest there
 		}
 	}
 	h = s.host(id)
@@ -145,7 +149,7 @@ func (s *Shard) surround(h *hosted) bool {
 	if t == nil {
 		return false
 	}
-	s.env = session.Env{Now: s.now, Policy: &t.Session, Pool: wire.ToSlot(exchange.PoolSlot(h.state.Tenant)), ReadOnly: !s.writable, Lossy: s.lossy}
+	s.env = session.Env{Now: s.now, Policy: &t.Session, Pool: wire.ToSlot(exchange.PoolSlot(h.state.Tenant)), Node: s.x.Node(), ReadOnly: !s.writable, Lossy: s.lossy}
 	return true
 }
 
@@ -175,6 +179,7 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		}
 		closed := st.Phase == session.Closed
 		session.Decide(st, &s.env, m, &s.d)
+		s.audit(m)
 		if closed && st.Phase != session.Closed {
 			s.reopened(st)
 		}
@@ -190,6 +195,19 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		st.Place(m, &s.d)
 	}
 	s.note(h)
+}
+
+// audit notes what was done over a worker's head [SW-5a.4]; the session's log has it too.
+func (s *Shard) audit(c *wire.Command) {
+	if len(s.d.Facts) == s.mark {
+		return // refused, or done before
+	}
+	switch c.Verb {
+	case wire.VerbTake, wire.VerbJoin, wire.VerbAssign:
+		s.log.Info("supervision", "verb", string(c.Verb), "session", c.Session, "tenant", c.Who.Tenant, "by", c.Who.Sub, "role", string(c.Who.Role),
+			"as", c.PB.GetJoin().GetAs(), "worker", c.PB.GetAssign().GetWorker(), "force", c.PB.GetAssign().GetForce())
+	default:
+	}
 }
 
 // writes tells whether m changes the log.
@@ -219,21 +237,28 @@ func (s *Shard) note(h *hosted) {
 		case session.Said:
 			said = true
 			s.key = numberedKey(s.key, rowEntry, h.id, f.Entry.Seq)
-			s.row = session.AppendMarks(s.row[:0], h.state.Marks())
+			s.row = session.AppendMarks(s.row[:0], h.state.Marks(), rider(s.d.Facts[i:], f.Entry.Seq))
 			s.row = wire.AppendEntry(s.row, f.Entry)
 			s.turn.Put(s.key, s.row)
 			s.feed = appendFeed(s.feed, h.id, f.Entry.Seq)
 			s.fed++
 			s.stats.entries.Add(1)
+			if len(s.feeds) > 0 {
+				s.feedSaid(h, f.Entry, s.lsn+s.fed)
+			}
 		case session.Known:
-			s.key = numberedKey(s.key, rowKey, h.id, f.Key.FP)
-			s.row = session.AppendKey(s.row[:0], f.Key)
-			s.turn.Put(s.key, s.row)
-			s.key = numberedKey(s.key, rowKeyOrder, h.id, f.Key.N)
-			s.row = appendKeyOrder(s.row[:0], f.Key)
-			s.turn.Put(s.key, s.row)
+			if f.Key.Seq == 0 {
+				s.key = numberedKey(s.key, rowKey, h.id, f.Key.FP)
+				s.row = session.AppendKey(s.row[:0], f.Key)
+				s.turn.Put(s.key, s.row)
+			}
 		default:
 		}
+	}
+	if len(s.d.Facts) > s.mark && h.state.ListDue() {
+		s.key = numberedKey(s.key, rowKeyList, h.id, h.state.KeyCount)
+		s.row = h.state.AppendKeyList(s.row[:0])
+		s.turn.Put(s.key, s.row)
 	}
 	if changed := len(s.d.Facts) > s.mark; changed && (heavy || !said) && !h.dirty {
 		h.dirty = true
@@ -248,6 +273,16 @@ func (s *Shard) note(h *hosted) {
 		}
 	}
 	s.schedule(h)
+}
+
+// rider returns the key among facts that rides on the entry seq, or nil.
+func rider(facts []session.Fact, seq uint64) *session.Key {
+	for i := range facts {
+		if f := &facts[i]; f.Kind == session.Known && f.Key.Seq == seq {
+			return f.Key
+		}
+	}
+	return nil
 }
 
 // rows writes the state of every session and customer that this turn changed.

@@ -20,6 +20,7 @@ const (
 	jobSession jobKind = iota
 	jobCustomer
 	jobLoad
+	jobFeed
 )
 
 // job is a wish to read rows.
@@ -28,6 +29,7 @@ type job struct {
 	id       wire.SessionID
 	customer customerID
 	load     session.Load
+	feed     feedJob
 }
 
 // result is what the loader found.
@@ -39,6 +41,8 @@ type result struct {
 	row      *session.Key
 	entries  []*wire.Entry
 	more     bool
+	page     []fed    // of a feed
+	upTo     uint64   // that page has looked at everything up to here
 	staleKey [][]byte // rows of keys that are remembered long enough
 }
 
@@ -69,6 +73,8 @@ func (s *Shard) read(j job) result {
 		return r
 	case jobCustomer:
 		return s.readCustomer(j)
+	case jobFeed:
+		return s.readFeed(j)
 	default:
 		return s.readLoad(j)
 	}
@@ -89,103 +95,71 @@ func (s *Shard) readSession(id wire.SessionID) (r result) {
 	if r.err = session.ParseState(row, st); r.err != nil {
 		return r
 	}
-	tail, marks, err := s.tail(id)
+	lists, err := s.keyLists(id)
 	if err != nil {
 		r.err = err
 		return r
 	}
-	keys, count, older, stale, err := s.keys(id)
+	t, err := s.tail(id, lists.upTo)
 	if err != nil {
 		r.err = err
 		return r
 	}
-	head := uint64(0)
-	if len(tail) > 0 {
-		head = tail[len(tail)-1].Seq
+	keys, older, err := s.latestKeys(id, &lists, t.keys)
+	if err != nil {
+		r.err = err
+		return r
 	}
-	st.CatchUp(head, marks, count)
-	st.Remember(tail, keys, older)
-	r.state, r.staleKey = st, stale
+	st.CatchUp(t.head, t.marks, lists.upTo)
+	st.Remember(t.entries, keys, older, lists.upTo)
+	r.state, r.staleKey = st, lists.stale
 	return r
 }
 
-const (
-	keepKeys = 1024                // [SW-4.3] at least so many keys are remembered
-	keepFor  = 24 * 60 * 60 * 1000 // and for so many ms
-)
+// tail is the end of a session's log.
+type tail struct {
+	entries []*wire.Entry // the latest, in order
+	head    uint64        // the seq of the last
+	marks   session.Marks // of the last
+	keys    []session.Key // that ride on what was read, oldest first
+}
 
-// tail reads the latest entries of a session, and the marks of the last.
-func (s *Shard) tail(id wire.SessionID) (list []*wire.Entry, last session.Marks, err error) {
+// tail reads the latest entries of a session, and all keys beyond number listed: they ride on entries not far behind.
+func (s *Shard) tail(id wire.SessionID, listed uint64) (t tail, err error) {
 	prefix := sessionKey(nil, rowEntry, id)
 	size := 0
 	var bad error
 	err = s.g.Scan(prefix, after(prefix), true, func(_, v []byte) bool {
-		marks, e, err := parseEntry(id, v)
+		marks, ride, e, err := parseEntry(id, v)
 		if bad = err; err != nil {
 			return false
 		}
-		if len(list) == 0 {
-			last = marks
+		if t.head == 0 {
+			t.head, t.marks = e.Seq, marks
 		}
-		list = append(list, e)
-		size += len(v)
-		return len(list) < session.TailEntries && size < session.TailBytes
+		if ride.N != 0 {
+			t.keys = append(t.keys, ride.Known(e))
+		}
+		if room := len(t.entries) < session.TailEntries && size < session.TailBytes; room {
+			t.entries = append(t.entries, e)
+			size += len(v)
+			return true
+		}
+		return marks.Keys > listed
 	})
-	if err == nil {
-		err = bad
-	}
-	slices.Reverse(list)
-	return list, last, err
+	slices.Reverse(t.entries)
+	slices.Reverse(t.keys)
+	return t, errors.Join(err, bad)
 }
 
 // parseEntry reads an entry's row, which it copies.
-func parseEntry(id wire.SessionID, v []byte) (session.Marks, *wire.Entry, error) {
-	marks, row, err := session.CutMarks(append([]byte(nil), v...))
+func parseEntry(id wire.SessionID, v []byte) (session.Marks, session.Ride, *wire.Entry, error) {
+	marks, ride, row, err := session.CutMarks(append([]byte(nil), v...))
 	if err != nil {
-		return marks, nil, err
+		return marks, ride, nil, err
 	}
 	e := &wire.Entry{Session: id}
-	return marks, e, wire.ParseEntry(row, e)
-}
-
-// keys reads the latest keys of a session, how many it has ever had, the fingerprints of the older ones, and the rows
-// that may go.
-func (s *Shard) keys(id wire.SessionID) (keys []session.Key, count uint64, older []uint64, stale [][]byte, err error) {
-	prefix := sessionKey(nil, rowKeyOrder, id)
-	if err = s.g.Scan(prefix, after(prefix), true, func(k, _ []byte) bool {
-		count = lastNumber(k)
-		return false
-	}); err != nil || count == 0 {
-		return nil, 0, nil, nil, err
-	}
-	cut := s.cfg.Now().UnixMilli() - keepFor
-	var fps []uint64
-	err = s.g.Scan(prefix, after(prefix), false, func(k, v []byte) bool {
-		n, fp, at := lastNumber(k), binary.BigEndian.Uint64(v), int64(binary.BigEndian.Uint64(v[8:])) //nolint:gosec // a time
-		if n+keepKeys <= count && at < cut {
-			stale = append(stale, append([]byte(nil), k...), numberedKey(nil, rowKey, id, fp))
-			return true
-		}
-		fps = append(fps, fp)
-		return true
-	})
-	if err != nil {
-		return nil, 0, nil, nil, err
-	}
-	split := max(len(fps)-session.KeysInMemory, 0)
-	var key, row []byte
-	for _, fp := range fps[split:] {
-		key = numberedKey(key, rowKey, id, fp)
-		if row, err = s.g.Get(key, row[:0]); err != nil {
-			return nil, 0, nil, nil, err
-		}
-		var k session.Key
-		if err = session.ParseKey(row, &k); err != nil {
-			return nil, 0, nil, nil, err
-		}
-		keys = append(keys, k)
-	}
-	return keys, count, fps[:split], stale, nil
+	return marks, ride, e, wire.ParseEntry(row, e)
 }
 
 // entries reads at most limit entries with first ≤ seq < before, from the front or the back, in order.
@@ -196,7 +170,7 @@ func (s *Shard) entries(id wire.SessionID, first, before uint64, limit int, reve
 	size := 0
 	var bad error
 	err = s.g.Scan(numberedKey(nil, rowEntry, id, first), numberedKey(nil, rowEntry, id, before), reverse, func(_, v []byte) bool {
-		_, e, err := parseEntry(id, v)
+		_, _, e, err := parseEntry(id, v)
 		if bad = err; err != nil {
 			return false
 		}
@@ -243,14 +217,7 @@ func (s *Shard) readLoad(j job) result {
 	r := result{job: j}
 	l := &j.load
 	if l.Kind == session.LoadKey {
-		row, err := s.g.Get(numberedKey(nil, rowKey, j.id, l.FP), nil)
-		if errors.Is(err, journal.ErrNotFound) {
-			return r
-		}
-		if r.err = err; err == nil {
-			r.row = &session.Key{}
-			r.err = session.ParseKey(row, r.row)
-		}
+		r.row, r.err = s.lookUp(j.id, session.KeyAt{FP: l.FP, Seq: l.Seq}, l.Wide)
 		return r
 	}
 	r.entries, r.more, r.err = s.entries(j.id, l.After+1, l.Before, l.Limit, l.Reverse, l.Staff)
@@ -276,6 +243,8 @@ func (s *Shard) take(r *result) {
 		s.customerLoaded(r)
 	case jobLoad:
 		s.rowsLoaded(r)
+	case jobFeed:
+		s.feedLoaded(r)
 	}
 }
 
@@ -403,9 +372,4 @@ func (s *Shard) rowsLoaded(r *result) {
 
 func appendFeed(dst []byte, id wire.SessionID, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, id...), seq)
-}
-
-func appendKeyOrder(dst []byte, k *session.Key) []byte {
-	dst = binary.BigEndian.AppendUint64(dst, k.FP)
-	return binary.BigEndian.AppendUint64(dst, uint64(k.At)) //nolint:gosec // a time
 }

@@ -14,7 +14,7 @@ func ReadLog(g *journal.Group, id wire.SessionID, fn func(*wire.Entry) error) er
 	last := uint64(0)
 	prefix := sessionKey(nil, rowEntry, id)
 	err := g.Scan(prefix, after(prefix), false, func(_, v []byte) bool {
-		_, e, err := parseEntry(id, v)
+		_, _, e, err := parseEntry(id, v)
 		if bad = err; bad == nil && e.Seq != last+1 {
 			bad = fmt.Errorf("entry %d follows %d", e.Seq, last)
 		}

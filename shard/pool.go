@@ -17,6 +17,10 @@ type pool struct {
 	number uint64
 	core   *broker.Core
 	out    broker.Effects
+	// Connections that are told how it stands [SW-5a.5].
+	observers map[wire.Conn]*observer
+	counted   []broker.QueueStats
+	countedAt int64
 }
 
 // openPool begins a pool's census. The shard's term is its number.
@@ -35,7 +39,10 @@ func (s *Shard) openPool(tenant string, t *Tenant) {
 func (p *pool) next() int64 {
 	at, ok := p.core.Next()
 	if !ok {
-		return 0
+		return p.observed()
+	}
+	if o := p.observed(); o != 0 {
+		at = min(at, o)
 	}
 	return max(at, 1)
 }
@@ -45,6 +52,7 @@ func (p *pool) tick(s *Shard) {
 	if at := p.next(); at != 0 && at <= s.now {
 		p.core.Tick(s.now, &p.out)
 		p.tell(s)
+		p.observe(s)
 	}
 }
 
@@ -122,6 +130,13 @@ func (s *Shard) poolMail(m wire.Mail) {
 // poolCommand hands a worker's word to its pool.
 func (s *Shard) poolCommand(c *wire.Command) {
 	p := s.pools[c.Who.Tenant]
+	switch {
+	case p != nil && c.Verb == wire.VerbStats:
+		p.stats(s, c)
+		return
+	case p != nil && c.Verb == wire.VerbGone:
+		delete(p.observers, c.Conn)
+	}
 	if p == nil || c.Who.Role != wire.RoleWorker {
 		s.d.Refuse(c, wire.Forbidden)
 		return
@@ -243,6 +258,8 @@ func (p *pool) effect(s *Shard, e *broker.Effect) {
 		s.toSlotOf(e.Session, &wire.NoGrant{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Why: e.Reason})
 	case broker.Reject:
 		s.toSlotOf(e.Session, &wire.NoGrant{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Why: string(e.Slug)})
+	case broker.Placed:
+		s.toSlotOf(e.Session, &wire.Place{Session: e.Session, Ticket: e.Ticket, Queue: e.Queue, Position: e.Position, ETAMS: e.ETA})
 	case broker.OfferPush:
 		s.keep(e.Conn, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Offer{Offer: &wirepb.Offer{
 			Offer: e.Offer, Session: string(e.Session), Queue: e.Queue, ExpiresMs: e.ExpiresAt - s.now, Summary: e.Summary,
@@ -299,7 +316,7 @@ func reply(s *Shard, e *broker.Effect) {
 func taskOf(m *wire.Task) broker.Task {
 	return broker.Task{
 		Session: m.Session, Ticket: m.Ticket, Queue: m.Queue, EnqueuedAt: m.EnqueuedAt, Priority: m.Priority, Exclude: m.Exclude,
-		Sticky: m.Sticky, To: m.To, HumansOnly: m.HumansOnly, Requeue: m.Requeue, Summary: m.Summary,
+		Sticky: m.Sticky, To: m.To, Force: m.Force, HumansOnly: m.HumansOnly, Requeue: m.Requeue, Summary: m.Summary,
 	}
 }
 

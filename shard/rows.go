@@ -9,9 +9,9 @@ import (
 // The first byte of a row's key is its kind. They are part of the data directory's format.
 const (
 	rowState    = 's' // s <session> → the session's durable fields
-	rowEntry    = 'e' // e <session> <seq be64> → marks and an entry
-	rowKey      = 'k' // k <session> <fingerprint be64> → an idempotency key's result
-	rowKeyOrder = 'o' // o <session> <n be64> → its fingerprint be64 and time be64
+	rowEntry    = 'e' // e <session> <seq be64> → marks, a key that rides on it, and an entry
+	rowKey      = 'k' // k <session> <fingerprint be64> → the result of an idempotency key that rides on no entry
+	rowKeyList  = 'o' // o <session> <n be64> → where the keys up to the n'th are, from the list before on
 	rowLive     = 'l' // l <session> → nothing; it waits or is owned
 	rowCustomer = 'c' // c <tenant> 0 <customer>
 	rowFeed     = 'x' // x <lsn be64 of the first> → a line <session> <seq be64> per entry of a turn

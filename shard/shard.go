@@ -37,6 +37,7 @@ type Shard struct {
 	customers map[customerID]*customer
 	pools     map[string]*pool
 	lsn       uint64 // of the last entry in the journal
+	feeds     map[wire.Conn]*feed
 	feed      []byte // of this turn: a line per entry
 	fed       uint64 // lines in feed
 	turn      journal.Turn
@@ -309,6 +310,7 @@ func (s *Shard) abandon(err error) {
 	s.mark, s.dirty, s.changed = 0, s.dirty[:0], s.changed[:0]
 	s.feed, s.fed = s.feed[:0], 0
 	s.stats.abandoned.Add(1)
+	s.held = append(s.held, outgoing{index: s.last, mail: s.loseFeeds()})
 	old := s.sessions
 	s.stats.sessions.Store(0)
 	s.stats.loaded.Store(0)

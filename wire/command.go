@@ -37,6 +37,16 @@ const (
 	VerbContext   Verb = "context"
 )
 
+// The verbs of [SW-5a].
+const (
+	VerbAttributes Verb = "attributes"
+	VerbJoin       Verb = "join"
+	VerbTake       Verb = "take"
+	VerbAssign     Verb = "assign"
+	VerbStats      Verb = "stats"
+	VerbWatch      Verb = "watch" // [SW-4.10]; between edge and shard: Ack is the position, Read the slot
+)
+
 // What an edge asks for on behalf of a connection, without a frame of the client.
 const (
 	// VerbPage asks for the entries after Seq, for a connection that follows a session and has fallen behind or
@@ -105,6 +115,7 @@ type Command struct {
 	Text       string // delta
 	Reason     string // close, nack
 	AE         uint64
+	GE         uint64   // reply of a guest
 	Seq        uint64   // ack, nack: the entry; delta: its off; page: after; resync: from
 	Read       uint64   // ack
 	Ack        Optional // reply
@@ -170,7 +181,7 @@ func (c *Command) coldWorker(f *wirepb.ClientFrame) {
 	case *wirepb.ClientFrame_Reply:
 		r := v.Reply
 		c.Verb, c.Session, c.AE, c.Key, c.Ack = VerbReply, SessionID(r.Session), r.Ae, r.Key, optional(r.Ack)
-		c.Type, c.Body, c.ReplyTo, c.Visibility, c.Stream = r.Type, r.Body, r.ReplyTo, r.Visibility, r.Stream
+		c.Type, c.Body, c.ReplyTo, c.Visibility, c.Stream, c.GE = r.Type, r.Body, r.ReplyTo, r.Visibility, r.Stream, r.Ge
 	case *wirepb.ClientFrame_Nack:
 		c.Verb, c.Session, c.AE, c.Key = VerbNack, SessionID(v.Nack.Session), v.Nack.Ae, v.Nack.Key
 		c.Seq, c.DelayMS, c.Reason = v.Nack.Seq, v.Nack.DelayMs, v.Nack.Reason
@@ -182,6 +193,26 @@ func (c *Command) coldWorker(f *wirepb.ClientFrame) {
 		c.Upto = optional(v.Release.Upto)
 	case *wirepb.ClientFrame_Context:
 		c.Verb, c.Session, c.AE, c.Key = VerbContext, SessionID(v.Context.Session), v.Context.Ae, v.Context.Key
+	default:
+		c.coldSupervision(f)
+	}
+}
+
+// coldSupervision is Cold for the verbs of [SW-5a].
+func (c *Command) coldSupervision(f *wirepb.ClientFrame) {
+	switch v := f.Verb.(type) {
+	case *wirepb.ClientFrame_Attributes:
+		c.Verb, c.Session, c.AE, c.Key = VerbAttributes, SessionID(v.Attributes.Session), v.Attributes.Ae, v.Attributes.Key
+	case *wirepb.ClientFrame_Join:
+		c.Verb, c.Session, c.Key = VerbJoin, SessionID(v.Join.Session), v.Join.Key
+	case *wirepb.ClientFrame_Take:
+		c.Verb, c.Session, c.Key = VerbTake, SessionID(v.Take.Session), v.Take.Key
+	case *wirepb.ClientFrame_Watch:
+		c.Verb = VerbWatch
+	case *wirepb.ClientFrame_Stats:
+		c.Verb = VerbStats
+	case *wirepb.ClientFrame_Assign:
+		c.Verb, c.Session, c.Key = VerbAssign, SessionID(v.Assign.Session), v.Assign.Key
 	}
 }
 

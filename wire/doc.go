@@ -10,6 +10,10 @@
 // Entries stand in the log as rows, which [AppendEntry] writes and [ParseEntry] reads. testdata/rows.txt pins their bytes:
 // they are the data directory's format and never change.
 //
+// Between nodes mail travels as [AppendEnvelope] writes it and [ParseEnvelope] reads it, in bytes that are nobody's but two
+// nodes' of one [LinkVersion]. Each kind of mail lists its fields once, for both directions; principals are sent once and then
+// named by their number in a [Roll].
+//
 // Besides the standard library it imports the Protobuf runtime, and it knows nothing of who speaks: everything here is a
 // value. It starts no goroutines and holds no locks. Values are safe to copy and to share; what is not says so.
 package wire

@@ -239,6 +239,11 @@ func (s *scan) member(key []byte, cmd *Command) (err error) {
 			return errJSON
 		}
 		cmd.AE, err = s.uint()
+	case "ge":
+		if verb != VerbReply {
+			return errJSON
+		}
+		cmd.GE, err = s.uint()
 	case "ack":
 		if verb != VerbReply {
 			return errJSON

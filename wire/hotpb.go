@@ -196,6 +196,8 @@ func (c *Command) numPB(num protowire.Number, v uint64) bool {
 			c.Ack = Some(v)
 		case 9:
 			c.ReplyTo = v
+		case 10:
+			c.GE = v
 		default:
 			return false
 		}

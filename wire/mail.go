@@ -68,6 +68,11 @@ const (
 	FrameRevoked
 	// FrameBye closes the connection with the close code Seq after what was queued before [SW-6.2]: kicked, takeover.
 	FrameBye
+	// FrameFeed is a piece of what VerbWatch asked of the shard that owns slot Head: an Entry, whose number there is Seq and
+	// that of the one before in this feed Prev; or, without one, that everything up to Seq has been told, behind Prev. Then Live
+	// says that what comes will be told by itself; otherwise it is to be asked for. Err refuses. It may be dropped: the next
+	// one shows it.
+	FrameFeed
 )
 
 // Frame is mail for a connection: one frame of its socket, and what the edge must know to put it in its place.
@@ -76,6 +81,7 @@ type Frame struct {
 	Kind      FrameKind
 	Verb      Verb
 	Duplicate bool
+	Live      bool
 	Attempt   uint32
 	ID        uint64
 	Session   SessionID
@@ -107,10 +113,12 @@ type (
 		Priority   int32
 		Shop       string
 		Tier       string
+		Attributes []byte   // JSON, for routing [SW-5a.2]; shared, never changed
 		Exclude    []string // worker ids
 		Sticky     string   // worker id
 		To         string   // worker id: a transfer to a worker [SW-5.8]
 		From       string   // worker id of the source of such a transfer
+		Force      bool     // To gets it whatever his slots and presence are, and is not asked [SW-5a.4]
 		HumansOnly bool     // the bots had their turn
 		Requeue    bool     // it was assigned before
 		Summary    []byte   // JSON for the offer

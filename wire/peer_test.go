@@ -22,7 +22,7 @@ func commandPB(c *Command) *wirepb.ClientFrame {
 		m.Verb = &wirepb.ClientFrame_Send{Send: &wirepb.Send{Session: session, Key: c.Key, Type: c.Type, Body: c.Body, ReplyTo: c.ReplyTo}}
 	case VerbReply:
 		r := &wirepb.Reply{
-			Session: session, Ae: c.AE, Key: c.Key, Stream: c.Stream, Type: c.Type, Body: c.Body, Visibility: c.Visibility, ReplyTo: c.ReplyTo,
+			Session: session, Ae: c.AE, Key: c.Key, Stream: c.Stream, Type: c.Type, Body: c.Body, Visibility: c.Visibility, ReplyTo: c.ReplyTo, Ge: c.GE,
 		}
 		if c.Ack.Set {
 			r.Ack = &c.Ack.Value
@@ -226,7 +226,7 @@ func hotVerbs(base *Command) (all []*Command) {
 
 func fullCommand() *Command {
 	return &Command{
-		ID: 3, Session: "s_00cdb1t4skgpk8cx", Key: "01JD", Type: "text", Body: []byte(`{"text":"hi"}`), ReplyTo: 97, Visibility: Public, Stream: "m1",
+		ID: 3, Session: "s_00cdb1t4skgpk8cx", Key: "01JD", Type: "text", Body: []byte(`{"text":"hi"}`), ReplyTo: 97, GE: 5, Visibility: Public, Stream: "m1",
 		Text: " moved \"there\"\n", Reason: "retry", AE: 8, Seq: 122, Read: 120, Ack: Some(0), DelayMS: 2000, On: true,
 	}
 }
@@ -269,7 +269,7 @@ func FuzzAppendCommand(f *testing.F) {
 			body = nil
 		}
 		cmd := &Command{
-			ID: id, Session: SessionID(session), Key: key, Type: stream, Body: AppendBody(nil, body), ReplyTo: n, Visibility: text, Stream: stream,
+			ID: id, Session: SessionID(session), Key: key, Type: stream, Body: AppendBody(nil, body), ReplyTo: n, GE: n, Visibility: text, Stream: stream,
 			Text: text, Reason: text, AE: ae, Seq: seq, Read: n, Ack: Optional{Value: n, Set: on}, DelayMS: delay, On: on,
 		}
 		for _, c := range hotVerbs(cmd) {

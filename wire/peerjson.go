@@ -32,6 +32,7 @@ func appendCommandJSON(dst []byte, c *Command) []byte {
 		dst = appendBodyJSON(dst, c.Body)
 		dst = appendWordJSON(dst, `"visibility":`, c.Visibility)
 		dst = appendNum(dst, `"reply_to":`, c.ReplyTo)
+		dst = appendNum(dst, `"ge":`, c.GE)
 	case VerbAck:
 		dst = appendNum(dst, `"seq":`, c.Seq)
 		dst = appendNum(dst, `"read":`, c.Read)

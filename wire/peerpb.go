@@ -47,6 +47,7 @@ func appendCommandPB(dst []byte, c *Command) []byte {
 		dst = pbBytes(dst, 7, c.Body)
 		dst = pbText(dst, 8, c.Visibility)
 		dst = pbNum(dst, 9, c.ReplyTo)
+		dst = pbNum(dst, 10, c.GE)
 	case VerbAck:
 		dst = pbNum(dst, 3, c.Seq)
 		dst = pbNum(dst, 4, c.Read)

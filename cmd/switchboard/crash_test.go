@@ -117,18 +117,30 @@ type ledger struct {
 // TestKill kills the real binary with SIGKILL again and again while customers and a bot talk. Every acknowledged word is in
 // the log afterwards, once, at its seq; no message was answered twice; everything was answered in the end.
 func TestKill(t *testing.T) {
-	crashes := 4
-	if v := os.Getenv("SWITCHBOARD_CRASHES"); v != "" {
-		n, err := strconv.Atoi(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		crashes = n
+	crashAgainAndAgain(t, filepath.Join(t.TempDir(), "data"), crashes(t, 4), func() {})
+}
+
+// crashes is how often the node shall crash.
+func crashes(t *testing.T, otherwise int) int {
+	t.Helper()
+	v := os.Getenv("SWITCHBOARD_CRASHES")
+	if v == "" {
+		return otherwise
 	}
+	n, err := strconv.Atoi(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// crashAgainAndAgain kills a node on data so many times under load, calls then each time before it is started again, and
+// holds what the clients know against the log.
+func crashAgainAndAgain(t *testing.T, data string, crashes int, then func()) {
 	const seed, customers = 20261121, 6
 	rng := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d, %d crashes", seed, crashes)
-	bin, data, addr := build(t), filepath.Join(t.TempDir(), "data"), freeAddr(t)
+	bin, addr := build(t), freeAddr(t)
 	mint := func(args ...string) string {
 		return run(t, bin, append([]string{"token", "--data", data, "--ttl", "24h"}, args...)...)
 	}
@@ -165,6 +177,7 @@ func TestKill(t *testing.T) {
 	for n := range crashes {
 		time.Sleep(time.Duration(300+rng.IntN(2200)) * time.Millisecond) // how long the load runs, not a wait for a result
 		p.kill()
+		then()
 		p = serve(t, bin, data, addr)
 		t.Logf("crash %d: %d words acknowledged", n+1, count(books))
 	}

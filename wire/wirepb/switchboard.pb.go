@@ -54,6 +54,12 @@ type ClientFrame struct {
 	//	*ClientFrame_Presence
 	//	*ClientFrame_Slots
 	//	*ClientFrame_Wrapup
+	//	*ClientFrame_Attributes
+	//	*ClientFrame_Join
+	//	*ClientFrame_Take
+	//	*ClientFrame_Assign
+	//	*ClientFrame_Stats
+	//	*ClientFrame_Watch
 	Verb          isClientFrame_Verb `protobuf_oneof:"verb"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -310,6 +316,60 @@ func (x *ClientFrame) GetWrapup() *Wrapup {
 	return nil
 }
 
+func (x *ClientFrame) GetAttributes() *Attributes {
+	if x != nil {
+		if x, ok := x.Verb.(*ClientFrame_Attributes); ok {
+			return x.Attributes
+		}
+	}
+	return nil
+}
+
+func (x *ClientFrame) GetJoin() *Join {
+	if x != nil {
+		if x, ok := x.Verb.(*ClientFrame_Join); ok {
+			return x.Join
+		}
+	}
+	return nil
+}
+
+func (x *ClientFrame) GetTake() *Take {
+	if x != nil {
+		if x, ok := x.Verb.(*ClientFrame_Take); ok {
+			return x.Take
+		}
+	}
+	return nil
+}
+
+func (x *ClientFrame) GetAssign() *Assign {
+	if x != nil {
+		if x, ok := x.Verb.(*ClientFrame_Assign); ok {
+			return x.Assign
+		}
+	}
+	return nil
+}
+
+func (x *ClientFrame) GetStats() *Stats {
+	if x != nil {
+		if x, ok := x.Verb.(*ClientFrame_Stats); ok {
+			return x.Stats
+		}
+	}
+	return nil
+}
+
+func (x *ClientFrame) GetWatch() *Watch {
+	if x != nil {
+		if x, ok := x.Verb.(*ClientFrame_Watch); ok {
+			return x.Watch
+		}
+	}
+	return nil
+}
+
 type isClientFrame_Verb interface {
 	isClientFrame_Verb()
 }
@@ -406,6 +466,30 @@ type ClientFrame_Wrapup struct {
 	Wrapup *Wrapup `protobuf:"bytes,31,opt,name=wrapup,proto3,oneof"`
 }
 
+type ClientFrame_Attributes struct {
+	Attributes *Attributes `protobuf:"bytes,60,opt,name=attributes,proto3,oneof"`
+}
+
+type ClientFrame_Join struct {
+	Join *Join `protobuf:"bytes,61,opt,name=join,proto3,oneof"`
+}
+
+type ClientFrame_Take struct {
+	Take *Take `protobuf:"bytes,62,opt,name=take,proto3,oneof"`
+}
+
+type ClientFrame_Assign struct {
+	Assign *Assign `protobuf:"bytes,63,opt,name=assign,proto3,oneof"`
+}
+
+type ClientFrame_Stats struct {
+	Stats *Stats `protobuf:"bytes,64,opt,name=stats,proto3,oneof"`
+}
+
+type ClientFrame_Watch struct {
+	Watch *Watch `protobuf:"bytes,65,opt,name=watch,proto3,oneof"`
+}
+
 func (*ClientFrame_Hello) isClientFrame_Verb() {}
 
 func (*ClientFrame_Refresh) isClientFrame_Verb() {}
@@ -452,6 +536,18 @@ func (*ClientFrame_Slots) isClientFrame_Verb() {}
 
 func (*ClientFrame_Wrapup) isClientFrame_Verb() {}
 
+func (*ClientFrame_Attributes) isClientFrame_Verb() {}
+
+func (*ClientFrame_Join) isClientFrame_Verb() {}
+
+func (*ClientFrame_Take) isClientFrame_Verb() {}
+
+func (*ClientFrame_Assign) isClientFrame_Verb() {}
+
+func (*ClientFrame_Stats) isClientFrame_Verb() {}
+
+func (*ClientFrame_Watch) isClientFrame_Verb() {}
+
 // ServerFrame is a reply when it has an id, a push otherwise [SW-2.4].
 type ServerFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -494,6 +590,12 @@ type ServerFrame struct {
 	//	*ServerFrame_Lag
 	//	*ServerFrame_Bye
 	//	*ServerFrame_Rewind
+	//	*ServerFrame_Attributes
+	//	*ServerFrame_Join
+	//	*ServerFrame_Take
+	//	*ServerFrame_Assign
+	//	*ServerFrame_Stats
+	//	*ServerFrame_Watch
 	Verb          isServerFrame_Verb `protobuf_oneof:"verb"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -867,6 +969,60 @@ func (x *ServerFrame) GetRewind() *Rewind {
 	return nil
 }
 
+func (x *ServerFrame) GetAttributes() *AttributesReply {
+	if x != nil {
+		if x, ok := x.Verb.(*ServerFrame_Attributes); ok {
+			return x.Attributes
+		}
+	}
+	return nil
+}
+
+func (x *ServerFrame) GetJoin() *JoinReply {
+	if x != nil {
+		if x, ok := x.Verb.(*ServerFrame_Join); ok {
+			return x.Join
+		}
+	}
+	return nil
+}
+
+func (x *ServerFrame) GetTake() *TakeReply {
+	if x != nil {
+		if x, ok := x.Verb.(*ServerFrame_Take); ok {
+			return x.Take
+		}
+	}
+	return nil
+}
+
+func (x *ServerFrame) GetAssign() *Done {
+	if x != nil {
+		if x, ok := x.Verb.(*ServerFrame_Assign); ok {
+			return x.Assign
+		}
+	}
+	return nil
+}
+
+func (x *ServerFrame) GetStats() *Snapshot {
+	if x != nil {
+		if x, ok := x.Verb.(*ServerFrame_Stats); ok {
+			return x.Stats
+		}
+	}
+	return nil
+}
+
+func (x *ServerFrame) GetWatch() *WatchReply {
+	if x != nil {
+		if x, ok := x.Verb.(*ServerFrame_Watch); ok {
+			return x.Watch
+		}
+	}
+	return nil
+}
+
 type isServerFrame_Verb interface {
 	isServerFrame_Verb()
 }
@@ -1015,6 +1171,30 @@ type ServerFrame_Rewind struct {
 	Rewind *Rewind `protobuf:"bytes,54,opt,name=rewind,proto3,oneof"`
 }
 
+type ServerFrame_Attributes struct {
+	Attributes *AttributesReply `protobuf:"bytes,60,opt,name=attributes,proto3,oneof"`
+}
+
+type ServerFrame_Join struct {
+	Join *JoinReply `protobuf:"bytes,61,opt,name=join,proto3,oneof"`
+}
+
+type ServerFrame_Take struct {
+	Take *TakeReply `protobuf:"bytes,62,opt,name=take,proto3,oneof"`
+}
+
+type ServerFrame_Assign struct {
+	Assign *Done `protobuf:"bytes,63,opt,name=assign,proto3,oneof"`
+}
+
+type ServerFrame_Stats struct {
+	Stats *Snapshot `protobuf:"bytes,64,opt,name=stats,proto3,oneof"`
+}
+
+type ServerFrame_Watch struct {
+	Watch *WatchReply `protobuf:"bytes,65,opt,name=watch,proto3,oneof"`
+}
+
 func (*ServerFrame_Hello) isServerFrame_Verb() {}
 
 func (*ServerFrame_Refresh) isServerFrame_Verb() {}
@@ -1086,6 +1266,18 @@ func (*ServerFrame_Lag) isServerFrame_Verb() {}
 func (*ServerFrame_Bye) isServerFrame_Verb() {}
 
 func (*ServerFrame_Rewind) isServerFrame_Verb() {}
+
+func (*ServerFrame_Attributes) isServerFrame_Verb() {}
+
+func (*ServerFrame_Join) isServerFrame_Verb() {}
+
+func (*ServerFrame_Take) isServerFrame_Verb() {}
+
+func (*ServerFrame_Assign) isServerFrame_Verb() {}
+
+func (*ServerFrame_Stats) isServerFrame_Verb() {}
+
+func (*ServerFrame_Watch) isServerFrame_Verb() {}
 
 type Done struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3977,19 +4169,22 @@ func (x *Document) GetDoc() []byte {
 }
 
 type Assigned struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	Ae            uint64                 `protobuf:"varint,2,opt,name=ae,proto3" json:"ae,omitempty"`
-	Queue         string                 `protobuf:"bytes,3,opt,name=queue,proto3" json:"queue,omitempty"`
-	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Cursor        uint64                 `protobuf:"varint,6,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	Head          uint64                 `protobuf:"varint,7,opt,name=head,proto3" json:"head,omitempty"`
-	Customer      *Author                `protobuf:"bytes,8,opt,name=customer,proto3" json:"customer,omitempty"`
-	Attributes    []byte                 `protobuf:"bytes,9,opt,name=attributes,proto3" json:"attributes,omitempty"`
-	Context       *Document              `protobuf:"bytes,10,opt,name=context,proto3" json:"context,omitempty"`
-	Tail          []*Entry               `protobuf:"bytes,11,rep,name=tail,proto3" json:"tail,omitempty"`
-	Shop          string                 `protobuf:"bytes,12,opt,name=shop,proto3" json:"shop,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Session    string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Ae         uint64                 `protobuf:"varint,2,opt,name=ae,proto3" json:"ae,omitempty"`
+	Queue      string                 `protobuf:"bytes,3,opt,name=queue,proto3" json:"queue,omitempty"`
+	Reason     string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Epoch      uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Cursor     uint64                 `protobuf:"varint,6,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Head       uint64                 `protobuf:"varint,7,opt,name=head,proto3" json:"head,omitempty"`
+	Customer   *Author                `protobuf:"bytes,8,opt,name=customer,proto3" json:"customer,omitempty"`
+	Attributes []byte                 `protobuf:"bytes,9,opt,name=attributes,proto3" json:"attributes,omitempty"`
+	Context    *Document              `protobuf:"bytes,10,opt,name=context,proto3" json:"context,omitempty"`
+	Tail       []*Entry               `protobuf:"bytes,11,rep,name=tail,proto3" json:"tail,omitempty"`
+	Shop       string                 `protobuf:"bytes,12,opt,name=shop,proto3" json:"shop,omitempty"`
+	// What the worker has been shown and has not acknowledged: in the answer to a claim alone [SW-7].
+	Deliveries    []*Delivery `protobuf:"bytes,13,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	AttributesV   uint64      `protobuf:"varint,14,opt,name=attributes_v,json=attributesV,proto3" json:"attributes_v,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4108,6 +4303,98 @@ func (x *Assigned) GetShop() string {
 	return ""
 }
 
+func (x *Assigned) GetDeliveries() []*Delivery {
+	if x != nil {
+		return x.Deliveries
+	}
+	return nil
+}
+
+func (x *Assigned) GetAttributesV() uint64 {
+	if x != nil {
+		return x.AttributesV
+	}
+	return 0
+}
+
+// Claimed answers POST /v1/queues/{q}/claim [SW-7]. It never travels on a socket.
+type Claimed struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Lease   string                 `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
+	LeaseMs int64                  `protobuf:"varint,2,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
+	// Given back as `after`, it says that everything up to here has arrived.
+	Cursor        string      `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Assignments   []*Assigned `protobuf:"bytes,4,rep,name=assignments,proto3" json:"assignments,omitempty"`
+	Revoked       []*Revoked  `protobuf:"bytes,5,rep,name=revoked,proto3" json:"revoked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Claimed) Reset() {
+	*x = Claimed{}
+	mi := &file_switchboard_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Claimed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Claimed) ProtoMessage() {}
+
+func (x *Claimed) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Claimed.ProtoReflect.Descriptor instead.
+func (*Claimed) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *Claimed) GetLease() string {
+	if x != nil {
+		return x.Lease
+	}
+	return ""
+}
+
+func (x *Claimed) GetLeaseMs() int64 {
+	if x != nil {
+		return x.LeaseMs
+	}
+	return 0
+}
+
+func (x *Claimed) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *Claimed) GetAssignments() []*Assigned {
+	if x != nil {
+		return x.Assignments
+	}
+	return nil
+}
+
+func (x *Claimed) GetRevoked() []*Revoked {
+	if x != nil {
+		return x.Revoked
+	}
+	return nil
+}
+
 // Delivery is an entry pushed to the session's owner [SW-5.4]. On the wire its entry's fields stand beside ae
 // and attempt, under the numbers and names that they have in Entry.
 type Delivery struct {
@@ -4135,7 +4422,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_switchboard_proto_msgTypes[45]
+	mi := &file_switchboard_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4147,7 +4434,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[45]
+	mi := &file_switchboard_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4160,7 +4447,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{45}
+	return file_switchboard_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Delivery) GetSession() string {
@@ -4283,23 +4570,25 @@ func (x *Delivery) GetAttempt() uint32 {
 }
 
 type Reply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	Ae            uint64                 `protobuf:"varint,2,opt,name=ae,proto3" json:"ae,omitempty"`
-	Ack           *uint64                `protobuf:"varint,3,opt,name=ack,proto3,oneof" json:"ack,omitempty"`
-	Key           string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
-	Stream        string                 `protobuf:"bytes,5,opt,name=stream,proto3" json:"stream,omitempty"`
-	Type          string                 `protobuf:"bytes,6,opt,name=type,proto3" json:"type,omitempty"`
-	Body          []byte                 `protobuf:"bytes,7,opt,name=body,proto3" json:"body,omitempty"`
-	Visibility    string                 `protobuf:"bytes,8,opt,name=visibility,proto3" json:"visibility,omitempty"`
-	ReplyTo       uint64                 `protobuf:"varint,9,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Session    string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Ae         uint64                 `protobuf:"varint,2,opt,name=ae,proto3" json:"ae,omitempty"`
+	Ack        *uint64                `protobuf:"varint,3,opt,name=ack,proto3,oneof" json:"ack,omitempty"`
+	Key        string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	Stream     string                 `protobuf:"bytes,5,opt,name=stream,proto3" json:"stream,omitempty"`
+	Type       string                 `protobuf:"bytes,6,opt,name=type,proto3" json:"type,omitempty"`
+	Body       []byte                 `protobuf:"bytes,7,opt,name=body,proto3" json:"body,omitempty"`
+	Visibility string                 `protobuf:"bytes,8,opt,name=visibility,proto3" json:"visibility,omitempty"`
+	ReplyTo    uint64                 `protobuf:"varint,9,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
+	// Of a guest, in the place of ae [SW-5a.1].
+	Ge            uint64 `protobuf:"varint,10,opt,name=ge,proto3" json:"ge,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_switchboard_proto_msgTypes[46]
+	mi := &file_switchboard_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4311,7 +4600,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[46]
+	mi := &file_switchboard_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4324,7 +4613,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{46}
+	return file_switchboard_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Reply) GetSession() string {
@@ -4390,6 +4679,13 @@ func (x *Reply) GetReplyTo() uint64 {
 	return 0
 }
 
+func (x *Reply) GetGe() uint64 {
+	if x != nil {
+		return x.Ge
+	}
+	return 0
+}
+
 type Nack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -4404,7 +4700,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_switchboard_proto_msgTypes[47]
+	mi := &file_switchboard_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4416,7 +4712,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[47]
+	mi := &file_switchboard_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4429,7 +4725,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{47}
+	return file_switchboard_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Nack) GetSession() string {
@@ -4484,7 +4780,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_switchboard_proto_msgTypes[48]
+	mi := &file_switchboard_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4496,7 +4792,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[48]
+	mi := &file_switchboard_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4509,7 +4805,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{48}
+	return file_switchboard_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Target) GetQueue() string {
@@ -4541,7 +4837,7 @@ type Transfer struct {
 
 func (x *Transfer) Reset() {
 	*x = Transfer{}
-	mi := &file_switchboard_proto_msgTypes[49]
+	mi := &file_switchboard_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4553,7 +4849,7 @@ func (x *Transfer) String() string {
 func (*Transfer) ProtoMessage() {}
 
 func (x *Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[49]
+	mi := &file_switchboard_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4566,7 +4862,7 @@ func (x *Transfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
 func (*Transfer) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{49}
+	return file_switchboard_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Transfer) GetSession() string {
@@ -4633,7 +4929,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_switchboard_proto_msgTypes[50]
+	mi := &file_switchboard_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4645,7 +4941,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[50]
+	mi := &file_switchboard_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4658,7 +4954,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{50}
+	return file_switchboard_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Release) GetSession() string {
@@ -4723,7 +5019,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_switchboard_proto_msgTypes[51]
+	mi := &file_switchboard_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4735,7 +5031,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[51]
+	mi := &file_switchboard_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4748,7 +5044,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{51}
+	return file_switchboard_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Context) GetSession() string {
@@ -4796,7 +5092,7 @@ type ContextReply struct {
 
 func (x *ContextReply) Reset() {
 	*x = ContextReply{}
-	mi := &file_switchboard_proto_msgTypes[52]
+	mi := &file_switchboard_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4808,7 +5104,7 @@ func (x *ContextReply) String() string {
 func (*ContextReply) ProtoMessage() {}
 
 func (x *ContextReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[52]
+	mi := &file_switchboard_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4821,7 +5117,7 @@ func (x *ContextReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContextReply.ProtoReflect.Descriptor instead.
 func (*ContextReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{52}
+	return file_switchboard_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ContextReply) GetV() uint64 {
@@ -4838,6 +5134,921 @@ func (x *ContextReply) GetDuplicate() bool {
 	return false
 }
 
+// Attributes changes what routing sees of a session, if it is still the version that the sender knows [SW-5a.2]. Workers
+// name the ae of their assignment.
+type Attributes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Ae            uint64                 `protobuf:"varint,2,opt,name=ae,proto3" json:"ae,omitempty"`
+	IfV           uint64                 `protobuf:"varint,3,opt,name=if_v,json=ifV,proto3" json:"if_v,omitempty"`
+	Patch         []byte                 `protobuf:"bytes,4,opt,name=patch,proto3" json:"patch,omitempty"`
+	Key           string                 `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attributes) Reset() {
+	*x = Attributes{}
+	mi := &file_switchboard_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attributes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attributes) ProtoMessage() {}
+
+func (x *Attributes) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attributes.ProtoReflect.Descriptor instead.
+func (*Attributes) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *Attributes) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Attributes) GetAe() uint64 {
+	if x != nil {
+		return x.Ae
+	}
+	return 0
+}
+
+func (x *Attributes) GetIfV() uint64 {
+	if x != nil {
+		return x.IfV
+	}
+	return 0
+}
+
+func (x *Attributes) GetPatch() []byte {
+	if x != nil {
+		return x.Patch
+	}
+	return nil
+}
+
+func (x *Attributes) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+type AttributesReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	V             uint64                 `protobuf:"varint,1,opt,name=v,proto3" json:"v,omitempty"`
+	Duplicate     bool                   `protobuf:"varint,2,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttributesReply) Reset() {
+	*x = AttributesReply{}
+	mi := &file_switchboard_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttributesReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttributesReply) ProtoMessage() {}
+
+func (x *AttributesReply) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttributesReply.ProtoReflect.Descriptor instead.
+func (*AttributesReply) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *AttributesReply) GetV() uint64 {
+	if x != nil {
+		return x.V
+	}
+	return 0
+}
+
+func (x *AttributesReply) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
+// Join makes a supervisor a guest: monitor, assist, consult or barge [SW-5a.1].
+type Join struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	As            string                 `protobuf:"bytes,2,opt,name=as,proto3" json:"as,omitempty"`
+	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Join) Reset() {
+	*x = Join{}
+	mi := &file_switchboard_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Join) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Join) ProtoMessage() {}
+
+func (x *Join) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Join.ProtoReflect.Descriptor instead.
+func (*Join) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *Join) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Join) GetAs() string {
+	if x != nil {
+		return x.As
+	}
+	return ""
+}
+
+func (x *Join) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+type JoinReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Ge            uint64                 `protobuf:"varint,2,opt,name=ge,proto3" json:"ge,omitempty"`
+	Duplicate     bool                   `protobuf:"varint,3,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinReply) Reset() {
+	*x = JoinReply{}
+	mi := &file_switchboard_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinReply) ProtoMessage() {}
+
+func (x *JoinReply) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinReply.ProtoReflect.Descriptor instead.
+func (*JoinReply) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *JoinReply) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *JoinReply) GetGe() uint64 {
+	if x != nil {
+		return x.Ge
+	}
+	return 0
+}
+
+func (x *JoinReply) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
+// Take makes a supervisor the owner [SW-5a.4].
+type Take struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Take) Reset() {
+	*x = Take{}
+	mi := &file_switchboard_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Take) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Take) ProtoMessage() {}
+
+func (x *Take) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Take.ProtoReflect.Descriptor instead.
+func (*Take) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *Take) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Take) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+type TakeReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Ae            uint64                 `protobuf:"varint,2,opt,name=ae,proto3" json:"ae,omitempty"`
+	Duplicate     bool                   `protobuf:"varint,3,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakeReply) Reset() {
+	*x = TakeReply{}
+	mi := &file_switchboard_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeReply) ProtoMessage() {}
+
+func (x *TakeReply) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeReply.ProtoReflect.Descriptor instead.
+func (*TakeReply) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *TakeReply) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *TakeReply) GetAe() uint64 {
+	if x != nil {
+		return x.Ae
+	}
+	return 0
+}
+
+func (x *TakeReply) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
+// Assign gives a session to a worker [SW-5a.4]. Its reply means requested, as that of a transfer. Force is an operator's.
+type Assign struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Worker        string                 `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
+	Force         bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	Key           string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Assign) Reset() {
+	*x = Assign{}
+	mi := &file_switchboard_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Assign) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Assign) ProtoMessage() {}
+
+func (x *Assign) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Assign.ProtoReflect.Descriptor instead.
+func (*Assign) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *Assign) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Assign) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+func (x *Assign) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *Assign) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+// Scope says what of a tenant is meant. Empty is all that its sender may see.
+type Scope struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shop          string                 `protobuf:"bytes,1,opt,name=shop,proto3" json:"shop,omitempty"`
+	Queue         string                 `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
+	Channel       string                 `protobuf:"bytes,3,opt,name=channel,proto3" json:"channel,omitempty"`
+	Worker        string                 `protobuf:"bytes,4,opt,name=worker,proto3" json:"worker,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Scope) Reset() {
+	*x = Scope{}
+	mi := &file_switchboard_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Scope) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Scope) ProtoMessage() {}
+
+func (x *Scope) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Scope.ProtoReflect.Descriptor instead.
+func (*Scope) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *Scope) GetShop() string {
+	if x != nil {
+		return x.Shop
+	}
+	return ""
+}
+
+func (x *Scope) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *Scope) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *Scope) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+// Watch pushes every entry of a scope that its sender may see, behind a cursor or from now on [SW-4.10].
+type Watch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Scope         *Scope                 `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	From          string                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Watch) Reset() {
+	*x = Watch{}
+	mi := &file_switchboard_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Watch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Watch) ProtoMessage() {}
+
+func (x *Watch) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Watch.ProtoReflect.Descriptor instead.
+func (*Watch) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *Watch) GetScope() *Scope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *Watch) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+type WatchReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cursor        string                 `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchReply) Reset() {
+	*x = WatchReply{}
+	mi := &file_switchboard_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchReply) ProtoMessage() {}
+
+func (x *WatchReply) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchReply.ProtoReflect.Descriptor instead.
+func (*WatchReply) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *WatchReply) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+// Stats asks how queues and workers stand, now and every so often [SW-5a.5].
+type Stats struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Scope         *Scope                 `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	EveryMs       int64                  `protobuf:"varint,2,opt,name=every_ms,json=everyMs,proto3" json:"every_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stats) Reset() {
+	*x = Stats{}
+	mi := &file_switchboard_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stats) ProtoMessage() {}
+
+func (x *Stats) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stats.ProtoReflect.Descriptor instead.
+func (*Stats) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *Stats) GetScope() *Scope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *Stats) GetEveryMs() int64 {
+	if x != nil {
+		return x.EveryMs
+	}
+	return 0
+}
+
+// Snapshot is how they stand at ts.
+type Snapshot struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Ts      int64                  `protobuf:"varint,1,opt,name=ts,proto3" json:"ts,omitempty"`
+	Queues  []*QueueStats          `protobuf:"bytes,2,rep,name=queues,proto3" json:"queues,omitempty"`
+	Workers []*WorkerStats         `protobuf:"bytes,3,rep,name=workers,proto3" json:"workers,omitempty"`
+	// There are more workers than a frame holds; a scope names one.
+	More          bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Snapshot) Reset() {
+	*x = Snapshot{}
+	mi := &file_switchboard_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Snapshot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Snapshot) ProtoMessage() {}
+
+func (x *Snapshot) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
+func (*Snapshot) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *Snapshot) GetTs() int64 {
+	if x != nil {
+		return x.Ts
+	}
+	return 0
+}
+
+func (x *Snapshot) GetQueues() []*QueueStats {
+	if x != nil {
+		return x.Queues
+	}
+	return nil
+}
+
+func (x *Snapshot) GetWorkers() []*WorkerStats {
+	if x != nil {
+		return x.Workers
+	}
+	return nil
+}
+
+func (x *Snapshot) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type QueueStats struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Queue         string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	Waiting       uint32                 `protobuf:"varint,2,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	OldestMs      int64                  `protobuf:"varint,3,opt,name=oldest_ms,json=oldestMs,proto3" json:"oldest_ms,omitempty"`
+	Offered       uint32                 `protobuf:"varint,4,opt,name=offered,proto3" json:"offered,omitempty"`
+	Assigned      uint32                 `protobuf:"varint,5,opt,name=assigned,proto3" json:"assigned,omitempty"`
+	Bots          uint32                 `protobuf:"varint,6,opt,name=bots,proto3" json:"bots,omitempty"`
+	Humans        uint32                 `protobuf:"varint,7,opt,name=humans,proto3" json:"humans,omitempty"`
+	FreeSlots     uint32                 `protobuf:"varint,8,opt,name=free_slots,json=freeSlots,proto3" json:"free_slots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueStats) Reset() {
+	*x = QueueStats{}
+	mi := &file_switchboard_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueStats) ProtoMessage() {}
+
+func (x *QueueStats) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueStats.ProtoReflect.Descriptor instead.
+func (*QueueStats) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *QueueStats) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *QueueStats) GetWaiting() uint32 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *QueueStats) GetOldestMs() int64 {
+	if x != nil {
+		return x.OldestMs
+	}
+	return 0
+}
+
+func (x *QueueStats) GetOffered() uint32 {
+	if x != nil {
+		return x.Offered
+	}
+	return 0
+}
+
+func (x *QueueStats) GetAssigned() uint32 {
+	if x != nil {
+		return x.Assigned
+	}
+	return 0
+}
+
+func (x *QueueStats) GetBots() uint32 {
+	if x != nil {
+		return x.Bots
+	}
+	return 0
+}
+
+func (x *QueueStats) GetHumans() uint32 {
+	if x != nil {
+		return x.Humans
+	}
+	return 0
+}
+
+func (x *QueueStats) GetFreeSlots() uint32 {
+	if x != nil {
+		return x.FreeSlots
+	}
+	return 0
+}
+
+type WorkerStats struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Worker string                 `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
+	Kind   string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Name   string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// ready, away, draining; gone while nobody is connected as this worker.
+	State         string   `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	Queues        []string `protobuf:"bytes,5,rep,name=queues,proto3" json:"queues,omitempty"`
+	Slots         uint32   `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"`
+	Used          uint32   `protobuf:"varint,7,opt,name=used,proto3" json:"used,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkerStats) Reset() {
+	*x = WorkerStats{}
+	mi := &file_switchboard_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkerStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkerStats) ProtoMessage() {}
+
+func (x *WorkerStats) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkerStats.ProtoReflect.Descriptor instead.
+func (*WorkerStats) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *WorkerStats) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+func (x *WorkerStats) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *WorkerStats) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *WorkerStats) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *WorkerStats) GetQueues() []string {
+	if x != nil {
+		return x.Queues
+	}
+	return nil
+}
+
+func (x *WorkerStats) GetSlots() uint32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *WorkerStats) GetUsed() uint32 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
 type Presence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         string                 `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
@@ -4848,7 +6059,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_switchboard_proto_msgTypes[53]
+	mi := &file_switchboard_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4860,7 +6071,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[53]
+	mi := &file_switchboard_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4873,7 +6084,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{53}
+	return file_switchboard_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Presence) GetState() string {
@@ -4899,7 +6110,7 @@ type Slots struct {
 
 func (x *Slots) Reset() {
 	*x = Slots{}
-	mi := &file_switchboard_proto_msgTypes[54]
+	mi := &file_switchboard_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4911,7 +6122,7 @@ func (x *Slots) String() string {
 func (*Slots) ProtoMessage() {}
 
 func (x *Slots) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[54]
+	mi := &file_switchboard_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4924,7 +6135,7 @@ func (x *Slots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slots.ProtoReflect.Descriptor instead.
 func (*Slots) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{54}
+	return file_switchboard_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Slots) GetSlots() uint32 {
@@ -4945,7 +6156,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_switchboard_proto_msgTypes[55]
+	mi := &file_switchboard_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4957,7 +6168,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[55]
+	mi := &file_switchboard_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4970,7 +6181,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{55}
+	return file_switchboard_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Revoked) GetSession() string {
@@ -5005,7 +6216,7 @@ type Wrapup struct {
 
 func (x *Wrapup) Reset() {
 	*x = Wrapup{}
-	mi := &file_switchboard_proto_msgTypes[56]
+	mi := &file_switchboard_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5017,7 +6228,7 @@ func (x *Wrapup) String() string {
 func (*Wrapup) ProtoMessage() {}
 
 func (x *Wrapup) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[56]
+	mi := &file_switchboard_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5030,7 +6241,7 @@ func (x *Wrapup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wrapup.ProtoReflect.Descriptor instead.
 func (*Wrapup) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{56}
+	return file_switchboard_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Wrapup) GetSession() string {
@@ -5089,7 +6300,7 @@ var File_switchboard_proto protoreflect.FileDescriptor
 
 const file_switchboard_proto_rawDesc = "" +
 	"\n" +
-	"\x11switchboard.proto\x12\x0eswitchboard.v1\x1a google/protobuf/descriptor.proto\"\x9a\t\n" +
+	"\x11switchboard.proto\x12\x0eswitchboard.v1\x1a google/protobuf/descriptor.proto\"\xc0\v\n" +
 	"\vClientFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12-\n" +
 	"\x05hello\x18\x02 \x01(\v2\x15.switchboard.v1.HelloH\x00R\x05hello\x123\n" +
@@ -5115,8 +6326,16 @@ const file_switchboard_proto_rawDesc = "" +
 	"\acontext\x18\x1c \x01(\v2\x17.switchboard.v1.ContextH\x00R\acontext\x126\n" +
 	"\bpresence\x18\x1d \x01(\v2\x18.switchboard.v1.PresenceH\x00R\bpresence\x12-\n" +
 	"\x05slots\x18\x1e \x01(\v2\x15.switchboard.v1.SlotsH\x00R\x05slots\x120\n" +
-	"\x06wrapup\x18\x1f \x01(\v2\x16.switchboard.v1.WrapupH\x00R\x06wrapupB\x06\n" +
-	"\x04verb\"\xcc\x0e\n" +
+	"\x06wrapup\x18\x1f \x01(\v2\x16.switchboard.v1.WrapupH\x00R\x06wrapup\x12<\n" +
+	"\n" +
+	"attributes\x18< \x01(\v2\x1a.switchboard.v1.AttributesH\x00R\n" +
+	"attributes\x12*\n" +
+	"\x04join\x18= \x01(\v2\x14.switchboard.v1.JoinH\x00R\x04join\x12*\n" +
+	"\x04take\x18> \x01(\v2\x14.switchboard.v1.TakeH\x00R\x04take\x120\n" +
+	"\x06assign\x18? \x01(\v2\x16.switchboard.v1.AssignH\x00R\x06assign\x12-\n" +
+	"\x05stats\x18@ \x01(\v2\x15.switchboard.v1.StatsH\x00R\x05stats\x12-\n" +
+	"\x05watch\x18A \x01(\v2\x15.switchboard.v1.WatchH\x00R\x05watchB\x06\n" +
+	"\x04verb\"\x87\x11\n" +
 	"\vServerFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
 	"\x05hello\x18\x02 \x01(\v2\x1a.switchboard.v1.HelloReplyH\x00R\x05hello\x128\n" +
@@ -5156,7 +6375,15 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x05state\x183 \x01(\v2\x15.switchboard.v1.StateH\x00R\x05state\x12'\n" +
 	"\x03lag\x184 \x01(\v2\x13.switchboard.v1.LagH\x00R\x03lag\x12'\n" +
 	"\x03bye\x185 \x01(\v2\x13.switchboard.v1.ByeH\x00R\x03bye\x120\n" +
-	"\x06rewind\x186 \x01(\v2\x16.switchboard.v1.RewindH\x00R\x06rewindB\x06\n" +
+	"\x06rewind\x186 \x01(\v2\x16.switchboard.v1.RewindH\x00R\x06rewind\x12A\n" +
+	"\n" +
+	"attributes\x18< \x01(\v2\x1f.switchboard.v1.AttributesReplyH\x00R\n" +
+	"attributes\x12/\n" +
+	"\x04join\x18= \x01(\v2\x19.switchboard.v1.JoinReplyH\x00R\x04join\x12/\n" +
+	"\x04take\x18> \x01(\v2\x19.switchboard.v1.TakeReplyH\x00R\x04take\x12.\n" +
+	"\x06assign\x18? \x01(\v2\x14.switchboard.v1.DoneH\x00R\x06assign\x120\n" +
+	"\x05stats\x18@ \x01(\v2\x18.switchboard.v1.SnapshotH\x00R\x05stats\x122\n" +
+	"\x05watch\x18A \x01(\v2\x1a.switchboard.v1.WatchReplyH\x00R\x05watchB\x06\n" +
 	"\x04verb\"L\n" +
 	"\x04Done\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
@@ -5391,7 +6618,7 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"6\n" +
 	"\bDocument\x12\x12\n" +
 	"\x01v\x18\x01 \x01(\x04B\x04\x90\xb5\x18\x01R\x01v\x12\x16\n" +
-	"\x03doc\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\x03doc\"\xfd\x02\n" +
+	"\x03doc\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\x03doc\"\xda\x03\n" +
 	"\bAssigned\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
 	"\x02ae\x18\x02 \x01(\x04R\x02ae\x12\x14\n" +
@@ -5407,7 +6634,17 @@ const file_switchboard_proto_rawDesc = "" +
 	"\acontext\x18\n" +
 	" \x01(\v2\x18.switchboard.v1.DocumentR\acontext\x12)\n" +
 	"\x04tail\x18\v \x03(\v2\x15.switchboard.v1.EntryR\x04tail\x12\x12\n" +
-	"\x04shop\x18\f \x01(\tR\x04shop\"\xab\x03\n" +
+	"\x04shop\x18\f \x01(\tR\x04shop\x128\n" +
+	"\n" +
+	"deliveries\x18\r \x03(\v2\x18.switchboard.v1.DeliveryR\n" +
+	"deliveries\x12!\n" +
+	"\fattributes_v\x18\x0e \x01(\x04R\vattributesV\"\xc1\x01\n" +
+	"\aClaimed\x12\x14\n" +
+	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x19\n" +
+	"\blease_ms\x18\x02 \x01(\x03R\aleaseMs\x12\x16\n" +
+	"\x06cursor\x18\x03 \x01(\tR\x06cursor\x12:\n" +
+	"\vassignments\x18\x04 \x03(\v2\x18.switchboard.v1.AssignedR\vassignments\x121\n" +
+	"\arevoked\x18\x05 \x03(\v2\x17.switchboard.v1.RevokedR\arevoked\"\xab\x03\n" +
 	"\bDelivery\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x14\n" +
@@ -5428,7 +6665,7 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x06stream\x18\x0e \x01(\tR\x06stream\x12\x16\n" +
 	"\x06cursor\x18\x0f \x01(\tR\x06cursor\x12\x0e\n" +
 	"\x02ae\x18\x10 \x01(\x04R\x02ae\x12\x18\n" +
-	"\aattempt\x18\x11 \x01(\rR\aattempt\"\xe3\x01\n" +
+	"\aattempt\x18\x11 \x01(\rR\aattempt\"\xf3\x01\n" +
 	"\x05Reply\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
 	"\x02ae\x18\x02 \x01(\x04R\x02ae\x12\x15\n" +
@@ -5440,7 +6677,9 @@ const file_switchboard_proto_rawDesc = "" +
 	"\n" +
 	"visibility\x18\b \x01(\tR\n" +
 	"visibility\x12\x19\n" +
-	"\breply_to\x18\t \x01(\x04R\areplyToB\x06\n" +
+	"\breply_to\x18\t \x01(\x04R\areplyTo\x12\x0e\n" +
+	"\x02ge\x18\n" +
+	" \x01(\x04R\x02geB\x06\n" +
 	"\x04_ack\"\x87\x01\n" +
 	"\x04Nack\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
@@ -5478,7 +6717,75 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x03key\x18\x05 \x01(\tR\x03key\":\n" +
 	"\fContextReply\x12\f\n" +
 	"\x01v\x18\x01 \x01(\x04R\x01v\x12\x1c\n" +
-	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"8\n" +
+	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"w\n" +
+	"\n" +
+	"Attributes\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
+	"\x02ae\x18\x02 \x01(\x04R\x02ae\x12\x11\n" +
+	"\x04if_v\x18\x03 \x01(\x04R\x03ifV\x12\x1a\n" +
+	"\x05patch\x18\x04 \x01(\fB\x04\x88\xb5\x18\x01R\x05patch\x12\x10\n" +
+	"\x03key\x18\x05 \x01(\tR\x03key\"=\n" +
+	"\x0fAttributesReply\x12\f\n" +
+	"\x01v\x18\x01 \x01(\x04R\x01v\x12\x1c\n" +
+	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"B\n" +
+	"\x04Join\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
+	"\x02as\x18\x02 \x01(\tR\x02as\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\"S\n" +
+	"\tJoinReply\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
+	"\x02ge\x18\x02 \x01(\x04R\x02ge\x12\x1c\n" +
+	"\tduplicate\x18\x03 \x01(\bR\tduplicate\"2\n" +
+	"\x04Take\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\"S\n" +
+	"\tTakeReply\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
+	"\x02ae\x18\x02 \x01(\x04R\x02ae\x12\x1c\n" +
+	"\tduplicate\x18\x03 \x01(\bR\tduplicate\"b\n" +
+	"\x06Assign\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x16\n" +
+	"\x06worker\x18\x02 \x01(\tR\x06worker\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\tR\x03key\"c\n" +
+	"\x05Scope\x12\x12\n" +
+	"\x04shop\x18\x01 \x01(\tR\x04shop\x12\x14\n" +
+	"\x05queue\x18\x02 \x01(\tR\x05queue\x12\x18\n" +
+	"\achannel\x18\x03 \x01(\tR\achannel\x12\x16\n" +
+	"\x06worker\x18\x04 \x01(\tR\x06worker\"H\n" +
+	"\x05Watch\x12+\n" +
+	"\x05scope\x18\x01 \x01(\v2\x15.switchboard.v1.ScopeR\x05scope\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\"$\n" +
+	"\n" +
+	"WatchReply\x12\x16\n" +
+	"\x06cursor\x18\x01 \x01(\tR\x06cursor\"O\n" +
+	"\x05Stats\x12+\n" +
+	"\x05scope\x18\x01 \x01(\v2\x15.switchboard.v1.ScopeR\x05scope\x12\x19\n" +
+	"\bevery_ms\x18\x02 \x01(\x03R\aeveryMs\"\x99\x01\n" +
+	"\bSnapshot\x12\x0e\n" +
+	"\x02ts\x18\x01 \x01(\x03R\x02ts\x122\n" +
+	"\x06queues\x18\x02 \x03(\v2\x1a.switchboard.v1.QueueStatsR\x06queues\x125\n" +
+	"\aworkers\x18\x03 \x03(\v2\x1b.switchboard.v1.WorkerStatsR\aworkers\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\"\x84\x02\n" +
+	"\n" +
+	"QueueStats\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x1e\n" +
+	"\awaiting\x18\x02 \x01(\rB\x04\x90\xb5\x18\x01R\awaiting\x12!\n" +
+	"\toldest_ms\x18\x03 \x01(\x03B\x04\x90\xb5\x18\x01R\boldestMs\x12\x1e\n" +
+	"\aoffered\x18\x04 \x01(\rB\x04\x90\xb5\x18\x01R\aoffered\x12 \n" +
+	"\bassigned\x18\x05 \x01(\rB\x04\x90\xb5\x18\x01R\bassigned\x12\x18\n" +
+	"\x04bots\x18\x06 \x01(\rB\x04\x90\xb5\x18\x01R\x04bots\x12\x1c\n" +
+	"\x06humans\x18\a \x01(\rB\x04\x90\xb5\x18\x01R\x06humans\x12#\n" +
+	"\n" +
+	"free_slots\x18\b \x01(\rB\x04\x90\xb5\x18\x01R\tfreeSlots\"\xb1\x01\n" +
+	"\vWorkerStats\x12\x16\n" +
+	"\x06worker\x18\x01 \x01(\tR\x06worker\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x16\n" +
+	"\x06queues\x18\x05 \x03(\tR\x06queues\x12\x1a\n" +
+	"\x05slots\x18\x06 \x01(\rB\x04\x90\xb5\x18\x01R\x05slots\x12\x18\n" +
+	"\x04used\x18\a \x01(\rB\x04\x90\xb5\x18\x01R\x04used\"8\n" +
 	"\bPresence\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"#\n" +
@@ -5507,7 +6814,7 @@ func file_switchboard_proto_rawDescGZIP() []byte {
 	return file_switchboard_proto_rawDescData
 }
 
-var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
 var file_switchboard_proto_goTypes = []any{
 	(*ClientFrame)(nil),               // 0: switchboard.v1.ClientFrame
 	(*ServerFrame)(nil),               // 1: switchboard.v1.ServerFrame
@@ -5554,20 +6861,35 @@ var file_switchboard_proto_goTypes = []any{
 	(*Decline)(nil),                   // 42: switchboard.v1.Decline
 	(*Document)(nil),                  // 43: switchboard.v1.Document
 	(*Assigned)(nil),                  // 44: switchboard.v1.Assigned
-	(*Delivery)(nil),                  // 45: switchboard.v1.Delivery
-	(*Reply)(nil),                     // 46: switchboard.v1.Reply
-	(*Nack)(nil),                      // 47: switchboard.v1.Nack
-	(*Target)(nil),                    // 48: switchboard.v1.Target
-	(*Transfer)(nil),                  // 49: switchboard.v1.Transfer
-	(*Release)(nil),                   // 50: switchboard.v1.Release
-	(*Context)(nil),                   // 51: switchboard.v1.Context
-	(*ContextReply)(nil),              // 52: switchboard.v1.ContextReply
-	(*Presence)(nil),                  // 53: switchboard.v1.Presence
-	(*Slots)(nil),                     // 54: switchboard.v1.Slots
-	(*Revoked)(nil),                   // 55: switchboard.v1.Revoked
-	(*Wrapup)(nil),                    // 56: switchboard.v1.Wrapup
-	nil,                               // 57: switchboard.v1.Subscribe.SkillsEntry
-	(*descriptorpb.FieldOptions)(nil), // 58: google.protobuf.FieldOptions
+	(*Claimed)(nil),                   // 45: switchboard.v1.Claimed
+	(*Delivery)(nil),                  // 46: switchboard.v1.Delivery
+	(*Reply)(nil),                     // 47: switchboard.v1.Reply
+	(*Nack)(nil),                      // 48: switchboard.v1.Nack
+	(*Target)(nil),                    // 49: switchboard.v1.Target
+	(*Transfer)(nil),                  // 50: switchboard.v1.Transfer
+	(*Release)(nil),                   // 51: switchboard.v1.Release
+	(*Context)(nil),                   // 52: switchboard.v1.Context
+	(*ContextReply)(nil),              // 53: switchboard.v1.ContextReply
+	(*Attributes)(nil),                // 54: switchboard.v1.Attributes
+	(*AttributesReply)(nil),           // 55: switchboard.v1.AttributesReply
+	(*Join)(nil),                      // 56: switchboard.v1.Join
+	(*JoinReply)(nil),                 // 57: switchboard.v1.JoinReply
+	(*Take)(nil),                      // 58: switchboard.v1.Take
+	(*TakeReply)(nil),                 // 59: switchboard.v1.TakeReply
+	(*Assign)(nil),                    // 60: switchboard.v1.Assign
+	(*Scope)(nil),                     // 61: switchboard.v1.Scope
+	(*Watch)(nil),                     // 62: switchboard.v1.Watch
+	(*WatchReply)(nil),                // 63: switchboard.v1.WatchReply
+	(*Stats)(nil),                     // 64: switchboard.v1.Stats
+	(*Snapshot)(nil),                  // 65: switchboard.v1.Snapshot
+	(*QueueStats)(nil),                // 66: switchboard.v1.QueueStats
+	(*WorkerStats)(nil),               // 67: switchboard.v1.WorkerStats
+	(*Presence)(nil),                  // 68: switchboard.v1.Presence
+	(*Slots)(nil),                     // 69: switchboard.v1.Slots
+	(*Revoked)(nil),                   // 70: switchboard.v1.Revoked
+	(*Wrapup)(nil),                    // 71: switchboard.v1.Wrapup
+	nil,                               // 72: switchboard.v1.Subscribe.SkillsEntry
+	(*descriptorpb.FieldOptions)(nil), // 73: google.protobuf.FieldOptions
 }
 var file_switchboard_proto_depIdxs = []int32{
 	6,  // 0: switchboard.v1.ClientFrame.hello:type_name -> switchboard.v1.Hello
@@ -5585,75 +6907,94 @@ var file_switchboard_proto_depIdxs = []int32{
 	40, // 12: switchboard.v1.ClientFrame.accept:type_name -> switchboard.v1.Accept
 	42, // 13: switchboard.v1.ClientFrame.decline:type_name -> switchboard.v1.Decline
 	24, // 14: switchboard.v1.ClientFrame.delta:type_name -> switchboard.v1.Delta
-	46, // 15: switchboard.v1.ClientFrame.reply:type_name -> switchboard.v1.Reply
-	47, // 16: switchboard.v1.ClientFrame.nack:type_name -> switchboard.v1.Nack
-	49, // 17: switchboard.v1.ClientFrame.transfer:type_name -> switchboard.v1.Transfer
-	50, // 18: switchboard.v1.ClientFrame.release:type_name -> switchboard.v1.Release
-	51, // 19: switchboard.v1.ClientFrame.context:type_name -> switchboard.v1.Context
-	53, // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
-	54, // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
-	56, // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
-	9,  // 23: switchboard.v1.ServerFrame.hello:type_name -> switchboard.v1.HelloReply
-	11, // 24: switchboard.v1.ServerFrame.refresh:type_name -> switchboard.v1.RefreshReply
-	18, // 25: switchboard.v1.ServerFrame.open:type_name -> switchboard.v1.OpenReply
-	20, // 26: switchboard.v1.ServerFrame.send:type_name -> switchboard.v1.SendReply
-	28, // 27: switchboard.v1.ServerFrame.history:type_name -> switchboard.v1.HistoryReply
-	2,  // 28: switchboard.v1.ServerFrame.close:type_name -> switchboard.v1.Done
-	2,  // 29: switchboard.v1.ServerFrame.rate:type_name -> switchboard.v1.Done
-	2,  // 30: switchboard.v1.ServerFrame.leave:type_name -> switchboard.v1.Done
-	13, // 31: switchboard.v1.ServerFrame.identify:type_name -> switchboard.v1.IdentifyReply
-	37, // 32: switchboard.v1.ServerFrame.subscribe:type_name -> switchboard.v1.SubscribeReply
-	41, // 33: switchboard.v1.ServerFrame.accept:type_name -> switchboard.v1.AcceptReply
-	2,  // 34: switchboard.v1.ServerFrame.decline:type_name -> switchboard.v1.Done
-	20, // 35: switchboard.v1.ServerFrame.reply:type_name -> switchboard.v1.SendReply
-	2,  // 36: switchboard.v1.ServerFrame.nack:type_name -> switchboard.v1.Done
-	2,  // 37: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
-	2,  // 38: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
-	52, // 39: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
-	53, // 40: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
-	2,  // 41: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
-	2,  // 42: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
-	2,  // 43: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
-	3,  // 44: switchboard.v1.ServerFrame.error:type_name -> switchboard.v1.Error
-	16, // 45: switchboard.v1.ServerFrame.message:type_name -> switchboard.v1.Entry
-	45, // 46: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
-	44, // 47: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
-	38, // 48: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
-	39, // 49: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
-	55, // 50: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
-	22, // 51: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
-	23, // 52: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
-	24, // 53: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
-	25, // 54: switchboard.v1.ServerFrame.stream:type_name -> switchboard.v1.Stream
-	32, // 55: switchboard.v1.ServerFrame.state:type_name -> switchboard.v1.State
-	33, // 56: switchboard.v1.ServerFrame.lag:type_name -> switchboard.v1.Lag
-	34, // 57: switchboard.v1.ServerFrame.bye:type_name -> switchboard.v1.Bye
-	26, // 58: switchboard.v1.ServerFrame.rewind:type_name -> switchboard.v1.Rewind
-	5,  // 59: switchboard.v1.Hello.resume:type_name -> switchboard.v1.Resume
-	3,  // 60: switchboard.v1.Resumed.error:type_name -> switchboard.v1.Error
-	7,  // 61: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
-	8,  // 62: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
-	15, // 63: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
-	4,  // 64: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
-	14, // 65: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
-	25, // 66: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
-	15, // 67: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
-	15, // 68: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
-	16, // 69: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
-	57, // 70: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
-	36, // 71: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
-	15, // 72: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
-	43, // 73: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
-	16, // 74: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
-	15, // 75: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
-	48, // 76: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
-	58, // 77: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
-	58, // 78: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
-	79, // [79:79] is the sub-list for method output_type
-	79, // [79:79] is the sub-list for method input_type
-	79, // [79:79] is the sub-list for extension type_name
-	77, // [77:79] is the sub-list for extension extendee
-	0,  // [0:77] is the sub-list for field type_name
+	47, // 15: switchboard.v1.ClientFrame.reply:type_name -> switchboard.v1.Reply
+	48, // 16: switchboard.v1.ClientFrame.nack:type_name -> switchboard.v1.Nack
+	50, // 17: switchboard.v1.ClientFrame.transfer:type_name -> switchboard.v1.Transfer
+	51, // 18: switchboard.v1.ClientFrame.release:type_name -> switchboard.v1.Release
+	52, // 19: switchboard.v1.ClientFrame.context:type_name -> switchboard.v1.Context
+	68, // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
+	69, // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
+	71, // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
+	54, // 23: switchboard.v1.ClientFrame.attributes:type_name -> switchboard.v1.Attributes
+	56, // 24: switchboard.v1.ClientFrame.join:type_name -> switchboard.v1.Join
+	58, // 25: switchboard.v1.ClientFrame.take:type_name -> switchboard.v1.Take
+	60, // 26: switchboard.v1.ClientFrame.assign:type_name -> switchboard.v1.Assign
+	64, // 27: switchboard.v1.ClientFrame.stats:type_name -> switchboard.v1.Stats
+	62, // 28: switchboard.v1.ClientFrame.watch:type_name -> switchboard.v1.Watch
+	9,  // 29: switchboard.v1.ServerFrame.hello:type_name -> switchboard.v1.HelloReply
+	11, // 30: switchboard.v1.ServerFrame.refresh:type_name -> switchboard.v1.RefreshReply
+	18, // 31: switchboard.v1.ServerFrame.open:type_name -> switchboard.v1.OpenReply
+	20, // 32: switchboard.v1.ServerFrame.send:type_name -> switchboard.v1.SendReply
+	28, // 33: switchboard.v1.ServerFrame.history:type_name -> switchboard.v1.HistoryReply
+	2,  // 34: switchboard.v1.ServerFrame.close:type_name -> switchboard.v1.Done
+	2,  // 35: switchboard.v1.ServerFrame.rate:type_name -> switchboard.v1.Done
+	2,  // 36: switchboard.v1.ServerFrame.leave:type_name -> switchboard.v1.Done
+	13, // 37: switchboard.v1.ServerFrame.identify:type_name -> switchboard.v1.IdentifyReply
+	37, // 38: switchboard.v1.ServerFrame.subscribe:type_name -> switchboard.v1.SubscribeReply
+	41, // 39: switchboard.v1.ServerFrame.accept:type_name -> switchboard.v1.AcceptReply
+	2,  // 40: switchboard.v1.ServerFrame.decline:type_name -> switchboard.v1.Done
+	20, // 41: switchboard.v1.ServerFrame.reply:type_name -> switchboard.v1.SendReply
+	2,  // 42: switchboard.v1.ServerFrame.nack:type_name -> switchboard.v1.Done
+	2,  // 43: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
+	2,  // 44: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
+	53, // 45: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
+	68, // 46: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
+	2,  // 47: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
+	2,  // 48: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
+	2,  // 49: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
+	3,  // 50: switchboard.v1.ServerFrame.error:type_name -> switchboard.v1.Error
+	16, // 51: switchboard.v1.ServerFrame.message:type_name -> switchboard.v1.Entry
+	46, // 52: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
+	44, // 53: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
+	38, // 54: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
+	39, // 55: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
+	70, // 56: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
+	22, // 57: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
+	23, // 58: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
+	24, // 59: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
+	25, // 60: switchboard.v1.ServerFrame.stream:type_name -> switchboard.v1.Stream
+	32, // 61: switchboard.v1.ServerFrame.state:type_name -> switchboard.v1.State
+	33, // 62: switchboard.v1.ServerFrame.lag:type_name -> switchboard.v1.Lag
+	34, // 63: switchboard.v1.ServerFrame.bye:type_name -> switchboard.v1.Bye
+	26, // 64: switchboard.v1.ServerFrame.rewind:type_name -> switchboard.v1.Rewind
+	55, // 65: switchboard.v1.ServerFrame.attributes:type_name -> switchboard.v1.AttributesReply
+	57, // 66: switchboard.v1.ServerFrame.join:type_name -> switchboard.v1.JoinReply
+	59, // 67: switchboard.v1.ServerFrame.take:type_name -> switchboard.v1.TakeReply
+	2,  // 68: switchboard.v1.ServerFrame.assign:type_name -> switchboard.v1.Done
+	65, // 69: switchboard.v1.ServerFrame.stats:type_name -> switchboard.v1.Snapshot
+	63, // 70: switchboard.v1.ServerFrame.watch:type_name -> switchboard.v1.WatchReply
+	5,  // 71: switchboard.v1.Hello.resume:type_name -> switchboard.v1.Resume
+	3,  // 72: switchboard.v1.Resumed.error:type_name -> switchboard.v1.Error
+	7,  // 73: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
+	8,  // 74: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
+	15, // 75: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
+	4,  // 76: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
+	14, // 77: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
+	25, // 78: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
+	15, // 79: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
+	15, // 80: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
+	16, // 81: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
+	72, // 82: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
+	36, // 83: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
+	15, // 84: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
+	43, // 85: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
+	16, // 86: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
+	46, // 87: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
+	44, // 88: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
+	70, // 89: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
+	15, // 90: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
+	49, // 91: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
+	61, // 92: switchboard.v1.Watch.scope:type_name -> switchboard.v1.Scope
+	61, // 93: switchboard.v1.Stats.scope:type_name -> switchboard.v1.Scope
+	66, // 94: switchboard.v1.Snapshot.queues:type_name -> switchboard.v1.QueueStats
+	67, // 95: switchboard.v1.Snapshot.workers:type_name -> switchboard.v1.WorkerStats
+	73, // 96: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
+	73, // 97: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
+	98, // [98:98] is the sub-list for method output_type
+	98, // [98:98] is the sub-list for method input_type
+	98, // [98:98] is the sub-list for extension type_name
+	96, // [96:98] is the sub-list for extension extendee
+	0,  // [0:96] is the sub-list for field type_name
 }
 
 func init() { file_switchboard_proto_init() }
@@ -5685,6 +7026,12 @@ func file_switchboard_proto_init() {
 		(*ClientFrame_Presence)(nil),
 		(*ClientFrame_Slots)(nil),
 		(*ClientFrame_Wrapup)(nil),
+		(*ClientFrame_Attributes)(nil),
+		(*ClientFrame_Join)(nil),
+		(*ClientFrame_Take)(nil),
+		(*ClientFrame_Assign)(nil),
+		(*ClientFrame_Stats)(nil),
+		(*ClientFrame_Watch)(nil),
 	}
 	file_switchboard_proto_msgTypes[1].OneofWrappers = []any{
 		(*ServerFrame_Hello)(nil),
@@ -5723,20 +7070,26 @@ func file_switchboard_proto_init() {
 		(*ServerFrame_Lag)(nil),
 		(*ServerFrame_Bye)(nil),
 		(*ServerFrame_Rewind)(nil),
+		(*ServerFrame_Attributes)(nil),
+		(*ServerFrame_Join)(nil),
+		(*ServerFrame_Take)(nil),
+		(*ServerFrame_Assign)(nil),
+		(*ServerFrame_Stats)(nil),
+		(*ServerFrame_Watch)(nil),
 	}
 	file_switchboard_proto_msgTypes[17].OneofWrappers = []any{}
 	file_switchboard_proto_msgTypes[27].OneofWrappers = []any{}
 	file_switchboard_proto_msgTypes[29].OneofWrappers = []any{}
-	file_switchboard_proto_msgTypes[46].OneofWrappers = []any{}
-	file_switchboard_proto_msgTypes[49].OneofWrappers = []any{}
+	file_switchboard_proto_msgTypes[47].OneofWrappers = []any{}
 	file_switchboard_proto_msgTypes[50].OneofWrappers = []any{}
+	file_switchboard_proto_msgTypes[51].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_switchboard_proto_rawDesc), len(file_switchboard_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   58,
+			NumMessages:   73,
 			NumExtensions: 2,
 			NumServices:   0,
 		},

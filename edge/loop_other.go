@@ -1,0 +1,16 @@
+//go:build !linux
+
+package edge
+
+// loop does not exist here: every connection has goroutines of its own.
+type loop struct{}
+
+func (e *Edge) openLoops() error         { return nil }
+func (e *Edge) closeLoops()              {}
+func (e *Edge) seat(*conn, []byte) bool  { return false }
+func (l *loop) mark(*conn)               {}
+func (l *loop) cut(*conn)                {}
+func (l *loop) hurry(*conn)              {}
+func (l *loop) unseat(*conn)             {}
+func (c *conn) offer()                   {}
+func (c *conn) park(upTo uint64, _ bool) {}

@@ -1,0 +1,113 @@
+package shard
+
+import (
+	"errors"
+
+	"switchboard/session"
+	"switchboard/shard/journal"
+	"switchboard/wire"
+)
+
+const (
+	keepKeys = 1024                // [SW-4.3] at least so many keys are remembered
+	keepFor  = 24 * 60 * 60 * 1000 // and for so many ms
+)
+
+// keyLists is what the lists of a session's keys say.
+type keyLists struct {
+	lines []session.KeyAt // oldest first, contiguous, without those that may be forgotten
+	upTo  uint64          // the number of the last
+	stale [][]byte        // rows that may go
+}
+
+// keyLists reads where the keys of a session are.
+func (s *Shard) keyLists(id wire.SessionID) (l keyLists, err error) {
+	prefix := sessionKey(nil, rowKeyList, id)
+	if err := s.g.Scan(prefix, after(prefix), true, func(k, _ []byte) bool {
+		l.upTo = lastNumber(k)
+		return false
+	}); err != nil || l.upTo == 0 {
+		return l, err
+	}
+	cut := s.cfg.Now().UnixMilli() - keepFor
+	var bad error
+	err = s.g.Scan(prefix, after(prefix), false, func(k, v []byte) bool {
+		from := len(l.lines)
+		if l.lines, bad = session.ParseKeyList(v, l.lines); bad != nil {
+			return false
+		}
+		list := l.lines[from:]
+		if lastNumber(k)+keepKeys > l.upTo || len(list) > 0 && list[len(list)-1].At >= cut {
+			return true
+		}
+		l.stale = append(l.stale, append([]byte(nil), k...))
+		for _, at := range list {
+			if at.Seq == 0 {
+				l.stale = append(l.stale, numberedKey(nil, rowKey, id, at.FP))
+			}
+		}
+		l.lines = l.lines[:from]
+		return true
+	})
+	return l, errors.Join(err, bad)
+}
+
+// latestKeys reads the keys that belong into memory, and says where the older ones are. near are keys that were come across
+// already: all that stand in no list, and some that do.
+func (s *Shard) latestKeys(id wire.SessionID, l *keyLists, near []session.Key) (keys []session.Key, older []session.KeyAt, err error) {
+	first := len(near) // that is not listed
+	for first > 0 && near[first-1].N > l.upTo {
+		first--
+	}
+	fresh := near[first:]
+	split := max(len(l.lines)-max(session.KeysInMemory-len(fresh), 0), 0)
+	for _, at := range l.lines[split:] {
+		k, err := s.lookUp(id, at, false)
+		if err != nil {
+			return nil, nil, err
+		}
+		if k == nil {
+			return nil, nil, session.ErrRow // a list names what there is
+		}
+		keys = append(keys, *k)
+	}
+	return append(keys, fresh...), l.lines[:split], nil
+}
+
+// lookUp reads one key; without one it returns nil. wide says that the lists are to be asked where it is.
+func (s *Shard) lookUp(id wire.SessionID, at session.KeyAt, wide bool) (*session.Key, error) {
+	if wide {
+		l, err := s.keyLists(id)
+		if err != nil {
+			return nil, err
+		}
+		for i := range l.lines { // the latest counts
+			if l.lines[i].FP == at.FP {
+				at = l.lines[i]
+			}
+		}
+	}
+	if at.Seq == 0 {
+		row, err := s.g.Get(numberedKey(nil, rowKey, id, at.FP), nil)
+		if errors.Is(err, journal.ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		k := &session.Key{}
+		return k, session.ParseKey(row, k)
+	}
+	row, err := s.g.Get(numberedKey(nil, rowEntry, id, at.Seq), nil)
+	if err != nil {
+		return nil, err
+	}
+	_, ride, e, err := parseEntry(id, row)
+	if err != nil {
+		return nil, err
+	}
+	if k := ride.Known(e); ride.N != 0 && k.FP == at.FP {
+		return &k, nil
+	}
+	return nil, session.ErrRow // a list names what there is
+}

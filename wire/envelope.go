@@ -1,0 +1,433 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"switchboard/wire/wirepb"
+)
+
+// ErrMail says that bytes are not an envelope of AppendEnvelope, or that mail cannot be written: it is of an unknown kind, or
+// a frame in it holds text that is not UTF-8.
+var ErrMail = errors.New("not mail of this version")
+
+// LinkVersion numbers what AppendEnvelope writes. Two nodes that differ in it do not understand each other: it grows with
+// every change of a kind of mail, of its fields or of the words that numbers stand for.
+const LinkVersion = 2
+
+// What an envelope says of itself.
+const (
+	toSlot   = 1 << iota // its address is a slot
+	toNode               // its address names a node
+	withTerm             // it has a term
+)
+
+// The verbs by the number that stands for them between nodes.
+var linkVerbs = [...]string{
+	1: string(VerbSend),
+	string(VerbReply), string(VerbAck), string(VerbDelta), string(VerbTyping), string(VerbNack),
+	string(VerbPage), string(VerbResync), string(VerbGone), string(VerbOpen), string(VerbHistory), string(VerbClose),
+	string(VerbRate), string(VerbLeave), string(VerbSubscribe), string(VerbAccept), string(VerbDecline), string(VerbPresence),
+	string(VerbSlots), string(VerbWrapup), string(VerbTransfer), string(VerbRelease), string(VerbContext), string(VerbHello),
+	string(VerbRefresh), string(VerbIdentify),
+	string(VerbAttributes), string(VerbJoin), string(VerbTake), string(VerbAssign), string(VerbStats), string(VerbWatch),
+}
+
+// AppendEnvelope appends e as it goes to another node, and notes in roll the principal it is the first to speak of. It does
+// not allocate when dst has room, but for frames of the schema (PB, Streams) and principals that roll has not met. Whoever
+// calls must send what was appended, in order, or Clear the roll. It fails with [ErrMail]; dst and roll are then as before.
+func AppendEnvelope(dst []byte, e *Envelope, roll *Roll) ([]byte, error) {
+	c := coder{out: dst, roll: roll}
+	flags := byte(0)
+	if e.To.Slot {
+		flags |= toSlot
+	}
+	if e.To.Node != 0 {
+		flags |= toNode
+	}
+	if e.Term != 0 {
+		flags |= withTerm
+	}
+	c.out = append(c.out, kindOf(e.Mail), flags)
+	c.out = binary.AppendUvarint(c.out, e.To.ID)
+	if e.To.Node != 0 {
+		c.out = binary.LittleEndian.AppendUint64(c.out, e.To.Node)
+	}
+	if e.Term != 0 {
+		c.out = binary.AppendUvarint(c.out, e.Term)
+	}
+	c.mail(e.Mail)
+	if c.in.bad {
+		return dst, ErrMail
+	}
+	return c.out, nil
+}
+
+// ParseEnvelope reads what AppendEnvelope wrote into e. Its strings and bytes alias b, which must not change any more; what
+// takes no bytes reads as nil. It takes no more memory than 128 times len(b). It fails with [ErrMail]; the
+// link is then of no use any more, since roll may have missed something.
+func ParseEnvelope(b []byte, e *Envelope, roll *Roll) error {
+	c := coder{reading: true, in: rowReader{b: b}, roll: roll}
+	*e = Envelope{Mail: newMail(c.in.byte())}
+	flags := c.in.byte()
+	if e.Mail == nil || flags&^(toSlot|toNode|withTerm) != 0 {
+		return ErrMail
+	}
+	e.To.Slot, e.To.ID = flags&toSlot != 0, c.in.uint()
+	if flags&toNode != 0 {
+		if b := c.in.next(8); b != nil {
+			e.To.Node = binary.LittleEndian.Uint64(b)
+		}
+	}
+	if flags&withTerm != 0 {
+		e.Term = c.in.uint()
+	}
+	c.mail(e.Mail)
+	if c.in.bad || len(c.in.b) > 0 {
+		return ErrMail
+	}
+	return nil
+}
+
+// kindOf returns the number of m's kind, 0 when it has none.
+func kindOf(m Mail) byte {
+	switch m.(type) {
+	case *Command:
+		return 1
+	case *Frame:
+		return 2
+	case *Task:
+		return 3
+	case *Withdraw:
+		return 4
+	case *Confirm:
+		return 5
+	case *Declined:
+		return 6
+	case *Release:
+		return 7
+	case *Census:
+		return 8
+	case *CensusAnswer:
+		return 9
+	case *Grant:
+		return 10
+	case *Lost:
+		return 11
+	case *Rebind:
+		return 12
+	case *NoGrant:
+		return 13
+	case *Place:
+		return 14
+	}
+	return 0
+}
+
+// newMail returns empty mail of a kind, nil when there is none with that number.
+func newMail(kind byte) Mail {
+	switch kind {
+	case 1:
+		return new(Command)
+	case 2:
+		return new(Frame)
+	case 3:
+		return new(Task)
+	case 4:
+		return new(Withdraw)
+	case 5:
+		return new(Confirm)
+	case 6:
+		return new(Declined)
+	case 7:
+		return new(Release)
+	case 8:
+		return new(Census)
+	case 9:
+		return new(CensusAnswer)
+	case 10:
+		return new(Grant)
+	case 11:
+		return new(Lost)
+	case 12:
+		return new(Rebind)
+	case 13:
+		return new(NoGrant)
+	case 14:
+		return new(Place)
+	}
+	return nil
+}
+
+// mail writes or reads m. It calls every kind by its name: through an interface the coder would be memory of its own.
+func (c *coder) mail(m Mail) {
+	g := c.begin()
+	switch m := m.(type) {
+	case *Command:
+		c.command(m)
+	case *Frame:
+		c.frame(m)
+	case *Task:
+		c.task(m)
+	case *Withdraw:
+		c.withdraw(m)
+	case *Confirm:
+		c.confirm(m)
+	case *Declined:
+		c.declined(m)
+	case *Release:
+		c.release(m)
+	case *Census:
+		c.census(m)
+	case *CensusAnswer:
+		c.censusAnswer(m)
+	case *Grant:
+		c.grant(m)
+	case *Lost:
+		c.lost(m)
+	case *Rebind:
+		c.rebind(m)
+	case *NoGrant:
+		c.noGrant(m)
+	case *Place:
+		c.place(m)
+	default:
+		c.in.bad = true
+	}
+	c.end(g)
+}
+
+func (c *coder) command(m *Command) {
+	c.word((*string)(&m.Verb), linkVerbs[:])
+	c.uint(&m.ID)
+	c.conn(&m.Conn)
+	c.text((*string)(&m.Session))
+	c.text(&m.Key)
+	c.word(&m.Type, rowTypes[:])
+	c.bytes(&m.Body)
+	c.uint(&m.ReplyTo)
+	c.word(&m.Visibility, rowSights[:])
+	c.text(&m.Stream)
+	c.text(&m.Text)
+	c.text(&m.Reason)
+	c.uint(&m.AE)
+	c.uint(&m.GE)
+	c.uint(&m.Seq)
+	c.uint(&m.Read)
+	c.optional(&m.Ack)
+	c.optional(&m.Upto)
+	c.int(&m.DelayMS)
+	c.bool(&m.On)
+	c.bool(&m.Resume)
+	if c.has(m.PB != nil) {
+		if c.reading {
+			m.PB = new(wirepb.ClientFrame)
+		}
+		c.message(m.PB)
+	}
+	c.who(&m.Who) // last: what goes before may refuse the mail
+}
+
+func (c *coder) frame(m *Frame) {
+	kind := uint32(m.Kind)
+	c.uint32(&kind)
+	m.Kind = FrameKind(kind) //nolint:gosec // checked below
+	if kind > uint32(FrameFeed) {
+		c.in.bad = true
+	}
+	c.word((*string)(&m.Verb), linkVerbs[:])
+	c.bool(&m.Duplicate)
+	c.bool(&m.Live)
+	c.uint32(&m.Attempt)
+	c.uint(&m.ID)
+	c.text((*string)(&m.Session))
+	c.session = m.Session
+	if c.has(m.Entry != nil) {
+		if c.reading {
+			m.Entry = new(Entry)
+		}
+		c.entry(m.Entry)
+	}
+	c.entries(&m.Entries)
+	c.streams(&m.Streams)
+	c.text(&m.Stream)
+	c.text(&m.Text)
+	c.uint(&m.Seq)
+	c.uint(&m.Epoch)
+	c.uint(&m.Head)
+	c.uint(&m.Prev)
+	c.uint(&m.AE)
+	c.int(&m.TS)
+	if c.has(m.Err != nil) {
+		if c.reading {
+			m.Err = new(Error)
+		}
+		c.error(m.Err)
+	}
+	if c.has(m.PB != nil) {
+		if c.reading {
+			m.PB = new(wirepb.ServerFrame)
+		}
+		c.message(m.PB)
+	}
+}
+
+func (c *coder) streams(v *[]*wirepb.Stream) {
+	n := c.count(len(*v), 4)
+	if c.reading && n > 0 {
+		*v = make([]*wirepb.Stream, n)
+	}
+	for i := range n {
+		if c.reading {
+			(*v)[i] = new(wirepb.Stream)
+		}
+		c.message((*v)[i])
+	}
+}
+
+func (c *coder) error(e *Error) {
+	g := c.begin()
+	c.text((*string)(&e.Slug))
+	c.text(&e.Message)
+	after := int64(e.RetryAfter)
+	c.int(&after)
+	e.RetryAfter = time.Duration(after)
+	c.bytes(&e.Detail)
+	c.end(g)
+}
+
+func (c *coder) task(m *Task) {
+	c.text(&m.Tenant)
+	c.text((*string)(&m.Session))
+	c.uint(&m.Ticket)
+	c.text(&m.Queue)
+	c.int(&m.EnqueuedAt)
+	c.int32(&m.Priority)
+	c.text(&m.Shop)
+	c.text(&m.Tier)
+	c.bytes(&m.Attributes)
+	c.texts(&m.Exclude)
+	c.text(&m.Sticky)
+	c.text(&m.To)
+	c.text(&m.From)
+	c.bool(&m.Force)
+	c.bool(&m.HumansOnly)
+	c.bool(&m.Requeue)
+	c.bytes(&m.Summary)
+}
+
+func (c *coder) withdraw(m *Withdraw) {
+	c.text(&m.Tenant)
+	c.text((*string)(&m.Session))
+	c.uint(&m.Ticket)
+}
+
+func (c *coder) confirm(m *Confirm) {
+	c.text(&m.Tenant)
+	c.text((*string)(&m.Session))
+	c.uint(&m.Ticket)
+	c.text(&m.Worker)
+	c.text(&m.Lease)
+	c.uint(&m.AE)
+}
+
+func (c *coder) declined(m *Declined) {
+	c.text(&m.Tenant)
+	c.text((*string)(&m.Session))
+	c.uint(&m.Ticket)
+	c.text(&m.Worker)
+}
+
+func (c *coder) release(m *Release) {
+	c.text(&m.Tenant)
+	c.text((*string)(&m.Session))
+	c.uint(&m.Ticket)
+	c.text(&m.Worker)
+	c.uint(&m.AE)
+	c.int(&m.WrapUpMS)
+}
+
+func (c *coder) live(m *Live) {
+	g := c.begin()
+	c.task(&m.Task)
+	c.bool(&m.Assigned)
+	c.text(&m.Worker)
+	c.word((*string)(&m.Kind), rowOrigins[:])
+	c.text(&m.Lease)
+	c.text(&m.Offer)
+	c.uint(&m.AE)
+	c.end(g)
+}
+
+func (c *coder) census(m *Census) {
+	c.text(&m.Tenant)
+	c.uint(&m.Pool)
+	c.uint32(&m.Shard)
+	c.address(&m.Reply)
+}
+
+func (c *coder) censusAnswer(m *CensusAnswer) {
+	c.text(&m.Tenant)
+	c.uint(&m.Pool)
+	c.uint32(&m.Shard)
+	n := c.count(len(m.Live), 4)
+	if c.reading && n > 0 {
+		m.Live = make([]Live, n)
+	}
+	for i := range n {
+		c.live(&m.Live[i])
+	}
+}
+
+func (c *coder) grant(m *Grant) {
+	c.text((*string)(&m.Session))
+	c.uint(&m.Ticket)
+	c.uint(&m.Pool)
+	c.text(&m.Queue)
+	c.text(&m.Worker)
+	c.text(&m.Sub)
+	c.text(&m.Name)
+	c.word((*string)(&m.Kind), rowOrigins[:])
+	c.conn(&m.Conn)
+	c.text(&m.Lease)
+	c.uint32(&m.Window)
+	c.text(&m.Reason)
+	c.text(&m.Offer)
+	c.uint(&m.Request)
+}
+
+func (c *coder) lost(m *Lost) {
+	c.text((*string)(&m.Session))
+	c.uint(&m.Pool)
+	c.text(&m.Worker)
+	c.uint(&m.AE)
+}
+
+func (c *coder) rebind(m *Rebind) {
+	c.text((*string)(&m.Session))
+	c.uint(&m.Pool)
+	c.text(&m.Worker)
+	c.uint(&m.AE)
+	c.conn(&m.Conn)
+	c.text(&m.Lease)
+	c.uint32(&m.Window)
+	c.bool(&m.Fresh)
+	c.text(&m.Reason)
+}
+
+func (c *coder) noGrant(m *NoGrant) {
+	c.text((*string)(&m.Session))
+	c.uint(&m.Ticket)
+	c.uint(&m.Pool)
+	c.text(&m.Why)
+}
+
+func (c *coder) place(m *Place) {
+	c.text((*string)(&m.Session))
+	c.uint(&m.Ticket)
+	c.text(&m.Queue)
+	c.uint32(&m.Position)
+	c.int(&m.ETAMS[0])
+	c.int(&m.ETAMS[1])
+}
