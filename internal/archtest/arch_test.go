@@ -23,6 +23,7 @@ var mayImport = allowed(
 	row("session", "wire", "wire/wirepb"),
 	row("broker", "wire", "broker/selector"),
 	row("exchange", "wire"),
+	row("exchange/link", "wire", "exchange"),
 	row("shard/journal"),
 	row("shard/journal/replica"),
 	row("shard", "wire", "wire/wirepb", "session", "broker", "exchange", "shard/journal", "internal/mailbox"),
@@ -67,6 +68,7 @@ func allowed(rows ...importRow) map[string][]string {
 // mayStart lists the functions that may hold a go statement.
 var mayStart = []string{
 	"shard.Open", "shard/journal.Open",
+	"exchange/link.Open", "exchange/link.Add", "exchange/link.accept", "exchange/link.connect",
 	"edge.Open", "edge.accept", "edge.stream", "edge.start", "edge.openLoops",
 	"client.dial", "client.connect",
 	"node.Start",
