@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"client":                {"wire", "wire/wirepb"},
 	"client/js":             {},
 	"console":               {"client/js"},
-	"bench":                 {"loadtest"},
+	"bench":                 {"loadtest", "shard/journal", "wire"},
 	"loadtest":              {"wire", "wire/wirepb", "client", "edge/ws"},
 	"cmd/switchboard":       {"wire", "node", "bench", "loadtest", "client", "console", "edge", "edge/token", "shard/journal"},
 	"internal/mailbox":      {},
