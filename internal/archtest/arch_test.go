@@ -17,7 +17,6 @@ const module = "switchboard/"
 
 // mayImport lists, for each package of ours, the packages of ours that it may import.
 // A package that is not listed here fails the test, so a new package is a decision.
-<<<<<<< HEAD
 var mayImport = allowed(
 	row("wire", "wire/wirepb"),
 	row("wire/wirepb"),
@@ -35,7 +34,7 @@ var mayImport = allowed(
 	row("client", "wire", "wire/wirepb"),
 	row("client/js"),
 	row("console", "client/js"),
-	row("bench", "loadtest"),
+	row("bench", "loadtest", "shard/journal", "wire"),
 	row("loadtest", "wire", "wire/wirepb", "client", "loadtest/socket"),
 	row("cmd/switchboard", "wire", "node", "bench", "loadtest", "loadtest/scenario", "loadtest/report", "loadtest/swarm", "examples/loadtest", "client", "console", "edge", "edge/token", "shard/journal"),
 	row("internal/mailbox"),
@@ -64,30 +63,6 @@ func allowed(rows ...importRow) map[string][]string {
 		m[r.pkg] = r.from
 	}
 	return m
-=======
-var mayImport = map[string][]string{
-	"wire":                  {"wire/wirepb"},
-	"wire/wirepb":           {},
-	"session":               {"wire", "wire/wirepb"},
-	"broker":                {"wire"},
-	"exchange":              {"wire"},
-	"shard/journal":         {},
-	"shard/journal/replica": {},
-	"shard":                 {"wire", "wire/wirepb", "session", "broker", "exchange", "shard/journal", "internal/mailbox"},
-	"edge":                  {"wire", "wire/wirepb", "exchange", "edge/ws", "edge/token", "internal/mailbox"},
-	"edge/ws":               {},
-	"edge/token":            {"wire"},
-	"node":                  {"wire", "session", "broker", "exchange", "shard", "shard/journal", "edge", "edge/token"},
-	"client":                {"wire", "wire/wirepb"},
-	"client/js":             {},
-	"console":               {"client/js"},
-	"bench":                 {"loadtest", "shard/journal", "wire"},
-	"loadtest":              {"wire", "wire/wirepb", "client", "edge/ws"},
-	"cmd/switchboard":       {"wire", "node", "bench", "loadtest", "client", "console", "edge", "edge/token", "shard/journal"},
-	"internal/mailbox":      {},
-	"internal/script":       {},
-	"internal/archtest":     {},
->>>>>>> peers
 }
 
 // mayStart lists the functions that may hold a go statement.

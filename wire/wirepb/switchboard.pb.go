@@ -2362,6 +2362,7 @@ func (x *Author) GetName() string {
 //	session.assigned         public
 //	session.closed           public
 //	session.reopened         public
+//	session.merged           public
 //	session.transferred      staff
 //	session.transfer_failed  staff
 //	session.released         staff
