@@ -34,7 +34,7 @@ var mayImport = allowed(
 	row("client", "wire", "wire/wirepb"),
 	row("client/js"),
 	row("console", "client/js"),
-	row("bench", "loadtest"),
+	row("bench", "loadtest", "shard/journal", "wire"),
 	row("loadtest", "wire", "wire/wirepb", "client", "loadtest/socket"),
 	row("cmd/switchboard", "wire", "node", "bench", "loadtest", "loadtest/scenario", "loadtest/report", "loadtest/swarm", "examples/loadtest", "client", "console", "edge", "edge/token", "shard/journal"),
 	row("internal/mailbox"),
