@@ -213,6 +213,11 @@ func (f *loadFlags) tell(out io.Writer, res *report.Result) error {
 			return err
 		}
 	}
+	if f.webFile != "" {
+		if err := writePage(f.webFile, res.WriteHTML); err != nil {
+			return err
+		}
+	}
 	if res.Holds() {
 		return nil
 	}
@@ -298,4 +303,44 @@ func columns(out io.Writer, rows [][2]string) error {
 		}
 	}
 	return t.Flush()
+}
+
+// writePage writes a page to a file.
+func writePage(file string, write func(io.Writer) error) (err error) {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return write(f)
+}
+
+func newLoadCompare() *cobra.Command {
+	var web string
+	cmd := &cobra.Command{
+		Use: "compare A.json B.json", Short: "Lay two results of loadtest run beside each other",
+		Long: `Lay two results of loadtest run --json beside each other. Differences of more than a tenth are marked as better or
+worse; less is what two runs on a shared machine differ by for no reason.`,
+		Args: exactly(2, "two files that loadtest run --json wrote"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a, err := report.Read(args[0])
+			if err != nil {
+				return err
+			}
+			b, err := report.Read(args[1])
+			if err != nil {
+				return err
+			}
+			c := report.Compare(a, b)
+			if web != "" {
+				if err := writePage(web, c.WriteHTML); err != nil {
+					return err
+				}
+			}
+			_, err = c.WriteTo(cmd.OutOrStdout())
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&web, "html", "", "write a page with both side by side to this file")
+	return cmd
 }

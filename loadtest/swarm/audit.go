@@ -127,14 +127,18 @@ func (p *person) settle(ctx context.Context) {
 	unsent := len(p.queue)
 	unacked := unsent + len(p.flight)
 	unanswered := len(p.wait)
-	for _, m := range append(append([]message(nil), p.queue...), p.flight...) {
-		p.a.m.record(mAck, now-m.due)
-		if p.a.sc.Answered() && !p.slow {
-			p.a.m.record(mAnswer, now-m.due)
-		}
-	}
 	for _, m := range p.wait {
 		p.a.m.record(mAnswer, now-m.due)
+	}
+	open := ""
+	if unacked+unanswered > 0 {
+		open = fmt.Sprintf("session %s (customer %s): unacknowledged %s, unanswered %s", p.account.Session, p.sub(), keys(p.queue, p.flight), keys(p.wait))
+	}
+	for _, m := range append(append([]message(nil), p.queue...), p.flight...) {
+		p.a.m.record(mAck, now-m.due)
+		if p.a.sc.Answered() {
+			p.a.m.record(mAnswer, now-m.due)
+		}
 	}
 	accounts := make([]*ledger.Account, 0, 1+len(p.old))
 	if p.account.Session != "" && (p.keep || unacked+unanswered > 0) {
@@ -159,11 +163,8 @@ func (p *person) settle(ctx context.Context) {
 	rest.Unanswered += int64(unanswered)
 	rest.Audited += done
 	rest.Unaudited += undone
-	if unacked+unanswered > 0 && len(p.a.open) < evidenceMax {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		text := fmt.Sprintf("session %s (customer %s): unacknowledged %s, unanswered %s", p.account.Session, p.sub(), keys(p.queue, p.flight), keys(p.wait))
-		p.a.open = append(p.a.open, text)
+	if open != "" && len(p.a.open) < evidenceMax {
+		p.a.open = append(p.a.open, open)
 	}
 }
 

@@ -136,6 +136,9 @@ func (p *person) attempt(ctx context.Context) (met bool, err error) {
 			_ = t.SetReadBuffer(4096) // it is an attempt; without, the system hides how slow they are
 		}
 		s.Pace = func() int {
+			if p.a.brisk.Load() {
+				return 0
+			}
 			p.a.sleep(ctx, p.a.now()+int64(slow.Pause.Duration()))
 			return int(slow.Bytes.Value)
 		}

@@ -205,3 +205,23 @@ func TestFindMax(t *testing.T) {
 		t.Error("a search that was ended finds something")
 	}
 }
+
+// TestSlowReaders: the others do not notice, and in the end all is there and verified.
+func TestSlowReaders(t *testing.T) {
+	r := against(t, `
+name: slow
+about: a few slow readers
+ramp: 100ms
+steady: 1s
+stop: 20s
+audit: 1000
+customers: {sockets: 20, slow: {share: 40%, pause: 50ms, bytes: 128B}}
+talk: {rate: 100/s}
+workers: {bots: {count: 2, length: {median: 2KiB}}}
+gates: [unanswered == 0, disconnects == 0]
+`)
+	clean(t, r, 50)
+	if n := r.Latencies["answer"].Count; n == 0 || float64(n) >= r.Figures["answered"] {
+		t.Errorf("%d latencies of %v answers: those who read slowly are not to be in them", n, r.Figures["answered"])
+	}
+}

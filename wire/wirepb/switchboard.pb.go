@@ -2354,6 +2354,26 @@ func (x *Author) GetName() string {
 }
 
 // Entry is one record of a session's log. Its number and everything in it never change.
+//
+// Entries of kind event tell the session's life [SW-4.9]. Each type has one visibility:
+//
+//	session.opened           public
+//	session.queued           public
+//	session.assigned         public
+//	session.closed           public
+//	session.reopened         public
+//	session.merged           public
+//	session.transferred      staff
+//	session.transfer_failed  staff
+//	session.released         staff
+//	session.dead_lettered    staff
+//	session.rated            staff
+//	session.taken            staff
+//	session.directed         staff
+//	worker.lost              staff
+//	channel.attached         staff
+//	participant.joined       staff
+//	participant.left         staff
 type Entry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
