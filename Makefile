@@ -51,8 +51,8 @@ lint: ## go vet and the linter, both silent when all is well
 fmt: ## format as the linter wants it
 	$(GO) tool -modfile=$(TOOLS) golangci-lint fmt
 
-bench: ## run the benchmarks with allocation figures
-	$(GO) test -run '^$$' -bench . -benchmem $(PACKAGES)
+bench: build ## run the benchmarks and compare with the last run (SUITE=journal COUNT=6 BENCH=. PROFILE=cpu|mem|block KEEP=0)
+	@GO="$(GO)" SUITE="$(or $(SUITE),all)" COUNT="$(or $(COUNT),6)" BENCH="$(or $(BENCH),.)" PROFILE="$(PROFILE)" KEEP="$(or $(KEEP),1)" bench/suite
 
 peers: ## compare round trips with NATS, JetStream, Redis and others on this machine (ARGS="--rates max,1000,5000")
 	cd bench/peers && $(GO) build -o bin/ . github.com/nats-io/nats-server/v2

@@ -23,6 +23,7 @@ var mayImport = allowed(
 	row("session", "wire", "wire/wirepb"),
 	row("broker", "wire", "broker/selector"),
 	row("exchange", "wire"),
+	row("exchange/link", "wire", "exchange"),
 	row("shard/journal"),
 	row("shard/journal/replica"),
 	row("shard", "wire", "wire/wirepb", "session", "broker", "exchange", "shard/journal", "internal/mailbox"),
@@ -33,7 +34,7 @@ var mayImport = allowed(
 	row("client", "wire", "wire/wirepb"),
 	row("client/js"),
 	row("console", "client/js"),
-	row("bench", "loadtest"),
+	row("bench", "loadtest", "shard/journal", "wire"),
 	row("loadtest", "wire", "wire/wirepb", "client", "loadtest/socket"),
 	row("cmd/switchboard", "wire", "node", "bench", "loadtest", "loadtest/scenario", "loadtest/report", "loadtest/swarm", "examples/loadtest", "client", "console", "edge", "edge/token", "shard/journal"),
 	row("internal/mailbox"),
@@ -67,6 +68,7 @@ func allowed(rows ...importRow) map[string][]string {
 // mayStart lists the functions that may hold a go statement.
 var mayStart = []string{
 	"shard.Open", "shard/journal.Open",
+	"exchange/link.Open", "exchange/link.Add", "exchange/link.accept", "exchange/link.connect",
 	"edge.Open", "edge.accept", "edge.stream", "edge.start", "edge.openLoops",
 	"client.dial", "client.connect",
 	"node.Start",
