@@ -133,6 +133,50 @@ func TestPickIsAsScanned(t *testing.T) {
 	}
 }
 
+// It stays so while sessions come and go, whoever sank or rose in whatever class.
+func TestBestStaysBest(t *testing.T) {
+	c := newCrew(t, 60, 25, 200)
+	r := rand.New(rand.NewPCG(3, 4))
+	type hold struct{ task, worker int }
+	var held []hold
+	busy := map[int]bool{}
+	for n := range 20_000 {
+		i := r.IntN(len(c.tasks))
+		if len(held) > 0 && (busy[i] || r.IntN(9) < len(held)/10) {
+			k := r.IntN(len(held))
+			h := held[k]
+			held = slices.Delete(held, k, k+1)
+			delete(busy, h.task)
+			c.used[h.worker]--
+			c.core.Withdraw(c.tasks[h.task].Session, c.tasks[h.task].Ticket, 0, &c.out)
+			c.out.Reset()
+			continue
+		}
+		task := &c.tasks[i]
+		best := c.scan(c.want.Bind(task.Attributes))
+		task.Ticket++
+		c.core.Offer(task, 0, &c.out)
+		if len(c.out) == 0 {
+			if best >= 0 {
+				t.Fatalf("step %d: %v is nobody's; a scan finds w%06d", n, task.Attributes, best)
+			}
+			c.core.Withdraw(task.Session, task.Ticket, 0, &c.out)
+			continue
+		}
+		var got int
+		if _, err := fmt.Sscanf(c.out[0].Worker, "w%d", &got); err != nil {
+			t.Fatal(err)
+		}
+		if best < 0 || c.used[got] != c.used[best] {
+			t.Fatalf("step %d: %v is w%06d's, who has %d; a scan finds w%06d, who has %d", n, task.Attributes, got, c.used[got], best, c.used[max(best, 0)])
+		}
+		c.used[got]++
+		busy[i] = true
+		held = append(held, hold{i, got})
+		c.out.Reset()
+	}
+}
+
 // BenchmarkMatrix is one event that finds the best of many workers by a selector, and takes him: Offer until its grant.
 func BenchmarkMatrix(b *testing.B) {
 	for _, workers := range []int{10, 100, 1_000, 10_000, 100_000} {
