@@ -164,7 +164,7 @@ func turn(ctx context.Context, cfg *Config, row *Row, r *Round) (err error) {
 // fill takes the figures from a load that has been measured.
 func (r *Round) fill(l *Load, window []usage) error {
 	if len(window) < 2 || l.counted.Load() == 0 {
-		return errEarly
+		return errNone
 	}
 	took, count := window[1].at.Sub(window[0].at), float64(l.counted.Load())
 	if l.Rate > 0 {
