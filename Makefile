@@ -5,7 +5,7 @@ PACKAGES := ./...
 
 FUZZTIME ?= 30s
 
-.PHONY: sim js peers all build run demo-replay test race lint fmt bench generate fuzz crash check help
+.PHONY: sim js peers all build run demo-replay loadtest test race lint fmt bench generate fuzz crash check help
 
 all: build
 
@@ -18,6 +18,9 @@ run: build ## start the demo: a node, a FAQ bot, a web page
 
 demo-replay: build ## play the shipped dialogues, with hand-offs and lost connections, and compare what arrived with what was sent
 	bin/switchboard loadtest replay --disconnects 0.2 --repeat 10
+
+loadtest: build ## run a scenario against a node of its own (SCENARIO=chat; ARGS='--set steady=5s --html r.html')
+	bin/switchboard loadtest run $(or $(SCENARIO),chat) $(ARGS)
 
 sim: ## run simulated clusters of replicas, each under its own seed (SEEDS=n)
 	SWITCHBOARD_SEEDS=$(or $(SEEDS),1000) $(GO) test ./shard/journal/replica -run TestSimulation -count=1 -v -timeout 120m

@@ -83,11 +83,14 @@ func (c *conn) resumeLine(i int, id wire.SessionID, from *wirepb.Resume) {
 		PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Open{Open: &wirepb.Open{
 			Session: string(id), From: &wirepb.Position{Epoch: from.Epoch, Seq: from.Seq},
 		}}},
+		For: wire.ExternalOf(from.Customer),
 	}
 	c.request(cmd, i+1, maxPending)
-	err := wire.Refuse(wire.NoSession)
-	if _, slot, ok := id.Place(); ok && entitled(cmd.Who.Role, wire.VerbOpen) {
-		err = c.e.post(wire.ToSlot(slot), cmd)
+	err := external(cmd)
+	if to, ok := route(cmd); err == nil && ok && id != "" {
+		err = c.e.post(to, cmd)
+	} else if err == nil {
+		err = wire.Refuse(wire.NoSession)
 	}
 	if err != nil {
 		c.enqueue(item{f: &wire.Frame{Kind: wire.FrameError, ID: cmd.ID, Session: id, Err: err}})

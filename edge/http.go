@@ -34,6 +34,8 @@ func (e *Edge) http(ctx *fasthttp.RequestCtx) {
 		e.queues(ctx, strings.Split(strings.TrimPrefix(path, "/v1/queues"), "/"))
 	case strings.HasPrefix(path, "/v1/assignments/"):
 		e.assignments(ctx, strings.Split(strings.TrimPrefix(path, "/v1/assignments"), "/"))
+	case strings.HasPrefix(path, "/v1/customers/"):
+		e.customers(ctx, strings.Split(strings.TrimPrefix(path, "/v1/customers"), "/"))
 	case e.cfg.Static != nil && e.cfg.Static(ctx):
 	default:
 		ctx.Error("404 not found\n", fasthttp.StatusNotFound)
@@ -244,6 +246,12 @@ type message struct {
 	Type    string          `json:"type"`
 	Body    json.RawMessage `json:"body"`
 	ReplyTo uint64          `json:"reply_to"`
+	// Customer is whom a service acts for [SW-5a.6].
+	Customer *struct {
+		Channel    string `json:"channel"`
+		ExternalID string `json:"external_id"`
+		Name       string `json:"name"`
+	} `json:"customer"`
 }
 
 func (e *Edge) httpSend(ctx *fasthttp.RequestCtx, who *wire.Principal, id wire.SessionID) {
@@ -254,9 +262,13 @@ func (e *Edge) httpSend(ctx *fasthttp.RequestCtx, who *wire.Principal, id wire.S
 		return
 	}
 	key := string(ctx.Request.Header.Peek("Idempotency-Key"))
-	f := e.ask(&wire.Command{
+	cmd := &wire.Command{
 		Verb: wire.VerbSend, Who: who, Session: id, Key: key, Type: m.Type, Body: wire.AppendBody(nil, m.Body), ReplyTo: m.ReplyTo,
-	})
+	}
+	if m.Customer != nil {
+		cmd.For = &wire.External{Channel: m.Customer.Channel, ID: m.Customer.ExternalID, Name: m.Customer.Name}
+	}
+	f := e.ask(cmd)
 	switch {
 	case f.Kind == wire.FrameError:
 		problem(ctx, f.Err)
@@ -285,7 +297,7 @@ func (e *Edge) httpHistory(ctx *fasthttp.RequestCtx, who *wire.Principal, id wir
 	}
 	cmd := &wire.Command{Who: who}
 	cmd.Cold(&wirepb.ClientFrame{Verb: &wirepb.ClientFrame_History{History: h}})
-	cmd.Who = who
+	cmd.Who, cmd.For = who, customer(ctx)
 	f := e.ask(cmd)
 	if f.Kind == wire.FrameError {
 		problem(ctx, f.Err)
@@ -314,12 +326,12 @@ func (e *Edge) httpEvents(ctx *fasthttp.RequestCtx, who *wire.Principal, until t
 		open.From = &wirepb.Position{Epoch: ep, Seq: sq}
 	}
 	// Asked once as a plain request, so that a refusal is an HTTP answer.
-	probe := &wire.Command{Verb: wire.VerbHistory, Who: who, Session: id, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_History{History: &wirepb.History{Session: string(id), Limit: 1}}}}
+	probe := &wire.Command{Verb: wire.VerbHistory, Who: who, Session: id, For: customer(ctx), PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_History{History: &wirepb.History{Session: string(id), Limit: 1}}}}
 	if f := e.ask(probe); f.Kind == wire.FrameError {
 		problem(ctx, f.Err)
 		return
 	}
-	cmd := &wire.Command{Verb: wire.VerbOpen, Who: who, Session: id, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Open{Open: open}}}
+	cmd := &wire.Command{Verb: wire.VerbOpen, Who: who, Session: id, For: customer(ctx), PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Open{Open: open}}}
 	ip := e.ip(ctx)
 	ctx.HijackSetNoResponse(true)
 	ctx.Hijack(func(hijacked net.Conn) {

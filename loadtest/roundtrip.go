@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"switchboard/loadtest/socket"
 )
 
 // RoundTrip is the broker's daily bread under load: a customer's message becomes durable, goes to a bot, and the bot's
@@ -92,7 +94,7 @@ func (r *RoundTrip) defaults() {
 type roundTrip struct {
 	RoundTrip
 	people []*person
-	bots   []*socket
+	bots   []*socket.Socket
 	done   chan struct{}
 	wg     sync.WaitGroup
 	from   atomic.Int64 // ns since start: answers before it do not count
@@ -102,7 +104,7 @@ type roundTrip struct {
 
 // person is one customer's socket.
 type person struct {
-	s       *socket
+	s       *socket.Socket
 	session string
 	frame   []byte
 	next    uint64
@@ -127,10 +129,10 @@ func (r *roundTrip) connect(ctx context.Context) error {
 			return err
 		}
 		r.bots = append(r.bots, s)
-		if err := s.send([]byte(`{"id":2,"subscribe":{"queues":["default"],"slots":10000,"window":64}}`)); err != nil {
+		if err := s.Send([]byte(`{"id":2,"subscribe":{"queues":["default"],"slots":10000,"window":64}}`)); err != nil {
 			return err
 		}
-		if _, err := s.answer("subscribe"); err != nil {
+		if _, err := s.Answer("subscribe"); err != nil {
 			return err
 		}
 		r.wg.Go(func() { r.serve(s) })
@@ -141,14 +143,14 @@ func (r *roundTrip) connect(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.send([]byte(`{"id":2,"open":{"queue":"default"}}`)); err != nil {
+		if err := s.Send([]byte(`{"id":2,"open":{"queue":"default"}}`)); err != nil {
 			return err
 		}
-		frame, err := s.answer("open")
+		frame, err := s.Answer("open")
 		if err != nil {
 			return err
 		}
-		p := &person{s: s, session: string(field([]byte(frame), `"session":`)), hist: newHistogram(), next: 3}
+		p := &person{s: s, session: string(socket.Field([]byte(frame), `"session":`)), hist: newHistogram(), next: 3}
 		r.people = append(r.people, p)
 		if i > 0 && i%1000 == 0 {
 			r.Progress(fmt.Sprintf("%d of %d customers are connected", i, r.Customers))
@@ -157,17 +159,17 @@ func (r *roundTrip) connect(ctx context.Context) error {
 	return nil
 }
 
-func (r *roundTrip) login(ctx context.Context, role, sub string) (*socket, error) {
+func (r *roundTrip) login(ctx context.Context, role, sub string) (*socket.Socket, error) {
 	tok, err := r.Token(role, sub)
 	if err != nil {
 		return nil, err
 	}
-	s, err := connect(ctx, r.Addr)
+	s, err := socket.Dial(ctx, r.Addr, nil)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.hello(tok); err != nil {
-		s.close()
+	if err := s.Hello(tok); err != nil {
+		s.Close()
 		return nil, err
 	}
 	return s, nil
@@ -176,20 +178,20 @@ func (r *roundTrip) login(ctx context.Context, role, sub string) (*socket, error
 func (r *roundTrip) closeAll() {
 	close(r.done)
 	for _, s := range r.bots {
-		s.close()
+		s.Close()
 	}
 	for _, p := range r.people {
-		p.s.close()
+		p.s.Close()
 	}
 }
 
 // serve is a bot: it answers every delivery with a body of the same size, all answers of a message at once.
-func (r *roundTrip) serve(s *socket) {
+func (r *roundTrip) serve(s *socket.Socket) {
 	body := bytes.Repeat([]byte{'b'}, max(r.Body-2, 1))
 	var out []byte
 	id := uint64(10)
 	for {
-		msg, err := s.read()
+		msg, err := s.Read()
 		if err != nil {
 			return
 		}
@@ -211,22 +213,22 @@ func (r *roundTrip) serve(s *socket) {
 			out = append(out, `{"id":`...)
 			out = strconv.AppendUint(out, id, 10)
 			out = append(out, `,"reply":{"session":"`...)
-			out = append(out, field(frame, `"session":`)...)
+			out = append(out, socket.Field(frame, `"session":`)...)
 			out = append(out, `","ae":`...)
-			out = append(out, field(frame, `"ae":`)...)
+			out = append(out, socket.Field(frame, `"ae":`)...)
 			out = append(out, `,"ack":`...)
-			out = append(out, field(frame, `"seq":`)...)
+			out = append(out, socket.Field(frame, `"seq":`)...)
 			out = append(out, `,"type":"text","body":"`...)
 			out = append(out, body...)
 			out = append(out, `"}}`...)
 			if len(out) > 48<<10 {
-				if s.send(out) != nil {
+				if s.Send(out) != nil {
 					return
 				}
 				out = out[:0]
 			}
 		}
-		if len(out) > 0 && s.send(out) != nil {
+		if len(out) > 0 && s.Send(out) != nil {
 			return
 		}
 	}
@@ -251,13 +253,13 @@ func (p *person) say(r *roundTrip, body []byte, due time.Duration) error {
 	p.frame = f
 	p.next++
 	r.sent.Add(1)
-	return p.s.send(f)
+	return p.s.Send(f)
 }
 
 // listen counts the answers of the bots. Without a rate each answer is followed by the next message.
 func (r *roundTrip) listen(p *person, body []byte) {
 	for {
-		msg, err := p.s.read()
+		msg, err := p.s.Read()
 		if err != nil {
 			p.mu.Lock()
 			p.err = err

@@ -96,7 +96,9 @@ type State struct {
 	Tenant     string
 	Shop       string
 	Queue      string
-	Customer   wire.Author
+	Customer   wire.Author // that it was opened by; he stays that when he has become another
+	Holder     string      // whom he has become, as far as the session was told
+	OpenedAt   int64       // Unix ms; 0 of those that were opened before this was noted
 	Tier       string
 	Channels   []string // that it was opened on, first to last
 	Attributes []byte   // JSON

@@ -15,10 +15,11 @@ const (
 	againMost  = 30_000 // then ever less often: mail inside a node is lost only when an inbox is full
 )
 
-// alarm is a moment at which a session, or with no id the shard itself, wants to be woken.
+// alarm is a moment at which a session or a customer, or with neither the shard itself, wants to be woken.
 type alarm struct {
 	at int64
 	id wire.SessionID
+	cu *customer
 }
 
 // alarms is a heap; it may hold stale ones, which find nothing to do.
@@ -39,7 +40,9 @@ func (a *alarms) Pop() any {
 	return v
 }
 
-func (a *alarms) add(at int64, id wire.SessionID) { heap.Push(a, alarm{at, id}) }
+func (a *alarms) add(at int64, id wire.SessionID) { heap.Push(a, alarm{at: at, id: id}) }
+
+func (a *alarms) addCustomer(at int64, cu *customer) { heap.Push(a, alarm{at: at, cu: cu}) }
 
 // arm sets t to the next moment at which something is due.
 func (s *Shard) arm(t *time.Timer) {
@@ -83,6 +86,10 @@ func (s *Shard) schedule(h *hosted) {
 func (s *Shard) tick() {
 	for len(s.alarms) > 0 && s.alarms[0].at <= s.now {
 		a := heap.Pop(&s.alarms).(alarm) //nolint:forcetypeassert // only alarms are in it
+		if a.cu != nil {
+			s.wakeCustomer(a.cu)
+			continue
+		}
 		if a.id == "" {
 			s.again()
 			continue
@@ -148,8 +155,14 @@ func (s *Shard) sweep() {
 		}
 	}
 	for k, c := range s.customers {
-		if c.used <= cut && !c.dirty && !c.fetching && len(c.parked) == 0 {
+		if c.used <= cut && !c.dirty && !c.fetching && !c.owing && len(c.parked) == 0 && len(c.waiters) == 0 {
 			delete(s.customers, k)
+		}
+	}
+	for k, i := range s.identities {
+		if i.used <= cut && !i.dirty && !i.fetching && len(i.parked) == 0 {
+			s.unread = s.last
+			delete(s.identities, k)
 		}
 	}
 }

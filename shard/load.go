@@ -19,6 +19,7 @@ type jobKind uint8
 const (
 	jobSession jobKind = iota
 	jobCustomer
+	jobIdentity
 	jobLoad
 	jobFeed
 )
@@ -28,6 +29,7 @@ type job struct {
 	kind     jobKind
 	id       wire.SessionID
 	customer customerID
+	identity identityID
 	load     session.Load
 	feed     feedJob
 }
@@ -38,6 +40,7 @@ type result struct {
 	err      error
 	state    *session.State
 	cust     *session.Customer
+	ident    *session.Identity
 	row      *session.Key
 	entries  []*wire.Entry
 	more     bool
@@ -75,6 +78,8 @@ func (s *Shard) read(j job) result {
 		return s.readCustomer(j)
 	case jobFeed:
 		return s.readFeed(j)
+	case jobIdentity:
+		return s.readIdentity(j)
 	default:
 		return s.readLoad(j)
 	}
@@ -241,6 +246,8 @@ func (s *Shard) take(r *result) {
 		s.sessionLoaded(r)
 	case jobCustomer:
 		s.customerLoaded(r)
+	case jobIdentity:
+		s.identityLoaded(r)
 	case jobLoad:
 		s.rowsLoaded(r)
 	case jobFeed:
@@ -276,8 +283,15 @@ func (s *Shard) sessionLoaded(r *result) {
 				s.d.Refuse(c, slug)
 			}
 		}
-		for _, c := range opens {
-			s.d.Refuse(c, slug)
+		for _, m := range opens {
+			switch m := m.(type) {
+			case *wire.Command:
+				s.d.Refuse(m, slug)
+			case *wire.Unite:
+				if slug == wire.NoSession {
+					s.united(m) // nothing is left to be settled
+				}
+			}
 		}
 		h.live = h.live && r.err != nil // it was in the turn that was refused, and nowhere else
 		if len(h.attached) == 0 && !h.live {
@@ -307,8 +321,8 @@ func (s *Shard) sessionLoaded(r *result) {
 	s.schedule(h)
 	h.parked = parked
 	s.drain(h)
-	for _, c := range opens {
-		s.command(c)
+	for _, m := range opens {
+		s.handle(m)
 	}
 }
 
@@ -321,15 +335,31 @@ func (s *Shard) customerLoaded(r *result) {
 	parked := cu.parked
 	cu.parked = nil
 	if r.err != nil {
-		for _, c := range parked {
+		for _, m := range parked {
+			if c, ok := m.(*wire.Command); ok {
+				s.d.Refuse(c, slugOf(r.err))
+			}
+		}
+		if cu.owing { // try again
+			s.alarms.addCustomer(s.now+againFirst, cu)
+			return
+		}
+		for _, c := range cu.waiters {
 			s.d.Refuse(c, slugOf(r.err))
 		}
 		delete(s.customers, r.customer)
 		return
 	}
 	cu.state = r.cust
-	for _, c := range parked {
-		s.command(c)
+	cu.owing = cu.state.Owes()
+	waiters := cu.waiters
+	cu.waiters = nil
+	for _, c := range waiters { // of a turn that was refused: from the beginning
+		s.identify(c)
+	}
+	s.chase(cu)
+	for _, m := range parked {
+		s.handle(m)
 	}
 }
 

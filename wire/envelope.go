@@ -14,7 +14,7 @@ var ErrMail = errors.New("not mail of this version")
 
 // LinkVersion numbers what AppendEnvelope writes. Two nodes that differ in it do not understand each other: it grows with
 // every change of a kind of mail, of its fields or of the words that numbers stand for.
-const LinkVersion = 2
+const LinkVersion = 3
 
 // What an envelope says of itself.
 const (
@@ -32,6 +32,7 @@ var linkVerbs = [...]string{
 	string(VerbSlots), string(VerbWrapup), string(VerbTransfer), string(VerbRelease), string(VerbContext), string(VerbHello),
 	string(VerbRefresh), string(VerbIdentify),
 	string(VerbAttributes), string(VerbJoin), string(VerbTake), string(VerbAssign), string(VerbStats), string(VerbWatch),
+	string(VerbIdentities), string(VerbLink),
 }
 
 // AppendEnvelope appends e as it goes to another node, and notes in roll the principal it is the first to speak of. It does
@@ -121,6 +122,14 @@ func kindOf(m Mail) byte {
 		return 13
 	case *Place:
 		return 14
+	case *Link:
+		return 15
+	case *Linked:
+		return 16
+	case *Unite:
+		return 17
+	case *United:
+		return 18
 	}
 	return 0
 }
@@ -156,6 +165,14 @@ func newMail(kind byte) Mail {
 		return new(NoGrant)
 	case 14:
 		return new(Place)
+	case 15:
+		return new(Link)
+	case 16:
+		return new(Linked)
+	case 17:
+		return new(Unite)
+	case 18:
+		return new(United)
 	}
 	return nil
 }
@@ -192,6 +209,14 @@ func (c *coder) mail(m Mail) {
 		c.noGrant(m)
 	case *Place:
 		c.place(m)
+	case *Link:
+		c.link(m)
+	case *Linked:
+		c.linked(m)
+	case *Unite:
+		c.unite(m)
+	case *United:
+		c.united(m)
 	default:
 		c.in.bad = true
 	}
@@ -226,6 +251,8 @@ func (c *coder) command(m *Command) {
 		}
 		c.message(m.PB)
 	}
+	c.external(&m.For)
+	c.way(&m.Way)
 	c.who(&m.Who) // last: what goes before may refuse the mail
 }
 

@@ -251,3 +251,7 @@ func (*Lost) mail()         {}
 func (*Rebind) mail()       {}
 func (*NoGrant) mail()      {}
 func (*Place) mail()        {}
+func (*Link) mail()         {}
+func (*Linked) mail()       {}
+func (*Unite) mail()        {}
+func (*United) mail()       {}

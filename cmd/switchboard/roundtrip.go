@@ -21,7 +21,7 @@ func newLoadtest() *cobra.Command {
 		Use: "loadtest", Short: "Drive real sockets against a node, and say what came of it",
 		Args: exactly(0, "a subcommand"), RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newRoundTrip(), newReplay())
+	cmd.AddCommand(newLoadRun(), newLoadScenarios(), newLoadShow(), newLoadCompare(), newRoundTrip(), newReplay(), newLoadAgent())
 	return cmd
 }
 

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"switchboard/loadtest/report"
+)
+
+// small makes a shipped scenario one of a second.
+func small(more ...string) []string {
+	args := []string{"--quiet"}
+	for _, set := range append([]string{"ramp=100ms", "steady=1s", "stop=20s"}, more...) {
+		args = append(args, "--set", set)
+	}
+	return args
+}
+
+// TestLoadRun: a shipped scenario, a node and two generator processes of their own, a result in every form.
+func TestLoadRun(t *testing.T) {
+	dir := t.TempDir()
+	jsonFile, page := filepath.Join(dir, "r.json"), filepath.Join(dir, "r.html")
+	args := append([]string{"loadtest", "run", "chat", "--processes", "2", "--dir", dir, "--json", jsonFile, "--html", page},
+		small("customers.sockets=40", "talk.rate=100/s", "gates=[unanswered == 0, disconnects == 0]")...)
+	r := finish(t, as(t, nil, args...))
+	if r.code != 0 || r.err != "" || !strings.Contains(r.out, "2 processes") || !strings.Contains(r.out, "0 lost, 0 duplicated, 0 reordered, 0 mismatched") {
+		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+	res, err := report.Read(jsonFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := res.Figures; f["sockets"] != 40 || f["due"] < 40 || f["answered"] != f["due"] || f["rss"] == 0 || f["audited"] == 0 || res.Latencies["answer"].Count == 0 {
+		t.Errorf("%+v", res.Figures)
+	}
+	if b, err := os.ReadFile(page); err != nil || !strings.Contains(string(b), "<svg") {
+		t.Errorf("the page: %v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "switchboard-load-*")); err != nil || len(left) > 0 {
+		t.Errorf("the node's directory is left: %v %v", left, err)
+	}
+	if r := finish(t, as(t, nil, "loadtest", "compare", jsonFile, jsonFile, "--html", page)); r.code != 0 || !strings.Contains(r.out, "answer.p99") {
+		t.Errorf("compare: exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+}
+
+// TestLoadKill: the node is killed under load, and every acknowledged word is there when it is back.
+func TestLoadKill(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "kill.yaml")
+	doc := `
+name: kill
+about: a small one
+ramp: 100ms
+steady: 1200ms
+stop: 30s
+audit: 100
+customers: {sockets: 20}
+talk: {rate: 100/s}
+workers: {bots: {count: 2}}
+actions:
+  - {at: 300ms, kill: true, restart: 50ms}
+  - {at: 100ms, run: 'echo $ADDR > "$DATA/../hook"; kill -0 $PID'}
+gates: [unanswered == 0, disconnects > 0]
+`
+	if err := os.WriteFile(file, []byte(doc), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	jsonFile := filepath.Join(dir, "r.json")
+	r := finish(t, as(t, nil, "loadtest", "run", file, "--dir", dir, "--json", jsonFile, "--quiet"))
+	if r.code != 0 {
+		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+	var res report.Result
+	b, err := os.ReadFile(jsonFile)
+	if err == nil {
+		err = json.Unmarshal(b, &res)
+	}
+	if err != nil || res.Figures["acked"] != res.Figures["due"] || res.Figures["audited"] != 20 || res.Latencies["reconnect"].Count == 0 {
+		t.Errorf("%v %v", err, res.Figures)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "hook")); err != nil || !strings.HasPrefix(string(b), "127.0.0.1:") {
+		t.Errorf("the hook said %q, %v", b, err)
+	}
+}
+
+// TestLoadGates: a gate that does not hold is exit 3, in one line, with the result printed before.
+func TestLoadGates(t *testing.T) {
+	r := finish(t, as(t, nil, append([]string{"loadtest", "run", "idle"}, small("customers.sockets=5", "steady=200ms", "gates=[sockets > 5]")...)...))
+	if r.code != exitCheck || !strings.Contains(r.out, "FAILS  sockets > 5") || r.err != "switchboard: gates that do not hold: sockets > 5 (5)\n" {
+		t.Errorf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+}
+
+func TestLoadUsage(t *testing.T) {
+	bad := filepath.Join(t.TempDir(), "bad.yaml")
+	if err := os.WriteFile(bad, []byte("name: x\nabout: y\nsteady: 1s\ncustomers:\n  sokets: 3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := func(want string, args ...string) {
+		t.Helper()
+		complains(t, exitUsage, want, nil, append([]string{"loadtest"}, args...)...)
+	}
+	f("there is no scenario .nothing.: the shipped ones are chat, ", "run", "nothing")
+	f(`bad.yaml:5:3: unknown field "sokets"`, "run", bad)
+	f("--set steady=0", "run", "chat", "--set", "steady=0")
+	f("wants tokens", "run", "chat", "--addr", "127.0.0.1:1")
+	f("set --addr", "run", "chat", "--token-cmd", "echo x")
+	f("from one place", "run", "chat", "--token-cmd", "echo x", "--data", "x")
+	f("its own node", "run", "kill", "--data", t.TempDir())
+	f("one scenario", "run")
+	f("one scenario", "show")
+	f("two files", "compare", "x")
+	complains(t, exitFailed, "not on loopback", nil, "loadtest", "run", "chat", "--addr", "192.0.2.1:80", "--token-cmd", "echo x")
+	if r := finish(t, as(t, nil, "loadtest", "scenarios")); r.code != 0 || strings.Count(r.out, "\n") < 11 || !strings.Contains(r.out, "saleday") {
+		t.Errorf("exit %d\n%s", r.code, r.out)
+	}
+	if r := finish(t, as(t, nil, "loadtest", "show", "chat")); r.code != 0 || !strings.Contains(r.out, "name: chat") {
+		t.Errorf("exit %d\n%s", r.code, r.out)
+	}
+	if r := finish(t, as(t, nil, "loadtest", "show", "--figures")); r.code != 0 || !strings.Contains(r.out, "rss_per_conn") {
+		t.Errorf("exit %d\n%s", r.code, r.out)
+	}
+}

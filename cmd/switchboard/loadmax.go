@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"switchboard/loadtest/report"
+	"switchboard/loadtest/scenario"
+	"switchboard/loadtest/swarm"
+)
+
+// search finds the highest load at which the gates hold, and tells the run at it.
+func (f *loadFlags) search(ctx context.Context, out io.Writer, s *swarm.Swarm) error {
+	field, from := swarm.Load(s.Scenario)
+	base := s.Scenario
+	if _, err := fmt.Fprintf(out, "searching the highest %s, in %d runs at most\n", field, f.steps); err != nil {
+		return err
+	}
+	var best *report.Result
+	most, steps, err := swarm.FindMax(ctx, from, f.steps, func(ctx context.Context, load float64) (*report.Result, error) {
+		sets := append(slices.Clone(f.sets), swarm.With(base, load)...)
+		sc, err := scenario.Parse(base.Name, []byte(s.Doc), sets...)
+		if err != nil {
+			return nil, err
+		}
+		one := *s
+		one.Scenario, one.Sets = sc, sets
+		if s.Node != nil { // a run has a node of its own
+			one.Node = s.Node.Fresh()
+		}
+		return one.Run(ctx)
+	}, func(st swarm.Step) {
+		if st.Holds {
+			best = st.Result
+		}
+		_, _ = fmt.Fprintln(out, stepLine(&st)) // the search does not depend on who listens
+	})
+	if err != nil {
+		return err
+	}
+	if best == nil {
+		return checkError{fmt.Errorf("the gates hold at no %s that was tried, in %d runs", field, len(steps))}
+	}
+	if _, err := fmt.Fprintf(out, "\nthe highest %s at which all gates hold is %.0f (%d runs)\n\n", field, most, len(steps)); err != nil {
+		return err
+	}
+	return f.tell(out, best)
+}
+
+// stepLine tells one run of a search.
+func stepLine(st *swarm.Step) string {
+	word := "does not hold"
+	if st.Holds {
+		word = "holds"
+	}
+	line := fmt.Sprintf("%10.0f  %-14s", st.Load, word)
+	if st.Err != nil {
+		return line + " " + oneLine(st.Err)
+	}
+	if l, ok := st.Result.Latencies["answer"]; ok {
+		line += fmt.Sprintf(" p50 %s p99 %s", scenario.Format(l.P50, scenario.Time), scenario.Format(l.P99, scenario.Time))
+	}
+	for i := range st.Result.Gates {
+		if g := &st.Result.Gates[i]; !g.Holds {
+			line += fmt.Sprintf("; %s is %s", g.Text, g.Print())
+		}
+	}
+	return line
+}

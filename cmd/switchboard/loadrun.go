@@ -1,0 +1,346 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"switchboard/edge/token"
+	scenarios "switchboard/examples/loadtest"
+	"switchboard/loadtest/report"
+	"switchboard/loadtest/scenario"
+	"switchboard/loadtest/swarm"
+	"switchboard/wire"
+)
+
+// tokenFlags say where tokens come from. They are the same for the load generator's other processes.
+type tokenFlags struct {
+	data, tenant, command string
+}
+
+func (f *tokenFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.data, "data", "", "data directory of the node, for its keys")
+	fs.StringVar(&f.tenant, "tenant", "demo", "tenant, with --data")
+	fs.StringVar(&f.command, "token-cmd", "", "command that prints a token for $ROLE, $KIND and $SUB")
+}
+
+// mint returns what makes tokens.
+func (f *tokenFlags) mint(ctx context.Context) (swarm.Mint, error) {
+	if f.command != "" {
+		return func(role, kind, sub string) (string, error) {
+			return tokenFrom(ctx, f.command, wire.Role(role), wire.Origin(kind), sub)
+		}, nil
+	}
+	return mintOf(f.data, f.tenant)
+}
+
+// loadTTL is longer than a run of a night.
+const loadTTL = 24 * time.Hour
+
+func mintOf(data, tenant string) (swarm.Mint, error) {
+	keys, err := token.LoadOrCreate(data)
+	if err != nil {
+		return nil, err
+	}
+	return func(role, kind, sub string) (string, error) {
+		c := token.Claims{Tenant: tenant, Sub: sub, Role: wire.Role(role), Kind: wire.Origin(kind)}
+		if c.Role == wire.RoleWorker {
+			c.Queues = []string{"*"}
+		}
+		return keys.Mint(c, loadTTL)
+	}, nil
+}
+
+// loadFlags are those of `loadtest run`.
+type loadFlags struct {
+	tokenFlags
+	addr, dir         string
+	sets              []string
+	processes         int
+	remote, quiet     bool
+	findMax           bool
+	steps             int
+	jsonFile, webFile string
+}
+
+func newLoadRun() *cobra.Command {
+	var f loadFlags
+	cmd := &cobra.Command{
+		Use:   "run SCENARIO",
+		Short: "Run a scenario: a file, or the name of a shipped one",
+		Long: `Run a scenario against a node, with real sockets, and say what came of it. A scenario is a YAML file, or the name of
+one that comes with the program (see loadtest scenarios). It exits 3 when a gate does not hold, or when an acknowledged
+word was lost, duplicated, reordered or altered.
+
+Without --addr and --data a node is started for the run, as a process of its own on loopback with a temporary directory.
+With --data the node of that directory is used, at --addr; with --token-cmd any node. No other worker may serve the
+queue "default", and the limits of its connections must let the load through.
+
+The schedule is open: messages are due whether or not earlier ones were answered, and latency counts from then.`,
+		Example: `  switchboard loadtest run chat
+  switchboard loadtest run chat --set talk.rate=500 --set steady=60s --html report.html --json report.json
+  switchboard loadtest run idle --set customers.sockets=40000 --processes 3
+  switchboard loadtest run chat --find-max
+  switchboard loadtest run ./mine.yaml --data ./data --addr 127.0.0.1:7470`,
+		Args: exactly(1, "one scenario: a file, or a name of switchboard loadtest scenarios"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			return f.run(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0])
+		},
+	}
+	fs := cmd.Flags()
+	f.add(cmd)
+	fs.StringVar(&f.addr, "addr", "", "host:port of a running node (default 127.0.0.1:7470 with --data; else one is started)")
+	fs.StringVar(&f.dir, "dir", "", "where the started node's directory is made (default the system's for temporary files)")
+	fs.StringArrayVar(&f.sets, "set", nil, "key=value of the scenario, as customers.sockets=500; may be given again")
+	fs.IntVar(&f.processes, "processes", 0, "processes of the load generator (default: as many as the limit of open files asks for)")
+	fs.BoolVar(&f.remote, "allow-remote", false, "allow a node that is not on loopback")
+	fs.BoolVar(&f.quiet, "quiet", false, "say nothing while it runs")
+	fs.BoolVar(&f.findMax, "find-max", false, "search the highest rate (or number of sockets, of a scenario that says nothing) at which the gates hold")
+	fs.IntVar(&f.steps, "steps", 8, "runs at most, with --find-max")
+	fs.StringVar(&f.jsonFile, "json", "", "write the result to this file, for compare")
+	fs.StringVar(&f.webFile, "html", "", "write a page with charts to this file")
+	return cmd
+}
+
+// readScenario reads a file, or a shipped scenario.
+func readScenario(name string, sets []string) (doc []byte, sc *scenario.Scenario, err error) {
+	doc, shipped := scenarios.Read(name)
+	file := name
+	if !shipped {
+		if doc, err = os.ReadFile(name); err != nil {
+			if !strings.ContainsAny(name, "./\\") {
+				err = fmt.Errorf("there is no scenario %q: the shipped ones are %s", name, strings.Join(scenarios.Names(), ", "))
+			}
+			return nil, nil, usageError{err}
+		}
+	} else {
+		file += ".yaml"
+	}
+	if sc, err = scenario.Parse(file, doc, sets...); err != nil {
+		return nil, nil, usageError{err}
+	}
+	return doc, sc, nil
+}
+
+func (f *loadFlags) run(ctx context.Context, out, errOut io.Writer, name string) error {
+	doc, sc, err := readScenario(name, f.sets)
+	if err != nil {
+		return err
+	}
+	s := swarm.Swarm{Scenario: sc, Doc: string(doc), Sets: f.sets, Processes: f.processes, Remote: f.remote}
+	if err := f.place(ctx, &s); err != nil {
+		return err
+	}
+	show := newTeller(errOut, f.quiet)
+	s.Progress, s.Log = show.progress, show.say
+	if f.findMax {
+		return f.search(ctx, out, &s)
+	}
+	res, err := s.Run(ctx)
+	show.end()
+	if err != nil {
+		return err
+	}
+	return f.tell(out, res)
+}
+
+// place finds the node, or says how to start one.
+func (f *loadFlags) place(ctx context.Context, s *swarm.Swarm) (err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program: %w", err)
+	}
+	if f.command != "" && f.data != "" {
+		return usageError{errors.New("tokens come from one place: set --data or --token-cmd")}
+	}
+	agent := func(ctx context.Context, data string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, self, "loadtest", "agent", "--data", data, "--tenant", f.tenant, "--token-cmd", f.command) //nolint:gosec // this program
+		cmd.Stderr = os.Stderr
+		return cmd
+	}
+	if f.addr == "" && f.data == "" && f.command == "" {
+		s.Node = &swarm.OwnNode{Self: self, Exec: s.Scenario.Node.Exec, Config: s.Scenario.Node.Config, Dir: f.dir, Mint: func(data string) (swarm.Mint, error) { return mintOf(data, "demo") }}
+		s.Spawn = agent
+		return nil
+	}
+	switch {
+	case f.command != "" && f.addr == "":
+		return usageError{errors.New("--token-cmd is for a running node: set --addr")}
+	case f.command == "" && f.data == "":
+		return usageError{errors.New("a running node wants tokens: set --data to its directory, or --token-cmd")}
+	}
+	for _, a := range s.Scenario.Actions {
+		if a.Kill {
+			return usageError{errors.New("the scenario kills its own node: leave out --addr and --data, or put what kills yours into run")}
+		}
+	}
+	s.Addr = f.addr
+	if s.Addr == "" {
+		s.Addr = "127.0.0.1:7470"
+	}
+	s.Spawn = func(ctx context.Context, _ string) *exec.Cmd { return agent(ctx, f.data) }
+	s.Mint, err = f.mint(ctx)
+	return err
+}
+
+// tell prints and writes what came of a run.
+func (f *loadFlags) tell(out io.Writer, res *report.Result) error {
+	res.Version = version
+	if _, err := res.WriteTo(out); err != nil {
+		return err
+	}
+	if f.jsonFile != "" {
+		b, err := json.MarshalIndent(res, "", " ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(f.jsonFile, append(b, '\n'), 0o600); err != nil {
+			return err
+		}
+	}
+	if f.webFile != "" {
+		if err := writePage(f.webFile, res.WriteHTML); err != nil {
+			return err
+		}
+	}
+	if res.Holds() {
+		return nil
+	}
+	var failed []string
+	for i := range res.Gates {
+		if g := &res.Gates[i]; !g.Holds {
+			failed = append(failed, fmt.Sprintf("%s (%s)", g.Text, g.Print()))
+		}
+	}
+	return checkError{fmt.Errorf("gates that do not hold: %s", strings.Join(failed, ", "))}
+}
+
+func newLoadAgent() *cobra.Command {
+	var f tokenFlags
+	cmd := &cobra.Command{
+		Use: "agent", Short: "One process of a load generator, started by loadtest run", Hidden: true, Args: exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			mint, err := f.mint(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return swarm.Agent(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), mint)
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func newLoadScenarios() *cobra.Command {
+	return &cobra.Command{
+		Use: "scenarios", Short: "List the shipped scenarios", Args: exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var rows [][2]string
+			for _, name := range scenarios.Names() {
+				_, sc, err := readScenario(name, nil)
+				if err != nil {
+					return err
+				}
+				rows = append(rows, [2]string{name, sc.About})
+			}
+			rows = append(rows, [2]string{"replay", "Recorded dialogues with hand-offs and lost connections; it is switchboard loadtest replay"})
+			return columns(cmd.OutOrStdout(), rows)
+		},
+	}
+}
+
+func newLoadShow() *cobra.Command {
+	var metrics bool
+	cmd := &cobra.Command{
+		Use: "show SCENARIO", Short: "Print a scenario", Args: func(_ *cobra.Command, args []string) error {
+			if metrics || len(args) == 1 {
+				return nil
+			}
+			return usageError{errors.New("it takes one scenario; see switchboard loadtest scenarios")}
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if metrics {
+				var rows [][2]string
+				names, about := scenario.Metrics()
+				for _, n := range names {
+					rows = append(rows, [2]string{n, about[n]})
+				}
+				return columns(cmd.OutOrStdout(), rows)
+			}
+			doc, _, err := readScenario(filepath.Clean(args[0]), nil)
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(doc)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&metrics, "figures", false, "print the figures that gates may name instead")
+	return cmd
+}
+
+// columns prints rows of a name and what is said about it.
+func columns(out io.Writer, rows [][2]string) error {
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		if _, err := fmt.Fprintf(t, "%s\t%s\n", r[0], r[1]); err != nil {
+			return err
+		}
+	}
+	return t.Flush()
+}
+
+// writePage writes a page to a file.
+func writePage(file string, write func(io.Writer) error) (err error) {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return write(f)
+}
+
+func newLoadCompare() *cobra.Command {
+	var web string
+	cmd := &cobra.Command{
+		Use: "compare A.json B.json", Short: "Lay two results of loadtest run beside each other",
+		Long: `Lay two results of loadtest run --json beside each other. Differences of more than a tenth are marked as better or
+worse; less is what two runs on a shared machine differ by for no reason.`,
+		Args: exactly(2, "two files that loadtest run --json wrote"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a, err := report.Read(args[0])
+			if err != nil {
+				return err
+			}
+			b, err := report.Read(args[1])
+			if err != nil {
+				return err
+			}
+			c := report.Compare(a, b)
+			if web != "" {
+				if err := writePage(web, c.WriteHTML); err != nil {
+					return err
+				}
+			}
+			_, err = c.WriteTo(cmd.OutOrStdout())
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&web, "html", "", "write a page with both side by side to this file")
+	return cmd
+}

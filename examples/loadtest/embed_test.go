@@ -1,0 +1,35 @@
+package loadtest
+
+import (
+	"slices"
+	"testing"
+
+	"switchboard/loadtest/scenario"
+)
+
+// TestShipped: every shipped scenario can be read, and has the name of its file.
+func TestShipped(t *testing.T) {
+	names := Names()
+	for _, want := range []string{"idle", "chat", "saleday", "surge", "handoff", "llm", "storm", "slow", "soak", "kill"} {
+		if !slices.Contains(names, want) {
+			t.Errorf("%s is not shipped", want)
+		}
+	}
+	for _, name := range names {
+		doc, ok := Read(name)
+		if !ok {
+			t.Fatalf("%s cannot be read", name)
+		}
+		s, err := scenario.Parse(name+".yaml", doc)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if s.Name != name || len(s.Checked()) == 0 {
+			t.Errorf("%s calls itself %q, and has %d gates", name, s.Name, len(s.Checked()))
+		}
+	}
+	if _, ok := Read("nothing"); ok {
+		t.Error("there is a scenario nothing")
+	}
+}

@@ -1,0 +1,126 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+
+	"switchboard/loadtest/scenario"
+)
+
+// Row is one figure of two results.
+type Row struct {
+	Name, A, B, Change string
+	// Better is 1 when b is better than a by more than a tenth, -1 when it is worse, 0 otherwise or when neither is better.
+	Better int
+}
+
+// Class is the row's in the page.
+func (r Row) Class() string { return [...]string{"fails", "", "holds"}[r.Better+1] }
+
+// Comparison is two results beside each other.
+type Comparison struct {
+	A, B *Result
+	Rows []Row
+}
+
+// compared are the figures that are compared, and whether more is better (1), worse (-1), or neither.
+var compared = []struct {
+	name string
+	sign int
+}{
+	{"rate", 1},
+	{"goodput", 1},
+	{"due", 0},
+	{"lost", -1},
+	{"duplicated", -1},
+	{"reordered", -1},
+	{"mismatched", -1},
+	{"unanswered", -1},
+	{"unacked", -1},
+	{"refused", -1},
+	{"disconnects", -1},
+	{"rss", -1},
+	{"rss_per_conn", -1},
+	{"cpu", -1},
+	{"gen_rss", 0},
+	{"gen_cpu", 0},
+}
+
+// Compare lays two results beside each other. Two runs on a shared machine differ by a tenth for no reason: less is not
+// marked.
+func Compare(a, b *Result) *Comparison {
+	c := &Comparison{A: a, B: b}
+	for _, n := range names(a, b) {
+		sign := -1
+		if n == "lag" {
+			sign = 0
+		}
+		for _, stat := range []string{"p50", "p99", "p999", "max"} {
+			c.row(n+"."+stat, sign)
+		}
+	}
+	for _, f := range compared {
+		c.row(f.name, f.sign)
+	}
+	return c
+}
+
+func (c *Comparison) row(name string, sign int) {
+	a, b := c.A.Value(name), c.B.Value(name)
+	if math.IsNaN(a) && math.IsNaN(b) {
+		return
+	}
+	unit, _ := scenario.UnitOf(name)
+	show := func(v float64) string {
+		if math.IsNaN(v) {
+			return "–"
+		}
+		if unit == scenario.None && v != math.Trunc(v) {
+			return fmt.Sprintf("%.2f", v)
+		}
+		return scenario.Format(v, unit)
+	}
+	r := Row{Name: name, A: show(a), B: show(b)}
+	switch {
+	case math.IsNaN(a) || math.IsNaN(b) || a == b:
+	case a == 0:
+		r.Change, r.Better = "from 0", sign
+	default:
+		share := (b - a) / a
+		r.Change = fmt.Sprintf("%+.0f%%", share*100)
+		if math.Abs(share) > .1 {
+			r.Better = sign
+			if share < 0 {
+				r.Better = -sign
+			}
+		}
+	}
+	c.Rows = append(c.Rows, r)
+}
+
+// WriteTo writes the table for terminals.
+func (c *Comparison) WriteTo(w io.Writer) (int64, error) {
+	var b, rows strings.Builder
+	for i, r := range []*Result{c.A, c.B} {
+		fmt.Fprintf(&b, "%c  %s, %s, %d customers, %.1f/s offered, %.0f s, seed %d %s\n", 'a'+rune(i), r.Scenario, r.Started.Format("2006-01-02 15:04"), r.Customers, r.Offered, r.Steady, r.Seed, strings.Join(r.Sets, " "))
+	}
+	if c.A.Document != c.B.Document || !slices.Equal(c.A.Sets, c.B.Sets) {
+		b.WriteString("   they did not run the same scenario\n")
+	}
+	if c.A.Machine != c.B.Machine {
+		fmt.Fprintf(&b, "   they ran on different machines: %s; %s\n", c.A.Machine, c.B.Machine)
+	}
+	b.WriteString("\n")
+	rows.WriteString("\ta\tb\tchange\t\t\n")
+	for _, r := range c.Rows {
+		fmt.Fprintf(&rows, "%s\t%s\t%s\t%s\t%s\t\n", r.Name, r.A, r.B, r.Change, [...]string{"worse", "", "better"}[r.Better+1])
+	}
+	if err := table(&b, rows.String()); err != nil {
+		return 0, err
+	}
+	n, err := io.WriteString(w, b.String())
+	return int64(n), err
+}

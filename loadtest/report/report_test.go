@@ -1,0 +1,163 @@
+package report
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"switchboard/loadtest/ledger"
+	"switchboard/loadtest/scenario"
+)
+
+// sample is a result with something of everything. by makes its latencies longer.
+func sample(t *testing.T, by int64) *Result {
+	t.Helper()
+	h := hdrhistogram.New(1, 60_000_000, 3)
+	for i := range int64(10_000) {
+		if err := h.RecordValue((1000 + i) * by); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := &Result{
+		Format: Format, Scenario: "test", About: `<script>alert("x")</script>`, Document: "name: test\n", Started: time.Unix(1_700_000_000, 0).UTC(), Machine: "here", Seed: 1,
+		Figures:   map[string]float64{"lost": 1, "rate": 100 * float64(by), "rss": 5 << 20, "duplicated": 0},
+		Latencies: map[string]Latency{"answer": Of(h)}, Refused: map[string]int64{"overloaded": 3},
+		Faults: []ledger.Fault{{Kind: ledger.Lost, Session: "s_1", N: 4, Seq: 9, Detail: "gone"}}, Open: []string{"session s_2"}, Warnings: []string{"late"},
+	}
+	for i := range 30 {
+		p := Point{At: float64(i) - 5, Values: map[string]float64{"due": 100, "acked": float64(90 + i), "rss": 1e7, "gc": float64(i % 3), "l0": 2}, Latency: map[string][]float64{}}
+		if i%7 != 0 {
+			p.Latency["answer"] = []float64{.001, .002 * float64(i+1), .1}
+		}
+		r.Series = append(r.Series, p)
+	}
+	return r
+}
+
+func TestJudge(t *testing.T) {
+	r := sample(t, 1)
+	var gates []scenario.Gate
+	for _, text := range []string{"p99 < 20ms", "p50 < 1ms", "rss < 10MiB", "cpu < 3", "answer.count == 10000"} {
+		g, err := scenario.ParseGate(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gates = append(gates, g)
+	}
+	r.Judge(gates)
+	want := map[string]bool{"p99 < 20ms": true, "p50 < 1ms": false, "rss < 10MiB": true, "cpu < 3": false, "answer.count == 10000": true, "lost == 0": false, "duplicated == 0": true, "reordered == 0": false, "mismatched == 0": false}
+	for _, g := range r.Gates {
+		if holds, ok := want[g.Text]; !ok || holds != g.Holds {
+			t.Errorf("%+v", g)
+		}
+		delete(want, g.Text)
+	}
+	if len(want) > 0 || r.Holds() {
+		t.Errorf("%v are no gates", want)
+	}
+}
+
+// TestPage: the page is one well-formed document without script, and says everything; what came from outside is escaped.
+func TestPage(t *testing.T) {
+	r := sample(t, 1)
+	r.Judge(nil)
+	f := func(write func(io.Writer) error, charts int, want ...string) {
+		t.Helper()
+		var b strings.Builder
+		if err := write(&b); err != nil {
+			t.Fatal(err)
+		}
+		text := b.String()
+		for _, w := range want {
+			if !strings.Contains(text, w) {
+				t.Errorf("the page does not say %q", w)
+			}
+		}
+		for _, bad := range []string{"<script", "http://", "https://", "NaN", "Inf", "<no value>", "ZgotmplZ"} {
+			if strings.Contains(text, bad) {
+				t.Errorf("the page says %q", bad)
+			}
+		}
+		if n := strings.Count(text, "<svg"); n != charts {
+			t.Errorf("%d charts; want %d", n, charts)
+		}
+		for _, part := range strings.Split(text, "<figure>")[1:] {
+			svg, _, _ := strings.Cut(part, "</figure>")
+			d := xml.NewDecoder(strings.NewReader("<figure>" + svg + "</figure>"))
+			for {
+				if _, err := d.Token(); errors.Is(err, io.EOF) {
+					break
+				} else if err != nil {
+					t.Fatalf("a chart is not well-formed: %v\n%s", err, svg)
+				}
+			}
+		}
+	}
+	f(r.WriteHTML, 6, "lost in s_1, message 4 (key 4), seq 9: gone", "FAILS", "overloaded 3", "answer over time", "name: test", "&lt;script&gt;")
+	f(Compare(r, sample(t, 2)).WriteHTML, 12, "answer.p99", "&#43;100%", "compared")
+}
+
+func TestCompare(t *testing.T) {
+	c := Compare(sample(t, 1), sample(t, 2))
+	rows := map[string]Row{}
+	for _, r := range c.Rows {
+		rows[r.Name] = r
+	}
+	if r := rows["answer.p50"]; r.Change != "+100%" || r.Better != -1 {
+		t.Errorf("%+v", r)
+	}
+	if r := rows["rate"]; r.Change != "+100%" || r.Better != 1 {
+		t.Errorf("%+v", r)
+	}
+	if r := rows["rss"]; r.Change != "" || r.Better != 0 {
+		t.Errorf("%+v", r)
+	}
+	if _, ok := rows["cpu"]; ok {
+		t.Error("what neither has is compared")
+	}
+	var b strings.Builder
+	if _, err := c.WriteTo(&b); err != nil || !strings.Contains(b.String(), "worse") || !strings.Contains(b.String(), "better") || strings.Contains(b.String(), "same scenario") {
+		t.Errorf("%v\n%s", err, b.String())
+	}
+}
+
+func TestRead(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "r.json")
+	put := func(v any) {
+		t.Helper()
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := sample(t, 1)
+	put(want)
+	r, err := Read(file)
+	if err != nil || r.Value("answer.p99") != want.Value("answer.p99") || len(r.Series) != 30 || !math.IsNaN(r.Value("cpu")) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	want.Format = 9
+	put(want)
+	if _, err := Read(file); err == nil {
+		t.Error("another format is read")
+	}
+	put([]int{1})
+	if _, err := Read(file); err == nil {
+		t.Error("a list is read")
+	}
+	if _, err := Read(file + ".none"); err == nil {
+		t.Error("nothing is read")
+	}
+}

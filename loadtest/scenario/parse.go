@@ -1,0 +1,158 @@
+package scenario
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// Error is something wrong in a document, with its place.
+type Error struct {
+	// File is what [Parse] was told.
+	File string
+	// Line and Column count from 1. Line is 0 when the place is not in the file: it was set from outside.
+	Line, Column int
+	// Path is the field, as customers.sockets or gates[2]; empty for what is not about a field.
+	Path    string
+	Message string
+}
+
+// Error implements error: file:line:column: field: what is wrong.
+func (e *Error) Error() string {
+	s := e.File
+	if e.Line > 0 {
+		s += fmt.Sprintf(":%d:%d", e.Line, e.Column)
+	}
+	if e.Path != "" {
+		s += ": " + e.Path
+	}
+	return s + ": " + e.Message
+}
+
+// Parse reads a scenario, lays sets ("customers.sockets=500", "gates[0]=p99 < 5ms") over it, fills in defaults and
+// checks everything. Each error is an [*Error]; all that were found are joined. file is for them alone.
+func Parse(file string, doc []byte, sets ...string) (*Scenario, error) {
+	s, err := parse(file, doc)
+	if err != nil || len(sets) == 0 {
+		return s, err
+	}
+	if doc, err = overlay(doc, sets); err != nil {
+		return nil, err
+	}
+	s, err = parse(file, doc)
+	if err != nil {
+		return nil, outside(err, "with --set "+strings.Join(sets, " --set "))
+	}
+	return s, nil
+}
+
+// outside takes the places from errors: the lines are not those of the file.
+func outside(err error, file string) error {
+	many, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return err
+	}
+	var out []error
+	for _, one := range many.Unwrap() {
+		if e := new(Error); errors.As(one, &e) {
+			e.File, e.Line = file, 0
+		}
+		out = append(out, one)
+	}
+	return errors.Join(out...)
+}
+
+func parse(file string, doc []byte) (*Scenario, error) {
+	s := &Scenario{}
+	err := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict()).Decode(s)
+	if y := yaml.Error(nil); errors.As(err, &y) {
+		e := &Error{File: file, Message: y.GetMessage()}
+		if t := y.GetToken(); t != nil && t.Position != nil {
+			e.Line, e.Column = t.Position.Line, t.Position.Column
+		}
+		return nil, errors.Join(e)
+	}
+	if err != nil {
+		return nil, errors.Join(&Error{File: file, Message: strings.ReplaceAll(err.Error(), "\n", " ")})
+	}
+	tree, err := parser.ParseBytes(doc, 0)
+	if err != nil {
+		return nil, errors.Join(&Error{File: file, Message: err.Error()})
+	}
+	var errs []error
+	at := func(path string, err error) {
+		line, column := place(tree, path)
+		errs = append(errs, &Error{File: file, Line: line, Column: column, Path: path, Message: err.Error()})
+	}
+	quantities(reflect.ValueOf(s).Elem(), "", None, at)
+	s.check(at)
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	s.defaults()
+	return s, nil
+}
+
+// place finds a field in the document; one that is absent is where its nearest parent is.
+func place(tree *ast.File, path string) (line, column int) {
+	for path != "" {
+		if p, err := yaml.PathString("$." + path); err == nil {
+			if n, err := p.FilterFile(tree); err == nil && n != nil && n.GetToken() != nil {
+				t := n.GetToken()
+				if m, ok := n.(*ast.MappingNode); ok && len(m.Values) > 0 {
+					t = m.Values[0].Key.GetToken()
+				}
+				return t.Position.Line, t.Position.Column
+			}
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+	}
+	return 1, 1
+}
+
+var units = map[string]Unit{"none": None, "time": Time, "bytes": Bytes, "share": Share, "rate": Rate}
+
+// quantities checks the unit of every quantity below v.
+func quantities(v reflect.Value, path string, u Unit, at func(string, error)) {
+	switch x := v.Addr().Interface().(type) {
+	case *Quantity:
+		if err := x.is(u); err != nil {
+			at(path, err)
+		}
+		return
+	case *Dist:
+		if err := x.check(u); err != nil {
+			at(path, err)
+		}
+		for name, q := range map[string]*Quantity{"median": &x.Median, "min": &x.Min, "max": &x.Max} {
+			if err := q.is(u); err != nil {
+				at(path+"."+name, err)
+			}
+		}
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			if !f.IsExported() {
+				continue
+			}
+			name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+			if path != "" {
+				name = path + "." + name
+			}
+			quantities(v.Field(i), name, units[f.Tag.Get("unit")], at)
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			quantities(v.Index(i), fmt.Sprintf("%s[%d]", path, i), u, at)
+		}
+	}
+}

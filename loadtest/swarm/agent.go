@@ -1,0 +1,230 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"switchboard/loadtest/scenario"
+)
+
+// plan is what one process of a swarm is to do.
+type plan struct {
+	Doc   string   `json:"doc"`
+	Sets  []string `json:"sets,omitempty"`
+	Index int      `json:"index"`
+	Of    int      `json:"of"`
+	Addr  string   `json:"addr"`
+	Run   string   `json:"run"` // in the names of customers and workers
+}
+
+// agent is one process of a swarm: its share of the customers and workers.
+type agent struct {
+	// Fixed.
+	plan
+	timeline
+	sc     *scenario.Scenario
+	addr   string
+	run    string
+	mint   Mint
+	clock  *clock
+	m      *meters
+	people []*person
+	seats  []*seat
+	doors  chan struct{} // tokens: those who connect at a time
+	ready  atomic.Int64
+	manned atomic.Int64
+	brisk  atomic.Bool // slow readers read: the steady time is over, and all is to be verified
+
+	open []string // of the end; guarded by m.mu
+	wg   sync.WaitGroup
+}
+
+// Mint makes a token for a role (customer or worker), a kind (bot or human, of workers) and a sub.
+type Mint func(role, kind, sub string) (string, error)
+
+// connecting is how many connect at a time, in one process.
+const connecting = 128
+
+func newAgent(pl plan, sc *scenario.Scenario, mint Mint) *agent {
+	t := newTimeline()
+	a := &agent{plan: pl, timeline: t, sc: sc, addr: pl.Addr, run: pl.Run, mint: mint, clock: newClock(t), m: newMeters(), doors: make(chan struct{}, connecting)}
+	n := sc.Customers.Sockets
+	slow := rand.New(rand.NewPCG(sc.Seed, 2)) //nolint:gosec // it is to be the same every time
+	for i := range n {
+		is := slow.Float64() < sc.Customers.Slow.Share.Value
+		if i%pl.Of != pl.Index {
+			continue
+		}
+		p := &person{a: a, index: i, slow: is, inflight: 1}
+		if sc.Customers.Shops > 0 {
+			p.shop = 1 + i%sc.Customers.Shops
+		}
+		p.keep = sc.Audit > 0 && i%max(n/sc.Audit, 1) == 0
+		a.people = append(a.people, p)
+	}
+	for kind, count := range map[bool]int{false: sc.Workers.Bots.Count, true: sc.Workers.Humans.Count} {
+		for i := range count {
+			if i%pl.Of != pl.Index {
+				continue
+			}
+			seed := uint64(i) << 1 //nolint:gosec // it is small
+			if kind {
+				seed++
+			}
+			a.seats = append(a.seats, &seat{a: a, index: i, human: kind, held: map[string]*holding{}, rng: rand.New(rand.NewPCG(sc.Seed^3, seed))}) //nolint:gosec // it is to be the same every time
+		}
+	}
+	return a
+}
+
+func (a *agent) token(role, kind, sub string) (string, error) {
+	t, err := a.mint(role, kind, sub)
+	if err != nil {
+		return "", fmt.Errorf("minting a token for %s: %w", sub, err)
+	}
+	return t, nil
+}
+
+// door lets a bounded number connect at a time. release may be called twice.
+func (a *agent) door(ctx context.Context) (release func(), err error) {
+	select {
+	case a.doors <- struct{}{}:
+		return sync.OnceFunc(func() { <-a.doors }), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (a *agent) seated(*seat) { a.manned.Add(1) }
+
+// sleep waits until a moment. It reports false when ctx ended.
+func (a *agent) sleep(ctx context.Context, until int64) bool {
+	d := time.Duration(until - a.now())
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// rampMore is how much longer than planned the ramp may take.
+const rampMore = 60 * time.Second
+
+// ramp connects everybody. It returns when all are there.
+func (a *agent) ramp(ctx context.Context) error {
+	a.wg.Go(func() { a.clock.run(ctx) })
+	for _, d := range a.seats {
+		a.wg.Go(func() { d.live(ctx) })
+	}
+	begin := a.now()
+	if err := a.until(ctx, rampMore, func() bool { return a.manned.Load() >= int64(len(a.seats)) }); err != nil {
+		return fmt.Errorf("%d of %d workers wait for work: %w", a.manned.Load(), len(a.seats), errors.Join(err, a.lastErr()))
+	}
+	span := a.sc.Ramp.Duration()
+	for i, p := range a.people {
+		due := begin + int64(float64(span)*float64(i)/float64(len(a.people)))
+		a.wg.Go(func() { p.live(ctx, max(due, a.now())) })
+		if i%64 == 0 && !a.sleep(ctx, due-int64(100*time.Millisecond)) { // goroutines that only wait cost too
+			return ctx.Err()
+		}
+	}
+	if err := a.until(ctx, span+rampMore, func() bool { return a.ready.Load() >= int64(len(a.people)) }); err != nil {
+		return fmt.Errorf("%d of %d customers are connected: %w", a.ready.Load(), len(a.people), errors.Join(err, a.lastErr()))
+	}
+	return nil
+}
+
+func (a *agent) lastErr() error {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	if a.m.lastErr == "" {
+		return nil
+	}
+	return errors.New(a.m.lastErr)
+}
+
+var errLate = errors.New("it took too long")
+
+// until waits until ok, for d at most.
+func (a *agent) until(ctx context.Context, d time.Duration, ok func() bool) error {
+	for end := a.now() + int64(d); !ok(); {
+		if a.now() > end {
+			return errLate
+		}
+		if !a.sleep(ctx, a.now()+int64(5*time.Millisecond)) {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// steady plans everything that falls due from the moment go on, and returns when what was due is settled, or the time for
+// that is over.
+func (a *agent) steady(ctx context.Context, zero int64) error {
+	end := zero + int64(a.sc.Steady.Duration())
+	for i, list := range a.sc.Segments(a.Of) {
+		rng := rand.New(rand.NewPCG(a.sc.Seed, uint64(i)<<32|uint64(a.Index)<<1|1)) //nolint:gosec // it is to be the same every time
+		f := &flow{a: a, zero: zero, end: end, next: scenario.NewArrivals(list, a.sc.Talk.Arrivals, rng), rng: rng}
+		f.choose()
+		f.plan()
+	}
+	for i := range a.sc.Actions {
+		if act := &a.sc.Actions[i]; act.Drop.Value > 0 {
+			a.drop(zero, act, uint64(i)) //nolint:gosec // it is small
+		}
+	}
+	if !a.sleep(ctx, end) {
+		return ctx.Err()
+	}
+	a.brisk.Store(true)
+	err := a.until(ctx, a.sc.Stop.Duration(), a.settled)
+	if err != nil && !errors.Is(err, errLate) {
+		return err
+	}
+	a.audits(ctx)
+	return nil
+}
+
+// settled tells whether nothing is open.
+func (a *agent) settled() bool {
+	for _, p := range a.people {
+		p.mu.Lock()
+		open := len(p.queue) + len(p.flight) + len(p.wait)
+		p.mu.Unlock()
+		if open > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// drop plans that connections end on purpose.
+func (a *agent) drop(zero int64, act *scenario.Action, number uint64) {
+	rng := rand.New(rand.NewPCG(a.sc.Seed^number, uint64(a.Index))) //nolint:gosec // it is to be the same every time
+	for _, p := range a.people {
+		if rng.Float64() >= act.Drop.Value {
+			continue
+		}
+		at := zero + int64(act.At.Duration()) + int64(rng.Float64()*float64(act.Within.Duration()))
+		back := at + int64(act.Back.Duration()) + int64(rng.Float64()*float64(act.Jitter.Duration()))
+		a.clock.at(at, &hangUp{p, back})
+	}
+}
+
+type hangUp struct {
+	p    *person
+	back int64
+}
+
+func (h *hangUp) run(int64) { h.p.hangUp(h.back) }

@@ -1,0 +1,211 @@
+package swarm
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"switchboard/loadtest/ledger"
+	"switchboard/loadtest/socket"
+)
+
+// audit reads the history of a session, page by page, over the customer's own connection.
+type audit struct {
+	account *ledger.Account
+	log     []ledger.Entry
+	done    chan error // has room for one
+}
+
+func (a *audit) end(err error) {
+	select {
+	case a.done <- err:
+	default:
+	}
+}
+
+// auditMax bounds the entries of one history that are read.
+const auditMax = 100_000
+
+const pageSize = 100
+
+// ask asks for the next page. p.mu is held.
+func (p *person) ask() {
+	after := uint64(0)
+	if n := len(p.audit.log); n > 0 {
+		after = p.audit.log[n-1].Seq
+	}
+	f := fmt.Appendf(nil, `{"id":4,"history":{"session":%q,"after":%d,"limit":%d}}`, p.audit.account.Session, after, pageSize)
+	if err := p.s.Send(f); err != nil {
+		p.audit.end(err)
+		p.audit = nil
+	}
+}
+
+// page takes a page of the history. p.mu is held.
+func (p *person) page(frame []byte) {
+	var h struct {
+		History struct {
+			Entries []struct {
+				Seq  uint64
+				Kind string
+				Body json.RawMessage
+			}
+			More bool
+		}
+	}
+	a := p.audit
+	if err := json.Unmarshal(frame, &h); err != nil {
+		p.audit = nil
+		a.end(fmt.Errorf("a history that is none: %w", err))
+		return
+	}
+	for _, e := range h.History.Entries {
+		entry := ledger.Entry{Seq: e.Seq}
+		if e.Kind == "message" {
+			entry.N, entry.Of = number(socket.Field(e.Body, `"n":`)), number(socket.Field(e.Body, `"of":`))
+		}
+		a.log = append(a.log, entry)
+	}
+	switch {
+	case len(a.log) > auditMax:
+		p.audit = nil
+		a.end(errors.New("the history is too long"))
+	case h.History.More && len(h.History.Entries) > 0:
+		p.ask()
+	default:
+		p.audit = nil
+		a.end(nil)
+	}
+}
+
+// begin starts the audit of one of the person's accounts.
+func (p *person) begin(account *ledger.Account) (*audit, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.s == nil || p.stage < idle {
+		return nil, errors.New("it is not connected")
+	}
+	a := &audit{account: account, done: make(chan error, 1)}
+	p.audit = a
+	p.ask()
+	return a, nil
+}
+
+// auditMost bounds the time of all audits.
+const auditMost = 20 * time.Second
+
+// audits compares those that were chosen, and those with something open, with their histories. What is still open after
+// that was late, and counts with the time that it has waited.
+func (a *agent) audits(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, auditMost)
+	defer cancel()
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range 32 { // at a time
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(a.people) {
+					return
+				}
+				a.people[i].settle(ctx)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// settle counts what is open, and audits.
+func (p *person) settle(ctx context.Context) {
+	p.mu.Lock()
+	now := p.a.now()
+	unsent := len(p.queue)
+	unacked := unsent + len(p.flight)
+	unanswered := len(p.wait)
+	for _, m := range p.wait {
+		p.a.m.record(mAnswer, now-m.due)
+	}
+	open := ""
+	if unacked+unanswered > 0 {
+		open = fmt.Sprintf("session %s (customer %s): unacknowledged %s, unanswered %s", p.account.Session, p.sub(), keys(p.queue, p.flight), keys(p.wait))
+	}
+	for _, m := range append(append([]message(nil), p.queue...), p.flight...) {
+		p.a.m.record(mAck, now-m.due)
+		if p.a.sc.Answered() {
+			p.a.m.record(mAnswer, now-m.due)
+		}
+	}
+	accounts := make([]*ledger.Account, 0, 1+len(p.old))
+	if p.account.Session != "" && (p.keep || unacked+unanswered > 0) {
+		accounts = append(accounts, &p.account)
+	}
+	for i := range p.old { // there are none unless keep
+		accounts = append(accounts, &p.old[i])
+	}
+	p.mu.Unlock()
+	done, undone := int64(0), int64(0)
+	for _, account := range accounts {
+		if p.verify(ctx, account) == nil {
+			done++
+		} else {
+			undone++
+		}
+	}
+	p.a.m.mu.Lock()
+	defer p.a.m.mu.Unlock()
+	rest := &p.a.m.rest
+	rest.Unacked += int64(unacked)
+	rest.Unanswered += int64(unanswered)
+	rest.Audited += done
+	rest.Unaudited += undone
+	if open != "" && len(p.a.open) < evidenceMax {
+		p.a.open = append(p.a.open, open)
+	}
+}
+
+// keys names messages, up to ten.
+func keys(lists ...[]message) string {
+	var b bytes.Buffer
+	n := 0
+	for _, list := range lists {
+		for _, m := range list {
+			if n++; n <= 10 {
+				fmt.Fprintf(&b, " %d", m.n)
+			}
+		}
+	}
+	switch {
+	case n == 0:
+		return "none"
+	case n > 10:
+		fmt.Fprintf(&b, " and %d more", n-10)
+	}
+	return "keys" + b.String()
+}
+
+// verify audits one account.
+func (p *person) verify(ctx context.Context, account *ledger.Account) error {
+	a, err := p.begin(account)
+	if err != nil {
+		return err
+	}
+	select {
+	case err = <-a.done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.audit = nil
+	if err != nil {
+		return err
+	}
+	account.Audit(a.log)
+	p.a.m.found(account.Faults())
+	return nil
+}

@@ -1,0 +1,267 @@
+package swarm
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"switchboard/loadtest/ledger"
+	"switchboard/loadtest/socket"
+)
+
+func number(b []byte) uint64 {
+	n := uint64(0)
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return n
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	return n
+}
+
+// errBye is what the server says before it ends a connection.
+var errBye = errors.New("the server said bye")
+
+// heard takes one frame of the server.
+func (p *person) heard(frame []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer func() { p.a.m.found(p.account.Faults()) }()
+	switch {
+	case bytes.HasPrefix(frame, []byte(`{"message":`)):
+		p.entry(frame)
+	case bytes.HasPrefix(frame, []byte(`{"delta":`)):
+		p.tokens(frame)
+	case bytes.HasPrefix(frame, []byte(`{"id":`)):
+		return p.reply(frame)
+	case bytes.HasPrefix(frame, []byte(`{"lag":`)):
+		p.a.m.lags.Add(1)
+	case bytes.HasPrefix(frame, []byte(`{"bye":`)):
+		return fmt.Errorf("%w: %.200s", errBye, frame)
+	}
+	return nil
+}
+
+// reply takes the answer to a request.
+func (p *person) reply(frame []byte) error {
+	rest := frame[len(`{"id":`):]
+	id := number(rest)
+	verb := rest[bytes.IndexByte(rest, ',')+1:]
+	if bytes.HasPrefix(verb, []byte(`"error":`)) {
+		return p.refusal(id, frame)
+	}
+	switch {
+	case id > idFirst:
+		p.acked(id-idFirst, number(socket.Field(frame, `"seq":`)), bytes.Contains(frame, []byte(`"duplicate":true`)))
+	case id == idHello:
+		return p.welcome(frame)
+	case id == idOpen:
+		p.epoch = number(socket.Field(frame, `"epoch":`))
+		p.account = ledger.Begin(string(socket.Field(frame, `"session":`)), number(socket.Field(frame, `"head":`)), p.a.sc.Answered())
+		p.account.Keep = p.keep
+		p.stage = talking
+		p.pump()
+	case id == idClose:
+		if p.keep && len(p.old) < 8 {
+			p.old = append(p.old, p.account)
+		}
+		p.account, p.stage = ledger.Account{}, idle
+		p.pump()
+	case id == idHistory && p.audit != nil:
+		p.page(frame)
+	}
+	return nil
+}
+
+// welcome takes the answer to hello.
+func (p *person) welcome(frame []byte) error {
+	var w struct {
+		Hello struct {
+			Limits  struct{ Inflight int }
+			Resumed []struct {
+				How  string
+				Head uint64
+				At   uint64
+			}
+		}
+	}
+	if err := json.Unmarshal(frame, &w); err != nil {
+		return fmt.Errorf("the answer to hello: %w", err)
+	}
+	p.inflight = max(w.Hello.Limits.Inflight-1, 1) // one is for open, close and history
+	switch {
+	case p.account.Session != "" && len(w.Hello.Resumed) == 1:
+		p.account.Resumed(w.Hello.Resumed[0].How, w.Hello.Resumed[0].At)
+		p.stage = talking
+		p.pump()
+		p.settled()
+	case p.account.Session != "":
+		return fmt.Errorf("the session was not taken up: %.200s", frame)
+	case p.a.sc.Customers.Open && p.lastN == 0 || len(p.queue) > 0:
+		p.open()
+	default:
+		p.stage = idle
+	}
+	return nil
+}
+
+// take removes message n from a list.
+func take(list *[]message, n uint64) (m message, ok bool) {
+	i := slices.IndexFunc(*list, func(m message) bool { return m.n == n })
+	if i < 0 {
+		return m, false
+	}
+	m = (*list)[i]
+	if *list = slices.Delete(*list, i, i+1); len(*list) == 0 {
+		*list = nil
+	}
+	return m, true
+}
+
+// acked takes that the server has message n.
+func (p *person) acked(n, seq uint64, again bool) {
+	p.account.Ack(n, seq, again)
+	p.arrivedAt(n)
+	p.pump()
+	p.settled()
+}
+
+// arrivedAt notes that message n is in the log.
+func (p *person) arrivedAt(n uint64) {
+	m, ok := take(&p.flight, n)
+	if !ok {
+		if m, ok = take(&p.queue, n); !ok {
+			return
+		}
+	}
+	p.a.m.acked.Add(1)
+	if !p.slow {
+		p.a.m.record(mAck, p.a.now()-m.due)
+	}
+	if p.account.Answers {
+		p.wait = append(p.wait, m)
+	}
+}
+
+// entry takes an entry that is pushed.
+func (p *person) entry(frame []byte) {
+	if string(socket.Field(frame, `"session":`)) != p.account.Session {
+		return // of one that was closed
+	}
+	e := ledger.Entry{Seq: number(socket.Field(frame, `"seq":`)), Prev: number(socket.Field(frame, `"prev":`))}
+	if bytes.Contains(frame, []byte(`"kind":"message"`)) {
+		e.N, e.Of = number(socket.Field(frame, `"n":`)), number(socket.Field(frame, `"of":`))
+	}
+	p.account.Saw(e)
+	switch {
+	case e.N == 0:
+	case e.Of == 0:
+		p.arrivedAt(e.N)
+		p.pump()
+	default:
+		m, ok := take(&p.wait, e.N)
+		if !ok {
+			return
+		}
+		p.a.m.answered.Add(1)
+		what := mAnswer
+		if bytes.Contains(frame, []byte(`"origin":"human"`)) {
+			what = mAnswerHuman
+		}
+		planned, _ := strconv.ParseInt(string(socket.Field(frame, `"w":`)), 10, 64) // µs that the worker took on purpose
+		if !p.slow {
+			p.a.m.record(what, p.a.now()-m.due-planned*1000)
+		}
+	}
+	p.settled()
+}
+
+// tokens takes a piece of a stream: every token says when it was due at the bot.
+func (p *person) tokens(frame []byte) {
+	now := p.a.now()
+	for i, first := 0, bytes.Contains(frame, []byte(`"off":0,`)); ; first = false {
+		j := bytes.IndexByte(frame[i:], '~')
+		if j < 0 {
+			return
+		}
+		i += j + 1
+		stamp := frame[i:]
+		if k := bytes.IndexByte(stamp, ' '); k >= 0 {
+			stamp = stamp[:k]
+		}
+		at, err := strconv.ParseInt(string(stamp), 36, 64)
+		if err != nil || p.slow {
+			continue
+		}
+		p.a.m.tokens.Add(1)
+		p.a.m.record(mToken, now-at*1000)
+		if first {
+			p.a.m.record(mFirstToken, now-at*1000)
+		}
+	}
+}
+
+// refusal is an error of the server [SW-6.1].
+type refusal struct {
+	ID    uint64
+	Error struct {
+		Slug    string
+		Message string
+		Retry   string
+		After   int64 `json:"retry_after_ms"`
+	}
+}
+
+// pause is how long to wait before the request is repeated; ok is false when that makes no sense.
+func (r *refusal) pause() (d time.Duration, ok bool) {
+	switch r.Error.Retry {
+	case "now":
+		return time.Millisecond, true
+	case "after", "backoff":
+		return min(max(time.Duration(r.Error.After)*time.Millisecond, 20*time.Millisecond), 30*time.Second), true
+	}
+	return 0, false
+}
+
+// refusal takes an error.
+func (p *person) refusal(id uint64, frame []byte) error {
+	var r refusal
+	if err := json.Unmarshal(frame, &r); err != nil {
+		return fmt.Errorf("an error that is none: %w", err)
+	}
+	p.a.m.refuse(r.Error.Slug)
+	pause, again := r.pause()
+	switch {
+	case id > idFirst:
+		m, ok := take(&p.flight, id-idFirst)
+		switch {
+		case !ok:
+		case again:
+			p.queue = append(p.queue, m)
+			slices.SortFunc(p.queue, byNumber)
+			p.rest = p.a.now() + int64(pause)
+			p.a.clock.at(p.rest, p)
+		default:
+			p.account.Drop(m.n)
+			p.pump()
+		}
+	case id == idOpen && again:
+		p.stage = idle
+		p.rest = p.a.now() + int64(pause)
+		p.a.clock.at(p.rest, p)
+	case id == idClose:
+		p.stage = talking // it is left open
+		p.pump()
+	case id == idHistory && p.audit != nil:
+		p.audit.end(fmt.Errorf("history was refused: %s", r.Error.Slug))
+		p.audit = nil
+	default:
+		return fmt.Errorf("%s: %s", r.Error.Slug, r.Error.Message)
+	}
+	return nil
+}

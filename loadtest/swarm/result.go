@@ -1,0 +1,91 @@
+package swarm
+
+import (
+	"fmt"
+
+	"switchboard/loadtest/report"
+)
+
+// result puts together what was seen.
+func (r *running) result() *report.Result {
+	sc := r.Scenario
+	c, _ := r.sum()
+	if r.atEnd == (counts{}) {
+		r.atEnd, r.cpuEnd = r.sum()
+	}
+	steady := sc.Steady.Value
+	res := &report.Result{
+		Format: report.Format, Scenario: sc.Name, About: sc.About, Document: r.Doc, Sets: r.Sets, Started: r.started, Machine: machine(), Seed: sc.Seed,
+		Processes: r.processes, Customers: sc.Customers.Sockets, Offered: sc.Talk.Rate.Value, Steady: steady,
+		Latencies: map[string]report.Latency{}, Refused: map[string]int64{}, Series: r.series,
+	}
+	for name, h := range r.total {
+		res.Latencies[name] = report.Of(h)
+	}
+	held := float64(sc.Customers.Sockets)
+	f := map[string]float64{
+		"lost": float64(c.Lost), "duplicated": float64(c.Duplicated), "reordered": float64(c.Reordered), "mismatched": float64(c.Mismatched),
+		"unacked": float64(c.Unacked), "unanswered": float64(c.Unanswered), "refused": float64(c.Refused), "disconnects": float64(c.Disconnects),
+		"errors": float64(c.Errors), "dropped": float64(c.Dropped), "due": float64(c.Due), "acked": float64(c.Acked), "answered": float64(c.Answered),
+		"sockets": float64(r.atEnd.Sockets), "audited": float64(c.Audited), "handoffs": float64(c.HandOffs), "tokens": float64(c.Tokens), "lags": float64(c.Lags),
+		"crowded": float64(c.Crowded), "gen_rss": r.genPeak, "gen_cpu": max(r.cpuEnd-r.cpuZero, 0) / steady,
+	}
+	base := 0.0
+	for i := range r.first {
+		base += float64(r.first[i].RSS)
+	}
+	f["gen_per_conn"] = max(r.genHeld-base, 0) / held
+	done := c.Acked
+	if sc.Answered() {
+		done = c.Answered
+	}
+	if c.Due > 0 {
+		f["rate"], f["goodput"] = float64(done-r.done(r.atZero))/steady, float64(done)/float64(c.Due)
+	}
+	if r.base.ok && r.heldRSS > 0 {
+		f["rss"] = max(r.peak, r.heldRSS)
+		f["rss_per_conn"] = max(r.heldRSS-r.base.rss, 0) / held
+	}
+	if r.watched > 0 {
+		f["cpu"] = r.cores / r.watched
+	}
+	res.Figures = f
+	for _, x := range r.findings {
+		for slug, n := range x.Slugs {
+			res.Refused[slug] += n
+		}
+		res.Faults = append(res.Faults, x.Evidence...)
+		res.Open = append(res.Open, x.Open...)
+	}
+	r.warn(res, &c)
+	res.Judge(sc.Checked())
+	return res
+}
+
+// done is what counts as done of c.
+func (r *running) done(c counts) int64 {
+	if r.Scenario.Answered() {
+		return c.Answered
+	}
+	return c.Acked
+}
+
+// warn says why the figures may not be what they seem.
+func (r *running) warn(res *report.Result, c *counts) {
+	say := func(format string, args ...any) { res.Warnings = append(res.Warnings, fmt.Sprintf(format, args...)) }
+	if l := res.Latencies["lag"]; l.P99 > 0.005 {
+		say("the load generator was late itself, p99 %.1f ms, max %.1f ms: give it more cores or a machine of its own", l.P99*1000, l.Max*1000)
+	}
+	if c.Crowded > 0 {
+		say("%d conversations began with a customer who was in one: set customers.sockets higher", c.Crowded)
+	}
+	if c.Unaudited > 0 {
+		say("%d sessions could not be compared with their history", c.Unaudited)
+	}
+	if n := r.Scenario.Talk.Rate.Value * r.Scenario.Steady.Value; c.Due == 0 && n > 0 {
+		say("no message was due")
+	}
+	if !r.base.ok {
+		say("the node's /metrics could not be read: its memory and processor time are not known")
+	}
+}

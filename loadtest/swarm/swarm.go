@@ -1,0 +1,357 @@
+package swarm
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"switchboard/loadtest/report"
+	"switchboard/loadtest/scenario"
+)
+
+// Swarm is one run of a scenario.
+type Swarm struct {
+	// Scenario to run; Doc and Sets are what it was parsed from, for other processes.
+	Scenario *scenario.Scenario
+	Doc      string
+	Sets     []string
+	// Addr is host:port of the node. With Node it is empty.
+	Addr string
+	// Node starts a node of the run's own; nil for one that runs.
+	Node *OwnNode
+	// Mint makes tokens.
+	Mint Mint
+	// Processes of the load generator; 0 is as many as the limit of open files asks for.
+	Processes int
+	// Spawn returns the command of one such process, which calls [Agent]; it ends with ctx. data is the directory of a node
+	// of the run's own, empty otherwise. nil allows one process, inside.
+	Spawn func(ctx context.Context, data string) *exec.Cmd
+	// Remote allows a node that is not on loopback.
+	Remote bool
+	// Progress is told once a second how it goes; may be nil. It is called by one goroutine at a time.
+	Progress func(Progress)
+	// Log is told in words what happens; may be nil. It may be called by several goroutines at a time.
+	Log func(string)
+}
+
+// Progress is how it goes.
+type Progress struct {
+	Phase string  // starting, ramp, steady, stop
+	At    float64 // seconds since the steady time began
+	Left  float64 // seconds of the phase, at most
+	Point report.Point
+}
+
+// spare is how many files a process opens beside its sockets.
+const spare = 64
+
+// shares returns how many processes are needed.
+func (s *Swarm) shares() (int, error) {
+	limit := fileLimit() - spare
+	workers := s.Scenario.Workers.Bots.Count + s.Scenario.Workers.Humans.Count
+	need := s.Scenario.Customers.Sockets + workers
+	if limit < 1 {
+		return 0, fmt.Errorf("the limit of open files leaves no room for sockets: raise it with `ulimit -n %d`", need+spare)
+	}
+	n := s.Processes
+	if n == 0 {
+		n = (need + limit - 1) / limit
+	}
+	if s.Spawn == nil {
+		n = 1
+	}
+	if each := (s.Scenario.Customers.Sockets+n-1)/n + (workers+n-1)/n; each > limit {
+		return 0, fmt.Errorf("%d sockets in each of %d processes, and a process may open %d files, which it cannot raise itself: use --processes %d, or raise the limit with `ulimit -n %d` (`LimitNOFILE` of a systemd unit)",
+			each, n, limit+spare, (need+limit-1)/limit, each+spare)
+	}
+	return n, nil
+}
+
+// local refuses a node of others.
+func (s *Swarm) local() error {
+	host, _, err := net.SplitHostPort(s.Addr)
+	if err != nil {
+		return fmt.Errorf("the node's address is %q: it must be host:port", s.Addr)
+	}
+	if ip := net.ParseIP(host); s.Remote || host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("%s is not on loopback: a load test can stop a node; say --allow-remote if it is yours", s.Addr)
+}
+
+// Run runs the scenario. It ends by itself: after ramp, steady and stop, and early when ctx does. An error says that there
+// is no result; a result whose gates do not hold is none.
+func (s *Swarm) Run(ctx context.Context) (res *report.Result, err error) {
+	if s.Progress == nil {
+		s.Progress = func(Progress) {}
+	}
+	if s.Log == nil {
+		s.Log = func(string) {}
+	}
+	n, err := s.shares()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if s.Node != nil {
+		if err := s.Node.start(ctx); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, s.Node.stop()) }()
+		s.Addr = s.Node.addr
+		if s.Mint, err = s.Node.Mint(s.Node.data); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.local(); err != nil {
+		return nil, err
+	}
+	r := &running{Swarm: s, processes: n, timeline: newTimeline(), total: map[string]*hdrhistogram.Histogram{}, latest: make([]sample, n), first: make([]sample, n), heard: make([]bool, n)}
+	r.started = time.Now()
+	r.node = newWatch(s.Addr)
+	return r.run(ctx)
+}
+
+// running is one run.
+type running struct {
+	*Swarm
+	timeline
+	// Fixed.
+	processes int
+	started   time.Time
+	node      *watch
+
+	// Owned by run.
+	zero     int64 // 0 before the steady time
+	phase    string
+	until    int64
+	total    map[string]*hdrhistogram.Histogram
+	recent   map[string]*hdrhistogram.Histogram // since the last point
+	latest   []sample                           // of each agent
+	first    []sample
+	heard    []bool
+	atZero   counts // when the steady time began
+	atEnd    counts // when it ended
+	cpuZero  float64
+	cpuEnd   float64
+	before   counts // of the last point
+	beforeAt int64
+	beforeC  float64
+	series   []report.Point
+	base     vitals // of the node before the ramp
+	vitals   vitals // of the last point
+	peak     float64
+	cores    float64 // seconds of processor time in the steady time, and of how much of it they are
+	watched  float64
+	genPeak  float64
+	genHeld  float64 // when all are connected
+	heldRSS  float64
+	findings []finding
+}
+
+func (r *running) run(ctx context.Context) (*report.Result, error) {
+	r.phase, r.until = "ramp", r.now()+int64(r.Scenario.Ramp.Duration())
+	r.base = r.node.look(ctx)
+	r.recent = map[string]*hdrhistogram.Histogram{}
+	told := make(chan news, 64)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	tell := func(n news) {
+		select {
+		case told <- n:
+		case <-ctx.Done():
+		}
+	}
+	var hands []hand
+	defer func() {
+		for _, h := range hands {
+			h.end()
+		}
+	}()
+	name := "lt" + strconv.FormatInt(r.now()/1e6, 36)
+	for i := range r.processes {
+		pl := plan{Doc: r.Doc, Sets: r.Sets, Index: i, Of: r.processes, Addr: r.Addr, Run: name}
+		if r.processes == 1 {
+			hands = append(hands, r.inside(ctx, &wg, pl, tell))
+			continue
+		}
+		h, err := r.outside(ctx, &wg, pl, tell)
+		if err != nil {
+			return nil, err
+		}
+		hands = append(hands, h)
+	}
+	var acts sync.WaitGroup
+	defer acts.Wait()
+	defer cancel()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	ready := 0
+	for len(r.findings) < r.processes {
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-tick.C:
+			r.point(ctx)
+		case n := <-told:
+			switch {
+			case n.Sample != nil:
+				if err := r.take(n.Agent, n.Sample); err != nil {
+					return nil, err
+				}
+			case n.Ready:
+				if ready++; ready == r.processes {
+					if err := r.begin(ctx, hands, &acts, tell); err != nil {
+						return nil, err
+					}
+				}
+			case n.Err != "":
+				return nil, errors.New(n.Err)
+			case n.Done != nil:
+				r.findings = append(r.findings, *n.Done)
+			}
+		}
+	}
+	r.point(ctx)
+	return r.result(), nil
+}
+
+// begin lets the steady time begin, for all at the same moment.
+func (r *running) begin(ctx context.Context, hands []hand, acts *sync.WaitGroup, tell func(news)) error {
+	r.point(ctx)
+	r.zero = r.now() + int64(200*time.Millisecond)
+	r.Log(fmt.Sprintf("%d customers and %d workers are connected", r.Scenario.Customers.Sockets, r.Scenario.Workers.Bots.Count+r.Scenario.Workers.Humans.Count))
+	for _, h := range hands {
+		if err := h.start(r.zero); err != nil {
+			return fmt.Errorf("telling a process to begin: %w", err)
+		}
+	}
+	r.atZero, r.cpuZero = r.sum()
+	r.genHeld, r.heldRSS = r.rss(), r.vitals.rss
+	r.phase, r.until = "steady", r.zero+int64(r.Scenario.Steady.Duration())
+	for i := range r.Scenario.Actions {
+		act := &r.Scenario.Actions[i]
+		if act.Drop.Value > 0 {
+			continue // the agents do that
+		}
+		acts.Go(func() {
+			t := time.NewTimer(time.Duration(r.zero + int64(act.At.Duration()) - r.now()))
+			defer t.Stop()
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+			}
+			if err := r.act(ctx, act); err != nil {
+				tell(news{Err: err.Error()})
+			}
+		})
+	}
+	return nil
+}
+
+// take merges what an agent has seen.
+func (r *running) take(i int, s *sample) error {
+	for name, text := range s.Hist {
+		b, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return fmt.Errorf("a histogram of process %d: %w", i, err)
+		}
+		h, err := hdrhistogram.Decode(b)
+		if err != nil {
+			return fmt.Errorf("a histogram of process %d: %w", i, err)
+		}
+		merge(r.total, name, h)
+		merge(r.recent, name, h)
+	}
+	if !r.heard[i] {
+		r.heard[i], r.first[i] = true, *s
+	}
+	r.latest[i] = *s
+	r.genPeak = max(r.genPeak, r.rss())
+	return nil
+}
+
+func merge(into map[string]*hdrhistogram.Histogram, name string, h *hdrhistogram.Histogram) {
+	if have := into[name]; have != nil {
+		have.Merge(h)
+		return
+	}
+	into[name] = h.Clone()
+}
+
+// sum is what all agents have told last.
+func (r *running) sum() (c counts, cpu float64) {
+	for i := range r.latest {
+		c = c.add(r.latest[i].Counts)
+		cpu += r.latest[i].CPU
+	}
+	return c, cpu
+}
+
+func (r *running) rss() (sum float64) {
+	for i := range r.latest {
+		sum += float64(r.latest[i].RSS)
+	}
+	return sum
+}
+
+// point closes a second.
+func (r *running) point(ctx context.Context) {
+	now := r.now()
+	if r.phase == "steady" && now >= r.until {
+		r.phase, r.until = "stop", r.until+int64(r.Scenario.Stop.Duration())
+		r.atEnd, r.cpuEnd = r.sum()
+	}
+	c, cpu := r.sum()
+	v := r.node.look(ctx)
+	span := float64(now-r.beforeAt) / 1e9
+	if r.beforeAt == 0 || span <= 0 {
+		span = 1
+	}
+	zero := r.zero
+	if zero == 0 {
+		zero = now
+		if r.phase == "ramp" {
+			zero = r.until
+		}
+	}
+	p := report.Point{At: float64(now-zero) / 1e9, Values: map[string]float64{
+		"sockets": float64(c.Sockets), "due": float64(c.Due-r.before.Due) / span, "acked": float64(c.Acked-r.before.Acked) / span,
+		"answered": float64(c.Answered-r.before.Answered) / span, "refused": float64(c.Refused-r.before.Refused) / span,
+		"errors": float64(c.Errors-r.before.Errors+c.Disconnects-r.before.Disconnects) / span, "tokens": float64(c.Tokens-r.before.Tokens) / span,
+		"open": float64(c.Due - c.Acked), "gen_rss": r.rss(), "gen_cpu": max(cpu-r.beforeC, 0) / span,
+	}, Latency: map[string][]float64{}}
+	for name, h := range r.recent {
+		p.Latency[name] = []float64{float64(h.ValueAtQuantile(50)) / 1e6, float64(h.ValueAtQuantile(99)) / 1e6, float64(h.Max()) / 1e6}
+	}
+	v.fill(p.Values, r.vitals, span)
+	if r.phase == "steady" {
+		r.peak = max(r.peak, v.rss)
+		if v.ok && r.vitals.ok && v.cpu >= r.vitals.cpu { // it counts anew after a restart
+			r.cores += v.cpu - r.vitals.cpu
+			r.watched += span
+		}
+	}
+	r.recent = map[string]*hdrhistogram.Histogram{}
+	r.before, r.beforeAt, r.beforeC, r.vitals = c, now, cpu, v
+	r.series = append(r.series, p)
+	r.Progress(Progress{Phase: r.phase, At: p.At, Left: max(float64(r.until-now)/1e9, 0), Point: p})
+}
+
+// machine says where it ran.
+func machine() string {
+	return fmt.Sprintf("%s/%s, %s, %d CPUs", runtime.GOOS, runtime.GOARCH, runtime.Version(), runtime.NumCPU())
+}
