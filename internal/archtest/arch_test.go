@@ -47,6 +47,7 @@ var mayImport = allowed(
 	row("loadtest/swarm", "loadtest/ledger", "loadtest/scenario", "loadtest/report", "loadtest/socket"),
 	row("examples/loadtest"),
 	row("broker/selector"),
+	row("broker/level", "wire"),
 	row("broker/routes", "broker", "broker/selector"),
 )
 
