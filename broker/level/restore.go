@@ -40,6 +40,17 @@ func (c *Conversation) AppendRow(set *Set, dst []byte) []byte {
 	return w.b
 }
 
+// Worth tells whether c needs its row: the end of the log alone might not tell what it knows.
+func (c *Conversation) Worth(set *Set) bool {
+	for i := range c.clocks {
+		r, k := &set.defs[i], &c.clocks[i]
+		if len(k.marks) > 0 || k.counted && (r.Unit == Session || r.Unit == Day) || r.Clock == FirstResponse && !k.done {
+			return true
+		}
+	}
+	return false
+}
+
 // Known is what a session's state says of it: what the entries that are at hand may not tell.
 type Known struct {
 	Shop, Queue, Customer string
