@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"switchboard/broker/level"
 	"switchboard/exchange"
@@ -233,27 +235,23 @@ func TestLevelsSurviveRestarts(t *testing.T) {
 	}
 }
 
-// What was let go and read again goes on, also when the end of its log does not tell what was counted.
+// What was let go and read again goes on, also when the end of its log does not tell what was before.
 func TestLevelsOfUnloadedSessions(t *testing.T) {
-	whole := level.Definition{Name: "whole", Unit: level.Session, LimitMS: 60_000, Count: []string{"bot"}}
-	n := startStanding(t, vfs.NewMem(), morning, whole, minute)
+	first := level.Definition{Name: "first", Clock: level.FirstResponse, LimitMS: 60_000, Count: []string{"human"}}
+	whole := level.Definition{Name: "whole", Unit: level.Session, LimitMS: 60_000, Count: []string{"bot"}, FullAuto: level.Run}
+	n := startStanding(t, vfs.NewMem(), morning, first, whole)
 	defer func() { n.stop() }()
 	alice, bot := n.conn(customer("alice")), n.conn(worker("bot", wire.OriginBot))
 	bot.subscribe(8, "")
 	id := alice.open(&wirepb.Open{Shop: "s1"})
-	seq := alice.ask(id, "one")
-	bot.next(wire.FrameDelivery)
-	bot.answer(id, 1, seq)
-	for range 40 {
-		seq = alice.ask(id, "more")
-	}
-	bot.answer(id, 1, seq-25)
-	for range 3 {
+	for range 20 { // more than the tail holds
+		seq := alice.ask(id, "question")
 		bot.next(wire.FrameDelivery)
+		bot.answer(id, 1, seq)
 	}
-	bot.do(slotOf(id), &wire.Command{Verb: wire.VerbClose, Session: id, AE: 1})
+	n.is("whole", "s1", 1, 1, 20)
+	bot.do(slotOf(id), &wire.Command{Verb: wire.VerbRelease, Session: id, AE: 1, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Release{Release: &wirepb.Release{Session: string(id), Ae: 1}}}})
 	bot.next(wire.FrameAnswer)
-	n.is("whole", "s1", 1, 1, 2)
 	alice.do(slotOf(id), &wire.Command{Verb: wire.VerbLeave, Session: id})
 	alice.next(wire.FrameDetach)
 	loaded := n.shards[0].Stats().Loaded
@@ -261,12 +259,16 @@ func TestLevelsOfUnloadedSessions(t *testing.T) {
 	if got := n.shards[0].Stats().Loaded; got >= loaded {
 		t.Fatalf("%d sessions are in memory, and %d were", got, loaded)
 	}
+	sue := n.conn(&wire.Principal{Tenant: "demo", Role: wire.RoleSupervisor, Sub: "sue"})
+	sue.do(slotOf(id), &wire.Command{Verb: wire.VerbTake, Session: id, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Take{Take: &wirepb.Take{Session: string(id)}}}})
+	ae := sue.next(wire.FrameAnswer).PB.GetTake().GetAe()
+	n.is("first", "s1", 0, 0, 0) // no human has answered yet, and that is known
 	alice.open(&wirepb.Open{Session: string(id)})
-	seq = alice.ask(id, "again")
-	bot.next(wire.FrameAssigned)
-	bot.answer(id, 2, seq)
-	n.is("whole", "s1", 1, 1, 3)
-	n.is("minute", "s1", 3, 3, 3)
+	seq := alice.ask(id, "a human?")
+	n.pass(time.Second)
+	sue.answer(id, ae, seq)
+	n.is("first", "s1", 1, 1, 1)
+	n.is("whole", "s1", 1, 1, 20)
 }
 
 // A turn that the journal refuses is not counted, and nothing behind it is counted twice.
@@ -286,7 +288,7 @@ func TestLevelsOfRefusedTurns(t *testing.T) {
 
 	n.pause()
 	on := <-g.stop
-	alice.send(id, "k2", "lost")
+	bot.do(slotOf(id), &wire.Command{Verb: wire.VerbReply, Session: id, AE: 1, Type: "text", Body: []byte(`{"text":"lost"}`)})
 	n.pause()
 	close(on)
 	on = <-g.stop
@@ -298,8 +300,7 @@ func TestLevelsOfRefusedTurns(t *testing.T) {
 	if got := n.shards[0].Stats().Abandoned; got != 1 {
 		t.Fatalf("%d turns were refused; want 1", got)
 	}
-	alice.send(id, "k2", "lost")
-	seq := alice.next(wire.FrameWrote).Seq
+	seq := alice.ask(id, "2") // takes the place of the answer that was lost
 	bot.next(wire.FrameDelivery)
 	bot.do(slotOf(id), &wire.Command{Verb: wire.VerbReply, Session: id, AE: 1, Ack: wire.Some(seq), Type: "text", Body: []byte(`{}`)})
 	bot.next(wire.FrameWrote)
@@ -315,6 +316,51 @@ func TestLevelsOfRefusedTurns(t *testing.T) {
 	}
 	if c := rows[i].Windows[level.Total]; c.Count != 2 || c.Met != 2 || c.Timed != 2 {
 		t.Fatalf("%d of %d, %d timed; want the two messages of the log", c.Met, c.Count, c.Timed)
+	}
+}
+
+// An answer that was given in time counts, however long the disk takes to have it: time goes on meanwhile.
+func TestLevelsWaitForTheDisk(t *testing.T) {
+	var hold atomic.Pointer[chan struct{}]
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		switch op.Kind {
+		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+			if c := hold.Load(); c != nil {
+				<-*c
+			}
+		default:
+		}
+		return nil
+	}))
+	n := startStanding(t, fs, morning, minute)
+	defer func() { n.stop() }()
+	alice, bot := n.conn(customer("alice")), n.conn(worker("bot", wire.OriginBot))
+	bot.subscribe(8, "")
+	id := alice.open(&wirepb.Open{Shop: "s1"})
+	seq := alice.ask(id, "in time?")
+	bot.next(wire.FrameDelivery)
+	n.pass(59 * time.Second)
+	told := n.told(id)
+	c := make(chan struct{})
+	hold.Store(&c)
+	look := func() { // a turn of the owner, which waits for nothing
+		before := n.shards[0].Stats().Mail
+		alice.do(slotOf(id), &wire.Command{Verb: wire.VerbTyping, Session: id})
+		for n.shards[0].Stats().Mail == before {
+			runtime.Gosched()
+		}
+	}
+	bot.do(slotOf(id), &wire.Command{Verb: wire.VerbReply, Session: id, AE: 1, Ack: wire.Some(seq), Type: "text", Body: []byte(`{}`)})
+	look()
+	n.at.Add(10_000)
+	look()
+	look()
+	hold.Store(nil)
+	close(c)
+	bot.next(wire.FrameWrote)
+	n.is("minute", "s1", 1, 1, 1)
+	if got := n.told(id); got != told {
+		t.Fatalf("told %s", got)
 	}
 }
 
