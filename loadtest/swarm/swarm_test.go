@@ -104,6 +104,7 @@ gates: [unanswered == 0, lost == 0]
 }
 
 func TestHandOff(t *testing.T) {
+	t.Parallel()
 	r := against(t, `
 name: handoff
 about: small conversations that begin, move and end
@@ -125,6 +126,7 @@ gates: [unanswered == 0]
 }
 
 func TestStreamsInAStorm(t *testing.T) {
+	t.Parallel()
 	r := against(t, `
 name: llm
 about: a few streams, and connections that are lost
@@ -146,6 +148,7 @@ gates: [unanswered == 0, disconnects == 0]
 
 // TestFails: a gate that cannot hold does not, and the promises are gates that nobody has to write.
 func TestFails(t *testing.T) {
+	t.Parallel()
 	r := against(t, "name: x\nabout: silence\nramp: 0s\nsteady: 100ms\nstop: 0s\ncustomers: {sockets: 5}\ngates: [sockets > 5, p99 < 1s]\n")
 	if r.Holds() || len(r.Gates) != 6 || r.Gates[0].Holds || r.Gates[1].Holds || r.Gates[1].Value != nil || !r.Gates[2].Holds {
 		t.Errorf("%+v", r.Gates)
@@ -208,6 +211,7 @@ func TestFindMax(t *testing.T) {
 
 // TestSlowReaders: the others do not notice, and in the end all is there and verified.
 func TestSlowReaders(t *testing.T) {
+	t.Parallel()
 	r := against(t, `
 name: slow
 about: a few slow readers
