@@ -55,7 +55,7 @@ bench: build ## run the benchmarks and compare with the last run (SUITE=journal 
 	@GO="$(GO)" SUITE="$(or $(SUITE),all)" COUNT="$(or $(COUNT),6)" BENCH="$(or $(BENCH),.)" PROFILE="$(PROFILE)" KEEP="$(or $(KEEP),1)" bench/suite
 
 peers: ## compare round trips with NATS, JetStream, Redis and others on this machine (ARGS="--rates max,1000,5000")
-	cd bench/peers && $(GO) build -o bin/ . github.com/nats-io/nats-server/v2
+	cd bench/peers && $(GO) build -o bin/ ./... github.com/nats-io/nats-server/v2
 	$(GO) build -trimpath -ldflags "-X main.version=$$(git describe --always --dirty 2>/dev/null || echo unknown)" -o bench/peers/bin/switchboard ./cmd/switchboard
 	bench/peers/bin/peers $(ARGS)
 

@@ -23,7 +23,7 @@ type class struct {
 	delay  int64 // of the workers in the queue; -1 when it does not matter
 
 	members  []*member
-	free     heap[*member] // members who could take a task now, best first
+	free     heap[*member] // members who could take a task, best first as they were when last looked at
 	staffed  int           // members who are connected and ready, busy or not
 	lines    []*line       // by the index of their lane, made when needed
 	busy     []*line       // in which somebody waits
@@ -40,9 +40,13 @@ type member struct {
 	preferred bool
 	there     bool  // counts in class.staffed
 	rank      int32 // of the class's queue, to the worker
-	index     int   // in class.members
-	seat      int   // in w.members
-	at        int32 // in class.free
+	// As it stands in class.free: never worse than its worker is now. Who got a task sinks when he comes to the top.
+	load     float64
+	assigned uint64
+
+	index int   // in class.members
+	seat  int   // in w.members
+	at    int32 // in class.free
 }
 
 func (a *member) place() *int32 { return &a.at }
@@ -54,26 +58,61 @@ func (a *member) before(b *member) bool {
 	}
 	x, y := a.fit, b.fit
 	if q := a.class.queue; q.Scoring == Weighted {
-		x, y = x-q.Weights.Load*a.w.load, y-q.Weights.Load*b.w.load
-	} else if a.w.load != b.w.load {
-		return a.w.load < b.w.load
+		x, y = x-q.Weights.Load*a.load, y-q.Weights.Load*b.load
+	} else if a.load != b.load {
+		return a.load < b.load
 	}
 	switch {
 	case x != y:
 		return x > y
-	case a.w.assigned != b.w.assigned:
-		return a.w.assigned < b.w.assigned
+	case a.assigned != b.assigned:
+		return a.assigned < b.assigned
 	}
 	return a.w.ID < b.w.ID
 }
 
 // best returns the best member for t that could take a task now, or nil. Only those whom t is kept from are looked past.
 func (c *class) best(t *task) *member {
-	if len(t.bars) == 0 && t.worker == nil {
-		m, _ := c.free.top()
-		return m
+	plain := len(t.bars) == 0 && t.worker == nil
+	for {
+		var m *member
+		if plain {
+			m, _ = c.free.top()
+		} else {
+			m = bestOf(&c.free, 0, t)
+		}
+		if m == nil || !m.refresh() {
+			return m
+		}
 	}
-	return bestOf(&c.free, 0, t)
+}
+
+// refresh puts a, which stands in class.free, where its worker is by now. It tells whether it stood elsewhere.
+func (a *member) refresh() bool {
+	h := &a.class.free
+	switch {
+	case !a.w.takes(a.class.cost):
+		h.remove(a)
+	case a.load != a.w.load || a.assigned != a.w.assigned:
+		a.load, a.assigned = a.w.load, a.w.assigned
+		h.fix(a)
+	default:
+		return false
+	}
+	return true
+}
+
+// ease puts a where it belongs after its worker got rid of a task.
+func (a *member) ease() {
+	switch {
+	case a.at == 0:
+		if a.w.takes(a.class.cost) {
+			a.load, a.assigned = a.w.load, a.w.assigned
+			a.class.free.push(a)
+		}
+	case a.w.load < a.load:
+		a.refresh()
+	}
 }
 
 func bestOf(h *heap[*member], i int, t *task) *member {
@@ -134,11 +173,22 @@ func (c *Core) classOf(p *plan, s *Step, demand, prefer selector.Residual, in *T
 	cl.queue.demands = append(cl.queue.demands, cl)
 	for _, q := range cl.from {
 		q.classes = append(q.classes, cl)
-		for _, w := range q.workers {
+		for _, w := range q.candidates(cl) {
 			cl.admit(w)
 		}
 	}
 	return cl
+}
+
+// candidates returns the workers among whom those are who meet cl: all, or those with a skill that it cannot do without.
+func (q *queue) candidates(cl *class) []*worker {
+	if len(cl.skills) > 0 {
+		return q.skilled[cl.skills[0].Name]
+	}
+	if name, ok := cl.demand.Skill(); ok {
+		return q.skilled[name]
+	}
+	return q.workers
 }
 
 // forgetClass takes a class out of everything. Nobody waits in it.
@@ -214,14 +264,12 @@ func (a *member) update() {
 	if there := a.w.there(); there != a.there {
 		a.attend(there)
 	}
-	h := &a.class.free
-	switch in := a.at > 0; {
-	case !a.w.takes(a.class.cost):
-		h.remove(a)
-	case in:
-		h.fix(a)
-	default:
-		h.push(a)
+	switch {
+	case a.at > 0:
+		a.refresh()
+	case a.w.takes(a.class.cost):
+		a.load, a.assigned = a.w.load, a.w.assigned
+		a.class.free.push(a)
 	}
 }
 

@@ -137,7 +137,7 @@ func (c *Core) newTask(q *queue, in *Task) *task {
 func (c *Core) describe(t *task, q *queue, in *Task) {
 	t.version, t.enqueuedAt, t.sticky, t.to = in.Version, in.EnqueuedAt, in.Sticky, in.To
 	t.force, t.humansOnly, t.requeue, t.summary = in.Force, in.HumansOnly, in.Requeue, in.Summary
-	t.wants = Task{Cost: in.Cost, Priority: in.Priority, BoostMS: in.BoostMS, Attributes: in.Attributes}
+	t.said.cost, t.said.priority, t.said.boostMS, t.attributes = in.Cost, in.Priority, in.BoostMS, in.Attributes
 	c.aim(t, c.planOf(q, in))
 }
 
@@ -150,14 +150,14 @@ func (c *Core) aim(t *task, p *plan) {
 	t.plan = p
 	p.tasks++
 	p.queue.tasks++
-	boost := t.wants.BoostMS + p.boost
+	boost := t.said.boostMS + p.boost
 	if m := p.queue.MaxBoostMS; m > 0 {
 		boost = min(boost, m)
 	}
 	t.priority, t.key = 0, t.enqueuedAt-boost
 	switch p.queue.Order {
 	case Strict:
-		t.priority = t.wants.Priority
+		t.priority = t.said.priority
 	case FIFO:
 		t.key = t.enqueuedAt
 	}
@@ -168,7 +168,7 @@ func (c *Core) aim(t *task, p *plan) {
 
 // again returns t as its session would say it anew.
 func (t *task) again() Task {
-	in := t.wants
+	in := Task{Cost: t.said.cost, Priority: t.said.priority, BoostMS: t.said.boostMS, Attributes: t.attributes}
 	in.Session, in.Ticket, in.Version, in.Queue, in.EnqueuedAt, in.Skills = t.session, t.ticket, t.version, t.plan.queue.Name, t.enqueuedAt, t.plan.skills
 	in.Sticky, in.To, in.Force, in.HumansOnly, in.Requeue, in.Summary = t.sticky, t.to, t.force, t.humansOnly, t.requeue, t.summary
 	return in

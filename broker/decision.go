@@ -24,7 +24,7 @@ type Decision struct {
 	WaitedMS int64
 	Ahead    int         // others of the queue that waited
 	Eligible int         // workers who meet the step's requirement
-	Free     int         // of them those who could take it, the chosen one included
+	Free     int         // of them those who could take it, at most: who has been filled up is noticed later
 	Asked    int         // others who are asked at the same time, at most
 	Top      []Candidate // of the free ones, best first; at most 8
 	Excluded []string    // whom it is kept from
@@ -45,7 +45,8 @@ func (r *trace) configure(cfg *Config) {
 	r.every, r.keep = cfg.TraceEvery, cfg.TraceKeep
 }
 
-// Decisions returns what was decided last, the oldest first: of every TraceEvery-th assignment, at most TraceKeep.
+// Decisions returns what was decided last, the oldest first: of every TraceEvery-th assignment, at most TraceKeep. They are
+// good until the next event.
 func (c *Core) Decisions(yield func(*Decision) bool) {
 	r := &c.trace
 	for i := range r.ring {
@@ -94,7 +95,7 @@ func (c *Core) decide(t *task, x choice) {
 		d.Eligible += len(g.class.members)
 		d.Free += len(g.class.free.nodes)
 		for _, m := range g.class.free.nodes[:min(len(g.class.free.nodes), maxLooked)] {
-			if !t.barred(m.w.ID) {
+			if !t.barred(m.w.ID) && m.w.takes(t.cost) {
 				d.Top = append(d.Top, m.candidate())
 			}
 		}

@@ -356,8 +356,6 @@ func (c *Core) grant(t *task, w *worker, out *Effects) {
 	if t.worker == nil {
 		w.charge(t)
 		c.bill(t)
-	} else {
-		w.changed()
 	}
 	c.set(&t.timer, c.now+againMS)
 	t.plan.queue.pace.add(c.now)

@@ -225,3 +225,33 @@ func TestFloorAndCap(t *testing.T) {
 		t.Fatalf("served %v; want %v", got, want)
 	}
 }
+
+// Who did not use its share while it had nothing has not saved it up.
+func TestSharesAreNotSaved(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := newCounter(t, broker.Config{Fair: true, Queues: []broker.Queue{{Name: "a"}, {Name: "b"}}}, wire.OriginBot)
+		n := 0
+		add := func(queue string) {
+			n++
+			c.arrive(broker.Task{Session: wire.SessionID(fmt.Sprintf("%s%04d", queue, n)), Queue: queue, EnqueuedAt: c.now})
+		}
+		busy := wire.SessionID("a0001")
+		add("a")
+		for range rapid.IntRange(5, 60).Draw(t, "alone") {
+			add("a")
+			busy, _ = c.next(busy)
+		}
+		served := map[byte]int{}
+		for range 10 {
+			add("a")
+			add("b")
+		}
+		for range 10 {
+			busy, _ = c.next(busy)
+			served[busy[0]]++
+		}
+		if served['a'] < 4 || served['b'] < 4 {
+			t.Fatalf("of ten, a got %d and b %d", served['a'], served['b'])
+		}
+	})
+}

@@ -81,7 +81,9 @@ func (p *plan) resorts(since, now int64) (open bool, at int64) {
 func (c *Core) planOf(q *queue, in *Task) *plan {
 	cost := c.costOf(q, in)
 	c.skills = append(c.skills[:0], in.Skills...)
-	slices.SortFunc(c.skills, func(a, b Skill) int { return strings.Compare(a.Name, b.Name) })
+	if len(c.skills) > 1 {
+		slices.SortFunc(c.skills, func(a, b Skill) int { return strings.Compare(a.Name, b.Name) })
+	}
 	key := append(c.key[:0], q.Name...)
 	key = append(key, 0)
 	if in.HumansOnly {
@@ -119,6 +121,9 @@ func appendSkills(key []byte, skills []Skill) []byte {
 func (c *Core) costOf(q *queue, in *Task) int {
 	if in.Cost > 0 || in.Cost == All {
 		return in.Cost
+	}
+	if len(q.Costs)+len(c.cfg.Costs) == 0 {
+		return 1
 	}
 	if channel, ok := in.Attributes.Get("channel").Text(); ok {
 		for _, list := range [...][]ChannelCost{q.Costs, c.cfg.Costs} {

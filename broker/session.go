@@ -54,7 +54,7 @@ func (c *Core) retask(t *task, q *queue, in *Task, out *Effects) {
 		c.move(t)
 		return
 	}
-	t.version, t.wants.Attributes, t.summary = in.Version, in.Attributes, in.Summary
+	t.version, t.attributes, t.summary = in.Version, in.Attributes, in.Summary
 	if t.state != offered || t.to != "" {
 		return
 	}
@@ -153,7 +153,7 @@ func (c *Core) Confirm(session wire.SessionID, ticket uint64, worker, lease stri
 	case t.state == granted && t.worker.ID == worker:
 		c.hold(t, lease, ae, out)
 	case t.state <= granted:
-		l.Queue, l.EnqueuedAt, l.Cost, l.Attributes = t.plan.queue.Name, t.enqueuedAt, t.cost, t.wants.Attributes
+		l.Queue, l.EnqueuedAt, l.Cost, l.Attributes = t.plan.queue.Name, t.enqueuedAt, t.cost, t.attributes
 		c.adopt(&l, out) // somebody else has it, by an earlier pool's word
 	case t.state == held && t.ae == ae:
 		c.set(&t.timer, c.now+auditMS)

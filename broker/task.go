@@ -7,6 +7,18 @@ import (
 	"switchboard/wire"
 )
 
+// AttributesOf returns a session's attributes as routes see them: its JSON document, with shop and tier, which are its own,
+// besides. What is no document, or above the bounds of [selector.ParseAttrs], leaves these two; the error says so.
+func AttributesOf(doc []byte, shop, tier string) (selector.Attrs, error) {
+	a, err := selector.ParseAttrs(doc)
+	for _, x := range [...]selector.Attr{{Name: shopAttribute, Value: selector.StringOf(shop)}, {Name: "tier", Value: selector.StringOf(tier)}} {
+		if text, _ := x.Value.Text(); text != "" {
+			a = a.With(x.Name, x.Value)
+		}
+	}
+	return a, err
+}
+
 // Skill is a worker's level in something, or the least that a task wants: 0..1.
 type Skill = selector.Skill
 
@@ -78,7 +90,12 @@ type task struct {
 	session    wire.SessionID
 	ticket     uint64
 	version    uint64
-	wants      Task // Cost, Priority, BoostMS, Attributes
+	attributes selector.Attrs
+	said       struct { // as it was, the plan aside
+		cost     int
+		priority int32
+		boostMS  int64
+	}
 	plan       *plan
 	priority   int32
 	key        int64

@@ -140,12 +140,17 @@ func (w *worker) level(name string) (float64, bool) {
 	return 0, false
 }
 
-// changed puts w where it belongs in all its classes.
-func (w *worker) changed() {
+// weigh finds w's load.
+func (w *worker) weigh() {
 	w.load = 1
 	if w.slots > 0 {
 		w.load = float64(w.used) / float64(w.slots)
 	}
+}
+
+// changed puts w where it belongs in all its classes.
+func (w *worker) changed() {
+	w.weigh()
 	for _, m := range w.members {
 		m.update()
 	}
@@ -164,7 +169,7 @@ func (w *worker) charge(t *task) {
 	if s := t.plan.lane.shop; s != nil {
 		s.used += t.charge
 	}
-	w.changed()
+	w.weigh() // in its classes it sinks when it comes to the top
 }
 
 // discharge undoes charge: the worker may take something else.
@@ -183,7 +188,10 @@ func (c *Core) discharge(t *task) {
 		s.used -= t.charge
 	}
 	t.worker = nil
-	w.changed()
+	w.weigh()
+	for _, m := range w.members {
+		m.ease()
+	}
 	c.release(w)
 }
 

@@ -15,7 +15,7 @@ func (e *Edge) customers(ctx *fasthttp.RequestCtx, parts []string) {
 		ctx.Error("404 not found\n", fasthttp.StatusNotFound)
 		return
 	}
-	who, _, err := e.cfg.Tokens.Check(e.token(ctx), e.cfg.Now())
+	who, _, err := e.bearer(ctx)
 	if err != nil {
 		problem(ctx, asError(err))
 		return

@@ -25,18 +25,24 @@ type resume struct {
 func (c *conn) hello(cmd *wire.Command) bool {
 	h := cmd.PB.GetHello()
 	token := strings.TrimSpace(h.GetToken())
-	if token == "" {
-		token = c.token // [SW-2.9]
+	var shown showing
+	if c.asked != nil {
+		shown, c.asked = *c.asked, nil
 	}
-	c.token = ""
+	if token == "" {
+		token = shown.token // [SW-2.9]
+	}
 	now := c.e.cfg.Now()
-	who, until, err := c.e.cfg.Tokens.Check(token, now)
+	who, until, err := c.e.identity(token, shown.origin)
 	if err != nil {
 		fault := asError(err)
 		c.fail(cmd, fault)
 		code := wire.CloseBadToken
-		if fault.Slug == wire.TokenExpired {
+		switch fault.Slug {
+		case wire.TokenExpired:
 			code = wire.CloseTokenExpired
+		case wire.Forbidden:
+			code = wire.CloseForbidden
 		}
 		c.bye(code, 0) // [SW-3.1]
 		return false

@@ -76,6 +76,8 @@ type Tenant struct {
 	Queues []Queue `yaml:"queues"`
 	// DefaultQueue is where an open without queue goes; default the first.
 	DefaultQueue string `yaml:"default_queue"`
+	// Origins are those from which browsers may use the tenant's tokens; empty means any [SW-2.9].
+	Origins []string `yaml:"origins"`
 	// ReopenWindowMS is how long a closed session can be reopened; default 24 h [SW-4.6].
 	ReopenWindowMS int64 `yaml:"reopen_window_ms"`
 	// MaxAttempts is how often an entry is delivered before the session moves on; default 5 [SW-5.6].

@@ -293,7 +293,9 @@ func TestIdentifyMerges(t *testing.T) {
 				older, younger = a, v
 			}
 			keep := older.open(obj{})
-			older.ask("send", obj{"session": keep, "body": text("older")})
+			first := num(older.ask("send", obj{"session": keep, "body": text("older")})["ts"])
+			for num(older.ask("send", obj{"session": keep, "body": text("older")})["ts"]) == first { // the clock has ticked
+			}
 			end := younger.open(obj{})
 			younger.ask("send", obj{"session": end, "body": text("younger")})
 			shop := v.open(obj{"shop": "s2"}) // only his own

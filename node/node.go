@@ -58,7 +58,7 @@ func Start(cfg Config) (n *Node, err error) {
 	jc := journal.Config{Dir: JournalDir(cfg.Data), Groups: cfg.Shards, FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log}
 	ec := edge.Config{
 		Tokens: tokens{n.keys}, Node: cfg.Name, Version: cfg.Version, Limits: cfg.Limits, Connections: connections(cfg.Connections),
-		PerIP: cfg.PerIP, Loops: cfg.Edge.Loops,
+		PerIP: cfg.PerIP, TenantOrigins: func(tenant string) []string { return cfg.Tenants[tenant].Origins }, Loops: cfg.Edge.Loops,
 		Origins: cfg.Origins, TokenInURL: cfg.TokenInURL, Static: cfg.Static, Log: cfg.Log,
 		Register: registry, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	}

@@ -106,7 +106,7 @@ func factLine(f *Fact) string {
 			return b + " none"
 		}
 		b += fmt.Sprintf(" ticket=%d worker=%s", f.Transfer.Ticket, f.Transfer.Worker)
-	case Attaching:
+	case Attaching, Adopted:
 		b += " " + f.Name
 	case PoolSeen:
 		b += fmt.Sprintf(" %d", f.N)

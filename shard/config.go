@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"switchboard/broker"
+	"switchboard/broker/level"
 	"switchboard/session"
 	"switchboard/wire"
 )
@@ -13,6 +14,7 @@ import (
 type Tenant struct {
 	Session session.Policy
 	Broker  broker.Config
+	Levels  *level.Set // its service levels; nil is none
 }
 
 // Config says what a shard hosts and how much it may hold. The zero value of a field means its default.

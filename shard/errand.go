@@ -55,7 +55,7 @@ func (s *Shard) atCustomer(cu *customer, c *wire.Command) {
 		s.onward(c)
 	case wire.StageOwner:
 		if cu.id.id != w.Root {
-			s.d.Refuse(c, wire.NoSession) // [SW-4.5] as one that does not exist
+			s.differs(c)
 			return
 		}
 		w.Proved = true
@@ -76,9 +76,37 @@ func (s *Shard) atCustomer(cu *customer, c *wire.Command) {
 		s.toCustomer(c, wire.StageTaken, w.Owner)
 	case wire.StageTaken:
 		s.link(cu, c)
+	case wire.StageStill:
+		s.still(cu, c)
 	case wire.StageList:
 		s.answerIdentities(cu, c, false)
 	default:
+	}
+}
+
+// differs has found another than Root where c is. That may be because Root is himself no more: two are different when both were
+// themselves at one time, and nobody is himself again.
+func (s *Shard) differs(c *wire.Command) {
+	c.Way.Then, c.Way.Found = c.Way.Stage, c.Way.At
+	s.toCustomer(c, wire.StageStill, c.Way.Root)
+}
+
+// still is the answer to differs.
+func (s *Shard) still(cu *customer, c *wire.Command) {
+	w := c.Way
+	if cu.id.id != w.Root {
+		w.Root = cu.id.id
+		s.toCustomer(c, w.Then, w.Found)
+		return
+	}
+	switch w.Then {
+	case wire.StagePeer:
+		s.d.Refuse(c, wire.IdentityTaken)
+	case wire.StageTaken:
+		s.auditCustomer(c, "identity refused", w.Root)
+		s.d.Fail(c, &wire.Error{Slug: wire.IdentityTaken, Detail: append(wire.AppendString([]byte(`{"customer":`), w.Found), '}')})
+	default:
+		s.d.Refuse(c, wire.NoSession) // [SW-4.5] as one that does not exist
 	}
 }
 

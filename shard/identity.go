@@ -141,8 +141,7 @@ func (s *Shard) know(cu *customer, c *wire.Command) bool {
 // link makes an external id the customer's, who is himself, when it is nobody else's [SW-7].
 func (s *Shard) link(cu *customer, c *wire.Command) {
 	if cu.id.id != c.Way.Root {
-		s.auditCustomer(c, "identity refused", c.Way.Root)
-		s.d.Fail(c, &wire.Error{Slug: wire.IdentityTaken, Detail: append(wire.AppendString([]byte(`{"customer":`), cu.id.id), '}')})
+		s.differs(c)
 		return
 	}
 	n := len(cu.state.Identities)

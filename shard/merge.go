@@ -33,7 +33,7 @@ func (s *Shard) identified(cu *customer, c *wire.Command) {
 		}
 		s.tour(c)
 	case w.Root != c.Who.Sub:
-		s.d.Refuse(c, wire.IdentityTaken) // the connection's customer has become somebody else before
+		s.differs(c) // the connection's customer has become somebody else before
 	default:
 		s.toCustomer(c, wire.StageMerge, c.Who.Sub)
 	}

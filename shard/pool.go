@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"switchboard/broker"
+	"switchboard/broker/level"
 	"switchboard/exchange"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
@@ -21,6 +22,9 @@ type pool struct {
 	observers map[wire.Conn]*observer
 	counted   []broker.QueueStats
 	countedAt int64
+	// What the shards have counted, by shard.
+	reports map[uint32]level.Report
+	levels  level.Report // of all of them; nil when it is to be added up again
 }
 
 // openPool begins a pool's census. The shard's term is its number.
@@ -317,6 +321,7 @@ func taskOf(m *wire.Task) broker.Task {
 	return broker.Task{
 		Session: m.Session, Ticket: m.Ticket, Queue: m.Queue, EnqueuedAt: m.EnqueuedAt, Priority: m.Priority, Exclude: m.Exclude,
 		Sticky: m.Sticky, To: m.To, Force: m.Force, HumansOnly: m.HumansOnly, Requeue: m.Requeue, Summary: m.Summary,
+		BoostMS: m.BoostMS, Version: m.Version,
 	}
 }
 

@@ -14,7 +14,7 @@ var ErrMail = errors.New("not mail of this version")
 
 // LinkVersion numbers what AppendEnvelope writes. Two nodes that differ in it do not understand each other: it grows with
 // every change of a kind of mail, of its fields or of the words that numbers stand for.
-const LinkVersion = 3
+const LinkVersion = 4
 
 // What an envelope says of itself.
 const (
@@ -130,6 +130,8 @@ func kindOf(m Mail) byte {
 		return 17
 	case *United:
 		return 18
+	case *Levels:
+		return 19
 	}
 	return 0
 }
@@ -173,6 +175,8 @@ func newMail(kind byte) Mail {
 		return new(Unite)
 	case 18:
 		return new(United)
+	case 19:
+		return new(Levels)
 	}
 	return nil
 }
@@ -217,6 +221,8 @@ func (c *coder) mail(m Mail) {
 		c.unite(m)
 	case *United:
 		c.united(m)
+	case *Levels:
+		c.levels(m)
 	default:
 		c.in.bad = true
 	}
@@ -331,6 +337,8 @@ func (c *coder) task(m *Task) {
 	c.text(&m.Queue)
 	c.int(&m.EnqueuedAt)
 	c.int32(&m.Priority)
+	c.int(&m.BoostMS)
+	c.uint(&m.Version)
 	c.text(&m.Shop)
 	c.text(&m.Tier)
 	c.bytes(&m.Attributes)
@@ -405,6 +413,13 @@ func (c *coder) censusAnswer(m *CensusAnswer) {
 	for i := range n {
 		c.live(&m.Live[i])
 	}
+}
+
+func (c *coder) levels(m *Levels) {
+	c.text(&m.Tenant)
+	c.uint32(&m.Shard)
+	c.int(&m.TS)
+	c.bytes(&m.Report)
 }
 
 func (c *coder) grant(m *Grant) {

@@ -111,6 +111,8 @@ type (
 		Queue      string
 		EnqueuedAt int64 // Unix ms; never changes while somebody waits [I10]
 		Priority   int32
+		BoostMS    int64  // counts as if it had come so much earlier
+		Version    uint64 // grows under one ticket with what changes of it
 		Shop       string
 		Tier       string
 		Attributes []byte   // JSON, for routing [SW-5a.2]; shared, never changed
@@ -177,6 +179,14 @@ type (
 		Pool   uint64
 		Shard  uint32
 		Live   []Live
+	}
+	// Levels is what a shard has counted for the tenant's service levels, and stands for what it said before. It is repeated
+	// every few seconds.
+	Levels struct {
+		Tenant string
+		Shard  uint32 // as the pool counts them
+		TS     int64  // Unix ms
+		Report []byte // of package broker/level
 	}
 )
 
@@ -246,6 +256,7 @@ func (*Declined) mail()     {}
 func (*Release) mail()      {}
 func (*Census) mail()       {}
 func (*CensusAnswer) mail() {}
+func (*Levels) mail()       {}
 func (*Grant) mail()        {}
 func (*Lost) mail()         {}
 func (*Rebind) mail()       {}

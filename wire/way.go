@@ -67,17 +67,20 @@ const (
 	StageLink                  // at customer At, who is given an identity: Root is who he is by now
 	StageTaken                 // at customer At, whose identity it is: he must be Root
 	StageList                  // at customer At: what are his identities
+	StageStill                 // at customer At, who was Root: is he still, so that he is another than was found at Then
 )
 
 // Way is how far a command has come. It never travels on a socket, so what it says can be trusted.
 type Way struct {
 	Stage   Stage
+	Then    Stage
 	Proved  bool // the bearer is the session's customer, whatever he was called before
 	Granted bool // Session may be opened again [SW-4.6]
 	Hops    uint32
 	At      string // the customer where it is
 	Root    string // who the bearer is by now
 	Owner   string // whose session it is, or whose identity
+	Found   string // who that is by now, when he is not Root
 	Shop    string
 	Visit   SessionID
 	Tried   SessionID // was found closed, when the customer was at Turn

@@ -298,6 +298,7 @@ func TestGarbage(t *testing.T) {
 		// With b's name and all, but nonsense behind the welcome.
 		f("who sends no mail", append(wrong(func(*hello) {}), appendFrame(nil, frameBatch, []byte{1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 99})...), "")
 		a.none(t, Ended)
+		f("whose numbers go back", wrong(func(h *hello) { h.dial, h.next = 2000, 0 }), "number 0 comes again")
 	})
 }
 

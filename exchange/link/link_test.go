@@ -152,13 +152,14 @@ func broken(t *testing.T, seed uint64) {
 	b.x.PlugSlots([]wire.Slot{5}, in)
 	b.x.PlugConn(9, in)
 	a.x.PlugRemote([]wire.Slot{5}, a.To("b"))
+	people := []*wire.Principal{{Sub: "alice"}, {Sub: "bob"}, {Sub: "carol"}}
 	taken := 0
 	for i := range uint64(each) {
-		to := wire.ToSlot(5)
+		e := wire.Envelope{To: wire.ToSlot(5), Mail: &wire.Command{Verb: wire.VerbAck, Seq: i + 1, Who: people[rnd.IntN(len(people))], Text: strings.Repeat("x", rnd.IntN(60))}}
 		if i%2 == 1 {
-			to = wire.Conn{Node: 2, ID: 9}.Address()
+			e = wire.Envelope{To: wire.Conn{Node: 2, ID: 9}.Address(), Mail: &wire.Frame{Seq: i + 1, Text: strings.Repeat("x", rnd.IntN(60))}}
 		}
-		if a.x.Post(wire.Envelope{To: to, Mail: &wire.Frame{Seq: i + 1, Text: strings.Repeat("x", rnd.IntN(60))}}) == nil {
+		if a.x.Post(e) == nil {
 			taken++
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -168,16 +169,24 @@ func broken(t *testing.T, seed uint64) {
 	n.mu.Unlock()
 	n.hangUp()
 	time.Sleep(5 * time.Second)
-	a.post(t, wire.ToSlot(5), &wire.Frame{Seq: last})
+	a.post(t, wire.ToSlot(5), &wire.Command{Seq: last, Who: people[0]})
 	time.Sleep(time.Second) // a heartbeat tells what is missing at the end
 	got, before := 0, map[bool]uint64{}
 	for done := false; !done; got++ {
 		e := <-in
-		f := e.Mail.(*wire.Frame)
-		if f.Seq <= before[e.To.Slot] {
-			t.Fatalf("seed %d: %d comes after %d", seed, f.Seq, before[e.To.Slot])
+		var seq uint64
+		switch m := e.Mail.(type) {
+		case *wire.Command:
+			if seq = m.Seq; m.Who == nil || !strings.Contains("alice bob carol", m.Who.Sub) {
+				t.Fatalf("seed %d: %d comes from %+v", seed, seq, m.Who)
+			}
+		case *wire.Frame:
+			seq = m.Seq
 		}
-		before[e.To.Slot], done = f.Seq, f.Seq == last
+		if seq <= before[e.To.Slot] {
+			t.Fatalf("seed %d: %d comes after %d", seed, seq, before[e.To.Slot])
+		}
+		before[e.To.Slot], done = seq, seq == last
 	}
 	sent, s := a.To("b").Status(), b.To("a").Status()
 	if n.fired() < 12 || taken < each/20 || got < taken/20 {
@@ -408,6 +417,46 @@ func TestLateConnectionIsRefused(t *testing.T) {
 		defer n.mu.Unlock()
 		if n.dials != 6 {
 			t.Fatalf("%d dials: something that stood was ended", n.dials)
+		}
+	})
+}
+
+// gate is an inlet that keeps whoever puts until it is opened.
+type gate struct {
+	open    chan struct{}
+	entered chan uint64
+}
+
+func (g *gate) Put(e wire.Envelope) bool {
+	g.entered <- e.Mail.(*wire.Frame).Seq
+	<-g.open
+	return true
+}
+
+// Two connections of one node never deliver at once, however slow the reader of the first is to notice its end.
+func TestConnectionsDeliverOneAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork()
+		a, b := pair(t, n, nil)
+		g := &gate{make(chan struct{}), make(chan uint64, 10)}
+		b.x.PlugConn(9, g)
+		to := wire.Conn{Node: 2, ID: 9}.Address()
+		a.post(t, to, &wire.Frame{Seq: 1})
+		synctest.Wait()
+		n.hangUp()
+		for range 100 {
+			_ = a.x.Post(wire.Envelope{To: to, Mail: &wire.Frame{Seq: 2}})
+			time.Sleep(100 * time.Millisecond)
+		}
+		if len(g.entered) != 1 {
+			t.Fatalf("%d deliveries at once", len(g.entered))
+		}
+		close(g.open)
+		time.Sleep(10 * time.Second)
+		a.post(t, to, &wire.Frame{Seq: 3})
+		synctest.Wait()
+		if first, then := <-g.entered, <-g.entered; first != 1 || then != 3 {
+			t.Fatalf("%d arrives, then %d; want 1 and 3", first, then)
 		}
 	})
 }
