@@ -127,6 +127,8 @@ func (s *Shard) wake(h *hosted) {
 	if !s.surround(h) {
 		return
 	}
+	s.before(h)
+	s.exorcise(h)
 	h.state.Wake(&s.env, &s.d)
 	if h.againAt != 0 && h.againAt <= s.now {
 		if t := h.state.Again(); t != nil {
