@@ -87,6 +87,7 @@ func (s *Shard) census(m *wire.Census) {
 		if h.state.Tenant != m.Tenant || !h.state.Live() {
 			continue
 		}
+		s.before(h)
 		h.state.Introduce(m.Pool, &s.d)
 		s.note(h)
 		a.Live = append(a.Live, h.state.Census()...)

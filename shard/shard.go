@@ -370,6 +370,7 @@ func (s *Shard) abandon(err error) {
 	s.stats.abandoned.Add(1)
 	s.held = append(s.held, outgoing{index: s.last, mail: s.loseFeeds()})
 	old, people := s.sessions, s.customers
+	s.refuseParked()
 	s.stats.sessions.Store(0)
 	s.stats.loaded.Store(0)
 	s.sessions, s.customers = map[wire.SessionID]*hosted{}, map[customerID]*customer{}
@@ -433,6 +434,7 @@ func (s *Shard) send(e wire.Envelope) {
 			return
 		}
 	} else if err := s.x.Post(e); err == nil || !e.To.Slot {
+		s.nowhere(&e, err)
 		return
 	}
 	s.later(e)
