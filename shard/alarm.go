@@ -102,6 +102,9 @@ func (s *Shard) tick() {
 	for _, p := range s.pools {
 		p.tick(s)
 	}
+	if len(s.moving) > 0 {
+		s.move()
+	}
 	if s.now >= s.sweepAt {
 		s.sweepAt = s.now + sweepMS
 		s.sweep()

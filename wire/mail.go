@@ -113,6 +113,7 @@ type (
 		Priority   int32
 		Shop       string
 		Tier       string
+		Channel    string   // that it was opened on first
 		Attributes []byte   // JSON, for routing [SW-5a.2]; shared, never changed
 		Exclude    []string // worker ids
 		Sticky     string   // worker id
@@ -255,3 +256,5 @@ func (*Link) mail()         {}
 func (*Linked) mail()       {}
 func (*Unite) mail()        {}
 func (*United) mail()       {}
+func (*Settings) mail()     {}
+func (*SettingsKept) mail() {}
