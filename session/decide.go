@@ -296,6 +296,8 @@ const (
 	EventClosed         = "session.closed"
 	EventReopened       = "session.reopened"
 	EventMerged         = "session.merged"
+	EventWarned         = "level.warned"
+	EventMissed         = "level.missed"
 	EventRated          = "session.rated"
 	EventChannel        = "channel.attached"
 	EventJoined         = "participant.joined"

@@ -33,6 +33,7 @@ func (s *State) task() *wire.Task {
 	t := &wire.Task{
 		Tenant: s.Tenant, Session: s.ID, Ticket: s.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt,
 		Shop: s.Shop, Tier: s.Tier, Channel: s.Channels[0], Attributes: s.Attributes, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued,
+		BoostMS: s.boost, Version: s.boosts,
 	}
 	if s.Exclude != "" {
 		t.Exclude, t.Sticky = []string{s.Exclude}, ""
@@ -131,7 +132,7 @@ func (s *State) Grant(env *Env, g *wire.Grant, d *Decision) {
 		Since: s.Head + 1, // session.assigned, which follows
 	}})
 	s.bind(g.Conn, g.Window, s.Cursor)
-	body := objectString(nil, "kind", string(g.Kind))
+	body := objectString(objectString(nil, "kind", string(g.Kind)), "id", g.Sub)
 	if g.Name != "" {
 		body = objectString(body, "name", g.Name)
 	}

@@ -155,6 +155,8 @@ type State struct {
 	owner    delivery
 	streams  []stream
 	place    *wire.Place // where it stands, while it waits
+	boost    int64       // ms by which service levels count it as having come earlier
+	boosts   uint64      // how often that changed
 	tailSize int
 }
 

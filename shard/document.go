@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"switchboard/broker"
+	"switchboard/broker/level"
 	"switchboard/broker/routes"
 	"switchboard/session"
 	"switchboard/shard/journal"
@@ -25,6 +26,8 @@ type Tenant struct {
 	Document Document
 	// Home is the queue of an open that names none, while the document has such a queue; else the first.
 	Home string
+	// Levels are its service levels; nil is none.
+	Levels *level.Set
 	// BotGraceMS and HumanGraceMS count where the document says nothing; default 5,000 and 30,000.
 	BotGraceMS, HumanGraceMS int64
 

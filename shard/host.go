@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"switchboard/broker/level"
 	"switchboard/exchange"
 	"switchboard/session"
 	"switchboard/wire"
@@ -25,6 +26,7 @@ type hosted struct {
 	alarm    int64 // the earliest alarm that is set
 	againAt  int64
 	againIn  int64
+	level    *level.Conversation // of its service levels; stays while state is nil
 }
 
 func (s *Shard) host(id wire.SessionID) *hosted {
@@ -184,6 +186,10 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 	}
 	st := h.state
 	s.before(h)
+	if s.writable && s.overdue(h) {
+		s.due(h)
+		s.note(h)
+	}
 	switch m := m.(type) {
 	case *wire.Command:
 		if s.stranger(h, m) {
@@ -265,6 +271,9 @@ func (s *Shard) note(h *hosted) {
 			s.feed = appendFeed(s.feed, h.id, f.Entry.Seq)
 			s.fed++
 			s.stats.entries.Add(1)
+			if len(s.levels) > 0 {
+				s.count(h, f.Entry)
+			}
 			if len(s.feeds) > 0 {
 				s.feedSaid(h, f.Entry, s.lsn+s.fed)
 			}

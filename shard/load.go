@@ -50,6 +50,7 @@ type result struct {
 	upTo     uint64 // that page has looked at everything up to here
 	answer   documentRead
 	staleKey [][]byte // rows of keys that are remembered long enough
+	level    []byte   // the row of its service levels
 }
 
 func (s *Shard) jobOf(l *session.Load) job {
@@ -123,6 +124,11 @@ func (s *Shard) readSession(id wire.SessionID) (r result) {
 	st.CatchUp(t.head, t.marks, lists.upTo)
 	st.Remember(t.entries, keys, older, lists.upTo)
 	r.state, r.staleKey = st, lists.stale
+	if t := s.cfg.Tenants[st.Tenant]; t != nil && t.Levels.Len() > 0 {
+		if r.level, err = s.g.Get(sessionKey(nil, rowLevel, id), nil); err != nil && !errors.Is(err, journal.ErrNotFound) {
+			return result{err: err}
+		}
+	}
 	return r
 }
 
@@ -310,6 +316,7 @@ func (s *Shard) sessionLoaded(r *result) {
 	}
 	h.state, h.live = r.state, r.state.Live()
 	s.stats.loaded.Add(1)
+	s.restore(h, r.level)
 	h.state.Attached, h.attached = h.attached, nil
 	if s.writable {
 		for _, k := range r.staleKey {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"switchboard/broker"
+	"switchboard/broker/level"
 	"switchboard/exchange"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
@@ -31,6 +32,9 @@ type pool struct {
 	observers map[wire.Conn]*observer
 	counted   []broker.QueueStats
 	countedAt int64
+	// What the shards have counted, by shard.
+	reports map[uint32]level.Report
+	levels  level.Report // of all of them; nil when it is to be added up again
 }
 
 // openPool begins a pool's census. The shard's term is its number.
@@ -328,6 +332,7 @@ func (p *pool) taskOf(m *wire.Task) broker.Task {
 		Session: m.Session, Ticket: m.Ticket, Queue: queue, EnqueuedAt: m.EnqueuedAt, Priority: m.Priority, Exclude: m.Exclude,
 		Sticky: m.Sticky, To: m.To, Force: m.Force, HumansOnly: m.HumansOnly, Requeue: m.Requeue, Summary: m.Summary,
 		Attributes: attributesOf(m),
+		BoostMS:    m.BoostMS, Version: m.Version,
 	}
 }
 

@@ -14,7 +14,7 @@ var ErrMail = errors.New("not mail of this version")
 
 // LinkVersion numbers what AppendEnvelope writes. Two nodes that differ in it do not understand each other: it grows with
 // every change of a kind of mail, of its fields or of the words that numbers stand for.
-const LinkVersion = 4
+const LinkVersion = 5
 
 // What an envelope says of itself.
 const (
@@ -135,6 +135,8 @@ func kindOf(m Mail) byte {
 		return 19
 	case *SettingsKept:
 		return 20
+	case *Levels:
+		return 21
 	}
 	return 0
 }
@@ -182,6 +184,8 @@ func newMail(kind byte) Mail {
 		return new(Settings)
 	case 20:
 		return new(SettingsKept)
+	case 21:
+		return new(Levels)
 	}
 	return nil
 }
@@ -230,6 +234,8 @@ func (c *coder) mail(m Mail) {
 		c.settings(m)
 	case *SettingsKept:
 		c.settingsKept(m)
+	case *Levels:
+		c.levels(m)
 	default:
 		c.in.bad = true
 	}
@@ -344,6 +350,8 @@ func (c *coder) task(m *Task) {
 	c.text(&m.Queue)
 	c.int(&m.EnqueuedAt)
 	c.int32(&m.Priority)
+	c.int(&m.BoostMS)
+	c.uint(&m.Version)
 	c.text(&m.Shop)
 	c.text(&m.Tier)
 	c.text(&m.Channel)
@@ -419,6 +427,13 @@ func (c *coder) censusAnswer(m *CensusAnswer) {
 	for i := range n {
 		c.live(&m.Live[i])
 	}
+}
+
+func (c *coder) levels(m *Levels) {
+	c.text(&m.Tenant)
+	c.uint32(&m.Shard)
+	c.int(&m.TS)
+	c.bytes(&m.Report)
 }
 
 func (c *coder) grant(m *Grant) {

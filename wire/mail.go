@@ -111,6 +111,8 @@ type (
 		Queue      string
 		EnqueuedAt int64 // Unix ms; never changes while somebody waits [I10]
 		Priority   int32
+		BoostMS    int64  // counts as if it had come so much earlier
+		Version    uint64 // grows under one ticket with what changes of it
 		Shop       string
 		Tier       string
 		Channel    string   // that it was opened on first
@@ -178,6 +180,14 @@ type (
 		Pool   uint64
 		Shard  uint32
 		Live   []Live
+	}
+	// Levels is what a shard has counted for the tenant's service levels, and stands for what it said before. It is repeated
+	// every few seconds.
+	Levels struct {
+		Tenant string
+		Shard  uint32 // as the pool counts them
+		TS     int64  // Unix ms
+		Report []byte // of package broker/level
 	}
 )
 
@@ -247,6 +257,7 @@ func (*Declined) mail()     {}
 func (*Release) mail()      {}
 func (*Census) mail()       {}
 func (*CensusAnswer) mail() {}
+func (*Levels) mail()       {}
 func (*Grant) mail()        {}
 func (*Lost) mail()         {}
 func (*Rebind) mail()       {}

@@ -26,7 +26,7 @@ var mayImport = allowed(
 	row("exchange/link", "wire", "exchange"),
 	row("shard/journal"),
 	row("shard/journal/replica"),
-	row("shard", "wire", "wire/wirepb", "session", "broker", "broker/routes", "broker/selector", "exchange", "shard/journal", "internal/mailbox"),
+	row("shard", "wire", "wire/wirepb", "session", "broker", "broker/level", "broker/routes", "broker/selector", "exchange", "shard/journal", "internal/mailbox"),
 	row("edge", "wire", "wire/wirepb", "exchange", "edge/ws", "edge/token", "internal/mailbox"),
 	row("edge/ws"),
 	row("edge/token", "wire"),
@@ -40,6 +40,7 @@ var mayImport = allowed(
 	row("internal/mailbox"),
 	row("internal/script"),
 	row("internal/archtest"),
+	row("cluster", "shard/journal/replica"),
 	row("loadtest/socket", "edge/ws"),
 	row("loadtest/ledger"),
 	row("loadtest/scenario"),
@@ -47,6 +48,7 @@ var mayImport = allowed(
 	row("loadtest/swarm", "loadtest/ledger", "loadtest/scenario", "loadtest/report", "loadtest/socket"),
 	row("examples/loadtest"),
 	row("broker/selector"),
+	row("broker/level", "wire"),
 	row("broker/routes", "broker", "broker/selector"),
 )
 
