@@ -107,6 +107,9 @@ func (s *Shard) tick() {
 	for _, p := range s.pools {
 		p.tick(s)
 	}
+	if len(s.moving) > 0 {
+		s.move()
+	}
 	if len(s.levels) > 0 && s.now >= s.levelAt {
 		s.publish()
 	}

@@ -61,6 +61,9 @@ func (s *Shard) command(c *wire.Command) {
 			s.poolCommand(c)
 			return
 		}
+	case wire.VerbConfigure, wire.VerbDocument:
+		s.document(c)
+		return
 	case wire.VerbWatch:
 		s.watch(c)
 		return
@@ -159,7 +162,7 @@ func (s *Shard) refuseOverloaded(c *wire.Command) {
 
 // surround fills the env for one decision of h.
 func (s *Shard) surround(h *hosted) bool {
-	t := s.cfg.Tenants[h.state.Tenant]
+	t := s.merchants[h.state.Tenant]
 	if t == nil {
 		return false
 	}
