@@ -5,7 +5,7 @@ PACKAGES := ./...
 
 FUZZTIME ?= 30s
 
-.PHONY: sim js peers all build run demo-replay test race lint fmt bench generate fuzz crash check help
+.PHONY: sim js peers all build run demo-replay loadtest test race lint fmt bench generate fuzz crash check help
 
 all: build
 
@@ -18,6 +18,9 @@ run: build ## start the demo: a node, a FAQ bot, a web page
 
 demo-replay: build ## play the shipped dialogues, with hand-offs and lost connections, and compare what arrived with what was sent
 	bin/switchboard loadtest replay --disconnects 0.2 --repeat 10
+
+loadtest: build ## run a scenario against a node of its own (SCENARIO=chat; ARGS='--set steady=5s --html r.html')
+	bin/switchboard loadtest run $(or $(SCENARIO),chat) $(ARGS)
 
 sim: ## run simulated clusters of replicas, each under its own seed (SEEDS=n)
 	SWITCHBOARD_SEEDS=$(or $(SEEDS),1000) $(GO) test ./shard/journal/replica -run TestSimulation -count=1 -v -timeout 120m
@@ -48,11 +51,11 @@ lint: ## go vet and the linter, both silent when all is well
 fmt: ## format as the linter wants it
 	$(GO) tool -modfile=$(TOOLS) golangci-lint fmt
 
-bench: ## run the benchmarks with allocation figures
-	$(GO) test -run '^$$' -bench . -benchmem $(PACKAGES)
+bench: build ## run the benchmarks and compare with the last run (SUITE=journal COUNT=6 BENCH=. PROFILE=cpu|mem|block KEEP=0)
+	@GO="$(GO)" SUITE="$(or $(SUITE),all)" COUNT="$(or $(COUNT),6)" BENCH="$(or $(BENCH),.)" PROFILE="$(PROFILE)" KEEP="$(or $(KEEP),1)" bench/suite
 
 peers: ## compare round trips with NATS, JetStream, Redis and others on this machine (ARGS="--rates max,1000,5000")
-	cd bench/peers && $(GO) build -o bin/ . github.com/nats-io/nats-server/v2
+	cd bench/peers && $(GO) build -o bin/ ./... github.com/nats-io/nats-server/v2
 	$(GO) build -trimpath -ldflags "-X main.version=$$(git describe --always --dirty 2>/dev/null || echo unknown)" -o bench/peers/bin/switchboard ./cmd/switchboard
 	bench/peers/bin/peers $(ARGS)
 

@@ -1,10 +1,13 @@
-// Package bench compares the whole node with what else could carry the same conversation, on the machine at hand.
+// Package bench tells what a machine can do for a node: one page of figures, each beside the physical limit that was measured
+// in the same run.
 //
-// Numbers of one machine at one time say little; ratios of alternating rounds say something. Run therefore starts every
-// opponent as a process of its own with its data on the same disk, drives it with the same number of sockets and the same bodies,
-// one after the other, round after round, and reports medians beside what each of them promises. Opponents that are not
-// installed are left out.
+// A figure of its own says little: 5,000 appends a second are excellent on a disk that syncs 5,000 times a second, and poor on
+// one that shares a sync among hundreds of writers. So the page has two halves. The limits are what the machine gives to
+// anybody: copying memory, handing over between goroutines, a ping-pong over loopback, an echo over as many sockets as the
+// node will have, a synced write to a new place in a file and to one that was written before. The node's own figures follow,
+// each with the limit that bounds it and how much of that it reaches: the codec, the journal with 1, 16 and 256 writers, and
+// the whole node, started as a process of its own and driven over real sockets.
 //
-// The work is one round trip: a customer's message goes to exactly one of the workers, and its answer back to that
-// customer. Every customer has one message under way.
+// It takes about half a minute and all processors. How Switchboard stands beside other brokers is the matter of bench/peers, a
+// module of its own. The Go benchmarks of each package, run after run, are that of `make bench`.
 package bench

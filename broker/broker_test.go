@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"switchboard/broker"
+	"switchboard/broker/selector"
 	"switchboard/internal/script"
 	"switchboard/wire"
 )
@@ -45,8 +46,43 @@ func (d *driver) do(t *testing.T, c *script.Command) string {
 	case "config": // what Config has; queues follow
 		d.cfg.BotGraceMS, d.cfg.HumanGraceMS = c.Int("bot_grace", 0), c.Int("human_grace", 0)
 		d.cfg.BarMS, d.cfg.MaxTasks = c.Int("bar", 0), int(c.Int("max_tasks", 0))
-	case "queue":
-		d.cfg.Queues = append(d.cfg.Queues, queueOf(c))
+		d.cfg.Fair, d.cfg.TraceEvery = c.Bool("fair"), int(c.Int("trace", 0))
+	case "queue": // lines of input are its steps
+		d.cfg.Queues = slices.DeleteFunc(d.cfg.Queues, func(q broker.Queue) bool { return q.Name == c.Word(0) })
+		d.cfg.Queues = append(d.cfg.Queues, queueOf(t, c))
+	case "noqueue": // is not configured any more
+		d.cfg.Queues = slices.DeleteFunc(d.cfg.Queues, func(q broker.Queue) bool { return q.Name == c.Word(0) })
+		if to := c.String("to", ""); to != "" {
+			d.cfg.Moves = append(d.cfg.Moves, broker.Move{From: c.Word(0), To: to})
+		}
+	case "team":
+		team := broker.Team{Name: c.Word(0), Workers: c.List("workers"), Attributes: attrs(t, c)}
+		for _, s := range c.List("delays") {
+			queue, ms, _ := strings.Cut(s, "@")
+			delay, _ := strconv.ParseInt(ms, 10, 64)
+			team.Seats = append(team.Seats, broker.Seat{Queue: queue, DelayMS: delay})
+		}
+		d.cfg.Teams = append(d.cfg.Teams, team)
+	case "shop":
+		d.cfg.Shops = append(d.cfg.Shops, broker.Shop{Name: c.Word(0), Weight: c.Float("weight", 0), Floor: int(c.Int("floor", 0)), Cap: int(c.Int("cap", 0))})
+	case "cost":
+		d.cfg.Costs = append(d.cfg.Costs, broker.ChannelCost{Channel: c.Word(0), Cost: int(c.Int("slots", broker.All))})
+	case "configure":
+		if err := d.cfg.Validate(); err != nil {
+			return err.Error()
+		}
+		d.core.Configure(d.cfg, d.now, out)
+	case "resorted":
+		d.core.Resorted(session(c), ticket(c), d.now, out)
+	case "why":
+		var b strings.Builder
+		for x := range d.core.Decisions {
+			fmt.Fprintf(&b, "%d %s to %s by %q %s waited=%d ahead=%d eligible=%d free=%d asked=%d excluded=%v\n", x.At, x.Session, x.Worker, x.Step, x.Reason, x.WaitedMS, x.Ahead, x.Eligible, x.Free, x.Asked, x.Excluded)
+			for _, w := range x.Top {
+				fmt.Fprintf(&b, "  %s preferred=%v skill=%.2f load=%.2f rating=%.2f score=%.3f\n", w.Worker, w.Preferred, w.Skill, w.Load, w.Rating, w.Score)
+			}
+		}
+		return b.String()
 	case "new": // a pool, and the shards of its census
 		if err := d.cfg.Validate(); err != nil {
 			return err.Error()
@@ -68,6 +104,7 @@ func (d *driver) do(t *testing.T, c *script.Command) string {
 		return fmt.Sprintln(at, ok)
 	case "task":
 		task := d.task(c)
+		task.Attributes, task.Version = attrs(t, c), uint64(c.Int("version", 0))
 		d.core.Offer(&task, d.now, out)
 	case "withdraw":
 		d.core.Withdraw(session(c), ticket(c), d.now, out)
@@ -80,7 +117,7 @@ func (d *driver) do(t *testing.T, c *script.Command) string {
 	case "wrapup":
 		d.core.WrapupDone(session(c), uint64(c.Int("ae", 1)), c.String("worker", ""), d.refOf(c, c.String("worker", "")), d.now, out)
 	case "subscribe":
-		d.subscribe(c)
+		d.subscribe(t, c)
 	case "accept":
 		d.core.Accept(c.Word(0), c.Word(1), d.refOf(c, c.Word(1)), d.now, out)
 	case "decline":
@@ -126,10 +163,57 @@ func (d *driver) refOf(c *script.Command, worker string) broker.Ref {
 	return broker.Ref{Conn: wire.Conn{Node: 1, ID: uint64(c.Int("conn", int64(d.at[worker])))}, ID: d.ref}
 }
 
-func queueOf(c *script.Command) broker.Queue {
+func attrs(t *testing.T, c *script.Command) selector.Attrs {
+	t.Helper()
+	a, err := selector.ParseAttrs([]byte(c.String("attrs", "")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func selects(t *testing.T, src string) *selector.Expr {
+	t.Helper()
+	if src == "" {
+		return nil
+	}
+	e, err := selector.Standard().Parse(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func stepOf(t *testing.T, line string) broker.Step {
+	t.Helper()
+	c, err := script.Parse(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resort, _ := broker.ParseResort(c.String("resort", ""))
+	s := broker.Step{
+		Name: c.Name, Who: map[string]broker.Who{"bots": broker.Bots, "humans": broker.Humans, "": broker.Any}[c.String("who", "")], AfterMS: c.Int("after", 0),
+		Select: selects(t, c.String("select", "")), Prefer: selects(t, c.String("prefer", "")), Queues: c.List("queues"), Teams: c.List("teams"),
+		OfferN: int(c.Int("n", 0)), OfferTTLMS: c.Int("ttl", 0), Resort: resort,
+	}
+	if c.Bool("unstaffed") {
+		s.When = broker.Unstaffed
+	}
+	return s
+}
+
+func queueOf(t *testing.T, c *script.Command) broker.Queue {
+	t.Helper()
 	q := broker.Queue{Name: c.Word(0), OfferTTLMS: c.Int("ttl", 0), Priority: int32(c.Int("priority", 0))}
-	q.Order = map[string]broker.Order{"": broker.Ageing, "strict": broker.Strict, "fifo": broker.FIFO}[c.String("order", "")]
+	q.Order = map[string]broker.Order{"": broker.Ageing, "strict": broker.Strict, "fifo": broker.FIFO, "savable_first": broker.SavableFirst}[c.String("order", "")]
 	q.Scoring = map[string]broker.Scoring{"": broker.Banded, "weighted": broker.Weighted}[c.String("scoring", "")]
+	q.SLAMS, q.Floor, q.StickyMS, q.SkillBy, q.MaxBoostMS = c.Int("sla", 0), int(c.Int("floor", 0)), c.Int("sticky", 0), c.String("skillby", ""), c.Int("maxboost", 0)
+	if vip := c.Int("vip", 0); vip > 0 {
+		q.Boosts = []broker.Boost{{When: selects(t, "task.vip"), MS: vip}}
+	}
+	for line := range strings.Lines(c.Input) {
+		q.Steps = append(q.Steps, stepOf(t, strings.TrimSpace(line)))
+	}
 	for _, s := range c.List("steps") {
 		who, after, _ := strings.Cut(s, "@")
 		ms, _ := strconv.ParseInt(after, 10, 64)
@@ -170,7 +254,8 @@ func (d *driver) rows(t *testing.T, input string) (live []broker.Live) {
 	return live
 }
 
-func (d *driver) subscribe(c *script.Command) {
+func (d *driver) subscribe(t *testing.T, c *script.Command) {
+	t.Helper()
 	id := c.Word(0)
 	if c.Has("conn") || d.at[id] == 0 {
 		d.at[id] = uint64(c.Int("conn", int64(len(d.at)+1)))
@@ -186,7 +271,7 @@ func (d *driver) subscribe(c *script.Command) {
 	d.core.Subscribe(&broker.Subscription{
 		ID: id, Sub: id, Name: strings.ToUpper(id), Kind: wire.Origin(c.String("kind", "bot")), Queues: queues, Allowed: allowed,
 		Slots: int(c.Int("slots", 0)), Window: uint32(c.Int("window", 0)), Skills: skills(c), Rating: c.Float("rating", 0), Ratings: int(c.Int("ratings", 0)),
-		Conn: wire.Conn{Node: 1, ID: d.at[id]}, Ref: d.refOf(c, id), Lease: c.String("lease", ""), NewLease: c.String("new", "l_"+id),
+		Attributes: attrs(t, c), Conn: wire.Conn{Node: 1, ID: d.at[id]}, Ref: d.refOf(c, id), Lease: c.String("lease", ""), NewLease: c.String("new", "l_"+id),
 	}, d.now, &d.out)
 }
 
@@ -215,6 +300,8 @@ func show(e *broker.Effect) string {
 		say("rebind %s ae=%d %s c%d lease=%s window=%d fresh=%v", e.Session, e.AE, e.Worker, e.Conn.ID, e.Lease, e.Window, e.Fresh)
 	case broker.TransferFailed:
 		say("transfer_failed %s/%d %s", e.Session, e.Ticket, e.Reason)
+	case broker.LastResort:
+		say("last resort %s/%d %s %s %s", e.Session, e.Ticket, e.Queue, e.Reason, e.Step)
 	case broker.Reject:
 		say("reject %s/%d %s", e.Session, e.Ticket, e.Slug)
 	case broker.Subscribed:

@@ -79,6 +79,7 @@ func (c *Core) CensusAnswer(p uint64, shard uint32, live []Live, now int64, out 
 		c.timers.remove(&c.census.timer)
 		c.begin(out)
 	}
+	c.settle(out)
 }
 
 // adopt takes over an assignment that a session tells of. Sessions are the authority: their worker's slots may be exceeded
@@ -96,11 +97,9 @@ func (c *Core) adopt(l *Live, out *Effects) {
 			return // older than what is known, or known
 		}
 	}
-	var before *worker
 	if t := c.find(l.Session, l.Ticket); t != nil {
 		c.conclude(t, out)
-		before = t.worker
-		c.drop(t) // and nothing else is given to its worker before this one counts
+		c.drop(t)
 	}
 	w := c.workers[l.Worker]
 	if w == nil {
@@ -117,9 +116,6 @@ func (c *Core) adopt(l *Live, out *Effects) {
 		c.offers[t.offer] = t
 	}
 	w.charge(t)
-	if before != nil {
-		c.relieved(before, out)
-	}
 	switch {
 	case w.gone || w.connected && w.lease != t.lease:
 		c.lose(t, out)
@@ -163,6 +159,19 @@ func (c *Core) begin(out *Effects) {
 	}
 	inOrder(all)
 	for _, t := range all {
-		c.place(t, out)
+		if t.to == "" {
+			c.move(t)
+		}
+	}
+	for _, id := range ids {
+		if w := c.workers[id]; w != nil && w.connected {
+			c.release(w)
+		}
+	}
+	c.settle(out)
+	for _, t := range all { // those are known now whom a transfer is for
+		if t.to != "" && t.state == waiting {
+			c.place(t, out)
+		}
 	}
 }

@@ -2,81 +2,117 @@ package broker
 
 import (
 	"encoding/binary"
-	"math"
 	"slices"
-	"strings"
+	"strconv"
+
+	"switchboard/broker/selector"
 )
 
-// maxIdle bounds the classes that are kept though nobody waits in them.
-const maxIdle = 256
-
-// queue is a Queue with what stands in it.
-type queue struct {
-	Queue
-	workers []*worker // subscribed, in no order
-	classes []*class  // in the order of their making
-	waiting int
-	timer   timer // of the next look at who waits
-	pace    pace
-}
-
-// class is a requirement: all tasks of a queue that want the same of a worker. It knows who meets it, so finding the best
-// worker for a task and the next task for a worker needs no look at anybody else.
+// class is a requirement: all tasks of a queue that want the same of the same workers, for one step. It knows who meets
+// it, so finding the best worker for a task and the next task for a worker needs no look at anybody else.
 type class struct {
-	queue  *queue
+	pool   *Core
 	key    string
+	queue  *queue   // whose tasks
+	from   []*queue // whose workers
 	cost   int
-	skills []Skill // sorted by name
+	skills []Skill // the least levels, sorted by name
+	scored []string
+	demand selector.Residual
+	prefer selector.Residual
+	delay  int64 // of the workers in the queue; -1 when it does not matter
 
-	members []*member
-	free    [kinds]heap[*member] // members who could take a task now, best first
-	line    [kinds]heap[*waiter] // tasks that wait, and are open to the kind
-	tasks   int                  // of the class, in any state
+	members  []*member
+	free     heap[*member] // members who could take a task, best first as they were when last looked at
+	staffed  int           // members who are connected and ready, busy or not
+	lines    []*line       // by the index of their lane, made when needed
+	busy     []*line       // in which somebody waits
+	plans    int           // that have it
+	watchers []*plan       // to whom it matters whether it is staffed
 }
 
 // member is a worker who meets a class's requirement.
 type member struct {
-	w     *worker
-	class *class
-	fit   float64 // 0.4·skill + 0.3·rating: changes only with the worker
-	index int     // in class.members
-	at    int32   // in class.free
+	w         *worker
+	class     *class
+	skill     float64
+	fit       float64 // of skill and rating: changes only with the worker
+	preferred bool
+	there     bool  // counts in class.staffed
+	rank      int32 // of the class's queue, to the worker
+	// As it stands in class.free: never worse than its worker is now. Who got a task sinks when he comes to the top.
+	load     float64
+	assigned uint64
+
+	index int   // in class.members
+	seat  int   // in w.members
+	at    int32 // in class.free
 }
 
 func (a *member) place() *int32 { return &a.at }
 
-// before tells whether a shall be asked before b.
+// before tells whether a shall be asked before b, who meets the same step of the same queue.
 func (a *member) before(b *member) bool {
+	if a.preferred != b.preferred {
+		return a.preferred
+	}
 	x, y := a.fit, b.fit
-	if a.class.queue.Scoring == Weighted {
-		x, y = x-weightLoad*a.w.load, y-weightLoad*b.w.load
-	} else if a.w.load != b.w.load {
-		return a.w.load < b.w.load
+	if q := a.class.queue; q.Scoring == Weighted {
+		x, y = x-q.Weights.Load*a.load, y-q.Weights.Load*b.load
+	} else if a.load != b.load {
+		return a.load < b.load
 	}
 	switch {
 	case x != y:
 		return x > y
-	case a.w.assigned != b.w.assigned:
-		return a.w.assigned < b.w.assigned
+	case a.assigned != b.assigned:
+		return a.assigned < b.assigned
 	}
 	return a.w.ID < b.w.ID
 }
 
-// The weights of a score.
-const (
-	weightSkill  = 0.4
-	weightLoad   = 0.3
-	weightRating = 0.3
-)
-
-// best returns the best member for t that could take a task of kind k now, or nil. Only barred ones are looked past.
-func (c *class) best(k kind, t *task) *member {
-	h := &c.free[k]
-	if len(t.bars) == 0 {
-		m, _ := h.top()
-		return m
+// best returns the best member for t that could take a task now, or nil. Only those whom t is kept from are looked past.
+func (c *class) best(t *task) *member {
+	plain := len(t.bars) == 0 && t.worker == nil
+	for {
+		var m *member
+		if plain {
+			m, _ = c.free.top()
+		} else {
+			m = bestOf(&c.free, 0, t)
+		}
+		if m == nil || !m.refresh() {
+			return m
+		}
 	}
-	return bestOf(h, 0, t)
+}
+
+// refresh puts a, which stands in class.free, where its worker is by now. It tells whether it stood elsewhere.
+func (a *member) refresh() bool {
+	h := &a.class.free
+	switch {
+	case !a.w.takes(a.class.cost):
+		h.remove(a)
+	case a.load != a.w.load || a.assigned != a.w.assigned:
+		a.load, a.assigned = a.w.load, a.w.assigned
+		h.fix(a)
+	default:
+		return false
+	}
+	return true
+}
+
+// ease puts a where it belongs after its worker got rid of a task.
+func (a *member) ease() {
+	switch {
+	case a.at == 0:
+		if a.w.takes(a.class.cost) {
+			a.load, a.assigned = a.w.load, a.w.assigned
+			a.class.free.push(a)
+		}
+	case a.w.load < a.load:
+		a.refresh()
+	}
 }
 
 func bestOf(h *heap[*member], i int, t *task) *member {
@@ -84,7 +120,7 @@ func bestOf(h *heap[*member], i int, t *task) *member {
 		return nil
 	}
 	m := h.nodes[i]
-	if !t.barred(m.w.ID) {
+	if !t.barred(m.w.ID) && !t.asks(m.w) {
 		return m
 	}
 	left, right := bestOf(h, 2*i+1, t), bestOf(h, 2*i+2, t)
@@ -94,71 +130,84 @@ func bestOf(h *heap[*member], i int, t *task) *member {
 	return left
 }
 
-// first returns the first task that waits in c and w may have, or nil.
-func (c *class) first(w *worker) *waiter { return firstOf(&c.line[w.kind], 0, w) }
-
-func firstOf(h *heap[*waiter], i int, w *worker) *waiter {
-	if i >= len(h.nodes) {
-		return nil
+// classOf returns the class of a step of p.
+func (c *Core) classOf(p *plan, s *Step, demand, prefer selector.Residual, in *Task, delay int64) *class {
+	cl := &class{pool: c, queue: p.queue, cost: p.cost, skills: p.skills, demand: demand, prefer: prefer, delay: -1}
+	if len(p.skills) == 0 && p.queue.SkillBy != "" {
+		cl.scored = slices.Sorted(in.Attributes.Get(p.queue.SkillBy).Strings)
 	}
-	x := h.nodes[i]
-	if !x.t.barred(w.ID) {
-		return x
+	switch {
+	case len(s.Queues) > 0:
+		for _, name := range s.Queues {
+			if q := c.queues[name]; q != nil && !slices.Contains(cl.from, q) {
+				cl.from = append(cl.from, q)
+			}
+		}
+	case len(s.Teams) > 0:
+		cl.from = []*queue{c.everybody}
+	default:
+		cl.from = []*queue{p.queue}
+		if len(p.queue.tiers) > 1 {
+			cl.delay = delay
+		}
 	}
-	left, right := firstOf(h, 2*i+1, w), firstOf(h, 2*i+2, w)
-	if left == nil || right != nil && right.before(left) {
-		return right
+	var key []byte
+	text := func(s string) { key = append(binary.AppendUvarint(key, uint64(len(s))), s...) }
+	text(p.queue.Name)
+	key = binary.AppendVarint(binary.AppendVarint(key, int64(p.cost)), cl.delay)
+	key = appendSkills(key, p.skills)
+	for _, q := range cl.from {
+		text(q.Name)
 	}
-	return left
-}
-
-// classOf returns the class of a task, made if it is new. Nothing is allocated for a known one.
-func (c *Core) classOf(q *queue, t *Task) *class {
-	cost := max(t.Cost, 1)
-	c.skills = append(c.skills[:0], t.Skills...)
-	slices.SortFunc(c.skills, func(a, b Skill) int { return strings.Compare(a.Name, b.Name) })
-	key := append(c.key[:0], q.Name...)
-	key = binary.AppendUvarint(append(key, 0), uint64(cost))
-	for _, s := range c.skills {
-		key = binary.AppendUvarint(key, uint64(len(s.Name)))
-		key = append(key, s.Name...)
-		key = binary.LittleEndian.AppendUint64(key, math.Float64bits(s.Level))
+	text(strconv.Itoa(len(cl.scored)))
+	for _, name := range cl.scored {
+		text(name)
 	}
-	c.key = key
-	if cl := c.classes[string(key)]; cl != nil {
-		return cl
+	text(demand.Key())
+	text(prefer.Key())
+	if old := c.classes[string(key)]; old != nil {
+		return old
 	}
-	if len(c.classes) >= c.manyClasses {
-		c.dropClasses()
-		c.manyClasses = max(maxIdle, 2*len(c.classes))
-	}
-	cl := &class{queue: q, key: string(key), cost: cost, skills: slices.Clone(c.skills)}
+	cl.key = string(key)
 	c.classes[cl.key] = cl
-	q.classes = append(q.classes, cl)
-	for _, w := range q.workers {
-		cl.admit(w)
+	cl.queue.demands = append(cl.queue.demands, cl)
+	for _, q := range cl.from {
+		q.classes = append(q.classes, cl)
+		for _, w := range q.candidates(cl) {
+			cl.admit(w)
+		}
 	}
 	return cl
 }
 
-// dropClasses forgets the classes that have no task. Their workers forget them too.
-func (c *Core) dropClasses() {
-	for _, q := range c.order {
-		q.classes = slices.DeleteFunc(q.classes, func(cl *class) bool {
-			if cl.tasks > 0 {
-				return false
-			}
-			for _, m := range cl.members {
-				m.w.members = slices.DeleteFunc(m.w.members, func(o *member) bool { return o == m })
-			}
-			delete(c.classes, cl.key)
-			return true
-		})
+// candidates returns the workers among whom those are who meet cl: all, or those with a skill that it cannot do without.
+func (q *queue) candidates(cl *class) []*worker {
+	if len(cl.skills) > 0 {
+		return q.skilled[cl.skills[0].Name]
 	}
+	if name, ok := cl.demand.Skill(); ok {
+		return q.skilled[name]
+	}
+	return q.workers
+}
+
+// forgetClass takes a class out of everything. Nobody waits in it.
+func (c *Core) forgetClass(cl *class) {
+	for len(cl.members) > 0 {
+		cl.members[len(cl.members)-1].leave()
+	}
+	for _, q := range cl.from {
+		q.classes = slices.DeleteFunc(q.classes, func(o *class) bool { return o == cl })
+	}
+	cl.queue.demands = slices.DeleteFunc(cl.queue.demands, func(o *class) bool { return o == cl })
+	delete(c.classes, cl.key)
 }
 
 // admit makes w a member when it meets the requirement.
 func (c *class) admit(w *worker) {
+	if c.delay >= 0 && w.seatIn(c.queue).DelayMS != c.delay {
+		return
+	}
 	skill := 1.0
 	if len(c.skills) > 0 {
 		sum := 0.0
@@ -170,32 +219,80 @@ func (c *class) admit(w *worker) {
 			sum += level
 		}
 		skill = sum / float64(len(c.skills))
+	} else if len(c.scored) > 0 {
+		sum := 0.0
+		for _, name := range c.scored {
+			level, _ := w.level(name)
+			sum += level
+		}
+		skill = sum / float64(len(c.scored))
 	}
-	m := &member{w: w, class: c, fit: weightSkill*skill + weightRating*w.rating, index: len(c.members)}
+	if !c.demand.Eval(&w.facts) || len(c.from) > 1 && w.isMember(c) {
+		return
+	}
+	by := c.queue.Weights
+	m := &member{
+		w: w, class: c, skill: skill, fit: by.Skill*skill + by.Rating*w.rating, preferred: c.prefer.Key() != "" && c.prefer.Eval(&w.facts),
+		rank: w.seatIn(c.queue).Priority, index: len(c.members), seat: len(w.members),
+	}
 	c.members = append(c.members, m)
 	w.members = append(w.members, m)
+	c.pool.members++
 	m.update()
 }
 
-// dismiss undoes admit. Whoever calls drops m from its worker.
-func (c *class) dismiss(m *member) {
-	c.free[m.w.kind].remove(m)
+// leave undoes admit.
+func (a *member) leave() {
+	c := a.class
+	c.free.remove(a)
+	a.attend(false)
 	last := len(c.members) - 1
 	moved := c.members[last]
-	c.members[m.index], moved.index = moved, m.index
+	c.members[a.index], moved.index = moved, a.index
 	c.members[last] = nil
 	c.members = c.members[:last]
+	last = len(a.w.members) - 1
+	moved = a.w.members[last]
+	a.w.members[a.seat], moved.seat = moved, a.seat
+	a.w.members[last] = nil
+	a.w.members = a.w.members[:last]
+	c.pool.members--
 }
 
-// update puts a where it belongs among the free after its worker changed.
+// update puts a where it belongs after its worker changed.
 func (a *member) update() {
-	h := &a.class.free[a.w.kind]
-	switch in := a.at > 0; {
-	case !a.w.takes(a.class.cost):
-		h.remove(a)
-	case in:
-		h.fix(a)
-	default:
-		h.push(a)
+	if there := a.w.there(); there != a.there {
+		a.attend(there)
+	}
+	switch {
+	case a.at > 0:
+		a.refresh()
+	case a.w.takes(a.class.cost):
+		a.load, a.assigned = a.w.load, a.w.assigned
+		a.class.free.push(a)
+	}
+}
+
+// attend notes whether a's worker is there. When the first comes or the last goes, steps of others close or open.
+func (a *member) attend(there bool) {
+	if a.there == there {
+		return
+	}
+	a.there = there
+	c := a.class
+	before := c.staffed > 0
+	if there {
+		c.staffed++
+	} else {
+		c.staffed--
+	}
+	if before == (c.staffed > 0) {
+		return
+	}
+	for _, p := range c.watchers {
+		if !p.dirty {
+			p.dirty = true
+			c.pool.dirty = append(c.pool.dirty, p)
+		}
 	}
 }

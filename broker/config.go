@@ -6,23 +6,6 @@ import (
 	"slices"
 )
 
-// Who may serve a step.
-type Who uint8
-
-// The choices of Who.
-const (
-	Any Who = iota
-	Bots
-	Humans
-)
-
-// Step is one step of a route. Steps are tried in order: a later one gets a task only when no worker of an earlier one
-// can take it at that moment.
-type Step struct {
-	Who     Who
-	AfterMS int64 // the step is closed to a task that has waited less; not below the step before
-}
-
 // Scoring is how the best of several workers is found. Skill, load and rating all lie in 0..1; ties go to the worker
 // whose last assignment is longest ago, then to the smaller id.
 type Scoring uint8
@@ -47,6 +30,9 @@ const (
 	Strict
 	// FIFO goes by enqueued_at alone.
 	FIFO
+	// SavableFirst goes by enqueued_at − boost among those who have waited less than SLAMS, then among the others by
+	// enqueued_at. Of the picks for which both could be had, every Floor-th is the oldest of all.
+	SavableFirst
 )
 
 // Queue is one waiting line.
@@ -55,15 +41,34 @@ type Queue struct {
 	Steps      []Step  // default: bots, and humans when no bot can take it
 	OfferTTLMS int64   // how long a human may think about an offer; default 20,000
 	Scoring    Scoring // default Banded
-	Order      Order   // default Ageing
-	Priority   int32   // a worker of several queues serves the smaller one first; default 0
+	Weights    Weights // default 0.4, 0.3, 0.3
+	// SkillBy names an attribute of the task that names a skill, or several: their mean level is the score's skill for
+	// tasks that ask for no Skills. Default none: then skill counts as 1.
+	SkillBy  string
+	Order    Order // default Ageing
+	Priority int32 // a worker of several queues serves the smaller one first; default 0
+	// Boosts are added to the task's own, all together at most MaxBoostMS when that is set.
+	Boosts     []Boost
+	MaxBoostMS int64
+	SLAMS      int64 // of SavableFirst
+	Floor      int   // of SavableFirst; default 4
+	// StickyMS is how long a task waits for its last worker alone, while he is there. Default 0: he is preferred when he
+	// could take it now, and not waited for.
+	StickyMS int64
+	// Costs of channels, before the pool's.
+	Costs  []ChannelCost
+	Weight float64 // its share against other queues, where Config.Fair is set; default 1
 }
 
 // Config is what one pool is made of. Zero means default.
 type Config struct {
 	Queues       []Queue
-	BotGraceMS   int64 // how long a bot without connection keeps its sessions [SW-5.7]; default 5,000
-	HumanGraceMS int64 // the same of humans; default 30,000
+	Teams        []Team
+	Shops        []Shop
+	Costs        []ChannelCost // a task without cost of its own goes by its attribute channel; default 1
+	Moves        []Move        // of queues that are not there any more, see [Core.Configure]
+	BotGraceMS   int64         // how long a bot without connection keeps its sessions [SW-5.7]; default 5,000
+	HumanGraceMS int64         // the same of humans; default 30,000
 	// BarMS is how long a task is kept from a worker who declined it, or whom its session excludes. Default 30,000. Then
 	// it may come again: better twice to the same than never to anybody.
 	BarMS int64
@@ -71,32 +76,112 @@ type Config struct {
 	// Default 1,048,576.
 	MaxTasks int
 	MaxSlots int // the most slots of one worker; more are refused as bad_request; default 10,000
+	// Fair shares workers between the queues and shops that wait for them, at equal priority, by their weights. Default:
+	// who has waited longest comes first, wherever.
+	Fair bool
+	// TraceEvery keeps a [Decision] of every n-th assignment, 1 of all; default 0 is none. TraceKeep is how many are
+	// kept; default 256.
+	TraceEvery, TraceKeep int
 }
 
 // Validate tells what is wrong with cfg, or nil.
 func (cfg *Config) Validate() error {
 	seen := make(map[string]bool, len(cfg.Queues))
-	for _, q := range cfg.Queues {
+	for i := range cfg.Queues {
+		q := &cfg.Queues[i]
 		if q.Name == "" || seen[q.Name] {
 			return fmt.Errorf("queue %q is unnamed or named twice", q.Name)
 		}
 		seen[q.Name] = true
-		if q.OfferTTLMS < 0 || q.Scoring > Weighted || q.Order > FIFO {
-			return fmt.Errorf("queue %q has an impossible offer ttl, scoring or order", q.Name)
+		if err := q.validate(cfg); err != nil {
+			return fmt.Errorf("queue %q %w", q.Name, err)
 		}
-		if !slices.IsSortedFunc(q.Steps, func(a, b Step) int { return int(min(max(a.AfterMS-b.AfterMS, -1), 1)) }) {
-			return fmt.Errorf("queue %q has a step that opens before the one in front of it", q.Name)
+	}
+	teams := make(map[string]bool, len(cfg.Teams))
+	for i := range cfg.Teams {
+		t := &cfg.Teams[i]
+		if t.Name == "" || teams[t.Name] {
+			return fmt.Errorf("team %q is unnamed or named twice", t.Name)
 		}
-		for _, s := range q.Steps {
-			if s.Who > Humans || s.AfterMS < 0 {
-				return fmt.Errorf("queue %q has an impossible step", q.Name)
+		teams[t.Name] = true
+		if err := t.validate(cfg); err != nil {
+			return err
+		}
+	}
+	shops := make(map[string]bool, len(cfg.Shops))
+	for _, s := range cfg.Shops {
+		if s.Name == "" || shops[s.Name] || s.Weight < 0 || s.Floor < 0 || s.Cap < 0 || s.Cap > 0 && s.Cap < s.Floor {
+			return fmt.Errorf("shop %q is unnamed, named twice, or has an impossible weight, floor or cap", s.Name)
+		}
+		shops[s.Name] = true
+	}
+	for _, m := range cfg.Moves {
+		if seen[m.From] || !seen[m.To] {
+			return fmt.Errorf("tasks move from %q, which is still a queue, or to %q, which is none", m.From, m.To)
+		}
+	}
+	if cfg.BotGraceMS < 0 || cfg.HumanGraceMS < 0 || cfg.BarMS < 0 || cfg.MaxTasks < 0 || cfg.MaxSlots < 0 || cfg.TraceEvery < 0 || cfg.TraceKeep < 0 {
+		return errors.New("a limit of the pool is negative")
+	}
+	return validateCosts(cfg.Costs)
+}
+
+func (q *Queue) validate(cfg *Config) error {
+	w := q.Weights
+	switch {
+	case q.OfferTTLMS < 0 || q.Scoring > Weighted || q.Order > SavableFirst:
+		return errors.New("has an impossible offer ttl, scoring or order")
+	case w.Skill < 0 || w.Load < 0 || w.Rating < 0 || q.Weight < 0:
+		return errors.New("has a negative weight")
+	case q.SLAMS < 0 || q.Floor < 0 || q.Floor == 1 || q.StickyMS < 0 || q.MaxBoostMS < 0:
+		return errors.New("has an impossible sla, floor, sticky time or boost")
+	case q.Order == SavableFirst && q.SLAMS == 0:
+		return errors.New("is savable_first and has no sla")
+	case len(q.Steps) > MaxSteps:
+		return fmt.Errorf("has %d steps, the limit is %d", len(q.Steps), MaxSteps)
+	case !slices.IsSortedFunc(q.Steps, func(a, b Step) int { return int(min(max(a.AfterMS-b.AfterMS, -1), 1)) }):
+		return errors.New("has a step that opens before the one in front of it")
+	}
+	for i := range q.Steps {
+		if err := q.Steps[i].validate(cfg); err != nil {
+			return err
+		}
+		if q.Steps[i].Resort != NoResort && i < len(q.Steps)-1 {
+			return errors.New("has a step behind its last resort")
+		}
+	}
+	for _, b := range q.Boosts {
+		if b.MS < 0 {
+			return errors.New("has a negative boost")
+		}
+	}
+	if n := len(tiers(cfg, q.Name)); n > MaxTiers {
+		return fmt.Errorf("has %d different delays, the limit is %d", n, MaxTiers)
+	}
+	return validateCosts(q.Costs)
+}
+
+func validateCosts(costs []ChannelCost) error {
+	for _, c := range costs {
+		if c.Cost < 1 && c.Cost != All {
+			return fmt.Errorf("a task of channel %q costs %d slots", c.Channel, c.Cost)
+		}
+	}
+	return nil
+}
+
+// tiers returns the different delays with which workers take tasks of a queue, ascending, 0 first.
+func tiers(cfg *Config, queue string) []int64 {
+	list := []int64{0}
+	for i := range cfg.Teams {
+		for _, s := range cfg.Teams[i].Seats {
+			if s.Queue == queue {
+				list = append(list, s.DelayMS)
 			}
 		}
 	}
-	if cfg.BotGraceMS < 0 || cfg.HumanGraceMS < 0 || cfg.BarMS < 0 || cfg.MaxTasks < 0 || cfg.MaxSlots < 0 {
-		return errors.New("a limit of the pool is negative")
-	}
-	return nil
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 func (cfg Config) withDefaults() Config {
@@ -105,10 +190,16 @@ func (cfg Config) withDefaults() Config {
 	cfg.BarMS = or(cfg.BarMS, 30_000)
 	cfg.MaxTasks = or(cfg.MaxTasks, 1<<20)
 	cfg.MaxSlots = or(cfg.MaxSlots, 10_000)
+	cfg.TraceKeep = or(cfg.TraceKeep, 256)
 	cfg.Queues = slices.Clone(cfg.Queues)
 	for i := range cfg.Queues {
 		q := &cfg.Queues[i]
 		q.OfferTTLMS = or(q.OfferTTLMS, 20_000)
+		q.Floor = or(q.Floor, 4)
+		q.Weight = or(q.Weight, 1)
+		if (q.Weights == Weights{}) {
+			q.Weights = Weights{Skill: 0.4, Load: 0.3, Rating: 0.3}
+		}
 		if len(q.Steps) == 0 {
 			q.Steps = []Step{{Who: Bots}, {Who: Humans}}
 		}
@@ -116,7 +207,7 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
-func or[T int | int64](v, otherwise T) T {
+func or[T int | int64 | float64](v, otherwise T) T {
 	if v == 0 {
 		return otherwise
 	}

@@ -10,10 +10,13 @@ import (
 // Core is one pool: the queues and workers of a tenant, and who is with whom. One goroutine owns it; nothing here is safe
 // for concurrent use. Every method that is handed the time appends what came of it to out.
 type Core struct {
-	cfg    Config
-	order  []*queue // as configured
-	queues map[string]*queue
+	cfg       Config
+	order     []*queue // as configured, those that are closed behind
+	queues    map[string]*queue
+	everybody *queue // all workers
+	shops     map[string]*shop
 
+	plans    map[string]*plan
 	classes  map[string]*class
 	sessions map[wire.SessionID]*task // the newest of each; the others follow
 	workers  map[string]*worker
@@ -31,36 +34,44 @@ type Core struct {
 	offerN uint64
 	tasks  int
 	looks  uint64 // at queues
-	// manyClasses is how many classes there may be before unused ones are dropped.
-	manyClasses int
+	trace  trace
+
+	members     int // of all classes
+	manyPlans   int // so many plans may there be before unused ones are forgotten
+	manyMembers int
+	virtual     float64 // the time of fair sharing
+	round       uint64  // of looks at what waits
+
+	// Of one event, done at its end by settle.
+	dirty []*plan   // some of its steps opened or closed with somebody's coming or going
+	moved []*task   // wait, and somebody may be there for them
+	freed []*worker // may take something that waits
 
 	// Reused.
-	spare   *task
-	front   []spot
-	skills  []Skill
-	key     []byte
-	scratch []*task
-	aged    []*task
+	spare  *task
+	front  []spot
+	skills []Skill
+	key    []byte
+	aged   []*task
+	heads  []*lane
 }
 
 // New returns a pool that matches nothing until [Core.Open] and its census. cfg must be valid.
 func New(cfg Config) *Core {
 	c := &Core{
-		cfg:         cfg.withDefaults(),
 		queues:      make(map[string]*queue),
+		everybody:   &queue{},
+		plans:       make(map[string]*plan),
 		classes:     make(map[string]*class),
 		sessions:    make(map[wire.SessionID]*task),
 		workers:     make(map[string]*worker),
 		conns:       make(map[wire.Conn]*worker),
 		offers:      make(map[string]*task),
 		ended:       newMemory(),
-		manyClasses: maxIdle,
+		manyPlans:   maxPlans,
+		manyMembers: maxMembers,
 	}
-	for _, q := range c.cfg.Queues {
-		line := &queue{Queue: q}
-		c.order = append(c.order, line)
-		c.queues[q.Name] = line
-	}
+	c.adoptConfig(cfg)
 	return c
 }
 
@@ -84,65 +95,92 @@ func (c *Core) demand(session wire.SessionID) *task {
 	return nil
 }
 
-// newTask makes a task of the session, in no line and of no worker.
-func (c *Core) newTask(q *queue, in *Task) *task {
+// recycled returns an empty task.
+func (c *Core) recycled() *task {
 	t := c.spare
 	if t == nil {
 		t = &task{}
 	} else {
 		c.spare = t.next
 	}
-	bars := t.bars[:0]
-	*t = task{
-		session: in.Session, ticket: in.Ticket, class: c.classOf(q, in), rank: q.Priority,
-		key: in.EnqueuedAt - in.BoostMS, enqueuedAt: in.EnqueuedAt, cost: max(in.Cost, 1),
-		sticky: in.Sticky, to: in.To, force: in.Force, humansOnly: in.HumansOnly, requeue: in.Requeue, summary: in.Summary, bars: bars,
-	}
-	switch q.Order {
-	case Strict:
-		t.priority = in.Priority
-	case FIFO:
-		t.key = in.EnqueuedAt
-	}
+	t.next, t.step = nil, -1
 	t.timer.task = t
-	for k := range t.line {
-		t.line[k].t = t
-	}
+	return t
+}
+
+// recycle takes t, which stands nowhere, for the next.
+func (c *Core) recycle(t *task) {
+	clear(t.also)
+	clear(t.bids)
+	*t = task{bars: t.bars[:0], also: t.also[:0], lines: t.lines[:0], bids: t.bids[:0], next: c.spare}
+	c.spare = t
+}
+
+// newTask makes a task of the session, in no line and of no worker.
+func (c *Core) newTask(q *queue, in *Task) *task {
+	t := c.recycled()
+	t.session, t.ticket = in.Session, in.Ticket
+	c.describe(t, q, in)
 	for _, w := range in.Exclude[:min(len(in.Exclude), maxBars)] {
 		t.bar(w, c.now+c.cfg.BarMS)
 	}
+	if t.sticky != "" && q.StickyMS > 0 && c.holds(c.workers[t.sticky], t) {
+		t.hold = c.now + q.StickyMS
+	}
 	t.next = c.sessions[t.session]
 	c.sessions[t.session] = t
-	t.class.tasks++
 	c.tasks++
 	return t
 }
 
-// free ends t, whatever it was. Its worker takes what waits for it.
-func (c *Core) free(t *task, out *Effects) {
-	w := t.worker
-	c.drop(t)
-	if w != nil {
-		c.relieved(w, out)
+// describe makes t, which stands in no line, what in says of it in q.
+func (c *Core) describe(t *task, q *queue, in *Task) {
+	t.version, t.enqueuedAt, t.sticky, t.to = in.Version, in.EnqueuedAt, in.Sticky, in.To
+	t.force, t.humansOnly, t.requeue, t.summary = in.Force, in.HumansOnly, in.Requeue, in.Summary
+	t.said.cost, t.said.priority, t.said.boostMS, t.attributes = in.Cost, in.Priority, in.BoostMS, in.Attributes
+	c.aim(t, c.planOf(q, in))
+}
+
+// aim gives t, which stands in no line, another plan, and the place that follows from it.
+func (c *Core) aim(t *task, p *plan) {
+	if t.plan != nil {
+		t.plan.tasks--
+		t.plan.queue.tasks--
+	}
+	t.plan = p
+	p.tasks++
+	p.queue.tasks++
+	boost := t.said.boostMS + p.boost
+	if m := p.queue.MaxBoostMS; m > 0 {
+		boost = min(boost, m)
+	}
+	t.priority, t.key = 0, t.enqueuedAt-boost
+	switch p.queue.Order {
+	case Strict:
+		t.priority = t.said.priority
+	case FIFO:
+		t.key = t.enqueuedAt
+	}
+	if t.worker == nil {
+		t.cost = p.cost
 	}
 }
 
-// relieved lets w, who has a task less, take another, or go.
-func (c *Core) relieved(w *worker, out *Effects) {
-	if w.gone && len(w.tasks) == 0 {
-		c.forget(w)
-		return
-	}
-	c.serve(w, out)
+// again returns t as its session would say it anew.
+func (t *task) again() Task {
+	in := Task{Cost: t.said.cost, Priority: t.said.priority, BoostMS: t.said.boostMS, Attributes: t.attributes}
+	in.Session, in.Ticket, in.Version, in.Queue, in.EnqueuedAt, in.Skills = t.session, t.ticket, t.version, t.plan.queue.Name, t.enqueuedAt, t.plan.skills
+	in.Sticky, in.To, in.Force, in.HumansOnly, in.Requeue, in.Summary = t.sticky, t.to, t.force, t.humansOnly, t.requeue, t.summary
+	return in
 }
 
-// drop takes t out of everything.
+// drop takes t, whose offers have ended, out of everything.
 func (c *Core) drop(t *task) {
 	c.timers.remove(&t.timer)
 	if t.worker == nil {
 		c.unwait(t)
 	} else {
-		t.worker.discharge(t)
+		c.discharge(t)
 	}
 	if t.offer != "" {
 		delete(c.offers, t.offer)
@@ -157,18 +195,21 @@ func (c *Core) drop(t *task) {
 	} else {
 		delete(c.sessions, t.session)
 	}
-	t.class.tasks--
+	t.plan.tasks--
+	q := t.plan.queue
+	if q.tasks--; q.closed && q.tasks == 0 {
+		c.closeQueue(q)
+	}
 	c.tasks--
-	bars := t.bars[:0]
-	clear(t.also)
-	*t = task{bars: bars, also: t.also[:0], next: c.spare}
-	c.spare = t
+	c.recycle(t)
 }
 
-// inOrder sorts tasks as they are served.
+// inOrder sorts tasks as they are served, over all queues of a pool.
 func inOrder(tasks []*task) {
 	slices.SortFunc(tasks, func(a, b *task) int {
-		switch {
+		switch x, y := a.plan.queue.Priority, b.plan.queue.Priority; {
+		case x != y:
+			return cmp.Compare(x, y)
 		case a.before(b):
 			return -1
 		case b.before(a):

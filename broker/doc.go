@@ -16,6 +16,10 @@
 // Workers: [Core.Subscribe], [Core.Presence], [Core.Slots], [Core.Accept], [Core.Decline], [Core.ConnLost]. A bot has a session
 // at once, a human is asked first; both use a slot from then on.
 //
+// Who may serve whom is data: a queue's route has steps with selectors ([switchboard/broker/selector]), a worker has
+// attributes and teams, a task has a cost by its channel, queues and shops have shares. The document that operators write is
+// package routes. [Core.Configure] applies another one to a running pool.
+//
 // It promises, after every event (the numbers are DESIGN.md's):
 //   - I1 nobody waits whom a worker could take now;
 //   - I3 no worker is given more than its slots: offers, grants, assignments and wrap-up together;

@@ -22,6 +22,9 @@ const (
 	Rebind
 	// TransferFailed tells Session that its transfer under Ticket failed: Reason declined, expired, full or away.
 	TransferFailed
+	// LastResort tells Session under Ticket that its route in Queue has come to its last Step, Reason: leave_message,
+	// callback or ticket. It waits on. Again every second until [Core.Resorted].
+	LastResort
 	// Reject tells Session that nobody will be found under Ticket: Slug.
 	Reject
 	// Subscribed answers Ref: Worker, Lease, Kept.
@@ -79,6 +82,7 @@ type Effect struct {
 	Lease     string
 	Offer     string
 	Reason    string
+	Step      string
 	State     Presence
 	ExpiresAt int64 // Unix ms
 	Summary   []byte

@@ -74,10 +74,12 @@ func (c *Core) look(q *queue, out *Effects) {
 	c.looks++
 	told := 0
 	front := c.front[:0]
-	for _, cl := range q.classes {
-		for k := range kinds {
-			if len(cl.line[k].nodes) > 0 {
-				front = pushSpot(front, spot{&cl.line[k], 0})
+	for _, cl := range q.demands {
+		for _, l := range cl.busy {
+			for _, h := range [...]*heap[*waiter]{&l.soon, &l.late} {
+				if len(h.nodes) > 0 {
+					front = pushSpot(front, spot{h, 0})
+				}
 			}
 		}
 	}
@@ -89,7 +91,7 @@ func (c *Core) look(q *queue, out *Effects) {
 		}
 		t := s.line.nodes[s.i].t
 		if t.looked == c.looks {
-			continue // it stands in the lines of both kinds
+			continue // it stands in the lines of several steps
 		}
 		t.looked = c.looks
 		if t.told == 0 || position < t.told && c.now-t.toldAt >= tellMS {
@@ -105,7 +107,7 @@ func (c *Core) look(q *queue, out *Effects) {
 
 func (c *Core) sayPlace(t *task, out *Effects) {
 	e := out.add(Placed)
-	q := t.class.queue
+	q := t.plan.queue
 	e.Session, e.Ticket, e.Queue, e.Position = t.session, t.ticket, q.Name, uint32(t.told) //nolint:gosec // at most lookMost
 	e.ETA, _ = q.pace.eta(t.told, c.now)
 }
@@ -116,7 +118,7 @@ type spot struct {
 	i    int
 }
 
-func (a spot) before(b spot) bool { return a.line.nodes[a.i].before(b.line.nodes[b.i]) }
+func (a spot) before(b spot) bool { return a.line.nodes[a.i].t.comesBefore(b.line.nodes[b.i].t) }
 
 func pushSpot(h []spot, s spot) []spot {
 	h = append(h, s)

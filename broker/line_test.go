@@ -8,7 +8,7 @@ import (
 	"switchboard/wire"
 )
 
-// Whoever is told a place is told how many are served before him, whatever classes and kinds they stand in.
+// Whoever is told a place is told how many are served before him, whatever classes they stand in.
 func TestPlaceIsAhead(t *testing.T) {
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -21,7 +21,7 @@ func TestPlaceIsAhead(t *testing.T) {
 				BoostMS: r.Int64N(300), Priority: r.Int32N(3), HumansOnly: r.IntN(3) == 0,
 			}
 			if r.IntN(2) == 0 {
-				task.Skills = []Skill{{"s", float64(r.IntN(3)) / 4}}
+				task.Skills = []Skill{{Name: "s", Level: float64(r.IntN(3)) / 4}}
 			}
 			c.Offer(&task, 1000, &out)
 		}

@@ -1,8 +1,16 @@
 package broker
 
-import "switchboard/wire"
+import "slices"
 
-// place finds a worker for t, which is in no line, or puts it in line.
+// choice is a worker for a task, and why.
+type choice struct {
+	w      *worker
+	step   int // -1 is before all steps
+	reason string
+	m      *member // nil when by no step
+}
+
+// place finds a worker for t, which is in no line, or puts it in line. Nobody else may be waiting whom its worker could take.
 func (c *Core) place(t *task, out *Effects) {
 	t.lift(c.now)
 	switch {
@@ -11,48 +19,87 @@ func (c *Core) place(t *task, out *Effects) {
 	case t.to != "":
 		c.target(t, out)
 	default:
-		if w := c.workers[t.sticky]; t.sticky != "" && w != nil && c.suits(w, t) {
-			c.assign(t, w, reasonSticky, out)
-			return
-		}
-		if m := c.pick(t); m != nil {
-			c.assign(t, m.w, reasonRoute, out)
+		c.enter(t.plan.lane)
+		if x := c.match(t); x.w != nil {
+			c.assign(t, x, out)
 			return
 		}
 		c.wait(t)
+		c.resort(t, out)
 	}
 }
 
-// pick returns the best worker for t who could take it now, or nil: the best of the first open step that has one.
-func (c *Core) pick(t *task) *member {
-	for _, s := range t.class.queue.Steps {
-		var best *member
-		for k := range kinds {
-			if !t.serves(s, k, c.now) {
-				continue
-			}
-			if m := t.class.best(k, t); m != nil && (best == nil || m.before(best)) {
-				best = m
-			}
+// match returns who is to have t now: its last worker, or the best of the first open step that has one.
+func (c *Core) match(t *task) choice {
+	if t.sticky != "" {
+		if w := c.workers[t.sticky]; w != nil && w.takes(t.cost) && c.eligible(w, t) {
+			return choice{w: w, step: -1, reason: reasonSticky}
 		}
-		if best != nil {
-			return best
+		if t.hold > c.now {
+			return choice{}
 		}
 	}
-	return nil
+	return c.pick(t)
 }
 
-// suits tells whether w, by any step, could take t now.
-func (c *Core) suits(w *worker, t *task) bool {
-	if !w.takes(t.cost) || t.barred(w.ID) || t.humansOnly && w.kind == bot {
+// pick returns the best worker for t by its open steps.
+func (c *Core) pick(t *task) choice {
+	p := t.plan
+	var best *member
+	step := 0
+	for i := range p.gates {
+		g := &p.gates[i]
+		if best != nil && g.step != step {
+			break
+		}
+		if len(g.class.free.nodes) == 0 || !p.opens(i, t.enqueuedAt, c.now) {
+			continue
+		}
+		if m := g.class.best(t); m != nil && (best == nil || m.before(best)) {
+			best, step = m, g.step
+		}
+	}
+	if best == nil {
+		return choice{}
+	}
+	return choice{w: best.w, step: step, reason: t.reasonOf(best.w), m: best}
+}
+
+// reasonOf returns why w gets t by a step.
+func (t *task) reasonOf(w *worker) string {
+	if w.serves(t.plan.queue) {
+		return reasonRoute
+	}
+	return reasonOverflow
+}
+
+// eligible tells whether w, by any step, may have t, load aside.
+func (c *Core) eligible(w *worker, t *task) bool {
+	if t.barred(w.ID) {
 		return false
 	}
-	for _, m := range w.members {
-		if m.class == t.class {
+	for i := range t.plan.gates {
+		if w.isMember(t.plan.gates[i].class) {
 			return true
 		}
 	}
 	return false
+}
+
+// chosen returns the step by which w, who looked at what waits, takes t.
+func (c *Core) chosen(t *task, w *worker) choice {
+	p := t.plan
+	for i := range p.gates {
+		if !p.opens(i, t.enqueuedAt, c.now) || t.hold > c.now {
+			continue
+		}
+		for _, m := range w.members {
+			if m.class == p.gates[i].class {
+				return choice{w: w, step: p.gates[i].step, reason: t.reasonOf(w), m: m}
+			}
+		}
+	}
+	return choice{w: w, step: -1, reason: reasonSticky}
 }
 
 // target offers a transfer to the one whom it is for [SW-5.8].
@@ -67,7 +114,7 @@ func (c *Core) target(t *task, out *Effects) {
 	case !w.takes(t.cost):
 		c.failTransfer(t, "full", out)
 	default:
-		c.assign(t, w, reasonTransfer, out)
+		c.assign(t, choice{w: w, step: -1, reason: reasonTransfer}, out)
 	}
 }
 
@@ -75,23 +122,45 @@ func (c *Core) target(t *task, out *Effects) {
 func (c *Core) failTransfer(t *task, why string, out *Effects) {
 	e := out.add(TransferFailed)
 	e.Session, e.Ticket, e.Reason = t.session, t.ticket, why
-	c.free(t, out)
+	c.drop(t)
 }
 
-// wait puts t in the lines of its class that are open to it.
+// wait puts t in the lines that are open to it, or in that of its last worker.
 func (c *Core) wait(t *task) {
+	p := t.plan
 	t.state = waiting
-	t.class.queue.waiting++
-	for k := range kinds {
-		if t.opens(k, c.now) {
-			t.class.line[k].push(&t.line[k])
+	c.enter(p.lane)
+	p.queue.waiting++
+	p.lane.waiting++
+	t.late = p.queue.Order == SavableFirst && t.enqueuedAt+p.queue.SLAMS <= c.now
+	if cap(t.lines) < len(p.gates) {
+		t.lines = make([]waiter, len(p.gates), max(len(p.gates), 4))
+	}
+	t.lines = t.lines[:len(p.gates)]
+	clear(t.lines)
+	w := c.workers[t.sticky]
+	if t.hold > c.now && !c.holds(w, t) {
+		t.hold = 0
+	}
+	if t.hold > c.now {
+		t.own.t = t
+		w.own.push(&t.own)
+	} else {
+		for i := range p.gates {
+			if p.opens(i, t.enqueuedAt, c.now) {
+				t.lines[i].stand(p.gates[i].class, t)
+			}
 		}
+	}
+	if p.staff {
+		p.lined = append(p.lined, t)
+		t.at = len(p.lined)
 	}
 	if at := t.wake(c.now); at != 0 {
 		c.set(&t.timer, at)
 	}
 	t.lined = true
-	c.lineUp(t.class.queue)
+	c.lineUp(p.queue)
 }
 
 // unwait takes t out of all lines.
@@ -99,54 +168,183 @@ func (c *Core) unwait(t *task) {
 	if !t.lined {
 		return
 	}
+	p := t.plan
 	t.lined = false
-	t.class.queue.waiting--
-	for k := range kinds {
-		t.class.line[k].remove(&t.line[k])
+	p.queue.waiting--
+	p.lane.waiting--
+	for i := range t.lines {
+		t.lines[i].leave()
+	}
+	if t.own.at > 0 {
+		c.workers[t.sticky].own.remove(&t.own)
+	}
+	if t.at > 0 {
+		last := len(p.lined) - 1
+		moved := p.lined[last]
+		p.lined[t.at-1], moved.at = moved, t.at
+		p.lined[last] = nil
+		p.lined = p.lined[:last]
+		t.at = 0
 	}
 	c.timers.remove(&t.timer)
 }
 
-// serve gives w what waits for it, until it is busy or nothing waits.
-func (c *Core) serve(w *worker, out *Effects) { c.serveBefore(w, nil, out) }
+// move puts t, which is in no line and of no worker, in line until the end of the event: so none is passed over for another.
+func (c *Core) move(t *task) {
+	t.lift(c.now)
+	if c.open {
+		c.wait(t)
+	} else {
+		t.state = waiting
+	}
+	c.moved = append(c.moved, t)
+}
 
-// serveBefore is serve with what comes before t, if there is one.
-func (c *Core) serveBefore(w *worker, t *task, out *Effects) {
-	for c.open && w.takes(1) {
-		var first *waiter
-		for _, m := range w.members {
-			if len(m.class.line[w.kind].nodes) == 0 || !w.takes(m.class.cost) {
-				continue
-			}
-			if x := m.class.first(w); x != nil && (first == nil || x.before(first)) {
-				first = x
-			}
-		}
-		if first == nil || t != nil && !first.t.before(t) {
-			return
-		}
-		c.unwait(first.t)
-		c.assign(first.t, w, reasonRoute, out)
+// resort tells t's session that it has come to the last resort, again until it is answered.
+func (c *Core) resort(t *task, out *Effects) {
+	if open, _ := t.plan.resorts(t.enqueuedAt, c.now); !open || t.resorted < 0 || t.resorted > 0 && t.resorted+againMS > c.now {
+		return
+	}
+	t.resorted = max(c.now, 1)
+	e := out.add(LastResort)
+	e.Session, e.Ticket, e.Queue = t.session, t.ticket, t.plan.queue.Name
+	e.Reason, e.Step = t.plan.queue.Steps[t.plan.resort].Resort.String(), t.plan.queue.stepName(t.plan.resort)
+	if t.lined {
+		c.set(&t.timer, t.wake(c.now))
 	}
 }
 
-// assign gives t to w: a bot has it at once, a human is asked [SW-5.2].
-func (c *Core) assign(t *task, w *worker, reason string, out *Effects) {
-	if t.requeue {
-		reason = reasonRequeue
-	}
-	t.reason = reason
-	if w.kind == bot {
-		c.grant(t, w, out)
+// settle ends an event: who waits and may be taken, and who is free and may take, are matched in the order of those who
+// wait, as each worker has it, until nothing is left to match [I1].
+func (c *Core) settle(out *Effects) {
+	if len(c.dirty)+len(c.moved)+len(c.freed) == 0 {
 		return
 	}
+	c.restaff()
+	if c.open {
+		inOrder(c.moved)
+		for n := 0; ; {
+			for n < len(c.moved) && !c.moved[n].lined {
+				n++
+			}
+			var t *task
+			if n < len(c.moved) {
+				t = c.moved[n]
+			}
+			var of *worker
+			for _, w := range c.freed {
+				if x := c.first(w); x != nil && (t == nil || x.before(t) && x != t) {
+					t, of = x, w
+				}
+			}
+			if t == nil {
+				break
+			}
+			x := c.match(t)
+			if of != nil && x.w == nil {
+				x = c.chosen(t, of) // a task that one person alone may have
+			}
+			if x.w == nil {
+				c.resort(t, out)
+				n++
+				continue
+			}
+			if first := c.first(x.w); first != nil && (x.reason != reasonSticky || sooner(x.w, first, t)) { // he has his own order
+				if first != t {
+					t, x = first, c.chosen(first, x.w)
+				}
+				c.passes(t)
+			}
+			c.unwait(t)
+			c.assign(t, x, out)
+		}
+	}
+	clear(c.moved)
+	c.moved = c.moved[:0]
+	for i, w := range c.freed {
+		w.freed, c.freed[i] = false, nil
+		if w.gone && len(w.tasks) == 0 && c.workers[w.ID] == w {
+			c.forget(w)
+		}
+	}
+	c.freed = c.freed[:0]
+}
+
+// sooner tells whether a is served before b by w.
+func sooner(w *worker, a, b *task) bool {
+	if x, y := w.seatIn(a.plan.queue).Priority, w.seatIn(b.plan.queue).Priority; x != y {
+		return x < y
+	}
+	return a.before(b)
+}
+
+// restaff puts those anew in line for whom steps opened or closed because somebody came or went.
+func (c *Core) restaff() {
+	for i := 0; i < len(c.dirty); i++ {
+		p := c.dirty[i]
+		p.dirty, c.dirty[i] = false, nil
+		n := len(c.moved)
+		c.moved = append(c.moved, p.lined...)
+		for _, t := range c.moved[n:] {
+			c.unwait(t)
+			c.wait(t)
+		}
+	}
+	c.dirty = c.dirty[:0]
+}
+
+// holds tells whether t, who would wait for w alone, has a reason to.
+func (c *Core) holds(w *worker, t *task) bool { return w != nil && w.there() && c.eligible(w, t) }
+
+// unhold lets those look elsewhere who waited for w alone, and have no reason to any more.
+func (c *Core) unhold(w *worker) {
+	if len(w.own.nodes) == 0 {
+		return
+	}
+	for _, x := range slices.Clone(w.own.nodes) {
+		if !c.holds(w, x.t) {
+			c.unwait(x.t)
+			c.move(x.t)
+		}
+	}
+}
+
+// assign gives t to a worker: a bot has it at once, a human is asked [SW-5.2].
+func (c *Core) assign(t *task, x choice, out *Effects) {
+	t.reason, t.step = x.reason, x.step
+	if t.requeue {
+		t.reason = reasonRequeue
+	}
+	c.decide(t, x)
+	if x.w.kind == bot {
+		c.grant(t, x.w, out)
+		return
+	}
+	n, ttl := 1, t.plan.queue.OfferTTLMS
+	if x.m != nil {
+		for i := range t.plan.gates {
+			if g := &t.plan.gates[i]; g.step == x.step {
+				n, ttl = g.n, g.ttl
+				break
+			}
+		}
+	}
+	t.expires = c.now + ttl
+	c.ask(t, x.w, out)
+	c.bill(t)
+	c.set(&t.timer, t.expires)
+	if n > 1 {
+		c.broadcast(t, x.step, n-1, out)
+	}
+}
+
+// ask offers t to w.
+func (c *Core) ask(t *task, w *worker, out *Effects) {
 	c.offerN++
 	t.state, t.conn = offered, w.conn
 	t.offer = offerID(c.number, c.offerN)
-	t.expires = c.now + t.class.queue.OfferTTLMS
 	c.offers[t.offer] = t
 	w.charge(t)
-	c.set(&t.timer, t.expires)
 	c.sayOffer(t, out)
 }
 
@@ -157,18 +355,17 @@ func (c *Core) grant(t *task, w *worker, out *Effects) {
 	w.assigned = c.served
 	if t.worker == nil {
 		w.charge(t)
-	} else {
-		w.changed()
+		c.bill(t)
 	}
 	c.set(&t.timer, c.now+againMS)
-	t.class.queue.pace.add(c.now)
+	t.plan.queue.pace.add(c.now)
 	c.sayGrant(t, out)
 }
 
 func (c *Core) sayGrant(t *task, out *Effects) {
 	w := t.worker
 	e := out.add(Grant)
-	e.Session, e.Ticket, e.Queue = t.session, t.ticket, t.class.queue.Name
+	e.Session, e.Ticket, e.Queue = t.session, t.ticket, t.plan.queue.Name
 	e.Worker, e.Sub, e.Name, e.Origin = w.ID, w.sub, w.name, w.kind.origin()
 	e.Lease, e.Window, e.Reason, e.Offer, e.Ref = t.lease, w.window, t.reason, t.offer, t.ref
 	e.Conn = t.conn
@@ -179,7 +376,7 @@ func (c *Core) sayGrant(t *task, out *Effects) {
 
 func (c *Core) sayOffer(t *task, out *Effects) {
 	e := out.add(OfferPush)
-	e.Conn, e.Offer, e.Session, e.Queue = t.worker.conn, t.offer, t.session, t.class.queue.Name
+	e.Conn, e.Offer, e.Session, e.Queue = t.worker.conn, t.offer, t.session, t.plan.queue.Name
 	e.Worker, e.ExpiresAt, e.Summary = t.worker.ID, t.expires, t.summary
 }
 
@@ -202,47 +399,4 @@ func (c *Core) rebind(t *task, fresh bool, out *Effects) {
 	e := out.add(Rebind)
 	e.Session, e.AE, e.Worker, e.Conn, e.Lease, e.Window = t.session, t.ae, w.ID, w.conn, w.lease, w.window
 	e.Fresh, e.Reason, e.Origin = fresh, t.reason, w.kind.origin()
-}
-
-// displace takes every open offer from w and finds somebody else for them, in their order.
-func (c *Core) displace(w *worker, out *Effects) {
-	moved := c.scratch[:0]
-	for _, t := range w.tasks {
-		if t.state == offered {
-			moved = append(moved, t)
-		}
-	}
-	inOrder(moved)
-	for _, t := range moved {
-		c.endOffer(t, outcomeRescinded, "rescinded", out)
-	}
-	c.replace(moved, "away", out)
-	c.scratch = moved[:0]
-	clear(c.scratch[:cap(c.scratch)])
-}
-
-// replace finds somebody for tasks whose offers ended: first all of them wait, so that none is passed over for another.
-func (c *Core) replace(tasks []*task, why string, out *Effects) {
-	for _, t := range tasks {
-		t.worker.discharge(t)
-		if t.to == "" {
-			c.wait(t)
-		}
-	}
-	for _, t := range tasks {
-		if t.to != "" {
-			c.failTransfer(t, why, out)
-		} else if t.state == waiting {
-			c.unwait(t)
-			c.place(t, out)
-		}
-	}
-}
-
-// slug of an offer that is no more.
-func (o outcome) slug() wire.Slug {
-	if o == outcomeExpired {
-		return wire.OfferExpired
-	}
-	return wire.OfferRescinded
 }

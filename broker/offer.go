@@ -86,7 +86,8 @@ func (c *Core) endOffer(t *task, o outcome, why string, out *Effects) {
 }
 
 // Accept takes an offer. The session answers ref, once the assignment is durable; accepting twice gives the same answer
-// [SW-5.2]. An offer that is gone fails with offer_expired or offer_rescinded.
+// [SW-5.2]. An offer that is gone fails with offer_expired or offer_rescinded. Of several who are asked at once the first
+// has it, in the same moment the others' offers end as taken.
 func (c *Core) Accept(offer, worker string, ref Ref, now int64, out *Effects) {
 	c.Tick(now, out)
 	w := c.bound(worker, ref, out)
@@ -100,8 +101,12 @@ func (c *Core) Accept(offer, worker string, ref Ref, now int64, out *Effects) {
 	}
 	switch t.state {
 	case offered:
+		if t.lead != nil {
+			t = c.swap(t)
+		}
 		t.ref = ref
 		c.grant(t, w, out)
+		c.endBids(t, "taken", out)
 	case granted:
 		if ref.ID != 0 && ref != t.ref && len(t.also) < maxAlso && !slices.Contains(t.also, ref) {
 			t.also = append(t.also, ref)
@@ -109,6 +114,7 @@ func (c *Core) Accept(offer, worker string, ref Ref, now int64, out *Effects) {
 	default:
 		out.accepted(ref, t.session, t.ae)
 	}
+	c.settle(out)
 }
 
 // maxAlso bounds the repeated accepts that wait for one grant. Whoever sends more is not waiting for an answer.
@@ -126,16 +132,14 @@ func (c *Core) Decline(offer, worker string, ref Ref, now int64, out *Effects) {
 		c.late(offer, w, false, ref, out)
 		return
 	}
-	c.endOffer(t, outcomeDeclined, "", out)
 	out.done(ref)
-	t.bar(w.ID, c.now+c.cfg.BarMS)
-	c.turnOver(t, "declined", out)
-	c.serve(w, out)
-}
-
-// turnOver finds somebody else for one task whose offer ended.
-func (c *Core) turnOver(t *task, why string, out *Effects) {
-	c.replace(append(c.scratch[:0], t), why, out)
+	lead := t
+	if t.lead != nil {
+		lead = t.lead
+	}
+	lead.bar(w.ID, c.now+c.cfg.BarMS)
+	c.unask(t, outcomeDeclined, "", "declined", out)
+	c.settle(out)
 }
 
 // late answers who comes too late, or again.
@@ -155,30 +159,65 @@ func (c *Core) late(offer string, w *worker, accept bool, ref Ref, out *Effects)
 	}
 }
 
-// expire ends an offer that nobody answered: who missed it is away [SW-5.9], and his other offers are as good as missed.
-func (c *Core) expire(t *task, out *Effects) {
-	w := t.worker
-	c.endOffer(t, outcomeExpired, "expired", out)
-	w.presence = Away
-	e := out.add(PresencePush)
-	e.Conn, e.Worker, e.State, e.Reason = w.conn, w.ID, Away, "missed"
-	moved := append(c.scratch[:0], t)
-	for _, o := range w.tasks {
-		if o.state == offered && o != t {
-			c.endOffer(o, outcomeRescinded, "rescinded", out)
-			moved = append(moved, o)
-		}
+// slug of an offer that is no more.
+func (o outcome) slug() wire.Slug {
+	if o == outcomeExpired {
+		return wire.OfferExpired
 	}
-	inOrder(moved)
-	w.changed()
-	c.replaceMissed(moved, t, out)
+	return wire.OfferRescinded
 }
 
-// replaceMissed is replace for the offers of a worker who missed one of them.
-func (c *Core) replaceMissed(moved []*task, missed *task, out *Effects) {
-	if missed.to != "" {
-		moved = slices.DeleteFunc(moved, func(t *task) bool { return t == missed })
-		c.failTransfer(missed, "expired", out)
+// unask ends one offer of a task. When nobody else is asked, the task waits again, or its transfer has failed by why.
+func (c *Core) unask(t *task, o outcome, said, why string, out *Effects) {
+	c.endOffer(t, o, said, out)
+	if t.lead == nil && len(t.bids) > 0 { // its place is taken by one of the others
+		lead := t
+		t = lead.bids[0]
+		c.swap(t)
 	}
-	c.replace(moved, "away", out)
+	if t.lead != nil {
+		c.dropBid(t)
+		return
+	}
+	c.timers.remove(&t.timer)
+	c.discharge(t)
+	t.refund()
+	if t.to != "" {
+		c.failTransfer(t, why, out)
+		return
+	}
+	c.move(t)
+}
+
+// displace takes every open offer from w; somebody else is found for them.
+func (c *Core) displace(w *worker, why string, out *Effects) {
+	c.unhold(w)
+	for _, t := range c.byAge(w) {
+		if t.state == offered {
+			c.unask(t, outcomeRescinded, "rescinded", why, out)
+		}
+	}
+}
+
+// expire ends an offer that nobody answered: who missed it is away [SW-5.9], and his other offers are as good as missed.
+func (c *Core) expire(t *task, out *Effects) {
+	missed := []*worker{t.worker}
+	for _, b := range t.bids {
+		missed = append(missed, b.worker)
+	}
+	for len(t.bids) > 0 {
+		b := t.bids[len(t.bids)-1]
+		c.endOffer(b, outcomeExpired, "expired", out)
+		c.dropBid(b)
+	}
+	for _, w := range missed {
+		w.presence = Away
+		w.changed()
+	}
+	c.unask(t, outcomeExpired, "expired", "expired", out)
+	for _, w := range missed {
+		e := out.add(PresencePush)
+		e.Conn, e.Worker, e.State, e.Reason = w.conn, w.ID, Away, "missed"
+		c.displace(w, "away", out)
+	}
 }

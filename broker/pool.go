@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"switchboard/broker/selector"
 	"switchboard/wire"
 )
 
@@ -38,12 +39,13 @@ func (c *Core) Subscribe(s *Subscription, now int64, out *Effects) {
 		return
 	}
 	c.subscribe(s, out)
+	c.settle(out)
 }
 
 // refuses tells what is wrong with a subscription, or "".
 func (c *Core) refuses(s *Subscription) (slug wire.Slug, why string) {
 	for _, name := range s.Queues {
-		if c.queues[name] == nil {
+		if q := c.queues[name]; q == nil || q.closed {
 			return wire.NoQueue, "there is no queue " + name
 		}
 		if !slices.Contains(s.Allowed, "*") && !slices.Contains(s.Allowed, name) {
@@ -51,7 +53,7 @@ func (c *Core) refuses(s *Subscription) (slug wire.Slug, why string) {
 		}
 	}
 	switch other := c.conns[s.Conn]; {
-	case len(s.Queues) == 0 || s.ID == "" || s.Slots < 0 || s.Slots > c.cfg.MaxSlots:
+	case len(s.Queues) == 0 && !s.All || s.ID == "" || s.Slots < 0 || s.Slots > c.cfg.MaxSlots:
 		return wire.BadRequest, "subscribe wants queues, and slots within the limit"
 	case other != nil && other.ID != s.ID:
 		return wire.BadRequest, "this connection has subscribed as another worker"
@@ -79,12 +81,12 @@ func (c *Core) subscribe(s *Subscription, out *Effects) {
 	}
 	c.timers.remove(&w.timer)
 	w.gone = false
-	c.describe(w, s)
 	c.conns[s.Conn] = w
 	w.conn, w.connected = s.Conn, true
+	c.introduce(w, s)
 	c.welcome(w, s.Ref, out)
-	w.changed()
-	c.serve(w, out)
+	c.unhold(w)
+	c.release(w)
 }
 
 // knows tells whether lease is one under which w, who is not connected, still has something.
@@ -95,34 +97,132 @@ func (w *worker) knows(lease string) bool {
 	return w.lease == lease || slices.ContainsFunc(w.tasks, func(t *task) bool { return t.state == held && t.lease == lease })
 }
 
-// describe makes w what s says of it, in all classes.
-func (c *Core) describe(w *worker, s *Subscription) {
-	c.undescribe(w)
+// introduce makes w what s says of it, in all classes.
+func (c *Core) introduce(w *worker, s *Subscription) {
+	c.unseat(w)
+	w.said = *s
+	w.said.Queues, w.said.Allowed, w.said.Skills = slices.Clone(s.Queues), slices.Clone(s.Allowed), slices.Clone(s.Skills)
 	w.sub, w.name, w.kind = s.Sub, s.Name, kindOf(s.Kind)
-	w.skills = slices.Clone(s.Skills)
-	slices.SortFunc(w.skills, func(a, b Skill) int { return strings.Compare(a.Name, b.Name) })
+	w.skills = w.said.Skills
+	slices.SortStableFunc(w.skills, func(a, b Skill) int { return strings.Compare(a.Name, b.Name) })
+	w.skills = slices.CompactFunc(w.skills, func(a, b Skill) bool { return a.Name == b.Name })
 	w.rating = shrink(s.Rating, s.Ratings)
 	w.slots, w.window = or(s.Slots, 1), s.Window
 	if w.window == 0 {
 		w.window = 16
 	}
-	for _, name := range s.Queues {
-		q := c.queues[name]
-		if slices.Contains(w.queues, q) {
-			continue
+	c.seat(w)
+	w.changed()
+}
+
+// seat puts w into its queues, teams and classes, as they are configured.
+func (c *Core) seat(w *worker) {
+	w.seated = true
+	names := w.said.Queues
+	if w.said.All {
+		names = slices.Clone(names)
+		for _, q := range c.order {
+			if !q.closed && (slices.Contains(w.said.Allowed, "*") || slices.Contains(w.said.Allowed, q.Name)) {
+				names = append(names, q.Name)
+			}
 		}
-		w.queues, w.seats = append(w.queues, q), append(w.seats, len(q.workers))
-		q.workers = append(q.workers, w)
+	}
+	c.joinTeams(w)
+	for _, name := range names {
+		if q := c.queues[name]; q != nil && !slices.Contains(w.queues, q) {
+			w.join(q)
+		}
+	}
+	w.join(c.everybody)
+	w.facts = c.factsOf(w)
+	for _, q := range w.queues {
 		for _, cl := range q.classes {
 			cl.admit(w)
 		}
 	}
 }
 
-// undescribe takes w out of all queues and classes.
-func (c *Core) undescribe(w *worker) {
-	for _, m := range w.members {
-		m.class.dismiss(m)
+func (w *worker) join(q *queue) {
+	w.queues, w.seats = append(w.queues, q), append(w.seats, len(q.workers))
+	q.workers = append(q.workers, w)
+	for _, s := range w.skills {
+		if q.skilled == nil {
+			q.skilled = make(map[string][]*worker)
+		}
+		q.skilled[s.Name] = append(q.skilled[s.Name], w)
+	}
+}
+
+// joinTeams notes what w's teams make of its queues.
+func (c *Core) joinTeams(w *worker) {
+	w.places = w.places[:0]
+	for i := range c.cfg.Teams {
+		t := &c.cfg.Teams[i]
+		if !t.has(w) {
+			continue
+		}
+		for _, s := range t.Seats {
+			if j := slices.IndexFunc(w.places, func(o Seat) bool { return o.Queue == s.Queue }); j >= 0 {
+				w.places[j].Priority, w.places[j].DelayMS = min(w.places[j].Priority, s.Priority), min(w.places[j].DelayMS, s.DelayMS)
+			} else {
+				w.places = append(w.places, s)
+			}
+		}
+	}
+}
+
+func (t *Team) has(w *worker) bool {
+	return slices.Contains(t.Workers, w.ID) || slices.Contains(t.Workers, w.sub)
+}
+
+// factsOf returns what selectors see of w.
+func (c *Core) factsOf(w *worker) selector.Worker {
+	a := w.said.Attributes
+	var teams []string
+	for i := range c.cfg.Teams {
+		t := &c.cfg.Teams[i]
+		if !t.has(w) {
+			continue
+		}
+		teams = append(teams, t.Name)
+		for _, x := range t.Attributes {
+			switch own := a.Get(x.Name); {
+			case own.Kind() == selector.List && x.Value.Kind() == selector.List:
+				a = a.With(x.Name, selector.ListOf(slices.AppendSeq(slices.Collect(own.Strings), x.Value.Strings)...))
+			case own.Kind() == selector.None:
+				a = a.With(x.Name, x.Value)
+			}
+		}
+	}
+	var queues, skills []string
+	for _, q := range w.queues {
+		if q != c.everybody {
+			queues = append(queues, q.Name)
+		}
+	}
+	for _, s := range w.skills {
+		skills = append(skills, s.Name)
+	}
+	for _, x := range [...]selector.Attr{
+		{Name: "id", Value: selector.StringOf(w.ID)},
+		{Name: "sub", Value: selector.StringOf(w.sub)},
+		{Name: "name", Value: selector.StringOf(w.name)},
+		{Name: "kind", Value: selector.StringOf(string(w.kind.origin()))},
+		{Name: "rating", Value: selector.NumberOf(w.rating)},
+		{Name: "skills", Value: selector.ListOf(skills...)},
+		{Name: "queues", Value: selector.ListOf(queues...)},
+		{Name: "teams", Value: selector.ListOf(teams...)},
+	} {
+		a = a.With(x.Name, x.Value)
+	}
+	return selector.Worker{Attrs: a, Skills: w.skills}
+}
+
+// unseat takes w out of all queues and classes.
+func (c *Core) unseat(w *worker) {
+	w.seated = false
+	for len(w.members) > 0 {
+		w.members[len(w.members)-1].leave()
 	}
 	for i, q := range w.queues {
 		last := len(q.workers) - 1
@@ -131,9 +231,20 @@ func (c *Core) undescribe(w *worker) {
 		q.workers[w.seats[i]] = moved
 		q.workers[last] = nil
 		q.workers = q.workers[:last]
+		for _, s := range w.skills {
+			list := q.skilled[s.Name]
+			if j := slices.Index(list, w); j >= 0 {
+				last := len(list) - 1
+				list[j], list[last] = list[last], nil
+				q.skilled[s.Name] = list[:last]
+			}
+			if len(q.skilled[s.Name]) == 0 {
+				delete(q.skilled, s.Name)
+			}
+		}
 	}
-	clear(w.members)
-	w.members, w.queues, w.seats = w.members[:0], w.queues[:0], w.seats[:0]
+	clear(w.queues)
+	w.queues, w.seats = w.queues[:0], w.seats[:0]
 }
 
 // welcome answers a subscription, and tells sessions whether their worker is back.
@@ -178,9 +289,10 @@ func (c *Core) Presence(worker string, state Presence, reason string, ref Ref, n
 	out.done(ref)
 	w.changed()
 	if state != Ready {
-		c.displace(w, out)
+		c.displace(w, "away", out)
 	}
-	c.serve(w, out)
+	c.release(w)
+	c.settle(out)
 }
 
 // Slots changes how many sessions a worker holds. What it holds beyond them it keeps.
@@ -197,7 +309,8 @@ func (c *Core) Slots(worker string, n int, ref Ref, now int64, out *Effects) {
 	w.slots = n
 	out.done(ref)
 	w.changed()
-	c.serve(w, out)
+	c.release(w)
+	c.settle(out)
 }
 
 // ConnLost says that a connection has ended or is silent: the open offers of its worker go to others at once, and its grace
@@ -205,6 +318,7 @@ func (c *Core) Slots(worker string, n int, ref Ref, now int64, out *Effects) {
 func (c *Core) ConnLost(conn wire.Conn, now int64, out *Effects) {
 	c.Tick(now, out)
 	c.connLost(conn, out)
+	c.settle(out)
 }
 
 func (c *Core) connLost(conn wire.Conn, out *Effects) {
@@ -217,7 +331,7 @@ func (c *Core) connLost(conn wire.Conn, out *Effects) {
 	w.connected = false
 	w.changed()
 	c.beginGrace(w)
-	c.displace(w, out)
+	c.displace(w, "away", out)
 }
 
 // NodeLost says that all connections of a node's incarnation have ended.
@@ -239,6 +353,7 @@ func (c *Core) NodeLost(node uint64, now int64, out *Effects) {
 	for _, id := range ids {
 		c.connLost(wire.Conn{Node: node, ID: id}, out)
 	}
+	c.settle(out)
 }
 
 func (c *Core) beginGrace(w *worker) {
@@ -252,7 +367,7 @@ func (c *Core) beginGrace(w *worker) {
 // graceOver gives up w: what it held is lost. What was granted to it and not confirmed will be.
 func (c *Core) graceOver(w *worker, out *Effects) {
 	w.gone = true
-	c.undescribe(w)
+	c.unseat(w)
 	for _, t := range c.byAge(w) {
 		switch t.state {
 		case held:
@@ -269,6 +384,6 @@ func (c *Core) graceOver(w *worker, out *Effects) {
 // forget ends w, who has no tasks.
 func (c *Core) forget(w *worker) {
 	c.timers.remove(&w.timer)
-	c.undescribe(w)
+	c.unseat(w)
 	delete(c.workers, w.ID)
 }

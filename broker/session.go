@@ -1,63 +1,100 @@
 package broker
 
-import "switchboard/wire"
+import (
+	"slices"
+
+	"switchboard/wire"
+)
 
 // Offer says that a session waits under a ticket. It is a level: the same again changes nothing, a lower ticket than known
 // is ignored, a higher one takes the place of the one before. A task without To also says that nobody holds the session
-// any more, which makes up for a release that was lost on its way.
+// any more, which makes up for a release that was lost on its way. The same ticket with a higher Version says that the
+// attributes have changed: who waits, or is offered to somebody who may not have him any more, is routed anew with the
+// age that he has; who is granted or held stays where he is.
 func (c *Core) Offer(in *Task, now int64, out *Effects) {
 	c.Tick(now, out)
 	c.offerTask(in, out)
+	c.settle(out)
 }
 
 func (c *Core) offerTask(in *Task, out *Effects) {
 	q := c.queues[in.Queue]
-	if q == nil {
-		reject(in, wire.NoQueue, out)
-		return
-	}
 	for t := c.sessions[in.Session]; t != nil; t = t.next {
+		if t.ticket == in.Ticket && in.Version > t.version && q != nil {
+			c.retask(t, q, in, out)
+		}
 		if t.ticket >= in.Ticket {
 			return
 		}
 	}
-	w := c.supersede(in, out)
+	if q == nil || q.closed {
+		reject(in, wire.NoQueue, out)
+		return
+	}
+	freed := c.supersede(in, out)
 	if c.tasks >= c.cfg.MaxTasks {
 		reject(in, wire.Overloaded, out)
-		if w != nil {
-			c.relieved(w, out)
-		}
 		return
 	}
 	t := c.newTask(q, in)
-	if w != nil {
-		c.serveBefore(w, t, out)
+	if freed && t.to == "" {
+		c.move(t) // the worker who had it is free: others who wait have a say in whom he takes
+		return
 	}
 	c.place(t, out)
-	if w != nil {
-		c.relieved(w, out)
-	}
 }
 
-// supersede ends what the session's new task takes the place of. It returns the worker who is free by that, and has not
-// been given anything yet: the new task has a say in what.
-func (c *Core) supersede(in *Task, out *Effects) *worker {
-	var last *task
-	for t := c.sessions[in.Session]; t != nil; t = t.next {
-		if t.state <= granted || t.state != wrapup && in.To == "" {
-			if last != nil {
-				c.cancel(last, out)
-			}
-			last = t
+// retask gives t its new attributes, and what follows from them.
+func (c *Core) retask(t *task, q *queue, in *Task, out *Effects) {
+	x := *in
+	x.EnqueuedAt, x.To = t.enqueuedAt, t.to // [I10]
+	if t.state == waiting {
+		c.unwait(t)
+		c.describe(t, q, &x)
+		c.move(t)
+		return
+	}
+	t.version, t.attributes, t.summary = in.Version, in.Attributes, in.Summary
+	if t.state != offered || t.to != "" {
+		return
+	}
+	p := c.planOf(q, &x)
+	if p.queue == t.plan.queue && p.lane == t.plan.lane && p.cost == t.plan.cost && c.suits(t, p) {
+		c.describe(t, q, &x)
+		for _, b := range t.bids {
+			b.plan, b.summary = p, t.summary
 		}
+		return
 	}
-	if last == nil {
-		return nil
+	c.endBids(t, "rescinded", out)
+	c.endOffer(t, outcomeRescinded, "rescinded", out)
+	c.timers.remove(&t.timer)
+	c.discharge(t)
+	t.refund()
+	c.describe(t, q, &x)
+	c.move(t)
+}
+
+// suits tells whether everybody who is asked for t may have it by p.
+func (c *Core) suits(t *task, p *plan) bool {
+	may := func(w *worker) bool {
+		return slices.ContainsFunc(p.gates, func(g gate) bool { return w.isMember(g.class) })
 	}
-	w := last.worker
-	c.conclude(last, out)
-	c.drop(last)
-	return w
+	return may(t.worker) && !slices.ContainsFunc(t.bids, func(b *task) bool { return !may(b.worker) })
+}
+
+// supersede ends what the session's new task takes the place of. It tells whether a worker is free by that.
+func (c *Core) supersede(in *Task, out *Effects) (freed bool) {
+	for t := c.sessions[in.Session]; t != nil; {
+		next := t.next
+		if t.state <= granted || t.state != wrapup && in.To == "" {
+			freed = freed || t.worker != nil
+			c.conclude(t, out)
+			c.drop(t)
+		}
+		t = next
+	}
+	return freed
 }
 
 func reject(in *Task, slug wire.Slug, out *Effects) {
@@ -69,14 +106,19 @@ func reject(in *Task, slug wire.Slug, out *Effects) {
 func (c *Core) Withdraw(session wire.SessionID, ticket uint64, now int64, out *Effects) {
 	c.Tick(now, out)
 	if t := c.demand(session); t != nil && t.ticket <= ticket {
-		c.cancel(t, out)
+		c.conclude(t, out)
+		c.drop(t)
 	}
+	c.settle(out)
 }
 
-// cancel ends t because its session does not want it any more.
-func (c *Core) cancel(t *task, out *Effects) {
-	c.conclude(t, out)
-	c.free(t, out)
+// Resorted says that the session has told its customer of the last resort under ticket. It waits on.
+func (c *Core) Resorted(session wire.SessionID, ticket uint64, now int64, out *Effects) {
+	c.Tick(now, out)
+	if t := c.find(session, ticket); t != nil && t.resorted > 0 {
+		t.resorted = -1
+	}
+	c.settle(out)
 }
 
 // conclude tells who is concerned that t ends because its session wants it so.
@@ -84,6 +126,7 @@ func (c *Core) conclude(t *task, out *Effects) {
 	switch t.state {
 	case offered:
 		c.endOffer(t, outcomeRescinded, "rescinded", out)
+		c.endBids(t, "rescinded", out)
 	case granted:
 		c.rescindGrant(t, out)
 	case held, lost:
@@ -110,17 +153,18 @@ func (c *Core) Confirm(session wire.SessionID, ticket uint64, worker, lease stri
 	case t.state == granted && t.worker.ID == worker:
 		c.hold(t, lease, ae, out)
 	case t.state <= granted:
-		l.Queue, l.EnqueuedAt, l.Cost = t.class.queue.Name, t.enqueuedAt, t.cost
+		l.Queue, l.EnqueuedAt, l.Cost, l.Attributes = t.plan.queue.Name, t.enqueuedAt, t.cost, t.attributes
 		c.adopt(&l, out) // somebody else has it, by an earlier pool's word
 	case t.state == held && t.ae == ae:
 		c.set(&t.timer, c.now+auditMS)
 	}
+	c.settle(out)
 }
 
 // hold makes a grant an assignment.
 func (c *Core) hold(t *task, lease string, ae uint64, out *Effects) {
 	w := t.worker
-	t.state, t.lease, t.ae, t.ref, t.to = held, lease, ae, Ref{}, ""
+	t.state, t.lease, t.ae, t.ref, t.to, t.fee = held, lease, ae, Ref{}, "", 0
 	for _, ref := range t.also {
 		out.accepted(ref, t.session, ae)
 	}
@@ -146,11 +190,12 @@ func (c *Core) Refuse(session wire.SessionID, ticket uint64, worker string, now 
 	switch t.state {
 	case granted:
 		c.rescindGrant(t, out)
-		c.free(t, out)
+		c.drop(t)
 	case held, lost:
 		c.ended.put(t, outcomeAccepted)
-		c.free(t, out)
+		c.drop(t)
 	}
+	c.settle(out)
 }
 
 // Release gives back the worker who had the session under ae. It stays busy with it for wrapUpMS [SW-5.9].
@@ -162,7 +207,8 @@ func (c *Core) Release(session wire.SessionID, ae uint64, wrapUpMS, now int64, o
 		}
 		c.ended.put(t, outcomeAccepted)
 		if wrapUpMS <= 0 || t.state == lost || t.worker.gone {
-			c.free(t, out)
+			c.drop(t)
+			c.settle(out)
 			return
 		}
 		t.state = wrapup
@@ -181,7 +227,8 @@ func (c *Core) WrapupDone(session wire.SessionID, ae uint64, worker string, ref 
 	for t := c.sessions[session]; t != nil; t = t.next {
 		if t.state == wrapup && t.ae == ae && t.worker.ID == worker && t.worker.conn == ref.Conn {
 			out.done(ref)
-			c.free(t, out)
+			c.drop(t)
+			c.settle(out)
 			return
 		}
 	}

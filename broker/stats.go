@@ -43,7 +43,7 @@ func (c *Core) Queues() iter.Seq[QueueStats] {
 	}
 	for _, t := range c.sessions {
 		for ; t != nil; t = t.next {
-			s := stats[t.class.queue]
+			s := stats[t.plan.queue]
 			switch t.state {
 			case waiting:
 				s.Waiting++
@@ -93,7 +93,9 @@ func (c *Core) Workers(queue, worker string) iter.Seq[WorkerStats] {
 			w := c.workers[id]
 			s := WorkerStats{ID: id, Name: w.name, Kind: w.kind.origin(), Connected: w.connected, Presence: w.presence, Slots: w.slots, Used: w.used}
 			for _, q := range w.queues {
-				s.Queues = append(s.Queues, q.Name)
+				if q != c.everybody {
+					s.Queues = append(s.Queues, q.Name)
+				}
 			}
 			if !yield(s) {
 				return
@@ -117,21 +119,29 @@ func (c *Core) Waiting(name string) int {
 
 // Candidate is what stands for and against one worker.
 type Candidate struct {
-	Worker string
-	Why    string // why it does not take the session now; empty when it could
-	Load   float64
-	Score  float64 // as the queue's scoring has it; banded ones compare load first
+	Worker    string
+	Why       string // why it does not take the session now; empty when it could
+	Step      string // the first that would give it the session; empty when none does
+	Preferred bool   // by that step
+	Skill     float64
+	Load      float64
+	Rating    float64
+	Score     float64 // as the queue's scoring has it; banded ones compare load first
 }
 
 // Explanation tells why a session waits, or with whom it is.
 type Explanation struct {
 	State      string // none, waiting, offered, granted, held, lost, wrapup
 	Queue      string
-	Worker     string // whom it was offered, granted or lost
-	Ahead      int    // sessions of the queue that are served before it
+	Worker     string   // whom it was offered, granted or lost
+	Asked      []string // who is asked besides him
+	Reason     string   // why him
+	Step       string   // by which he got it
+	Ahead      int      // sessions of the queue that are served before it
 	EnqueuedAt int64
 	NextAt     int64       // when something happens by itself; 0 when nothing does
-	Workers    []Candidate // of the queue, best first
+	Late       bool        // it has waited longer than its queue means it to
+	Workers    []Candidate // of its steps, best first
 }
 
 var stateNames = [...]string{"waiting", "offered", "granted", "held", "lost", "wrapup"}
@@ -142,23 +152,41 @@ func (c *Core) Explain(session wire.SessionID) Explanation {
 	if t == nil {
 		return Explanation{State: "none"}
 	}
-	e := Explanation{State: stateNames[t.state], Queue: t.class.queue.Name, EnqueuedAt: t.enqueuedAt}
+	e := Explanation{State: stateNames[t.state], Queue: t.plan.queue.Name, EnqueuedAt: t.enqueuedAt, Late: t.late}
 	if t.timer.at > 0 {
 		e.NextAt = t.timer.due
 	}
 	if t.worker != nil {
-		e.Worker = t.worker.ID
+		e.Worker, e.Reason, e.Step = t.worker.ID, t.reason, t.plan.queue.stepName(t.step)
+		for _, b := range t.bids {
+			e.Asked = append(e.Asked, b.worker.ID)
+		}
 		return e
 	}
 	for _, o := range c.sessions {
 		for ; o != nil; o = o.next {
-			if o.state == waiting && o.class.queue == t.class.queue && o.before(t) {
+			if o.state == waiting && o.plan.queue == t.plan.queue && o.comesBefore(t) {
 				e.Ahead++
 			}
 		}
 	}
-	for _, w := range t.class.queue.workers {
-		e.Workers = append(e.Workers, c.candidate(t, w))
+	seen := map[*worker]bool{}
+	look := func(q *queue) {
+		for _, w := range q.workers {
+			if !seen[w] {
+				seen[w] = true
+				e.Workers = append(e.Workers, c.candidate(t, w))
+			}
+		}
+	}
+	look(t.plan.queue)
+	for i := range t.plan.gates {
+		for _, m := range t.plan.gates[i].class.members {
+			if !seen[m.w] {
+				seen[m.w] = true
+				e.Workers = append(e.Workers, c.candidate(t, m.w))
+			}
+		}
 	}
 	slices.SortFunc(e.Workers, func(a, b Candidate) int {
 		switch {
@@ -172,19 +200,37 @@ func (c *Core) Explain(session wire.SessionID) Explanation {
 	return e
 }
 
+// comesBefore is the order of a queue, as its floor does not disturb it.
+func (t *task) comesBefore(o *task) bool {
+	switch {
+	case t.late != o.late:
+		return o.late
+	case t.late && t.enqueuedAt != o.enqueuedAt:
+		return t.enqueuedAt < o.enqueuedAt
+	}
+	return t.before(o)
+}
+
 // candidate tells what stands for and against w.
 func (c *Core) candidate(t *task, w *worker) Candidate {
-	x := Candidate{Worker: w.ID, Load: w.load}
-	i := slices.IndexFunc(w.members, func(m *member) bool { return m.class == t.class })
-	if i >= 0 {
-		x.Score = w.members[i].fit
-		if t.class.queue.Scoring == Weighted {
-			x.Score += weightLoad * (1 - w.load)
+	x := Candidate{Worker: w.ID, Load: w.load, Rating: w.rating}
+	may, opens := false, false
+	for i := range t.plan.gates {
+		g := &t.plan.gates[i]
+		j := slices.IndexFunc(w.members, func(m *member) bool { return m.class == g.class })
+		if j < 0 {
+			continue
 		}
+		if !may {
+			x = w.members[j].candidate()
+			x.Step = t.plan.queue.stepName(g.step)
+		}
+		may = true
+		opens = opens || t.plan.opens(i, t.enqueuedAt, c.now)
 	}
 	switch {
-	case i < 0:
-		x.Why = "lacks a skill"
+	case !may:
+		x.Why = c.excludes(t, w)
 	case !w.connected:
 		x.Why = "not connected"
 	case w.presence != Ready:
@@ -193,10 +239,25 @@ func (c *Core) candidate(t *task, w *worker) Candidate {
 		x.Why = "full"
 	case t.barred(w.ID):
 		x.Why = "declined or excluded"
-	case !t.opens(w.kind, c.now):
+	case t.hold > c.now && w.ID != t.sticky:
+		x.Why = "it waits for " + t.sticky
+	case !opens:
 		x.Why = "its step is not open"
 	case !c.open:
 		x.Why = "the census is not taken"
 	}
 	return x
+}
+
+// excludes tells why w meets no step of t.
+func (c *Core) excludes(t *task, w *worker) string {
+	for _, s := range t.plan.skills {
+		if level, ok := w.level(s.Name); !ok || level < s.Level {
+			return "lacks a skill"
+		}
+	}
+	if t.humansOnly && w.kind == bot {
+		return "is a bot"
+	}
+	return "no step selects it"
 }

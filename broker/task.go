@@ -3,14 +3,24 @@ package broker
 import (
 	"slices"
 
+	"switchboard/broker/selector"
 	"switchboard/wire"
 )
 
-// Skill is a worker's level in something, or the least that a task wants: 0..1.
-type Skill struct {
-	Name  string
-	Level float64
+// AttributesOf returns a session's attributes as routes see them: its JSON document, with shop and tier, which are its own,
+// besides. What is no document, or above the bounds of [selector.ParseAttrs], leaves these two; the error says so.
+func AttributesOf(doc []byte, shop, tier string) (selector.Attrs, error) {
+	a, err := selector.ParseAttrs(doc)
+	for _, x := range [...]selector.Attr{{Name: shopAttribute, Value: selector.StringOf(shop)}, {Name: "tier", Value: selector.StringOf(tier)}} {
+		if text, _ := x.Value.Text(); text != "" {
+			a = a.With(x.Name, x.Value)
+		}
+	}
+	return a, err
 }
+
+// Skill is a worker's level in something, or the least that a task wants: 0..1.
+type Skill = selector.Skill
 
 // Task is what a session wants: somebody who takes it. Lists are not kept beyond the call.
 type Task struct {
@@ -20,7 +30,7 @@ type Task struct {
 	EnqueuedAt int64 // Unix ms; since when the customer waits [I10]
 	Priority   int32 // of Strict queues; the smaller first
 	BoostMS    int64 // of Ageing and Strict queues: counts as if it had come so much earlier
-	Cost       int   // slots that it takes; default 1
+	Cost       int   // slots that it takes, or All; default by its channel
 	Skills     []Skill
 	Exclude    []string // worker ids that shall not get it at once; the first 8 count
 	Sticky     string   // worker id that is preferred while it can take it, before any step
@@ -29,6 +39,10 @@ type Task struct {
 	HumansOnly bool     // the bots had their turn
 	Requeue    bool     // it was assigned before
 	Summary    []byte   // for offers; shared, never changed
+	// Attributes are what routes see of it: intent, tier, language, channel, shop and the like. They are shared, and never
+	// changed. The same ticket with a higher Version is routed again by its new ones; it keeps its place by age.
+	Attributes selector.Attrs
+	Version    uint64
 }
 
 // state is where a task stands: queued → offered → assigned → wrapup → done.
@@ -49,6 +63,7 @@ const (
 	reasonSticky   = "sticky"
 	reasonTransfer = "transfer"
 	reasonRequeue  = "requeue"
+	reasonOverflow = "overflow"
 )
 
 // maxBars bounds the workers that one task is kept from; beyond it the oldest is forgotten.
@@ -66,17 +81,22 @@ type kind uint8
 const (
 	bot kind = iota
 	human
-	kinds
 )
 
 // task is a demand of a session for a worker, from its offer to the end of its wrap-up. It has one timer, whose meaning
 // its state tells [I7]. Tasks are recycled.
 type task struct {
-	// Fixed while it lives.
+	// What was said of it; all but session and ticket may change with its version.
 	session    wire.SessionID
 	ticket     uint64
-	class      *class
-	rank       int32 // the queue's priority
+	version    uint64
+	attributes selector.Attrs
+	said       struct { // as it was, the plan aside
+		cost     int
+		priority int32
+		boostMS  int64
+	}
+	plan       *plan
 	priority   int32
 	key        int64
 	enqueuedAt int64
@@ -88,45 +108,45 @@ type task struct {
 	requeue    bool
 	summary    []byte
 
-	state state
-	timer timer
-	lined bool          // it stands in lines
-	line  [kinds]waiter // in its class, while waiting
+	state    state
+	timer    timer
+	bars     []bar
+	lined    bool     // it stands in lines
+	lines    []waiter // by the plan's gates, while waiting
+	own      waiter   // in its last worker's line
+	at       int      // in plan.lined, from 1
+	late     bool     // it has waited longer than it should
+	hold     int64    // until then it waits for its last worker alone, when he is there
+	resorted int64    // when its session was last told the last resort; 0 is never, -1 that it knows
+
 	// What its session was told of its place.
 	told   int // 0: nothing
 	toldAt int64
 	looked uint64 // the look that has seen it
-	bars   []bar
 
 	// While a worker has to do with it.
 	worker  *worker
 	index   int       // in worker.tasks
+	charge  int       // of its slots
+	fee     float64   // of its lane's share
+	step    int       // by which it got there; -1 is none
 	conn    wire.Conn // that the grant named first
 	lease   string
 	ae      uint64
 	reason  string
 	offer   string // id, empty of bots
 	expires int64
-	ref     Ref   // the accept that its session will answer
-	also    []Ref // further accepts, answered here
+	bids    []*task // the same offer to others
+	lead    *task   // of a bid: the task that is offered
+	ref     Ref     // the accept that its session will answer
+	also    []Ref   // further accepts, answered here
 
 	next *task // of the same session, or in the free list
 }
 
-// waiter is a task's place in the line of one kind of workers.
-type waiter struct {
-	t  *task
-	at int32
-}
-
-func (a *waiter) place() *int32         { return &a.at }
-func (a *waiter) before(b *waiter) bool { return a.t.before(b.t) }
-
-// before is the order in which tasks are served, over all queues of a pool.
+// before is the order in which tasks of a lane are served.
 func (t *task) before(o *task) bool {
 	switch {
-	case t.rank != o.rank:
-		return t.rank < o.rank
 	case t.priority != o.priority:
 		return t.priority < o.priority
 	case t.key != o.key:
@@ -135,6 +155,19 @@ func (t *task) before(o *task) bool {
 		return t.enqueuedAt < o.enqueuedAt
 	}
 	return t.session < o.session
+}
+
+// asks tells whether t is offered to w.
+func (t *task) asks(w *worker) bool {
+	if t.worker == w {
+		return true
+	}
+	for _, b := range t.bids {
+		if b.worker == w {
+			return true
+		}
+	}
+	return false
 }
 
 // barred tells whether t is kept from the worker.
@@ -159,38 +192,35 @@ func (t *task) lift(now int64) {
 	t.bars = slices.DeleteFunc(t.bars, func(b bar) bool { return b.until <= now })
 }
 
-// serves tells whether the step is open to t for workers of kind k.
-func (t *task) serves(s Step, k kind, now int64) bool {
-	if t.humansOnly {
-		return k == human
-	}
-	// A step without delay is open also to one whose session's clock is ahead.
-	return (s.AfterMS == 0 || t.enqueuedAt+s.AfterMS <= now) && (s.Who == Any || (s.Who == Humans) == (k == human))
-}
-
-// opens tells whether any step of t is open for k.
-func (t *task) opens(k kind, now int64) bool {
-	for _, s := range t.class.queue.Steps {
-		if t.serves(s, k, now) {
-			return true
-		}
-	}
-	return false
-}
-
-// wake returns when something changes for a waiting t by itself, or 0: a step opens or a bar ends.
+// wake returns when something changes for a waiting t by itself, or 0.
 func (t *task) wake(now int64) int64 {
 	at := int64(0)
-	for _, s := range t.class.queue.Steps {
-		if due := t.enqueuedAt + s.AfterMS; due > now && s.AfterMS > 0 && !t.humansOnly && t.to == "" {
+	soonest := func(due int64) {
+		if due > now && (at == 0 || due < at) {
 			at = due
-			break
 		}
 	}
-	for _, b := range t.bars {
-		if at == 0 || b.until < at {
-			at = b.until
+	for i := range t.plan.gates {
+		g := &t.plan.gates[i]
+		if g.after == 0 || t.to != "" {
+			continue
 		}
+		soonest(t.enqueuedAt + g.after)
+		if g.when == Unstaffed {
+			soonest(t.enqueuedAt + g.delay)
+		}
+	}
+	for i := range t.bars {
+		soonest(t.bars[i].until)
+	}
+	soonest(t.hold)
+	if q := t.plan.queue; q.Order == SavableFirst {
+		soonest(t.enqueuedAt + q.SLAMS)
+	}
+	if open, due := t.plan.resorts(t.enqueuedAt, now); open && t.resorted >= 0 {
+		soonest(t.resorted + againMS)
+	} else if due > 0 {
+		soonest(due)
 	}
 	return at
 }

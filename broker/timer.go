@@ -62,6 +62,7 @@ func (c *Core) Tick(now int64, out *Effects) {
 		default:
 			c.ringCensus(out)
 		}
+		c.settle(out)
 	}
 }
 
@@ -70,7 +71,7 @@ func (c *Core) ring(t *task, out *Effects) {
 	switch t.state {
 	case waiting:
 		c.unwait(t)
-		c.place(t, out)
+		c.move(t)
 	case offered:
 		c.expire(t, out)
 	case granted:
@@ -82,6 +83,6 @@ func (c *Core) ring(t *task, out *Effects) {
 	case lost:
 		c.sayLost(t, out)
 	case wrapup:
-		c.free(t, out)
+		c.drop(t)
 	}
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"slices"
 
+	"switchboard/broker/selector"
 	"switchboard/wire"
 )
 
@@ -44,6 +45,11 @@ type Subscription struct {
 	Slots   int      // default 1
 	Window  uint32   // default 16
 	Skills  []Skill
+	// Attributes are what selectors see besides id, sub, name, kind, rating, skills, queues and teams, which are said
+	// here otherwise. They are shared, and never changed.
+	Attributes selector.Attrs
+	// All subscribes to all queues that Allowed names, also those that [Core.Configure] brings.
+	All bool
 	// Rating in 0..1 is the mean of Ratings customers, and drawn to 0.5 while they are few. Without Ratings it counts as
 	// it stands, and zero is unknown.
 	Rating   float64
@@ -60,9 +66,13 @@ type worker struct {
 	sub     string
 	name    string
 	kind    kind
-	queues  []*queue
-	seats   []int   // in workers of each of queues
-	skills  []Skill // sorted by name
+	said    Subscription // what it last said: its queues may be configured again
+	seated  bool         // it stands in its queues
+	queues  []*queue     // the last is everybody's
+	seats   []int        // in workers of each of queues
+	places  []Seat       // by its teams
+	skills  []Skill      // sorted by name
+	facts   selector.Worker
 	rating  float64
 	window  uint32
 	members []*member
@@ -70,20 +80,54 @@ type worker struct {
 	conn      wire.Conn
 	connected bool
 	gone      bool // its grace is over: nothing is kept for it
+	freed     bool // it may take something at the end of the event
 	lease     string
 	presence  Presence
 	timer     timer // of its grace
 
 	slots    int
 	used     int // cost of its tasks: offered, granted, held, lost, in wrap-up [I3]
+	whole    int // of them those that want it for themselves
 	load     float64
-	assigned uint64  // when it last was, by the core's count
-	tasks    []*task // in no order
+	assigned uint64        // when it last was, by the core's count
+	tasks    []*task       // in no order
+	own      heap[*waiter] // tasks that wait for it alone
 }
+
+// there tells whether w is connected and wants work, busy or not.
+func (w *worker) there() bool { return w.connected && w.presence == Ready }
 
 // takes tells whether w could take a task of cost now.
 func (w *worker) takes(cost int) bool {
-	return w.connected && w.presence == Ready && w.used+cost <= w.slots
+	if !w.connected || w.presence != Ready || w.whole > 0 {
+		return false
+	}
+	if cost == All {
+		return w.used == 0
+	}
+	return w.used+cost <= w.slots
+}
+
+// serves tells whether w has subscribed to q.
+func (w *worker) serves(q *queue) bool { return slices.Contains(w.queues, q) }
+
+func (w *worker) isMember(c *class) bool {
+	for _, m := range w.members {
+		if m.class == c {
+			return true
+		}
+	}
+	return false
+}
+
+// seatIn returns what q is to w.
+func (w *worker) seatIn(q *queue) Seat {
+	for _, s := range w.places {
+		if s.Queue == q.Name {
+			return s
+		}
+	}
+	return Seat{Queue: q.Name, Priority: q.Priority}
 }
 
 // level returns w's level in a skill.
@@ -96,12 +140,17 @@ func (w *worker) level(name string) (float64, bool) {
 	return 0, false
 }
 
-// changed puts w where it belongs in all its classes.
-func (w *worker) changed() {
+// weigh finds w's load.
+func (w *worker) weigh() {
 	w.load = 1
 	if w.slots > 0 {
 		w.load = float64(w.used) / float64(w.slots)
 	}
+}
+
+// changed puts w where it belongs in all its classes.
+func (w *worker) changed() {
+	w.weigh()
 	for _, m := range w.members {
 		m.update()
 	}
@@ -111,20 +160,47 @@ func (w *worker) changed() {
 func (w *worker) charge(t *task) {
 	t.worker, t.index = w, len(w.tasks)
 	w.tasks = append(w.tasks, t)
-	w.used += t.cost
-	w.changed()
+	t.charge = t.cost
+	if t.cost == All {
+		t.charge = w.slots
+		w.whole++
+	}
+	w.used += t.charge
+	if s := t.plan.lane.shop; s != nil {
+		s.used += t.charge
+	}
+	w.weigh() // in its classes it sinks when it comes to the top
 }
 
-// discharge undoes charge.
-func (w *worker) discharge(t *task) {
+// discharge undoes charge: the worker may take something else.
+func (c *Core) discharge(t *task) {
+	w := t.worker
 	last := len(w.tasks) - 1
 	moved := w.tasks[last]
 	w.tasks[t.index], moved.index = moved, t.index
 	w.tasks[last] = nil
 	w.tasks = w.tasks[:last]
-	w.used -= t.cost
+	if t.cost == All {
+		w.whole--
+	}
+	w.used -= t.charge
+	if s := t.plan.lane.shop; s != nil {
+		s.used -= t.charge
+	}
 	t.worker = nil
-	w.changed()
+	w.weigh()
+	for _, m := range w.members {
+		m.ease()
+	}
+	c.release(w)
+}
+
+// release lets w take something at the end of the event.
+func (c *Core) release(w *worker) {
+	if !w.freed {
+		w.freed = true
+		c.freed = append(c.freed, w)
+	}
 }
 
 // origin returns the kind's name on the wire.

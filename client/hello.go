@@ -21,7 +21,7 @@ func (c *Client) sayHello(k *conn) ([]byte, error) {
 			s.feed.stale = true // it has no position yet
 			s.poke()
 		default:
-			h.Resume = append(h.Resume, &wirepb.Resume{Session: s.id, Epoch: s.feed.pos.Epoch, Seq: s.feed.pos.Seq})
+			h.Resume = append(h.Resume, &wirepb.Resume{Session: s.id, Epoch: s.feed.pos.Epoch, Seq: s.feed.pos.Seq, Customer: s.behalf})
 		}
 	}
 	c.lastID++

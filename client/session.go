@@ -18,9 +18,10 @@ type Session struct {
 	c       *Client
 	id      string
 	channel string
-	wake    chan struct{} // for whoever reads entries
-	reading chan struct{} // a token: one reader at a time
-	task                  // of a worker
+	behalf  *wirepb.Customer // whom a service acts for [SW-5a.6]
+	wake    chan struct{}    // for whoever reads entries
+	reading chan struct{}    // a token: one reader at a time
+	task                     // of a worker
 
 	// Guarded by Client.mu.
 	err     error // once it has ended
@@ -51,12 +52,18 @@ type OpenOptions struct {
 	Tail int
 	// Key makes creating idempotent [SW-4.3]. Default: a new one per call.
 	Key string
+	// Customer is whom a service acts for [SW-5a.6]: an external id of a channel, which is also the session's Channel. Services
+	// must set it, everybody else must not. What the session says from then on, it says for him.
+	Customer *wire.External
 }
 
 // Open follows a session. Opening one that this client follows already returns the same Session, which goes on where
 // it was. A session that does not exist and one that the token does not allow both fail with [wire.NoSession].
 func (c *Client) Open(ctx context.Context, o OpenOptions) (*Session, error) {
-	open := &wirepb.Open{Session: o.Session, Channel: or(o.Channel, "web"), Queue: o.Queue, Shop: o.Shop, Key: or(o.Key, newKey())}
+	open := &wirepb.Open{Session: o.Session, Channel: or(o.Channel, "web"), Queue: o.Queue, Shop: o.Shop, Key: or(o.Key, newKey()), Customer: o.Customer.PB()}
+	if o.Customer != nil {
+		open.Channel = o.Customer.Channel
+	}
 	if o.Attributes != nil {
 		var err error
 		if open.Attributes, err = bodyOf(o.Attributes); err != nil {
@@ -86,7 +93,7 @@ func (c *Client) follow(o *wirepb.Open, r *wirepb.OpenReply) *Session {
 		s.poke()
 		return s
 	}
-	s := &Session{c: c, id: r.Session, channel: o.Channel, wake: make(chan struct{}, 1), reading: make(chan struct{}, 1)}
+	s := &Session{c: c, id: r.Session, channel: o.Channel, behalf: o.Customer, wake: make(chan struct{}, 1), reading: make(chan struct{}, 1)}
 	s.feed.limit, s.feed.tail = c.cfg.Buffer, o.GetTail()
 	if o.From != nil {
 		s.feed.pos = wire.Position{Epoch: o.From.Epoch, Seq: o.From.Seq}
@@ -191,7 +198,7 @@ func (s *Session) Entries(ctx context.Context) iter.Seq2[Entry, error] {
 
 // reopen continues a stale feed from its position.
 func (s *Session) reopen(ctx context.Context) error {
-	open := &wirepb.Open{Session: s.id, Channel: s.channel}
+	open := &wirepb.Open{Session: s.id, Channel: s.channel, Customer: s.behalf}
 	s.c.mu.Lock()
 	from := !s.feed.loose || s.feed.tail == 0
 	if from {
@@ -283,7 +290,7 @@ func (s *Session) levels(out []outgoing) []outgoing {
 	}
 	if s.leave {
 		s.leave = false
-		add(&wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Leave{Leave: &wirepb.Leave{Session: s.id}}})
+		add(&wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Leave{Leave: &wirepb.Leave{Session: s.id, Customer: s.behalf}}})
 	}
 	return s.deltas(out)
 }

@@ -47,7 +47,7 @@ func (s *Session) Send(ctx context.Context, typ string, body any, opts ...Option
 	if err != nil {
 		return Sent{}, fmt.Errorf("sending: %w", err)
 	}
-	send := &wirepb.Send{Session: s.id, Key: w.key, Type: or(typ, "text"), Body: b, ReplyTo: w.replyTo}
+	send := &wirepb.Send{Session: s.id, Key: w.key, Type: or(typ, "text"), Body: b, ReplyTo: w.replyTo, Customer: s.behalf}
 	f, err := s.call(ctx, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Send{Send: send}}, func(f *wirepb.ServerFrame) {
 		r := f.GetSend()
 		s.took(s.feed.own(s.ownEntry(send, r), r.GetDuplicate()))
@@ -58,11 +58,15 @@ func (s *Session) Send(ctx context.Context, typ string, body any, opts ...Option
 	return sentOf(f.GetSend()), nil
 }
 
-// ownEntry returns what m became.
+// ownEntry returns what m became. Of a service's customer the id is known to the server alone.
 func (s *Session) ownEntry(m *wirepb.Send, r *wirepb.SendReply) Entry {
+	from := wire.Author{Role: wire.Role(s.c.hello.Role), ID: s.c.hello.Sub}
+	if s.behalf != nil {
+		from = wire.Author{Role: wire.RoleCustomer, Name: s.behalf.Name}
+	}
 	return Entry{Own: true, Entry: wire.Entry{
 		Session: wire.SessionID(s.id), Seq: r.GetSeq(), Epoch: r.GetEpoch(), TS: r.GetTs(),
-		From: wire.Author{Role: wire.Role(s.c.hello.Role), ID: s.c.hello.Sub}, Origin: wire.OriginCustomer,
+		From: from, Origin: wire.OriginCustomer,
 		Kind: wire.KindMessage, Type: m.Type, Body: m.Body, Visibility: wire.Public, Channel: s.channel, ReplyTo: m.ReplyTo,
 	}}
 }
@@ -152,7 +156,7 @@ type Page struct {
 // History returns entries of the log in seq order, and whether there are more of them. It does not touch what
 // [Session.Recv] returns.
 func (s *Session) History(ctx context.Context, p Page) (entries []Entry, more bool, err error) {
-	h := &wirepb.History{Session: s.id, After: p.After, Limit: uint32(max(or(p.Limit, 50), 1))}
+	h := &wirepb.History{Session: s.id, After: p.After, Limit: uint32(max(or(p.Limit, 50), 1)), Customer: s.behalf}
 	if p.Before > 0 {
 		h.Before = &p.Before
 	}
@@ -174,7 +178,7 @@ func entriesOf(ms []*wirepb.Entry) []Entry {
 // Close ends the conversation itself, for everybody. A customer's next word may open it again [SW-4.6]. A worker's
 // assignment is over with it.
 func (s *Session) Close(ctx context.Context, reason string, opts ...EndOption) error {
-	m := &wirepb.Close{Session: s.id, Reason: reason, Ae: s.ae, Key: newKey(), Upto: uptoOf(opts)}
+	m := &wirepb.Close{Session: s.id, Reason: reason, Ae: s.ae, Key: newKey(), Upto: uptoOf(opts), Customer: s.behalf}
 	return s.finished(ctx, "closing the session", &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Close{Close: m}})
 }
 
@@ -190,7 +194,7 @@ func (s *Session) Rate(ctx context.Context, score int, comment string) error {
 // Leave stops following; the conversation goes on without us. Recv returns [ErrLeft] once it has returned what had
 // come before.
 func (s *Session) Leave(ctx context.Context) error {
-	_, err := s.call(ctx, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Leave{Leave: &wirepb.Leave{Session: s.id}}}, func(*wirepb.ServerFrame) { s.end(ErrLeft) })
+	_, err := s.call(ctx, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Leave{Leave: &wirepb.Leave{Session: s.id, Customer: s.behalf}}}, func(*wirepb.ServerFrame) { s.end(ErrLeft) })
 	if err != nil {
 		return fmt.Errorf("leaving: %w", err)
 	}

@@ -18,7 +18,7 @@ const claimMost = 30 * time.Second
 
 // worker returns who asks, or answers why he may not. A worker is his sub and an instance, as in subscribe [SW-5.7].
 func (e *Edge) worker(ctx *fasthttp.RequestCtx) (*wire.Principal, bool) {
-	who, _, err := e.cfg.Tokens.Check(e.token(ctx), e.cfg.Now())
+	who, _, err := e.bearer(ctx)
 	if err != nil {
 		problem(ctx, asError(err))
 		return nil, false

@@ -211,9 +211,16 @@ func (e *Edge) identify(cmd *wire.Command) *wire.Error {
 
 // route returns whom cmd concerns.
 func route(cmd *wire.Command) (wire.Address, bool) {
+	if cmd.For != nil && (cmd.Who.Role == wire.RoleService || cmd.Verb == wire.VerbLink) {
+		return wire.ToSlot(exchange.IdentitySlot(cmd.Who.Tenant, cmd.For.Channel, cmd.For.ID)), true // [SW-5a.6]
+	}
 	switch cmd.Verb {
 	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup, wire.VerbStats:
-		return wire.ToSlot(exchange.PoolSlot(cmd.Who.Tenant)), true
+		return poolOf(cmd.Who.Tenant), true
+	case wire.VerbConfigure, wire.VerbDocument:
+		return poolOf(cmd.Who.Tenant), true
+	case wire.VerbIdentities:
+		return wire.ToSlot(exchange.CustomerSlot(cmd.Who.Tenant, cmd.Text)), true
 	case wire.VerbIdentify:
 		return wire.ToSlot(exchange.CustomerSlot(cmd.Who.Tenant, cmd.Who.Sub)), true
 	case wire.VerbOpen:
@@ -234,11 +241,25 @@ func (e *Edge) check(cmd *wire.Command) *wire.Error {
 		return wire.Refuse(wire.Forbidden)
 	}
 	bad := func(msg string) *wire.Error { return &wire.Error{Slug: wire.BadRequest, Message: msg} }
+	if cmd.Verb == wire.VerbIdentities || cmd.Verb == wire.VerbLink {
+		switch {
+		case cmd.Who.Shop != "" && cmd.Who.Role != wire.RoleService:
+			return &wire.Error{Slug: wire.Forbidden, Message: "a customer is the tenant's, and the token is bound to a shop"}
+		case !wire.ValidID(cmd.Text):
+			return bad("the customer" + idRule)
+		}
+	}
 	if !optionalIDs(cmd.Key, cmd.Stream, cmd.Type) {
 		return bad("key, stream and type" + idRule)
 	}
+	if cmd.Verb == wire.VerbConfigure || cmd.Verb == wire.VerbDocument {
+		return checkConfig(cmd)
+	}
 	if len(cmd.Body) > e.cfg.Limits.Body || len(cmd.Text) > e.cfg.Limits.Body {
 		return wire.Refuse(wire.TooLarge)
+	}
+	if err := external(cmd); err != nil {
+		return err
 	}
 	switch cmd.Verb {
 	case wire.VerbSend, wire.VerbReply:
@@ -289,6 +310,33 @@ func (e *Edge) check(cmd *wire.Command) *wire.Error {
 	return nil
 }
 
+// external checks whom a service says it acts for [SW-5a.6]: it must say so, and nobody else may.
+func external(cmd *wire.Command) *wire.Error {
+	bad := func(msg string) *wire.Error { return &wire.Error{Slug: wire.BadRequest, Message: msg} }
+	service := cmd.Who.Role == wire.RoleService
+	if cmd.For == nil {
+		switch cmd.Verb {
+		case wire.VerbOpen, wire.VerbSend, wire.VerbHistory, wire.VerbClose:
+			if service {
+				return bad("a service names its customer: customer{channel, external_id}")
+			}
+		default:
+		}
+		return nil
+	}
+	switch {
+	case !service && cmd.Verb != wire.VerbLink:
+		return &wire.Error{Slug: wire.Forbidden, Message: "only a service acts for a customer"}
+	case !wire.ValidID(cmd.For.Channel):
+		return bad("customer.channel" + idRule)
+	case !wire.ValidExternal(cmd.For.ID):
+		return bad("customer.external_id must be 1 to 256 bytes of text without control characters")
+	case cmd.For.Name != "" && !wire.ValidExternal(cmd.For.Name):
+		return bad("customer.name must be at most 256 bytes of text without control characters")
+	}
+	return nil
+}
+
 // words is how large what cmd says for people is as JSON, where a byte can take six: it becomes an event's body, and that is
 // bounded like every other.
 func words(cmd *wire.Command) int {
@@ -320,17 +368,23 @@ func entitled(role wire.Role, verb wire.Verb) bool {
 	case wire.VerbHello, wire.VerbRefresh:
 		return true
 	case wire.VerbOpen, wire.VerbHistory, wire.VerbLeave:
-		return role != wire.RoleService
-	case wire.VerbSend, wire.VerbRate, wire.VerbIdentify:
+		return true
+	case wire.VerbSend:
+		return role == wire.RoleCustomer || role == wire.RoleService
+	case wire.VerbRate, wire.VerbIdentify:
 		return role == wire.RoleCustomer
-	case wire.VerbAck, wire.VerbTyping, wire.VerbClose:
+	case wire.VerbAck, wire.VerbTyping:
 		return role == wire.RoleCustomer || role == wire.RoleWorker || supervises(role)
+	case wire.VerbClose:
+		return role != wire.RoleSystem
 	case wire.VerbReply, wire.VerbNack, wire.VerbTransfer, wire.VerbRelease, wire.VerbContext, wire.VerbDelta, wire.VerbAttributes:
 		return role == wire.RoleWorker || supervises(role) // who took a session has an owner's verbs [SW-5a.4]
-	case wire.VerbWatch:
+	case wire.VerbWatch, wire.VerbIdentities, wire.VerbLink:
 		return supervises(role) || role == wire.RoleService
-	case wire.VerbJoin, wire.VerbTake, wire.VerbAssign, wire.VerbStats:
+	case wire.VerbJoin, wire.VerbTake, wire.VerbAssign, wire.VerbStats, wire.VerbConfigure, wire.VerbDocument:
 		return supervises(role)
+	case wire.VerbExplain:
+		return role == wire.RoleWorker || supervises(role)
 	default:
 		return role == wire.RoleWorker
 	}

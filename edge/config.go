@@ -71,6 +71,8 @@ type Config struct {
 	Outbox int
 	// Origins are the browsers' origins that may connect; empty means that Origin is not checked [SW-2.9].
 	Origins []string
+	// TenantOrigins returns the origins from which browsers may use a tenant's tokens; empty means any. May be nil.
+	TenantOrigins func(tenant string) []string
 	// TokenInURL allows ?token= on the upgrade and on SSE, for EventSource [SW-2.9]. Default off.
 	TokenInURL bool
 	// Ready returns nil when the node serves; its error goes into /readyz.

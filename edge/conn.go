@@ -21,6 +21,9 @@ const (
 	modeSSE  mode = 2
 )
 
+// showing is what the request that became a connection showed.
+type showing struct{ token, origin string }
+
 // conn is one socket. What read and write own is its loop's alone, when it has one.
 type conn struct {
 	// Fixed after accept.
@@ -34,9 +37,9 @@ type conn struct {
 
 	// Owned by read.
 	dec     ws.Decoder
-	src     *source // nil when a loop reads
-	part    []byte  // a message that is not whole yet; nil while idle
-	token   string  // of the upgrade; empty after hello
+	src     *source  // nil when a loop reads
+	part    []byte   // a message that is not whole yet; nil while idle
+	asked   *showing // nil after hello
 	rate    bucket
 	abuse   int                        // requests refused as too fast since the last that was not
 	refused map[wire.SessionID]refusal // sessions whose requests are refused for now [SW-4.2]

@@ -87,7 +87,8 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 		Handler: e.handle, Name: "switchboard", KeepHijackedConns: true, NoDefaultDate: true,
 		ReadBufferSize:     16 << 10, // a token may be half of it
 		MaxRequestBodySize: cfg.Limits.Frame, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: time.Minute,
-		Concurrency: 4096, Logger: quiet{}, CloseOnShutdown: true, ErrorHandler: malformed,
+		HeaderReceived: e.headerReceived,
+		Concurrency:    4096, Logger: quiet{}, CloseOnShutdown: true, ErrorHandler: malformed,
 	}
 	if err := e.openLoops(); err != nil {
 		return nil, err
@@ -219,10 +220,10 @@ func (e *Edge) connect(ctx *fasthttp.RequestCtx) {
 		problem(ctx, &wire.Error{Slug: wire.BadRequest, Message: "offer switchboard.v1.json or switchboard.v1.pb, or no subprotocol"})
 		return
 	}
-	token, ip := e.token(ctx), e.ip(ctx)
+	up, ip := &showing{e.token(ctx), string(ctx.Request.Header.Peek("Origin"))}, e.ip(ctx)
 	err := e.upgrader.Upgrade(ctx, func(w *websocket.Conn) {
 		sock, early := detach(w.NetConn())
-		e.accept(sock, mode(codec), token, ip, early)
+		e.accept(sock, mode(codec), up, ip, early)
 	})
 	if err != nil {
 		e.m.refused.Inc()
@@ -236,6 +237,24 @@ func (e *Edge) token(ctx *fasthttp.RequestCtx) string {
 		t = string(ctx.QueryArgs().Peek("token"))
 	}
 	return t
+}
+
+// identity tells who shows a token in a request from origin, and until when [SW-2.9] [SW-3.1].
+func (e *Edge) identity(token, origin string) (who wire.Principal, until time.Time, err error) {
+	if who, until, err = e.cfg.Tokens.Check(token, e.cfg.Now()); err != nil {
+		return who, until, err
+	}
+	if origin != "" && e.cfg.TenantOrigins != nil {
+		if may := e.cfg.TenantOrigins(who.Tenant); len(may) > 0 && !slices.Contains(may, origin) {
+			return wire.Principal{}, time.Time{}, &wire.Error{Slug: wire.Forbidden, Message: "this origin is not one of the tenant's"}
+		}
+	}
+	return who, until, nil
+}
+
+// bearer is identity for an HTTP request.
+func (e *Edge) bearer(ctx *fasthttp.RequestCtx) (who wire.Principal, until time.Time, err error) {
+	return e.identity(e.token(ctx), string(ctx.Request.Header.Peek("Origin")))
 }
 
 // ip returns what connections are counted by, or nothing when they are not.
@@ -324,9 +343,9 @@ func detach(hijacked net.Conn) (sock net.Conn, early []byte) {
 }
 
 // accept begins the life of a connection.
-func (e *Edge) accept(sock net.Conn, m mode, token, ip string, early []byte) {
+func (e *Edge) accept(sock net.Conn, m mode, up *showing, ip string, early []byte) {
 	c := e.newConn(sock, m, ip)
-	c.token = token
+	c.asked = up
 	if e.seat(c, early) {
 		if e.join(c) {
 			c.loop.mark(c)

@@ -25,18 +25,24 @@ type resume struct {
 func (c *conn) hello(cmd *wire.Command) bool {
 	h := cmd.PB.GetHello()
 	token := strings.TrimSpace(h.GetToken())
-	if token == "" {
-		token = c.token // [SW-2.9]
+	var shown showing
+	if c.asked != nil {
+		shown, c.asked = *c.asked, nil
 	}
-	c.token = ""
+	if token == "" {
+		token = shown.token // [SW-2.9]
+	}
 	now := c.e.cfg.Now()
-	who, until, err := c.e.cfg.Tokens.Check(token, now)
+	who, until, err := c.e.identity(token, shown.origin)
 	if err != nil {
 		fault := asError(err)
 		c.fail(cmd, fault)
 		code := wire.CloseBadToken
-		if fault.Slug == wire.TokenExpired {
+		switch fault.Slug {
+		case wire.TokenExpired:
 			code = wire.CloseTokenExpired
+		case wire.Forbidden:
+			code = wire.CloseForbidden
 		}
 		c.bye(code, 0) // [SW-3.1]
 		return false
@@ -83,11 +89,14 @@ func (c *conn) resumeLine(i int, id wire.SessionID, from *wirepb.Resume) {
 		PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Open{Open: &wirepb.Open{
 			Session: string(id), From: &wirepb.Position{Epoch: from.Epoch, Seq: from.Seq},
 		}}},
+		For: wire.ExternalOf(from.Customer),
 	}
 	c.request(cmd, i+1, maxPending)
-	err := wire.Refuse(wire.NoSession)
-	if _, slot, ok := id.Place(); ok && entitled(cmd.Who.Role, wire.VerbOpen) {
-		err = c.e.post(wire.ToSlot(slot), cmd)
+	err := external(cmd)
+	if to, ok := route(cmd); err == nil && ok && id != "" {
+		err = c.e.post(to, cmd)
+	} else if err == nil {
+		err = wire.Refuse(wire.NoSession)
 	}
 	if err != nil {
 		c.enqueue(item{f: &wire.Frame{Kind: wire.FrameError, ID: cmd.ID, Session: id, Err: err}})

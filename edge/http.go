@@ -34,6 +34,10 @@ func (e *Edge) http(ctx *fasthttp.RequestCtx) {
 		e.queues(ctx, strings.Split(strings.TrimPrefix(path, "/v1/queues"), "/"))
 	case strings.HasPrefix(path, "/v1/assignments/"):
 		e.assignments(ctx, strings.Split(strings.TrimPrefix(path, "/v1/assignments"), "/"))
+	case strings.HasPrefix(path, "/v1/customers/"):
+		e.customers(ctx, strings.Split(strings.TrimPrefix(path, "/v1/customers"), "/"))
+	case strings.HasPrefix(path, configPath):
+		e.config(ctx, strings.Split(strings.TrimPrefix(path, strings.TrimSuffix(configPath, "/")), "/"))
 	case e.cfg.Static != nil && e.cfg.Static(ctx):
 	default:
 		ctx.Error("404 not found\n", fasthttp.StatusNotFound)
@@ -56,6 +60,10 @@ func (e *Edge) readyz(ctx *fasthttp.RequestCtx) {
 // problem answers with an error as RFC 9457 has it [SW-7].
 func problem(ctx *fasthttp.RequestCtx, err *wire.Error) {
 	pb := err.ErrorPB()
+	var mistakes struct{ Errors json.RawMessage } // of a document: a member of its own
+	if len(pb.Detail) > 0 && json.Unmarshal(pb.Detail, &mistakes) == nil && mistakes.Errors != nil {
+		pb.Detail = nil
+	}
 	body, _ := json.Marshal(struct { // of plain fields, it cannot fail
 		Type   string          `json:"type"`
 		Title  string          `json:"title"`
@@ -64,7 +72,8 @@ func problem(ctx *fasthttp.RequestCtx, err *wire.Error) {
 		Retry  string          `json:"retry"`
 		After  int64           `json:"retry_after_ms,omitempty"`
 		Detail json.RawMessage `json:"detail,omitempty"`
-	}{"about:blank", pb.Message, pb.Code, pb.Slug, pb.Retry, pb.RetryAfterMs, pb.Detail})
+		Errors json.RawMessage `json:"errors,omitempty"`
+	}{"about:blank", pb.Message, pb.Code, pb.Slug, pb.Retry, pb.RetryAfterMs, pb.Detail, mistakes.Errors})
 	ctx.Response.ResetBody()
 	ctx.SetStatusCode(int(pb.Code))
 	ctx.SetContentType("application/problem+json")
@@ -89,7 +98,7 @@ func malformed(ctx *fasthttp.RequestCtx, err error) {
 
 // sessions serves /v1/sessions. parts is the path behind it, beginning with an empty part.
 func (e *Edge) sessions(ctx *fasthttp.RequestCtx, parts []string) {
-	who, until, err := e.cfg.Tokens.Check(e.token(ctx), e.cfg.Now())
+	who, until, err := e.bearer(ctx)
 	if err != nil {
 		problem(ctx, asError(err))
 		return
@@ -110,6 +119,8 @@ func (e *Edge) sessions(ctx *fasthttp.RequestCtx, parts []string) {
 		e.httpHistory(ctx, &who, wire.SessionID(parts[1]))
 	case len(parts) == 3 && parts[2] == "events" && ctx.IsGet():
 		e.httpEvents(ctx, &who, until, wire.SessionID(parts[1]))
+	case len(parts) == 3 && parts[2] == "explain" && ctx.IsGet():
+		e.httpExplain(ctx, &who, wire.SessionID(parts[1]))
 	default:
 		ctx.Error("404 not found\n", fasthttp.StatusNotFound)
 	}
@@ -244,6 +255,12 @@ type message struct {
 	Type    string          `json:"type"`
 	Body    json.RawMessage `json:"body"`
 	ReplyTo uint64          `json:"reply_to"`
+	// Customer is whom a service acts for [SW-5a.6].
+	Customer *struct {
+		Channel    string `json:"channel"`
+		ExternalID string `json:"external_id"`
+		Name       string `json:"name"`
+	} `json:"customer"`
 }
 
 func (e *Edge) httpSend(ctx *fasthttp.RequestCtx, who *wire.Principal, id wire.SessionID) {
@@ -254,9 +271,13 @@ func (e *Edge) httpSend(ctx *fasthttp.RequestCtx, who *wire.Principal, id wire.S
 		return
 	}
 	key := string(ctx.Request.Header.Peek("Idempotency-Key"))
-	f := e.ask(&wire.Command{
+	cmd := &wire.Command{
 		Verb: wire.VerbSend, Who: who, Session: id, Key: key, Type: m.Type, Body: wire.AppendBody(nil, m.Body), ReplyTo: m.ReplyTo,
-	})
+	}
+	if m.Customer != nil {
+		cmd.For = &wire.External{Channel: m.Customer.Channel, ID: m.Customer.ExternalID, Name: m.Customer.Name}
+	}
+	f := e.ask(cmd)
 	switch {
 	case f.Kind == wire.FrameError:
 		problem(ctx, f.Err)
@@ -285,7 +306,7 @@ func (e *Edge) httpHistory(ctx *fasthttp.RequestCtx, who *wire.Principal, id wir
 	}
 	cmd := &wire.Command{Who: who}
 	cmd.Cold(&wirepb.ClientFrame{Verb: &wirepb.ClientFrame_History{History: h}})
-	cmd.Who = who
+	cmd.Who, cmd.For = who, customer(ctx)
 	f := e.ask(cmd)
 	if f.Kind == wire.FrameError {
 		problem(ctx, f.Err)
@@ -314,12 +335,12 @@ func (e *Edge) httpEvents(ctx *fasthttp.RequestCtx, who *wire.Principal, until t
 		open.From = &wirepb.Position{Epoch: ep, Seq: sq}
 	}
 	// Asked once as a plain request, so that a refusal is an HTTP answer.
-	probe := &wire.Command{Verb: wire.VerbHistory, Who: who, Session: id, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_History{History: &wirepb.History{Session: string(id), Limit: 1}}}}
+	probe := &wire.Command{Verb: wire.VerbHistory, Who: who, Session: id, For: customer(ctx), PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_History{History: &wirepb.History{Session: string(id), Limit: 1}}}}
 	if f := e.ask(probe); f.Kind == wire.FrameError {
 		problem(ctx, f.Err)
 		return
 	}
-	cmd := &wire.Command{Verb: wire.VerbOpen, Who: who, Session: id, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Open{Open: open}}}
+	cmd := &wire.Command{Verb: wire.VerbOpen, Who: who, Session: id, For: customer(ctx), PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Open{Open: open}}}
 	ip := e.ip(ctx)
 	ctx.HijackSetNoResponse(true)
 	ctx.Hijack(func(hijacked net.Conn) {

@@ -377,6 +377,59 @@ func TestUpgrade(t *testing.T) {
 	f(nil, "/v1/connect?token=demo/customer/a", 101, "")
 }
 
+// [SW-2.9] A browser's origin is held against the list of the tenant whose token it shows: over sockets and HTTP.
+func TestTenantOrigins(t *testing.T) {
+	r := newRig(t, func(c *Config) {
+		c.TenantOrigins = func(tenant string) []string {
+			if tenant == "demo" {
+				return []string{"https://shop.example"}
+			}
+			return nil
+		}
+	})
+	f := func(token, origin string, refused bool) {
+		t.Helper()
+		header := http.Header{}
+		if origin != "" {
+			header.Set("Origin", origin)
+		}
+		ws, resp, err := websocket.DefaultDialer.Dial("ws://"+r.addr+"/v1/connect", header)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		defer ws.Close() //nolint:errcheck // a test's
+		if err := ws.WriteMessage(websocket.TextMessage, []byte(`{"id":1,"hello":{"token":"`+token+`"}}`)); err != nil {
+			t.Fatal(err)
+		}
+		_, answer, err := ws.ReadMessage()
+		if err != nil || strings.Contains(string(answer), `"forbidden"`) != refused {
+			t.Errorf("%s from %q was answered %s, %v", token, origin, answer, err)
+		}
+		for refused && err == nil {
+			_, _, err = ws.ReadMessage()
+		}
+		if refused && !websocket.IsCloseError(err, int(wire.CloseForbidden)) {
+			t.Errorf("%s from %q ended with %v", token, origin, err)
+		}
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.addr+"/v1/sessions/s_0000000000000000/messages", nil)
+		req.Header = header
+		req.Header.Set("Authorization", "Bearer "+token)
+		page, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = page.Body.Close()
+		if (page.StatusCode == http.StatusForbidden) != refused {
+			t.Errorf("%s from %q: %s", token, origin, page.Status)
+		}
+	}
+	f("demo/customer/a", "", false)
+	f("demo/customer/a", "https://shop.example", false)
+	f("demo/customer/a", "https://evil.example", true)
+	f("other/customer/a", "https://evil.example", false)
+}
+
 // A socket that the HTTP server has given away must never be written to under another's name.
 func TestAnothersSocket(t *testing.T) {
 	r := newRig(t, nil)

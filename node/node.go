@@ -58,7 +58,7 @@ func Start(cfg Config) (n *Node, err error) {
 	jc := journal.Config{Dir: JournalDir(cfg.Data), Groups: cfg.Shards, FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log}
 	ec := edge.Config{
 		Tokens: tokens{n.keys}, Node: cfg.Name, Version: cfg.Version, Limits: cfg.Limits, Connections: connections(cfg.Connections),
-		PerIP: cfg.PerIP, Loops: cfg.Edge.Loops,
+		PerIP: cfg.PerIP, TenantOrigins: func(tenant string) []string { return cfg.Tenants[tenant].Origins }, Loops: cfg.Edge.Loops,
 		Origins: cfg.Origins, TokenInURL: cfg.TokenInURL, Static: cfg.Static, Log: cfg.Log,
 		Register: registry, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	}
@@ -91,16 +91,20 @@ func (n *Node) openShards(x *exchange.Exchange) error {
 	for i := range peers {
 		peers[i] = wire.Slot(i) //nolint:gosec // bounded by Validate
 	}
-	tenants := map[string]*shard.Tenant{}
-	for name, t := range n.cfg.Tenants {
-		tenants[name] = t.shard(n.cfg.Limits.Body)
+	groups := make([]*journal.Group, count)
+	for i := range groups {
+		groups[i] = n.j.Group(i)
+	}
+	tenants, err := n.cfg.tenants(groups)
+	if err != nil {
+		return err
 	}
 	for i := range count {
 		var slots []wire.Slot
 		for s := i; s < wire.Slots; s += count {
 			slots = append(slots, wire.Slot(s)) //nolint:gosec // below wire.Slots
 		}
-		s, err := shard.Open(x, n.j.Group(i), shard.Config{ID: i, Slots: slots, Peers: peers, Tenants: tenants, Log: n.cfg.Log})
+		s, err := shard.Open(x, groups[i], shard.Config{ID: i, Slots: slots, Peers: peers, Tenants: tenants, Log: n.cfg.Log})
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"switchboard/edge/token"
 	"switchboard/node"
+	"switchboard/session"
 	"switchboard/wire"
 )
 
@@ -322,6 +323,58 @@ func TestHandOff(t *testing.T) {
 	human.ask("close", obj{"session": id, "ae": 2, "reason": "solved"})
 	for m := a.push("message"); m["type"] != "session.closed"; m = a.push("message") {
 	}
+}
+
+// [SW-4.9] Events tell a session's life. Who came and went is public, why and how well is for staff.
+func TestLifeInEvents(t *testing.T) {
+	n := start(t, t.TempDir())
+	defer stop(t, n)
+	bot, human := login(t, n, workerOf("faq", wire.OriginBot)), login(t, n, workerOf("bob", wire.OriginHuman))
+	bot.subscribe(obj{"slots": 1})
+	human.subscribe(obj{"slots": 1})
+	a := login(t, n, customerOf("alice"))
+	id := a.open(obj{})
+	a.ask("open", obj{"channel": "app"})
+	a.ask("send", obj{"session": id, "body": text("hi")})
+	ae := num(bot.push("assigned")["ae"])
+	bot.ask("transfer", obj{"session": id, "ae": ae, "to": obj{"queue": "default"}, "note": "rude"})
+	human.ask("accept", obj{"offer": human.push("offer")["offer"]})
+	ae = num(human.push("assigned")["ae"])
+	human.ask("reply", obj{"session": id, "ae": ae, "ack": num(human.said("delivery")["seq"]), "body": text("hello")})
+	human.ask("transfer", obj{"session": id, "ae": ae, "to": obj{"worker": "nobody"}})
+	human.ask("release", obj{"session": id, "ae": ae, "outcome": "solved", "summary": "all is well"})
+	a.ask("rate", obj{"session": id, "score": 1, "comment": "no"})
+	a.ask("close", obj{"session": id, "reason": "done"})
+	a.ask("send", obj{"session": id, "body": text("one more thing")})
+	human.ask("accept", obj{"offer": human.push("offer")["offer"]}) // who had it last is asked first
+	human.push("assigned")
+	chief := login(t, n, token.Claims{Tenant: "demo", Sub: "chief", Role: wire.RoleSupervisor})
+
+	events := func(p *peer) (list []string) {
+		t.Helper()
+		for _, v := range p.ask("history", obj{"session": id, "after": 0, "limit": 100})["entries"].([]any) {
+			e := v.(obj)
+			if e["kind"] == "event" {
+				list = append(list, fmt.Sprint(e["type"]))
+				if want := session.EventVisibility(fmt.Sprint(e["type"])); e["visibility"] != want {
+					t.Errorf("%v is %v; want %s", e["type"], e["visibility"], want)
+				}
+			}
+			if body := fmt.Sprint(e["body"]); p == a && (strings.Contains(body, "rude") || strings.Contains(body, "all is well") || strings.Contains(body, "comment")) {
+				t.Errorf("the customer was shown %v", e)
+			}
+		}
+		return list
+	}
+	f := func(p *peer, want ...string) {
+		t.Helper()
+		if got := events(p); strings.Join(got, " ") != strings.Join(want, " ") {
+			t.Errorf("events\n%v\nwant\n%v", got, want)
+		}
+	}
+	f(a, "session.opened", "session.queued", "session.assigned", "session.queued", "session.assigned", "session.closed", "session.reopened", "session.queued", "session.assigned")
+	f(chief, "session.opened", "channel.attached", "session.queued", "session.assigned", "session.transferred", "session.queued", "session.assigned",
+		"session.transfer_failed", "session.released", "session.rated", "session.closed", "session.released", "session.reopened", "session.queued", "session.assigned")
 }
 
 // [SW-5.6] nack brings an entry again, and after max_attempts the session moves on.

@@ -13,6 +13,15 @@ type Customer struct {
 	Shops []Latest
 	// Born counts his sessions: it makes their ids.
 	Born uint64
+	// Linked says that somebody else may have become this one.
+	Linked bool
+	// Depth is the longest chain of customers who became this one.
+	Depth uint64
+	// Leaving is whom he is about to become, if anybody, and Try counts how often that was begun.
+	Leaving Leaving
+	Try     uint64
+	// Identities are his external ids.
+	Identities []wire.External
 }
 
 // Latest is the session that an open without session finds [SW-4.1].
@@ -49,18 +58,9 @@ func (c *Customer) SetLatest(shop string, id wire.SessionID) bool {
 	return true
 }
 
-// Link makes c an alias of winner, first writer wins, and reports whether winner is his alias now. A customer is not
-// his own alias.
-func (c *Customer) Link(winner string) bool {
-	if c.Alias == "" && winner != c.ID {
-		c.Alias = winner
-	}
-	return c.Alias == winner
-}
-
 // AppendCustomer appends the row of c.
 func AppendCustomer(dst []byte, c *Customer) []byte {
-	w := writer{append(dst, rowVersion)}
+	w := writer{append(dst, customerVersion)}
 	w.str(c.Tenant)
 	w.str(c.ID)
 	w.str(c.Alias)
@@ -70,13 +70,28 @@ func AppendCustomer(dst []byte, c *Customer) []byte {
 		w.str(l.Shop)
 		w.str(string(l.Session))
 	}
+	w.bool(c.Linked)
+	w.num(c.Depth)
+	w.str(c.Leaving.To)
+	w.int(c.Leaving.At)
+	w.bool(c.Leaving.Active)
+	w.num(c.Try)
+	w.num(uint64(len(c.Identities)))
+	for i := range c.Identities {
+		w.str(c.Identities[i].Channel)
+		w.str(c.Identities[i].ID)
+	}
 	return w.b
 }
+
+// customerVersion is that of a customer's row: 2 has what begins with Linked.
+const customerVersion = 2
 
 // ParseCustomer reads a row of AppendCustomer. It copies what it keeps.
 func ParseCustomer(b []byte, c *Customer) error {
 	r := reader{b: b}
-	if r.byte() != rowVersion {
+	version := r.byte()
+	if version == 0 || version > customerVersion {
 		return ErrRow
 	}
 	c.Tenant, c.ID, c.Alias, c.Born = r.str(), r.str(), r.str(), r.num()
@@ -84,42 +99,15 @@ func ParseCustomer(b []byte, c *Customer) error {
 	for i := range c.Shops {
 		c.Shops[i] = Latest{r.str(), wire.SessionID(r.str())}
 	}
-	if r.bad || len(r.b) != 0 {
-		return ErrRow
+	if version >= 2 {
+		c.Linked, c.Depth = r.bool(), r.num()
+		c.Leaving = Leaving{r.str(), r.int(), r.bool()}
+		c.Try = r.num()
+		c.Identities = make([]wire.External, r.count())
+		for i := range c.Identities {
+			c.Identities[i] = wire.External{Channel: r.str(), ID: r.str()}
+		}
 	}
-	return nil
-}
-
-// Identity is who an external id on a channel is: the first customer it was seen as [SW-5a.6].
-type Identity struct {
-	Tenant, Channel, External string
-	Customer                  string
-}
-
-// Claim makes customer the one, first writer wins, and returns who it is.
-func (i *Identity) Claim(customer string) string {
-	if i.Customer == "" {
-		i.Customer = customer
-	}
-	return i.Customer
-}
-
-// AppendIdentity appends the row of i.
-func AppendIdentity(dst []byte, i *Identity) []byte {
-	w := writer{append(dst, rowVersion)}
-	for _, s := range [...]string{i.Tenant, i.Channel, i.External, i.Customer} {
-		w.str(s)
-	}
-	return w.b
-}
-
-// ParseIdentity reads a row of AppendIdentity. It copies what it keeps.
-func ParseIdentity(b []byte, i *Identity) error {
-	r := reader{b: b}
-	if r.byte() != rowVersion {
-		return ErrRow
-	}
-	*i = Identity{r.str(), r.str(), r.str(), r.str()}
 	if r.bad || len(r.b) != 0 {
 		return ErrRow
 	}

@@ -71,14 +71,14 @@ func (s *State) entitled(c *wire.Command) bool {
 		return false
 	}
 	switch c.Who.Role {
-	case wire.RoleCustomer:
-		return c.Who.Sub == s.Customer.ID
+	case wire.RoleCustomer, wire.RoleService:
+		return s.Holds(c)
 	case wire.RoleWorker:
 		_, ok := s.until(c.Who)
 		return ok
 	case wire.RoleSupervisor, wire.RoleOperator:
 		return c.Who.Shop == "" || c.Who.Shop == s.Shop
-	case wire.RoleService, wire.RoleSystem:
+	case wire.RoleSystem:
 		return false
 	}
 	return false
@@ -131,19 +131,20 @@ func (s *State) recall(env *Env, c *wire.Command, d *Decision) (key, old *Key, d
 	if payload {
 		hash = payloadHash(c)
 	}
-	fp := Fingerprint(c.Who.Sub, name)
+	sender := s.sender(c)
+	fp := Fingerprint(sender, name)
 	// A reply that is keyed by its ack moves the cursor in the same turn: only what the cursor has passed can be known.
 	fresh := !payload && c.Ack.Value > s.Cursor
 	var k *Key
 	if !fresh {
-		k = s.Keys.find(fp, c.Who.Sub, name)
+		k = s.Keys.find(fp, sender, name)
 	}
 	if at, wide, old := s.old.may(fp); k == nil && !fresh && old {
 		if !env.Loaded {
 			d.Load = append(d.Load, Load{Kind: LoadKey, FP: fp, Seq: at, Wide: wide, Command: c})
 			return nil, nil, true
 		}
-		if env.Row != nil && env.Row.Sender == c.Who.Sub && env.Row.Key == name {
+		if env.Row != nil && env.Row.Sender == sender && env.Row.Key == name {
 			k = env.Row
 		}
 	}
@@ -151,7 +152,7 @@ func (s *State) recall(env *Env, c *wire.Command, d *Decision) (key, old *Key, d
 		if name == c.Key {
 			name = strings.Clone(name) // it outlives its frame
 		}
-		return d.key(Key{N: s.KeyCount + 1, FP: fp, Hash: hash, At: env.Now, Sender: c.Who.Sub, Key: name}), nil, false
+		return d.key(Key{N: s.KeyCount + 1, FP: fp, Hash: hash, At: env.Now, Sender: sender, Key: name}), nil, false
 	}
 	if k.Hash != hash {
 		d.refuse(c, wire.IdempotencyConflict)
@@ -164,7 +165,8 @@ func (s *State) recall(env *Env, c *wire.Command, d *Decision) (key, old *Key, d
 // session is born [SW-4.3].
 func (s *State) Repeats(c *wire.Command) bool {
 	name, _ := keyName(c)
-	return c.Verb == wire.VerbOpen && name != "" && s.Keys.find(Fingerprint(c.Who.Sub, name), c.Who.Sub, name) != nil
+	sender := s.sender(c)
+	return c.Verb == wire.VerbOpen && name != "" && s.Keys.find(Fingerprint(sender, name), sender, name) != nil
 }
 
 // written answers c, which wrote, or had written before.
@@ -227,6 +229,9 @@ func (s *State) know(key *Key, done Done, d *Decision) {
 // [SW-4.4]. It returns the entry and the prev of a recipient like writer.
 func (s *State) append(env *Env, e *wire.Entry, writer wire.Conn, d *Decision) (prev uint64) {
 	e.Session, e.Seq, e.Epoch, e.TS = s.ID, s.Head+1, s.Epoch(), env.Now
+	if e.Channel == "" {
+		e.Channel = s.Channels[0] // [SW-5a.6] it stands on every entry
+	}
 	head, public := s.Head, s.Public
 	d.fact(s, Fact{Kind: Said, Entry: e})
 	for i := range s.Attached {
@@ -290,6 +295,9 @@ const (
 	EventDeadLettered   = "session.dead_lettered"
 	EventClosed         = "session.closed"
 	EventReopened       = "session.reopened"
+	EventMerged         = "session.merged"
+	EventWarned         = "level.warned"
+	EventMissed         = "level.missed"
 	EventRated          = "session.rated"
 	EventChannel        = "channel.attached"
 	EventJoined         = "participant.joined"
@@ -302,7 +310,7 @@ const (
 // staff's.
 func EventVisibility(typ string) string {
 	switch typ {
-	case EventOpened, EventQueued, EventAssigned, EventClosed, EventReopened:
+	case EventOpened, EventQueued, EventAssigned, EventClosed, EventReopened, EventMerged:
 		return wire.Public
 	}
 	return wire.Staff

@@ -29,6 +29,7 @@ const (
 	Joined                         // Guest is there
 	Left                           // the guest N is not any more
 	Attributed                     // the attributes are Doc at version N; Ticket is the task's from now on
+	Adopted                        // its customer has become Name
 )
 
 // Fact is one thing that happened: the union of what the kinds carry.
@@ -63,6 +64,7 @@ type Birth struct {
 	Customer   wire.Author
 	Attributes []byte
 	Epoch      uint64
+	At         int64 // Unix ms
 }
 
 // Apply changes the durable part of s by one fact. Whoever replays the log calls it alone.
@@ -71,6 +73,7 @@ func (s *State) Apply(f *Fact) {
 	case Opened:
 		b := f.Birth
 		s.ID, s.Tenant, s.Shop, s.Queue, s.Tier, s.Customer, s.Attributes = b.ID, b.Tenant, b.Shop, b.Queue, b.Tier, b.Customer, b.Attributes
+		s.OpenedAt = b.At
 		s.Channels, s.Epochs, s.Phase = []string{b.Channel}, []EpochStart{{b.Epoch, 1}}, New
 	case Said:
 		s.said(f.Entry)
@@ -109,6 +112,8 @@ func (s *State) Apply(f *Fact) {
 		s.Guests = slices.DeleteFunc(s.Guests, func(g Guest) bool { return g.GE == f.N })
 	case Attributed:
 		s.AttributesV, s.Attributes, s.Ticket = f.N, f.Doc, max(s.Ticket, f.Ticket)
+	case Adopted:
+		s.Holder = f.Name
 	case EpochBegan:
 		s.Epochs = append(s.Epochs, EpochStart{f.N, f.Seq})
 	}

@@ -30,10 +30,10 @@ func (s *State) open(env *Env, c *wire.Command, d *Decision) {
 		d.refuse(c, wire.QuotaExceeded)
 		return
 	}
-	o := c.PB.GetOpen()
-	if !env.ReadOnly && c.Who.Role == wire.RoleCustomer && o.GetChannel() != "" && !slices.Contains(s.Channels, o.Channel) && len(s.Channels) < 16 {
-		d.fact(s, Fact{Kind: Attaching, Name: o.Channel})
-		s.event(env, EventChannel, object("channel", o.Channel), d)
+	o, channel := c.PB.GetOpen(), channelAsked(c)
+	if !env.ReadOnly && frontend(c.Who.Role) && channel != "" && !slices.Contains(s.Channels, channel) && len(s.Channels) < 16 {
+		d.fact(s, Fact{Kind: Attaching, Name: channel})
+		s.event(env, EventChannel, object("channel", channel), d)
 		s.pump(env, d)
 	}
 	if key != nil && !env.ReadOnly {
@@ -42,7 +42,7 @@ func (s *State) open(env *Env, c *wire.Command, d *Decision) {
 	}
 	head := s.headFor(c.Who)
 	start, how, at := s.position(env, o, head)
-	s.Attached = append(s.Attached, Attachment{c.Conn, c.Who, o.GetChannel()})
+	s.Attached = append(s.Attached, Attachment{c.Conn, c.Who, channel})
 	f := d.frame(c.Conn)
 	f.Kind, f.ID, f.Session, f.Verb, f.Seq, f.Head = wire.FrameAttach, c.ID, s.ID, wire.VerbOpen, start, head
 	f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Open{Open: &wirepb.OpenReply{
@@ -98,9 +98,9 @@ func (s *State) workerPB() *wirepb.Worker {
 	return &wirepb.Worker{Id: s.Owner.Sub, Kind: string(s.Owner.Kind), Name: s.Owner.Name}
 }
 
-// send is a customer's word [SW-4.2].
+// send is a customer's word [SW-4.2], or what a service says for him [SW-5a.6].
 func (s *State) send(env *Env, c *wire.Command, d *Decision) {
-	if c.Who.Role != wire.RoleCustomer {
+	if !frontend(c.Who.Role) {
 		d.refuse(c, wire.Forbidden)
 		return
 	}
@@ -112,8 +112,8 @@ func (s *State) send(env *Env, c *wire.Command, d *Decision) {
 		return
 	}
 	e := &wire.Entry{
-		From: c.Who.Author(), Origin: wire.OriginCustomer, Kind: wire.KindMessage, Type: c.Type, Body: c.Body,
-		Visibility: wire.Public, Channel: s.channelOf(c.Conn), ReplyTo: c.ReplyTo,
+		From: s.speaker(c), Origin: wire.OriginCustomer, Kind: wire.KindMessage, Type: c.Type, Body: c.Body,
+		Visibility: wire.Public, Channel: s.channelOf(c), ReplyTo: c.ReplyTo,
 	}
 	if e.Type == "" {
 		e.Type = "text"
@@ -129,10 +129,14 @@ func (s *State) send(env *Env, c *wire.Command, d *Decision) {
 	}
 }
 
-// channelOf returns the channel that conn speaks on: the one it opened the session with, or the session's first.
-func (s *State) channelOf(conn wire.Conn) string {
+// channelOf returns the channel that c comes from: a service's, the one that its connection opened the session with, or the
+// session's first.
+func (s *State) channelOf(c *wire.Command) string {
+	if c.For != nil && c.Who.Role == wire.RoleService {
+		return c.For.Channel
+	}
 	for i := range s.Attached {
-		if a := &s.Attached[i]; a.Conn == conn && a.Channel != "" {
+		if a := &s.Attached[i]; a.Conn == c.Conn && a.Channel != "" {
 			return a.Channel
 		}
 	}
@@ -160,7 +164,7 @@ func (s *State) close(env *Env, c *wire.Command, d *Decision) {
 	if done {
 		return
 	}
-	if c.Who.Role != wire.RoleCustomer && (!s.fenced(c, d) || s.unanswered(c, d)) {
+	if !frontend(c.Who.Role) && (!s.fenced(c, d) || s.unanswered(c, d)) {
 		return
 	}
 	if s.Phase == Closed {
@@ -174,17 +178,22 @@ func (s *State) close(env *Env, c *wire.Command, d *Decision) {
 	if c.Reason != "" {
 		s.event(env, EventReleased, object("outcome", c.Reason), d)
 	}
+	s.over(env, c.Conn, d)
+	s.done(c, key, Done{Seq: seq, Epoch: s.Epoch(), TS: env.Now}, 0, d)
+}
+
+// over lets everybody go. to is the connection that knows by its own reply.
+func (s *State) over(env *Env, to wire.Conn, d *Decision) {
 	for len(s.Guests) > 0 {
 		s.part(env, &s.Guests[0], d)
 	}
-	gave := s.giveBack(env, c.Conn, "closed", d)
+	gave := s.giveBack(env, to, "closed", d)
 	if !gave && s.Phase == Queued {
 		d.post(env, &wire.Withdraw{Tenant: s.Tenant, Session: s.ID, Ticket: s.Ticket})
 	}
 	d.fact(s, Fact{Kind: Ended, At: env.Now})
 	s.settle()
 	s.stateChanged(d)
-	s.done(c, key, Done{Seq: seq, Epoch: s.Epoch(), TS: env.Now}, 0, d)
 }
 
 // rate is the customer's judgement.

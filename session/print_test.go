@@ -77,7 +77,7 @@ func taskLine(t *wire.Task) string {
 var factNames = map[FactKind]string{
 	Opened: "opened", Said: "said", Enqueued: "enqueued", Granted: "granted", Failed: "failed", Freed: "freed", Ended: "ended",
 	Reopened: "reopened", Known: "known", Patched: "patched", Requested: "requested", Attaching: "attaching", PoolSeen: "pool", Acked: "acked",
-	EpochBegan: "epoch", Attributed: "attributed", Joined: "joined", Left: "left",
+	EpochBegan: "epoch", Attributed: "attributed", Joined: "joined", Left: "left", Adopted: "adopted",
 }
 
 func factLine(f *Fact) string {
@@ -106,7 +106,7 @@ func factLine(f *Fact) string {
 			return b + " none"
 		}
 		b += fmt.Sprintf(" ticket=%d worker=%s", f.Transfer.Ticket, f.Transfer.Worker)
-	case Attaching:
+	case Attaching, Adopted:
 		b += " " + f.Name
 	case PoolSeen:
 		b += fmt.Sprintf(" %d", f.N)

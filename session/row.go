@@ -14,7 +14,7 @@ var ErrRow = errors.New("the row is damaged or of a newer version")
 // The first byte of every row is its version. Fields are only ever added at the end, under a new version.
 const (
 	rowVersion   = 1
-	stateVersion = 2 // of a state's row: 2 has what begins with AttributesV
+	stateVersion = 3 // of a state's row: 2 has what begins with AttributesV, 3 what begins with Holder
 )
 
 // AppendState appends the row of s: its durable and soft fields, without entries and keys, which have rows of their
@@ -80,6 +80,8 @@ func AppendState(dst []byte, s *State) []byte {
 		w.num(g.Conn.Node)
 		w.num(g.Conn.ID)
 	}
+	w.str(s.Holder)
+	w.int(s.OpenedAt)
 	return w.b
 }
 
@@ -128,6 +130,9 @@ func ParseState(b []byte, s *State) error {
 		for range r.count() {
 			s.Guests = append(s.Guests, Guest{GE: r.num(), Sub: r.str(), Role: wire.Role(r.str()), As: r.str(), Conn: wire.Conn{Node: r.num(), ID: r.num()}})
 		}
+	}
+	if version >= 3 {
+		s.Holder, s.OpenedAt = r.str(), r.int()
 	}
 	if r.bad || len(r.b) != 0 || len(s.Channels) == 0 || len(s.Epochs) == 0 {
 		return ErrRow

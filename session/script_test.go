@@ -128,6 +128,16 @@ func (w *world) command(c *script.Command) *wire.Command {
 		DelayMS: c.Int("delay", 0), On: c.Bool("on"),
 	}
 	m.Seq = uint64(c.Int("off", int64(m.Seq)))
+	if root, ok := c.Get("root"); ok { // the shard found out who he is by now
+		m.Way = &wire.Way{Root: root}
+	}
+	if c.Bool("proved") { // or that he is the customer
+		m.Way = &wire.Way{Proved: true}
+	}
+	if ext, ok := c.Get("for"); ok { // whom a service acts for
+		channel, id, _ := strings.Cut(ext, ":")
+		m.For = &wire.External{Channel: channel, ID: id, Name: c.String("name", "")}
+	}
 	if n := c.Int("big", 0); n > 0 {
 		m.Text = strings.Repeat("x", int(n))
 	}
@@ -216,6 +226,10 @@ func (w *world) do(_ *testing.T, c *script.Command) string {
 		w.s.Place(&wire.Place{Session: w.id, Ticket: uintOf(c, "ticket"), Queue: "default", Position: uint32(c.Int("position", 0)), ETAMS: [2]int64{0, c.Int("eta", 0)}}, &w.d)
 	case "introduce":
 		w.s.Introduce(uintOf(c, "pool"), &w.d)
+	case "adopt":
+		w.s.Adopt(&w.env, c.Word(0), &w.d)
+	case "merge":
+		w.s.Merge(&w.env, wire.SessionID(c.String("into", "")), &w.d)
 	case "epoch":
 		w.s.Recover(uintOf(c, "n"), &w.d)
 	case "census":

@@ -45,6 +45,18 @@ type Policy struct {
 	MaxBody        int             // bytes of a stream's text and of a context document
 	Queues         map[string]bool // the queues that exist
 	DefaultQueue   string          // where an open without queue goes
+	// Moves says where the sessions of queues go that are there no more.
+	Moves map[string]string
+}
+
+// Queue returns where sessions that name a queue go: into it, or, when it is there no more, to the one that took its place.
+// ok is false when there is neither.
+func (p *Policy) Queue(name string) (queue string, ok bool) {
+	if p.Queues[name] {
+		return name, true
+	}
+	to := p.Moves[name]
+	return to, p.Queues[to]
 }
 
 // Owner is the worker that a session is assigned to. The zero Owner is none.
@@ -96,7 +108,9 @@ type State struct {
 	Tenant     string
 	Shop       string
 	Queue      string
-	Customer   wire.Author
+	Customer   wire.Author // that it was opened by; he stays that when he has become another
+	Holder     string      // whom he has become, as far as the session was told
+	OpenedAt   int64       // Unix ms; 0 of those that were opened before this was noted
 	Tier       string
 	Channels   []string // that it was opened on, first to last
 	Attributes []byte   // JSON
@@ -141,6 +155,8 @@ type State struct {
 	owner    delivery
 	streams  []stream
 	place    *wire.Place // where it stands, while it waits
+	boost    int64       // ms by which service levels count it as having come earlier
+	boosts   uint64      // how often that changed
 	tailSize int
 }
 

@@ -114,7 +114,7 @@ func (s *State) takeOver(env *Env, c *wire.Command, d *Decision) {
 		Worker: ownerName(c.Who), Sub: c.Who.Sub, Name: c.Who.Name, Kind: wire.OriginHuman, Role: c.Who.Role, Since: s.Head + 1,
 	}})
 	s.bind(c.Conn, takeWindow, s.Cursor)
-	body = objectString(nil, "kind", string(wire.OriginHuman))
+	body = objectString(objectString(nil, "kind", string(wire.OriginHuman)), "id", c.Who.Sub)
 	if c.Who.Name != "" {
 		body = objectString(body, "name", c.Who.Name)
 	}
@@ -187,6 +187,23 @@ func (s *State) lonely() bool {
 		}
 	}
 	return s.Phase == Assigned && s.Owner.taken() && s.owner.conn == (wire.Conn{})
+}
+
+// Present appends the connections that s takes for present: of those who follow it, of its guests, and of the supervisor who took
+// it. Whoever has read s again asks whether they are: that one had ended may be what was lost.
+func (s *State) Present(conns []wire.Conn) []wire.Conn {
+	for i := range s.Attached {
+		conns = append(conns, s.Attached[i].Conn)
+	}
+	for i := range s.Guests {
+		if g := &s.Guests[i]; g.here || g.Conn.ID != 0 {
+			conns = append(conns, g.Conn)
+		}
+	}
+	if s.Phase == Assigned && s.Owner.taken() && s.owner.conn != (wire.Conn{}) {
+		conns = append(conns, s.owner.conn)
+	}
+	return conns
 }
 
 // gone ends what a connection was to the session.

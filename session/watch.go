@@ -17,7 +17,7 @@ func (s *State) Watched(who *wire.Principal, scope *wirepb.Scope, e *wire.Entry)
 		return false
 	case scope.GetQueue() != "" && scope.Queue != s.Queue:
 		return false
-	case scope.GetChannel() != "" && e.Channel != scope.Channel && (e.Channel != "" || !slices.Contains(s.Channels, scope.Channel)):
+	case scope.GetChannel() != "" && e.Channel != scope.Channel && (e.Kind != wire.KindEvent || !slices.Contains(s.Channels, scope.Channel)):
 		return false
 	case scope.GetWorker() != "":
 		until, ok := s.until(&wire.Principal{Role: wire.RoleWorker, Worker: scope.Worker})

@@ -18,7 +18,7 @@ func TestWatched(t *testing.T) {
 			t.Errorf("%s watching %v sees %+v: %v; want %v", who, scope, e, got, want)
 		}
 	}
-	public, staff := wire.Entry{Seq: 3, Visibility: wire.Public, Channel: "web"}, wire.Entry{Seq: 5, Visibility: wire.Staff}
+	public, staff := wire.Entry{Seq: 3, Visibility: wire.Public, Channel: "web"}, wire.Entry{Seq: 5, Kind: wire.KindEvent, Visibility: wire.Staff, Channel: "web"}
 	f("sue", nil, public, true)
 	f("sue", nil, staff, true)
 	f("service", nil, public, true)

@@ -15,10 +15,11 @@ const (
 	againMost  = 30_000 // then ever less often: mail inside a node is lost only when an inbox is full
 )
 
-// alarm is a moment at which a session, or with no id the shard itself, wants to be woken.
+// alarm is a moment at which a session or a customer, or with neither the shard itself, wants to be woken.
 type alarm struct {
 	at int64
 	id wire.SessionID
+	cu *customer
 }
 
 // alarms is a heap; it may hold stale ones, which find nothing to do.
@@ -39,7 +40,9 @@ func (a *alarms) Pop() any {
 	return v
 }
 
-func (a *alarms) add(at int64, id wire.SessionID) { heap.Push(a, alarm{at, id}) }
+func (a *alarms) add(at int64, id wire.SessionID) { heap.Push(a, alarm{at: at, id: id}) }
+
+func (a *alarms) addCustomer(at int64, cu *customer) { heap.Push(a, alarm{at: at, cu: cu}) }
 
 // arm sets t to the next moment at which something is due.
 func (s *Shard) arm(t *time.Timer) {
@@ -51,6 +54,9 @@ func (s *Shard) arm(t *time.Timer) {
 		if at := p.next(); at != 0 {
 			next = min(next, at)
 		}
+	}
+	if len(s.levels) > 0 {
+		next = min(next, s.levelAt)
 	}
 	wait := next - s.cfg.Now().UnixMilli()
 	t.Reset(time.Duration(max(wait, 0)) * time.Millisecond)
@@ -73,6 +79,7 @@ func (s *Shard) schedule(h *hosted) {
 	} else {
 		h.againAt = 0
 	}
+	at = s.levelAlarm(h, at)
 	if at != 0 && (h.alarm == 0 || at < h.alarm) {
 		h.alarm = at
 		s.alarms.add(at, h.id)
@@ -81,8 +88,13 @@ func (s *Shard) schedule(h *hosted) {
 
 // tick does what is due.
 func (s *Shard) tick() {
+	s.tellLate()
 	for len(s.alarms) > 0 && s.alarms[0].at <= s.now {
 		a := heap.Pop(&s.alarms).(alarm) //nolint:forcetypeassert // only alarms are in it
+		if a.cu != nil {
+			s.wakeCustomer(a.cu)
+			continue
+		}
 		if a.id == "" {
 			s.again()
 			continue
@@ -94,6 +106,12 @@ func (s *Shard) tick() {
 	}
 	for _, p := range s.pools {
 		p.tick(s)
+	}
+	if len(s.moving) > 0 {
+		s.move()
+	}
+	if len(s.levels) > 0 && s.now >= s.levelAt {
+		s.publish()
 	}
 	if s.now >= s.sweepAt {
 		s.sweepAt = s.now + sweepMS
@@ -120,7 +138,10 @@ func (s *Shard) wake(h *hosted) {
 	if !s.surround(h) {
 		return
 	}
+	s.before(h)
+	s.exorcise(h)
 	h.state.Wake(&s.env, &s.d)
+	s.due(h)
 	if h.againAt != 0 && h.againAt <= s.now {
 		if t := h.state.Again(); t != nil {
 			s.d.Mail = append(s.d.Mail, wire.Envelope{To: s.env.Pool, Mail: t})
@@ -135,10 +156,11 @@ func (s *Shard) wake(h *hosted) {
 func (s *Shard) sweep() {
 	cut := s.now - s.cfg.Idle.Milliseconds()
 	for _, h := range s.sessions {
-		if h.used > cut || h.live || h.dirty || h.busy > 0 || h.fetching || len(h.parked) > 0 || len(h.opens) > 0 {
+		if h.used > cut || h.live || h.dirty || h.busy > 0 || h.fetching || len(h.parked) > 0 || len(h.opens) > 0 || pending(h) {
 			continue
 		}
 		if h.state != nil {
+			s.keepLevel(h)
 			s.unread = s.last // a disk may be slower than Idle
 			h.attached, h.state = append([]session.Attachment(nil), h.state.Attached...), nil
 			s.stats.loaded.Add(-1)
@@ -148,8 +170,15 @@ func (s *Shard) sweep() {
 		}
 	}
 	for k, c := range s.customers {
-		if c.used <= cut && !c.dirty && !c.fetching && len(c.parked) == 0 {
+		if c.used <= cut && !c.dirty && !c.fetching && !c.owing && len(c.parked) == 0 && len(c.waiters) == 0 {
+			s.unread = s.last
 			delete(s.customers, k)
+		}
+	}
+	for k, i := range s.identities {
+		if i.used <= cut && !i.dirty && !i.fetching && len(i.parked) == 0 {
+			s.unread = s.last
+			delete(s.identities, k)
 		}
 	}
 }

@@ -14,10 +14,16 @@ type customerID struct{ tenant, id string }
 type customer struct {
 	id       customerID
 	state    *session.Customer // nil until it is loaded
-	parked   []*wire.Command
+	parked   []wire.Mail
 	fetching bool
 	dirty    bool
 	used     int64
+	turn     uint64 // grows whenever one of his sessions begins, or begins again
+	// Of one who becomes another.
+	owing            bool // a row says so
+	was              bool // and before the latest turn that changed him
+	waiters          []*wire.Command
+	againAt, againIn int64
 }
 
 func (s *Shard) customer(tenant, id string) *customer {
@@ -25,19 +31,22 @@ func (s *Shard) customer(tenant, id string) *customer {
 	c := s.customers[k]
 	if c == nil {
 		c = &customer{id: k}
+		s.turned(c)
 		s.customers[k] = c
 	}
 	c.used = s.now
 	return c
 }
 
-// await parks cmd until cu is loaded.
-func (s *Shard) await(cu *customer, cmd *wire.Command) {
+// await parks m until cu is loaded. Mail that is no command is said again when there is no room.
+func (s *Shard) await(cu *customer, m wire.Mail) {
 	if len(cu.parked) >= s.cfg.Parked {
-		s.refuseOverloaded(cmd)
+		if c, ok := m.(*wire.Command); ok {
+			s.refuseOverloaded(c)
+		}
 		return
 	}
-	cu.parked = append(cu.parked, cmd)
+	cu.parked = append(cu.parked, m)
 	if cu.fetching {
 		return
 	}
@@ -45,76 +54,44 @@ func (s *Shard) await(cu *customer, cmd *wire.Command) {
 	s.wish(job{kind: jobCustomer, customer: cu.id})
 }
 
-// open gets or creates the customer's session of a shop [SW-4.1]. All his opens meet here, so racing ones yield one
-// session.
+// open gets or creates the bearer's session of a shop [SW-4.1].
 func (s *Shard) open(c *wire.Command) {
 	if c.Who.Role != wire.RoleCustomer {
 		s.d.Fail(c, &wire.Error{Slug: wire.BadRequest, Message: "open needs a session"})
 		return
 	}
-	t := s.cfg.Tenants[c.Who.Tenant]
-	if t == nil {
-		s.d.Refuse(c, wire.Forbidden)
-		return
-	}
-	cu := s.customer(c.Who.Tenant, c.Who.Sub)
-	if cu.state == nil {
-		s.await(cu, c)
-		return
-	}
-	if cu.state.Alias != "" {
-		s.forward(cu.state.Alias, c)
-		return
-	}
-	shop := c.Who.Shop
-	if shop == "" {
-		shop = c.PB.GetOpen().GetShop()
-	}
-	if id := cu.state.Latest(shop); id != "" {
-		h := s.host(id)
-		if h.state == nil {
-			s.wait(h, c)
-			return
-		}
-		if h.state.Phase != session.Closed || h.state.Repeats(c) {
-			s.decide(h, c)
-			return
-		}
-	}
-	s.create(cu, t, shop, c)
+	c.Way = &wire.Way{Stage: wire.StageOpen, At: c.Who.Sub}
+	s.errand(c)
 }
 
-// wait lets c wait for h's rows; it is decided from its beginning then.
-func (s *Shard) wait(h *hosted, c *wire.Command) {
+// wait lets m wait for h's rows; it is taken from its beginning then.
+func (s *Shard) wait(h *hosted, m wire.Mail) {
 	if len(h.opens) >= s.cfg.Parked {
-		s.refuseOverloaded(c)
+		if c, ok := m.(*wire.Command); ok {
+			s.refuseOverloaded(c)
+		}
 		return
 	}
-	h.opens = append(h.opens, c)
+	h.opens = append(h.opens, m)
 	s.fetch(h)
 }
 
-// forward sends an open on to the customer that this one was linked with.
-func (s *Shard) forward(alias string, c *wire.Command) {
-	who := *c.Who
-	who.Sub = alias
-	on := *c
-	on.Who = &who
-	s.d.Mail = append(s.d.Mail, wire.Envelope{To: wire.ToSlot(exchange.CustomerSlot(who.Tenant, alias)), Mail: &on})
-}
-
-// create begins a session on the customer's slot.
-func (s *Shard) create(cu *customer, t *Tenant, shop string, c *wire.Command) {
+// create begins a session on the slot of a customer who is himself.
+func (s *Shard) create(cu *customer, t *merchant, shop string, c *wire.Command) {
 	o := c.PB.GetOpen()
-	queue, channel := o.GetQueue(), o.GetChannel()
+	queue, channel, name := o.GetQueue(), o.GetChannel(), c.Who.Name
+	if c.Who.Role == wire.RoleService { // [SW-5a.6]
+		channel, name = c.For.Channel, c.For.Name
+	}
 	if queue == "" {
 		queue = t.Session.DefaultQueue
 	}
 	if channel == "" {
 		channel = "web"
 	}
+	to, ok := t.Session.Queue(queue)
 	switch {
-	case !t.Session.Queues[queue]:
+	case !ok:
 		s.d.Refuse(c, wire.NoQueue)
 		return
 	case !s.writable:
@@ -132,12 +109,14 @@ func (s *Shard) create(cu *customer, t *Tenant, shop string, c *wire.Command) {
 		return
 	}
 	s.changedCustomer(cu)
+	s.turned(cu)
+	c.Way.Proved = true
 	h := s.host(id)
 	s.env = session.Env{Now: s.now, Policy: &t.Session, Pool: wire.ToSlot(exchange.PoolSlot(cu.id.tenant))}
 	s.stats.loaded.Add(1)
 	h.state = session.Create(&s.env, &session.Birth{
-		ID: id, Tenant: cu.id.tenant, Shop: shop, Queue: queue, Channel: channel, Tier: c.Who.Tier,
-		Customer: wire.Author{Role: wire.RoleCustomer, ID: cu.id.id, Name: c.Who.Name}, Attributes: o.GetAttributes(), Epoch: s.epoch(),
+		ID: id, At: s.now, Tenant: cu.id.tenant, Shop: shop, Queue: to, Channel: channel, Tier: c.Who.Tier,
+		Customer: wire.Author{Role: wire.RoleCustomer, ID: cu.id.id, Name: name}, Attributes: o.GetAttributes(), Epoch: s.epoch(),
 	}, &s.d)
 	s.note(h)
 	s.decide(h, c)
@@ -168,16 +147,28 @@ func (s *Shard) changedCustomer(cu *customer) {
 }
 
 // mayReopen looks up whether the customer has another open session of the shop [SW-4.6], and notes it in env. It
-// reports false when c waits for rows; it is decided again then.
+// reports false when c waits for rows, or goes to ask; it is decided again then.
 func (s *Shard) mayReopen(h *hosted, c *wire.Command) bool {
+	if w := c.Way; w != nil && (w.Granted || w.Current != "") {
+		s.env.Current = w.Current
+		return true
+	}
 	cu := s.customer(h.state.Tenant, h.state.Customer.ID)
 	if cu.state == nil {
 		s.await(cu, c)
 		return false
 	}
 	id := cu.state.Latest(h.state.Shop)
-	if id == "" || id == h.id {
+	if cu.state.Alias == "" && (id == "" || id == h.id) {
 		return true
+	}
+	if _, slot, _ := id.Place(); cu.state.Alias != "" || !s.owns(slot) {
+		if c.Way == nil {
+			c.Way = &wire.Way{}
+		}
+		c.Way.Shop = h.state.Shop
+		s.toCustomer(c, wire.StageReopen, cu.id.id)
+		return false
 	}
 	other := s.host(id)
 	if other.state == nil {
@@ -190,10 +181,11 @@ func (s *Shard) mayReopen(h *hosted, c *wire.Command) bool {
 	return true
 }
 
-// reopened makes st the session that an open finds.
+// reopened makes st the session that an open finds. Of one who has become another that is done by him.
 func (s *Shard) reopened(st *session.State) {
 	cu := s.customer(st.Tenant, st.Customer.ID)
-	if cu.state != nil && cu.state.Latest(st.Shop) != st.ID && cu.state.SetLatest(st.Shop, st.ID) {
+	s.turned(cu)
+	if cu.state != nil && cu.state.Alias == "" && cu.state.Latest(st.Shop) != st.ID && cu.state.SetLatest(st.Shop, st.ID) {
 		s.changedCustomer(cu)
 	}
 }

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"switchboard/broker/level"
 	"switchboard/exchange"
 	"switchboard/session"
 	"switchboard/wire"
@@ -15,16 +16,18 @@ type hosted struct {
 	before   session.Binding      // of its owner when its row was last in the log
 	was      bool                 // live then
 	parked   []wire.Mail
-	opens    []*wire.Command // opens without a session, or sends that may reopen another, that wait for this one
+	opens    []wire.Mail // what is about another owner, and needs to know about this one: it is taken again then
 	fetching bool
 	dirty    bool
 	live     bool // a live row exists
 	busy     int  // reads on its behalf that are on their way
+	doubted  bool // state was read while somebody was noted as present: wake looks whether he is
 	asking   bool // a command waits for the row of its key: what is behind it waits too [SW-4.2]
 	used     int64
 	alarm    int64 // the earliest alarm that is set
 	againAt  int64
 	againIn  int64
+	level    *level.Conversation // of its service levels; stays while state is nil
 }
 
 func (s *Shard) host(id wire.SessionID) *hosted {
@@ -40,6 +43,14 @@ func (s *Shard) host(id wire.SessionID) *hosted {
 
 // command decides what a client asks for.
 func (s *Shard) command(c *wire.Command) {
+	switch {
+	case c.Way != nil:
+		s.errand(c)
+		return
+	case c.For != nil && (c.Who.Role == wire.RoleService || c.Verb == wire.VerbLink):
+		s.external(c)
+		return
+	}
 	switch c.Verb {
 	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup, wire.VerbStats:
 		s.poolCommand(c)
@@ -50,12 +61,18 @@ func (s *Shard) command(c *wire.Command) {
 			s.poolCommand(c)
 			return
 		}
+	case wire.VerbConfigure, wire.VerbDocument:
+		s.document(c)
+		return
 	case wire.VerbWatch:
 		s.watch(c)
 		return
 	case wire.VerbIdentify:
-		// Two customers become one only together with their open sessions, which nobody merges yet.
-		s.d.Fail(c, &wire.Error{Slug: wire.UnknownVerb, Message: "this server does not link customers yet"})
+		s.identify(c)
+		return
+	case wire.VerbIdentities:
+		c.Way = &wire.Way{Stage: wire.StageList, At: c.Text}
+		s.errand(c)
 		return
 	case wire.VerbOpen:
 		if c.Session == "" {
@@ -145,7 +162,7 @@ func (s *Shard) refuseOverloaded(c *wire.Command) {
 
 // surround fills the env for one decision of h.
 func (s *Shard) surround(h *hosted) bool {
-	t := s.cfg.Tenants[h.state.Tenant]
+	t := s.merchants[h.state.Tenant]
 	if t == nil {
 		return false
 	}
@@ -169,11 +186,16 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		return // a pool says it again
 	}
 	st := h.state
-	if !h.dirty {
-		h.before, h.was = st.Binding(), h.live
+	s.before(h)
+	if s.writable && s.overdue(h) {
+		s.due(h)
+		s.note(h)
 	}
 	switch m := m.(type) {
 	case *wire.Command:
+		if s.stranger(h, m) {
+			return
+		}
 		if m.Verb == wire.VerbSend && st.Phase == session.Closed && !s.mayReopen(h, m) {
 			return
 		}
@@ -195,6 +217,13 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		st.Place(m, &s.d)
 	}
 	s.note(h)
+}
+
+// before notes what h was in the log, before it is changed.
+func (s *Shard) before(h *hosted) {
+	if !h.dirty {
+		h.before, h.was = h.state.Binding(), h.live
+	}
 }
 
 // audit notes what was done over a worker's head [SW-5a.4]; the session's log has it too.
@@ -243,6 +272,9 @@ func (s *Shard) note(h *hosted) {
 			s.feed = appendFeed(s.feed, h.id, f.Entry.Seq)
 			s.fed++
 			s.stats.entries.Add(1)
+			if len(s.levels) > 0 {
+				s.count(h, f.Entry)
+			}
 			if len(s.feeds) > 0 {
 				s.feedSaid(h, f.Entry, s.lsn+s.fed)
 			}
@@ -310,8 +342,26 @@ func (s *Shard) rows() {
 		s.key = customerKey(s.key, c.state.Tenant, c.state.ID)
 		s.row = session.AppendCustomer(s.row[:0], c.state)
 		s.turn.Put(s.key, s.row)
+		c.was = c.owing
+		if owes := c.state.Owes(); owes != c.owing {
+			c.owing = owes
+			s.key = owesKey(s.key, c.state.Tenant, c.state.ID)
+			if owes {
+				s.turn.Put(s.key, nil)
+			} else {
+				s.turn.Delete(s.key)
+			}
+		}
 	}
 	s.changed = s.changed[:0]
+	for n, i := range s.claimed {
+		s.claimed[n] = nil
+		i.dirty = false
+		s.key = identityKey(s.key, i.id)
+		s.row = session.AppendIdentity(s.row[:0], i.state)
+		s.turn.Put(s.key, s.row)
+	}
+	s.claimed = s.claimed[:0]
 	if s.fed > 0 {
 		s.key = feedKey(s.key, s.lsn+1)
 		s.turn.Put(s.key, s.feed)

@@ -19,8 +19,10 @@ type jobKind uint8
 const (
 	jobSession jobKind = iota
 	jobCustomer
+	jobIdentity
 	jobLoad
 	jobFeed
+	jobDocument
 )
 
 // job is a wish to read rows.
@@ -28,8 +30,10 @@ type job struct {
 	kind     jobKind
 	id       wire.SessionID
 	customer customerID
+	identity identityID
 	load     session.Load
 	feed     feedJob
+	document documentJob
 }
 
 // result is what the loader found.
@@ -38,12 +42,15 @@ type result struct {
 	err      error
 	state    *session.State
 	cust     *session.Customer
+	ident    *session.Identity
 	row      *session.Key
 	entries  []*wire.Entry
 	more     bool
-	page     []fed    // of a feed
-	upTo     uint64   // that page has looked at everything up to here
+	page     []fed  // of a feed
+	upTo     uint64 // that page has looked at everything up to here
+	answer   documentRead
 	staleKey [][]byte // rows of keys that are remembered long enough
+	level    []byte   // the row of its service levels
 }
 
 func (s *Shard) jobOf(l *session.Load) job {
@@ -75,6 +82,10 @@ func (s *Shard) read(j job) result {
 		return s.readCustomer(j)
 	case jobFeed:
 		return s.readFeed(j)
+	case jobIdentity:
+		return s.readIdentity(j)
+	case jobDocument:
+		return s.readDocument(j)
 	default:
 		return s.readLoad(j)
 	}
@@ -113,6 +124,11 @@ func (s *Shard) readSession(id wire.SessionID) (r result) {
 	st.CatchUp(t.head, t.marks, lists.upTo)
 	st.Remember(t.entries, keys, older, lists.upTo)
 	r.state, r.staleKey = st, lists.stale
+	if t := s.cfg.Tenants[st.Tenant]; t != nil && t.Levels.Len() > 0 {
+		if r.level, err = s.g.Get(sessionKey(nil, rowLevel, id), nil); err != nil && !errors.Is(err, journal.ErrNotFound) {
+			return result{err: err}
+		}
+	}
 	return r
 }
 
@@ -233,7 +249,7 @@ var errBusy = errors.New("the loader is busy")
 
 // take goes on with what waited for r.
 func (s *Shard) take(r *result) {
-	if r.err != nil && !errors.Is(r.err, errBusy) {
+	if r.err != nil && !errors.Is(r.err, errBusy) && r.kind != jobDocument {
 		s.log.Error("reading rows failed", "session", r.id, "err", r.err)
 	}
 	switch r.kind {
@@ -241,10 +257,14 @@ func (s *Shard) take(r *result) {
 		s.sessionLoaded(r)
 	case jobCustomer:
 		s.customerLoaded(r)
+	case jobIdentity:
+		s.identityLoaded(r)
 	case jobLoad:
 		s.rowsLoaded(r)
 	case jobFeed:
 		s.feedLoaded(r)
+	case jobDocument:
+		s.documentLoaded(r)
 	}
 }
 
@@ -276,8 +296,15 @@ func (s *Shard) sessionLoaded(r *result) {
 				s.d.Refuse(c, slug)
 			}
 		}
-		for _, c := range opens {
-			s.d.Refuse(c, slug)
+		for _, m := range opens {
+			switch m := m.(type) {
+			case *wire.Command:
+				s.d.Refuse(m, slug)
+			case *wire.Unite:
+				if slug == wire.NoSession {
+					s.united(m) // nothing is left to be settled
+				}
+			}
 		}
 		h.live = h.live && r.err != nil // it was in the turn that was refused, and nowhere else
 		if len(h.attached) == 0 && !h.live {
@@ -289,6 +316,7 @@ func (s *Shard) sessionLoaded(r *result) {
 	}
 	h.state, h.live = r.state, r.state.Live()
 	s.stats.loaded.Add(1)
+	s.restore(h, r.level)
 	h.state.Attached, h.attached = h.attached, nil
 	if s.writable {
 		for _, k := range r.staleKey {
@@ -304,11 +332,12 @@ func (s *Shard) sessionLoaded(r *result) {
 		s.note(h)
 	}
 	h.bound = [2]session.Binding{}
+	s.suspect(h)
 	s.schedule(h)
 	h.parked = parked
 	s.drain(h)
-	for _, c := range opens {
-		s.command(c)
+	for _, m := range opens {
+		s.handle(m)
 	}
 }
 
@@ -321,15 +350,31 @@ func (s *Shard) customerLoaded(r *result) {
 	parked := cu.parked
 	cu.parked = nil
 	if r.err != nil {
-		for _, c := range parked {
+		for _, m := range parked {
+			if c, ok := m.(*wire.Command); ok {
+				s.d.Refuse(c, slugOf(r.err))
+			}
+		}
+		if cu.owing { // try again
+			s.alarms.addCustomer(s.now+againFirst, cu)
+			return
+		}
+		for _, c := range cu.waiters {
 			s.d.Refuse(c, slugOf(r.err))
 		}
 		delete(s.customers, r.customer)
 		return
 	}
 	cu.state = r.cust
-	for _, c := range parked {
-		s.command(c)
+	cu.owing = cu.state.Owes()
+	waiters := cu.waiters
+	cu.waiters = nil
+	for _, c := range waiters { // of a turn that was refused: from the beginning
+		s.identify(c)
+	}
+	s.chase(cu)
+	for _, m := range parked {
+		s.handle(m)
 	}
 }
 
@@ -346,6 +391,7 @@ func (s *Shard) rowsLoaded(r *result) {
 	if h.state == nil || !s.surround(h) {
 		return // it was read again since: whoever asked asks again
 	}
+	s.before(h)
 	l := &r.load
 	switch {
 	case r.err != nil && l.Command != nil:

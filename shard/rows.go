@@ -14,6 +14,10 @@ const (
 	rowKeyList  = 'o' // o <session> <n be64> → where the keys up to the n'th are, from the list before on
 	rowLive     = 'l' // l <session> → nothing; it waits or is owned
 	rowCustomer = 'c' // c <tenant> 0 <customer>
+	rowIdentity = 'i' // i <tenant> 0 <channel> 0 <external id>
+	rowOwes     = 'm' // m <tenant> 0 <customer> → nothing; he has not become another quite
+	rowDocument = 'd' // d <tenant> 0 <version be64> → who made it when, and the document
+	rowLevel    = 'v' // v <session> → what its service levels had open when it was let go
 	rowFeed     = 'x' // x <lsn be64 of the first> → a line <session> <seq be64> per entry of a turn
 )
 
@@ -31,6 +35,18 @@ func numberedKey(dst []byte, kind byte, id wire.SessionID, n uint64) []byte {
 func customerKey(dst []byte, tenant, customer string) []byte {
 	dst = append(append(dst[:0], rowCustomer), tenant...)
 	return append(append(dst, 0), customer...)
+}
+
+func owesKey(dst []byte, tenant, customer string) []byte {
+	dst = customerKey(dst, tenant, customer)
+	dst[0] = rowOwes
+	return dst
+}
+
+func identityKey(dst []byte, k identityID) []byte {
+	dst = append(append(dst[:0], rowIdentity), k.tenant...)
+	dst = append(append(dst, 0), k.channel...)
+	return append(append(dst, 0), k.external...)
 }
 
 func feedKey(dst []byte, lsn uint64) []byte {

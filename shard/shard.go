@@ -2,10 +2,12 @@ package shard
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"switchboard/broker/level"
 	"switchboard/exchange"
 	"switchboard/internal/mailbox"
 	"switchboard/session"
@@ -30,32 +32,43 @@ type Shard struct {
 	log  logger
 
 	// Owned by run.
-	now       int64
-	batch     []wire.Envelope
-	results   []result
-	sessions  map[wire.SessionID]*hosted
-	customers map[customerID]*customer
-	pools     map[string]*pool
-	lsn       uint64 // of the last entry in the journal
-	feeds     map[wire.Conn]*feed
-	feed      []byte // of this turn: a line per entry
-	fed       uint64 // lines in feed
-	turn      journal.Turn
-	d         session.Decision
-	said      session.Decision // what the pools say: it stands also when the turn does not
-	env       session.Env
-	dirty     []*hosted
-	changed   []*customer
-	mark      int // facts of d up to here have their rows in turn
-	held      []outgoing
-	last      uint64 // index of the last turn that was appended
-	unread    uint64 // turns up to here must be durable before a session or customer is read again
-	alarms    alarms
-	sweepAt   int64
-	retry     []wire.Envelope
-	row, key  []byte
-	writable  bool
-	lossy     bool // the group has lost data, and nobody has accepted that
+	now        int64
+	batch      []wire.Envelope
+	results    []result
+	sessions   map[wire.SessionID]*hosted
+	customers  map[customerID]*customer
+	identities map[identityID]*identity
+	turns      uint64 // of customers
+	pools      map[string]*pool
+	merchants  map[string]*merchant
+	amended    []*pool // whose document this turn has changed
+	moving     []wire.SessionID
+	lsn        uint64 // of the last entry in the journal
+	feeds      map[wire.Conn]*feed
+	feed       []byte // of this turn: a line per entry
+	fed        uint64 // lines in feed
+	turn       journal.Turn
+	d          session.Decision
+	said       session.Decision // what the pools say: it stands also when the turn does not
+	env        session.Env
+	dirty      []*hosted
+	changed    []*customer
+	claimed    []*identity
+	mark       int // facts of d up to here have their rows in turn
+	held       []outgoing
+	last       uint64 // index of the last turn that was appended
+	unread     uint64 // turns up to here must be durable before a session or customer is read again
+	alarms     alarms
+	sweepAt    int64
+	retry      []wire.Envelope
+	row, key   []byte
+	writable   bool
+	lossy      bool // the group has lost data, and nobody has accepted that
+	levels     map[string]*levels
+	counting   []counted // entries that are not durable, or not counted yet
+	appended   int       // of counting, those whose turn was appended
+	late       []late
+	levelAt    int64 // when the shard says what it has counted
 
 	// Owned by load.
 	jobs []job
@@ -67,6 +80,7 @@ type Shard struct {
 	durable atomic.Uint64
 	failed  atomic.Bool
 	stats   stats
+	counts  atomic.Pointer[map[string]level.Report]
 	stop    chan struct{}
 	wg      sync.WaitGroup
 }
@@ -84,22 +98,26 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 	cfg.defaults()
 	s := &Shard{
 		cfg: cfg, x: x, g: g, log: logger{cfg.Log.With("shard", cfg.ID)},
-		sessions:  map[wire.SessionID]*hosted{},
-		customers: map[customerID]*customer{},
-		pools:     map[string]*pool{},
-		inbox:     mailbox.New[wire.Envelope](cfg.Inbox, cfg.Inbox/4),
-		loads:     mailbox.New[job](cfg.Inbox, 0),
-		loaded:    mailbox.New[result](2*cfg.Inbox, 0),
-		stop:      make(chan struct{}),
+		sessions:   map[wire.SessionID]*hosted{},
+		customers:  map[customerID]*customer{},
+		identities: map[identityID]*identity{},
+		pools:      map[string]*pool{},
+		merchants:  map[string]*merchant{},
+		inbox:      mailbox.New[wire.Envelope](cfg.Inbox, cfg.Inbox/4),
+		loads:      mailbox.New[job](cfg.Inbox, 0),
+		loaded:     mailbox.New[result](2*cfg.Inbox, 0),
+		stop:       make(chan struct{}),
 	}
 	for _, slot := range cfg.Slots {
 		s.mine[slot] = true
 	}
 	s.now = cfg.Now().UnixMilli()
+	s.openLevels()
 	if err := s.recover(); err != nil {
 		return nil, fmt.Errorf("reading shard %d: %w", cfg.ID, err)
 	}
 	for name, t := range cfg.Tenants {
+		s.merchants[name] = &merchant{t.Session, t.Document.Version}
 		if s.owns(exchange.PoolSlot(name)) {
 			s.openPool(name, t)
 		}
@@ -151,16 +169,43 @@ func (s *Shard) recover() error {
 		}
 		h.state, h.live = r.state, true
 		s.stats.loaded.Add(1)
+		s.restore(h, r.level)
 		s.schedule(h)
+	}
+	if err := s.recoverOwing(); err != nil {
+		return err
 	}
 	s.last = s.g.Last()
 	s.durable.Store(s.last)
 	return nil
 }
 
+// recoverOwing reads every customer who is on his way to become another.
+func (s *Shard) recoverOwing() error {
+	var owing []customerID
+	if err := s.g.Scan([]byte{rowOwes}, []byte{rowOwes + 1}, false, func(k, _ []byte) bool {
+		tenant, id, _ := strings.Cut(string(k[1:]), "\x00")
+		owing = append(owing, customerID{tenant, id})
+		return true
+	}); err != nil {
+		return err
+	}
+	for _, k := range owing {
+		r := s.readCustomer(job{kind: jobCustomer, customer: k})
+		if r.err != nil {
+			return fmt.Errorf("reading customer %s: %w", k.id, r.err)
+		}
+		cu := s.customer(k.tenant, k.id)
+		cu.state, cu.owing = r.cust, true
+		cu.againAt = s.now // at once
+		s.alarms.addCustomer(s.now, cu)
+	}
+	return nil
+}
+
 // Put takes mail for one of the shard's slots. Mail of clients is refused when the inbox is full but for its reserve.
 func (s *Shard) Put(e wire.Envelope) bool {
-	if c, ok := e.Mail.(*wire.Command); ok && c.Verb != wire.VerbGone {
+	if c, ok := e.Mail.(*wire.Command); ok && c.Verb != wire.VerbGone && c.Way == nil {
 		return s.inbox.Put(e)
 	}
 	return s.inbox.PutReserved(e)
@@ -196,13 +241,20 @@ func (s *Shard) run() {
 	}
 }
 
-// begin lets the live sessions know in which epoch they go on.
+// begin lets the live sessions know in which epoch they go on, and what their service levels want done meanwhile: before a
+// census asks for them.
 func (s *Shard) begin() {
+	s.writable = s.g.Writable() == nil
 	for _, h := range s.sessions {
 		s.env.Now = s.now
 		h.state.Recover(s.epoch(), &s.d)
 		s.note(h)
+		if s.overdue(h) && s.surround(h) {
+			s.due(h)
+			s.note(h)
+		}
 	}
+	s.displaced()
 	s.commit()
 }
 
@@ -262,6 +314,20 @@ func (s *Shard) handle(m wire.Mail) {
 		s.census(m)
 	case *wire.CensusAnswer, *wire.Task, *wire.Withdraw, *wire.Confirm, *wire.Declined, *wire.Release:
 		s.poolMail(m)
+	case *wire.Settings:
+		s.settings(m)
+	case *wire.SettingsKept:
+		s.settingsKept(m)
+	case *wire.Levels:
+		s.levelMail(m)
+	case *wire.Link:
+		s.wished(m)
+	case *wire.Linked:
+		s.linked(m)
+	case *wire.Unite:
+		s.uniting(m)
+	case *wire.United:
+		s.settled(m)
 	case *wire.Frame:
 		// A frame has no business at a shard: whoever posted it took a slot for a connection.
 		s.log.Error("a frame was posted to a shard", "session", m.Session)
@@ -283,9 +349,14 @@ func (s *Shard) commit() {
 			return
 		}
 		s.last = index
+		s.countFrom(index)
 		s.lsn += s.fed
 		s.feed, s.fed = s.feed[:0], 0
 		s.stats.turns.Add(1)
+		for i, p := range s.amended {
+			p.before, s.amended[i] = nil, nil
+		}
+		s.amended = s.amended[:0]
 	}
 	out := outgoing{index: s.last, mail: s.spare()}
 	out.mail = append(append(out.mail, s.said.Mail...), s.d.Mail...)
@@ -307,14 +378,29 @@ func (s *Shard) abandon(err error) {
 	s.said.Reset()
 	s.unread = s.last
 	s.d.Reset()
-	s.mark, s.dirty, s.changed = 0, s.dirty[:0], s.changed[:0]
+	for i, p := range s.amended {
+		p.revert()
+		s.amended[i] = nil
+	}
+	s.amended, s.moving = s.amended[:0], s.moving[:0] // who is moved is read again as it was, and is moved when it queues anew
+	s.mark, s.dirty, s.changed, s.claimed = 0, s.dirty[:0], s.changed[:0], s.claimed[:0]
 	s.feed, s.fed = s.feed[:0], 0
+	s.uncount()
 	s.stats.abandoned.Add(1)
 	s.held = append(s.held, outgoing{index: s.last, mail: s.loseFeeds()})
-	old := s.sessions
+	old, people := s.sessions, s.customers
+	s.refuseParked()
 	s.stats.sessions.Store(0)
 	s.stats.loaded.Store(0)
 	s.sessions, s.customers = map[wire.SessionID]*hosted{}, map[customerID]*customer{}
+	s.identities = map[identityID]*identity{}
+	for _, cu := range people {
+		if cu.owing || cu.was || len(cu.waiters) > 0 || cu.state != nil && cu.state.Owes() {
+			n := s.customer(cu.id.tenant, cu.id.id)
+			n.waiters, n.owing, n.fetching = cu.waiters, true, true
+			s.wish(job{kind: jobCustomer, customer: n.id})
+		}
+	}
 	for id, h := range old {
 		attached, bound := h.attached, h.bound
 		if h.state != nil {
@@ -322,7 +408,7 @@ func (s *Shard) abandon(err error) {
 		}
 		if live := h.live || h.was; live || len(attached) > 0 {
 			n := s.host(id)
-			n.attached, n.bound, n.live = attached, bound, live
+			n.attached, n.bound, n.live, n.level = attached, bound, live, h.level
 			if live {
 				s.fetch(n)
 			}
@@ -333,6 +419,7 @@ func (s *Shard) abandon(err error) {
 // post sends the held mail of every turn that is durable by now.
 func (s *Shard) post() {
 	durable := s.durable.Load()
+	s.countUpTo(durable)
 	n := 0
 	for n < len(s.held) && s.held[n].index <= durable {
 		out := &s.held[n]
@@ -357,13 +444,23 @@ func (s *Shard) post() {
 // connection that is gone is nobody's.
 func (s *Shard) send(e wire.Envelope) {
 	e.Term = s.term
+	if _, command := e.Mail.(*wire.Command); command && len(s.retry) > 0 { // it must not overtake those before it [SW-4.2]
+		s.later(e)
+		return
+	}
 	if e.To.Slot && s.owns(wire.Slot(e.To.ID)) { //nolint:gosec // a slot
 		if s.inbox.PutReserved(e) {
 			return
 		}
 	} else if err := s.x.Post(e); err == nil || !e.To.Slot {
+		s.nowhere(&e, err)
 		return
 	}
+	s.later(e)
+}
+
+// later keeps e until it is tried again.
+func (s *Shard) later(e wire.Envelope) {
 	if len(s.retry) >= s.cfg.Inbox {
 		s.stats.dropped.Add(1)
 		return

@@ -57,6 +57,17 @@ const (
 	// VerbGone says that the connection has ended. Sent to the shard of each session it follows, and to the
 	// pool's when it is a worker's.
 	VerbGone Verb = "gone"
+	// VerbIdentities asks for the identities of the customer Text [SW-7].
+	VerbIdentities Verb = "identities"
+	// VerbLink makes For an identity of the customer Text, unless it is another's [SW-7].
+	VerbLink Verb = "link"
+	// VerbConfigure makes Body the document by which the tenant routes, when its version is Ack or Ack is absent [SW-7]. On
+	// says that it shall only be tried. The answer's Text is JSON.
+	VerbConfigure Verb = "configure"
+	// VerbDocument asks for that document: the latest, or the version Seq; of Type versions for the list of them.
+	VerbDocument Verb = "document"
+	// VerbExplain asks why the session is where it is [SW-7]. The answer's Text is JSON.
+	VerbExplain Verb = "explain"
 )
 
 // Conn names one connection: the incarnation of the node that holds it, and its number there. It is a value and a
@@ -91,6 +102,8 @@ type Principal struct {
 	Queues []string           // names that it may subscribe; "*" is all
 	Skills map[string]float64 // level 0..1
 	Rating float64            // 0..1
+	// Attributes is what selectors see of a worker besides: a JSON object, or nothing.
+	Attributes []byte
 }
 
 // Author returns p as the author of an entry.
@@ -115,14 +128,16 @@ type Command struct {
 	Text       string // delta
 	Reason     string // close, nack
 	AE         uint64
-	GE         uint64   // reply of a guest
-	Seq        uint64   // ack, nack: the entry; delta: its off; page: after; resync: from
-	Read       uint64   // ack
-	Ack        Optional // reply
-	Upto       Optional // close, release, transfer
-	DelayMS    int64    // nack
-	On         bool     // typing
-	Resume     bool     // an open that stands for one line of hello's resume [SW-3.2]
+	GE         uint64    // reply of a guest
+	Seq        uint64    // ack, nack: the entry; delta: its off; page: after; resync: from
+	Read       uint64    // ack
+	Ack        Optional  // reply
+	Upto       Optional  // close, release, transfer
+	DelayMS    int64     // nack
+	On         bool      // typing
+	Resume     bool      // an open that stands for one line of hello's resume [SW-3.2]
+	For        *External // the customer that a service acts for [SW-5a.6]
+	Way        *Way      // how far it has come between customers and sessions; nil at first, and for most for ever
 	PB         *wirepb.ClientFrame
 }
 
@@ -138,23 +153,23 @@ func (c *Command) Cold(f *wirepb.ClientFrame) {
 	case *wirepb.ClientFrame_Identify:
 		c.Verb = VerbIdentify
 	case *wirepb.ClientFrame_Open:
-		c.Verb, c.Session, c.Key = VerbOpen, SessionID(v.Open.Session), v.Open.Key
+		c.Verb, c.Session, c.Key, c.For = VerbOpen, SessionID(v.Open.Session), v.Open.Key, ExternalOf(v.Open.Customer)
 	case *wirepb.ClientFrame_Send:
 		c.Verb, c.Session, c.Key = VerbSend, SessionID(v.Send.Session), v.Send.Key
-		c.Type, c.Body, c.ReplyTo = v.Send.Type, v.Send.Body, v.Send.ReplyTo
+		c.Type, c.Body, c.ReplyTo, c.For = v.Send.Type, v.Send.Body, v.Send.ReplyTo, ExternalOf(v.Send.Customer)
 	case *wirepb.ClientFrame_Ack:
 		c.Verb, c.Session, c.AE, c.Seq, c.Read = VerbAck, SessionID(v.Ack.Session), v.Ack.Ae, v.Ack.Seq, v.Ack.Read
 	case *wirepb.ClientFrame_Typing:
 		c.Verb, c.Session, c.AE, c.On = VerbTyping, SessionID(v.Typing.Session), v.Typing.Ae, v.Typing.On
 	case *wirepb.ClientFrame_History:
-		c.Verb, c.Session = VerbHistory, SessionID(v.History.Session)
+		c.Verb, c.Session, c.For = VerbHistory, SessionID(v.History.Session), ExternalOf(v.History.Customer)
 	case *wirepb.ClientFrame_Close:
 		c.Verb, c.Session, c.Key, c.AE = VerbClose, SessionID(v.Close.Session), v.Close.Key, v.Close.Ae
-		c.Reason, c.Upto = v.Close.Reason, optional(v.Close.Upto)
+		c.Reason, c.Upto, c.For = v.Close.Reason, optional(v.Close.Upto), ExternalOf(v.Close.Customer)
 	case *wirepb.ClientFrame_Rate:
 		c.Verb, c.Session, c.Key = VerbRate, SessionID(v.Rate.Session), v.Rate.Key
 	case *wirepb.ClientFrame_Leave:
-		c.Verb, c.Session = VerbLeave, SessionID(v.Leave.Session)
+		c.Verb, c.Session, c.For = VerbLeave, SessionID(v.Leave.Session), ExternalOf(v.Leave.Customer)
 	default:
 		c.coldWorker(f)
 	}

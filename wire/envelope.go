@@ -14,7 +14,7 @@ var ErrMail = errors.New("not mail of this version")
 
 // LinkVersion numbers what AppendEnvelope writes. Two nodes that differ in it do not understand each other: it grows with
 // every change of a kind of mail, of its fields or of the words that numbers stand for.
-const LinkVersion = 2
+const LinkVersion = 5
 
 // What an envelope says of itself.
 const (
@@ -32,6 +32,8 @@ var linkVerbs = [...]string{
 	string(VerbSlots), string(VerbWrapup), string(VerbTransfer), string(VerbRelease), string(VerbContext), string(VerbHello),
 	string(VerbRefresh), string(VerbIdentify),
 	string(VerbAttributes), string(VerbJoin), string(VerbTake), string(VerbAssign), string(VerbStats), string(VerbWatch),
+	string(VerbIdentities), string(VerbLink),
+	string(VerbConfigure), string(VerbDocument), string(VerbExplain),
 }
 
 // AppendEnvelope appends e as it goes to another node, and notes in roll the principal it is the first to speak of. It does
@@ -121,6 +123,20 @@ func kindOf(m Mail) byte {
 		return 13
 	case *Place:
 		return 14
+	case *Link:
+		return 15
+	case *Linked:
+		return 16
+	case *Unite:
+		return 17
+	case *United:
+		return 18
+	case *Settings:
+		return 19
+	case *SettingsKept:
+		return 20
+	case *Levels:
+		return 21
 	}
 	return 0
 }
@@ -156,6 +172,20 @@ func newMail(kind byte) Mail {
 		return new(NoGrant)
 	case 14:
 		return new(Place)
+	case 15:
+		return new(Link)
+	case 16:
+		return new(Linked)
+	case 17:
+		return new(Unite)
+	case 18:
+		return new(United)
+	case 19:
+		return new(Settings)
+	case 20:
+		return new(SettingsKept)
+	case 21:
+		return new(Levels)
 	}
 	return nil
 }
@@ -192,6 +222,20 @@ func (c *coder) mail(m Mail) {
 		c.noGrant(m)
 	case *Place:
 		c.place(m)
+	case *Link:
+		c.link(m)
+	case *Linked:
+		c.linked(m)
+	case *Unite:
+		c.unite(m)
+	case *United:
+		c.united(m)
+	case *Settings:
+		c.settings(m)
+	case *SettingsKept:
+		c.settingsKept(m)
+	case *Levels:
+		c.levels(m)
 	default:
 		c.in.bad = true
 	}
@@ -226,6 +270,8 @@ func (c *coder) command(m *Command) {
 		}
 		c.message(m.PB)
 	}
+	c.external(&m.For)
+	c.way(&m.Way)
 	c.who(&m.Who) // last: what goes before may refuse the mail
 }
 
@@ -304,8 +350,11 @@ func (c *coder) task(m *Task) {
 	c.text(&m.Queue)
 	c.int(&m.EnqueuedAt)
 	c.int32(&m.Priority)
+	c.int(&m.BoostMS)
+	c.uint(&m.Version)
 	c.text(&m.Shop)
 	c.text(&m.Tier)
+	c.text(&m.Channel)
 	c.bytes(&m.Attributes)
 	c.texts(&m.Exclude)
 	c.text(&m.Sticky)
@@ -378,6 +427,13 @@ func (c *coder) censusAnswer(m *CensusAnswer) {
 	for i := range n {
 		c.live(&m.Live[i])
 	}
+}
+
+func (c *coder) levels(m *Levels) {
+	c.text(&m.Tenant)
+	c.uint32(&m.Shard)
+	c.int(&m.TS)
+	c.bytes(&m.Report)
 }
 
 func (c *coder) grant(m *Grant) {

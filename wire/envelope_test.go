@@ -252,7 +252,7 @@ func TestEnvelopeGolden(t *testing.T) {
 	f(sendEnvelope(), goldenSend)
 	f(&Envelope{To: Conn{Node: 7, ID: 9}.Address(), Term: 3, Mail: &Frame{Kind: FrameWrote, Verb: VerbSend, ID: 3, Session: "s_1", Seq: 122, Epoch: 1, TS: 1}}, goldenWrote)
 	all := fmt.Sprint(linkVerbs, LinkVersion)
-	if want := "[ send reply ack delta typing nack page resync gone open history close rate leave subscribe accept decline presence slots wrapup transfer release context hello refresh identify attributes join take assign stats watch] 2"; all != want {
+	if want := "[ send reply ack delta typing nack page resync gone open history close rate leave subscribe accept decline presence slots wrapup transfer release context hello refresh identify attributes join take assign stats watch identities link configure document explain] 5"; all != want {
 		t.Errorf("the words are %s; want %s", all, want)
 	}
 }
@@ -427,6 +427,6 @@ func BenchmarkEnvelope(b *testing.B) {
 }
 
 const (
-	goldenSend  = "01018d03ff008000010307000000000000000912735f3030636462317434736b67706b3863780430314a44010d7b2274657874223a226869227d011f000000070300000464656d6f0205616c69636501012a01026465000000000000f03f"
+	goldenSend  = "01018d03ff000002010307000000000000000912735f3030636462317434736b67706b3863780430314a44010d7b2274657874223a226869227d011f000000070300000464656d6f0205616c69636501012a01026465000000000000f03f"
 	goldenWrote = "0206090700000000000000036330020001010303735f317a0102"
 )

@@ -38,6 +38,7 @@ const (
 	OfferRescinded      Slug = "offer_rescinded"
 	NotDelivered        Slug = "not_delivered"
 	Unanswered          Slug = "unanswered"
+	IdentityTaken       Slug = "identity_taken"
 	OfferExpired        Slug = "offer_expired"
 	PositionGone        Slug = "position_gone"
 	TooLarge            Slug = "too_large"
@@ -77,6 +78,7 @@ var faults = [...]Fault{
 	{OfferRescinded, 409, RetryNever, false, "the offer was taken back"},
 	{NotDelivered, 409, RetryNever, false, "the acknowledged entry was not delivered to you"},
 	{Unanswered, 409, RetryNow, false, "the customer has said more since"},
+	{IdentityTaken, 409, RetryNever, false, "this is another customer already"},
 	{OfferExpired, 410, RetryNever, false, "the offer has expired"},
 	{PositionGone, 410, RetryNever, false, "the position is below retention"},
 	{TooLarge, 413, RetryNever, false, "the request is larger than the limits of hello allow"},

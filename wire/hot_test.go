@@ -218,6 +218,9 @@ func hotCommands(tb testing.TB) map[Codec][][]byte {
 		default:
 			continue
 		}
+		if cmd.For != nil {
+			continue // a service's: no hot one
+		}
 		if cmd.DelayMS < 0 {
 			m.GetNack().DelayMs = 2000 // ten bytes of Protobuf that nobody sends
 		}

@@ -111,8 +111,11 @@ type (
 		Queue      string
 		EnqueuedAt int64 // Unix ms; never changes while somebody waits [I10]
 		Priority   int32
+		BoostMS    int64  // counts as if it had come so much earlier
+		Version    uint64 // grows under one ticket with what changes of it
 		Shop       string
 		Tier       string
+		Channel    string   // that it was opened on first
 		Attributes []byte   // JSON, for routing [SW-5a.2]; shared, never changed
 		Exclude    []string // worker ids
 		Sticky     string   // worker id
@@ -177,6 +180,14 @@ type (
 		Pool   uint64
 		Shard  uint32
 		Live   []Live
+	}
+	// Levels is what a shard has counted for the tenant's service levels, and stands for what it said before. It is repeated
+	// every few seconds.
+	Levels struct {
+		Tenant string
+		Shard  uint32 // as the pool counts them
+		TS     int64  // Unix ms
+		Report []byte // of package broker/level
 	}
 )
 
@@ -246,8 +257,15 @@ func (*Declined) mail()     {}
 func (*Release) mail()      {}
 func (*Census) mail()       {}
 func (*CensusAnswer) mail() {}
+func (*Levels) mail()       {}
 func (*Grant) mail()        {}
 func (*Lost) mail()         {}
 func (*Rebind) mail()       {}
 func (*NoGrant) mail()      {}
 func (*Place) mail()        {}
+func (*Link) mail()         {}
+func (*Linked) mail()       {}
+func (*Unite) mail()        {}
+func (*United) mail()       {}
+func (*Settings) mail()     {}
+func (*SettingsKept) mail() {}

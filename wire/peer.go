@@ -11,20 +11,28 @@ import (
 // hand, in peerjson.go and peerpb.go, and are held against the generated codecs by fuzzing.
 
 // AppendCommand appends cmd as it stands in a message, also behind others. The hot verbs are written from the flat fields,
-// every other from cmd.PB, whose id gives way to cmd.ID; without PB nothing is written. The body must be one JSON value
+// every other from cmd.PB, whose id gives way to cmd.ID; without PB nothing is written. A send for a customer [SW-5a.6] is no hot one. The body must be one JSON value
 // without raw CR and LF, as [AppendBody] makes it. In Protobuf strings must be valid UTF-8, or the server refuses the
 // frame. It does not allocate for hot verbs when dst has room, and changes nothing in cmd.
 func (c Codec) AppendCommand(dst []byte, cmd *Command) []byte {
-	if cmd.Verb.hot() {
+	if cmd.Verb.hot() && cmd.For == nil {
 		if c == JSON {
 			return appendCommandJSON(dst, cmd)
 		}
 		return appendCommandPB(dst, cmd)
 	}
-	if cmd.PB == nil {
+	frame := &wirepb.ClientFrame{Id: cmd.ID}
+	switch {
+	case cmd.Verb == VerbSend:
+		frame.Verb = &wirepb.ClientFrame_Send{Send: &wirepb.Send{
+			Session: string(cmd.Session), Key: cmd.Key, Type: cmd.Type, Body: cmd.Body, ReplyTo: cmd.ReplyTo, Customer: cmd.For.PB(),
+		}}
+	case cmd.PB == nil:
 		return dst
+	default:
+		frame.Verb = cmd.PB.Verb
 	}
-	out, err := c.Append(dst, &wirepb.ClientFrame{Id: cmd.ID, Verb: cmd.PB.Verb})
+	out, err := c.Append(dst, frame)
 	if err != nil {
 		return dst // only invalid UTF-8 in a string could
 	}

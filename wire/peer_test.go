@@ -19,7 +19,7 @@ func commandPB(c *Command) *wirepb.ClientFrame {
 	session := string(c.Session)
 	switch c.Verb {
 	case VerbSend:
-		m.Verb = &wirepb.ClientFrame_Send{Send: &wirepb.Send{Session: session, Key: c.Key, Type: c.Type, Body: c.Body, ReplyTo: c.ReplyTo}}
+		m.Verb = &wirepb.ClientFrame_Send{Send: &wirepb.Send{Session: session, Key: c.Key, Type: c.Type, Body: c.Body, ReplyTo: c.ReplyTo, Customer: c.For.PB()}}
 	case VerbReply:
 		r := &wirepb.Reply{
 			Session: session, Ae: c.AE, Key: c.Key, Stream: c.Stream, Type: c.Type, Body: c.Body, Visibility: c.Visibility, ReplyTo: c.ReplyTo, Ge: c.GE,

@@ -235,4 +235,4 @@ func (l *Load) latencies() *hdrhistogram.Histogram {
 	return all
 }
 
-var errEarly = errors.New("the turn ended before it was measured")
+var errNone = errors.New("no message of the window was answered within 8 s of its end")

@@ -49,6 +49,7 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&cfg.Customers, "customers", 1000, "customer connections")
 	flag.IntVar(&cfg.Workers, "workers", 8, "worker connections")
 	flag.IntVar(&cfg.Body, "body", 256, "bytes of a body, 32 or more")
+	flag.IntVar(&cfg.Idle, "idle", 0, "also connect so many customers who say nothing, and tell what they cost")
 	flag.DurationVar(&cfg.Warm, "warm", 1500*time.Millisecond, "how long a turn runs before it is measured")
 	flag.DurationVar(&cfg.Time, "time", 4*time.Second, "how long a turn is measured")
 	flag.Float64Var(&cfg.Others, "others", 0.25, "processors that others may use during a turn; with more it is taken again")

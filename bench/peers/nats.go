@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -26,6 +27,24 @@ func natsCore() *Peer {
 		start:   func(ctx context.Context, t *Turn) error { return startNATS(ctx, t, 1, "") },
 		join:    joinNATS,
 	}
+}
+
+// natsWebSocket is natsCore over WebSocket, as browsers speak to it.
+func natsWebSocket() *Peer {
+	p := natsCore()
+	p.Name, p.Settings = "nats core websocket", "websocket without TLS"
+	p.start = func(ctx context.Context, t *Turn) error {
+		ports, err := freePorts(1)
+		if err != nil {
+			return err
+		}
+		if err := startNATS(ctx, t, 1, fmt.Sprintf("websocket { listen: %q, no_tls: true }\n", loopback(ports[0]))); err != nil {
+			return err
+		}
+		t.scheme, t.Addrs[0] = "ws://", loopback(ports[0])
+		return nil
+	}
+	return p
 }
 
 // startNATS starts n servers, as one cluster when there are several, with more in each configuration.
@@ -80,7 +99,7 @@ func (s *natsSwarm) Close() {
 // connect opens the connections of customers and workers, spread over the servers.
 func (s *natsSwarm) connect(t *Turn, l *Load) error {
 	for i := range l.Customers + l.Workers {
-		c, err := nats.Connect("nats://"+t.Addrs[i%len(t.Addrs)], nats.NoReconnect(), nats.DontRandomize(), nats.Timeout(10*time.Second),
+		c, err := nats.Connect(cmp.Or(t.scheme, "nats://")+t.Addrs[i%len(t.Addrs)], nats.NoReconnect(), nats.DontRandomize(), nats.Timeout(10*time.Second),
 			nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { l.Fail(err) }))
 		if err != nil {
 			return fmt.Errorf("connection %d: %w", i, err)

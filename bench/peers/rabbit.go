@@ -20,7 +20,7 @@ import (
 func rabbitQuorum() *Peer {
 	return &Peer{
 		Name: "rabbitmq quorum", Client: "amqp091-go 1.16.0", Settings: "quorum queue of one member, persistent, publisher confirms, prefetch 200",
-		Program: "rabbitmq-server", Install: "apt-get install rabbitmq-server", Version: []string{"rabbitmqctl", "version"},
+		Program: "rabbitmq-server", Install: "apt-get install rabbitmq-server", Version: []string{"dpkg-query", "-W", "-f", "RabbitMQ ${Version}", "rabbitmq-server"},
 		Does:    "store both ways, the work synced; come again when a worker dies; keep a customer's answers while away",
 		DoesNot: "order a customer's messages over workers; hold back an answer until it is on disk",
 		start:   startRabbit,

@@ -41,6 +41,7 @@ type Row struct {
 	Does     string  `json:"does"`
 	DoesNot  string  `json:"does_not"`
 	Rounds   []Round `json:"rounds"`
+	Idle     []Idle  `json:"idle,omitempty"`
 
 	peer *Peer
 	path string
@@ -111,6 +112,7 @@ func (r *Report) Print(out io.Writer) error {
 		r.table(&b, rate)
 	}
 	r.ratios(&b)
+	r.idle(&b)
 	fmt.Fprintln(&b, "\nWho, and what they promise")
 	for _, row := range r.Rows {
 		fmt.Fprintf(&b, "%s: %s; client: %s; %s\n    does: %s\n    does not: %s\n", row.Name, row.Version, row.Client, row.Settings, row.Does, row.DoesNot)
@@ -136,21 +138,53 @@ func (r *Report) table(b *strings.Builder, rate float64) {
 	}
 	fmt.Fprintln(b, title)
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(w, "\tround trips/s\tp50 ms\tp99 ms\tserver CPU us/rt\tgenerator us/rt\tRSS MB\tothers' cores\tunanswered\ttwice\tout of order\t")
+	_, _ = fmt.Fprintln(w, "\tround trips/s\tp50 ms\tp99 ms\tserver CPU us/rt\tgenerator us/rt\tRSS MB\tothers' cores\tsync us\tunanswered\ttwice\tout of order\t")
 	for _, row := range r.Rows {
 		rt, ok := row.of(rate, perSecond)
 		if !ok {
-			_, _ = fmt.Fprintf(w, "%s\tno figure\t\t\t\t\t\t\t\t\t\t\n", row.Name)
+			_, _ = fmt.Fprintf(w, "%s\tno figure\t\t\t\t\t\t\t\t\t\t\t\n", row.Name)
 			continue
 		}
 		at := func(what func(*Round) float64) span { s, _ := row.of(rate, what); return s }
 		a, c, cpu := at(p50), at(p99), at(serverCPU)
 		gen, rss, foreign := at(func(r *Round) float64 { return r.GeneratorMicros }), at(func(r *Round) float64 { return float64(r.Resident) / 1e6 }), at(func(r *Round) float64 { return r.Foreign })
 		lost, twice, order := at(func(r *Round) float64 { return float64(r.Unanswered) }), at(func(r *Round) float64 { return float64(r.Twice) }), at(func(r *Round) float64 { return float64(r.Disorder) })
-		_, _ = fmt.Fprintf(w, "%s\t%.0f / %.0f / %.0f\t%.2f / %.2f / %.2f\t%.2f / %.2f / %.2f\t%.1f / %.1f / %.1f\t%.1f\t%.0f\t%.2f\t%.0f\t%.0f\t%.0f\t\n", row.Name, rt.least, rt.middle, rt.most,
-			a.least, a.middle, a.most, c.least, c.middle, c.most, cpu.least, cpu.middle, cpu.most, gen.middle, rss.middle, foreign.most, lost.most, twice.most, order.most)
+		_, _ = fmt.Fprintf(w, "%s\t%.0f / %.0f / %.0f\t%.2f / %.2f / %.2f\t%.2f / %.2f / %.2f\t%.1f / %.1f / %.1f\t%.1f\t%.0f\t%.2f\t%.0f\t%.0f\t%.0f\t%.0f\t\n", row.Name, rt.least, rt.middle, rt.most,
+			a.least, a.middle, a.most, c.least, c.middle, c.most, cpu.least, cpu.middle, cpu.most, gen.middle, rss.middle, foreign.most, at(func(r *Round) float64 { return r.SyncMicros }).middle, lost.most, twice.most, order.most)
 	}
 	_ = w.Flush() // a strings.Builder takes all
+}
+
+// idle tells what silent customers cost: the median over the rounds.
+func (r *Report) idle(b *strings.Builder) {
+	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	for _, row := range r.Rows {
+		var kept []Idle
+		for _, i := range row.Idle {
+			if i.Fault != "" {
+				fmt.Fprintf(b, "no figure: %s, idle, round %d: %s\n", row.Name, i.Round, i.Fault)
+				continue
+			}
+			kept = append(kept, i)
+		}
+		if len(kept) == 0 {
+			continue
+		}
+		middle := func(what func(Idle) float64) float64 {
+			var v []float64
+			for _, i := range kept {
+				v = append(v, what(i))
+			}
+			slices.Sort(v)
+			return v[len(v)/2]
+		}
+		_, _ = fmt.Fprintf(w, "%s\t%.1f KB\t%.0f us\t%.0f/s\t\n", row.Name, middle(func(i Idle) float64 { return i.Bytes / 1000 }),
+			middle(func(i Idle) float64 { return i.ConnectMicros }), middle(func(i Idle) float64 { return i.PerSecond }))
+	}
+	if slices.ContainsFunc(r.Rows, func(row *Row) bool { return len(row.Idle) > 0 }) {
+		fmt.Fprintln(b, "\nIdle customers: server memory of one, server CPU to connect, log in and subscribe (or open a session), connects a second one after the other")
+	}
+	_ = w.Flush()
 }
 
 // ratios compares the first row, round by round, with the others.

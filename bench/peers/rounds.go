@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Config says who is compared, and for how long.
@@ -32,6 +35,8 @@ type Config struct {
 	Tries  int
 	// Patience is how long a turn waits beforehand for such a moment.
 	Patience time.Duration
+	// Idle is how many customers are connected and say nothing, in a turn of its own; 0: there is none.
+	Idle int
 	// Progress is told what happens.
 	Progress func(string)
 }
@@ -50,6 +55,8 @@ type Round struct {
 	ServerMicros    float64 `json:"server_cpu_us"`
 	GeneratorMicros float64 `json:"generator_cpu_us"`
 	Foreign         float64 `json:"foreign_cpus"`
+	// SyncMicros is what a synced write of 4 KiB took just before, over a place that was written: the median of 50.
+	SyncMicros float64 `json:"sync_us"`
 	// LagP99 is how late the generator itself was, in milliseconds.
 	LagP99 float64 `json:"generator_lag_p99_ms"`
 	// Resident is the servers' memory at the end in bytes.
@@ -83,6 +90,13 @@ func Run(ctx context.Context, cfg *Config) (*Report, error) {
 		field = append(field, newRow(ctx, p, path))
 	}
 	for n := range cfg.Rounds {
+		for _, row := range field {
+			if cfg.Idle > 0 && ctx.Err() == nil {
+				r := idle(ctx, cfg, row, n, cfg.Idle)
+				row.Idle = append(row.Idle, r)
+				cfg.Progress(r.line(row.Name))
+			}
+		}
 		for _, rate := range cfg.Rates {
 			for _, row := range field {
 				if err := ctx.Err(); err != nil {
@@ -133,7 +147,7 @@ func quiet(ctx context.Context, cfg *Config) {
 }
 
 func turn(ctx context.Context, cfg *Config, row *Row, r *Round) (err error) {
-	t := &Turn{Program: row.path, Dir: filepath.Join(cfg.Dir, fmt.Sprintf("%s-%d-%.0f", strings.ReplaceAll(row.Name, " ", "-"), r.Round, r.Rate))}
+	t := &Turn{Program: row.path, Workers: cfg.Workers, Dir: filepath.Join(cfg.Dir, fmt.Sprintf("%s-%d-%.0f", strings.ReplaceAll(row.Name, " ", "-"), r.Round, r.Rate))}
 	if err := os.MkdirAll(t.Dir, 0o700); err != nil {
 		return fmt.Errorf("making room: %w", err)
 	}
@@ -142,6 +156,9 @@ func turn(ctx context.Context, cfg *Config, row *Row, r *Round) (err error) {
 			err = gone
 		}
 	}()
+	if r.SyncMicros, err = syncs(t.Dir); err != nil {
+		return err
+	}
 	if err := row.peer.start(ctx, t); err != nil {
 		return fmt.Errorf("starting: %w", err)
 	}
@@ -164,7 +181,7 @@ func turn(ctx context.Context, cfg *Config, row *Row, r *Round) (err error) {
 // fill takes the figures from a load that has been measured.
 func (r *Round) fill(l *Load, window []usage) error {
 	if len(window) < 2 || l.counted.Load() == 0 {
-		return errEarly
+		return errNone
 	}
 	took, count := window[1].at.Sub(window[0].at), float64(l.counted.Load())
 	if l.Rate > 0 {
@@ -194,6 +211,30 @@ func (r *Round) line(name string, rounds int) string {
 	if r.Fault != "" {
 		return fmt.Sprintf("round %d of %d  %-7s %-20s failed: %s", r.Round, rounds, what, name, r.Fault)
 	}
-	return fmt.Sprintf("round %d of %d  %-7s %-20s %7.0f/s  p50 %8.3f  p99 %8.3f ms  cpu/rt %5.1f us (generator %5.1f, others %.2f cores)  unanswered %d twice %d disorder %d",
-		r.Round, rounds, what, name, r.PerSecond, r.P50, r.P99, r.ServerMicros, r.GeneratorMicros, r.Foreign, r.Unanswered, r.Twice, r.Disorder)
+	return fmt.Sprintf("round %d of %d  %-7s %-20s %7.0f/s  p50 %8.3f  p99 %8.3f ms  cpu/rt %5.1f us (generator %5.1f, others %.2f cores, sync %4.0f us)  unanswered %d twice %d disorder %d",
+		r.Round, rounds, what, name, r.PerSecond, r.P50, r.P99, r.ServerMicros, r.GeneratorMicros, r.Foreign, r.SyncMicros, r.Unanswered, r.Twice, r.Disorder)
+}
+
+// syncs returns what a synced write takes now, in microseconds: disks are shared too.
+func syncs(dir string) (_ float64, err error) {
+	f, err := os.Create(filepath.Join(dir, "sync"))
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	took := newHistogram()
+	block := make([]byte, 4096)
+	for k := range 51 {
+		began := time.Now()
+		if _, err := f.WriteAt(block, 0); err != nil {
+			return 0, err
+		}
+		if err := unix.Fdatasync(int(f.Fd())); err != nil {
+			return 0, err
+		}
+		if k > 0 { // the first one makes the file longer
+			_ = took.RecordValue(min(time.Since(began).Microseconds(), microsMax))
+		}
+	}
+	return float64(took.ValueAtQuantile(50)), nil
 }

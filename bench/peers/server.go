@@ -23,8 +23,12 @@ type Turn struct {
 	// Addrs are where its servers listen.
 	Addrs []string
 
-	env   []string // for its programs, beside our own
-	procs []*process
+	// Workers is how many will come.
+	Workers int
+
+	scheme string   // of Addrs, where there are several
+	env    []string // for its programs, beside our own
+	procs  []*process
 }
 
 // process is one server.
@@ -52,7 +56,7 @@ func (t *Turn) launchProgram(ctx context.Context, program, addr string, args ...
 		_ = p.cmd.Wait()
 		close(p.done)
 	}()
-	for range 600 {
+	for range 1200 {
 		conn, err := net.DialTimeout("tcp", addr, time.Second)
 		if err == nil {
 			return conn.Close()
@@ -65,7 +69,7 @@ func (t *Turn) launchProgram(ctx context.Context, program, addr string, args ...
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	return errors.New("it does not serve after 30 s")
+	return errors.New("it does not serve after a minute")
 }
 
 // stop ends the servers and removes their data.

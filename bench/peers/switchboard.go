@@ -81,7 +81,7 @@ func joinSwitchboard(ctx context.Context, t *Turn, l *Load) (Swarm, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		c, err := dialSocket(ctx, t.Addrs[0])
+		c, err := dialSocket(ctx, t.Addrs[0], "/v1/connect", "Sec-WebSocket-Protocol: switchboard.v1.json\r\n")
 		if err != nil {
 			return nil, nil, err
 		}
@@ -140,7 +140,7 @@ func (s *socket) listen(i int, l *Load) error {
 		for frame := range bytes.SplitSeq(msg, []byte{'\n'}) {
 			switch {
 			case bytes.Contains(frame, []byte(`"error":`)):
-				return fmt.Errorf("the node answered %.200s", frame)
+				return fmt.Errorf("the server answered %.200s", frame)
 			case bytes.Contains(frame, []byte(`"origin":"bot"`)):
 				l.Heard(i, field(frame, `"body":`))
 			}
@@ -160,7 +160,7 @@ func (s *socket) work() error {
 		out = out[:0]
 		for frame := range bytes.SplitSeq(msg, []byte{'\n'}) {
 			if bytes.Contains(frame, []byte(`"error":`)) {
-				return fmt.Errorf("the node answered %.200s", frame)
+				return fmt.Errorf("the server answered %.200s", frame)
 			}
 			if !bytes.HasPrefix(frame, []byte(`{"delivery":`)) || !bytes.Contains(frame, []byte(`"origin":"customer"`)) {
 				continue
@@ -229,7 +229,8 @@ type socket struct {
 	mask uint32
 }
 
-func dialSocket(ctx context.Context, addr string) (*socket, error) {
+// dialSocket connects and upgrades; more is further lines of the request.
+func dialSocket(ctx context.Context, addr, path, more string) (*socket, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -237,8 +238,8 @@ func dialSocket(ctx context.Context, addr string) (*socket, error) {
 	}
 	var nonce [20]byte
 	_, _ = rand.Read(nonce[:]) // never fails
-	_, err = fmt.Fprintf(conn, "GET /v1/connect HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
-		"Sec-WebSocket-Protocol: switchboard.v1.json\r\nSec-WebSocket-Key: %s\r\n\r\n", addr, base64.StdEncoding.EncodeToString(nonce[:16]))
+	_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n%sSec-WebSocket-Key: %s\r\n\r\n",
+		path, addr, more, base64.StdEncoding.EncodeToString(nonce[:16]))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("upgrading: %w", err), conn.Close())
 	}
@@ -290,7 +291,7 @@ func (s *socket) read() ([]byte, error) {
 			err = s.write(ws.OpPong, m.Payload)
 		case m.Op == ws.OpClose:
 			code, reason := m.Closing()
-			return nil, fmt.Errorf("the node closed: %d %s", code, reason)
+			return nil, fmt.Errorf("the server closed: %d %s", code, reason)
 		case m.Op == 0:
 			err = s.fill()
 		}

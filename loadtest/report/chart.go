@@ -17,7 +17,7 @@ type line struct {
 const (
 	wide, high = 560.0, 220.0
 	left, top  = 62.0, 10.0
-	inner      = wide - left - 12
+	inner      = wide - left - 24
 	deep       = high - top - 44
 )
 

@@ -49,7 +49,7 @@ func plain(v float64) string { return strconv.FormatFloat(v, 'g', 5, 64) }
 func bytesOf(v float64) string { return scenario.Format(v, scenario.Bytes) }
 
 // secondsMark prints the time of the run.
-func secondsMark(v float64) string { return fmt.Sprintf("%gs", v) }
+func secondsMark(v float64) string { return fmt.Sprintf("%gs", v+0) } // + 0 makes −0 a 0
 
 // charts draws everything that there is something about.
 func (r *Result) charts() (out []template.HTML) {

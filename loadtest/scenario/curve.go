@@ -70,6 +70,10 @@ func (s *Scenario) Segments(processes int) (lists [][]Segment) {
 			base = append(base, Segment{From: at, To: steady, Rate: rate * st.Times})
 		}
 	}
+	calm := 0.0 // what it was before, without the pulses
+	if len(base) > 0 {
+		calm = base[0].Rate
+	}
 	for _, p := range c.Pulses {
 		from := min(time.Duration(p.At.Value*scale*float64(time.Second)), steady)
 		to := min(from+time.Duration(p.For.Value*scale*float64(time.Second)), steady)
@@ -81,7 +85,7 @@ func (s *Scenario) Segments(processes int) (lists [][]Segment) {
 	}
 	base = slices.DeleteFunc(base, func(g Segment) bool { return g.To <= g.From })
 	if lead := s.Lead(); lead > 0 && len(base) > 0 {
-		base = slices.Insert(base, 0, Segment{From: -lead, To: 0, Rate: base[0].Rate})
+		base = slices.Insert(base, 0, Segment{From: -lead, To: 0, Rate: calm})
 	}
 	return slices.Insert(lists, 0, base)
 }

@@ -207,6 +207,9 @@ func TestCurves(t *testing.T) {
 	if s.Lead() < 4*time.Second || between(s, 1, -s.Lead(), 0, 0) == 0 {
 		t.Errorf("the lead is %v", s.Lead())
 	}
+	s = parse("{rate: 100/s, turns: {median: 5}, think: {median: 1s}, curve: {pulses: [{at: 0s, for: 10s, times: 28}]}}")
+	near(t, "before a pulse", between(s, 1, -s.Lead(), 0, 0), s.Lead().Seconds()*100/5)
+	near(t, "a pulse at the beginning", between(s, 1, 0, 10*time.Second, 0), 10*2800/5)
 	if parse("{rate: 0}").Segments(1) != nil {
 		t.Error("silence has segments")
 	}

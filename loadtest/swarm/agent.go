@@ -38,6 +38,7 @@ type agent struct {
 	doors  chan struct{} // tokens: those who connect at a time
 	ready  atomic.Int64
 	manned atomic.Int64
+	brisk  atomic.Bool // slow readers read: the steady time is over, and all is to be verified
 
 	open []string // of the end; guarded by m.mu
 	wg   sync.WaitGroup
@@ -186,7 +187,11 @@ func (a *agent) steady(ctx context.Context, zero int64) error {
 	if !a.sleep(ctx, end) {
 		return ctx.Err()
 	}
-	err := a.until(ctx, a.sc.Stop.Duration(), a.settled)
+	a.brisk.Store(true)
+	err := a.until(ctx, rampMore, func() bool { return a.clock.past(end) }) // else it would still speak while it is audited
+	if err == nil {
+		err = a.until(ctx, a.sc.Stop.Duration(), a.settled)
+	}
 	if err != nil && !errors.Is(err, errLate) {
 		return err
 	}
@@ -194,7 +199,7 @@ func (a *agent) steady(ctx context.Context, zero int64) error {
 	return nil
 }
 
-// settled tells whether nothing is open, of those who read.
+// settled tells whether nothing is open.
 func (a *agent) settled() bool {
 	for _, p := range a.people {
 		p.mu.Lock()

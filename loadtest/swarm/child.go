@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -43,9 +44,11 @@ func (a *agent) work(ctx context.Context, start <-chan int64, tell func(news)) {
 		tell(n)
 	}
 	sample := func() {
+		mu.Lock() // one that was taken first is told first
+		defer mu.Unlock()
 		s, err := a.m.sample(a.now())
 		if err == nil {
-			say(news{Sample: &s})
+			tell(news{Agent: a.Index, Sample: &s})
 		}
 	}
 	var sampler sync.WaitGroup
@@ -56,6 +59,8 @@ func (a *agent) work(ctx context.Context, start <-chan int64, tell func(news)) {
 	})
 	err := a.ramp(ctx)
 	if err == nil {
+		debug.FreeOSMemory() // connecting takes stacks and buffers that holding does not, and would be charged to each socket
+		sample()
 		say(news{Ready: true})
 		select {
 		case zero := <-start:

@@ -62,7 +62,7 @@ func (p *person) reply(frame []byte) error {
 		return p.welcome(frame)
 	case id == idOpen:
 		p.epoch = number(socket.Field(frame, `"epoch":`))
-		p.account = ledger.Begin(string(socket.Field(frame, `"session":`)), number(socket.Field(frame, `"head":`)), p.a.sc.Answered() && !p.slow)
+		p.account = ledger.Begin(string(socket.Field(frame, `"session":`)), number(socket.Field(frame, `"head":`)), p.a.sc.Answered())
 		p.account.Keep = p.keep
 		p.stage = talking
 		p.pump()
@@ -174,7 +174,9 @@ func (p *person) entry(frame []byte) {
 			what = mAnswerHuman
 		}
 		planned, _ := strconv.ParseInt(string(socket.Field(frame, `"w":`)), 10, 64) // µs that the worker took on purpose
-		p.a.m.record(what, p.a.now()-m.due-planned*1000)
+		if !p.slow {
+			p.a.m.record(what, p.a.now()-m.due-planned*1000)
+		}
 	}
 	p.settled()
 }

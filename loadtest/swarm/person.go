@@ -75,95 +75,139 @@ type person struct {
 	audit    *audit
 }
 
-// live is the person until ctx ends: it connects at due, and again whenever the connection is lost.
+// live connects at due, and again until that succeeds. Then it hands over to listen, which is a goroutine of its own, and
+// ends: what connecting needs of a stack is twice what holding needs, and would stay.
 func (p *person) live(ctx context.Context, due int64) {
-	rng := rand.New(rand.NewPCG(p.a.sc.Seed, uint64(p.index))) //nolint:gosec // it is to be the same every time
-	for tries := 0; ; {
-		if !p.a.sleep(ctx, due) {
+	p.mu.Lock()
+	p.wanted = due
+	p.mu.Unlock()
+	for tries := 1; p.a.sleep(ctx, due); tries++ {
+		l, err := p.connect(ctx)
+		if err == nil {
+			p.a.wg.Go(func() { p.listen(ctx, l) })
 			return
 		}
-		p.mu.Lock()
-		if tries == 0 {
-			p.wanted = due // and not when it was tried the last time
-		}
-		p.mu.Unlock()
-		met, err := p.attempt(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		p.mu.Lock()
-		hung, back := p.hung, p.back
-		p.hung = false
-		p.mu.Unlock()
-		switch {
-		case hung:
-			due, tries = back, 0
-			continue
-		case met:
-			p.a.m.disconnects.Add(1)
-			tries = 0
-		default:
-			p.a.m.failed(err)
-			tries++
-		}
-		// Waiting begins at 100 ms, doubles up to 3.2 s, and is a half to one and a half of that.
-		due = p.a.now() + int64((50+rng.Float64()*100)*float64(time.Millisecond))<<min(tries, 5)
+		p.a.m.failed(err)
+		due = p.a.now() + p.pause(tries)
 	}
 }
 
-// attempt connects and listens until the connection ends. met tells that the server took it.
-func (p *person) attempt(ctx context.Context) (met bool, err error) {
-	release, err := p.a.door(ctx)
-	if err != nil {
-		return false, err
+// pause is how long to wait before the next attempt: 100 ms and doubling up to 3.2 s, a half to one and a half of that.
+func (p *person) pause(tries int) int64 {
+	return int64((.5 + rand.Float64()) * float64(100*time.Millisecond) * float64(int(1)<<min(tries, 5))) //nolint:gosec // it is to spread, not to be secret
+}
+
+// link is a connection that was made.
+type link struct {
+	s       *socket.Socket
+	release func()      // lets the next one connect; it may be called twice
+	end     func() bool // forgets that the connection ends with the context
+}
+
+// connect connects and says hello.
+func (p *person) connect(ctx context.Context) (l link, err error) {
+	if l.release, err = p.a.door(ctx); err != nil {
+		return l, err
 	}
-	defer release()
+	defer func() {
+		if err != nil {
+			l.release()
+		}
+	}()
 	token, err := p.a.token("customer", "", p.sub())
 	if err != nil {
-		return false, err
+		return l, err
 	}
 	var from net.Addr
 	if n := p.a.sc.Customers.Sources; n > 1 {
 		from = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+p.index%n))} //nolint:gosec // up to 250
 	}
-	s, err := socket.Dial(ctx, p.a.addr, from)
-	if err != nil {
-		return false, err
+	if l.s, err = socket.Dial(ctx, p.a.addr, from); err != nil {
+		return l, err
 	}
 	if p.slow {
-		slow := p.a.sc.Customers.Slow
-		if t, ok := s.Conn.(*net.TCPConn); ok {
-			_ = t.SetReadBuffer(4096) // it is an attempt; without, the system hides how slow they are
-		}
-		s.Pace = func() int {
-			p.a.sleep(ctx, p.a.now()+int64(slow.Pause.Duration()))
-			return int(slow.Bytes.Value)
-		}
+		p.dawdle(ctx, l.s)
 	}
-	end := context.AfterFunc(ctx, func() { _ = s.Conn.Close() })
-	defer end()
-	defer s.Close()
-	if err := p.greet(s, token); err != nil {
-		return false, err
+	if err := p.greet(l.s, token); err != nil {
+		p.left()
+		l.s.Close()
+		return l, err
 	}
-	defer p.left()
+	l.end = context.AfterFunc(ctx, func() { _ = l.s.Conn.Close() })
+	return l, nil
+}
+
+// dawdle makes a socket read slowly, as long as the steady time lasts.
+func (p *person) dawdle(ctx context.Context, s *socket.Socket) {
+	slow := p.a.sc.Customers.Slow
+	if t, ok := s.Conn.(*net.TCPConn); ok {
+		_ = t.SetReadBuffer(4096) // it is an attempt; without, the system hides how slow they are
+	}
+	s.Pace = func() int {
+		if p.a.brisk.Load() {
+			return 0
+		}
+		p.a.sleep(ctx, p.a.now()+int64(slow.Pause.Duration()))
+		return int(slow.Bytes.Value)
+	}
+}
+
+// listen reads until the connection ends, and lets the person connect again.
+func (p *person) listen(ctx context.Context, l link) {
+	met, err := p.read(&l)
+	p.left()
+	l.end()
+	l.release()
+	l.s.Close()
+	if ctx.Err() != nil {
+		return
+	}
+	p.mu.Lock()
+	due, hung := p.back, p.hung
+	p.hung = false
+	p.mu.Unlock()
+	switch {
+	case hung:
+	case met:
+		p.a.m.disconnects.Add(1)
+		due = p.a.now() + p.pause(0)
+	default:
+		p.a.m.failed(err)
+		due = p.a.now() + p.pause(2)
+	}
+	p.a.wg.Go(func() { p.live(ctx, due) })
+}
+
+// read takes what comes until the connection ends. met tells that the server took it.
+func (p *person) read(l *link) (met bool, err error) {
 	for {
-		msg, err := s.Read()
+		msg, err := l.s.Read()
 		if err != nil {
 			return met, err
 		}
-		for len(msg) > 0 {
-			var frame []byte
-			frame, msg, _ = bytes.Cut(msg, []byte{'\n'})
-			if err := p.heard(frame); err != nil {
-				return met, err
-			}
+		if err := p.message(msg); err != nil {
+			return met, err
 		}
 		if !met && p.there() {
 			met = true
-			release()
+			l.release()
 		}
 	}
+}
+
+// message takes the frames of one message.
+func (p *person) message(msg []byte) error {
+	for len(msg) > 0 {
+		var frame []byte
+		frame, msg, _ = bytes.Cut(msg, []byte{'\n'})
+		if err := p.heard(frame); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (p *person) sub() string { return p.a.run + "-" + strconv.Itoa(p.index) }

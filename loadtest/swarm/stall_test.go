@@ -164,6 +164,7 @@ workers: {bots: {count: 1}}
 // have one slow answer in its figures. Here every message that was due meanwhile is sent, and charged with its wait: 400 of
 // a thousand milliseconds hold messages that waited 200 ms or more. Slow machines make it more, never less.
 func TestStall(t *testing.T) {
+	t.Parallel()
 	f := newFake(t)
 	var once sync.Once
 	f.stall = func(sends int64) {
@@ -191,6 +192,7 @@ func TestStall(t *testing.T) {
 
 // TestUnanswered: what never comes counts with the time that it was waited for.
 func TestUnanswered(t *testing.T) {
+	t.Parallel()
 	f := newFake(t)
 	f.tamper = func(n uint64, frames []string) []string {
 		if n > 20 {
@@ -206,6 +208,7 @@ func TestUnanswered(t *testing.T) {
 
 // TestTampered: a server that loses, repeats or swaps one entry on the wire is found out, with the place.
 func TestTampered(t *testing.T) {
+	t.Parallel()
 	var kept string
 	f := func(name string, tamper func(n uint64, frames []string) []string, want func(lost, dup, reord float64) bool) {
 		t.Helper()

@@ -88,6 +88,11 @@ func (s *Swarm) local() error {
 	return fmt.Errorf("%s is not on loopback: a load test can stop a node; say --allow-remote if it is yours", s.Addr)
 }
 
+// slack is how much longer than its scenario a run may take: to start, connect, audit and end.
+const slack = 5 * time.Minute
+
+var errStuck = errors.New("the run did not come to its end in time")
+
 // Run runs the scenario. It ends by itself: after ramp, steady and stop, and early when ctx does. An error says that there
 // is no result; a result whose gates do not hold is none.
 func (s *Swarm) Run(ctx context.Context) (res *report.Result, err error) {
@@ -101,8 +106,9 @@ func (s *Swarm) Run(ctx context.Context) (res *report.Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	sc := s.Scenario
+	ctx, cancel := context.WithTimeoutCause(ctx, sc.Ramp.Duration()+sc.Steady.Duration()+sc.Stop.Duration()+slack, errStuck)
+	defer cancel()
 	if s.Node != nil {
 		if err := s.Node.start(ctx); err != nil {
 			return nil, err
@@ -116,7 +122,7 @@ func (s *Swarm) Run(ctx context.Context) (res *report.Result, err error) {
 	if err := s.local(); err != nil {
 		return nil, err
 	}
-	r := &running{Swarm: s, processes: n, timeline: newTimeline(), total: map[string]*hdrhistogram.Histogram{}, latest: make([]sample, n), first: make([]sample, n), heard: make([]bool, n)}
+	r := &running{Swarm: s, processes: n, timeline: newTimeline(), total: map[string]*hdrhistogram.Histogram{}, latest: make([]sample, n), first: make([]sample, n), heard: make([]bool, n), fresh: make([]bool, n), over: make([]bool, n)}
 	r.started = time.Now()
 	r.node = newWatch(s.Addr)
 	return r.run(ctx)
@@ -140,6 +146,8 @@ type running struct {
 	latest   []sample                           // of each agent
 	first    []sample
 	heard    []bool
+	fresh    []bool // they have told something since the last point
+	over     []bool // they have ended
 	atZero   counts // when the steady time began
 	atEnd    counts // when it ended
 	cpuZero  float64
@@ -196,20 +204,20 @@ func (r *running) run(ctx context.Context) (*report.Result, error) {
 	var acts sync.WaitGroup
 	defer acts.Wait()
 	defer cancel()
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
 	ready := 0
 	for len(r.findings) < r.processes {
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
-		case <-tick.C:
-			r.point(ctx)
 		case n := <-told:
 			switch {
 			case n.Sample != nil:
 				if err := r.take(n.Agent, n.Sample); err != nil {
 					return nil, err
+				}
+				r.fresh[n.Agent] = true
+				if r.all() {
+					r.point(ctx)
 				}
 			case n.Ready:
 				if ready++; ready == r.processes {
@@ -221,16 +229,26 @@ func (r *running) run(ctx context.Context) (*report.Result, error) {
 				return nil, errors.New(n.Err)
 			case n.Done != nil:
 				r.findings = append(r.findings, *n.Done)
+				r.over[n.Agent] = true
 			}
 		}
 	}
-	r.point(ctx)
 	return r.result(), nil
+}
+
+// all tells whether everybody who still runs has told something since the last point.
+func (r *running) all() bool {
+	for i := range r.fresh {
+		if !r.fresh[i] && !r.over[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // begin lets the steady time begin, for all at the same moment.
 func (r *running) begin(ctx context.Context, hands []hand, acts *sync.WaitGroup, tell func(news)) error {
-	r.point(ctx)
+	r.vitals = r.node.look(ctx)
 	r.zero = r.now() + int64(200*time.Millisecond)
 	r.Log(fmt.Sprintf("%d customers and %d workers are connected", r.Scenario.Customers.Sockets, r.Scenario.Workers.Bots.Count+r.Scenario.Workers.Humans.Count))
 	for _, h := range hands {
@@ -317,18 +335,24 @@ func (r *running) point(ctx context.Context) {
 	}
 	c, cpu := r.sum()
 	v := r.node.look(ctx)
-	span := float64(now-r.beforeAt) / 1e9
+	clear(r.fresh)
+	at := int64(0) // when they told it, on average: rates are of that time, and not of when it was heard
+	for i := range r.latest {
+		at += (r.latest[i].At - r.unix) / int64(len(r.latest))
+	}
+	at += r.unix
+	span := float64(at-r.beforeAt) / 1e9
 	if r.beforeAt == 0 || span <= 0 {
 		span = 1
 	}
 	zero := r.zero
 	if zero == 0 {
-		zero = now
+		zero = at
 		if r.phase == "ramp" {
 			zero = r.until
 		}
 	}
-	p := report.Point{At: float64(now-zero) / 1e9, Values: map[string]float64{
+	p := report.Point{At: float64(at-zero) / 1e9, Values: map[string]float64{
 		"sockets": float64(c.Sockets), "due": float64(c.Due-r.before.Due) / span, "acked": float64(c.Acked-r.before.Acked) / span,
 		"answered": float64(c.Answered-r.before.Answered) / span, "refused": float64(c.Refused-r.before.Refused) / span,
 		"errors": float64(c.Errors-r.before.Errors+c.Disconnects-r.before.Disconnects) / span, "tokens": float64(c.Tokens-r.before.Tokens) / span,
@@ -346,7 +370,7 @@ func (r *running) point(ctx context.Context) {
 		}
 	}
 	r.recent = map[string]*hdrhistogram.Histogram{}
-	r.before, r.beforeAt, r.beforeC, r.vitals = c, now, cpu, v
+	r.before, r.beforeAt, r.beforeC, r.vitals = c, at, cpu, v
 	r.series = append(r.series, p)
 	r.Progress(Progress{Phase: r.phase, At: p.At, Left: max(float64(r.until-now)/1e9, 0), Point: p})
 }

@@ -104,6 +104,7 @@ gates: [unanswered == 0, lost == 0]
 }
 
 func TestHandOff(t *testing.T) {
+	t.Parallel()
 	r := against(t, `
 name: handoff
 about: small conversations that begin, move and end
@@ -125,6 +126,7 @@ gates: [unanswered == 0]
 }
 
 func TestStreamsInAStorm(t *testing.T) {
+	t.Parallel()
 	r := against(t, `
 name: llm
 about: a few streams, and connections that are lost
@@ -146,6 +148,7 @@ gates: [unanswered == 0, disconnects == 0]
 
 // TestFails: a gate that cannot hold does not, and the promises are gates that nobody has to write.
 func TestFails(t *testing.T) {
+	t.Parallel()
 	r := against(t, "name: x\nabout: silence\nramp: 0s\nsteady: 100ms\nstop: 0s\ncustomers: {sockets: 5}\ngates: [sockets > 5, p99 < 1s]\n")
 	if r.Holds() || len(r.Gates) != 6 || r.Gates[0].Holds || r.Gates[1].Holds || r.Gates[1].Value != nil || !r.Gates[2].Holds {
 		t.Errorf("%+v", r.Gates)
@@ -203,5 +206,26 @@ func TestFindMax(t *testing.T) {
 	cancel()
 	if _, _, err := FindMax(ctx, 1, 3, func(ctx context.Context, _ float64) (*report.Result, error) { return nil, ctx.Err() }, nil); err == nil {
 		t.Error("a search that was ended finds something")
+	}
+}
+
+// TestSlowReaders: the others do not notice, and in the end all is there and verified.
+func TestSlowReaders(t *testing.T) {
+	t.Parallel()
+	r := against(t, `
+name: slow
+about: a few slow readers
+ramp: 100ms
+steady: 1s
+stop: 20s
+audit: 1000
+customers: {sockets: 20, slow: {share: 40%, pause: 50ms, bytes: 128B}}
+talk: {rate: 100/s}
+workers: {bots: {count: 2, length: {median: 2KiB}}}
+gates: [unanswered == 0, disconnects == 0]
+`)
+	clean(t, r, 50)
+	if n := r.Latencies["answer"].Count; n == 0 || float64(n) >= r.Figures["answered"] {
+		t.Errorf("%d latencies of %v answers: those who read slowly are not to be in them", n, r.Figures["answered"])
 	}
 }

@@ -596,6 +596,7 @@ type ServerFrame struct {
 	//	*ServerFrame_Assign
 	//	*ServerFrame_Stats
 	//	*ServerFrame_Watch
+	//	*ServerFrame_Identities
 	Verb          isServerFrame_Verb `protobuf_oneof:"verb"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1023,6 +1024,15 @@ func (x *ServerFrame) GetWatch() *WatchReply {
 	return nil
 }
 
+func (x *ServerFrame) GetIdentities() *Identities {
+	if x != nil {
+		if x, ok := x.Verb.(*ServerFrame_Identities); ok {
+			return x.Identities
+		}
+	}
+	return nil
+}
+
 type isServerFrame_Verb interface {
 	isServerFrame_Verb()
 }
@@ -1195,6 +1205,10 @@ type ServerFrame_Watch struct {
 	Watch *WatchReply `protobuf:"bytes,65,opt,name=watch,proto3,oneof"`
 }
 
+type ServerFrame_Identities struct {
+	Identities *Identities `protobuf:"bytes,70,opt,name=identities,proto3,oneof"`
+}
+
 func (*ServerFrame_Hello) isServerFrame_Verb() {}
 
 func (*ServerFrame_Refresh) isServerFrame_Verb() {}
@@ -1278,6 +1292,8 @@ func (*ServerFrame_Assign) isServerFrame_Verb() {}
 func (*ServerFrame_Stats) isServerFrame_Verb() {}
 
 func (*ServerFrame_Watch) isServerFrame_Verb() {}
+
+func (*ServerFrame_Identities) isServerFrame_Verb() {}
 
 type Done struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1480,6 +1496,7 @@ type Resume struct {
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Seq           uint64                 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
+	Customer      *Customer              `protobuf:"bytes,20,opt,name=customer,proto3" json:"customer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1533,6 +1550,13 @@ func (x *Resume) GetSeq() uint64 {
 		return x.Seq
 	}
 	return 0
+}
+
+func (x *Resume) GetCustomer() *Customer {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
 }
 
 type Hello struct {
@@ -2087,6 +2111,128 @@ func (x *IdentifyReply) GetSessions() []string {
 	return nil
 }
 
+// Customer is how a service names the customer that it acts for [SW-5a.6]: an external id on a channel.
+type Customer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channel       string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	ExternalId    string                 `protobuf:"bytes,2,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Customer) Reset() {
+	*x = Customer{}
+	mi := &file_switchboard_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Customer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Customer) ProtoMessage() {}
+
+func (x *Customer) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Customer.ProtoReflect.Descriptor instead.
+func (*Customer) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Customer) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *Customer) GetExternalId() string {
+	if x != nil {
+		return x.ExternalId
+	}
+	return ""
+}
+
+func (x *Customer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Identities answers /v1/customers/{c}/identities [SW-7]. It never travels on a socket.
+type Identities struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Customer      string                 `protobuf:"bytes,1,opt,name=customer,proto3" json:"customer,omitempty"`
+	Identities    []*Customer            `protobuf:"bytes,2,rep,name=identities,proto3" json:"identities,omitempty"`
+	Duplicate     bool                   `protobuf:"varint,3,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Identities) Reset() {
+	*x = Identities{}
+	mi := &file_switchboard_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Identities) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Identities) ProtoMessage() {}
+
+func (x *Identities) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Identities.ProtoReflect.Descriptor instead.
+func (*Identities) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Identities) GetCustomer() string {
+	if x != nil {
+		return x.Customer
+	}
+	return ""
+}
+
+func (x *Identities) GetIdentities() []*Customer {
+	if x != nil {
+		return x.Identities
+	}
+	return nil
+}
+
+func (x *Identities) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
 type Worker struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2098,7 +2244,7 @@ type Worker struct {
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_switchboard_proto_msgTypes[14]
+	mi := &file_switchboard_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2110,7 +2256,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[14]
+	mi := &file_switchboard_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2123,7 +2269,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{14}
+	return file_switchboard_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Worker) GetId() string {
@@ -2158,7 +2304,7 @@ type Author struct {
 
 func (x *Author) Reset() {
 	*x = Author{}
-	mi := &file_switchboard_proto_msgTypes[15]
+	mi := &file_switchboard_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2170,7 +2316,7 @@ func (x *Author) String() string {
 func (*Author) ProtoMessage() {}
 
 func (x *Author) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[15]
+	mi := &file_switchboard_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2183,7 +2329,7 @@ func (x *Author) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Author.ProtoReflect.Descriptor instead.
 func (*Author) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{15}
+	return file_switchboard_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Author) GetRole() string {
@@ -2208,6 +2354,28 @@ func (x *Author) GetName() string {
 }
 
 // Entry is one record of a session's log. Its number and everything in it never change.
+//
+// Entries of kind event tell the session's life [SW-4.9]. Each type has one visibility:
+//
+//	session.opened           public
+//	session.queued           public
+//	session.assigned         public
+//	session.closed           public
+//	session.reopened         public
+//	session.merged           public
+//	level.warned             staff
+//	level.missed             staff
+//	session.transferred      staff
+//	session.transfer_failed  staff
+//	session.released         staff
+//	session.dead_lettered    staff
+//	session.rated            staff
+//	session.taken            staff
+//	session.directed         staff
+//	worker.lost              staff
+//	channel.attached         staff
+//	participant.joined       staff
+//	participant.left         staff
 type Entry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -2231,7 +2399,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_switchboard_proto_msgTypes[16]
+	mi := &file_switchboard_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2243,7 +2411,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[16]
+	mi := &file_switchboard_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2256,7 +2424,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{16}
+	return file_switchboard_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Entry) GetSession() string {
@@ -2374,13 +2542,14 @@ type Open struct {
 	Key           string                 `protobuf:"bytes,6,opt,name=key,proto3" json:"key,omitempty"`
 	From          *Position              `protobuf:"bytes,7,opt,name=from,proto3" json:"from,omitempty"`
 	Tail          *uint32                `protobuf:"varint,8,opt,name=tail,proto3,oneof" json:"tail,omitempty"`
+	Customer      *Customer              `protobuf:"bytes,20,opt,name=customer,proto3" json:"customer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Open) Reset() {
 	*x = Open{}
-	mi := &file_switchboard_proto_msgTypes[17]
+	mi := &file_switchboard_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2392,7 +2561,7 @@ func (x *Open) String() string {
 func (*Open) ProtoMessage() {}
 
 func (x *Open) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[17]
+	mi := &file_switchboard_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2405,7 +2574,7 @@ func (x *Open) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Open.ProtoReflect.Descriptor instead.
 func (*Open) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{17}
+	return file_switchboard_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Open) GetSession() string {
@@ -2464,6 +2633,13 @@ func (x *Open) GetTail() uint32 {
 	return 0
 }
 
+func (x *Open) GetCustomer() *Customer {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
 type OpenReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -2481,7 +2657,7 @@ type OpenReply struct {
 
 func (x *OpenReply) Reset() {
 	*x = OpenReply{}
-	mi := &file_switchboard_proto_msgTypes[18]
+	mi := &file_switchboard_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2493,7 +2669,7 @@ func (x *OpenReply) String() string {
 func (*OpenReply) ProtoMessage() {}
 
 func (x *OpenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[18]
+	mi := &file_switchboard_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2506,7 +2682,7 @@ func (x *OpenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenReply.ProtoReflect.Descriptor instead.
 func (*OpenReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{18}
+	return file_switchboard_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *OpenReply) GetSession() string {
@@ -2579,13 +2755,14 @@ type Send struct {
 	Type          string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
 	Body          []byte                 `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`
 	ReplyTo       uint64                 `protobuf:"varint,5,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
+	Customer      *Customer              `protobuf:"bytes,20,opt,name=customer,proto3" json:"customer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Send) Reset() {
 	*x = Send{}
-	mi := &file_switchboard_proto_msgTypes[19]
+	mi := &file_switchboard_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2597,7 +2774,7 @@ func (x *Send) String() string {
 func (*Send) ProtoMessage() {}
 
 func (x *Send) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[19]
+	mi := &file_switchboard_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2610,7 +2787,7 @@ func (x *Send) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Send.ProtoReflect.Descriptor instead.
 func (*Send) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{19}
+	return file_switchboard_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Send) GetSession() string {
@@ -2648,6 +2825,13 @@ func (x *Send) GetReplyTo() uint64 {
 	return 0
 }
 
+func (x *Send) GetCustomer() *Customer {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
 type SendReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
@@ -2660,7 +2844,7 @@ type SendReply struct {
 
 func (x *SendReply) Reset() {
 	*x = SendReply{}
-	mi := &file_switchboard_proto_msgTypes[20]
+	mi := &file_switchboard_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2672,7 +2856,7 @@ func (x *SendReply) String() string {
 func (*SendReply) ProtoMessage() {}
 
 func (x *SendReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[20]
+	mi := &file_switchboard_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2685,7 +2869,7 @@ func (x *SendReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendReply.ProtoReflect.Descriptor instead.
 func (*SendReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{20}
+	return file_switchboard_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SendReply) GetSeq() uint64 {
@@ -2728,7 +2912,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_switchboard_proto_msgTypes[21]
+	mi := &file_switchboard_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +2924,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[21]
+	mi := &file_switchboard_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +2937,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{21}
+	return file_switchboard_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Ack) GetSession() string {
@@ -2797,7 +2981,7 @@ type Typing struct {
 
 func (x *Typing) Reset() {
 	*x = Typing{}
-	mi := &file_switchboard_proto_msgTypes[22]
+	mi := &file_switchboard_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2809,7 +2993,7 @@ func (x *Typing) String() string {
 func (*Typing) ProtoMessage() {}
 
 func (x *Typing) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[22]
+	mi := &file_switchboard_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2822,7 +3006,7 @@ func (x *Typing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Typing.ProtoReflect.Descriptor instead.
 func (*Typing) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{22}
+	return file_switchboard_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Typing) GetSession() string {
@@ -2872,7 +3056,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_switchboard_proto_msgTypes[23]
+	mi := &file_switchboard_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2884,7 +3068,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[23]
+	mi := &file_switchboard_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2897,7 +3081,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{23}
+	return file_switchboard_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Receipt) GetSession() string {
@@ -2941,7 +3125,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_switchboard_proto_msgTypes[24]
+	mi := &file_switchboard_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2953,7 +3137,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[24]
+	mi := &file_switchboard_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2966,7 +3150,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{24}
+	return file_switchboard_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Delta) GetSession() string {
@@ -3016,7 +3200,7 @@ type Stream struct {
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_switchboard_proto_msgTypes[25]
+	mi := &file_switchboard_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3028,7 +3212,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[25]
+	mi := &file_switchboard_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3041,7 +3225,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{25}
+	return file_switchboard_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Stream) GetSession() string {
@@ -3083,7 +3267,7 @@ type Rewind struct {
 
 func (x *Rewind) Reset() {
 	*x = Rewind{}
-	mi := &file_switchboard_proto_msgTypes[26]
+	mi := &file_switchboard_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3095,7 +3279,7 @@ func (x *Rewind) String() string {
 func (*Rewind) ProtoMessage() {}
 
 func (x *Rewind) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[26]
+	mi := &file_switchboard_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3108,7 +3292,7 @@ func (x *Rewind) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rewind.ProtoReflect.Descriptor instead.
 func (*Rewind) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{26}
+	return file_switchboard_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Rewind) GetSession() string {
@@ -3138,13 +3322,14 @@ type History struct {
 	Before        *uint64                `protobuf:"varint,2,opt,name=before,proto3,oneof" json:"before,omitempty"`
 	After         *uint64                `protobuf:"varint,3,opt,name=after,proto3,oneof" json:"after,omitempty"`
 	Limit         uint32                 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	Customer      *Customer              `protobuf:"bytes,20,opt,name=customer,proto3" json:"customer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_switchboard_proto_msgTypes[27]
+	mi := &file_switchboard_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3156,7 +3341,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[27]
+	mi := &file_switchboard_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3169,7 +3354,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{27}
+	return file_switchboard_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *History) GetSession() string {
@@ -3200,6 +3385,13 @@ func (x *History) GetLimit() uint32 {
 	return 0
 }
 
+func (x *History) GetCustomer() *Customer {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
 type HistoryReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Entries       []*Entry               `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
@@ -3210,7 +3402,7 @@ type HistoryReply struct {
 
 func (x *HistoryReply) Reset() {
 	*x = HistoryReply{}
-	mi := &file_switchboard_proto_msgTypes[28]
+	mi := &file_switchboard_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3222,7 +3414,7 @@ func (x *HistoryReply) String() string {
 func (*HistoryReply) ProtoMessage() {}
 
 func (x *HistoryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[28]
+	mi := &file_switchboard_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3235,7 +3427,7 @@ func (x *HistoryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryReply.ProtoReflect.Descriptor instead.
 func (*HistoryReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{28}
+	return file_switchboard_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *HistoryReply) GetEntries() []*Entry {
@@ -3259,13 +3451,14 @@ type Close struct {
 	Ae            uint64                 `protobuf:"varint,3,opt,name=ae,proto3" json:"ae,omitempty"`
 	Key           string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
 	Upto          *uint64                `protobuf:"varint,5,opt,name=upto,proto3,oneof" json:"upto,omitempty"`
+	Customer      *Customer              `protobuf:"bytes,20,opt,name=customer,proto3" json:"customer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_switchboard_proto_msgTypes[29]
+	mi := &file_switchboard_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3277,7 +3470,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[29]
+	mi := &file_switchboard_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3290,7 +3483,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{29}
+	return file_switchboard_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Close) GetSession() string {
@@ -3328,6 +3521,13 @@ func (x *Close) GetUpto() uint64 {
 	return 0
 }
 
+func (x *Close) GetCustomer() *Customer {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
 type Rate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -3340,7 +3540,7 @@ type Rate struct {
 
 func (x *Rate) Reset() {
 	*x = Rate{}
-	mi := &file_switchboard_proto_msgTypes[30]
+	mi := &file_switchboard_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3352,7 +3552,7 @@ func (x *Rate) String() string {
 func (*Rate) ProtoMessage() {}
 
 func (x *Rate) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[30]
+	mi := &file_switchboard_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3365,7 +3565,7 @@ func (x *Rate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rate.ProtoReflect.Descriptor instead.
 func (*Rate) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{30}
+	return file_switchboard_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Rate) GetSession() string {
@@ -3399,13 +3599,14 @@ func (x *Rate) GetKey() string {
 type Leave struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Customer      *Customer              `protobuf:"bytes,20,opt,name=customer,proto3" json:"customer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Leave) Reset() {
 	*x = Leave{}
-	mi := &file_switchboard_proto_msgTypes[31]
+	mi := &file_switchboard_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3417,7 +3618,7 @@ func (x *Leave) String() string {
 func (*Leave) ProtoMessage() {}
 
 func (x *Leave) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[31]
+	mi := &file_switchboard_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3430,7 +3631,7 @@ func (x *Leave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leave.ProtoReflect.Descriptor instead.
 func (*Leave) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{31}
+	return file_switchboard_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Leave) GetSession() string {
@@ -3438,6 +3639,13 @@ func (x *Leave) GetSession() string {
 		return x.Session
 	}
 	return ""
+}
+
+func (x *Leave) GetCustomer() *Customer {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
 }
 
 type State struct {
@@ -3453,7 +3661,7 @@ type State struct {
 
 func (x *State) Reset() {
 	*x = State{}
-	mi := &file_switchboard_proto_msgTypes[32]
+	mi := &file_switchboard_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3465,7 +3673,7 @@ func (x *State) String() string {
 func (*State) ProtoMessage() {}
 
 func (x *State) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[32]
+	mi := &file_switchboard_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3478,7 +3686,7 @@ func (x *State) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use State.ProtoReflect.Descriptor instead.
 func (*State) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{32}
+	return file_switchboard_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *State) GetSession() string {
@@ -3526,7 +3734,7 @@ type Lag struct {
 
 func (x *Lag) Reset() {
 	*x = Lag{}
-	mi := &file_switchboard_proto_msgTypes[33]
+	mi := &file_switchboard_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3538,7 +3746,7 @@ func (x *Lag) String() string {
 func (*Lag) ProtoMessage() {}
 
 func (x *Lag) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[33]
+	mi := &file_switchboard_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3551,7 +3759,7 @@ func (x *Lag) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lag.ProtoReflect.Descriptor instead.
 func (*Lag) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{33}
+	return file_switchboard_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Lag) GetSession() string {
@@ -3581,7 +3789,7 @@ type Bye struct {
 
 func (x *Bye) Reset() {
 	*x = Bye{}
-	mi := &file_switchboard_proto_msgTypes[34]
+	mi := &file_switchboard_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3593,7 +3801,7 @@ func (x *Bye) String() string {
 func (*Bye) ProtoMessage() {}
 
 func (x *Bye) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[34]
+	mi := &file_switchboard_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3606,7 +3814,7 @@ func (x *Bye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bye.ProtoReflect.Descriptor instead.
 func (*Bye) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{34}
+	return file_switchboard_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Bye) GetCode() uint32 {
@@ -3658,7 +3866,7 @@ type Subscribe struct {
 
 func (x *Subscribe) Reset() {
 	*x = Subscribe{}
-	mi := &file_switchboard_proto_msgTypes[35]
+	mi := &file_switchboard_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3670,7 +3878,7 @@ func (x *Subscribe) String() string {
 func (*Subscribe) ProtoMessage() {}
 
 func (x *Subscribe) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[35]
+	mi := &file_switchboard_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3683,7 +3891,7 @@ func (x *Subscribe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscribe.ProtoReflect.Descriptor instead.
 func (*Subscribe) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{35}
+	return file_switchboard_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Subscribe) GetQueues() []string {
@@ -3738,7 +3946,7 @@ type Kept struct {
 
 func (x *Kept) Reset() {
 	*x = Kept{}
-	mi := &file_switchboard_proto_msgTypes[36]
+	mi := &file_switchboard_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3750,7 +3958,7 @@ func (x *Kept) String() string {
 func (*Kept) ProtoMessage() {}
 
 func (x *Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[36]
+	mi := &file_switchboard_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3763,7 +3971,7 @@ func (x *Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kept.ProtoReflect.Descriptor instead.
 func (*Kept) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{36}
+	return file_switchboard_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Kept) GetSession() string {
@@ -3791,7 +3999,7 @@ type SubscribeReply struct {
 
 func (x *SubscribeReply) Reset() {
 	*x = SubscribeReply{}
-	mi := &file_switchboard_proto_msgTypes[37]
+	mi := &file_switchboard_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3803,7 +4011,7 @@ func (x *SubscribeReply) String() string {
 func (*SubscribeReply) ProtoMessage() {}
 
 func (x *SubscribeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[37]
+	mi := &file_switchboard_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3816,7 +4024,7 @@ func (x *SubscribeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeReply.ProtoReflect.Descriptor instead.
 func (*SubscribeReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{37}
+	return file_switchboard_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SubscribeReply) GetLease() string {
@@ -3853,7 +4061,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_switchboard_proto_msgTypes[38]
+	mi := &file_switchboard_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3865,7 +4073,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[38]
+	mi := &file_switchboard_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3878,7 +4086,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{38}
+	return file_switchboard_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Offer) GetOffer() string {
@@ -3926,7 +4134,7 @@ type OfferEnded struct {
 
 func (x *OfferEnded) Reset() {
 	*x = OfferEnded{}
-	mi := &file_switchboard_proto_msgTypes[39]
+	mi := &file_switchboard_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3938,7 +4146,7 @@ func (x *OfferEnded) String() string {
 func (*OfferEnded) ProtoMessage() {}
 
 func (x *OfferEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[39]
+	mi := &file_switchboard_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3951,7 +4159,7 @@ func (x *OfferEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OfferEnded.ProtoReflect.Descriptor instead.
 func (*OfferEnded) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{39}
+	return file_switchboard_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *OfferEnded) GetOffer() string {
@@ -3977,7 +4185,7 @@ type Accept struct {
 
 func (x *Accept) Reset() {
 	*x = Accept{}
-	mi := &file_switchboard_proto_msgTypes[40]
+	mi := &file_switchboard_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3989,7 +4197,7 @@ func (x *Accept) String() string {
 func (*Accept) ProtoMessage() {}
 
 func (x *Accept) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[40]
+	mi := &file_switchboard_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4002,7 +4210,7 @@ func (x *Accept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Accept.ProtoReflect.Descriptor instead.
 func (*Accept) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{40}
+	return file_switchboard_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Accept) GetOffer() string {
@@ -4022,7 +4230,7 @@ type AcceptReply struct {
 
 func (x *AcceptReply) Reset() {
 	*x = AcceptReply{}
-	mi := &file_switchboard_proto_msgTypes[41]
+	mi := &file_switchboard_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4034,7 +4242,7 @@ func (x *AcceptReply) String() string {
 func (*AcceptReply) ProtoMessage() {}
 
 func (x *AcceptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[41]
+	mi := &file_switchboard_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4047,7 +4255,7 @@ func (x *AcceptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptReply.ProtoReflect.Descriptor instead.
 func (*AcceptReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{41}
+	return file_switchboard_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AcceptReply) GetSession() string {
@@ -4074,7 +4282,7 @@ type Decline struct {
 
 func (x *Decline) Reset() {
 	*x = Decline{}
-	mi := &file_switchboard_proto_msgTypes[42]
+	mi := &file_switchboard_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4086,7 +4294,7 @@ func (x *Decline) String() string {
 func (*Decline) ProtoMessage() {}
 
 func (x *Decline) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[42]
+	mi := &file_switchboard_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4099,7 +4307,7 @@ func (x *Decline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decline.ProtoReflect.Descriptor instead.
 func (*Decline) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{42}
+	return file_switchboard_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Decline) GetOffer() string {
@@ -4126,7 +4334,7 @@ type Document struct {
 
 func (x *Document) Reset() {
 	*x = Document{}
-	mi := &file_switchboard_proto_msgTypes[43]
+	mi := &file_switchboard_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4138,7 +4346,7 @@ func (x *Document) String() string {
 func (*Document) ProtoMessage() {}
 
 func (x *Document) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[43]
+	mi := &file_switchboard_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4151,7 +4359,7 @@ func (x *Document) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Document.ProtoReflect.Descriptor instead.
 func (*Document) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{43}
+	return file_switchboard_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Document) GetV() uint64 {
@@ -4191,7 +4399,7 @@ type Assigned struct {
 
 func (x *Assigned) Reset() {
 	*x = Assigned{}
-	mi := &file_switchboard_proto_msgTypes[44]
+	mi := &file_switchboard_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4203,7 +4411,7 @@ func (x *Assigned) String() string {
 func (*Assigned) ProtoMessage() {}
 
 func (x *Assigned) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[44]
+	mi := &file_switchboard_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4216,7 +4424,7 @@ func (x *Assigned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assigned.ProtoReflect.Descriptor instead.
 func (*Assigned) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{44}
+	return file_switchboard_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Assigned) GetSession() string {
@@ -4332,7 +4540,7 @@ type Claimed struct {
 
 func (x *Claimed) Reset() {
 	*x = Claimed{}
-	mi := &file_switchboard_proto_msgTypes[45]
+	mi := &file_switchboard_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4344,7 +4552,7 @@ func (x *Claimed) String() string {
 func (*Claimed) ProtoMessage() {}
 
 func (x *Claimed) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[45]
+	mi := &file_switchboard_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4357,7 +4565,7 @@ func (x *Claimed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claimed.ProtoReflect.Descriptor instead.
 func (*Claimed) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{45}
+	return file_switchboard_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Claimed) GetLease() string {
@@ -4422,7 +4630,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_switchboard_proto_msgTypes[46]
+	mi := &file_switchboard_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4434,7 +4642,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[46]
+	mi := &file_switchboard_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4447,7 +4655,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{46}
+	return file_switchboard_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Delivery) GetSession() string {
@@ -4588,7 +4796,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_switchboard_proto_msgTypes[47]
+	mi := &file_switchboard_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4600,7 +4808,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[47]
+	mi := &file_switchboard_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4613,7 +4821,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{47}
+	return file_switchboard_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Reply) GetSession() string {
@@ -4700,7 +4908,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_switchboard_proto_msgTypes[48]
+	mi := &file_switchboard_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4712,7 +4920,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[48]
+	mi := &file_switchboard_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4725,7 +4933,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{48}
+	return file_switchboard_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Nack) GetSession() string {
@@ -4780,7 +4988,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_switchboard_proto_msgTypes[49]
+	mi := &file_switchboard_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4792,7 +5000,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[49]
+	mi := &file_switchboard_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4805,7 +5013,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{49}
+	return file_switchboard_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Target) GetQueue() string {
@@ -4837,7 +5045,7 @@ type Transfer struct {
 
 func (x *Transfer) Reset() {
 	*x = Transfer{}
-	mi := &file_switchboard_proto_msgTypes[50]
+	mi := &file_switchboard_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4849,7 +5057,7 @@ func (x *Transfer) String() string {
 func (*Transfer) ProtoMessage() {}
 
 func (x *Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[50]
+	mi := &file_switchboard_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4862,7 +5070,7 @@ func (x *Transfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
 func (*Transfer) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{50}
+	return file_switchboard_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Transfer) GetSession() string {
@@ -4929,7 +5137,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_switchboard_proto_msgTypes[51]
+	mi := &file_switchboard_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4941,7 +5149,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[51]
+	mi := &file_switchboard_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4954,7 +5162,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{51}
+	return file_switchboard_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Release) GetSession() string {
@@ -5019,7 +5227,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_switchboard_proto_msgTypes[52]
+	mi := &file_switchboard_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5031,7 +5239,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[52]
+	mi := &file_switchboard_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5044,7 +5252,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{52}
+	return file_switchboard_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Context) GetSession() string {
@@ -5092,7 +5300,7 @@ type ContextReply struct {
 
 func (x *ContextReply) Reset() {
 	*x = ContextReply{}
-	mi := &file_switchboard_proto_msgTypes[53]
+	mi := &file_switchboard_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5104,7 +5312,7 @@ func (x *ContextReply) String() string {
 func (*ContextReply) ProtoMessage() {}
 
 func (x *ContextReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[53]
+	mi := &file_switchboard_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5117,7 +5325,7 @@ func (x *ContextReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContextReply.ProtoReflect.Descriptor instead.
 func (*ContextReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{53}
+	return file_switchboard_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ContextReply) GetV() uint64 {
@@ -5149,7 +5357,7 @@ type Attributes struct {
 
 func (x *Attributes) Reset() {
 	*x = Attributes{}
-	mi := &file_switchboard_proto_msgTypes[54]
+	mi := &file_switchboard_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5161,7 +5369,7 @@ func (x *Attributes) String() string {
 func (*Attributes) ProtoMessage() {}
 
 func (x *Attributes) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[54]
+	mi := &file_switchboard_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5174,7 +5382,7 @@ func (x *Attributes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attributes.ProtoReflect.Descriptor instead.
 func (*Attributes) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{54}
+	return file_switchboard_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Attributes) GetSession() string {
@@ -5222,7 +5430,7 @@ type AttributesReply struct {
 
 func (x *AttributesReply) Reset() {
 	*x = AttributesReply{}
-	mi := &file_switchboard_proto_msgTypes[55]
+	mi := &file_switchboard_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5234,7 +5442,7 @@ func (x *AttributesReply) String() string {
 func (*AttributesReply) ProtoMessage() {}
 
 func (x *AttributesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[55]
+	mi := &file_switchboard_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5247,7 +5455,7 @@ func (x *AttributesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttributesReply.ProtoReflect.Descriptor instead.
 func (*AttributesReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{55}
+	return file_switchboard_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *AttributesReply) GetV() uint64 {
@@ -5276,7 +5484,7 @@ type Join struct {
 
 func (x *Join) Reset() {
 	*x = Join{}
-	mi := &file_switchboard_proto_msgTypes[56]
+	mi := &file_switchboard_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5288,7 +5496,7 @@ func (x *Join) String() string {
 func (*Join) ProtoMessage() {}
 
 func (x *Join) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[56]
+	mi := &file_switchboard_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5301,7 +5509,7 @@ func (x *Join) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Join.ProtoReflect.Descriptor instead.
 func (*Join) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{56}
+	return file_switchboard_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Join) GetSession() string {
@@ -5336,7 +5544,7 @@ type JoinReply struct {
 
 func (x *JoinReply) Reset() {
 	*x = JoinReply{}
-	mi := &file_switchboard_proto_msgTypes[57]
+	mi := &file_switchboard_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5348,7 +5556,7 @@ func (x *JoinReply) String() string {
 func (*JoinReply) ProtoMessage() {}
 
 func (x *JoinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[57]
+	mi := &file_switchboard_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5361,7 +5569,7 @@ func (x *JoinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinReply.ProtoReflect.Descriptor instead.
 func (*JoinReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{57}
+	return file_switchboard_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *JoinReply) GetSession() string {
@@ -5396,7 +5604,7 @@ type Take struct {
 
 func (x *Take) Reset() {
 	*x = Take{}
-	mi := &file_switchboard_proto_msgTypes[58]
+	mi := &file_switchboard_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5408,7 +5616,7 @@ func (x *Take) String() string {
 func (*Take) ProtoMessage() {}
 
 func (x *Take) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[58]
+	mi := &file_switchboard_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5421,7 +5629,7 @@ func (x *Take) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Take.ProtoReflect.Descriptor instead.
 func (*Take) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{58}
+	return file_switchboard_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Take) GetSession() string {
@@ -5449,7 +5657,7 @@ type TakeReply struct {
 
 func (x *TakeReply) Reset() {
 	*x = TakeReply{}
-	mi := &file_switchboard_proto_msgTypes[59]
+	mi := &file_switchboard_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5461,7 +5669,7 @@ func (x *TakeReply) String() string {
 func (*TakeReply) ProtoMessage() {}
 
 func (x *TakeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[59]
+	mi := &file_switchboard_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5474,7 +5682,7 @@ func (x *TakeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeReply.ProtoReflect.Descriptor instead.
 func (*TakeReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{59}
+	return file_switchboard_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *TakeReply) GetSession() string {
@@ -5511,7 +5719,7 @@ type Assign struct {
 
 func (x *Assign) Reset() {
 	*x = Assign{}
-	mi := &file_switchboard_proto_msgTypes[60]
+	mi := &file_switchboard_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5523,7 +5731,7 @@ func (x *Assign) String() string {
 func (*Assign) ProtoMessage() {}
 
 func (x *Assign) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[60]
+	mi := &file_switchboard_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5536,7 +5744,7 @@ func (x *Assign) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assign.ProtoReflect.Descriptor instead.
 func (*Assign) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{60}
+	return file_switchboard_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Assign) GetSession() string {
@@ -5580,7 +5788,7 @@ type Scope struct {
 
 func (x *Scope) Reset() {
 	*x = Scope{}
-	mi := &file_switchboard_proto_msgTypes[61]
+	mi := &file_switchboard_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5592,7 +5800,7 @@ func (x *Scope) String() string {
 func (*Scope) ProtoMessage() {}
 
 func (x *Scope) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[61]
+	mi := &file_switchboard_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5605,7 +5813,7 @@ func (x *Scope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scope.ProtoReflect.Descriptor instead.
 func (*Scope) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{61}
+	return file_switchboard_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Scope) GetShop() string {
@@ -5647,7 +5855,7 @@ type Watch struct {
 
 func (x *Watch) Reset() {
 	*x = Watch{}
-	mi := &file_switchboard_proto_msgTypes[62]
+	mi := &file_switchboard_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5659,7 +5867,7 @@ func (x *Watch) String() string {
 func (*Watch) ProtoMessage() {}
 
 func (x *Watch) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[62]
+	mi := &file_switchboard_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5672,7 +5880,7 @@ func (x *Watch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Watch.ProtoReflect.Descriptor instead.
 func (*Watch) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{62}
+	return file_switchboard_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Watch) GetScope() *Scope {
@@ -5698,7 +5906,7 @@ type WatchReply struct {
 
 func (x *WatchReply) Reset() {
 	*x = WatchReply{}
-	mi := &file_switchboard_proto_msgTypes[63]
+	mi := &file_switchboard_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5710,7 +5918,7 @@ func (x *WatchReply) String() string {
 func (*WatchReply) ProtoMessage() {}
 
 func (x *WatchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[63]
+	mi := &file_switchboard_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5723,7 +5931,7 @@ func (x *WatchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchReply.ProtoReflect.Descriptor instead.
 func (*WatchReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{63}
+	return file_switchboard_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *WatchReply) GetCursor() string {
@@ -5744,7 +5952,7 @@ type Stats struct {
 
 func (x *Stats) Reset() {
 	*x = Stats{}
-	mi := &file_switchboard_proto_msgTypes[64]
+	mi := &file_switchboard_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5756,7 +5964,7 @@ func (x *Stats) String() string {
 func (*Stats) ProtoMessage() {}
 
 func (x *Stats) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[64]
+	mi := &file_switchboard_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5769,7 +5977,7 @@ func (x *Stats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stats.ProtoReflect.Descriptor instead.
 func (*Stats) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{64}
+	return file_switchboard_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Stats) GetScope() *Scope {
@@ -5793,14 +6001,19 @@ type Snapshot struct {
 	Queues  []*QueueStats          `protobuf:"bytes,2,rep,name=queues,proto3" json:"queues,omitempty"`
 	Workers []*WorkerStats         `protobuf:"bytes,3,rep,name=workers,proto3" json:"workers,omitempty"`
 	// There are more workers than a frame holds; a scope names one.
-	More          bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	More bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	// How the tenant's service levels stand: of shops, queues and teams, or of the scope's queue or worker; none when nothing is
+	// counted.
+	Levels []*LevelStats `protobuf:"bytes,5,rep,name=levels,proto3" json:"levels,omitempty"`
+	// There are more of them than a frame holds.
+	MoreLevels    bool `protobuf:"varint,6,opt,name=more_levels,json=moreLevels,proto3" json:"more_levels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_switchboard_proto_msgTypes[65]
+	mi := &file_switchboard_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5812,7 +6025,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[65]
+	mi := &file_switchboard_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5825,7 +6038,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{65}
+	return file_switchboard_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Snapshot) GetTs() int64 {
@@ -5856,6 +6069,203 @@ func (x *Snapshot) GetMore() bool {
 	return false
 }
 
+func (x *Snapshot) GetLevels() []*LevelStats {
+	if x != nil {
+		return x.Levels
+	}
+	return nil
+}
+
+func (x *Snapshot) GetMoreLevels() bool {
+	if x != nil {
+		return x.MoreLevels
+	}
+	return false
+}
+
+// LevelStats is what one service level has counted of a shop, a queue, a team or a worker since the node was started.
+type LevelStats struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Level string                 `protobuf:"bytes,1,opt,name=level,proto3" json:"level,omitempty"`
+	// shop, queue, team or worker.
+	Of string `protobuf:"bytes,2,opt,name=of,proto3" json:"of,omitempty"`
+	// Empty for sessions without one, "*" for all that have no line of their own.
+	Name    string  `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	LimitMs int64   `protobuf:"varint,4,opt,name=limit_ms,json=limitMs,proto3" json:"limit_ms,omitempty"`
+	Target  float64 `protobuf:"fixed64,5,opt,name=target,proto3" json:"target,omitempty"`
+	// Only those in which something happened.
+	Windows       []*LevelWindow `protobuf:"bytes,6,rep,name=windows,proto3" json:"windows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LevelStats) Reset() {
+	*x = LevelStats{}
+	mi := &file_switchboard_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LevelStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LevelStats) ProtoMessage() {}
+
+func (x *LevelStats) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LevelStats.ProtoReflect.Descriptor instead.
+func (*LevelStats) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *LevelStats) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *LevelStats) GetOf() string {
+	if x != nil {
+		return x.Of
+	}
+	return ""
+}
+
+func (x *LevelStats) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LevelStats) GetLimitMs() int64 {
+	if x != nil {
+		return x.LimitMs
+	}
+	return 0
+}
+
+func (x *LevelStats) GetTarget() float64 {
+	if x != nil {
+		return x.Target
+	}
+	return 0
+}
+
+func (x *LevelStats) GetWindows() []*LevelWindow {
+	if x != nil {
+		return x.Windows
+	}
+	return nil
+}
+
+type LevelWindow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1m, 5m, 1h, today, or total: since the node was started.
+	Window string `protobuf:"bytes,1,opt,name=window,proto3" json:"window,omitempty"`
+	// Cases that were counted, and those that were in time.
+	Count uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	Met   uint64 `protobuf:"varint,3,opt,name=met,proto3" json:"met,omitempty"`
+	// Response times, by answers; percentiles are exact to a fifth.
+	Timed         uint64 `protobuf:"varint,4,opt,name=timed,proto3" json:"timed,omitempty"`
+	MeanMs        int64  `protobuf:"varint,5,opt,name=mean_ms,json=meanMs,proto3" json:"mean_ms,omitempty"`
+	P50Ms         int64  `protobuf:"varint,6,opt,name=p50_ms,json=p50Ms,proto3" json:"p50_ms,omitempty"`
+	P95Ms         int64  `protobuf:"varint,7,opt,name=p95_ms,json=p95Ms,proto3" json:"p95_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LevelWindow) Reset() {
+	*x = LevelWindow{}
+	mi := &file_switchboard_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LevelWindow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LevelWindow) ProtoMessage() {}
+
+func (x *LevelWindow) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LevelWindow.ProtoReflect.Descriptor instead.
+func (*LevelWindow) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *LevelWindow) GetWindow() string {
+	if x != nil {
+		return x.Window
+	}
+	return ""
+}
+
+func (x *LevelWindow) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *LevelWindow) GetMet() uint64 {
+	if x != nil {
+		return x.Met
+	}
+	return 0
+}
+
+func (x *LevelWindow) GetTimed() uint64 {
+	if x != nil {
+		return x.Timed
+	}
+	return 0
+}
+
+func (x *LevelWindow) GetMeanMs() int64 {
+	if x != nil {
+		return x.MeanMs
+	}
+	return 0
+}
+
+func (x *LevelWindow) GetP50Ms() int64 {
+	if x != nil {
+		return x.P50Ms
+	}
+	return 0
+}
+
+func (x *LevelWindow) GetP95Ms() int64 {
+	if x != nil {
+		return x.P95Ms
+	}
+	return 0
+}
+
 type QueueStats struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Queue         string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
@@ -5872,7 +6282,7 @@ type QueueStats struct {
 
 func (x *QueueStats) Reset() {
 	*x = QueueStats{}
-	mi := &file_switchboard_proto_msgTypes[66]
+	mi := &file_switchboard_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5884,7 +6294,7 @@ func (x *QueueStats) String() string {
 func (*QueueStats) ProtoMessage() {}
 
 func (x *QueueStats) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[66]
+	mi := &file_switchboard_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5897,7 +6307,7 @@ func (x *QueueStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueStats.ProtoReflect.Descriptor instead.
 func (*QueueStats) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{66}
+	return file_switchboard_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *QueueStats) GetQueue() string {
@@ -5972,7 +6382,7 @@ type WorkerStats struct {
 
 func (x *WorkerStats) Reset() {
 	*x = WorkerStats{}
-	mi := &file_switchboard_proto_msgTypes[67]
+	mi := &file_switchboard_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5984,7 +6394,7 @@ func (x *WorkerStats) String() string {
 func (*WorkerStats) ProtoMessage() {}
 
 func (x *WorkerStats) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[67]
+	mi := &file_switchboard_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5997,7 +6407,7 @@ func (x *WorkerStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerStats.ProtoReflect.Descriptor instead.
 func (*WorkerStats) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{67}
+	return file_switchboard_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *WorkerStats) GetWorker() string {
@@ -6059,7 +6469,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_switchboard_proto_msgTypes[68]
+	mi := &file_switchboard_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6071,7 +6481,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[68]
+	mi := &file_switchboard_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6084,7 +6494,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{68}
+	return file_switchboard_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Presence) GetState() string {
@@ -6110,7 +6520,7 @@ type Slots struct {
 
 func (x *Slots) Reset() {
 	*x = Slots{}
-	mi := &file_switchboard_proto_msgTypes[69]
+	mi := &file_switchboard_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6122,7 +6532,7 @@ func (x *Slots) String() string {
 func (*Slots) ProtoMessage() {}
 
 func (x *Slots) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[69]
+	mi := &file_switchboard_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6135,7 +6545,7 @@ func (x *Slots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slots.ProtoReflect.Descriptor instead.
 func (*Slots) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{69}
+	return file_switchboard_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Slots) GetSlots() uint32 {
@@ -6156,7 +6566,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_switchboard_proto_msgTypes[70]
+	mi := &file_switchboard_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6168,7 +6578,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[70]
+	mi := &file_switchboard_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6181,7 +6591,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{70}
+	return file_switchboard_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Revoked) GetSession() string {
@@ -6216,7 +6626,7 @@ type Wrapup struct {
 
 func (x *Wrapup) Reset() {
 	*x = Wrapup{}
-	mi := &file_switchboard_proto_msgTypes[71]
+	mi := &file_switchboard_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6228,7 +6638,7 @@ func (x *Wrapup) String() string {
 func (*Wrapup) ProtoMessage() {}
 
 func (x *Wrapup) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[71]
+	mi := &file_switchboard_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6241,7 +6651,7 @@ func (x *Wrapup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wrapup.ProtoReflect.Descriptor instead.
 func (*Wrapup) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{71}
+	return file_switchboard_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Wrapup) GetSession() string {
@@ -6335,7 +6745,7 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x06assign\x18? \x01(\v2\x16.switchboard.v1.AssignH\x00R\x06assign\x12-\n" +
 	"\x05stats\x18@ \x01(\v2\x15.switchboard.v1.StatsH\x00R\x05stats\x12-\n" +
 	"\x05watch\x18A \x01(\v2\x15.switchboard.v1.WatchH\x00R\x05watchB\x06\n" +
-	"\x04verb\"\x87\x11\n" +
+	"\x04verb\"\xc5\x11\n" +
 	"\vServerFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
 	"\x05hello\x18\x02 \x01(\v2\x1a.switchboard.v1.HelloReplyH\x00R\x05hello\x128\n" +
@@ -6383,7 +6793,10 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x04take\x18> \x01(\v2\x19.switchboard.v1.TakeReplyH\x00R\x04take\x12.\n" +
 	"\x06assign\x18? \x01(\v2\x14.switchboard.v1.DoneH\x00R\x06assign\x120\n" +
 	"\x05stats\x18@ \x01(\v2\x18.switchboard.v1.SnapshotH\x00R\x05stats\x122\n" +
-	"\x05watch\x18A \x01(\v2\x1a.switchboard.v1.WatchReplyH\x00R\x05watchB\x06\n" +
+	"\x05watch\x18A \x01(\v2\x1a.switchboard.v1.WatchReplyH\x00R\x05watch\x12<\n" +
+	"\n" +
+	"identities\x18F \x01(\v2\x1a.switchboard.v1.IdentitiesH\x00R\n" +
+	"identitiesB\x06\n" +
 	"\x04verb\"L\n" +
 	"\x04Done\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
@@ -6398,11 +6811,12 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x06detail\x18\x06 \x01(\fB\x04\x88\xb5\x18\x01R\x06detail\"2\n" +
 	"\bPosition\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\"J\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\x80\x01\n" +
 	"\x06Resume\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x10\n" +
-	"\x03seq\x18\x03 \x01(\x04R\x03seq\"\x81\x01\n" +
+	"\x03seq\x18\x03 \x01(\x04R\x03seq\x124\n" +
+	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomer\"\x81\x01\n" +
 	"\x05Hello\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x16\n" +
 	"\x06client\x18\x02 \x01(\tR\x06client\x12\x1a\n" +
@@ -6449,7 +6863,19 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x05token\x18\x01 \x01(\tR\x05token\"G\n" +
 	"\rIdentifyReply\x12\x1a\n" +
 	"\bcustomer\x18\x01 \x01(\tR\bcustomer\x12\x1a\n" +
-	"\bsessions\x18\x02 \x03(\tR\bsessions\"@\n" +
+	"\bsessions\x18\x02 \x03(\tR\bsessions\"Y\n" +
+	"\bCustomer\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x1f\n" +
+	"\vexternal_id\x18\x02 \x01(\tR\n" +
+	"externalId\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"\x86\x01\n" +
+	"\n" +
+	"Identities\x12\x1a\n" +
+	"\bcustomer\x18\x01 \x01(\tR\bcustomer\x12>\n" +
+	"\n" +
+	"identities\x18\x02 \x03(\v2\x18.switchboard.v1.CustomerB\x04\x90\xb5\x18\x01R\n" +
+	"identities\x12\x1c\n" +
+	"\tduplicate\x18\x03 \x01(\bR\tduplicate\"@\n" +
 	"\x06Worker\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
@@ -6476,7 +6902,7 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x04prev\x18\f \x01(\x04B\x04\x90\xb5\x18\x01R\x04prev\x12\x19\n" +
 	"\breply_to\x18\r \x01(\x04R\areplyTo\x12\x16\n" +
 	"\x06stream\x18\x0e \x01(\tR\x06stream\x12\x16\n" +
-	"\x06cursor\x18\x0f \x01(\tR\x06cursor\"\xec\x01\n" +
+	"\x06cursor\x18\x0f \x01(\tR\x06cursor\"\xa2\x02\n" +
 	"\x04Open\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x18\n" +
 	"\achannel\x18\x02 \x01(\tR\achannel\x12\x14\n" +
@@ -6487,7 +6913,8 @@ const file_switchboard_proto_rawDesc = "" +
 	"attributes\x12\x10\n" +
 	"\x03key\x18\x06 \x01(\tR\x03key\x12,\n" +
 	"\x04from\x18\a \x01(\v2\x18.switchboard.v1.PositionR\x04from\x12\x17\n" +
-	"\x04tail\x18\b \x01(\rH\x00R\x04tail\x88\x01\x01B\a\n" +
+	"\x04tail\x18\b \x01(\rH\x00R\x04tail\x88\x01\x01\x124\n" +
+	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomerB\a\n" +
 	"\x05_tail\"\x93\x02\n" +
 	"\tOpenReply\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x1a\n" +
@@ -6498,13 +6925,14 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x03how\x18\x06 \x01(\tR\x03how\x12\x0e\n" +
 	"\x02at\x18\a \x01(\x04R\x02at\x120\n" +
 	"\astreams\x18\b \x03(\v2\x16.switchboard.v1.StreamR\astreams\x12\x1c\n" +
-	"\tduplicate\x18\t \x01(\bR\tduplicate\"{\n" +
+	"\tduplicate\x18\t \x01(\bR\tduplicate\"\xb1\x01\n" +
 	"\x04Send\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12\x18\n" +
 	"\x04body\x18\x04 \x01(\fB\x04\x88\xb5\x18\x01R\x04body\x12\x19\n" +
-	"\breply_to\x18\x05 \x01(\x04R\areplyTo\"g\n" +
+	"\breply_to\x18\x05 \x01(\x04R\areplyTo\x124\n" +
+	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomer\"g\n" +
 	"\tSendReply\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x0e\n" +
@@ -6540,31 +6968,34 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x06Rewind\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\tR\x06stream\x12\x16\n" +
-	"\x03off\x18\x03 \x01(\x04B\x04\x90\xb5\x18\x01R\x03off\"\x86\x01\n" +
+	"\x03off\x18\x03 \x01(\x04B\x04\x90\xb5\x18\x01R\x03off\"\xbc\x01\n" +
 	"\aHistory\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x1b\n" +
 	"\x06before\x18\x02 \x01(\x04H\x00R\x06before\x88\x01\x01\x12\x19\n" +
 	"\x05after\x18\x03 \x01(\x04H\x01R\x05after\x88\x01\x01\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\rR\x05limitB\t\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\x124\n" +
+	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomerB\t\n" +
 	"\a_beforeB\b\n" +
 	"\x06_after\"Y\n" +
 	"\fHistoryReply\x12/\n" +
 	"\aentries\x18\x01 \x03(\v2\x15.switchboard.v1.EntryR\aentries\x12\x18\n" +
-	"\x04more\x18\x02 \x01(\bB\x04\x90\xb5\x18\x01R\x04more\"}\n" +
+	"\x04more\x18\x02 \x01(\bB\x04\x90\xb5\x18\x01R\x04more\"\xb3\x01\n" +
 	"\x05Close\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x0e\n" +
 	"\x02ae\x18\x03 \x01(\x04R\x02ae\x12\x10\n" +
 	"\x03key\x18\x04 \x01(\tR\x03key\x12\x17\n" +
-	"\x04upto\x18\x05 \x01(\x04H\x00R\x04upto\x88\x01\x01B\a\n" +
+	"\x04upto\x18\x05 \x01(\x04H\x00R\x04upto\x88\x01\x01\x124\n" +
+	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomerB\a\n" +
 	"\x05_upto\"b\n" +
 	"\x04Rate\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
 	"\x05score\x18\x02 \x01(\rR\x05score\x12\x18\n" +
 	"\acomment\x18\x03 \x01(\tR\acomment\x12\x10\n" +
-	"\x03key\x18\x04 \x01(\tR\x03key\"!\n" +
+	"\x03key\x18\x04 \x01(\tR\x03key\"W\n" +
 	"\x05Leave\x12\x18\n" +
-	"\asession\x18\x01 \x01(\tR\asession\"\x80\x01\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x124\n" +
+	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomer\"\x80\x01\n" +
 	"\x05State\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
@@ -6761,12 +7192,31 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\"O\n" +
 	"\x05Stats\x12+\n" +
 	"\x05scope\x18\x01 \x01(\v2\x15.switchboard.v1.ScopeR\x05scope\x12\x19\n" +
-	"\bevery_ms\x18\x02 \x01(\x03R\aeveryMs\"\x99\x01\n" +
+	"\bevery_ms\x18\x02 \x01(\x03R\aeveryMs\"\xee\x01\n" +
 	"\bSnapshot\x12\x0e\n" +
 	"\x02ts\x18\x01 \x01(\x03R\x02ts\x122\n" +
 	"\x06queues\x18\x02 \x03(\v2\x1a.switchboard.v1.QueueStatsR\x06queues\x125\n" +
 	"\aworkers\x18\x03 \x03(\v2\x1b.switchboard.v1.WorkerStatsR\aworkers\x12\x12\n" +
-	"\x04more\x18\x04 \x01(\bR\x04more\"\x84\x02\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\x122\n" +
+	"\x06levels\x18\x05 \x03(\v2\x1a.switchboard.v1.LevelStatsR\x06levels\x12\x1f\n" +
+	"\vmore_levels\x18\x06 \x01(\bR\n" +
+	"moreLevels\"\xb0\x01\n" +
+	"\n" +
+	"LevelStats\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\tR\x05level\x12\x0e\n" +
+	"\x02of\x18\x02 \x01(\tR\x02of\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x19\n" +
+	"\blimit_ms\x18\x04 \x01(\x03R\alimitMs\x12\x16\n" +
+	"\x06target\x18\x05 \x01(\x01R\x06target\x125\n" +
+	"\awindows\x18\x06 \x03(\v2\x1b.switchboard.v1.LevelWindowR\awindows\"\xb6\x01\n" +
+	"\vLevelWindow\x12\x16\n" +
+	"\x06window\x18\x01 \x01(\tR\x06window\x12\x1a\n" +
+	"\x05count\x18\x02 \x01(\x04B\x04\x90\xb5\x18\x01R\x05count\x12\x16\n" +
+	"\x03met\x18\x03 \x01(\x04B\x04\x90\xb5\x18\x01R\x03met\x12\x14\n" +
+	"\x05timed\x18\x04 \x01(\x04R\x05timed\x12\x17\n" +
+	"\amean_ms\x18\x05 \x01(\x03R\x06meanMs\x12\x15\n" +
+	"\x06p50_ms\x18\x06 \x01(\x03R\x05p50Ms\x12\x15\n" +
+	"\x06p95_ms\x18\a \x01(\x03R\x05p95Ms\"\x84\x02\n" +
 	"\n" +
 	"QueueStats\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x1e\n" +
@@ -6814,7 +7264,7 @@ func file_switchboard_proto_rawDescGZIP() []byte {
 	return file_switchboard_proto_rawDescData
 }
 
-var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
+var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
 var file_switchboard_proto_goTypes = []any{
 	(*ClientFrame)(nil),               // 0: switchboard.v1.ClientFrame
 	(*ServerFrame)(nil),               // 1: switchboard.v1.ServerFrame
@@ -6830,171 +7280,185 @@ var file_switchboard_proto_goTypes = []any{
 	(*RefreshReply)(nil),              // 11: switchboard.v1.RefreshReply
 	(*Identify)(nil),                  // 12: switchboard.v1.Identify
 	(*IdentifyReply)(nil),             // 13: switchboard.v1.IdentifyReply
-	(*Worker)(nil),                    // 14: switchboard.v1.Worker
-	(*Author)(nil),                    // 15: switchboard.v1.Author
-	(*Entry)(nil),                     // 16: switchboard.v1.Entry
-	(*Open)(nil),                      // 17: switchboard.v1.Open
-	(*OpenReply)(nil),                 // 18: switchboard.v1.OpenReply
-	(*Send)(nil),                      // 19: switchboard.v1.Send
-	(*SendReply)(nil),                 // 20: switchboard.v1.SendReply
-	(*Ack)(nil),                       // 21: switchboard.v1.Ack
-	(*Typing)(nil),                    // 22: switchboard.v1.Typing
-	(*Receipt)(nil),                   // 23: switchboard.v1.Receipt
-	(*Delta)(nil),                     // 24: switchboard.v1.Delta
-	(*Stream)(nil),                    // 25: switchboard.v1.Stream
-	(*Rewind)(nil),                    // 26: switchboard.v1.Rewind
-	(*History)(nil),                   // 27: switchboard.v1.History
-	(*HistoryReply)(nil),              // 28: switchboard.v1.HistoryReply
-	(*Close)(nil),                     // 29: switchboard.v1.Close
-	(*Rate)(nil),                      // 30: switchboard.v1.Rate
-	(*Leave)(nil),                     // 31: switchboard.v1.Leave
-	(*State)(nil),                     // 32: switchboard.v1.State
-	(*Lag)(nil),                       // 33: switchboard.v1.Lag
-	(*Bye)(nil),                       // 34: switchboard.v1.Bye
-	(*Subscribe)(nil),                 // 35: switchboard.v1.Subscribe
-	(*Kept)(nil),                      // 36: switchboard.v1.Kept
-	(*SubscribeReply)(nil),            // 37: switchboard.v1.SubscribeReply
-	(*Offer)(nil),                     // 38: switchboard.v1.Offer
-	(*OfferEnded)(nil),                // 39: switchboard.v1.OfferEnded
-	(*Accept)(nil),                    // 40: switchboard.v1.Accept
-	(*AcceptReply)(nil),               // 41: switchboard.v1.AcceptReply
-	(*Decline)(nil),                   // 42: switchboard.v1.Decline
-	(*Document)(nil),                  // 43: switchboard.v1.Document
-	(*Assigned)(nil),                  // 44: switchboard.v1.Assigned
-	(*Claimed)(nil),                   // 45: switchboard.v1.Claimed
-	(*Delivery)(nil),                  // 46: switchboard.v1.Delivery
-	(*Reply)(nil),                     // 47: switchboard.v1.Reply
-	(*Nack)(nil),                      // 48: switchboard.v1.Nack
-	(*Target)(nil),                    // 49: switchboard.v1.Target
-	(*Transfer)(nil),                  // 50: switchboard.v1.Transfer
-	(*Release)(nil),                   // 51: switchboard.v1.Release
-	(*Context)(nil),                   // 52: switchboard.v1.Context
-	(*ContextReply)(nil),              // 53: switchboard.v1.ContextReply
-	(*Attributes)(nil),                // 54: switchboard.v1.Attributes
-	(*AttributesReply)(nil),           // 55: switchboard.v1.AttributesReply
-	(*Join)(nil),                      // 56: switchboard.v1.Join
-	(*JoinReply)(nil),                 // 57: switchboard.v1.JoinReply
-	(*Take)(nil),                      // 58: switchboard.v1.Take
-	(*TakeReply)(nil),                 // 59: switchboard.v1.TakeReply
-	(*Assign)(nil),                    // 60: switchboard.v1.Assign
-	(*Scope)(nil),                     // 61: switchboard.v1.Scope
-	(*Watch)(nil),                     // 62: switchboard.v1.Watch
-	(*WatchReply)(nil),                // 63: switchboard.v1.WatchReply
-	(*Stats)(nil),                     // 64: switchboard.v1.Stats
-	(*Snapshot)(nil),                  // 65: switchboard.v1.Snapshot
-	(*QueueStats)(nil),                // 66: switchboard.v1.QueueStats
-	(*WorkerStats)(nil),               // 67: switchboard.v1.WorkerStats
-	(*Presence)(nil),                  // 68: switchboard.v1.Presence
-	(*Slots)(nil),                     // 69: switchboard.v1.Slots
-	(*Revoked)(nil),                   // 70: switchboard.v1.Revoked
-	(*Wrapup)(nil),                    // 71: switchboard.v1.Wrapup
-	nil,                               // 72: switchboard.v1.Subscribe.SkillsEntry
-	(*descriptorpb.FieldOptions)(nil), // 73: google.protobuf.FieldOptions
+	(*Customer)(nil),                  // 14: switchboard.v1.Customer
+	(*Identities)(nil),                // 15: switchboard.v1.Identities
+	(*Worker)(nil),                    // 16: switchboard.v1.Worker
+	(*Author)(nil),                    // 17: switchboard.v1.Author
+	(*Entry)(nil),                     // 18: switchboard.v1.Entry
+	(*Open)(nil),                      // 19: switchboard.v1.Open
+	(*OpenReply)(nil),                 // 20: switchboard.v1.OpenReply
+	(*Send)(nil),                      // 21: switchboard.v1.Send
+	(*SendReply)(nil),                 // 22: switchboard.v1.SendReply
+	(*Ack)(nil),                       // 23: switchboard.v1.Ack
+	(*Typing)(nil),                    // 24: switchboard.v1.Typing
+	(*Receipt)(nil),                   // 25: switchboard.v1.Receipt
+	(*Delta)(nil),                     // 26: switchboard.v1.Delta
+	(*Stream)(nil),                    // 27: switchboard.v1.Stream
+	(*Rewind)(nil),                    // 28: switchboard.v1.Rewind
+	(*History)(nil),                   // 29: switchboard.v1.History
+	(*HistoryReply)(nil),              // 30: switchboard.v1.HistoryReply
+	(*Close)(nil),                     // 31: switchboard.v1.Close
+	(*Rate)(nil),                      // 32: switchboard.v1.Rate
+	(*Leave)(nil),                     // 33: switchboard.v1.Leave
+	(*State)(nil),                     // 34: switchboard.v1.State
+	(*Lag)(nil),                       // 35: switchboard.v1.Lag
+	(*Bye)(nil),                       // 36: switchboard.v1.Bye
+	(*Subscribe)(nil),                 // 37: switchboard.v1.Subscribe
+	(*Kept)(nil),                      // 38: switchboard.v1.Kept
+	(*SubscribeReply)(nil),            // 39: switchboard.v1.SubscribeReply
+	(*Offer)(nil),                     // 40: switchboard.v1.Offer
+	(*OfferEnded)(nil),                // 41: switchboard.v1.OfferEnded
+	(*Accept)(nil),                    // 42: switchboard.v1.Accept
+	(*AcceptReply)(nil),               // 43: switchboard.v1.AcceptReply
+	(*Decline)(nil),                   // 44: switchboard.v1.Decline
+	(*Document)(nil),                  // 45: switchboard.v1.Document
+	(*Assigned)(nil),                  // 46: switchboard.v1.Assigned
+	(*Claimed)(nil),                   // 47: switchboard.v1.Claimed
+	(*Delivery)(nil),                  // 48: switchboard.v1.Delivery
+	(*Reply)(nil),                     // 49: switchboard.v1.Reply
+	(*Nack)(nil),                      // 50: switchboard.v1.Nack
+	(*Target)(nil),                    // 51: switchboard.v1.Target
+	(*Transfer)(nil),                  // 52: switchboard.v1.Transfer
+	(*Release)(nil),                   // 53: switchboard.v1.Release
+	(*Context)(nil),                   // 54: switchboard.v1.Context
+	(*ContextReply)(nil),              // 55: switchboard.v1.ContextReply
+	(*Attributes)(nil),                // 56: switchboard.v1.Attributes
+	(*AttributesReply)(nil),           // 57: switchboard.v1.AttributesReply
+	(*Join)(nil),                      // 58: switchboard.v1.Join
+	(*JoinReply)(nil),                 // 59: switchboard.v1.JoinReply
+	(*Take)(nil),                      // 60: switchboard.v1.Take
+	(*TakeReply)(nil),                 // 61: switchboard.v1.TakeReply
+	(*Assign)(nil),                    // 62: switchboard.v1.Assign
+	(*Scope)(nil),                     // 63: switchboard.v1.Scope
+	(*Watch)(nil),                     // 64: switchboard.v1.Watch
+	(*WatchReply)(nil),                // 65: switchboard.v1.WatchReply
+	(*Stats)(nil),                     // 66: switchboard.v1.Stats
+	(*Snapshot)(nil),                  // 67: switchboard.v1.Snapshot
+	(*LevelStats)(nil),                // 68: switchboard.v1.LevelStats
+	(*LevelWindow)(nil),               // 69: switchboard.v1.LevelWindow
+	(*QueueStats)(nil),                // 70: switchboard.v1.QueueStats
+	(*WorkerStats)(nil),               // 71: switchboard.v1.WorkerStats
+	(*Presence)(nil),                  // 72: switchboard.v1.Presence
+	(*Slots)(nil),                     // 73: switchboard.v1.Slots
+	(*Revoked)(nil),                   // 74: switchboard.v1.Revoked
+	(*Wrapup)(nil),                    // 75: switchboard.v1.Wrapup
+	nil,                               // 76: switchboard.v1.Subscribe.SkillsEntry
+	(*descriptorpb.FieldOptions)(nil), // 77: google.protobuf.FieldOptions
 }
 var file_switchboard_proto_depIdxs = []int32{
-	6,  // 0: switchboard.v1.ClientFrame.hello:type_name -> switchboard.v1.Hello
-	10, // 1: switchboard.v1.ClientFrame.refresh:type_name -> switchboard.v1.Refresh
-	17, // 2: switchboard.v1.ClientFrame.open:type_name -> switchboard.v1.Open
-	19, // 3: switchboard.v1.ClientFrame.send:type_name -> switchboard.v1.Send
-	21, // 4: switchboard.v1.ClientFrame.ack:type_name -> switchboard.v1.Ack
-	22, // 5: switchboard.v1.ClientFrame.typing:type_name -> switchboard.v1.Typing
-	27, // 6: switchboard.v1.ClientFrame.history:type_name -> switchboard.v1.History
-	29, // 7: switchboard.v1.ClientFrame.close:type_name -> switchboard.v1.Close
-	30, // 8: switchboard.v1.ClientFrame.rate:type_name -> switchboard.v1.Rate
-	31, // 9: switchboard.v1.ClientFrame.leave:type_name -> switchboard.v1.Leave
-	12, // 10: switchboard.v1.ClientFrame.identify:type_name -> switchboard.v1.Identify
-	35, // 11: switchboard.v1.ClientFrame.subscribe:type_name -> switchboard.v1.Subscribe
-	40, // 12: switchboard.v1.ClientFrame.accept:type_name -> switchboard.v1.Accept
-	42, // 13: switchboard.v1.ClientFrame.decline:type_name -> switchboard.v1.Decline
-	24, // 14: switchboard.v1.ClientFrame.delta:type_name -> switchboard.v1.Delta
-	47, // 15: switchboard.v1.ClientFrame.reply:type_name -> switchboard.v1.Reply
-	48, // 16: switchboard.v1.ClientFrame.nack:type_name -> switchboard.v1.Nack
-	50, // 17: switchboard.v1.ClientFrame.transfer:type_name -> switchboard.v1.Transfer
-	51, // 18: switchboard.v1.ClientFrame.release:type_name -> switchboard.v1.Release
-	52, // 19: switchboard.v1.ClientFrame.context:type_name -> switchboard.v1.Context
-	68, // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
-	69, // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
-	71, // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
-	54, // 23: switchboard.v1.ClientFrame.attributes:type_name -> switchboard.v1.Attributes
-	56, // 24: switchboard.v1.ClientFrame.join:type_name -> switchboard.v1.Join
-	58, // 25: switchboard.v1.ClientFrame.take:type_name -> switchboard.v1.Take
-	60, // 26: switchboard.v1.ClientFrame.assign:type_name -> switchboard.v1.Assign
-	64, // 27: switchboard.v1.ClientFrame.stats:type_name -> switchboard.v1.Stats
-	62, // 28: switchboard.v1.ClientFrame.watch:type_name -> switchboard.v1.Watch
-	9,  // 29: switchboard.v1.ServerFrame.hello:type_name -> switchboard.v1.HelloReply
-	11, // 30: switchboard.v1.ServerFrame.refresh:type_name -> switchboard.v1.RefreshReply
-	18, // 31: switchboard.v1.ServerFrame.open:type_name -> switchboard.v1.OpenReply
-	20, // 32: switchboard.v1.ServerFrame.send:type_name -> switchboard.v1.SendReply
-	28, // 33: switchboard.v1.ServerFrame.history:type_name -> switchboard.v1.HistoryReply
-	2,  // 34: switchboard.v1.ServerFrame.close:type_name -> switchboard.v1.Done
-	2,  // 35: switchboard.v1.ServerFrame.rate:type_name -> switchboard.v1.Done
-	2,  // 36: switchboard.v1.ServerFrame.leave:type_name -> switchboard.v1.Done
-	13, // 37: switchboard.v1.ServerFrame.identify:type_name -> switchboard.v1.IdentifyReply
-	37, // 38: switchboard.v1.ServerFrame.subscribe:type_name -> switchboard.v1.SubscribeReply
-	41, // 39: switchboard.v1.ServerFrame.accept:type_name -> switchboard.v1.AcceptReply
-	2,  // 40: switchboard.v1.ServerFrame.decline:type_name -> switchboard.v1.Done
-	20, // 41: switchboard.v1.ServerFrame.reply:type_name -> switchboard.v1.SendReply
-	2,  // 42: switchboard.v1.ServerFrame.nack:type_name -> switchboard.v1.Done
-	2,  // 43: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
-	2,  // 44: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
-	53, // 45: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
-	68, // 46: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
-	2,  // 47: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
-	2,  // 48: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
-	2,  // 49: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
-	3,  // 50: switchboard.v1.ServerFrame.error:type_name -> switchboard.v1.Error
-	16, // 51: switchboard.v1.ServerFrame.message:type_name -> switchboard.v1.Entry
-	46, // 52: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
-	44, // 53: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
-	38, // 54: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
-	39, // 55: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
-	70, // 56: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
-	22, // 57: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
-	23, // 58: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
-	24, // 59: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
-	25, // 60: switchboard.v1.ServerFrame.stream:type_name -> switchboard.v1.Stream
-	32, // 61: switchboard.v1.ServerFrame.state:type_name -> switchboard.v1.State
-	33, // 62: switchboard.v1.ServerFrame.lag:type_name -> switchboard.v1.Lag
-	34, // 63: switchboard.v1.ServerFrame.bye:type_name -> switchboard.v1.Bye
-	26, // 64: switchboard.v1.ServerFrame.rewind:type_name -> switchboard.v1.Rewind
-	55, // 65: switchboard.v1.ServerFrame.attributes:type_name -> switchboard.v1.AttributesReply
-	57, // 66: switchboard.v1.ServerFrame.join:type_name -> switchboard.v1.JoinReply
-	59, // 67: switchboard.v1.ServerFrame.take:type_name -> switchboard.v1.TakeReply
-	2,  // 68: switchboard.v1.ServerFrame.assign:type_name -> switchboard.v1.Done
-	65, // 69: switchboard.v1.ServerFrame.stats:type_name -> switchboard.v1.Snapshot
-	63, // 70: switchboard.v1.ServerFrame.watch:type_name -> switchboard.v1.WatchReply
-	5,  // 71: switchboard.v1.Hello.resume:type_name -> switchboard.v1.Resume
-	3,  // 72: switchboard.v1.Resumed.error:type_name -> switchboard.v1.Error
-	7,  // 73: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
-	8,  // 74: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
-	15, // 75: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
-	4,  // 76: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
-	14, // 77: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
-	25, // 78: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
-	15, // 79: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
-	15, // 80: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
-	16, // 81: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
-	72, // 82: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
-	36, // 83: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
-	15, // 84: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
-	43, // 85: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
-	16, // 86: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
-	46, // 87: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
-	44, // 88: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
-	70, // 89: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
-	15, // 90: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
-	49, // 91: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
-	61, // 92: switchboard.v1.Watch.scope:type_name -> switchboard.v1.Scope
-	61, // 93: switchboard.v1.Stats.scope:type_name -> switchboard.v1.Scope
-	66, // 94: switchboard.v1.Snapshot.queues:type_name -> switchboard.v1.QueueStats
-	67, // 95: switchboard.v1.Snapshot.workers:type_name -> switchboard.v1.WorkerStats
-	73, // 96: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
-	73, // 97: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
-	98, // [98:98] is the sub-list for method output_type
-	98, // [98:98] is the sub-list for method input_type
-	98, // [98:98] is the sub-list for extension type_name
-	96, // [96:98] is the sub-list for extension extendee
-	0,  // [0:96] is the sub-list for field type_name
+	6,   // 0: switchboard.v1.ClientFrame.hello:type_name -> switchboard.v1.Hello
+	10,  // 1: switchboard.v1.ClientFrame.refresh:type_name -> switchboard.v1.Refresh
+	19,  // 2: switchboard.v1.ClientFrame.open:type_name -> switchboard.v1.Open
+	21,  // 3: switchboard.v1.ClientFrame.send:type_name -> switchboard.v1.Send
+	23,  // 4: switchboard.v1.ClientFrame.ack:type_name -> switchboard.v1.Ack
+	24,  // 5: switchboard.v1.ClientFrame.typing:type_name -> switchboard.v1.Typing
+	29,  // 6: switchboard.v1.ClientFrame.history:type_name -> switchboard.v1.History
+	31,  // 7: switchboard.v1.ClientFrame.close:type_name -> switchboard.v1.Close
+	32,  // 8: switchboard.v1.ClientFrame.rate:type_name -> switchboard.v1.Rate
+	33,  // 9: switchboard.v1.ClientFrame.leave:type_name -> switchboard.v1.Leave
+	12,  // 10: switchboard.v1.ClientFrame.identify:type_name -> switchboard.v1.Identify
+	37,  // 11: switchboard.v1.ClientFrame.subscribe:type_name -> switchboard.v1.Subscribe
+	42,  // 12: switchboard.v1.ClientFrame.accept:type_name -> switchboard.v1.Accept
+	44,  // 13: switchboard.v1.ClientFrame.decline:type_name -> switchboard.v1.Decline
+	26,  // 14: switchboard.v1.ClientFrame.delta:type_name -> switchboard.v1.Delta
+	49,  // 15: switchboard.v1.ClientFrame.reply:type_name -> switchboard.v1.Reply
+	50,  // 16: switchboard.v1.ClientFrame.nack:type_name -> switchboard.v1.Nack
+	52,  // 17: switchboard.v1.ClientFrame.transfer:type_name -> switchboard.v1.Transfer
+	53,  // 18: switchboard.v1.ClientFrame.release:type_name -> switchboard.v1.Release
+	54,  // 19: switchboard.v1.ClientFrame.context:type_name -> switchboard.v1.Context
+	72,  // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
+	73,  // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
+	75,  // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
+	56,  // 23: switchboard.v1.ClientFrame.attributes:type_name -> switchboard.v1.Attributes
+	58,  // 24: switchboard.v1.ClientFrame.join:type_name -> switchboard.v1.Join
+	60,  // 25: switchboard.v1.ClientFrame.take:type_name -> switchboard.v1.Take
+	62,  // 26: switchboard.v1.ClientFrame.assign:type_name -> switchboard.v1.Assign
+	66,  // 27: switchboard.v1.ClientFrame.stats:type_name -> switchboard.v1.Stats
+	64,  // 28: switchboard.v1.ClientFrame.watch:type_name -> switchboard.v1.Watch
+	9,   // 29: switchboard.v1.ServerFrame.hello:type_name -> switchboard.v1.HelloReply
+	11,  // 30: switchboard.v1.ServerFrame.refresh:type_name -> switchboard.v1.RefreshReply
+	20,  // 31: switchboard.v1.ServerFrame.open:type_name -> switchboard.v1.OpenReply
+	22,  // 32: switchboard.v1.ServerFrame.send:type_name -> switchboard.v1.SendReply
+	30,  // 33: switchboard.v1.ServerFrame.history:type_name -> switchboard.v1.HistoryReply
+	2,   // 34: switchboard.v1.ServerFrame.close:type_name -> switchboard.v1.Done
+	2,   // 35: switchboard.v1.ServerFrame.rate:type_name -> switchboard.v1.Done
+	2,   // 36: switchboard.v1.ServerFrame.leave:type_name -> switchboard.v1.Done
+	13,  // 37: switchboard.v1.ServerFrame.identify:type_name -> switchboard.v1.IdentifyReply
+	39,  // 38: switchboard.v1.ServerFrame.subscribe:type_name -> switchboard.v1.SubscribeReply
+	43,  // 39: switchboard.v1.ServerFrame.accept:type_name -> switchboard.v1.AcceptReply
+	2,   // 40: switchboard.v1.ServerFrame.decline:type_name -> switchboard.v1.Done
+	22,  // 41: switchboard.v1.ServerFrame.reply:type_name -> switchboard.v1.SendReply
+	2,   // 42: switchboard.v1.ServerFrame.nack:type_name -> switchboard.v1.Done
+	2,   // 43: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
+	2,   // 44: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
+	55,  // 45: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
+	72,  // 46: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
+	2,   // 47: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
+	2,   // 48: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
+	2,   // 49: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
+	3,   // 50: switchboard.v1.ServerFrame.error:type_name -> switchboard.v1.Error
+	18,  // 51: switchboard.v1.ServerFrame.message:type_name -> switchboard.v1.Entry
+	48,  // 52: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
+	46,  // 53: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
+	40,  // 54: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
+	41,  // 55: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
+	74,  // 56: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
+	24,  // 57: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
+	25,  // 58: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
+	26,  // 59: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
+	27,  // 60: switchboard.v1.ServerFrame.stream:type_name -> switchboard.v1.Stream
+	34,  // 61: switchboard.v1.ServerFrame.state:type_name -> switchboard.v1.State
+	35,  // 62: switchboard.v1.ServerFrame.lag:type_name -> switchboard.v1.Lag
+	36,  // 63: switchboard.v1.ServerFrame.bye:type_name -> switchboard.v1.Bye
+	28,  // 64: switchboard.v1.ServerFrame.rewind:type_name -> switchboard.v1.Rewind
+	57,  // 65: switchboard.v1.ServerFrame.attributes:type_name -> switchboard.v1.AttributesReply
+	59,  // 66: switchboard.v1.ServerFrame.join:type_name -> switchboard.v1.JoinReply
+	61,  // 67: switchboard.v1.ServerFrame.take:type_name -> switchboard.v1.TakeReply
+	2,   // 68: switchboard.v1.ServerFrame.assign:type_name -> switchboard.v1.Done
+	67,  // 69: switchboard.v1.ServerFrame.stats:type_name -> switchboard.v1.Snapshot
+	65,  // 70: switchboard.v1.ServerFrame.watch:type_name -> switchboard.v1.WatchReply
+	15,  // 71: switchboard.v1.ServerFrame.identities:type_name -> switchboard.v1.Identities
+	14,  // 72: switchboard.v1.Resume.customer:type_name -> switchboard.v1.Customer
+	5,   // 73: switchboard.v1.Hello.resume:type_name -> switchboard.v1.Resume
+	3,   // 74: switchboard.v1.Resumed.error:type_name -> switchboard.v1.Error
+	7,   // 75: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
+	8,   // 76: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
+	14,  // 77: switchboard.v1.Identities.identities:type_name -> switchboard.v1.Customer
+	17,  // 78: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
+	4,   // 79: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
+	14,  // 80: switchboard.v1.Open.customer:type_name -> switchboard.v1.Customer
+	16,  // 81: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
+	27,  // 82: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
+	14,  // 83: switchboard.v1.Send.customer:type_name -> switchboard.v1.Customer
+	17,  // 84: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
+	17,  // 85: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
+	14,  // 86: switchboard.v1.History.customer:type_name -> switchboard.v1.Customer
+	18,  // 87: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
+	14,  // 88: switchboard.v1.Close.customer:type_name -> switchboard.v1.Customer
+	14,  // 89: switchboard.v1.Leave.customer:type_name -> switchboard.v1.Customer
+	76,  // 90: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
+	38,  // 91: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
+	17,  // 92: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
+	45,  // 93: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
+	18,  // 94: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
+	48,  // 95: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
+	46,  // 96: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
+	74,  // 97: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
+	17,  // 98: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
+	51,  // 99: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
+	63,  // 100: switchboard.v1.Watch.scope:type_name -> switchboard.v1.Scope
+	63,  // 101: switchboard.v1.Stats.scope:type_name -> switchboard.v1.Scope
+	70,  // 102: switchboard.v1.Snapshot.queues:type_name -> switchboard.v1.QueueStats
+	71,  // 103: switchboard.v1.Snapshot.workers:type_name -> switchboard.v1.WorkerStats
+	68,  // 104: switchboard.v1.Snapshot.levels:type_name -> switchboard.v1.LevelStats
+	69,  // 105: switchboard.v1.LevelStats.windows:type_name -> switchboard.v1.LevelWindow
+	77,  // 106: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
+	77,  // 107: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
+	108, // [108:108] is the sub-list for method output_type
+	108, // [108:108] is the sub-list for method input_type
+	108, // [108:108] is the sub-list for extension type_name
+	106, // [106:108] is the sub-list for extension extendee
+	0,   // [0:106] is the sub-list for field type_name
 }
 
 func init() { file_switchboard_proto_init() }
@@ -7076,20 +7540,21 @@ func file_switchboard_proto_init() {
 		(*ServerFrame_Assign)(nil),
 		(*ServerFrame_Stats)(nil),
 		(*ServerFrame_Watch)(nil),
+		(*ServerFrame_Identities)(nil),
 	}
-	file_switchboard_proto_msgTypes[17].OneofWrappers = []any{}
-	file_switchboard_proto_msgTypes[27].OneofWrappers = []any{}
+	file_switchboard_proto_msgTypes[19].OneofWrappers = []any{}
 	file_switchboard_proto_msgTypes[29].OneofWrappers = []any{}
-	file_switchboard_proto_msgTypes[47].OneofWrappers = []any{}
-	file_switchboard_proto_msgTypes[50].OneofWrappers = []any{}
-	file_switchboard_proto_msgTypes[51].OneofWrappers = []any{}
+	file_switchboard_proto_msgTypes[31].OneofWrappers = []any{}
+	file_switchboard_proto_msgTypes[49].OneofWrappers = []any{}
+	file_switchboard_proto_msgTypes[52].OneofWrappers = []any{}
+	file_switchboard_proto_msgTypes[53].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_switchboard_proto_rawDesc), len(file_switchboard_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   73,
+			NumMessages:   77,
 			NumExtensions: 2,
 			NumServices:   0,
 		},

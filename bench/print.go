@@ -1,0 +1,38 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// Print writes the page for people.
+func (p *Page) Print(out io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\nWhat the machine gives\n", p.Machine)
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, f := range p.Limits {
+		_, _ = fmt.Fprintf(w, "  %s\t%s\n", f.Name, f.value()) // a strings.Builder takes all
+	}
+	_ = w.Flush()
+	fmt.Fprintln(&b, "\nWhat the node makes of it, and how much of the limit that is")
+	w = tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, f := range p.Own {
+		_, _ = fmt.Fprintf(w, "  %s\t%s\t%3.0f %%\tof %s\n", f.Name, f.value(), 100*f.Share, f.Limit)
+	}
+	_ = w.Flush()
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+// value is the figure with about three digits that mean something.
+func (f *Figure) value() string {
+	switch {
+	case f.Value >= 100:
+		return fmt.Sprintf("%.0f %s", f.Value, f.Unit)
+	case f.Value >= 10:
+		return fmt.Sprintf("%.1f %s", f.Value, f.Unit)
+	}
+	return fmt.Sprintf("%.2f %s", f.Value, f.Unit)
+}

@@ -1,0 +1,195 @@
+package broker
+
+import "slices"
+
+// Configure makes the pool what cfg says, at once and without anybody losing a place or capacity. cfg must be valid.
+//
+// Everybody who waits is routed by the new routes with the age that he has. Offers stay where their worker may still have
+// them; what is granted or held stays where it is. A queue that is not there any more hands its tasks to the one that
+// Moves names; without that it takes nobody new, and is kept until its tasks are done. Workers keep their subscription: to
+// a queue that comes back, or with All to a new one, they belong at once.
+//
+// It looks at every worker and task: a word of an operator, not of traffic.
+func (c *Core) Configure(cfg Config, now int64, out *Effects) {
+	c.Tick(now, out)
+	var all []*task
+	for _, t := range c.sessions {
+		for ; t != nil; t = t.next {
+			c.unwait(t)
+			all = append(all, t)
+		}
+	}
+	inOrder(all)
+	workers := c.everybody.workers
+	workers = slices.Clone(workers)
+	slices.SortFunc(workers, func(a, b *worker) int { return compareID(a, b) })
+	for _, w := range workers {
+		c.unseat(w)
+	}
+	for _, q := range c.order {
+		q.classes, q.demands = nil, nil
+	}
+	c.everybody.classes = nil
+	clear(c.plans)
+	clear(c.classes)
+	c.dirty = c.dirty[:0]
+	c.adoptConfig(cfg)
+	for _, w := range workers {
+		c.seat(w)
+		w.changed()
+	}
+	for _, t := range all {
+		c.replan(t, out)
+	}
+	for _, q := range slices.Clone(c.order) {
+		if q.closed && q.tasks == 0 {
+			c.closeQueue(q)
+		}
+	}
+	for _, w := range workers {
+		c.release(w)
+	}
+	c.settle(out)
+}
+
+func compareID(a, b *worker) int {
+	switch {
+	case a.ID < b.ID:
+		return -1
+	case a.ID > b.ID:
+		return 1
+	}
+	return 0
+}
+
+// adoptConfig makes queues and shops what cfg says. Those that were there before keep what they have.
+func (c *Core) adoptConfig(cfg Config) {
+	c.cfg = cfg.withDefaults()
+	c.trace.configure(&c.cfg)
+	old := c.shops
+	c.shops = make(map[string]*shop, len(c.cfg.Shops))
+	for _, x := range c.cfg.Shops {
+		x.Weight = or(x.Weight, 1)
+		s := old[x.Name]
+		if s == nil {
+			s = &shop{}
+		}
+		s.Shop = x
+		c.shops[x.Name] = s
+	}
+	before := c.order
+	c.order = nil
+	for _, q := range before {
+		q.closed = true
+	}
+	for _, x := range c.cfg.Queues {
+		q := c.queues[x.Name]
+		if q == nil {
+			q = &queue{}
+			c.queues[x.Name] = q
+		}
+		q.describe(&c.cfg, x)
+		c.order = append(c.order, q)
+	}
+	for _, q := range before {
+		if !q.closed {
+			continue
+		}
+		x := q.Queue // its own steps may ask queues and teams that are gone: then they ask nobody there
+		q.describe(&c.cfg, x)
+		q.closed = true
+		c.order = append(c.order, q)
+	}
+	for _, q := range c.order {
+		for _, l := range q.lanes {
+			if l.shop != nil && c.shops[l.shop.Name] != l.shop {
+				l.shop = &shop{Shop: Shop{Weight: 1}} // not configured any more: of nobody who comes
+			}
+			l.weight = q.Weight
+			if l.shop != nil {
+				l.weight *= l.shop.Weight
+			}
+		}
+	}
+}
+
+// target of a closed queue's tasks.
+func (c *Core) successor(q *queue) *queue {
+	if !q.closed {
+		return q
+	}
+	for _, m := range c.cfg.Moves {
+		if m.From == q.Name {
+			return c.queues[m.To]
+		}
+	}
+	return q
+}
+
+// replan gives t, which is in no line, its route by the new configuration.
+func (c *Core) replan(t *task, out *Effects) {
+	in := t.again()
+	p := c.planOf(c.successor(t.plan.queue), &in)
+	if t.worker == nil {
+		c.aim(t, p)
+		c.move(t)
+		return
+	}
+	stays := t.state != offered || t.to != "" || p.cost == t.plan.cost && c.suits(t, p)
+	if stays {
+		c.reaccount(t, p)
+		for _, b := range t.bids {
+			c.reaccount(b, p)
+		}
+		c.aim(t, p)
+		return
+	}
+	c.endBids(t, "rescinded", out)
+	c.endOffer(t, outcomeRescinded, "rescinded", out)
+	c.timers.remove(&t.timer)
+	c.discharge(t)
+	t.refund()
+	c.aim(t, p)
+	c.move(t)
+}
+
+// reaccount moves what t uses from its shop to that of p. A bid's plan is only its task's.
+func (c *Core) reaccount(t *task, p *plan) {
+	if s := t.plan.lane.shop; s != nil {
+		s.used -= t.charge
+	}
+	if s := p.lane.shop; s != nil {
+		s.used += t.charge
+	}
+	if t.lead != nil {
+		t.plan = p
+	}
+}
+
+// closeQueue forgets a queue that is not configured and has no tasks.
+func (c *Core) closeQueue(q *queue) {
+	if c.queues[q.Name] != q {
+		return
+	}
+	delete(c.queues, q.Name)
+	c.timers.remove(&q.timer)
+	c.order = slices.DeleteFunc(c.order, func(o *queue) bool { return o == q })
+	for key, p := range c.plans {
+		if p.queue != q {
+			continue
+		}
+		delete(c.plans, key)
+		for i := range p.gates {
+			cl := p.gates[i].class
+			cl.watchers = slices.DeleteFunc(cl.watchers, func(o *plan) bool { return o == p })
+			if cl.plans--; cl.plans == 0 {
+				c.forgetClass(cl)
+			}
+		}
+	}
+	for _, w := range slices.Clone(q.workers) {
+		i := slices.Index(w.queues, q)
+		w.queues, w.seats = slices.Delete(w.queues, i, i+1), slices.Delete(w.seats, i, i+1)
+	}
+	q.workers = nil
+}

@@ -1,0 +1,229 @@
+package broker_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"switchboard/broker"
+	"switchboard/broker/selector"
+	"switchboard/wire"
+)
+
+// crew is a pool of workers with three of 200 skills each, of which some part of the slots is taken, and tasks that make
+// as many requirement classes as are wanted.
+type crew struct {
+	core  *broker.Core
+	out   broker.Effects
+	facts []selector.Worker
+	used  []int
+	tasks []broker.Task
+	want  *selector.Expr
+}
+
+const crewSlots = 4
+
+func newCrew(tb testing.TB, workers, load, classes int) *crew {
+	tb.Helper()
+	r := rand.New(rand.NewPCG(uint64(workers), uint64(classes)))
+	c := &crew{want: selector.MustParse("worker.skills HAS task.intent AND worker.skill(task.intent) >= task.order_value")}
+	c.core = broker.New(broker.Config{Queues: []broker.Queue{
+		{Name: "q", SkillBy: "intent", Steps: []broker.Step{{Who: broker.Bots, Select: c.want}}}, {Name: "fill"},
+	}})
+	c.core.Open(1, nil, 0, &c.out)
+	for i := range workers {
+		id := fmt.Sprintf("w%06d", i)
+		var skills []broker.Skill
+		var names []string
+		for _, k := range r.Perm(200)[:3] {
+			names = append(names, fmt.Sprint("k", k))
+			skills = append(skills, broker.Skill{Name: names[len(names)-1], Level: r.Float64()})
+		}
+		c.facts = append(c.facts, selector.Worker{Attrs: selector.Attrs{{Name: "kind", Value: selector.StringOf("bot")}, {Name: "skills", Value: selector.ListOf(names...)}}, Skills: skills})
+		c.core.Subscribe(&broker.Subscription{
+			ID: id, Sub: id, Kind: wire.OriginBot, Queues: []string{"q", "fill"}, Allowed: []string{"*"}, Slots: crewSlots, Skills: skills,
+			Rating: r.Float64(), Conn: wire.Conn{Node: 1, ID: uint64(i + 1)}, NewLease: "l",
+		}, 0, &c.out)
+		c.out.Reset()
+	}
+	c.used = make([]int, workers)
+	for n, left := 0, workers*crewSlots*load/100; left > 0; n, left = n+1, left-1 {
+		w := r.IntN(workers)
+		for c.used[w] == crewSlots {
+			w = (w + 1) % workers
+		}
+		c.used[w]++
+		c.core.Offer(&broker.Task{Session: wire.SessionID(fmt.Sprint("busy", n)), Ticket: 1, Queue: "fill", To: fmt.Sprintf("w%06d", w)}, 0, &c.out)
+		c.out.Reset()
+	}
+	for i := range classes {
+		c.tasks = append(c.tasks, broker.Task{
+			Session: wire.SessionID(fmt.Sprint("s", i)), Queue: "q",
+			Attributes: selector.Attrs{{Name: "intent", Value: selector.StringOf(fmt.Sprint("k", i%200))}, {Name: "order_value", Value: selector.NumberOf(float64(i/200) / 24)}},
+		})
+		c.offer(i)
+	}
+	return c
+}
+
+// offer has the i'th task taken and given back, and returns how long the taking took.
+func (c *crew) offer(i int) (took time.Duration, granted bool) {
+	t := &c.tasks[i]
+	t.Ticket++
+	start := time.Now()
+	c.core.Offer(t, 0, &c.out)
+	took = time.Since(start)
+	granted = len(c.out) > 0
+	c.core.Withdraw(t.Session, t.Ticket, 0, &c.out)
+	c.out.Reset()
+	return took, granted
+}
+
+// scan is the naive way: look at everybody, by the condition that was bound before.
+func (c *crew) scan(r selector.Residual) int {
+	best := -1
+	for i := range c.facts {
+		if c.used[i] < crewSlots && r.Eval(&c.facts[i]) && (best < 0 || c.used[i] < c.used[best]) {
+			best = i
+		}
+	}
+	return best
+}
+
+func TestSelectedPickAllocations(t *testing.T) {
+	c := newCrew(t, 1000, 50, 300)
+	i := 0
+	if n := testing.AllocsPerRun(5000, func() {
+		c.offer(i % len(c.tasks))
+		i++
+	}); n != 0 {
+		t.Fatalf("%v allocations", n)
+	}
+}
+
+// The best of a class is among those that a scan finds.
+func TestPickIsAsScanned(t *testing.T) {
+	c := newCrew(t, 300, 50, 400)
+	found := 0
+	for i := range c.tasks {
+		task := &c.tasks[i]
+		best := c.scan(c.want.Bind(task.Attributes))
+		task.Ticket++
+		c.core.Offer(task, 0, &c.out)
+		switch {
+		case len(c.out) == 0 && best >= 0:
+			t.Fatalf("%v is nobody's; a scan finds w%06d", task.Attributes, best)
+		case len(c.out) > 0:
+			var got int
+			if _, err := fmt.Sscanf(c.out[0].Worker, "w%d", &got); err != nil {
+				t.Fatal(err)
+			}
+			if best < 0 || c.used[got] != c.used[best] || !c.want.Eval(task.Attributes, &c.facts[got]) {
+				t.Fatalf("%v is w%06d's; a scan finds w%06d", task.Attributes, got, best)
+			}
+			found++
+		}
+		c.core.Withdraw(task.Session, task.Ticket, 0, &c.out)
+		c.out.Reset()
+	}
+	if found == 0 {
+		t.Fatal("nobody was found")
+	}
+}
+
+// It stays so while sessions come and go, whoever sank or rose in whatever class.
+func TestBestStaysBest(t *testing.T) {
+	c := newCrew(t, 60, 25, 200)
+	r := rand.New(rand.NewPCG(3, 4))
+	type hold struct{ task, worker int }
+	var held []hold
+	busy := map[int]bool{}
+	for n := range 20_000 {
+		i := r.IntN(len(c.tasks))
+		if len(held) > 0 && (busy[i] || r.IntN(9) < len(held)/10) {
+			k := r.IntN(len(held))
+			h := held[k]
+			held = slices.Delete(held, k, k+1)
+			delete(busy, h.task)
+			c.used[h.worker]--
+			c.core.Withdraw(c.tasks[h.task].Session, c.tasks[h.task].Ticket, 0, &c.out)
+			c.out.Reset()
+			continue
+		}
+		task := &c.tasks[i]
+		best := c.scan(c.want.Bind(task.Attributes))
+		task.Ticket++
+		c.core.Offer(task, 0, &c.out)
+		if len(c.out) == 0 {
+			if best >= 0 {
+				t.Fatalf("step %d: %v is nobody's; a scan finds w%06d", n, task.Attributes, best)
+			}
+			c.core.Withdraw(task.Session, task.Ticket, 0, &c.out)
+			continue
+		}
+		var got int
+		if _, err := fmt.Sscanf(c.out[0].Worker, "w%d", &got); err != nil {
+			t.Fatal(err)
+		}
+		if best < 0 || c.used[got] != c.used[best] {
+			t.Fatalf("step %d: %v is w%06d's, who has %d; a scan finds w%06d, who has %d", n, task.Attributes, got, c.used[got], best, c.used[max(best, 0)])
+		}
+		c.used[got]++
+		busy[i] = true
+		held = append(held, hold{i, got})
+		c.out.Reset()
+	}
+}
+
+// BenchmarkMatrix is one event that finds the best of many workers by a selector, and takes him: Offer until its grant.
+func BenchmarkMatrix(b *testing.B) {
+	for _, workers := range []int{10, 100, 1_000, 10_000, 100_000} {
+		for _, load := range []int{50, 90} {
+			for _, classes := range []int{50, 4096} {
+				b.Run(fmt.Sprintf("workers=%d/load=%d/classes=%d", workers, load, classes), func(b *testing.B) {
+					c := newCrew(b, workers, load, classes)
+					took := make([]time.Duration, 0, 1<<20)
+					granted, n := 0, 0
+					b.ReportAllocs()
+					for b.Loop() {
+						d, ok := c.offer((n * 7919) % classes)
+						n++
+						if ok {
+							granted++
+						}
+						if len(took) < cap(took) {
+							took = append(took, d)
+						}
+					}
+					slices.Sort(took)
+					b.ReportMetric(float64(took[len(took)/2]), "p50-ns")
+					b.ReportMetric(float64(took[len(took)*99/100]), "p99-ns")
+					b.ReportMetric(float64(granted)/float64(n), "granted")
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkScan is the same by looking at everybody, with the condition compiled.
+func BenchmarkScan(b *testing.B) {
+	for _, workers := range []int{10, 100, 1_000, 10_000} {
+		for _, load := range []int{50, 90} {
+			b.Run(fmt.Sprintf("workers=%d/load=%d", workers, load), func(b *testing.B) {
+				c := newCrew(b, workers, load, 50)
+				bound := make([]selector.Residual, len(c.tasks))
+				for i := range c.tasks {
+					bound[i] = c.want.Bind(c.tasks[i].Attributes)
+				}
+				n := 0
+				b.ReportAllocs()
+				for b.Loop() {
+					c.scan(bound[n%len(bound)])
+					n++
+				}
+			})
+		}
+	}
+}

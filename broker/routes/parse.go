@@ -1,0 +1,255 @@
+package routes
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+
+	"switchboard/broker"
+	"switchboard/broker/selector"
+)
+
+// Bounds of a document.
+const (
+	MaxBytes  = 256 << 10
+	MaxErrors = 20 // that are told at once
+	maxNest   = 64 // open brackets, and levels of indentation
+	maxNames  = 10_000
+)
+
+// Routes is a document that was read and found right.
+type Routes struct {
+	Document  Document
+	Broker    broker.Config
+	Calendars map[string]*Calendar
+	Levels    map[string]*ServiceLevel
+
+	queuesAt [2]int // line and column
+}
+
+// Error is a mistake in a document.
+type Error struct {
+	Line, Column int    // from 1; 0 when the whole document is meant
+	Path         string // as $.queues[0].route[1].select
+	What         string
+}
+
+// Error returns where and what.
+func (e *Error) Error() string {
+	if e.Line == 0 {
+		return e.What
+	}
+	if e.Path == "" {
+		return fmt.Sprintf("line %d:%d: %s", e.Line, e.Column, e.What)
+	}
+	return fmt.Sprintf("line %d:%d: %s: %s", e.Line, e.Column, e.Path, e.What)
+}
+
+// Errors are the mistakes in a document, by line; at most [MaxErrors].
+type Errors []*Error
+
+// Error returns all of them, one a line.
+func (e Errors) Error() string {
+	lines := make([]string, len(e))
+	for i := range e {
+		lines[i] = e[i].Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// parsing is one document being read.
+type parsing struct {
+	file   *ast.File
+	schema *selector.Schema
+	errs   Errors
+}
+
+// Parse reads a document, YAML or JSON. The error is [Errors].
+func Parse(doc []byte) (*Routes, error) {
+	p := &parsing{schema: selector.Standard()}
+	r := &Routes{}
+	if !p.read(doc, &r.Document) {
+		return nil, p.errs
+	}
+	p.check(r)
+	if len(p.errs) == 0 {
+		if err := r.Broker.Validate(); err != nil {
+			p.errs = append(p.errs, &Error{What: err.Error()})
+		}
+	}
+	if len(p.errs) > 0 {
+		slices.SortStableFunc(p.errs, func(a, b *Error) int { return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column)) })
+		return nil, p.errs[:min(len(p.errs), MaxErrors)]
+	}
+	return r, nil
+}
+
+// read makes a Document of text, and keeps its places.
+func (p *parsing) read(doc []byte, d *Document) bool {
+	if len(doc) > MaxBytes {
+		p.errs = append(p.errs, &Error{What: fmt.Sprintf("the document has %d bytes, the limit is %d", len(doc), MaxBytes)})
+		return false
+	}
+	if line := tooDeep(doc); line > 0 {
+		p.errs = append(p.errs, &Error{Line: line, Column: 1, What: fmt.Sprintf("it is nested deeper than %d", maxNest)})
+		return false
+	}
+	doc = spaced(doc)
+	file, err := parser.ParseBytes(doc, 0)
+	if err != nil {
+		p.errs = append(p.errs, located(err))
+		return false
+	}
+	if len(file.Docs) != 1 || file.Docs[0].Body == nil {
+		p.errs = append(p.errs, &Error{What: fmt.Sprintf("there are %d documents; it must be one", len(file.Docs))})
+		return false
+	}
+	p.file = file
+	if t := shared(file.Docs[0].Body); t != nil {
+		p.errs = append(p.errs, &Error{Line: t.Position.Line, Column: t.Position.Column, What: "anchors, aliases, tags and merges are not read: write it out"})
+		return false
+	}
+	if err := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict()).Decode(d); err != nil {
+		p.errs = append(p.errs, located(err))
+		return false
+	}
+	return true
+}
+
+// tooDeep returns the line at which doc is nested too deep for a parser that recurs, or 0.
+func tooDeep(doc []byte) int {
+	line, depth, indent := 1, 0, 0
+	for i, c := range doc {
+		switch {
+		case c == '\n':
+			line, indent = line+1, i+1
+		case c == '[' || c == '{':
+			depth++
+		case c == ']' || c == '}':
+			depth = max(depth-1, 0)
+		case (c == '-' || c == '?' || c == ':') && i-indent > 8*maxNest && len(bytes.Trim(doc[indent:i], " -?:")) == 0:
+			return line
+		}
+		if depth > maxNest {
+			return line
+		}
+	}
+	return 0
+}
+
+// spaced returns a JSON document with blanks for tabs, which YAML does not indent with. Strings have none that are not escaped.
+func spaced(doc []byte) []byte {
+	if t := bytes.TrimSpace(doc); len(t) == 0 || t[0] != '{' {
+		return doc
+	}
+	return bytes.ReplaceAll(doc, []byte("\t"), []byte(" "))
+}
+
+// finder looks for what makes one part of a document stand for another.
+type finder struct{ found *token.Token }
+
+// Visit is called with every node.
+func (f *finder) Visit(n ast.Node) ast.Visitor {
+	switch n.Type() {
+	case ast.AnchorType, ast.AliasType, ast.TagType, ast.MergeKeyType, ast.DirectiveType:
+		if f.found == nil {
+			f.found = n.GetToken()
+		}
+		return nil
+	}
+	return f
+}
+
+func shared(n ast.Node) *token.Token {
+	f := &finder{}
+	ast.Walk(f, n)
+	return f.found
+}
+
+var (
+	unknownField = regexp.MustCompile(`unknown field "([^"]*)"`)
+	typeOf       = regexp.MustCompile(`cannot unmarshal (\S+) into Go (?:struct field (\S+)|value) of type (\S+)`)
+)
+
+// located returns what the library has found.
+func located(err error) *Error {
+	e := &Error{What: err.Error()}
+	var at interface {
+		GetToken() *token.Token
+		GetMessage() string
+	}
+	if !errors.As(err, &at) {
+		return e
+	}
+	e.What = at.GetMessage()
+	if t := at.GetToken(); t != nil && t.Position != nil {
+		e.Line, e.Column = t.Position.Line, t.Position.Column
+	}
+	if m := unknownField.FindStringSubmatch(e.What); m != nil {
+		e.What = fmt.Sprintf("there is no field %q here%s", m[1], meant(m[1], fieldNames()))
+	} else if m := typeOf.FindStringSubmatch(e.What); m != nil {
+		e.What = fmt.Sprintf("a %s stands where %s is expected", plain(m[1]), plain(m[3]))
+	}
+	return e
+}
+
+// plain returns what people call a Go type.
+func plain(typ string) string {
+	switch {
+	case strings.HasPrefix(typ, "[]"):
+		return "list"
+	case strings.Contains(typ, "int"), strings.Contains(typ, "float"):
+		return "number"
+	case strings.HasPrefix(typ, "map"), strings.Contains(typ, "routes."):
+		return "mapping"
+	}
+	return typ
+}
+
+// fail notes a mistake at a path. Where nothing is written there, it is at what encloses it.
+func (p *parsing) fail(path, format string, args ...any) {
+	p.failAt(path, 0, 0, fmt.Sprintf(format, args...))
+}
+
+// failAt is fail, some lines and columns into what is written there.
+func (p *parsing) failAt(path string, line, column int, what string) {
+	e := &Error{Path: path, What: what}
+	for at := path; at != ""; at = at[:max(strings.LastIndexAny(at, ".["), 0)] {
+		q, err := yaml.PathString(at)
+		if err != nil {
+			continue
+		}
+		n, err := q.FilterFile(p.file)
+		if err != nil || n == nil || n.GetToken() == nil {
+			line, column = 0, 0
+			continue
+		}
+		t := n.GetToken()
+		if m, ok := n.(*ast.MappingNode); ok && len(m.Values) > 0 {
+			t = m.Values[0].Key.GetToken()
+		}
+		e.Line, e.Column = t.Position.Line+line, t.Position.Column
+		if line == 0 {
+			e.Column += column
+		}
+		break
+	}
+	p.errs = append(p.errs, e)
+}
+
+// meant returns what was probably meant, as the end of a sentence.
+func meant(got string, names []string) string {
+	if near := selector.Nearest(got, names); near != "" {
+		return "; did you mean " + near + "?"
+	}
+	return ""
+}

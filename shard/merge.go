@@ -1,0 +1,301 @@
+package shard
+
+import (
+	"switchboard/exchange"
+	"switchboard/session"
+	"switchboard/wire"
+)
+
+// One customer becomes another [SW-3.4]: package session tells how, here is the mail. The loser's owner repeats what it waits for
+// until it is answered, also after a restart: a row says of whom that is. When he has become the winner, one shop after the other
+// is settled: his open session goes on as the winner's, or the younger of the two ends with session.merged; then identify is
+// answered.
+
+// mergeFirst is after how many ms a wish is said again that nobody has answered: whoever was first may be done by then.
+const mergeFirst = 100
+
+// waitersMost bounds how many requests wait for one customer to have become another.
+const waitersMost = 16
+
+// identify begins: who are the two customers by now?
+func (s *Shard) identify(c *wire.Command) {
+	c.Way = &wire.Way{}
+	s.toCustomer(c, wire.StageIdentify, c.Who.Sub)
+}
+
+// identified is where cu, whose token was given, is himself: either the connection's customer is he by now, or he is to be.
+func (s *Shard) identified(cu *customer, c *wire.Command) {
+	w := c.Way
+	switch {
+	case cu.id.id == w.Root:
+		for _, l := range cu.state.Shops {
+			w.Todo = append(w.Todo, l.Session)
+		}
+		s.tour(c)
+	case w.Root != c.Who.Sub:
+		s.differs(c) // the connection's customer has become somebody else before
+	default:
+		s.toCustomer(c, wire.StageMerge, c.Who.Sub)
+	}
+}
+
+// merge lets cu, the connection's customer, become the one whose token was given.
+func (s *Shard) merge(cu *customer, c *wire.Command) {
+	if cu.state.Alias != "" {
+		s.identify(c)
+		return
+	}
+	if !s.writable {
+		s.d.Refuse(c, wire.Unavailable)
+		return
+	}
+	if !s.waitMerged(cu, c) {
+		return
+	}
+	changed, err := cu.state.Leave(c.Text, s.now)
+	if err != nil {
+		cu.waiters = cu.waiters[:len(cu.waiters)-1]
+		s.d.Fail(c, err)
+		return
+	}
+	if changed {
+		s.log.Info("a customer becomes another", "tenant", cu.id.tenant, "customer", cu.id.id, "other", c.Text)
+		s.changedCustomer(cu)
+		cu.againAt = 0
+		s.chase(cu)
+	}
+}
+
+// waitMerged lets c wait until cu is somebody else, and reports whether there was room.
+func (s *Shard) waitMerged(cu *customer, c *wire.Command) bool {
+	if len(cu.waiters) >= waitersMost {
+		s.refuseOverloaded(c)
+		return false
+	}
+	cu.waiters = append(cu.waiters, c)
+	return true
+}
+
+// chase says what cu waits for, and sees to it that it is said again.
+func (s *Shard) chase(cu *customer) {
+	st := cu.state
+	if !st.Owes() {
+		cu.againAt, cu.againIn = 0, 0
+		return
+	}
+	if s.writable {
+		if l, changed := st.Wish(); l != nil {
+			if changed {
+				s.changedCustomer(cu)
+			}
+			s.post1(exchange.CustomerSlot(l.Tenant, l.Winner), l)
+		}
+		if st.Alias != "" {
+			for _, l := range st.Shops {
+				s.unite(&wire.Unite{Tenant: st.Tenant, Loser: st.ID, Winner: st.Alias, Shop: l.Shop, Session: l.Session}, wire.UniteAsk)
+			}
+		}
+	}
+	cu.againIn = min(max(2*cu.againIn, mergeFirst), againMost)
+	if cu.againAt == 0 {
+		cu.againIn = mergeFirst
+	}
+	cu.againAt = s.now + cu.againIn
+	s.alarms.addCustomer(cu.againAt, cu)
+}
+
+// wakeCustomer says again what nobody has answered.
+func (s *Shard) wakeCustomer(cu *customer) {
+	switch {
+	case s.customers[cu.id] != cu:
+	case cu.state == nil:
+		if cu.owing && !cu.fetching { // reading it failed
+			cu.fetching = true
+			s.wish(job{kind: jobCustomer, customer: cu.id})
+		}
+	case cu.againAt != 0 && cu.againAt <= s.now:
+		s.chase(cu)
+	}
+}
+
+func (s *Shard) post1(to wire.Slot, m wire.Mail) {
+	s.d.Mail = append(s.d.Mail, wire.Envelope{To: wire.ToSlot(to), Mail: m})
+}
+
+// askCustomer returns the customer when he is loaded; otherwise m waits.
+func (s *Shard) askCustomer(tenant, id string, m wire.Mail) *customer {
+	if !s.owns(exchange.CustomerSlot(tenant, id)) {
+		return nil
+	}
+	cu := s.customer(tenant, id)
+	if cu.state == nil {
+		s.await(cu, m)
+		return nil
+	}
+	return cu
+}
+
+// wished is somebody's wish to become the customer.
+func (s *Shard) wished(l *wire.Link) {
+	cu := s.askCustomer(l.Tenant, l.Winner, l)
+	if cu == nil || !s.writable {
+		return
+	}
+	taken, changed := cu.state.Take(l)
+	if changed {
+		s.changedCustomer(cu)
+	}
+	switch taken {
+	case session.TakenOnward:
+		on := *l
+		if on.Winner, on.Hops = cu.state.Alias, on.Hops+1; on.Hops <= hopsMost {
+			s.post1(exchange.CustomerSlot(on.Tenant, on.Winner), &on)
+		}
+	case session.TakenItself, session.TakenExpected:
+		s.post1(exchange.CustomerSlot(l.Tenant, l.Loser), &wire.Linked{Tenant: l.Tenant, Loser: l.Loser, Winner: cu.id.id, Try: l.Try})
+	case session.TakenLater:
+	}
+}
+
+// linked is the winner's answer: with this record the customer is he.
+func (s *Shard) linked(m *wire.Linked) {
+	cu := s.askCustomer(m.Tenant, m.Loser, m)
+	if cu == nil || !s.writable || !cu.state.Left(m) {
+		return
+	}
+	s.changedCustomer(cu)
+	if cu.state.Alias != "" {
+		s.log.Info("a customer has become another", "tenant", cu.id.tenant, "customer", cu.id.id, "other", cu.state.Alias)
+	}
+	cu.againAt = 0
+	s.chase(cu)
+	s.merged(cu)
+}
+
+// merged lets those who waited go on when nothing is owed any more.
+func (s *Shard) merged(cu *customer) {
+	if cu.state.Owes() {
+		return
+	}
+	cu.againAt, cu.againIn = 0, 0
+	waiters := cu.waiters
+	cu.waiters = nil
+	for _, c := range waiters {
+		s.identify(c)
+	}
+}
+
+// unite sends u to where step is.
+func (s *Shard) unite(u *wire.Unite, step wire.UniteStep) {
+	on := *u
+	on.Step = step
+	if on.Hops++; on.Hops > hopsMost {
+		return
+	}
+	to := exchange.CustomerSlot(on.Tenant, on.Winner)
+	at := on.Session
+	switch step {
+	case wire.UniteWinner:
+		s.post1(to, &on)
+		return
+	case wire.UniteOther:
+		at = on.Other
+	default:
+	}
+	if _, slot, ok := at.Place(); ok {
+		s.post1(slot, &on)
+	}
+}
+
+// uniting is one step of settling a shop.
+func (s *Shard) uniting(u *wire.Unite) {
+	if u.Step == wire.UniteWinner {
+		if cu := s.askCustomer(u.Tenant, u.Winner, u); cu != nil && s.writable {
+			s.uniteWinner(cu, u)
+		}
+		return
+	}
+	id := u.Session
+	if u.Step == wire.UniteOther {
+		id = u.Other
+	}
+	if _, slot, ok := id.Place(); !ok || !s.owns(slot) || !s.writable {
+		return
+	}
+	h := s.host(id)
+	if h.state == nil {
+		s.wait(h, u)
+		return
+	}
+	if h.state.Tenant != u.Tenant || !s.surround(h) {
+		return
+	}
+	open := h.state.Phase != session.Closed
+	switch u.Step {
+	case wire.UniteAsk:
+		if !open {
+			s.united(u)
+			return
+		}
+		u.OpenedAt = h.state.OpenedAt
+		s.unite(u, wire.UniteWinner)
+		return
+	case wire.UniteOther:
+		if open && h.state.Before(u.OpenedAt, u.Session) {
+			s.unite(u, wire.UniteEnd)
+			return
+		}
+		s.before(h)
+		h.state.Merge(&s.env, u.Session, &s.d)
+		u.Tried = u.Other
+		s.unite(u, wire.UniteWinner)
+	case wire.UniteKeep:
+		s.before(h)
+		h.state.Adopt(&s.env, u.Winner, &s.d)
+		s.united(u)
+	case wire.UniteEnd:
+		s.before(h)
+		h.state.Merge(&s.env, u.Other, &s.d)
+		s.united(u)
+	}
+	s.note(h)
+}
+
+// uniteWinner is where the winner is himself: the session is his latest, unless he has another that may be open.
+func (s *Shard) uniteWinner(cu *customer, u *wire.Unite) {
+	if cu.state.Alias != "" {
+		u.Winner = cu.state.Alias
+		s.unite(u, wire.UniteWinner)
+		return
+	}
+	id := cu.state.Latest(u.Shop)
+	if id != "" && id != u.Session && !cu.closed(id, u.Tried, u.Turn) {
+		u.Other, u.Turn = id, cu.turn
+		s.unite(u, wire.UniteOther)
+		return
+	}
+	if id != u.Session {
+		if cu.state.SetLatest(u.Shop, u.Session) {
+			s.changedCustomer(cu)
+		} else { // it goes on all the same
+			s.log.Warn("a customer has more shops than are remembered", "tenant", cu.id.tenant, "customer", cu.id.id)
+		}
+		s.turned(cu)
+	}
+	s.unite(u, wire.UniteKeep)
+}
+
+// united tells the loser that the session is settled.
+func (s *Shard) united(u *wire.Unite) {
+	s.post1(exchange.CustomerSlot(u.Tenant, u.Loser), &wire.United{Tenant: u.Tenant, Loser: u.Loser, Shop: u.Shop, Session: u.Session})
+}
+
+// settled is the end of it, at the loser.
+func (s *Shard) settled(m *wire.United) {
+	cu := s.askCustomer(m.Tenant, m.Loser, m)
+	if cu == nil || !s.writable || !cu.state.Settled(m.Shop, m.Session) {
+		return
+	}
+	s.changedCustomer(cu)
+	s.merged(cu)
+}
