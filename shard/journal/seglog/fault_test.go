@@ -153,7 +153,7 @@ func TestOpenFails(t *testing.T) {
 			}
 		}
 		cfg.FS = fs
-		if v := h.verdict(t, cfg, true, "afterwards"); v != "whole" {
+		if v := h.verdict(t, cfg, true, 1, "afterwards"); v != "whole" {
 			t.Errorf("operation %d: %s", at, v)
 		}
 	}

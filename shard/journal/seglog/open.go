@@ -155,11 +155,12 @@ func (l *Log) ready(sc *scan) error {
 		return err
 	}
 	l.used.Store(l.at)
+	l.bare.Store(l.active.size < l.cfg.SegmentBytes)
 	l.top = l.active.num
 	keep := 0
 	for _, s := range l.spares {
-		// They hold nothing; but a torn batch may have left its header in the first.
-		if s.num == l.top+1 && keep < l.cfg.Spares {
+		// They hold nothing; but a torn batch may have left its header in the first. One that is short was not finished.
+		if s.num == l.top+1 && keep < l.cfg.Spares && s.size >= l.cfg.SegmentBytes {
 			if err := l.head(s.f, s.num); err != nil {
 				return err
 			}

@@ -68,7 +68,11 @@ func (l *Log) create(fill bool) (*segment, error) {
 		return nil, fmt.Errorf("making segment %d: %w", num, err)
 	}
 	s := &segment{num: num, f: f, seed: seedOf(l.salt, num), size: 2 * block}
-	if err := l.reserve(s, fill); err != nil {
+	err = l.reserve(s)
+	if err == nil && fill {
+		err = l.fill(s)
+	}
+	if err != nil {
 		// Nobody has relied on this file; without it all is as before.
 		return nil, errors.Join(fmt.Errorf("making segment %d: %w", num, err), f.Close(), fs.Remove(l.path(num)))
 	}
@@ -83,15 +87,17 @@ func (l *Log) create(fill bool) (*segment, error) {
 }
 
 // reserve takes the room of a segment on the disk, so that no write into it can find the disk full.
-func (l *Log) reserve(s *segment, fill bool) error {
+func (l *Log) reserve(s *segment) error {
 	if err := s.f.Preallocate(0, l.cfg.SegmentBytes); full(err) {
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)
-	} // other errors: a file system that cannot do it
-	if !fill {
-		return nil
 	}
+	return nil // other errors: a file system that cannot do it
+}
+
+// fill writes zeros from what was written to the end.
+func (l *Log) fill(s *segment) error {
 	zeros := make([]byte, min(256<<10, l.cfg.SegmentBytes))
-	for at := int64(0); at < l.cfg.SegmentBytes; at += int64(len(zeros)) {
+	for at := s.size; at < l.cfg.SegmentBytes; at += int64(len(zeros)) {
 		zeros = zeros[:min(int64(len(zeros)), l.cfg.SegmentBytes-at)]
 		if _, err := s.f.WriteAt(zeros, at); full(err) {
 			return fmt.Errorf("%w: %w", ErrNoSpace, err)
@@ -99,7 +105,7 @@ func (l *Log) reserve(s *segment, fill bool) error {
 			return l.fail(fmt.Errorf("filling it: %w", err))
 		}
 	}
-	s.size = l.cfg.SegmentBytes
+	s.size = max(s.size, l.cfg.SegmentBytes)
 	return nil
 }
 
@@ -113,6 +119,7 @@ func (l *Log) roll() error {
 	l.segs = append(l.segs, s)
 	l.mu.Unlock()
 	l.active, l.at = s, block
+	l.bare.Store(s.size < l.cfg.SegmentBytes)
 	l.rolls.Add(1)
 	l.own.Reset()
 	l.mu.Lock()
@@ -145,6 +152,16 @@ func (l *Log) next() (*segment, error) {
 	return l.create(false)
 }
 
+// leave reports whether the active segment grows while there is one that need not. It needs writing.
+func (l *Log) leave() bool {
+	if !l.bare.Load() {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.spares) > 0
+}
+
 func (l *Log) spare() *segment {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -156,9 +173,17 @@ func (l *Log) spare() *segment {
 	return s
 }
 
-// Hungry reports whether Prepare has something to do: there is no spare, and a quarter of the active segment is used.
+// bareBytes is how far a segment grows before one that has its blocks is made: nothing for a log of a few records.
+const bareBytes = 4 << 20
+
+// Hungry reports whether Prepare has something to do: there is no spare, and a quarter of the active segment is used, or
+// 4 MiB of one that grows.
 func (l *Log) Hungry() bool {
-	if l.used.Load() < l.cfg.SegmentBytes/4 {
+	most := l.cfg.SegmentBytes / 4
+	if l.bare.Load() {
+		most = min(most, bareBytes)
+	}
+	if l.used.Load() < most {
 		return false
 	}
 	l.mu.Lock()
