@@ -325,6 +325,39 @@ func TestConfigKeepsPlaces(t *testing.T) {
 	}
 }
 
+// A route that comes to its end says so to the customer, once, also after a restart; he waits on and is served.
+func TestLastResort(t *testing.T) {
+	dir := t.TempDir()
+	n := start(t, dir)
+	supervisor(t, n).applied(0, "version: 1\nqueues:\n  - name: default\n    route:\n      - {who: bots}\n      - {name: nobody, after_ms: 50, resort: callback}\n")
+	a := login(t, n, customerOf("alice"))
+	id := a.open(obj{})
+	a.ask("send", obj{"session": id, "body": text1})
+	m := a.push("message")
+	for m["type"] != "session.last_resort" {
+		m = a.push("message")
+	}
+	if b := m["body"].(obj); b["action"] != "callback" || b["step"] != "nobody" || m["visibility"] != "public" {
+		t.Fatalf("told %v", m)
+	}
+	a.ask("send", obj{"session": id, "body": text1}) // the number to call
+	stop(t, n)
+	n = start(t, dir)
+	defer func() { stop(t, n) }()
+	bot := login(t, n, workerOf("bot", wire.OriginBot))
+	bot.subscribe(obj{"slots": 1})
+	tail := bot.push("assigned")["tail"].([]any)
+	told := 0
+	for _, e := range tail {
+		if e.(obj)["type"] == "session.last_resort" {
+			told++
+		}
+	}
+	if told != 1 {
+		t.Fatalf("told %d times: %v", told, tail)
+	}
+}
+
 // What a node was told comes before its configuration file, and survives it.
 func TestConfigWinsOverFile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")

@@ -213,6 +213,8 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		st.Rebind(&s.env, m, &s.d)
 	case *wire.NoGrant:
 		st.NoGrant(&s.env, m, &s.d)
+	case *wire.Resort:
+		st.LastResort(&s.env, m, &s.d)
 	case *wire.Place:
 		st.Place(m, &s.d)
 	}
