@@ -21,6 +21,9 @@ func (s *Shard) errand(c *wire.Command) {
 	case wire.StageSession:
 		s.toSession(c.Session, c)
 		return
+	case wire.StageExplain:
+		s.explained(c)
+		return
 	case wire.StageFind, wire.StageLook, wire.StageTour:
 		s.visit(c)
 		return

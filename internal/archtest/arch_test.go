@@ -26,7 +26,7 @@ var mayImport = allowed(
 	row("exchange/link", "wire", "exchange"),
 	row("shard/journal"),
 	row("shard/journal/replica"),
-	row("shard", "wire", "wire/wirepb", "session", "broker", "broker/level", "broker/routes", "broker/selector", "exchange", "shard/journal", "internal/mailbox"),
+	row("shard", "wire", "wire/wirepb", "session", "broker", "broker/level", "broker/routes", "broker/selector", "broker/why", "exchange", "shard/journal", "internal/mailbox"),
 	row("edge", "wire", "wire/wirepb", "exchange", "edge/ws", "edge/token", "internal/mailbox"),
 	row("edge/ws"),
 	row("edge/token", "wire"),
@@ -49,6 +49,7 @@ var mayImport = allowed(
 	row("examples/loadtest"),
 	row("broker/selector"),
 	row("broker/level", "wire"),
+	row("broker/why", "wire", "broker"),
 	row("broker/routes", "broker", "broker/selector"),
 )
 
