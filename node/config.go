@@ -11,6 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"switchboard/broker"
+	"switchboard/broker/level"
 	"switchboard/edge"
 	"switchboard/session"
 	"switchboard/shard"
@@ -87,6 +88,8 @@ type Tenant struct {
 	// GraceBotsMS and GraceHumansMS are how long a lost worker's sessions wait for it; default 5,000 and 30,000.
 	GraceBotsMS   int64 `yaml:"grace_bots_ms"`
 	GraceHumansMS int64 `yaml:"grace_humans_ms"`
+	// Levels are its service levels, at most 16; default none. See docs/levels.md.
+	Levels []level.Definition `yaml:"levels,omitempty"`
 }
 
 // Queue is one waiting line of a tenant.
@@ -198,6 +201,9 @@ func (t *Tenant) validate(name string) error {
 	if !seen[t.DefaultQueue] {
 		return fmt.Errorf("tenant %s: default_queue %s is none of its queues", name, t.DefaultQueue)
 	}
+	if _, err := t.levels(); err != nil {
+		return fmt.Errorf("tenant %s: %w", name, err)
+	}
 	if t.ReopenWindowMS == 0 {
 		t.ReopenWindowMS = (24 * time.Hour).Milliseconds()
 	}
@@ -243,6 +249,7 @@ func (t *Tenant) shard(maxBody int) *shard.Tenant {
 		},
 		Broker: broker.Config{BotGraceMS: t.GraceBotsMS, HumanGraceMS: t.GraceHumansMS},
 	}
+	s.Levels, _ = t.levels() // validated
 	for i := range t.Queues {
 		b, _ := t.Queues[i].broker() // validated
 		s.Broker.Queues = append(s.Broker.Queues, b)
