@@ -51,15 +51,15 @@ type levelCollector struct {
 
 func newLevelCollector(n *Node) *levelCollector {
 	d := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc("switchboard_level_"+name, help, labels, nil)
+		return prometheus.NewDesc("switchboard_"+name, help, labels, nil)
 	}
 	return &levelCollector{
 		n:       n,
-		count:   d("cases_total", "Cases that a service level has counted.", "tenant", "queue", "level"),
-		met:     d("met_total", "Those that were in time.", "tenant", "queue", "level"),
-		timed:   d("responses_total", "Response times that it has taken.", "tenant", "queue", "level"),
-		seconds: d("response_seconds_total", "Their sum.", "tenant", "queue", "level"),
-		limit:   d("limit_seconds", "What is in time.", "tenant", "level"),
+		count:   d("level_cases_total", "Cases that a service level has counted.", "tenant", "queue", "level"),
+		met:     d("level_met_total", "Those that were in time.", "tenant", "queue", "level"),
+		timed:   d("level_responses_total", "Response times that it has taken.", "tenant", "queue", "level"),
+		seconds: d("level_response_seconds_total", "Their sum.", "tenant", "queue", "level"),
+		limit:   d("level_limit_seconds", "What is in time.", "tenant", "level"),
 	}
 }
 

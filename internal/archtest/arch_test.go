@@ -40,6 +40,7 @@ var mayImport = allowed(
 	row("internal/mailbox"),
 	row("internal/script"),
 	row("internal/archtest"),
+	row("cluster", "shard/journal/replica"),
 	row("loadtest/socket", "edge/ws"),
 	row("loadtest/ledger"),
 	row("loadtest/scenario"),
