@@ -89,7 +89,7 @@ type Tenant struct {
 	GraceBotsMS   int64 `yaml:"grace_bots_ms"`
 	GraceHumansMS int64 `yaml:"grace_humans_ms"`
 	// Levels are its service levels, at most 16; default none. See docs/levels.md.
-	Levels []level.Definition `yaml:"levels,omitempty"`
+	Levels []level.Definition `yaml:"levels"`
 }
 
 // Queue is one waiting line of a tenant.
