@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,24 +15,40 @@ import (
 	"switchboard/wire"
 )
 
-// levels returns t's service levels, ready to be used.
-func (t *Tenant) levels() (*level.Set, error) {
+// levels returns t's service levels, ready to be used beside the teams of its document; without any they are nil.
+func (t *Tenant) levels(routed *shard.Tenant) (*level.Set, error) {
 	if len(t.Levels) == 0 {
 		return nil, nil //nolint:nilnil // none
 	}
-	for _, d := range t.Levels {
-		for _, w := range d.Warn {
-			if slices.Contains(w.Do, level.NextStep) {
-				return nil, fmt.Errorf("level %s: no pool takes next_step yet: use boost, holding_reply or notify", d.Name)
-			}
-		}
-		for _, q := range d.Queues {
-			if !slices.ContainsFunc(t.Queues, func(x Queue) bool { return x.Name == q }) {
-				return nil, fmt.Errorf("level %s: there is no queue %q", d.Name, q)
+	teams := map[string][]string{}
+	for i := range routed.Broker.Teams {
+		team := &routed.Broker.Teams[i]
+		for _, w := range team.Workers {
+			sub, _, _ := strings.Cut(w, "/") // entries name who speaks, not his instance
+			if !slices.Contains(teams[team.Name], sub) {
+				teams[team.Name] = append(teams[team.Name], sub)
 			}
 		}
 	}
-	return level.Compile(t.Levels, nil, time.LoadLocation)
+	return level.Compile(t.Levels, teams, time.LoadLocation)
+}
+
+// checkLevels tells which service levels want what t does not have.
+func (t *Tenant) checkLevels() error {
+	for i := range t.routed.Levels.Len() {
+		d := t.routed.Levels.Definition(i)
+		for _, w := range d.Warn {
+			if slices.Contains(w.Do, level.NextStep) {
+				return fmt.Errorf("level %s: no pool takes next_step yet: use boost, holding_reply or notify", d.Name)
+			}
+		}
+		for _, q := range d.Queues {
+			if !t.routed.Session.Queues[q] {
+				return fmt.Errorf("level %s: there is no queue %q", d.Name, q)
+			}
+		}
+	}
+	return nil
 }
 
 // Levels returns what a tenant's service levels have counted since the node was started, as it was some seconds ago.
@@ -73,7 +90,7 @@ func (c *levelCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *levelCollector) Collect(ch chan<- prometheus.Metric) {
 	for name, t := range c.n.cfg.Tenants {
-		set, _ := t.levels() // validated
+		set := t.routed.Levels
 		for i := range set.Len() {
 			d := set.Definition(i)
 			ch <- prometheus.MustNewConstMetric(c.limit, prometheus.GaugeValue, float64(d.LimitMS)/1e3, name, d.Name)

@@ -8,14 +8,15 @@ import (
 
 	"switchboard/broker/level"
 	"switchboard/node"
+	"switchboard/wire"
 )
 
 // A wait that is too long is told to staff and to no customer [SW-4.9], and stands in stats [SW-5a.5] and metrics.
 func TestLevels(t *testing.T) {
 	n := start(t, t.TempDir(), func(cfg *node.Config) {
 		cfg.Tenants = map[string]node.Tenant{"demo": {
-			Queues: []node.Queue{{Name: "default"}},
-			Levels: []level.Definition{{Name: "now", LimitMS: 1, Target: 0.5, Warn: []level.Warning{{At: 1, Do: []string{level.Notify}}}}},
+			Routes: node.InlineOf([]byte("version: 1\nteams: [{name: red, workers: [bob/night]}]\nqueues: [{name: default}]\n")),
+			Levels: []level.Definition{{Name: "now", LimitMS: 1, Target: 0.5, Count: []string{"bot"}, Warn: []level.Warning{{At: 1, Do: []string{level.Notify}}}}},
 		}}
 	})
 	defer stop(t, n)
@@ -33,22 +34,25 @@ func TestLevels(t *testing.T) {
 			t.Fatalf("the customer reads %v", e)
 		}
 	}
+	bob := login(t, n, workerOf("bob", wire.OriginBot))
+	bob.ask("subscribe", obj{"queues": []string{"default"}, "slots": 1})
+	ae := num(bob.push("assigned")["ae"])
+	bob.ask("reply", obj{"session": session, "ae": ae, "ack": asked, "type": "text", "body": obj{"text": "late"}})
 	sue.ask("stats", obj{"every_ms": 1000})
-	var rows []any
-	for rows == nil { // some seconds later
-		rows, _ = sue.push("stats")["levels"].([]any)
-	}
 	byName := map[string]obj{}
-	for _, r := range rows {
-		byName[r.(obj)["of"].(string)+"/"+r.(obj)["name"].(string)] = r.(obj)
+	for byName["team/red"] == nil { // some seconds later
+		rows, _ := sue.push("stats")["levels"].([]any)
+		for _, r := range rows {
+			byName[r.(obj)["of"].(string)+"/"+r.(obj)["name"].(string)] = r.(obj)
+		}
 	}
 	for _, name := range []string{"shop/s1", "queue/default"} {
 		r := byName[name]
 		if r == nil || r["level"] != "now" || num(r["limit_ms"]) != 1 {
-			t.Fatalf("stats of %s: %v of %v", name, r, rows)
+			t.Fatalf("stats of %s: %v of %v", name, r, byName)
 		}
 		windows := r["windows"].([]any)
-		if last := windows[len(windows)-1].(obj); last["window"] != "total" || num(last["count"]) != 1 || num(last["met"]) != 0 {
+		if last := windows[len(windows)-1].(obj); last["window"] != "total" || num(last["count"]) != 1 || num(last["met"]) != 0 || num(last["timed"]) != 1 {
 			t.Fatalf("stats of %s: %v", name, r)
 		}
 	}

@@ -45,6 +45,18 @@ type Policy struct {
 	MaxBody        int             // bytes of a stream's text and of a context document
 	Queues         map[string]bool // the queues that exist
 	DefaultQueue   string          // where an open without queue goes
+	// Moves says where the sessions of queues go that are there no more.
+	Moves map[string]string
+}
+
+// Queue returns where sessions that name a queue go: into it, or, when it is there no more, to the one that took its place.
+// ok is false when there is neither.
+func (p *Policy) Queue(name string) (queue string, ok bool) {
+	if p.Queues[name] {
+		return name, true
+	}
+	to := p.Moves[name]
+	return to, p.Queues[to]
 }
 
 // Owner is the worker that a session is assigned to. The zero Owner is none.

@@ -107,6 +107,9 @@ func (s *Shard) tick() {
 	for _, p := range s.pools {
 		p.tick(s)
 	}
+	if len(s.moving) > 0 {
+		s.move()
+	}
 	if len(s.levels) > 0 && s.now >= s.levelAt {
 		s.publish()
 	}
@@ -135,6 +138,8 @@ func (s *Shard) wake(h *hosted) {
 	if !s.surround(h) {
 		return
 	}
+	s.before(h)
+	s.exorcise(h)
 	h.state.Wake(&s.env, &s.d)
 	s.due(h)
 	if h.againAt != 0 && h.againAt <= s.now {

@@ -224,7 +224,7 @@ func (s *Shard) stranger(h *hosted, c *wire.Command) bool {
 // back when it is closed.
 func (s *Shard) seat(cu *customer, c *wire.Command) {
 	w := c.Way
-	t := s.cfg.Tenants[c.Who.Tenant]
+	t := s.merchants[c.Who.Tenant]
 	if t == nil {
 		s.d.Refuse(c, wire.Forbidden)
 		return

@@ -21,6 +21,7 @@ type hosted struct {
 	dirty    bool
 	live     bool // a live row exists
 	busy     int  // reads on its behalf that are on their way
+	doubted  bool // state was read while somebody was noted as present: wake looks whether he is
 	asking   bool // a command waits for the row of its key: what is behind it waits too [SW-4.2]
 	used     int64
 	alarm    int64 // the earliest alarm that is set
@@ -60,6 +61,9 @@ func (s *Shard) command(c *wire.Command) {
 			s.poolCommand(c)
 			return
 		}
+	case wire.VerbConfigure, wire.VerbDocument:
+		s.document(c)
+		return
 	case wire.VerbWatch:
 		s.watch(c)
 		return
@@ -158,7 +162,7 @@ func (s *Shard) refuseOverloaded(c *wire.Command) {
 
 // surround fills the env for one decision of h.
 func (s *Shard) surround(h *hosted) bool {
-	t := s.cfg.Tenants[h.state.Tenant]
+	t := s.merchants[h.state.Tenant]
 	if t == nil {
 		return false
 	}

@@ -22,6 +22,7 @@ const (
 	jobIdentity
 	jobLoad
 	jobFeed
+	jobDocument
 )
 
 // job is a wish to read rows.
@@ -32,6 +33,7 @@ type job struct {
 	identity identityID
 	load     session.Load
 	feed     feedJob
+	document documentJob
 }
 
 // result is what the loader found.
@@ -44,8 +46,9 @@ type result struct {
 	row      *session.Key
 	entries  []*wire.Entry
 	more     bool
-	page     []fed    // of a feed
-	upTo     uint64   // that page has looked at everything up to here
+	page     []fed  // of a feed
+	upTo     uint64 // that page has looked at everything up to here
+	answer   documentRead
 	staleKey [][]byte // rows of keys that are remembered long enough
 	level    []byte   // the row of its service levels
 }
@@ -81,6 +84,8 @@ func (s *Shard) read(j job) result {
 		return s.readFeed(j)
 	case jobIdentity:
 		return s.readIdentity(j)
+	case jobDocument:
+		return s.readDocument(j)
 	default:
 		return s.readLoad(j)
 	}
@@ -244,7 +249,7 @@ var errBusy = errors.New("the loader is busy")
 
 // take goes on with what waited for r.
 func (s *Shard) take(r *result) {
-	if r.err != nil && !errors.Is(r.err, errBusy) {
+	if r.err != nil && !errors.Is(r.err, errBusy) && r.kind != jobDocument {
 		s.log.Error("reading rows failed", "session", r.id, "err", r.err)
 	}
 	switch r.kind {
@@ -258,6 +263,8 @@ func (s *Shard) take(r *result) {
 		s.rowsLoaded(r)
 	case jobFeed:
 		s.feedLoaded(r)
+	case jobDocument:
+		s.documentLoaded(r)
 	}
 }
 
@@ -325,6 +332,7 @@ func (s *Shard) sessionLoaded(r *result) {
 		s.note(h)
 	}
 	h.bound = [2]session.Binding{}
+	s.suspect(h)
 	s.schedule(h)
 	h.parked = parked
 	s.drain(h)
@@ -383,6 +391,7 @@ func (s *Shard) rowsLoaded(r *result) {
 	if h.state == nil || !s.surround(h) {
 		return // it was read again since: whoever asked asks again
 	}
+	s.before(h)
 	l := &r.load
 	switch {
 	case r.err != nil && l.Command != nil:

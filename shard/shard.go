@@ -40,6 +40,9 @@ type Shard struct {
 	identities map[identityID]*identity
 	turns      uint64 // of customers
 	pools      map[string]*pool
+	merchants  map[string]*merchant
+	amended    []*pool // whose document this turn has changed
+	moving     []wire.SessionID
 	lsn        uint64 // of the last entry in the journal
 	feeds      map[wire.Conn]*feed
 	feed       []byte // of this turn: a line per entry
@@ -99,6 +102,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 		customers:  map[customerID]*customer{},
 		identities: map[identityID]*identity{},
 		pools:      map[string]*pool{},
+		merchants:  map[string]*merchant{},
 		inbox:      mailbox.New[wire.Envelope](cfg.Inbox, cfg.Inbox/4),
 		loads:      mailbox.New[job](cfg.Inbox, 0),
 		loaded:     mailbox.New[result](2*cfg.Inbox, 0),
@@ -113,6 +117,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 		return nil, fmt.Errorf("reading shard %d: %w", cfg.ID, err)
 	}
 	for name, t := range cfg.Tenants {
+		s.merchants[name] = &merchant{t.Session, t.Document.Version}
 		if s.owns(exchange.PoolSlot(name)) {
 			s.openPool(name, t)
 		}
@@ -249,6 +254,7 @@ func (s *Shard) begin() {
 			s.note(h)
 		}
 	}
+	s.displaced()
 	s.commit()
 }
 
@@ -308,6 +314,10 @@ func (s *Shard) handle(m wire.Mail) {
 		s.census(m)
 	case *wire.CensusAnswer, *wire.Task, *wire.Withdraw, *wire.Confirm, *wire.Declined, *wire.Release:
 		s.poolMail(m)
+	case *wire.Settings:
+		s.settings(m)
+	case *wire.SettingsKept:
+		s.settingsKept(m)
 	case *wire.Levels:
 		s.levelMail(m)
 	case *wire.Link:
@@ -343,6 +353,10 @@ func (s *Shard) commit() {
 		s.lsn += s.fed
 		s.feed, s.fed = s.feed[:0], 0
 		s.stats.turns.Add(1)
+		for i, p := range s.amended {
+			p.before, s.amended[i] = nil, nil
+		}
+		s.amended = s.amended[:0]
 	}
 	out := outgoing{index: s.last, mail: s.spare()}
 	out.mail = append(append(out.mail, s.said.Mail...), s.d.Mail...)
@@ -364,12 +378,18 @@ func (s *Shard) abandon(err error) {
 	s.said.Reset()
 	s.unread = s.last
 	s.d.Reset()
+	for i, p := range s.amended {
+		p.revert()
+		s.amended[i] = nil
+	}
+	s.amended, s.moving = s.amended[:0], s.moving[:0] // who is moved is read again as it was, and is moved when it queues anew
 	s.mark, s.dirty, s.changed, s.claimed = 0, s.dirty[:0], s.changed[:0], s.claimed[:0]
 	s.feed, s.fed = s.feed[:0], 0
 	s.uncount()
 	s.stats.abandoned.Add(1)
 	s.held = append(s.held, outgoing{index: s.last, mail: s.loseFeeds()})
 	old, people := s.sessions, s.customers
+	s.refuseParked()
 	s.stats.sessions.Store(0)
 	s.stats.loaded.Store(0)
 	s.sessions, s.customers = map[wire.SessionID]*hosted{}, map[customerID]*customer{}
@@ -433,6 +453,7 @@ func (s *Shard) send(e wire.Envelope) {
 			return
 		}
 	} else if err := s.x.Post(e); err == nil || !e.To.Slot {
+		s.nowhere(&e, err)
 		return
 	}
 	s.later(e)

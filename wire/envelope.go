@@ -14,7 +14,7 @@ var ErrMail = errors.New("not mail of this version")
 
 // LinkVersion numbers what AppendEnvelope writes. Two nodes that differ in it do not understand each other: it grows with
 // every change of a kind of mail, of its fields or of the words that numbers stand for.
-const LinkVersion = 4
+const LinkVersion = 5
 
 // What an envelope says of itself.
 const (
@@ -33,6 +33,7 @@ var linkVerbs = [...]string{
 	string(VerbRefresh), string(VerbIdentify),
 	string(VerbAttributes), string(VerbJoin), string(VerbTake), string(VerbAssign), string(VerbStats), string(VerbWatch),
 	string(VerbIdentities), string(VerbLink),
+	string(VerbConfigure), string(VerbDocument), string(VerbExplain),
 }
 
 // AppendEnvelope appends e as it goes to another node, and notes in roll the principal it is the first to speak of. It does
@@ -130,8 +131,12 @@ func kindOf(m Mail) byte {
 		return 17
 	case *United:
 		return 18
-	case *Levels:
+	case *Settings:
 		return 19
+	case *SettingsKept:
+		return 20
+	case *Levels:
+		return 21
 	}
 	return 0
 }
@@ -176,6 +181,10 @@ func newMail(kind byte) Mail {
 	case 18:
 		return new(United)
 	case 19:
+		return new(Settings)
+	case 20:
+		return new(SettingsKept)
+	case 21:
 		return new(Levels)
 	}
 	return nil
@@ -221,6 +230,10 @@ func (c *coder) mail(m Mail) {
 		c.unite(m)
 	case *United:
 		c.united(m)
+	case *Settings:
+		c.settings(m)
+	case *SettingsKept:
+		c.settingsKept(m)
 	case *Levels:
 		c.levels(m)
 	default:
@@ -341,6 +354,7 @@ func (c *coder) task(m *Task) {
 	c.uint(&m.Version)
 	c.text(&m.Shop)
 	c.text(&m.Tier)
+	c.text(&m.Channel)
 	c.bytes(&m.Attributes)
 	c.texts(&m.Exclude)
 	c.text(&m.Sticky)

@@ -115,6 +115,7 @@ type (
 		Version    uint64 // grows under one ticket with what changes of it
 		Shop       string
 		Tier       string
+		Channel    string   // that it was opened on first
 		Attributes []byte   // JSON, for routing [SW-5a.2]; shared, never changed
 		Exclude    []string // worker ids
 		Sticky     string   // worker id
@@ -266,3 +267,5 @@ func (*Link) mail()         {}
 func (*Linked) mail()       {}
 func (*Unite) mail()        {}
 func (*United) mail()       {}
+func (*Settings) mail()     {}
+func (*SettingsKept) mail() {}
