@@ -102,6 +102,10 @@ func (x *Exchange) UnplugConn(id uint64) {
 	s.mu.Unlock()
 }
 
+// Plugged tells whether connection c may still take mail: false is certain, and for good, as ids are never used twice. Of other
+// nodes' connections nothing is known here.
+func (x *Exchange) Plugged(c wire.Conn) bool { return c.Node != x.node || x.conn(c.ID) != nil }
+
 // PlugNode connects link to all connections of another node, which is named by its incarnation.
 func (x *Exchange) PlugNode(incarnation uint64, link Inlet) {
 	x.changeNodes(func(nodes map[uint64]Inlet) { nodes[incarnation] = link })

@@ -7,10 +7,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"switchboard/broker/routes"
 	"switchboard/edge/token"
@@ -280,7 +282,10 @@ func TestConfigKeepsPlaces(t *testing.T) {
 		c := login(t, n, customerOf(fmt.Sprint("c", i)))
 		queue := []string{"default", "refunds"}[i%2]
 		id := c.open(obj{"queue": queue})
-		c.ask("send", obj{"session": id, "body": text1})
+		came := c.ask("send", obj{"session": id, "body": text1})
+		for time.Now().UnixMilli() <= int64(num(came["ts"])) { // of two in one millisecond the smaller id comes first
+			runtime.Gosched()
+		}
 		order = append(order, id)
 		people = append(people, c)
 	}
@@ -317,6 +322,39 @@ func TestConfigKeepsPlaces(t *testing.T) {
 	}
 	if !slices.Equal(got, order) {
 		t.Fatalf("they came as\n%v\nand were served as\n%v", order, got)
+	}
+}
+
+// A route that comes to its end says so to the customer, once, also after a restart; he waits on and is served.
+func TestLastResort(t *testing.T) {
+	dir := t.TempDir()
+	n := start(t, dir)
+	supervisor(t, n).applied(0, "version: 1\nqueues:\n  - name: default\n    route:\n      - {who: bots}\n      - {name: nobody, after_ms: 50, resort: callback}\n")
+	a := login(t, n, customerOf("alice"))
+	id := a.open(obj{})
+	a.ask("send", obj{"session": id, "body": text1})
+	m := a.push("message")
+	for m["type"] != "session.last_resort" {
+		m = a.push("message")
+	}
+	if b := m["body"].(obj); b["action"] != "callback" || b["step"] != "nobody" || m["visibility"] != "public" {
+		t.Fatalf("told %v", m)
+	}
+	a.ask("send", obj{"session": id, "body": text1}) // the number to call
+	stop(t, n)
+	n = start(t, dir)
+	defer func() { stop(t, n) }()
+	bot := login(t, n, workerOf("bot", wire.OriginBot))
+	bot.subscribe(obj{"slots": 1})
+	tail := bot.push("assigned")["tail"].([]any)
+	told := 0
+	for _, e := range tail {
+		if e.(obj)["type"] == "session.last_resort" {
+			told++
+		}
+	}
+	if told != 1 {
+		t.Fatalf("told %d times: %v", told, tail)
 	}
 }
 

@@ -304,13 +304,14 @@ const (
 	EventLeft           = "participant.left"
 	EventTaken          = "session.taken"
 	EventDirected       = "session.directed"
+	EventResort         = "session.last_resort"
 )
 
 // EventVisibility returns the one visibility of an event's type [SW-4.9]: that somebody came or went is public, why is
 // staff's.
 func EventVisibility(typ string) string {
 	switch typ {
-	case EventOpened, EventQueued, EventAssigned, EventClosed, EventReopened, EventMerged:
+	case EventOpened, EventQueued, EventAssigned, EventClosed, EventReopened, EventMerged, EventResort:
 		return wire.Public
 	}
 	return wire.Staff

@@ -189,6 +189,23 @@ func (s *State) lonely() bool {
 	return s.Phase == Assigned && s.Owner.taken() && s.owner.conn == (wire.Conn{})
 }
 
+// Present appends the connections that s takes for present: of those who follow it, of its guests, and of the supervisor who took
+// it. Whoever has read s again asks whether they are: that one had ended may be what was lost.
+func (s *State) Present(conns []wire.Conn) []wire.Conn {
+	for i := range s.Attached {
+		conns = append(conns, s.Attached[i].Conn)
+	}
+	for i := range s.Guests {
+		if g := &s.Guests[i]; g.here || g.Conn.ID != 0 {
+			conns = append(conns, g.Conn)
+		}
+	}
+	if s.Phase == Assigned && s.Owner.taken() && s.owner.conn != (wire.Conn{}) {
+		conns = append(conns, s.owner.conn)
+	}
+	return conns
+}
+
 // gone ends what a connection was to the session.
 func (s *State) gone(env *Env, conn wire.Conn, d *Decision) {
 	s.detach(conn)

@@ -138,6 +138,8 @@ func (s *Shard) wake(h *hosted) {
 	if !s.surround(h) {
 		return
 	}
+	s.before(h)
+	s.exorcise(h)
 	h.state.Wake(&s.env, &s.d)
 	s.due(h)
 	if h.againAt != 0 && h.againAt <= s.now {

@@ -21,6 +21,7 @@ type hosted struct {
 	dirty    bool
 	live     bool // a live row exists
 	busy     int  // reads on its behalf that are on their way
+	doubted  bool // state was read while somebody was noted as present: wake looks whether he is
 	asking   bool // a command waits for the row of its key: what is behind it waits too [SW-4.2]
 	used     int64
 	alarm    int64 // the earliest alarm that is set
@@ -216,6 +217,8 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		st.Rebind(&s.env, m, &s.d)
 	case *wire.NoGrant:
 		st.NoGrant(&s.env, m, &s.d)
+	case *wire.Resort:
+		st.LastResort(&s.env, m, &s.d)
 	case *wire.Place:
 		st.Place(m, &s.d)
 	}

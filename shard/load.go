@@ -332,6 +332,7 @@ func (s *Shard) sessionLoaded(r *result) {
 		s.note(h)
 	}
 	h.bound = [2]session.Binding{}
+	s.suspect(h)
 	s.schedule(h)
 	h.parked = parked
 	s.drain(h)
@@ -390,6 +391,7 @@ func (s *Shard) rowsLoaded(r *result) {
 	if h.state == nil || !s.surround(h) {
 		return // it was read again since: whoever asked asks again
 	}
+	s.before(h)
 	l := &r.load
 	switch {
 	case r.err != nil && l.Command != nil:

@@ -111,6 +111,7 @@ func (s *Shard) census(m *wire.Census) {
 		if h.state.Tenant != m.Tenant || !h.state.Live() {
 			continue
 		}
+		s.before(h)
 		h.state.Introduce(m.Pool, &s.d)
 		s.note(h)
 		a.Live = append(a.Live, h.state.Census()...)
@@ -142,6 +143,10 @@ func (s *Shard) poolMail(m wire.Mail) {
 	case *wire.Declined:
 		if p = s.pools[m.Tenant]; p != nil {
 			p.core.Refuse(m.Session, m.Ticket, m.Worker, s.now, &p.out)
+		}
+	case *wire.Resorted:
+		if p = s.pools[m.Tenant]; p != nil {
+			p.core.Resorted(m.Session, m.Ticket, s.now, &p.out)
 		}
 	case *wire.Release:
 		if p = s.pools[m.Tenant]; p != nil {
@@ -268,6 +273,8 @@ func (p *pool) effect(s *Shard, e *broker.Effect) {
 		s.toSlotOf(e.Session, &wire.NoGrant{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Why: e.Reason})
 	case broker.Reject:
 		s.toSlotOf(e.Session, &wire.NoGrant{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Why: string(e.Slug)})
+	case broker.LastResort:
+		s.toSlotOf(e.Session, &wire.Resort{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Action: e.Reason, Step: e.Step})
 	case broker.Placed:
 		s.toSlotOf(e.Session, &wire.Place{Session: e.Session, Ticket: e.Ticket, Queue: e.Queue, Position: e.Position, ETAMS: e.ETA})
 	case broker.OfferPush:

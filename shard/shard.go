@@ -308,11 +308,13 @@ func (s *Shard) handle(m wire.Mail) {
 		s.toSession(m.Session, m)
 	case *wire.NoGrant:
 		s.toSession(m.Session, m)
+	case *wire.Resort:
+		s.toSession(m.Session, m)
 	case *wire.Place:
 		s.toSession(m.Session, m)
 	case *wire.Census:
 		s.census(m)
-	case *wire.CensusAnswer, *wire.Task, *wire.Withdraw, *wire.Confirm, *wire.Declined, *wire.Release:
+	case *wire.CensusAnswer, *wire.Task, *wire.Withdraw, *wire.Confirm, *wire.Declined, *wire.Release, *wire.Resorted:
 		s.poolMail(m)
 	case *wire.Settings:
 		s.settings(m)
@@ -389,6 +391,7 @@ func (s *Shard) abandon(err error) {
 	s.stats.abandoned.Add(1)
 	s.held = append(s.held, outgoing{index: s.last, mail: s.loseFeeds()})
 	old, people := s.sessions, s.customers
+	s.refuseParked()
 	s.stats.sessions.Store(0)
 	s.stats.loaded.Store(0)
 	s.sessions, s.customers = map[wire.SessionID]*hosted{}, map[customerID]*customer{}
@@ -452,6 +455,7 @@ func (s *Shard) send(e wire.Envelope) {
 			return
 		}
 	} else if err := s.x.Post(e); err == nil || !e.To.Slot {
+		s.nowhere(&e, err)
 		return
 	}
 	s.later(e)

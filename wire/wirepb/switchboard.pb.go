@@ -2365,6 +2365,7 @@ func (x *Author) GetName() string {
 //	session.merged           public
 //	level.warned             staff
 //	level.missed             staff
+//	session.last_resort      public
 //	session.transferred      staff
 //	session.transfer_failed  staff
 //	session.released         staff

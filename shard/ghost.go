@@ -1,0 +1,86 @@
+package shard
+
+import (
+	"errors"
+
+	"switchboard/exchange"
+	"switchboard/session"
+	"switchboard/wire"
+)
+
+// That a connection has ended is said once. It can be lost: the journal may refuse the turn in which it was heard, or the
+// connection may have asked for something that came to its session by a longer way than its end. So a session that is read again
+// while somebody is noted as present is looked at a moment later, and one that speaks to a connection which is not there hears of
+// its end.
+
+// ghostMS is how long after a session was read again those who are present are looked for: by then a connection whose end was
+// heard before is unplugged.
+const ghostMS = 1000
+
+// suspect has h looked at when it may have missed that somebody went.
+func (s *Shard) suspect(h *hosted) {
+	if len(h.state.Present(nil)) > 0 {
+		h.doubted = true
+		s.alarms.add(s.now+ghostMS, h.id)
+	}
+}
+
+// exorcise ends what connections that are gone are to h.
+func (s *Shard) exorcise(h *hosted) {
+	if !h.doubted {
+		return
+	}
+	h.doubted = false
+	for _, conn := range h.state.Present(nil) {
+		if !s.x.Plugged(conn) {
+			session.Decide(h.state, &s.env, &wire.Command{Verb: wire.VerbGone, Conn: conn, Session: h.id}, &s.d)
+		}
+	}
+}
+
+// nowhere takes a connection that is not there for gone, as far as the session is concerned that spoke to it.
+func (s *Shard) nowhere(e *wire.Envelope, err error) {
+	f, ok := e.Mail.(*wire.Frame)
+	if !ok || f.Session == "" || !errors.Is(err, exchange.ErrNowhere) || e.To.Node != s.x.Node() {
+		return
+	}
+	switch f.Kind {
+	case wire.FrameAttach, wire.FrameMessage, wire.FrameAssigned:
+	default:
+		return
+	}
+	_, slot, ok := f.Session.Place()
+	if !ok {
+		return
+	}
+	// Should there be no room, the next word to it does the same.
+	_ = s.inbox.PutReserved(wire.Envelope{To: wire.ToSlot(slot), Term: s.term, Mail: &wire.Command{
+		Verb: wire.VerbGone, Conn: wire.Conn{Node: e.To.Node, ID: e.To.ID}, Session: f.Session,
+	}})
+}
+
+// refuseParked answers those whose commands wait for rows when everything is read again: nobody has decided them, and they hear of
+// it at once.
+func (s *Shard) refuseParked() {
+	refuse := func(list []wire.Mail) {
+		for _, m := range list {
+			if c, ok := m.(*wire.Command); ok {
+				s.d.Refuse(c, wire.Unavailable)
+			}
+		}
+	}
+	for _, h := range s.sessions {
+		refuse(h.parked)
+		refuse(h.opens)
+	}
+	for _, cu := range s.customers {
+		refuse(cu.parked)
+	}
+	for _, i := range s.identities {
+		for _, c := range i.parked {
+			s.d.Refuse(c, wire.Unavailable)
+		}
+	}
+	s.held = append(s.held, outgoing{index: s.last, mail: append([]wire.Envelope(nil), s.d.Mail...)})
+	s.d.Reset()
+}
