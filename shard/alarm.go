@@ -158,6 +158,7 @@ func (s *Shard) sweep() {
 	}
 	for k, c := range s.customers {
 		if c.used <= cut && !c.dirty && !c.fetching && !c.owing && len(c.parked) == 0 && len(c.waiters) == 0 {
+			s.unread = s.last
 			delete(s.customers, k)
 		}
 	}
