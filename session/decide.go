@@ -71,8 +71,10 @@ func (s *State) entitled(c *wire.Command) bool {
 		return false
 	}
 	switch c.Who.Role {
-	case wire.RoleCustomer, wire.RoleService:
+	case wire.RoleCustomer:
 		return s.Holds(c)
+	case wire.RoleService:
+		return (c.Who.Shop == "" || c.Who.Shop == s.Shop) && s.Holds(c)
 	case wire.RoleWorker:
 		_, ok := s.until(c.Who)
 		return ok
