@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
+	"switchboard/broker/level"
 	"switchboard/broker/routes"
 	"switchboard/session"
 	"switchboard/shard"
@@ -40,6 +41,8 @@ type Tenant struct {
 	// 5,000 and 30,000.
 	GraceBotsMS   int64 `yaml:"grace_bots_ms"`
 	GraceHumansMS int64 `yaml:"grace_humans_ms"`
+	// Levels are its service levels, at most 16; default none. See docs/levels.md.
+	Levels []level.Definition `yaml:"levels"`
 
 	routed *shard.Tenant // by validate
 }
@@ -155,13 +158,26 @@ func (t *Tenant) validate(name string, maxBody int) error {
 	if t.GraceHumansMS == 0 {
 		t.GraceHumansMS = 30_000
 	}
-	if t.routed, err = t.base(maxBody).Routed(shard.Document{Text: text}); err != nil {
+	if t.routed, err = t.route(shard.Document{Text: text}, maxBody); err != nil {
 		return fmt.Errorf("tenant %s: %w", name, t.mistakes(from, err))
 	}
 	if t.DefaultQueue != "" && !t.routed.Session.Queues[t.DefaultQueue] {
 		return fmt.Errorf("tenant %s: default_queue %s is none of its queues", name, t.DefaultQueue)
 	}
+	if err := t.checkLevels(); err != nil {
+		return fmt.Errorf("tenant %s: %w", name, err)
+	}
 	return nil
+}
+
+// route returns t as shards know it when it goes by d.
+func (t *Tenant) route(d shard.Document, maxBody int) (*shard.Tenant, error) {
+	routed, err := t.base(maxBody).Routed(d)
+	if err != nil {
+		return nil, err
+	}
+	routed.Levels, err = t.levels(routed)
+	return routed, err
 }
 
 // base returns t as shards know it, without a document.
@@ -185,7 +201,7 @@ func (c *Config) tenants(groups []*journal.Group) (map[string]*shard.Tenant, err
 			if !ok {
 				return nil // it is configured no more
 			}
-			routed, err := t.base(c.Limits.Body).Routed(d)
+			routed, err := t.route(d, c.Limits.Body)
 			if err != nil {
 				return fmt.Errorf("version %d of the routes of tenant %s is not understood by this version of the program; start the one that it was "+
 					"applied with, and apply a document that both understand: %w", d.Version, name, err)

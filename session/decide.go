@@ -71,8 +71,10 @@ func (s *State) entitled(c *wire.Command) bool {
 		return false
 	}
 	switch c.Who.Role {
-	case wire.RoleCustomer, wire.RoleService:
+	case wire.RoleCustomer:
 		return s.Holds(c)
+	case wire.RoleService:
+		return (c.Who.Shop == "" || c.Who.Shop == s.Shop) && s.Holds(c)
 	case wire.RoleWorker:
 		_, ok := s.until(c.Who)
 		return ok
@@ -304,13 +306,14 @@ const (
 	EventLeft           = "participant.left"
 	EventTaken          = "session.taken"
 	EventDirected       = "session.directed"
+	EventResort         = "session.last_resort"
 )
 
 // EventVisibility returns the one visibility of an event's type [SW-4.9]: that somebody came or went is public, why is
 // staff's.
 func EventVisibility(typ string) string {
 	switch typ {
-	case EventOpened, EventQueued, EventAssigned, EventClosed, EventReopened, EventMerged:
+	case EventOpened, EventQueued, EventAssigned, EventClosed, EventReopened, EventMerged, EventResort:
 		return wire.Public
 	}
 	return wire.Staff

@@ -279,6 +279,19 @@ func (s *State) NoGrant(env *Env, n *wire.NoGrant, d *Decision) {
 	s.pump(env, d)
 }
 
+// LastResort tells whoever follows that the route has come to its last step, once a ticket, and the pool that the log has
+// it. The session waits on: what the customer leaves meanwhile is in its log.
+func (s *State) LastResort(env *Env, r *wire.Resort, d *Decision) {
+	if r.Pool < s.Pool || s.Phase != Queued || r.Ticket != s.Ticket {
+		return
+	}
+	if s.Resort != r.Ticket {
+		d.fact(s, Fact{Kind: ResortSeen, Ticket: r.Ticket})
+		s.event(env, EventResort, object("action", r.Action, "step", r.Step), d)
+	}
+	d.post(env, &wire.Resorted{Tenant: s.Tenant, Session: s.ID, Ticket: r.Ticket})
+}
+
 // reroute takes the session out of a queue that is configured no more, to where one without a queue goes. What else the pool
 // refuses is asked for again.
 func (s *State) reroute(env *Env, n *wire.NoGrant, d *Decision) {

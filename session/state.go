@@ -136,6 +136,7 @@ type State struct {
 	Context     []byte // JSON
 	ClosedAt    int64
 	Pool        uint64 // the highest pool number seen: lower ones are refused
+	Resort      uint64 // the ticket under which the last resort was told, or 0
 	KeyCount    uint64 // keys ever remembered
 	Keys        keyRing
 

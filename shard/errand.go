@@ -21,6 +21,9 @@ func (s *Shard) errand(c *wire.Command) {
 	case wire.StageSession:
 		s.toSession(c.Session, c)
 		return
+	case wire.StageExplain:
+		s.explained(c)
+		return
 	case wire.StageFind, wire.StageLook, wire.StageTour:
 		s.visit(c)
 		return
@@ -229,8 +232,10 @@ func (s *Shard) seat(cu *customer, c *wire.Command) {
 		s.d.Refuse(c, wire.Forbidden)
 		return
 	}
-	if c.For != nil && c.Who.Role == wire.RoleService && !s.know(cu, c) {
-		return
+	if c.For != nil && c.Who.Role == wire.RoleService && s.writable {
+		if changed, _ := cu.state.Know(c.For.Channel, c.For.ID); changed { // one beyond the list is his all the same
+			s.changedCustomer(cu)
+		}
 	}
 	shop := shopOf(c)
 	if id := cu.state.Latest(shop); id != "" && !cu.closed(id, w.Tried, w.Turn) {

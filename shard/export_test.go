@@ -68,3 +68,6 @@ func keysOf(st *session.State) map[uint64]string {
 	}
 	return keys
 }
+
+// Identities returns how many external ids are in the memory of s, which is closed.
+func (s *Shard) Identities() int { return len(s.identities) }

@@ -185,6 +185,10 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		}
 		return // a pool says it again
 	}
+	if isCommand && c.Verb == wire.VerbExplain {
+		s.explain(h, c)
+		return
+	}
 	st := h.state
 	s.before(h)
 	if s.writable && s.overdue(h) {
@@ -213,6 +217,8 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		st.Rebind(&s.env, m, &s.d)
 	case *wire.NoGrant:
 		st.NoGrant(&s.env, m, &s.d)
+	case *wire.Resort:
+		st.LastResort(&s.env, m, &s.d)
 	case *wire.Place:
 		st.Place(m, &s.d)
 	}
@@ -244,7 +250,7 @@ func writes(m wire.Mail) bool {
 	switch m := m.(type) {
 	case *wire.Command:
 		switch m.Verb {
-		case wire.VerbOpen, wire.VerbHistory, wire.VerbPage, wire.VerbLeave, wire.VerbTyping, wire.VerbResync, wire.VerbGone, wire.VerbDelta:
+		case wire.VerbOpen, wire.VerbHistory, wire.VerbPage, wire.VerbLeave, wire.VerbTyping, wire.VerbResync, wire.VerbGone, wire.VerbDelta, wire.VerbExplain:
 			return false
 		default:
 			return true

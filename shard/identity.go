@@ -46,6 +46,7 @@ func (s *Shard) external(c *wire.Command) {
 	opens := c.Verb == wire.VerbOpen && c.Session == ""
 	if i.state.Customer == "" {
 		if !opens && c.Verb != wire.VerbLink {
+			delete(s.identities, k) // whoever asks for any number of them fills no memory
 			s.d.Refuse(c, wire.NoSession)
 			return
 		}
@@ -118,6 +119,9 @@ func (s *Shard) identityLoaded(r *result) {
 	}
 	i.state = r.ident
 	for _, c := range parked {
+		if s.identities[r.identity] == nil { // forgotten by the one before
+			s.identities[r.identity] = i
+		}
 		s.command(c)
 	}
 }

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"errors"
+	"slices"
 
 	"switchboard/session"
 	"switchboard/shard/journal"
@@ -31,6 +32,7 @@ func (s *Shard) keyLists(id wire.SessionID) (l keyLists, err error) {
 	}
 	cut := s.cfg.Now().UnixMilli() - keepFor
 	var bad error
+	var gone []uint64 // fingerprints of keys whose rows may go
 	err = s.g.Scan(prefix, after(prefix), false, func(k, v []byte) bool {
 		from := len(l.lines)
 		if l.lines, bad = session.ParseKeyList(v, l.lines); bad != nil {
@@ -43,12 +45,18 @@ func (s *Shard) keyLists(id wire.SessionID) (l keyLists, err error) {
 		l.stale = append(l.stale, append([]byte(nil), k...))
 		for _, at := range list {
 			if at.Seq == 0 {
-				l.stale = append(l.stale, numberedKey(nil, rowKey, id, at.FP))
+				gone = append(gone, at.FP)
 			}
 		}
 		l.lines = l.lines[:from]
 		return true
 	})
+	// A key that was forgotten and used again has its row under the same fingerprint: that one stays.
+	for _, fp := range gone {
+		if !slices.ContainsFunc(l.lines, func(at session.KeyAt) bool { return at.Seq == 0 && at.FP == fp }) {
+			l.stale = append(l.stale, numberedKey(nil, rowKey, id, fp))
+		}
+	}
 	return l, errors.Join(err, bad)
 }
 

@@ -144,6 +144,10 @@ func (s *Shard) poolMail(m wire.Mail) {
 		if p = s.pools[m.Tenant]; p != nil {
 			p.core.Refuse(m.Session, m.Ticket, m.Worker, s.now, &p.out)
 		}
+	case *wire.Resorted:
+		if p = s.pools[m.Tenant]; p != nil {
+			p.core.Resorted(m.Session, m.Ticket, s.now, &p.out)
+		}
 	case *wire.Release:
 		if p = s.pools[m.Tenant]; p != nil {
 			p.core.Release(m.Session, m.AE, m.WrapUpMS, s.now, &p.out)
@@ -269,6 +273,8 @@ func (p *pool) effect(s *Shard, e *broker.Effect) {
 		s.toSlotOf(e.Session, &wire.NoGrant{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Why: e.Reason})
 	case broker.Reject:
 		s.toSlotOf(e.Session, &wire.NoGrant{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Why: string(e.Slug)})
+	case broker.LastResort:
+		s.toSlotOf(e.Session, &wire.Resort{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Action: e.Reason, Step: e.Step})
 	case broker.Placed:
 		s.toSlotOf(e.Session, &wire.Place{Session: e.Session, Ticket: e.Ticket, Queue: e.Queue, Position: e.Position, ETAMS: e.ETA})
 	case broker.OfferPush:

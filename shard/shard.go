@@ -308,11 +308,13 @@ func (s *Shard) handle(m wire.Mail) {
 		s.toSession(m.Session, m)
 	case *wire.NoGrant:
 		s.toSession(m.Session, m)
+	case *wire.Resort:
+		s.toSession(m.Session, m)
 	case *wire.Place:
 		s.toSession(m.Session, m)
 	case *wire.Census:
 		s.census(m)
-	case *wire.CensusAnswer, *wire.Task, *wire.Withdraw, *wire.Confirm, *wire.Declined, *wire.Release:
+	case *wire.CensusAnswer, *wire.Task, *wire.Withdraw, *wire.Confirm, *wire.Declined, *wire.Release, *wire.Resorted:
 		s.poolMail(m)
 	case *wire.Settings:
 		s.settings(m)

@@ -14,7 +14,7 @@ var ErrMail = errors.New("not mail of this version")
 
 // LinkVersion numbers what AppendEnvelope writes. Two nodes that differ in it do not understand each other: it grows with
 // every change of a kind of mail, of its fields or of the words that numbers stand for.
-const LinkVersion = 5
+const LinkVersion = 6
 
 // What an envelope says of itself.
 const (
@@ -137,6 +137,10 @@ func kindOf(m Mail) byte {
 		return 20
 	case *Levels:
 		return 21
+	case *Resort:
+		return 22
+	case *Resorted:
+		return 23
 	}
 	return 0
 }
@@ -186,6 +190,10 @@ func newMail(kind byte) Mail {
 		return new(SettingsKept)
 	case 21:
 		return new(Levels)
+	case 22:
+		return new(Resort)
+	case 23:
+		return new(Resorted)
 	}
 	return nil
 }
@@ -220,6 +228,10 @@ func (c *coder) mail(m Mail) {
 		c.rebind(m)
 	case *NoGrant:
 		c.noGrant(m)
+	case *Resort:
+		c.resort(m)
+	case *Resorted:
+		c.resorted(m)
 	case *Place:
 		c.place(m)
 	case *Link:
@@ -470,6 +482,20 @@ func (c *coder) rebind(m *Rebind) {
 	c.uint32(&m.Window)
 	c.bool(&m.Fresh)
 	c.text(&m.Reason)
+}
+
+func (c *coder) resort(m *Resort) {
+	c.text((*string)(&m.Session))
+	c.uint(&m.Ticket)
+	c.uint(&m.Pool)
+	c.text(&m.Action)
+	c.text(&m.Step)
+}
+
+func (c *coder) resorted(m *Resorted) {
+	c.text(&m.Tenant)
+	c.text((*string)(&m.Session))
+	c.uint(&m.Ticket)
 }
 
 func (c *coder) noGrant(m *NoGrant) {

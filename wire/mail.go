@@ -157,6 +157,12 @@ type (
 		AE       uint64
 		WrapUpMS int64
 	}
+	// Resorted says that the log tells of the last resort under Ticket.
+	Resorted struct {
+		Tenant  string
+		Session SessionID
+		Ticket  uint64
+	}
 	// Live is one line of a census answer: a task that a session's shard knows of.
 	Live struct {
 		Task
@@ -238,6 +244,15 @@ type (
 		Pool    uint64
 		Why     string
 	}
+	// Resort tells a waiting session that its route has come to its last step, and what is to be offered to the customer:
+	// leave_message, callback or ticket. It waits on. Repeated every second until Resorted.
+	Resort struct {
+		Session SessionID
+		Ticket  uint64
+		Pool    uint64
+		Action  string
+		Step    string // its name in the route; may be empty
+	}
 	// Place tells a waiting session its position in the queue, from 1.
 	Place struct {
 		Session  SessionID
@@ -263,6 +278,8 @@ func (*Lost) mail()         {}
 func (*Rebind) mail()       {}
 func (*NoGrant) mail()      {}
 func (*Place) mail()        {}
+func (*Resort) mail()       {}
+func (*Resorted) mail()     {}
 func (*Link) mail()         {}
 func (*Linked) mail()       {}
 func (*Unite) mail()        {}

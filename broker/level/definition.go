@@ -51,47 +51,47 @@ type Definition struct {
 	// Name is what events, metrics and stats call it; default the preset's.
 	Name string `yaml:"name" json:"name"`
 	// Preset is a definition of [Presets] that this one begins with. What is set here replaces it.
-	Preset string `yaml:"preset" json:"preset,omitempty"`
+	Preset string `yaml:"preset,omitempty" json:"preset,omitempty"`
 	// Clock is first_response, every_response (default), waiting or handling.
-	Clock string `yaml:"clock" json:"clock,omitempty"`
+	Clock string `yaml:"clock,omitempty" json:"clock,omitempty"`
 	// LimitMS is the longest time that is in time. It has no default.
-	LimitMS int64 `yaml:"limit_ms" json:"limit_ms,omitempty"`
+	LimitMS int64 `yaml:"limit_ms,omitempty" json:"limit_ms,omitempty"`
 	// CapMS is what a longer time, and no answer at all, counts as in means and percentiles; default: no answer adds nothing.
-	CapMS int64 `yaml:"cap_ms" json:"cap_ms,omitempty"`
+	CapMS int64 `yaml:"cap_ms,omitempty" json:"cap_ms,omitempty"`
 	// Target is the share that shall be in time, 0..1; default none. It is told, and changes nothing.
-	Target float64 `yaml:"target" json:"target,omitempty"`
+	Target float64 `yaml:"target,omitempty" json:"target,omitempty"`
 	// Unit is turn (default), message, session or day.
-	Unit string `yaml:"unit" json:"unit,omitempty"`
+	Unit string `yaml:"unit,omitempty" json:"unit,omitempty"`
 	// Count is whose answers count: human, assist, bot; default human and assist. Of waiting and handling it is whose
 	// assignment does; assist is nobody's there.
-	Count []string `yaml:"count" json:"count,omitempty"`
+	Count []string `yaml:"count,omitempty" json:"count,omitempty"`
 	// FullAuto is what an answer of a bot is where bots do not count: skip (default) ends the case uncounted, and holds the
 	// clock as long as the bot has the session; run ignores it, and the clock runs on.
-	FullAuto string `yaml:"full_auto" json:"full_auto,omitempty"`
+	FullAuto string `yaml:"full_auto,omitempty" json:"full_auto,omitempty"`
 	// Handover is what a bot leaves to a human: keep (default), the wait since the customer's word; restart, a clock that
 	// begins when the bot gave the session away.
-	Handover string `yaml:"handover" json:"handover,omitempty"`
+	Handover string `yaml:"handover,omitempty" json:"handover,omitempty"`
 	// Transfer is what a human's transfer without answer is: keep (default), the clock runs on; miss, a missed case of who
 	// transferred, and a new one of the next.
-	Transfer string `yaml:"transfer" json:"transfer,omitempty"`
+	Transfer string `yaml:"transfer,omitempty" json:"transfer,omitempty"`
 	// Unanswered is what becomes of a case whose session is closed before its time is over: miss (default) or drop.
-	Unanswered string `yaml:"unanswered" json:"unanswered,omitempty"`
+	Unanswered string `yaml:"unanswered,omitempty" json:"unanswered,omitempty"`
 	// Hours are when it counts; default always.
-	Hours Hours `yaml:"hours" json:"hours,omitzero"`
+	Hours Hours `yaml:"hours,omitempty" json:"hours,omitzero"`
 	// Closed is what happens outside the hours: skip (default), what begins there is not counted and time is time; pause,
 	// clocks stand still there.
-	Closed string `yaml:"closed" json:"closed,omitempty"`
+	Closed string `yaml:"closed,omitempty" json:"closed,omitempty"`
 	// Ignore are types of messages, of customers and workers, that are none: advertisements, red packets.
-	Ignore []string `yaml:"ignore" json:"ignore,omitempty"`
+	Ignore []string `yaml:"ignore,omitempty" json:"ignore,omitempty"`
 	// Shops and Queues narrow it down; default all. The queue is that in which the session was last.
-	Shops  []string `yaml:"shops" json:"shops,omitempty"`
-	Queues []string `yaml:"queues" json:"queues,omitempty"`
+	Shops  []string `yaml:"shops,omitempty" json:"shops,omitempty"`
+	Queues []string `yaml:"queues,omitempty" json:"queues,omitempty"`
 	// Warn says what is done as the limit comes nearer; default nothing, and nothing is written.
-	Warn []Warning `yaml:"warn" json:"warn,omitempty"`
+	Warn []Warning `yaml:"warn,omitempty" json:"warn,omitempty"`
 	// BoostMS is by how much boost counts the session as having come earlier; default the limit.
-	BoostMS int64 `yaml:"boost_ms" json:"boost_ms,omitempty"`
+	BoostMS int64 `yaml:"boost_ms,omitempty" json:"boost_ms,omitempty"`
 	// Holding is the text of holding_reply.
-	Holding string `yaml:"holding" json:"holding,omitempty"`
+	Holding string `yaml:"holding,omitempty" json:"holding,omitempty"`
 }
 
 // Warning is what is done at a part of the limit. At 1 the case is missed.
@@ -102,22 +102,22 @@ type Warning struct {
 
 // Hours are opening hours. The zero Hours are always open.
 type Hours struct {
-	Zone     string    `yaml:"zone" json:"zone,omitempty"`         // IANA, as Asia/Shanghai; default UTC
-	Weekly   []Weekly  `yaml:"weekly" json:"weekly,omitempty"`     // default always
-	Holidays []Holiday `yaml:"holidays" json:"holidays,omitempty"` // dates that are otherwise
+	Zone     string    `yaml:"zone,omitempty" json:"zone,omitempty"`         // IANA, as Asia/Shanghai; default UTC
+	Weekly   []Weekly  `yaml:"weekly,omitempty" json:"weekly,omitempty"`     // default always
+	Holidays []Holiday `yaml:"holidays,omitempty" json:"holidays,omitempty"` // dates that are otherwise
 }
 
 // Weekly is a stretch of hours on some weekdays. A break is what lies between two.
 type Weekly struct {
-	Days []string `yaml:"days" json:"days,omitempty"` // mon to sun; default all
-	From string   `yaml:"from" json:"from"`           // HH:MM
-	To   string   `yaml:"to" json:"to"`               // HH:MM, up to 24:00
+	Days []string `yaml:"days,omitempty" json:"days,omitempty"` // mon to sun; default all
+	From string   `yaml:"from" json:"from"`                     // HH:MM
+	To   string   `yaml:"to" json:"to"`                         // HH:MM, up to 24:00
 }
 
 // Holiday is a date that is closed, or open at other hours.
 type Holiday struct {
 	Date string `yaml:"date" json:"date"` // YYYY-MM-DD
-	Open []Span `yaml:"open" json:"open,omitempty"`
+	Open []Span `yaml:"open,omitempty" json:"open,omitempty"`
 }
 
 // Span is a stretch of hours.

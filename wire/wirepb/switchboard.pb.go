@@ -2365,6 +2365,7 @@ func (x *Author) GetName() string {
 //	session.merged           public
 //	level.warned             staff
 //	level.missed             staff
+//	session.last_resort      public
 //	session.transferred      staff
 //	session.transfer_failed  staff
 //	session.released         staff
@@ -6915,7 +6916,7 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x04from\x18\a \x01(\v2\x18.switchboard.v1.PositionR\x04from\x12\x17\n" +
 	"\x04tail\x18\b \x01(\rH\x00R\x04tail\x88\x01\x01\x124\n" +
 	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomerB\a\n" +
-	"\x05_tail\"\x93\x02\n" +
+	"\x05_tail\"\x99\x02\n" +
 	"\tOpenReply\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x1a\n" +
 	"\x05epoch\x18\x02 \x01(\x04B\x04\x90\xb5\x18\x01R\x05epoch\x12\x18\n" +
@@ -6923,8 +6924,8 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x05state\x18\x04 \x01(\tR\x05state\x12.\n" +
 	"\x06worker\x18\x05 \x01(\v2\x16.switchboard.v1.WorkerR\x06worker\x12\x10\n" +
 	"\x03how\x18\x06 \x01(\tR\x03how\x12\x0e\n" +
-	"\x02at\x18\a \x01(\x04R\x02at\x120\n" +
-	"\astreams\x18\b \x03(\v2\x16.switchboard.v1.StreamR\astreams\x12\x1c\n" +
+	"\x02at\x18\a \x01(\x04R\x02at\x126\n" +
+	"\astreams\x18\b \x03(\v2\x16.switchboard.v1.StreamB\x04\x90\xb5\x18\x01R\astreams\x12\x1c\n" +
 	"\tduplicate\x18\t \x01(\bR\tduplicate\"\xb1\x01\n" +
 	"\x04Send\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
@@ -6976,9 +6977,9 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x05limit\x18\x04 \x01(\rR\x05limit\x124\n" +
 	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomerB\t\n" +
 	"\a_beforeB\b\n" +
-	"\x06_after\"Y\n" +
-	"\fHistoryReply\x12/\n" +
-	"\aentries\x18\x01 \x03(\v2\x15.switchboard.v1.EntryR\aentries\x12\x18\n" +
+	"\x06_after\"_\n" +
+	"\fHistoryReply\x125\n" +
+	"\aentries\x18\x01 \x03(\v2\x15.switchboard.v1.EntryB\x04\x90\xb5\x18\x01R\aentries\x12\x18\n" +
 	"\x04more\x18\x02 \x01(\bB\x04\x90\xb5\x18\x01R\x04more\"\xb3\x01\n" +
 	"\x05Close\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x16\n" +
@@ -7023,11 +7024,11 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"0\n" +
 	"\x04Kept\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
-	"\x02ae\x18\x02 \x01(\x04R\x02ae\"k\n" +
+	"\x02ae\x18\x02 \x01(\x04R\x02ae\"q\n" +
 	"\x0eSubscribeReply\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x19\n" +
-	"\blease_ms\x18\x02 \x01(\x03R\aleaseMs\x12(\n" +
-	"\x04kept\x18\x03 \x03(\v2\x14.switchboard.v1.KeptR\x04kept\"\x8c\x01\n" +
+	"\blease_ms\x18\x02 \x01(\x03R\aleaseMs\x12.\n" +
+	"\x04kept\x18\x03 \x03(\v2\x14.switchboard.v1.KeptB\x04\x90\xb5\x18\x01R\x04kept\"\x8c\x01\n" +
 	"\x05Offer\x12\x14\n" +
 	"\x05offer\x18\x01 \x01(\tR\x05offer\x12\x18\n" +
 	"\asession\x18\x02 \x01(\tR\asession\x12\x14\n" +
@@ -7049,7 +7050,7 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"6\n" +
 	"\bDocument\x12\x12\n" +
 	"\x01v\x18\x01 \x01(\x04B\x04\x90\xb5\x18\x01R\x01v\x12\x16\n" +
-	"\x03doc\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\x03doc\"\xda\x03\n" +
+	"\x03doc\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\x03doc\"\xe0\x03\n" +
 	"\bAssigned\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
 	"\x02ae\x18\x02 \x01(\x04R\x02ae\x12\x14\n" +
@@ -7063,8 +7064,8 @@ const file_switchboard_proto_rawDesc = "" +
 	"attributes\x18\t \x01(\fB\x04\x88\xb5\x18\x01R\n" +
 	"attributes\x122\n" +
 	"\acontext\x18\n" +
-	" \x01(\v2\x18.switchboard.v1.DocumentR\acontext\x12)\n" +
-	"\x04tail\x18\v \x03(\v2\x15.switchboard.v1.EntryR\x04tail\x12\x12\n" +
+	" \x01(\v2\x18.switchboard.v1.DocumentR\acontext\x12/\n" +
+	"\x04tail\x18\v \x03(\v2\x15.switchboard.v1.EntryB\x04\x90\xb5\x18\x01R\x04tail\x12\x12\n" +
 	"\x04shop\x18\f \x01(\tR\x04shop\x128\n" +
 	"\n" +
 	"deliveries\x18\r \x03(\v2\x18.switchboard.v1.DeliveryR\n" +
