@@ -68,3 +68,6 @@ func keysOf(st *session.State) map[uint64]string {
 	}
 	return keys
 }
+
+// Read returns how much of what the loader has read waits for the owner.
+func (s *Shard) Read() int { return s.loaded.Len() }
