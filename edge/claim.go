@@ -145,9 +145,9 @@ func (d *desk) subscribe(m claim) *wire.Error {
 	d.gate <- struct{}{}
 	defer func() { <-d.gate }()
 	d.mu.Lock()
-	if d.over != nil {
+	if over := d.over; over != nil {
 		d.mu.Unlock()
-		return d.over
+		return over
 	}
 	queues, slots := d.queues, d.slots
 	if !slices.Contains(queues, m.queue) {

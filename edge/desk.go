@@ -16,6 +16,7 @@ import (
 // The bounds of workers without sockets [SW-7].
 const (
 	maxDesks    = 1024    // of one edge
+	desksEach   = 64      // of one sub: instances of a worker
 	deskSlots   = 64      // sessions of one
 	deskBytes   = 4 << 20 // that wait at one, about; beyond it the desk is closed like a slow socket [SW-4.7]
 	deskRevoked = 256     // ends of assignments that are remembered for the next claim
@@ -28,10 +29,17 @@ type desks struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	of     map[deskKey]*desk
+	each   map[deskKey]int // desks of a sub, whatever their instance
 	closed bool
 }
 
 type deskKey struct{ tenant, worker string }
+
+// sub returns what the desks of all instances of a worker have in common.
+func (k deskKey) sub() deskKey {
+	k.worker, _, _ = strings.Cut(k.worker, "/")
+	return k
+}
 
 // desk is the connection of a worker without one: an inlet that is subscribed, and keeps what comes until a claim fetches it.
 // It lives as long as its lease. Everything that comes has a number of the desk's own; a claim says up to which it knows.
@@ -100,12 +108,15 @@ func (e *Edge) deskOf(who *wire.Principal, make bool) (*desk, *wire.Error) {
 		return nil, wire.Refuse(wire.Draining)
 	case len(e.desks.of) >= maxDesks:
 		return nil, &wire.Error{Slug: wire.Overloaded, Message: "too many workers without sockets", RetryAfter: 5 * time.Second}
+	case e.desks.each[k.sub()] >= desksEach:
+		return nil, &wire.Error{Slug: wire.QuotaExceeded, Message: "too many instances of this worker without sockets", RetryAfter: 5 * time.Second}
 	}
 	d = newDesk(e, k, who)
 	if e.desks.of == nil {
-		e.desks.of = map[deskKey]*desk{}
+		e.desks.of, e.desks.each = map[deskKey]*desk{}, map[deskKey]int{}
 	}
 	e.desks.of[k] = d
+	e.desks.each[k.sub()]++
 	e.x.PlugConn(d.id.ID, d)
 	return d, nil
 }
@@ -131,6 +142,11 @@ func (e *Edge) closeDesk(d *desk, why *wire.Error) {
 	e.desks.mu.Lock()
 	if e.desks.of[d.key] == d {
 		delete(e.desks.of, d.key)
+		if sub := d.key.sub(); e.desks.each[sub] > 1 {
+			e.desks.each[sub]--
+		} else {
+			delete(e.desks.each, sub)
+		}
 	}
 	e.desks.mu.Unlock()
 	e.x.UnplugConn(d.id.ID)

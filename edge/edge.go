@@ -45,6 +45,7 @@ type Edge struct {
 	perIP   map[string]int
 	orphans []*orphan
 	again   []wire.Envelope // gone that found no room
+	serving []net.Listener
 }
 
 // stripe is a part of the table of connections.
@@ -104,8 +105,18 @@ type quiet struct{}
 // Printf implements fasthttp.Logger.
 func (quiet) Printf(string, ...any) {}
 
-// Serve accepts connections of ln until Drain or Close.
+// Serve accepts connections of ln until Drain or Close, and closes it. It may be called when they have begun.
 func (e *Edge) Serve(ln net.Listener) error {
+	e.mu.Lock()
+	late := e.draining.Load()
+	if !late {
+		e.serving = append(e.serving, ln) // the server forgets whom it is not serving yet when it is shut down
+	}
+	e.mu.Unlock()
+	if late {
+		_ = ln.Close()
+		return nil
+	}
 	if err := e.server.Serve(ln); err != nil {
 		return fmt.Errorf("serving %s: %w", ln.Addr(), err)
 	}
@@ -129,6 +140,11 @@ func (e *Edge) Drain(ctx context.Context) {
 	for _, c := range list {
 		c.bye(wire.CloseDrain, rand.Int64N(spread.Milliseconds()+1))
 	}
+	e.mu.Lock()
+	for _, ln := range e.serving {
+		_ = ln.Close()
+	}
+	e.mu.Unlock()
 	_ = e.server.ShutdownWithContext(ctx)
 	e.await(ctx, func() bool { return e.open.Load() == 0 })
 }

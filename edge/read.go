@@ -81,6 +81,7 @@ func (c *conn) heard() { c.lastRead.Store(c.e.now()) }
 // take takes every whole message off b and keeps what is left. It reports whether to go on.
 func (c *conn) take(b []byte) bool {
 	limit := maxMessage * c.e.cfg.Limits.Frame
+	whole := false
 	for {
 		m, used, err := c.dec.Next(b, limit)
 		b = b[used:]
@@ -92,9 +93,13 @@ func (c *conn) take(b []byte) bool {
 		}
 		switch m.Op {
 		case 0:
+			if whole && c.partial.Load() != 0 {
+				c.partial.Store(c.e.now()) // what is left is of another message than what waited
+			}
 			c.keep(b)
 			return true
 		case ws.OpText, ws.OpBinary:
+			whole = true
 			if !c.message(m.Op, m.Payload) {
 				return c.lastWords()
 			}
