@@ -173,11 +173,22 @@ func (c *Core) classOf(p *plan, s *Step, demand, prefer selector.Residual, in *T
 	cl.queue.demands = append(cl.queue.demands, cl)
 	for _, q := range cl.from {
 		q.classes = append(q.classes, cl)
-		for _, w := range q.workers {
+		for _, w := range q.candidates(cl) {
 			cl.admit(w)
 		}
 	}
 	return cl
+}
+
+// candidates returns the workers among whom those are who meet cl: all, or those with a skill that it cannot do without.
+func (q *queue) candidates(cl *class) []*worker {
+	if len(cl.skills) > 0 {
+		return q.skilled[cl.skills[0].Name]
+	}
+	if name, ok := cl.demand.Skill(); ok {
+		return q.skilled[name]
+	}
+	return q.workers
 }
 
 // forgetClass takes a class out of everything. Nobody waits in it.

@@ -9,9 +9,10 @@ import (
 // queue is a Queue with what stands in it.
 type queue struct {
 	Queue
-	workers  []*worker // subscribed, in no order
-	classes  []*class  // that ask its workers
-	lanes    []*lane   // the first is of all shops that are not configured
+	workers  []*worker            // subscribed, in no order
+	skilled  map[string][]*worker // of them those who have a skill, at any level
+	classes  []*class             // that ask its workers
+	lanes    []*lane              // the first is of all shops that are not configured
 	waiting  int
 	tasks    int // in any state
 	speaksOf []string

@@ -99,17 +99,18 @@ func (w *worker) knows(lease string) bool {
 
 // introduce makes w what s says of it, in all classes.
 func (c *Core) introduce(w *worker, s *Subscription) {
+	c.unseat(w)
 	w.said = *s
 	w.said.Queues, w.said.Allowed, w.said.Skills = slices.Clone(s.Queues), slices.Clone(s.Allowed), slices.Clone(s.Skills)
 	w.sub, w.name, w.kind = s.Sub, s.Name, kindOf(s.Kind)
 	w.skills = w.said.Skills
-	slices.SortFunc(w.skills, func(a, b Skill) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(w.skills, func(a, b Skill) int { return strings.Compare(a.Name, b.Name) })
+	w.skills = slices.CompactFunc(w.skills, func(a, b Skill) bool { return a.Name == b.Name })
 	w.rating = shrink(s.Rating, s.Ratings)
 	w.slots, w.window = or(s.Slots, 1), s.Window
 	if w.window == 0 {
 		w.window = 16
 	}
-	c.unseat(w)
 	c.seat(w)
 	w.changed()
 }
@@ -144,6 +145,12 @@ func (c *Core) seat(w *worker) {
 func (w *worker) join(q *queue) {
 	w.queues, w.seats = append(w.queues, q), append(w.seats, len(q.workers))
 	q.workers = append(q.workers, w)
+	for _, s := range w.skills {
+		if q.skilled == nil {
+			q.skilled = make(map[string][]*worker)
+		}
+		q.skilled[s.Name] = append(q.skilled[s.Name], w)
+	}
 }
 
 // joinTeams notes what w's teams make of its queues.
@@ -224,6 +231,17 @@ func (c *Core) unseat(w *worker) {
 		q.workers[w.seats[i]] = moved
 		q.workers[last] = nil
 		q.workers = q.workers[:last]
+		for _, s := range w.skills {
+			list := q.skilled[s.Name]
+			if j := slices.Index(list, w); j >= 0 {
+				last := len(list) - 1
+				list[j], list[last] = list[last], nil
+				q.skilled[s.Name] = list[:last]
+			}
+			if len(q.skilled[s.Name]) == 0 {
+				delete(q.skilled, s.Name)
+			}
+		}
 	}
 	clear(w.queues)
 	w.queues, w.seats = w.queues[:0], w.seats[:0]

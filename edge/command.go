@@ -216,7 +216,9 @@ func route(cmd *wire.Command) (wire.Address, bool) {
 	}
 	switch cmd.Verb {
 	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup, wire.VerbStats:
-		return wire.ToSlot(exchange.PoolSlot(cmd.Who.Tenant)), true
+		return poolOf(cmd.Who.Tenant), true
+	case wire.VerbConfigure, wire.VerbDocument:
+		return poolOf(cmd.Who.Tenant), true
 	case wire.VerbIdentities:
 		return wire.ToSlot(exchange.CustomerSlot(cmd.Who.Tenant, cmd.Text)), true
 	case wire.VerbIdentify:
@@ -249,6 +251,9 @@ func (e *Edge) check(cmd *wire.Command) *wire.Error {
 	}
 	if !optionalIDs(cmd.Key, cmd.Stream, cmd.Type) {
 		return bad("key, stream and type" + idRule)
+	}
+	if cmd.Verb == wire.VerbConfigure || cmd.Verb == wire.VerbDocument {
+		return checkConfig(cmd)
 	}
 	if len(cmd.Body) > e.cfg.Limits.Body || len(cmd.Text) > e.cfg.Limits.Body {
 		return wire.Refuse(wire.TooLarge)
@@ -376,8 +381,10 @@ func entitled(role wire.Role, verb wire.Verb) bool {
 		return role == wire.RoleWorker || supervises(role) // who took a session has an owner's verbs [SW-5a.4]
 	case wire.VerbWatch, wire.VerbIdentities, wire.VerbLink:
 		return supervises(role) || role == wire.RoleService
-	case wire.VerbJoin, wire.VerbTake, wire.VerbAssign, wire.VerbStats:
+	case wire.VerbJoin, wire.VerbTake, wire.VerbAssign, wire.VerbStats, wire.VerbConfigure, wire.VerbDocument:
 		return supervises(role)
+	case wire.VerbExplain:
+		return role == wire.RoleWorker || supervises(role)
 	default:
 		return role == wire.RoleWorker
 	}

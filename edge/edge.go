@@ -88,7 +88,8 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 		Handler: e.handle, Name: "switchboard", KeepHijackedConns: true, NoDefaultDate: true,
 		ReadBufferSize:     16 << 10, // a token may be half of it
 		MaxRequestBodySize: cfg.Limits.Frame, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: time.Minute,
-		Concurrency: 4096, Logger: quiet{}, CloseOnShutdown: true, ErrorHandler: malformed,
+		HeaderReceived: e.headerReceived,
+		Concurrency:    4096, Logger: quiet{}, CloseOnShutdown: true, ErrorHandler: malformed,
 	}
 	if err := e.openLoops(); err != nil {
 		return nil, err

@@ -36,6 +36,8 @@ func (e *Edge) http(ctx *fasthttp.RequestCtx) {
 		e.assignments(ctx, strings.Split(strings.TrimPrefix(path, "/v1/assignments"), "/"))
 	case strings.HasPrefix(path, "/v1/customers/"):
 		e.customers(ctx, strings.Split(strings.TrimPrefix(path, "/v1/customers"), "/"))
+	case strings.HasPrefix(path, configPath):
+		e.config(ctx, strings.Split(strings.TrimPrefix(path, strings.TrimSuffix(configPath, "/")), "/"))
 	case e.cfg.Static != nil && e.cfg.Static(ctx):
 	default:
 		ctx.Error("404 not found\n", fasthttp.StatusNotFound)
@@ -58,6 +60,10 @@ func (e *Edge) readyz(ctx *fasthttp.RequestCtx) {
 // problem answers with an error as RFC 9457 has it [SW-7].
 func problem(ctx *fasthttp.RequestCtx, err *wire.Error) {
 	pb := err.ErrorPB()
+	var mistakes struct{ Errors json.RawMessage } // of a document: a member of its own
+	if len(pb.Detail) > 0 && json.Unmarshal(pb.Detail, &mistakes) == nil && mistakes.Errors != nil {
+		pb.Detail = nil
+	}
 	body, _ := json.Marshal(struct { // of plain fields, it cannot fail
 		Type   string          `json:"type"`
 		Title  string          `json:"title"`
@@ -66,7 +72,8 @@ func problem(ctx *fasthttp.RequestCtx, err *wire.Error) {
 		Retry  string          `json:"retry"`
 		After  int64           `json:"retry_after_ms,omitempty"`
 		Detail json.RawMessage `json:"detail,omitempty"`
-	}{"about:blank", pb.Message, pb.Code, pb.Slug, pb.Retry, pb.RetryAfterMs, pb.Detail})
+		Errors json.RawMessage `json:"errors,omitempty"`
+	}{"about:blank", pb.Message, pb.Code, pb.Slug, pb.Retry, pb.RetryAfterMs, pb.Detail, mistakes.Errors})
 	ctx.Response.ResetBody()
 	ctx.SetStatusCode(int(pb.Code))
 	ctx.SetContentType("application/problem+json")
@@ -112,6 +119,8 @@ func (e *Edge) sessions(ctx *fasthttp.RequestCtx, parts []string) {
 		e.httpHistory(ctx, &who, wire.SessionID(parts[1]))
 	case len(parts) == 3 && parts[2] == "events" && ctx.IsGet():
 		e.httpEvents(ctx, &who, until, wire.SessionID(parts[1]))
+	case len(parts) == 3 && parts[2] == "explain" && ctx.IsGet():
+		e.httpExplain(ctx, &who, wire.SessionID(parts[1]))
 	default:
 		ctx.Error("404 not found\n", fasthttp.StatusNotFound)
 	}

@@ -1,21 +1,15 @@
 package node
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
-	"switchboard/broker"
 	"switchboard/edge"
-	"switchboard/session"
-	"switchboard/shard"
 	"switchboard/shard/journal"
-	"switchboard/wire"
 )
 
 // Config is one node. The zero value of a field means its default; a YAML file has the names in the tags.
@@ -70,34 +64,6 @@ type Edge struct {
 	Loops int `yaml:"loops"`
 }
 
-// Tenant is one merchant.
-type Tenant struct {
-	// Queues are its waiting lines, at least one.
-	Queues []Queue `yaml:"queues"`
-	// DefaultQueue is where an open without queue goes; default the first.
-	DefaultQueue string `yaml:"default_queue"`
-	// Origins are those from which browsers may use the tenant's tokens; empty means any [SW-2.9].
-	Origins []string `yaml:"origins"`
-	// ReopenWindowMS is how long a closed session can be reopened; default 24 h [SW-4.6].
-	ReopenWindowMS int64 `yaml:"reopen_window_ms"`
-	// MaxAttempts is how often an entry is delivered before the session moves on; default 5 [SW-5.6].
-	MaxAttempts uint32 `yaml:"max_attempts"`
-	// WrapUpMS is a human's time after a release; default 0 [SW-5.9].
-	WrapUpMS int64 `yaml:"wrapup_ms"`
-	// GraceBotsMS and GraceHumansMS are how long a lost worker's sessions wait for it; default 5,000 and 30,000.
-	GraceBotsMS   int64 `yaml:"grace_bots_ms"`
-	GraceHumansMS int64 `yaml:"grace_humans_ms"`
-}
-
-// Queue is one waiting line of a tenant.
-type Queue struct {
-	Name       string `yaml:"name"`
-	Scoring    string `yaml:"scoring"`      // banded (default) or weighted
-	Order      string `yaml:"order"`        // ageing (default), strict or fifo
-	OfferTTLMS int64  `yaml:"offer_ttl_ms"` // how long a human may think; default 20,000
-	Priority   int32  `yaml:"priority"`     // a worker of several queues serves the smaller one first; default 0
-}
-
 // Validate fills in the defaults and reports what makes no sense. Start calls it.
 func (c *Config) Validate() error {
 	if c.Data == "" {
@@ -149,7 +115,7 @@ func (c *Config) Validate() error {
 		return errors.New("no tenants: name them in the configuration file, or try --dev")
 	}
 	for name, t := range c.Tenants {
-		if err := t.validate(name); err != nil {
+		if err := t.validate(name, c.Limits.Body); err != nil {
 			return err
 		}
 		c.Tenants[name] = t
@@ -167,86 +133,4 @@ func loopback(listen string) error {
 		return nil
 	}
 	return fmt.Errorf("--dev hands out tokens, so it listens on loopback only: %q is not; use 127.0.0.1, or configure tenants and keys", listen)
-}
-
-func (t *Tenant) validate(name string) error {
-	if !wire.ValidID(name) {
-		return fmt.Errorf("tenant %q: a name is 1 to 64 of A-Z a-z 0-9 _ . : -", name)
-	}
-	if len(t.Queues) == 0 {
-		return fmt.Errorf("tenant %s has no queues", name)
-	}
-	seen := map[string]bool{}
-	for i := range t.Queues {
-		q := &t.Queues[i]
-		q.Scoring, q.Order = cmp.Or(q.Scoring, "banded"), cmp.Or(q.Order, "ageing")
-		q.OfferTTLMS = cmp.Or(q.OfferTTLMS, 20_000)
-		switch {
-		case !wire.ValidID(q.Name):
-			return fmt.Errorf("tenant %s: queue %q: a name is 1 to 64 of A-Z a-z 0-9 _ . : -", name, q.Name)
-		case seen[q.Name]:
-			return fmt.Errorf("tenant %s: queue %s is there twice", name, q.Name)
-		}
-		seen[q.Name] = true
-		if _, err := q.broker(); err != nil {
-			return fmt.Errorf("tenant %s: queue %s: %w", name, q.Name, err)
-		}
-	}
-	if t.DefaultQueue == "" {
-		t.DefaultQueue = t.Queues[0].Name
-	}
-	if !seen[t.DefaultQueue] {
-		return fmt.Errorf("tenant %s: default_queue %s is none of its queues", name, t.DefaultQueue)
-	}
-	if t.ReopenWindowMS == 0 {
-		t.ReopenWindowMS = (24 * time.Hour).Milliseconds()
-	}
-	if t.MaxAttempts == 0 {
-		t.MaxAttempts = 5
-	}
-	if t.GraceBotsMS == 0 {
-		t.GraceBotsMS = 5_000
-	}
-	if t.GraceHumansMS == 0 {
-		t.GraceHumansMS = 30_000
-	}
-	return nil
-}
-
-func (q *Queue) broker() (broker.Queue, error) {
-	b := broker.Queue{Name: q.Name, OfferTTLMS: q.OfferTTLMS, Priority: q.Priority}
-	switch q.Scoring {
-	case "", "banded":
-	case "weighted":
-		b.Scoring = broker.Weighted
-	default:
-		return b, fmt.Errorf("scoring is %q: it must be banded or weighted", q.Scoring)
-	}
-	switch q.Order {
-	case "", "ageing":
-	case "strict":
-		b.Order = broker.Strict
-	case "fifo":
-		b.Order = broker.FIFO
-	default:
-		return b, fmt.Errorf("order is %q: it must be ageing, strict or fifo", q.Order)
-	}
-	return b, nil
-}
-
-// shard returns t as shards know it.
-func (t *Tenant) shard(maxBody int) *shard.Tenant {
-	s := &shard.Tenant{
-		Session: session.Policy{
-			ReopenWindowMS: t.ReopenWindowMS, MaxAttempts: t.MaxAttempts, WrapUpMS: t.WrapUpMS, MaxBody: maxBody,
-			Queues: map[string]bool{}, DefaultQueue: t.DefaultQueue,
-		},
-		Broker: broker.Config{BotGraceMS: t.GraceBotsMS, HumanGraceMS: t.GraceHumansMS},
-	}
-	for i := range t.Queues {
-		b, _ := t.Queues[i].broker() // validated
-		s.Broker.Queues = append(s.Broker.Queues, b)
-		s.Session.Queues[b.Name] = true
-	}
-	return s
 }

@@ -38,7 +38,7 @@ func (n *Node) register(r prometheus.Registerer) {
 		bytes:       d("journal_bytes_total", "Bytes written to the log."),
 		waits:       d("journal_waits_total", "Times an owner waited for room in the journal's queue."),
 		connections: d("connections", "Sockets that are open."),
-	})
+	}, newLevelCollector(n))
 }
 
 // Describe implements prometheus.Collector.

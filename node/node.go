@@ -91,16 +91,20 @@ func (n *Node) openShards(x *exchange.Exchange) error {
 	for i := range peers {
 		peers[i] = wire.Slot(i) //nolint:gosec // bounded by Validate
 	}
-	tenants := map[string]*shard.Tenant{}
-	for name, t := range n.cfg.Tenants {
-		tenants[name] = t.shard(n.cfg.Limits.Body)
+	groups := make([]*journal.Group, count)
+	for i := range groups {
+		groups[i] = n.j.Group(i)
+	}
+	tenants, err := n.cfg.tenants(groups)
+	if err != nil {
+		return err
 	}
 	for i := range count {
 		var slots []wire.Slot
 		for s := i; s < wire.Slots; s += count {
 			slots = append(slots, wire.Slot(s)) //nolint:gosec // below wire.Slots
 		}
-		s, err := shard.Open(x, n.j.Group(i), shard.Config{ID: i, Slots: slots, Peers: peers, Tenants: tenants, Log: n.cfg.Log})
+		s, err := shard.Open(x, groups[i], shard.Config{ID: i, Slots: slots, Peers: peers, Tenants: tenants, Log: n.cfg.Log})
 		if err != nil {
 			return err
 		}

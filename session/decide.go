@@ -298,19 +298,22 @@ const (
 	EventClosed         = "session.closed"
 	EventReopened       = "session.reopened"
 	EventMerged         = "session.merged"
+	EventWarned         = "level.warned"
+	EventMissed         = "level.missed"
 	EventRated          = "session.rated"
 	EventChannel        = "channel.attached"
 	EventJoined         = "participant.joined"
 	EventLeft           = "participant.left"
 	EventTaken          = "session.taken"
 	EventDirected       = "session.directed"
+	EventResort         = "session.last_resort"
 )
 
 // EventVisibility returns the one visibility of an event's type [SW-4.9]: that somebody came or went is public, why is
 // staff's.
 func EventVisibility(typ string) string {
 	switch typ {
-	case EventOpened, EventQueued, EventAssigned, EventClosed, EventReopened, EventMerged:
+	case EventOpened, EventQueued, EventAssigned, EventClosed, EventReopened, EventMerged, EventResort:
 		return wire.Public
 	}
 	return wire.Staff

@@ -12,6 +12,9 @@
 // crash; then entries come again [SW-5.6]. Which delivery failed, and how often, follows them. An ack that is answered, and
 // one that comes with a reply, is a fact.
 //
+// A customer may become another, and an external id is one: Customer and Identity are values with owners of their own, merge.go tells
+// how two of them come together, and holder.go whom a session takes for its customer.
+//
 // The checks of a command run in the order of [SW-4.3]: entitlement, idempotency, fence, state.
 //
 // Besides its owner a session has guests, and supervisors may take it. Neither is known to the pool: they are there as long as

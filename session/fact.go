@@ -26,6 +26,7 @@ const (
 	PoolSeen                       // N is the pool's number
 	Acked                          // the owner's cursor is at Seq
 	EpochBegan                     // entries from Seq on are of epoch N
+	ResortSeen                     // the last resort was told under Ticket
 	Joined                         // Guest is there
 	Left                           // the guest N is not any more
 	Attributed                     // the attributes are Doc at version N; Ticket is the task's from now on
@@ -114,6 +115,8 @@ func (s *State) Apply(f *Fact) {
 		s.AttributesV, s.Attributes, s.Ticket = f.N, f.Doc, max(s.Ticket, f.Ticket)
 	case Adopted:
 		s.Holder = f.Name
+	case ResortSeen:
+		s.Resort = f.Ticket
 	case EpochBegan:
 		s.Epochs = append(s.Epochs, EpochStart{f.N, f.Seq})
 	}

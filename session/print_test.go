@@ -77,7 +77,7 @@ func taskLine(t *wire.Task) string {
 var factNames = map[FactKind]string{
 	Opened: "opened", Said: "said", Enqueued: "enqueued", Granted: "granted", Failed: "failed", Freed: "freed", Ended: "ended",
 	Reopened: "reopened", Known: "known", Patched: "patched", Requested: "requested", Attaching: "attaching", PoolSeen: "pool", Acked: "acked",
-	EpochBegan: "epoch", Attributed: "attributed", Joined: "joined", Left: "left", Adopted: "adopted",
+	EpochBegan: "epoch", Attributed: "attributed", Joined: "joined", Left: "left", Adopted: "adopted", ResortSeen: "resorted",
 }
 
 func factLine(f *Fact) string {
@@ -112,6 +112,8 @@ func factLine(f *Fact) string {
 		b += fmt.Sprintf(" %d", f.N)
 	case Acked:
 		b += fmt.Sprintf(" seq=%d", f.Seq)
+	case ResortSeen:
+		b += fmt.Sprintf(" ticket=%d", f.Ticket)
 	case EpochBegan:
 		b += fmt.Sprintf(" n=%d first=%d", f.N, f.Seq)
 	default:
@@ -135,6 +137,8 @@ func mailLine(m wire.Mail) string {
 		return frameLine(m)
 	case *wire.Task:
 		return taskLine(m)
+	case *wire.Resorted:
+		return fmt.Sprintf("resorted ticket=%d", m.Ticket)
 	case *wire.Withdraw:
 		return fmt.Sprintf("withdraw ticket=%d", m.Ticket)
 	case *wire.Confirm:

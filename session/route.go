@@ -19,6 +19,9 @@ func (s *State) enqueue(env *Env, queue string, w waiting, d *Decision) {
 		w.since = env.Now
 	}
 	moved := queue != s.Queue
+	if to, ok := env.Policy.Queue(queue); ok {
+		queue = to // its own may be there no more
+	}
 	d.fact(s, Fact{Kind: Enqueued, Name: queue, Ticket: s.Ticket + 1, At: w.since, HumanOnly: w.humanOnly && !moved, Requeued: w.requeued, Exclude: w.exclude})
 	s.event(env, EventQueued, object("queue", queue), d)
 	s.stateChanged(d)
@@ -29,7 +32,8 @@ func (s *State) enqueue(env *Env, queue string, w waiting, d *Decision) {
 func (s *State) task() *wire.Task {
 	t := &wire.Task{
 		Tenant: s.Tenant, Session: s.ID, Ticket: s.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt,
-		Shop: s.Shop, Tier: s.Tier, Attributes: s.Attributes, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued,
+		Shop: s.Shop, Tier: s.Tier, Channel: s.Channels[0], Attributes: s.Attributes, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued,
+		BoostMS: s.boost, Version: s.boosts,
 	}
 	if s.Exclude != "" {
 		t.Exclude, t.Sticky = []string{s.Exclude}, ""
@@ -75,7 +79,7 @@ func (s *State) Again() *wire.Task {
 func (s *State) Census() (live []wire.Live) {
 	if s.Phase == Assigned && !s.Owner.taken() { // who took it is no worker of the pool's
 		l := wire.Live{
-			Task:     wire.Task{Tenant: s.Tenant, Session: s.ID, Ticket: s.Owner.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt, Shop: s.Shop, Tier: s.Tier},
+			Task:     wire.Task{Tenant: s.Tenant, Session: s.ID, Ticket: s.Owner.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt, Shop: s.Shop, Tier: s.Tier, Channel: s.Channels[0]},
 			Assigned: true, Worker: s.Owner.Worker, Kind: s.Owner.Kind, Lease: s.Owner.Lease, Offer: s.Owner.Offer, AE: s.AE,
 		}
 		live = append(live, l)
@@ -128,7 +132,7 @@ func (s *State) Grant(env *Env, g *wire.Grant, d *Decision) {
 		Since: s.Head + 1, // session.assigned, which follows
 	}})
 	s.bind(g.Conn, g.Window, s.Cursor)
-	body := objectString(nil, "kind", string(g.Kind))
+	body := objectString(objectString(nil, "kind", string(g.Kind)), "id", g.Sub)
 	if g.Name != "" {
 		body = objectString(body, "name", g.Name)
 	}
@@ -275,14 +279,50 @@ func (s *State) NoGrant(env *Env, n *wire.NoGrant, d *Decision) {
 	s.pump(env, d)
 }
 
+// LastResort tells whoever follows that the route has come to its last step, once a ticket, and the pool that the log has
+// it. The session waits on: what the customer leaves meanwhile is in its log.
+func (s *State) LastResort(env *Env, r *wire.Resort, d *Decision) {
+	if r.Pool < s.Pool || s.Phase != Queued || r.Ticket != s.Ticket {
+		return
+	}
+	if s.Resort != r.Ticket {
+		d.fact(s, Fact{Kind: ResortSeen, Ticket: r.Ticket})
+		s.event(env, EventResort, object("action", r.Action, "step", r.Step), d)
+	}
+	d.post(env, &wire.Resorted{Tenant: s.Tenant, Session: s.ID, Ticket: r.Ticket})
+}
+
 // reroute takes the session out of a queue that is configured no more, to where one without a queue goes. What else the pool
 // refuses is asked for again.
 func (s *State) reroute(env *Env, n *wire.NoGrant, d *Decision) {
-	if n.Why != string(wire.NoQueue) || env.Policy.Queues[s.Queue] || !env.Policy.Queues[env.Policy.DefaultQueue] {
+	to, ok := env.Policy.Queue(s.Queue)
+	if !ok {
+		to = env.Policy.DefaultQueue
+	}
+	if n.Why != string(wire.NoQueue) || to == s.Queue || !env.Policy.Queues[to] {
 		return
 	}
 	w := waiting{since: s.EnqueuedAt, requeued: s.Requeued, exclude: s.Exclude}
-	s.enqueue(env, env.Policy.DefaultQueue, w, d)
+	s.enqueue(env, to, w, d)
+}
+
+// Moved notes that s, which waits, does so in another queue by now: its own is there no more, and its pool has moved it as
+// its tenant says. It keeps its ticket, and since when it waits. To be called when the policy has changed.
+func (s *State) Moved(env *Env, d *Decision) {
+	to, ok := env.Policy.Queue(s.Queue)
+	if !ok || to == s.Queue || s.Phase != Queued || env.ReadOnly {
+		return
+	}
+	d.fact(s, Fact{
+		Kind: Enqueued, Name: to, Ticket: s.Ticket, At: s.EnqueuedAt, HumanOnly: s.HumanOnly, Requeued: s.Requeued, Exclude: s.Exclude,
+	})
+	s.event(env, EventQueued, object("queue", to), d)
+	s.stateChanged(d)
+}
+
+// Explains tells whether the bearer of c may be told why s is where it is: who supervises it, and who owns it.
+func (s *State) Explains(c *wire.Command) bool {
+	return s.entitled(c) && (supervises(c.Who.Role) || c.Who.Role == wire.RoleWorker && s.owns(c.Who))
 }
 
 // Place tells the attached where the session stands in its queue.

@@ -45,6 +45,18 @@ type Policy struct {
 	MaxBody        int             // bytes of a stream's text and of a context document
 	Queues         map[string]bool // the queues that exist
 	DefaultQueue   string          // where an open without queue goes
+	// Moves says where the sessions of queues go that are there no more.
+	Moves map[string]string
+}
+
+// Queue returns where sessions that name a queue go: into it, or, when it is there no more, to the one that took its place.
+// ok is false when there is neither.
+func (p *Policy) Queue(name string) (queue string, ok bool) {
+	if p.Queues[name] {
+		return name, true
+	}
+	to := p.Moves[name]
+	return to, p.Queues[to]
 }
 
 // Owner is the worker that a session is assigned to. The zero Owner is none.
@@ -124,6 +136,7 @@ type State struct {
 	Context     []byte // JSON
 	ClosedAt    int64
 	Pool        uint64 // the highest pool number seen: lower ones are refused
+	Resort      uint64 // the ticket under which the last resort was told, or 0
 	KeyCount    uint64 // keys ever remembered
 	Keys        keyRing
 
@@ -143,6 +156,8 @@ type State struct {
 	owner    delivery
 	streams  []stream
 	place    *wire.Place // where it stands, while it waits
+	boost    int64       // ms by which service levels count it as having come earlier
+	boosts   uint64      // how often that changed
 	tailSize int
 }
 

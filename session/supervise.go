@@ -114,7 +114,7 @@ func (s *State) takeOver(env *Env, c *wire.Command, d *Decision) {
 		Worker: ownerName(c.Who), Sub: c.Who.Sub, Name: c.Who.Name, Kind: wire.OriginHuman, Role: c.Who.Role, Since: s.Head + 1,
 	}})
 	s.bind(c.Conn, takeWindow, s.Cursor)
-	body = objectString(nil, "kind", string(wire.OriginHuman))
+	body = objectString(objectString(nil, "kind", string(wire.OriginHuman)), "id", c.Who.Sub)
 	if c.Who.Name != "" {
 		body = objectString(body, "name", c.Who.Name)
 	}

@@ -130,7 +130,7 @@ func (s *State) transfer(env *Env, c *wire.Command, d *Decision) {
 		d.fail(c, &wire.Error{Slug: wire.BadRequest, Message: "to needs a queue or a worker"})
 		return
 	}
-	if queue != "" && !env.Policy.Queues[queue] {
+	if _, ok := env.Policy.Queue(queue); queue != "" && !ok {
 		d.refuse(c, wire.NoQueue)
 		return
 	}

@@ -54,8 +54,12 @@ func (f *full) is(yes bool) {
 	}
 }
 
-func startFull(t *testing.T) (*node, *full, *gate) {
+func startFull(t *testing.T, change ...func(*shard.Tenant)) (*node, *full, *gate) {
 	t.Helper()
+	all := tenants(0)
+	for _, f := range change {
+		f(all["demo"])
+	}
 	f, g := &full{t: t}, &gate{slog.DiscardHandler, make(chan chan struct{})}
 	f.free.Store(1 << 40)
 	j, err := journal.Open(journal.Config{Dir: t.TempDir(), Groups: 1, FreeMin: 1 << 20, Free: func() (uint64, uint64, error) { return f.free.Load(), 1 << 41, nil }})
@@ -68,7 +72,7 @@ func startFull(t *testing.T) (*node, *full, *gate) {
 	for s := range wire.Slots {
 		slots = append(slots, wire.Slot(s))
 	}
-	s, err := shard.Open(n.x, j.Group(0), shard.Config{Slots: slots, Peers: []wire.Slot{0}, Tenants: tenants(0), Log: slog.New(g), Now: func() time.Time {
+	s, err := shard.Open(n.x, j.Group(0), shard.Config{Slots: slots, Peers: []wire.Slot{0}, Tenants: all, Log: slog.New(g), Now: func() time.Time {
 		return time.Now().Add(time.Duration(f.skew.Load()))
 	}})
 	if err != nil {

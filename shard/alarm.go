@@ -55,6 +55,9 @@ func (s *Shard) arm(t *time.Timer) {
 			next = min(next, at)
 		}
 	}
+	if len(s.levels) > 0 {
+		next = min(next, s.levelAt)
+	}
 	wait := next - s.cfg.Now().UnixMilli()
 	t.Reset(time.Duration(max(wait, 0)) * time.Millisecond)
 }
@@ -76,6 +79,7 @@ func (s *Shard) schedule(h *hosted) {
 	} else {
 		h.againAt = 0
 	}
+	at = s.levelAlarm(h, at)
 	if at != 0 && (h.alarm == 0 || at < h.alarm) {
 		h.alarm = at
 		s.alarms.add(at, h.id)
@@ -84,6 +88,7 @@ func (s *Shard) schedule(h *hosted) {
 
 // tick does what is due.
 func (s *Shard) tick() {
+	s.tellLate()
 	for len(s.alarms) > 0 && s.alarms[0].at <= s.now {
 		a := heap.Pop(&s.alarms).(alarm) //nolint:forcetypeassert // only alarms are in it
 		if a.cu != nil {
@@ -101,6 +106,12 @@ func (s *Shard) tick() {
 	}
 	for _, p := range s.pools {
 		p.tick(s)
+	}
+	if len(s.moving) > 0 {
+		s.move()
+	}
+	if len(s.levels) > 0 && s.now >= s.levelAt {
+		s.publish()
 	}
 	if s.now >= s.sweepAt {
 		s.sweepAt = s.now + sweepMS
@@ -130,6 +141,7 @@ func (s *Shard) wake(h *hosted) {
 	s.before(h)
 	s.exorcise(h)
 	h.state.Wake(&s.env, &s.d)
+	s.due(h)
 	if h.againAt != 0 && h.againAt <= s.now {
 		if t := h.state.Again(); t != nil {
 			s.d.Mail = append(s.d.Mail, wire.Envelope{To: s.env.Pool, Mail: t})
@@ -144,10 +156,11 @@ func (s *Shard) wake(h *hosted) {
 func (s *Shard) sweep() {
 	cut := s.now - s.cfg.Idle.Milliseconds()
 	for _, h := range s.sessions {
-		if h.used > cut || h.live || h.dirty || h.busy > 0 || h.fetching || len(h.parked) > 0 || len(h.opens) > 0 {
+		if h.used > cut || h.live || h.dirty || h.busy > 0 || h.fetching || len(h.parked) > 0 || len(h.opens) > 0 || pending(h) {
 			continue
 		}
 		if h.state != nil {
+			s.keepLevel(h)
 			s.unread = s.last // a disk may be slower than Idle
 			h.attached, h.state = append([]session.Attachment(nil), h.state.Attached...), nil
 			s.stats.loaded.Add(-1)

@@ -4,16 +4,8 @@ import (
 	"log/slog"
 	"time"
 
-	"switchboard/broker"
-	"switchboard/session"
 	"switchboard/wire"
 )
-
-// Tenant is what is configured for one merchant.
-type Tenant struct {
-	Session session.Policy
-	Broker  broker.Config
-}
 
 // Config says what a shard hosts and how much it may hold. The zero value of a field means its default.
 type Config struct {
@@ -23,7 +15,7 @@ type Config struct {
 	Slots []wire.Slot
 	// Peers holds one slot of every shard that may host sessions of its pools, itself included. It has no default.
 	Peers []wire.Slot
-	// Tenants are all tenants, by name. They are shared and never change.
+	// Tenants are all tenants, by name, as they are when the shard opens. They are shared and never change.
 	Tenants map[string]*Tenant
 	// Inbox is how many pieces of mail may wait; default 8192. A quarter of it is kept for mail of shards.
 	Inbox int

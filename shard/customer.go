@@ -77,7 +77,7 @@ func (s *Shard) wait(h *hosted, m wire.Mail) {
 }
 
 // create begins a session on the slot of a customer who is himself.
-func (s *Shard) create(cu *customer, t *Tenant, shop string, c *wire.Command) {
+func (s *Shard) create(cu *customer, t *merchant, shop string, c *wire.Command) {
 	o := c.PB.GetOpen()
 	queue, channel, name := o.GetQueue(), o.GetChannel(), c.Who.Name
 	if c.Who.Role == wire.RoleService { // [SW-5a.6]
@@ -89,8 +89,9 @@ func (s *Shard) create(cu *customer, t *Tenant, shop string, c *wire.Command) {
 	if channel == "" {
 		channel = "web"
 	}
+	to, ok := t.Session.Queue(queue)
 	switch {
-	case !t.Session.Queues[queue]:
+	case !ok:
 		s.d.Refuse(c, wire.NoQueue)
 		return
 	case !s.writable:
@@ -114,7 +115,7 @@ func (s *Shard) create(cu *customer, t *Tenant, shop string, c *wire.Command) {
 	s.env = session.Env{Now: s.now, Policy: &t.Session, Pool: wire.ToSlot(exchange.PoolSlot(cu.id.tenant))}
 	s.stats.loaded.Add(1)
 	h.state = session.Create(&s.env, &session.Birth{
-		ID: id, At: s.now, Tenant: cu.id.tenant, Shop: shop, Queue: queue, Channel: channel, Tier: c.Who.Tier,
+		ID: id, At: s.now, Tenant: cu.id.tenant, Shop: shop, Queue: to, Channel: channel, Tier: c.Who.Tier,
 		Customer: wire.Author{Role: wire.RoleCustomer, ID: cu.id.id, Name: name}, Attributes: o.GetAttributes(), Epoch: s.epoch(),
 	}, &s.d)
 	s.note(h)

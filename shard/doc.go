@@ -10,6 +10,9 @@
 // goroutine, the loader, fetches and hands back; the mail that needs it parks in that session's bounded line, and nobody else
 // waits.
 //
+// What concerns more than one owner (who an external id is, whom a customer has become, his session of another slot) goes from one to the
+// next as forward mail (errand.go), or is a letter that is sent until it is answered (merge.go). Nobody calls back.
+//
 // Memory is bounded: sessions that nobody waits for, owns or asks about are unloaded after a while; of their
 // attachments some 100 bytes each remain. Everything that waits has a limit, and full is an answer: overloaded.
 //

@@ -21,6 +21,9 @@ func (s *Shard) errand(c *wire.Command) {
 	case wire.StageSession:
 		s.toSession(c.Session, c)
 		return
+	case wire.StageExplain:
+		s.explained(c)
+		return
 	case wire.StageFind, wire.StageLook, wire.StageTour:
 		s.visit(c)
 		return
@@ -224,7 +227,7 @@ func (s *Shard) stranger(h *hosted, c *wire.Command) bool {
 // back when it is closed.
 func (s *Shard) seat(cu *customer, c *wire.Command) {
 	w := c.Way
-	t := s.cfg.Tenants[c.Who.Tenant]
+	t := s.merchants[c.Who.Tenant]
 	if t == nil {
 		s.d.Refuse(c, wire.Forbidden)
 		return

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"switchboard/broker/level"
 	"switchboard/exchange"
 	"switchboard/session"
 	"switchboard/wire"
@@ -26,6 +27,7 @@ type hosted struct {
 	alarm    int64 // the earliest alarm that is set
 	againAt  int64
 	againIn  int64
+	level    *level.Conversation // of its service levels; stays while state is nil
 }
 
 func (s *Shard) host(id wire.SessionID) *hosted {
@@ -59,6 +61,9 @@ func (s *Shard) command(c *wire.Command) {
 			s.poolCommand(c)
 			return
 		}
+	case wire.VerbConfigure, wire.VerbDocument:
+		s.document(c)
+		return
 	case wire.VerbWatch:
 		s.watch(c)
 		return
@@ -157,7 +162,7 @@ func (s *Shard) refuseOverloaded(c *wire.Command) {
 
 // surround fills the env for one decision of h.
 func (s *Shard) surround(h *hosted) bool {
-	t := s.cfg.Tenants[h.state.Tenant]
+	t := s.merchants[h.state.Tenant]
 	if t == nil {
 		return false
 	}
@@ -180,8 +185,16 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		}
 		return // a pool says it again
 	}
+	if isCommand && c.Verb == wire.VerbExplain {
+		s.explain(h, c)
+		return
+	}
 	st := h.state
 	s.before(h)
+	if s.writable && s.overdue(h) {
+		s.due(h)
+		s.note(h)
+	}
 	switch m := m.(type) {
 	case *wire.Command:
 		if s.stranger(h, m) {
@@ -204,6 +217,8 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		st.Rebind(&s.env, m, &s.d)
 	case *wire.NoGrant:
 		st.NoGrant(&s.env, m, &s.d)
+	case *wire.Resort:
+		st.LastResort(&s.env, m, &s.d)
 	case *wire.Place:
 		st.Place(m, &s.d)
 	}
@@ -235,7 +250,7 @@ func writes(m wire.Mail) bool {
 	switch m := m.(type) {
 	case *wire.Command:
 		switch m.Verb {
-		case wire.VerbOpen, wire.VerbHistory, wire.VerbPage, wire.VerbLeave, wire.VerbTyping, wire.VerbResync, wire.VerbGone, wire.VerbDelta:
+		case wire.VerbOpen, wire.VerbHistory, wire.VerbPage, wire.VerbLeave, wire.VerbTyping, wire.VerbResync, wire.VerbGone, wire.VerbDelta, wire.VerbExplain:
 			return false
 		default:
 			return true
@@ -263,6 +278,9 @@ func (s *Shard) note(h *hosted) {
 			s.feed = appendFeed(s.feed, h.id, f.Entry.Seq)
 			s.fed++
 			s.stats.entries.Add(1)
+			if len(s.levels) > 0 {
+				s.count(h, f.Entry)
+			}
 			if len(s.feeds) > 0 {
 				s.feedSaid(h, f.Entry, s.lsn+s.fed)
 			}

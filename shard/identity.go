@@ -29,7 +29,7 @@ func (s *Shard) external(c *wire.Command) {
 	case !s.owns(exchange.IdentitySlot(k.tenant, k.channel, k.external)):
 		s.d.Refuse(c, wire.Unavailable)
 		return
-	case s.cfg.Tenants[k.tenant] == nil:
+	case s.merchants[k.tenant] == nil:
 		s.d.Refuse(c, wire.Forbidden)
 		return
 	}

@@ -22,6 +22,7 @@ const (
 	jobIdentity
 	jobLoad
 	jobFeed
+	jobDocument
 )
 
 // job is a wish to read rows.
@@ -32,6 +33,7 @@ type job struct {
 	identity identityID
 	load     session.Load
 	feed     feedJob
+	document documentJob
 }
 
 // result is what the loader found.
@@ -44,9 +46,11 @@ type result struct {
 	row      *session.Key
 	entries  []*wire.Entry
 	more     bool
-	page     []fed    // of a feed
-	upTo     uint64   // that page has looked at everything up to here
+	page     []fed  // of a feed
+	upTo     uint64 // that page has looked at everything up to here
+	answer   documentRead
 	staleKey [][]byte // rows of keys that are remembered long enough
+	level    []byte   // the row of its service levels
 }
 
 func (s *Shard) jobOf(l *session.Load) job {
@@ -80,6 +84,8 @@ func (s *Shard) read(j job) result {
 		return s.readFeed(j)
 	case jobIdentity:
 		return s.readIdentity(j)
+	case jobDocument:
+		return s.readDocument(j)
 	default:
 		return s.readLoad(j)
 	}
@@ -118,6 +124,11 @@ func (s *Shard) readSession(id wire.SessionID) (r result) {
 	st.CatchUp(t.head, t.marks, lists.upTo)
 	st.Remember(t.entries, keys, older, lists.upTo)
 	r.state, r.staleKey = st, lists.stale
+	if t := s.cfg.Tenants[st.Tenant]; t != nil && t.Levels.Len() > 0 {
+		if r.level, err = s.g.Get(sessionKey(nil, rowLevel, id), nil); err != nil && !errors.Is(err, journal.ErrNotFound) {
+			return result{err: err}
+		}
+	}
 	return r
 }
 
@@ -238,7 +249,7 @@ var errBusy = errors.New("the loader is busy")
 
 // take goes on with what waited for r.
 func (s *Shard) take(r *result) {
-	if r.err != nil && !errors.Is(r.err, errBusy) {
+	if r.err != nil && !errors.Is(r.err, errBusy) && r.kind != jobDocument {
 		s.log.Error("reading rows failed", "session", r.id, "err", r.err)
 	}
 	switch r.kind {
@@ -252,6 +263,8 @@ func (s *Shard) take(r *result) {
 		s.rowsLoaded(r)
 	case jobFeed:
 		s.feedLoaded(r)
+	case jobDocument:
+		s.documentLoaded(r)
 	}
 }
 
@@ -303,6 +316,7 @@ func (s *Shard) sessionLoaded(r *result) {
 	}
 	h.state, h.live = r.state, r.state.Live()
 	s.stats.loaded.Add(1)
+	s.restore(h, r.level)
 	h.state.Attached, h.attached = h.attached, nil
 	if s.writable {
 		for _, k := range r.staleKey {

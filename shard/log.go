@@ -4,9 +4,36 @@ import (
 	"errors"
 	"fmt"
 
+	"switchboard/session"
 	"switchboard/shard/journal"
 	"switchboard/wire"
 )
+
+// ReadSessions gives fn the tenant and the id of every session of g, whether or not a shard runs on it. fn's error ends it.
+func ReadSessions(g *journal.Group, fn func(tenant string, id wire.SessionID) error) error {
+	type place struct {
+		tenant string
+		id     wire.SessionID
+	}
+	var list []place
+	var bad error
+	err := g.Scan([]byte{rowState}, []byte{rowState + 1}, false, func(k, v []byte) bool {
+		st := &session.State{}
+		if bad = session.ParseState(v, st); bad == nil {
+			list = append(list, place{st.Tenant, wire.SessionID(k[1:])})
+		}
+		return bad == nil
+	})
+	if err = errors.Join(err, bad); err != nil {
+		return fmt.Errorf("reading sessions: %w", err)
+	}
+	for _, p := range list {
+		if err := fn(p.tenant, p.id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // ReadLog gives fn every entry of a session of g in order, whether or not a shard runs on it. fn's error ends it.
 func ReadLog(g *journal.Group, id wire.SessionID, fn func(*wire.Entry) error) error {

@@ -3,9 +3,11 @@ package shard
 import (
 	"crypto/rand"
 	"encoding/base32"
+	"slices"
 	"strings"
 
 	"switchboard/broker"
+	"switchboard/broker/level"
 	"switchboard/exchange"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
@@ -17,15 +19,30 @@ type pool struct {
 	number uint64
 	core   *broker.Core
 	out    broker.Effects
+	// What it goes by, and what is decided and not durable yet. Its document is the tenant's.
+	t       *Tenant
+	decided *Tenant   // the latest
+	before  *Tenant   // that, when this turn began; nil when the turn has not changed it
+	pending []*Tenant // by version
+	reading int       // jobs about the document that are on their way
+	// What the shards that host its sessions go by.
+	kept     []uint64 // by shard: a version
+	settleAt int64    // when they are told again; 0 when all know
 	// Connections that are told how it stands [SW-5a.5].
 	observers map[wire.Conn]*observer
 	counted   []broker.QueueStats
 	countedAt int64
+	// What the shards have counted, by shard.
+	reports map[uint32]level.Report
+	levels  level.Report // of all of them; nil when it is to be added up again
 }
 
 // openPool begins a pool's census. The shard's term is its number.
 func (s *Shard) openPool(tenant string, t *Tenant) {
-	p := &pool{tenant: tenant, number: s.term, core: broker.New(t.Broker)}
+	p := &pool{tenant: tenant, number: s.term, core: broker.New(t.Broker), t: t, decided: t, kept: make([]uint64, len(s.cfg.Peers))}
+	if t.Document.Version > 0 { // others may have opened before
+		p.settleAt = s.now
+	}
 	s.pools[tenant] = p
 	shards := make([]uint32, len(s.cfg.Peers))
 	for i := range shards {
@@ -38,13 +55,23 @@ func (s *Shard) openPool(tenant string, t *Tenant) {
 // next returns when tick has something to do, or 0.
 func (p *pool) next() int64 {
 	at, ok := p.core.Next()
-	if !ok {
-		return p.observed()
+	if ok {
+		at = max(at, 1)
 	}
-	if o := p.observed(); o != 0 {
-		at = min(at, o)
+	for _, o := range [...]int64{p.observed(), p.settleAt} {
+		if o != 0 && (at == 0 || o < at) {
+			at = o
+		}
 	}
-	return max(at, 1)
+	return at
+}
+
+// revert undoes what was decided in a turn that the journal refused.
+func (p *pool) revert() {
+	p.decided, p.before = p.before, nil
+	for n := len(p.pending); n > 0 && p.pending[n-1].Document.Version > p.decided.Document.Version; n-- {
+		p.pending = p.pending[:n-1]
+	}
 }
 
 // tick does what is due in the pool.
@@ -53,6 +80,7 @@ func (p *pool) tick(s *Shard) {
 		p.core.Tick(s.now, &p.out)
 		p.tell(s)
 		p.observe(s)
+		p.settle(s)
 	}
 }
 
@@ -97,11 +125,11 @@ func (s *Shard) poolMail(m wire.Mail) {
 	switch m := m.(type) {
 	case *wire.CensusAnswer:
 		if p = s.pools[m.Tenant]; p != nil {
-			p.core.CensusAnswer(m.Pool, m.Shard, liveTasks(m.Live), s.now, &p.out)
+			p.core.CensusAnswer(m.Pool, m.Shard, p.liveTasks(m.Live), s.now, &p.out)
 		}
 	case *wire.Task:
 		if p = s.pools[m.Tenant]; p != nil {
-			t := taskOf(m)
+			t := p.taskOf(m)
 			p.core.Offer(&t, s.now, &p.out)
 		}
 	case *wire.Withdraw:
@@ -115,6 +143,10 @@ func (s *Shard) poolMail(m wire.Mail) {
 	case *wire.Declined:
 		if p = s.pools[m.Tenant]; p != nil {
 			p.core.Refuse(m.Session, m.Ticket, m.Worker, s.now, &p.out)
+		}
+	case *wire.Resorted:
+		if p = s.pools[m.Tenant]; p != nil {
+			p.core.Resorted(m.Session, m.Ticket, s.now, &p.out)
 		}
 	case *wire.Release:
 		if p = s.pools[m.Tenant]; p != nil {
@@ -184,6 +216,7 @@ func (s *Shard) subscription(c *wire.Command, ref broker.Ref) *broker.Subscripti
 	sub := &broker.Subscription{
 		ID: c.Who.Worker, Sub: c.Who.Sub, Name: c.Who.Name, Kind: c.Who.Kind, Allowed: c.Who.Queues, Slots: int(m.GetSlots()),
 		Window: min(m.GetWindow(), maxWindow), Rating: c.Who.Rating, Conn: c.Conn, Ref: ref, Lease: m.GetLease(), NewLease: newLease(),
+		Attributes: traitsOf(c.Who),
 	}
 	skills := m.GetSkills()
 	if len(skills) == 0 {
@@ -196,34 +229,15 @@ func (s *Shard) subscription(c *wire.Command, ref broker.Ref) *broker.Subscripti
 	if len(names) == 0 {
 		names = []string{allQueues}
 	}
-	seen := map[string]bool{}
-	add := func(q string) {
-		if !seen[q] {
-			seen[q] = true
+	for _, q := range names {
+		switch {
+		case q == allQueues: // also those that come later
+			sub.All = true
+		case !slices.Contains(sub.Queues, q):
 			sub.Queues = append(sub.Queues, q)
 		}
 	}
-	for _, q := range names {
-		if q != allQueues {
-			add(q)
-			continue
-		}
-		for _, bq := range s.cfg.Tenants[c.Who.Tenant].Broker.Queues {
-			if allowed(c.Who.Queues, bq.Name) {
-				add(bq.Name)
-			}
-		}
-	}
 	return sub
-}
-
-func allowed(queues []string, name string) bool {
-	for _, q := range queues {
-		if q == allQueues || q == name {
-			return true
-		}
-	}
-	return false
 }
 
 // newLease returns an unguessable lease id [SW-5.7].
@@ -259,6 +273,8 @@ func (p *pool) effect(s *Shard, e *broker.Effect) {
 		s.toSlotOf(e.Session, &wire.NoGrant{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Why: e.Reason})
 	case broker.Reject:
 		s.toSlotOf(e.Session, &wire.NoGrant{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Why: string(e.Slug)})
+	case broker.LastResort:
+		s.toSlotOf(e.Session, &wire.Resort{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Action: e.Reason, Step: e.Step})
 	case broker.Placed:
 		s.toSlotOf(e.Session, &wire.Place{Session: e.Session, Ticket: e.Ticket, Queue: e.Queue, Position: e.Position, ETAMS: e.ETA})
 	case broker.OfferPush:
@@ -314,18 +330,24 @@ func reply(s *Shard, e *broker.Effect) {
 }
 
 // taskOf returns a session's word as the core takes it.
-func taskOf(m *wire.Task) broker.Task {
+func (p *pool) taskOf(m *wire.Task) broker.Task {
+	queue, ok := p.t.Session.Queue(m.Queue)
+	if !ok {
+		queue = m.Queue // the core says what becomes of it
+	}
 	return broker.Task{
-		Session: m.Session, Ticket: m.Ticket, Queue: m.Queue, EnqueuedAt: m.EnqueuedAt, Priority: m.Priority, Exclude: m.Exclude,
+		Session: m.Session, Ticket: m.Ticket, Queue: queue, EnqueuedAt: m.EnqueuedAt, Priority: m.Priority, Exclude: m.Exclude,
 		Sticky: m.Sticky, To: m.To, Force: m.Force, HumansOnly: m.HumansOnly, Requeue: m.Requeue, Summary: m.Summary,
+		Attributes: attributesOf(m),
+		BoostMS:    m.BoostMS, Version: m.Version,
 	}
 }
 
-func liveTasks(list []wire.Live) []broker.Live {
+func (p *pool) liveTasks(list []wire.Live) []broker.Live {
 	out := make([]broker.Live, len(list))
 	for i := range list {
 		l := &list[i]
-		out[i] = broker.Live{Task: taskOf(&l.Task), Assigned: l.Assigned, Worker: l.Worker, Origin: l.Kind, Lease: l.Lease, Offer: l.Offer, AE: l.AE}
+		out[i] = broker.Live{Task: p.taskOf(&l.Task), Assigned: l.Assigned, Worker: l.Worker, Origin: l.Kind, Lease: l.Lease, Offer: l.Offer, AE: l.AE}
 	}
 	return out
 }

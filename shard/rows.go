@@ -16,6 +16,8 @@ const (
 	rowCustomer = 'c' // c <tenant> 0 <customer>
 	rowIdentity = 'i' // i <tenant> 0 <channel> 0 <external id>
 	rowOwes     = 'm' // m <tenant> 0 <customer> → nothing; he has not become another quite
+	rowDocument = 'd' // d <tenant> 0 <version be64> → who made it when, and the document
+	rowLevel    = 'v' // v <session> → what its service levels had open when it was let go
 	rowFeed     = 'x' // x <lsn be64 of the first> → a line <session> <seq be64> per entry of a turn
 )
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"switchboard/broker/level"
 	"switchboard/exchange"
 	"switchboard/internal/mailbox"
 	"switchboard/session"
@@ -39,6 +40,9 @@ type Shard struct {
 	identities map[identityID]*identity
 	turns      uint64 // of customers
 	pools      map[string]*pool
+	merchants  map[string]*merchant
+	amended    []*pool // whose document this turn has changed
+	moving     []wire.SessionID
 	lsn        uint64 // of the last entry in the journal
 	feeds      map[wire.Conn]*feed
 	feed       []byte // of this turn: a line per entry
@@ -60,6 +64,11 @@ type Shard struct {
 	row, key   []byte
 	writable   bool
 	lossy      bool // the group has lost data, and nobody has accepted that
+	levels     map[string]*levels
+	counting   []counted // entries that are not durable, or not counted yet
+	appended   int       // of counting, those whose turn was appended
+	late       []late
+	levelAt    int64 // when the shard says what it has counted
 
 	// Owned by load.
 	jobs []job
@@ -71,6 +80,7 @@ type Shard struct {
 	durable atomic.Uint64
 	failed  atomic.Bool
 	stats   stats
+	counts  atomic.Pointer[map[string]level.Report]
 	stop    chan struct{}
 	wg      sync.WaitGroup
 }
@@ -92,6 +102,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 		customers:  map[customerID]*customer{},
 		identities: map[identityID]*identity{},
 		pools:      map[string]*pool{},
+		merchants:  map[string]*merchant{},
 		inbox:      mailbox.New[wire.Envelope](cfg.Inbox, cfg.Inbox/4),
 		loads:      mailbox.New[job](cfg.Inbox, 0),
 		loaded:     mailbox.New[result](2*cfg.Inbox, 0),
@@ -101,10 +112,12 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 		s.mine[slot] = true
 	}
 	s.now = cfg.Now().UnixMilli()
+	s.openLevels()
 	if err := s.recover(); err != nil {
 		return nil, fmt.Errorf("reading shard %d: %w", cfg.ID, err)
 	}
 	for name, t := range cfg.Tenants {
+		s.merchants[name] = &merchant{t.Session, t.Document.Version}
 		if s.owns(exchange.PoolSlot(name)) {
 			s.openPool(name, t)
 		}
@@ -156,6 +169,7 @@ func (s *Shard) recover() error {
 		}
 		h.state, h.live = r.state, true
 		s.stats.loaded.Add(1)
+		s.restore(h, r.level)
 		s.schedule(h)
 	}
 	if err := s.recoverOwing(); err != nil {
@@ -227,13 +241,20 @@ func (s *Shard) run() {
 	}
 }
 
-// begin lets the live sessions know in which epoch they go on.
+// begin lets the live sessions know in which epoch they go on, and what their service levels want done meanwhile: before a
+// census asks for them.
 func (s *Shard) begin() {
+	s.writable = s.g.Writable() == nil
 	for _, h := range s.sessions {
 		s.env.Now = s.now
 		h.state.Recover(s.epoch(), &s.d)
 		s.note(h)
+		if s.overdue(h) && s.surround(h) {
+			s.due(h)
+			s.note(h)
+		}
 	}
+	s.displaced()
 	s.commit()
 }
 
@@ -287,12 +308,20 @@ func (s *Shard) handle(m wire.Mail) {
 		s.toSession(m.Session, m)
 	case *wire.NoGrant:
 		s.toSession(m.Session, m)
+	case *wire.Resort:
+		s.toSession(m.Session, m)
 	case *wire.Place:
 		s.toSession(m.Session, m)
 	case *wire.Census:
 		s.census(m)
-	case *wire.CensusAnswer, *wire.Task, *wire.Withdraw, *wire.Confirm, *wire.Declined, *wire.Release:
+	case *wire.CensusAnswer, *wire.Task, *wire.Withdraw, *wire.Confirm, *wire.Declined, *wire.Release, *wire.Resorted:
 		s.poolMail(m)
+	case *wire.Settings:
+		s.settings(m)
+	case *wire.SettingsKept:
+		s.settingsKept(m)
+	case *wire.Levels:
+		s.levelMail(m)
 	case *wire.Link:
 		s.wished(m)
 	case *wire.Linked:
@@ -322,9 +351,14 @@ func (s *Shard) commit() {
 			return
 		}
 		s.last = index
+		s.countFrom(index)
 		s.lsn += s.fed
 		s.feed, s.fed = s.feed[:0], 0
 		s.stats.turns.Add(1)
+		for i, p := range s.amended {
+			p.before, s.amended[i] = nil, nil
+		}
+		s.amended = s.amended[:0]
 	}
 	out := outgoing{index: s.last, mail: s.spare()}
 	out.mail = append(append(out.mail, s.said.Mail...), s.d.Mail...)
@@ -346,8 +380,14 @@ func (s *Shard) abandon(err error) {
 	s.said.Reset()
 	s.unread = s.last
 	s.d.Reset()
+	for i, p := range s.amended {
+		p.revert()
+		s.amended[i] = nil
+	}
+	s.amended, s.moving = s.amended[:0], s.moving[:0] // who is moved is read again as it was, and is moved when it queues anew
 	s.mark, s.dirty, s.changed, s.claimed = 0, s.dirty[:0], s.changed[:0], s.claimed[:0]
 	s.feed, s.fed = s.feed[:0], 0
+	s.uncount()
 	s.stats.abandoned.Add(1)
 	s.held = append(s.held, outgoing{index: s.last, mail: s.loseFeeds()})
 	old, people := s.sessions, s.customers
@@ -370,7 +410,7 @@ func (s *Shard) abandon(err error) {
 		}
 		if live := h.live || h.was; live || len(attached) > 0 {
 			n := s.host(id)
-			n.attached, n.bound, n.live = attached, bound, live
+			n.attached, n.bound, n.live, n.level = attached, bound, live, h.level
 			if live {
 				s.fetch(n)
 			}
@@ -381,6 +421,7 @@ func (s *Shard) abandon(err error) {
 // post sends the held mail of every turn that is durable by now.
 func (s *Shard) post() {
 	durable := s.durable.Load()
+	s.countUpTo(durable)
 	n := 0
 	for n < len(s.held) && s.held[n].index <= durable {
 		out := &s.held[n]

@@ -55,7 +55,7 @@ func (p *pool) stats(s *Shard, c *wire.Command) {
 		every := min(max(m.EveryMs, statsLeast), statsEvery)
 		p.observers[c.Conn] = &observer{scope: scope, every: every, due: s.now + every}
 	}
-	s.d.Answer(c, p.snapshot(s.now, scope))
+	s.d.Answer(c, p.snapshot(s, scope))
 }
 
 // observe pushes what is due. Observers of one moment share what is counted.
@@ -70,7 +70,7 @@ func (p *pool) observe(s *Shard) {
 		f := s.said.Frame(conn)
 		f.Kind = wire.FramePush
 		if f.PB = all; o.scope.GetQueue()+o.scope.GetWorker() != "" || all == nil {
-			f.PB = p.snapshot(s.now, o.scope)
+			f.PB = p.snapshot(s, o.scope)
 		}
 		if o.scope.GetQueue()+o.scope.GetWorker() == "" {
 			all = f.PB
@@ -90,7 +90,8 @@ func (p *pool) observed() (at int64) {
 
 // snapshot tells what scope is about. Queues are counted by a look at every task, so that is done now and then, however many
 // ask.
-func (p *pool) snapshot(now int64, scope *wirepb.Scope) *wirepb.ServerFrame {
+func (p *pool) snapshot(s *Shard, scope *wirepb.Scope) *wirepb.ServerFrame {
+	now := s.now
 	if p.countedAt == 0 || now-p.countedAt >= countEvery {
 		p.counted = slices.AppendSeq(p.counted[:0], p.core.Queues())
 		p.countedAt = now
@@ -103,8 +104,14 @@ func (p *pool) snapshot(now int64, scope *wirepb.Scope) *wirepb.ServerFrame {
 			}
 		}
 	}
+	set := s.cfg.Tenants[p.tenant].Levels
+	p.levelStats(set, scope, m)
+	most := workersMost
+	if len(m.Levels) > 0 {
+		most /= 2
+	}
 	for w := range p.core.Workers(scope.GetQueue(), scope.GetWorker()) {
-		if len(m.Workers) == workersMost {
+		if len(m.Workers) == most {
 			m.More = true
 			break
 		}

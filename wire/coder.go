@@ -327,6 +327,7 @@ func (c *coder) principal(p *Principal) {
 	c.texts(&p.Queues)
 	c.skills(&p.Skills)
 	c.float(&p.Rating)
+	c.bytes(&p.Attributes)
 	c.end(g)
 }
 

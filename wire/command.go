@@ -61,6 +61,13 @@ const (
 	VerbIdentities Verb = "identities"
 	// VerbLink makes For an identity of the customer Text, unless it is another's [SW-7].
 	VerbLink Verb = "link"
+	// VerbConfigure makes Body the document by which the tenant routes, when its version is Ack or Ack is absent [SW-7]. On
+	// says that it shall only be tried. The answer's Text is JSON.
+	VerbConfigure Verb = "configure"
+	// VerbDocument asks for that document: the latest, or the version Seq; of Type versions for the list of them.
+	VerbDocument Verb = "document"
+	// VerbExplain asks why the session is where it is [SW-7]. The answer's Text is JSON.
+	VerbExplain Verb = "explain"
 )
 
 // Conn names one connection: the incarnation of the node that holds it, and its number there. It is a value and a
@@ -95,6 +102,8 @@ type Principal struct {
 	Queues []string           // names that it may subscribe; "*" is all
 	Skills map[string]float64 // level 0..1
 	Rating float64            // 0..1
+	// Attributes is what selectors see of a worker besides: a JSON object, or nothing.
+	Attributes []byte
 }
 
 // Author returns p as the author of an entry.

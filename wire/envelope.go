@@ -14,7 +14,7 @@ var ErrMail = errors.New("not mail of this version")
 
 // LinkVersion numbers what AppendEnvelope writes. Two nodes that differ in it do not understand each other: it grows with
 // every change of a kind of mail, of its fields or of the words that numbers stand for.
-const LinkVersion = 3
+const LinkVersion = 6
 
 // What an envelope says of itself.
 const (
@@ -33,6 +33,7 @@ var linkVerbs = [...]string{
 	string(VerbRefresh), string(VerbIdentify),
 	string(VerbAttributes), string(VerbJoin), string(VerbTake), string(VerbAssign), string(VerbStats), string(VerbWatch),
 	string(VerbIdentities), string(VerbLink),
+	string(VerbConfigure), string(VerbDocument), string(VerbExplain),
 }
 
 // AppendEnvelope appends e as it goes to another node, and notes in roll the principal it is the first to speak of. It does
@@ -130,6 +131,16 @@ func kindOf(m Mail) byte {
 		return 17
 	case *United:
 		return 18
+	case *Settings:
+		return 19
+	case *SettingsKept:
+		return 20
+	case *Levels:
+		return 21
+	case *Resort:
+		return 22
+	case *Resorted:
+		return 23
 	}
 	return 0
 }
@@ -173,6 +184,16 @@ func newMail(kind byte) Mail {
 		return new(Unite)
 	case 18:
 		return new(United)
+	case 19:
+		return new(Settings)
+	case 20:
+		return new(SettingsKept)
+	case 21:
+		return new(Levels)
+	case 22:
+		return new(Resort)
+	case 23:
+		return new(Resorted)
 	}
 	return nil
 }
@@ -207,6 +228,10 @@ func (c *coder) mail(m Mail) {
 		c.rebind(m)
 	case *NoGrant:
 		c.noGrant(m)
+	case *Resort:
+		c.resort(m)
+	case *Resorted:
+		c.resorted(m)
 	case *Place:
 		c.place(m)
 	case *Link:
@@ -217,6 +242,12 @@ func (c *coder) mail(m Mail) {
 		c.unite(m)
 	case *United:
 		c.united(m)
+	case *Settings:
+		c.settings(m)
+	case *SettingsKept:
+		c.settingsKept(m)
+	case *Levels:
+		c.levels(m)
 	default:
 		c.in.bad = true
 	}
@@ -331,8 +362,11 @@ func (c *coder) task(m *Task) {
 	c.text(&m.Queue)
 	c.int(&m.EnqueuedAt)
 	c.int32(&m.Priority)
+	c.int(&m.BoostMS)
+	c.uint(&m.Version)
 	c.text(&m.Shop)
 	c.text(&m.Tier)
+	c.text(&m.Channel)
 	c.bytes(&m.Attributes)
 	c.texts(&m.Exclude)
 	c.text(&m.Sticky)
@@ -407,6 +441,13 @@ func (c *coder) censusAnswer(m *CensusAnswer) {
 	}
 }
 
+func (c *coder) levels(m *Levels) {
+	c.text(&m.Tenant)
+	c.uint32(&m.Shard)
+	c.int(&m.TS)
+	c.bytes(&m.Report)
+}
+
 func (c *coder) grant(m *Grant) {
 	c.text((*string)(&m.Session))
 	c.uint(&m.Ticket)
@@ -441,6 +482,20 @@ func (c *coder) rebind(m *Rebind) {
 	c.uint32(&m.Window)
 	c.bool(&m.Fresh)
 	c.text(&m.Reason)
+}
+
+func (c *coder) resort(m *Resort) {
+	c.text((*string)(&m.Session))
+	c.uint(&m.Ticket)
+	c.uint(&m.Pool)
+	c.text(&m.Action)
+	c.text(&m.Step)
+}
+
+func (c *coder) resorted(m *Resorted) {
+	c.text(&m.Tenant)
+	c.text((*string)(&m.Session))
+	c.uint(&m.Ticket)
 }
 
 func (c *coder) noGrant(m *NoGrant) {

@@ -111,8 +111,11 @@ type (
 		Queue      string
 		EnqueuedAt int64 // Unix ms; never changes while somebody waits [I10]
 		Priority   int32
+		BoostMS    int64  // counts as if it had come so much earlier
+		Version    uint64 // grows under one ticket with what changes of it
 		Shop       string
 		Tier       string
+		Channel    string   // that it was opened on first
 		Attributes []byte   // JSON, for routing [SW-5a.2]; shared, never changed
 		Exclude    []string // worker ids
 		Sticky     string   // worker id
@@ -154,6 +157,12 @@ type (
 		AE       uint64
 		WrapUpMS int64
 	}
+	// Resorted says that the log tells of the last resort under Ticket.
+	Resorted struct {
+		Tenant  string
+		Session SessionID
+		Ticket  uint64
+	}
 	// Live is one line of a census answer: a task that a session's shard knows of.
 	Live struct {
 		Task
@@ -177,6 +186,14 @@ type (
 		Pool   uint64
 		Shard  uint32
 		Live   []Live
+	}
+	// Levels is what a shard has counted for the tenant's service levels, and stands for what it said before. It is repeated
+	// every few seconds.
+	Levels struct {
+		Tenant string
+		Shard  uint32 // as the pool counts them
+		TS     int64  // Unix ms
+		Report []byte // of package broker/level
 	}
 )
 
@@ -227,6 +244,15 @@ type (
 		Pool    uint64
 		Why     string
 	}
+	// Resort tells a waiting session that its route has come to its last step, and what is to be offered to the customer:
+	// leave_message, callback or ticket. It waits on. Repeated every second until Resorted.
+	Resort struct {
+		Session SessionID
+		Ticket  uint64
+		Pool    uint64
+		Action  string
+		Step    string // its name in the route; may be empty
+	}
 	// Place tells a waiting session its position in the queue, from 1.
 	Place struct {
 		Session  SessionID
@@ -246,12 +272,17 @@ func (*Declined) mail()     {}
 func (*Release) mail()      {}
 func (*Census) mail()       {}
 func (*CensusAnswer) mail() {}
+func (*Levels) mail()       {}
 func (*Grant) mail()        {}
 func (*Lost) mail()         {}
 func (*Rebind) mail()       {}
 func (*NoGrant) mail()      {}
 func (*Place) mail()        {}
+func (*Resort) mail()       {}
+func (*Resorted) mail()     {}
 func (*Link) mail()         {}
 func (*Linked) mail()       {}
 func (*Unite) mail()        {}
 func (*United) mail()       {}
+func (*Settings) mail()     {}
+func (*SettingsKept) mail() {}

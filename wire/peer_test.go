@@ -186,9 +186,9 @@ func TestParseFrameKinds(t *testing.T) {
 	f(`{"message":{"session":"s_1","seq":9,"prev":8}}`, Frame{Kind: FrameMessage, Prev: 8})
 	f(`{"delivery":{"session":"s_1","seq":9,"prev":8,"ae":2,"attempt":3}}`, Frame{Kind: FrameDelivery, Prev: 8, AE: 2, Attempt: 3})
 	f(`{"delta":{"session":"s_1","stream":"m1","off":4,"text":"a\nb"}}`, Frame{Kind: FrameDelta, Session: "s_1", Stream: "m1", Seq: 4, Text: "a\nb"})
-	f(`{"id":2,"open":{"session":"s_1","epoch":1,"head":0}}`, Frame{Kind: FrameAnswer, ID: 2})
+	f(`{"id":2,"open":{"session":"s_1","epoch":1,"head":0,"streams":[]}}`, Frame{Kind: FrameAnswer, ID: 2})
 	f(`{"lag":{"session":"s_1","from":140}}`, Frame{Kind: FramePush})
-	f(`{"assigned":{"session":"s_1","ae":8,"cursor":0,"head":6}}`, Frame{Kind: FrameAssigned, Session: "s_1", AE: 8})
+	f(`{"assigned":{"session":"s_1","ae":8,"cursor":0,"head":6,"tail":[]}}`, Frame{Kind: FrameAssigned, Session: "s_1", AE: 8})
 	f(`{"revoked":{"session":"s_1","ae":8,"reason":"takeover"}}`, Frame{Kind: FrameRevoked, Session: "s_1", AE: 8})
 	f(`{"id":9,"error":{"code":429,"slug":"rate_limited","message":"m","retry":"after","retry_after_ms":800}}`,
 		Frame{Kind: FrameError, ID: 9, Err: &Error{Slug: RateLimited, Message: "m", RetryAfter: 800 * time.Millisecond}})

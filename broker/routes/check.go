@@ -26,7 +26,9 @@ func (p *parsing) check(r *Routes) {
 	if len(queues) == 0 {
 		p.fail("$", "there are no queues")
 	}
-	_ = shops
+	p.ids("$.shops", shops)
+	p.ids("$.queues", queues)
+	r.queuesAt = p.where("$.queues")
 	r.Calendars, r.Levels = map[string]*Calendar{}, map[string]*ServiceLevel{}
 	for i := range d.Calendars {
 		r.Calendars[d.Calendars[i].Name] = p.calendar(&d.Calendars[i], fmt.Sprintf("$.calendars[%d]", i))

@@ -1,7 +1,7 @@
 // Package routes is the document in which a tenant says how it routes: shops, teams, calendars, service levels, queues and
 // their routes, in YAML or JSON. [Parse] reads it strictly, tells every mistake with its line and what was probably meant,
 // and makes a [broker.Config] of it. [Schema] is its JSON Schema, published as schema.json; [Diff] tells what two documents
-// differ in, by names and not by lines. examples/ holds documents to begin with.
+// differ in, by names and not by lines. examples/ of the project holds a document to begin with.
 //
 //	version: 1
 //	teams:

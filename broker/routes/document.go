@@ -23,8 +23,8 @@ type Document struct {
 	GraceBotsMS   int64             `json:"grace_bots_ms,omitempty" yaml:"grace_bots_ms" min:"0" doc:"How long a bot without connection keeps its sessions. Default 5000."`
 	GraceHumansMS int64             `json:"grace_humans_ms,omitempty" yaml:"grace_humans_ms" min:"0" doc:"The same of humans. Default 30000."`
 	BarMS         int64             `json:"bar_ms,omitempty" yaml:"bar_ms" min:"0" doc:"How long a session is kept from who declined it. Default 30000."`
-	TraceEvery    int               `json:"trace_every,omitempty" yaml:"trace_every" min:"0" doc:"Keep why, of every n-th assignment. Default 0: of none."`
-	TraceKeep     int               `json:"trace_keep,omitempty" yaml:"trace_keep" min:"0" max:"65536" doc:"How many of them are kept. Default 256."`
+	TraceEvery    int               `json:"trace_every,omitempty" yaml:"trace_every" min:"0" doc:"Keep why, of every n-th assignment. Default 1: of all."`
+	TraceKeep     int               `json:"trace_keep,omitempty" yaml:"trace_keep" min:"0" max:"65536" doc:"How many of them are kept. Default 1024."`
 }
 
 // Attributes declares attributes by name and kind.

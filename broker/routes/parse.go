@@ -32,6 +32,8 @@ type Routes struct {
 	Broker    broker.Config
 	Calendars map[string]*Calendar
 	Levels    map[string]*ServiceLevel
+
+	queuesAt [2]int // line and column
 }
 
 // Error is a mistake in a document.

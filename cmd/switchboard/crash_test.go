@@ -60,7 +60,14 @@ func serve(t *testing.T, bin, data, addr string) *process {
 	if err := os.WriteFile(config, []byte("limits: {rate: 100000, burst: 100000, inflight: 1000}\nfree_min: -1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(bin, "serve", "--data", data, "--listen", addr, "--dev", "--config", config, "--shards", "4") //nolint:noctx // it is killed by the test
+	return serveWith(t, bin, data, addr, config, "--dev", "--shards", "4")
+}
+
+// serveWith starts a node of a configuration file, and waits until it is ready.
+func serveWith(t *testing.T, bin, data, addr, config string, args ...string) *process {
+	t.Helper()
+	args = append([]string{"serve", "--data", data, "--listen", addr, "--config", config, "--free-min", "-1"}, args...)
+	cmd := exec.Command(bin, args...) //nolint:noctx // it is killed by the test
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

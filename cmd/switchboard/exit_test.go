@@ -95,7 +95,7 @@ func TestExitCodes(t *testing.T) {
 	f(2, "loopback address", "serve", "--data", data, "--dev", "--pprof", "0.0.0.0:6060")
 	f(2, `unknown field "nope"`, "serve", "--data", data, "--config", unknown)
 	f(2, "broken.yaml", "serve", "--data", data, "--config", broken)
-	f(2, "ageing, strict or fifo", "serve", "--data", data, "--config", wrong)
+	f(2, "none of ageing, strict, fifo", "serve", "--data", data, "--config", wrong)
 	f(1, "missing.yaml", "serve", "--data", data, "--config", filepath.Join(dir, "missing.yaml"))
 	f(1, "invalid port", "serve", "--data", data, "--dev", "--listen", "127.0.0.1:99999")
 	f(1, "not a directory", "serve", "--data", plain, "--dev")

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -67,6 +68,7 @@ func (f *nodeFlags) load(cmd *cobra.Command) error {
 			what, _, _ := strings.Cut(err.Error(), "\n") // a picture of the place follows
 			return usageError{fmt.Errorf("%s: %s", f.file, what)}
 		}
+		besides(f.file, f.cfg.Tenants)
 		f.overlay(cmd, &flags)
 	}
 	if f.cfg.Shards == 0 && f.cfg.Data != "" {
@@ -82,6 +84,16 @@ func (f *nodeFlags) load(cmd *cobra.Command) error {
 		os.Exit(exitFailed)
 	}
 	return nil
+}
+
+// besides makes the documents that tenants name stand beside the file that names them.
+func besides(file string, tenants map[string]node.Tenant) {
+	for name, t := range tenants {
+		if t.RoutesFile != "" && !filepath.IsAbs(t.RoutesFile) {
+			t.RoutesFile = filepath.Join(filepath.Dir(file), t.RoutesFile)
+			tenants[name] = t
+		}
+	}
 }
 
 // overlay puts the flags that were set over the file.

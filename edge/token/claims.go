@@ -1,6 +1,7 @@
 package token
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -17,6 +18,7 @@ const (
 	MaxName   = 256             // bytes of a name
 	MaxQueues = 64              // queues of a worker
 	MaxSkills = 64              // skills of a worker
+	MaxAttrs  = 4 << 10         // bytes of a worker's attributes
 	Leeway    = 5 * time.Second // how far nbf may be ahead of our clock; exp has none
 )
 
@@ -37,6 +39,8 @@ type Claims struct {
 	Queues []string           // ids and AnyQueue; at most MaxQueues
 	Skills map[string]float64 // id to level 0..1; at most MaxSkills
 	Rating float64            // 0..1; 0 when the token has none
+	// Attributes are what selectors see of the worker besides: a JSON object of at most MaxAttrs bytes, or nothing.
+	Attributes []byte
 
 	// Expires is the instant from which the token is no longer valid. Mint does not read it.
 	Expires time.Time
@@ -47,6 +51,7 @@ func (c *Claims) Principal() wire.Principal {
 	return wire.Principal{
 		Tenant: c.Tenant, Role: c.Role, Sub: c.Sub, Name: c.Name, Shop: c.Shop, Tier: c.Tier,
 		Kind: c.Kind, Queues: c.Queues, Skills: c.Skills, Rating: c.Rating,
+		Attributes: c.Attributes,
 	}
 }
 
@@ -65,13 +70,14 @@ type payload struct {
 	Queues []string           `json:"queues,omitempty"`
 	Skills map[string]float64 `json:"skills,omitempty"`
 	Rating float64            `json:"rating,omitempty"`
+	Attrs  json.RawMessage    `json:"attributes,omitempty"`
 }
 
 // claims returns what p says, without worker's claims for those who are none.
 func (p *payload) claims() Claims {
 	c := Claims{Tenant: p.Tenant, Sub: p.Subject, Role: p.Role, Name: p.Name, Shop: p.Shop, Tier: p.Tier}
 	if p.Role == wire.RoleWorker {
-		c.Kind, c.Queues, c.Skills, c.Rating = p.Kind, p.Queues, p.Skills, p.Rating
+		c.Kind, c.Queues, c.Skills, c.Rating, c.Attributes = p.Kind, p.Queues, p.Skills, p.Rating, p.Attrs
 	}
 	return c
 }
@@ -84,7 +90,7 @@ func (c *Claims) payload(now, expires time.Time) *payload {
 		RegisteredClaims: jwt.RegisteredClaims{Subject: c.Sub, IssuedAt: jwt.NewNumericDate(now)},
 	}
 	if c.Role == wire.RoleWorker {
-		p.Kind, p.Queues, p.Skills, p.Rating = c.Kind, c.Queues, c.Skills, c.Rating
+		p.Kind, p.Queues, p.Skills, p.Rating, p.Attrs = c.Kind, c.Queues, c.Skills, c.Rating, c.Attributes
 	}
 	return p
 }
@@ -122,6 +128,10 @@ func (c *Claims) validateWorker() error {
 		return fmt.Errorf("more than %d skills", MaxSkills)
 	case !level(c.Rating):
 		return errors.New("rating is not within 0 and 1")
+	case len(c.Attributes) > MaxAttrs:
+		return fmt.Errorf("attributes of more than %d bytes", MaxAttrs)
+	case len(c.Attributes) > 0 && (c.Attributes[0] != '{' || wire.ValidJSON(c.Attributes) != nil):
+		return errors.New("attributes are no JSON object")
 	}
 	for _, q := range c.Queues {
 		if q != AnyQueue && !wire.ValidID(q) {

@@ -90,7 +90,7 @@ func (r *Keyring) Check(token string, now time.Time) (Claims, error) {
 // when the token would be longer than MaxToken. It does not look at c.Expires.
 func (r *Keyring) Mint(c Claims, ttl time.Duration) (string, error) {
 	if c.Role != wire.RoleWorker {
-		c.Kind, c.Queues, c.Skills, c.Rating = "", nil, nil, 0
+		c.Kind, c.Queues, c.Skills, c.Rating, c.Attributes = "", nil, nil, 0, nil
 	}
 	if err := c.validate(); err != nil {
 		return "", fmt.Errorf("minting a token: %w", err)

@@ -221,7 +221,7 @@ func TestMintAndCheck(t *testing.T) {
 	m := made()
 	full := Claims{
 		Tenant: "demo", Sub: "bob", Role: wire.RoleWorker, Name: "Bob <&> ö", Shop: "s17", Tier: "gold", Kind: wire.OriginHuman,
-		Queues: []string{"default", AnyQueue}, Skills: map[string]float64{"refund": 0.9, "de": 1}, Rating: 0.8,
+		Queues: []string{"default", AnyQueue}, Skills: map[string]float64{"refund": 0.9, "de": 1}, Rating: 0.8, Attributes: []byte(`{"level":0.5}`),
 	}
 	for _, k := range []Key{must(NewSecret("hs", secret)), must(NewKey("rs", m.rsa)), must(NewKey("", m.ec)), must(NewKey("ed", m.ed))} {
 		// A public key before it does not keep the tenant from minting.
@@ -250,7 +250,7 @@ func TestMintAndCheck(t *testing.T) {
 				t.Errorf("%v: got %+v; want %+v", k, got, want)
 			}
 			p := got.Principal()
-			if p.Tenant != want.Tenant || p.Sub != want.Sub || p.Role != want.Role || p.Rating != want.Rating || len(p.Queues) != len(want.Queues) || p.Worker != "" {
+			if p.Tenant != want.Tenant || p.Sub != want.Sub || p.Role != want.Role || p.Rating != want.Rating || string(p.Attributes) != string(want.Attributes) || len(p.Queues) != len(want.Queues) || p.Worker != "" {
 				t.Errorf("%v: principal %+v of %+v", k, p, want)
 			}
 		}

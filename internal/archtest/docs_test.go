@@ -155,7 +155,7 @@ func TestDocumentedMetrics(t *testing.T) {
 func metricNames(t *testing.T) (names []string) {
 	t.Helper()
 	fset := token.NewFileSet()
-	for file, prefix := range map[string]string{"node/metrics.go": "switchboard_", "edge/metrics.go": "switchboard_edge_"} {
+	for file, prefix := range map[string]string{"node/metrics.go": "switchboard_", "node/level.go": "switchboard_", "edge/metrics.go": "switchboard_edge_"} {
 		f, err := parser.ParseFile(fset, filepath.Join(root, file), nil, parser.SkipObjectResolution)
 		if err != nil {
 			t.Fatal(err)

@@ -188,7 +188,10 @@ func (a *agent) steady(ctx context.Context, zero int64) error {
 		return ctx.Err()
 	}
 	a.brisk.Store(true)
-	err := a.until(ctx, a.sc.Stop.Duration(), a.settled)
+	err := a.until(ctx, rampMore, func() bool { return a.clock.past(end) }) // else it would still speak while it is audited
+	if err == nil {
+		err = a.until(ctx, a.sc.Stop.Duration(), a.settled)
+	}
 	if err != nil && !errors.Is(err, errLate) {
 		return err
 	}

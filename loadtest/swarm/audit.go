@@ -16,7 +16,7 @@ import (
 
 // audit reads the history of a session, page by page, over the customer's own connection.
 type audit struct {
-	account *ledger.Account
+	session string
 	log     []ledger.Entry
 	done    chan error // has room for one
 }
@@ -39,7 +39,7 @@ func (p *person) ask() {
 	if n := len(p.audit.log); n > 0 {
 		after = p.audit.log[n-1].Seq
 	}
-	f := fmt.Appendf(nil, `{"id":4,"history":{"session":%q,"after":%d,"limit":%d}}`, p.audit.account.Session, after, pageSize)
+	f := fmt.Appendf(nil, `{"id":4,"history":{"session":%q,"after":%d,"limit":%d}}`, p.audit.session, after, pageSize)
 	if err := p.s.Send(f); err != nil {
 		p.audit.end(err)
 		p.audit = nil
@@ -83,14 +83,14 @@ func (p *person) page(frame []byte) {
 	}
 }
 
-// begin starts the audit of one of the person's accounts.
-func (p *person) begin(account *ledger.Account) (*audit, error) {
+// begin starts the audit of one of the person's sessions.
+func (p *person) begin(session string) (*audit, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.s == nil || p.stage < idle {
 		return nil, errors.New("it is not connected")
 	}
-	a := &audit{account: account, done: make(chan error, 1)}
+	a := &audit{session: session, done: make(chan error, 1)}
 	p.audit = a
 	p.ask()
 	return a, nil
@@ -140,17 +140,17 @@ func (p *person) settle(ctx context.Context) {
 			p.a.m.record(mAnswer, now-m.due)
 		}
 	}
-	accounts := make([]*ledger.Account, 0, 1+len(p.old))
+	sessions := make([]string, 0, 1+len(p.old))
 	if p.account.Session != "" && (p.keep || unacked+unanswered > 0) {
-		accounts = append(accounts, &p.account)
+		sessions = append(sessions, p.account.Session)
 	}
 	for i := range p.old { // there are none unless keep
-		accounts = append(accounts, &p.old[i])
+		sessions = append(sessions, p.old[i].Session)
 	}
 	p.mu.Unlock()
 	done, undone := int64(0), int64(0)
-	for _, account := range accounts {
-		if p.verify(ctx, account) == nil {
+	for _, session := range sessions {
+		if p.verify(ctx, session) == nil {
 			done++
 		} else {
 			undone++
@@ -188,9 +188,9 @@ func keys(lists ...[]message) string {
 	return "keys" + b.String()
 }
 
-// verify audits one account.
-func (p *person) verify(ctx context.Context, account *ledger.Account) error {
-	a, err := p.begin(account)
+// verify audits one session.
+func (p *person) verify(ctx context.Context, session string) error {
+	a, err := p.begin(session)
 	if err != nil {
 		return err
 	}
@@ -205,7 +205,24 @@ func (p *person) verify(ctx context.Context, account *ledger.Account) error {
 	if err != nil {
 		return err
 	}
+	account := p.book(session)
+	if account == nil {
+		return errors.New("its book is closed")
+	}
 	account.Audit(a.log)
 	p.a.m.found(account.Faults())
+	return nil
+}
+
+// book returns the account of a session, which may have been closed meanwhile. p.mu is held.
+func (p *person) book(session string) *ledger.Account {
+	if p.account.Session == session {
+		return &p.account
+	}
+	for i := range p.old {
+		if p.old[i].Session == session {
+			return &p.old[i]
+		}
+	}
 	return nil
 }

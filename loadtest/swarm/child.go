@@ -44,9 +44,11 @@ func (a *agent) work(ctx context.Context, start <-chan int64, tell func(news)) {
 		tell(n)
 	}
 	sample := func() {
+		mu.Lock() // one that was taken first is told first
+		defer mu.Unlock()
 		s, err := a.m.sample(a.now())
 		if err == nil {
-			say(news{Sample: &s})
+			tell(news{Agent: a.Index, Sample: &s})
 		}
 	}
 	var sampler sync.WaitGroup

@@ -68,6 +68,7 @@ type clock struct {
 	// Guarded by mu.
 	jobs  plannedHeap
 	order uint64
+	busy  bool // a job that was taken may still run
 }
 
 func newClock(t timeline) *clock { return &clock{timeline: t, wake: make(chan struct{}, 1)} }
@@ -91,13 +92,23 @@ func (c *clock) at(due int64, j job) {
 func (c *clock) take() (p planned, ok bool, next int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.busy = false
 	if len(c.jobs) == 0 {
 		return p, false, 1<<63 - 1
 	}
 	if c.jobs[0].due > c.now() {
 		return p, false, c.jobs[0].due
 	}
+	c.busy = true
 	return heap.Pop(&c.jobs).(planned), true, 0
+}
+
+// past tells whether everything that was due before a moment was done. A clock that is late is not past the moment when it
+// is.
+func (c *clock) past(moment int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.busy && (len(c.jobs) == 0 || c.jobs[0].due >= moment)
 }
 
 // napMax is how long the clock sleeps without listening for an earlier job.

@@ -141,6 +141,7 @@ func (n *OwnNode) launch(ctx context.Context) error {
 		cmd.Stderr = io.MultiWriter(t, n.Stderr)
 	}
 	cmd.WaitDelay = 5 * time.Second
+	bound(cmd)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting the node: %w", err)
 	}

@@ -88,6 +88,11 @@ func (s *Swarm) local() error {
 	return fmt.Errorf("%s is not on loopback: a load test can stop a node; say --allow-remote if it is yours", s.Addr)
 }
 
+// slack is how much longer than its scenario a run may take: to start, connect, audit and end.
+const slack = 5 * time.Minute
+
+var errStuck = errors.New("the run did not come to its end in time")
+
 // Run runs the scenario. It ends by itself: after ramp, steady and stop, and early when ctx does. An error says that there
 // is no result; a result whose gates do not hold is none.
 func (s *Swarm) Run(ctx context.Context) (res *report.Result, err error) {
@@ -101,8 +106,9 @@ func (s *Swarm) Run(ctx context.Context) (res *report.Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	sc := s.Scenario
+	ctx, cancel := context.WithTimeoutCause(ctx, sc.Ramp.Duration()+sc.Steady.Duration()+sc.Stop.Duration()+slack, errStuck)
+	defer cancel()
 	if s.Node != nil {
 		if err := s.Node.start(ctx); err != nil {
 			return nil, err

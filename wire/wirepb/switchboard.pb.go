@@ -2363,6 +2363,9 @@ func (x *Author) GetName() string {
 //	session.closed           public
 //	session.reopened         public
 //	session.merged           public
+//	level.warned             staff
+//	level.missed             staff
+//	session.last_resort      public
 //	session.transferred      staff
 //	session.transfer_failed  staff
 //	session.released         staff
@@ -5999,7 +6002,12 @@ type Snapshot struct {
 	Queues  []*QueueStats          `protobuf:"bytes,2,rep,name=queues,proto3" json:"queues,omitempty"`
 	Workers []*WorkerStats         `protobuf:"bytes,3,rep,name=workers,proto3" json:"workers,omitempty"`
 	// There are more workers than a frame holds; a scope names one.
-	More          bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	More bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	// How the tenant's service levels stand: of shops, queues and teams, or of the scope's queue or worker; none when nothing is
+	// counted.
+	Levels []*LevelStats `protobuf:"bytes,5,rep,name=levels,proto3" json:"levels,omitempty"`
+	// There are more of them than a frame holds.
+	MoreLevels    bool `protobuf:"varint,6,opt,name=more_levels,json=moreLevels,proto3" json:"more_levels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6062,6 +6070,203 @@ func (x *Snapshot) GetMore() bool {
 	return false
 }
 
+func (x *Snapshot) GetLevels() []*LevelStats {
+	if x != nil {
+		return x.Levels
+	}
+	return nil
+}
+
+func (x *Snapshot) GetMoreLevels() bool {
+	if x != nil {
+		return x.MoreLevels
+	}
+	return false
+}
+
+// LevelStats is what one service level has counted of a shop, a queue, a team or a worker since the node was started.
+type LevelStats struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Level string                 `protobuf:"bytes,1,opt,name=level,proto3" json:"level,omitempty"`
+	// shop, queue, team or worker.
+	Of string `protobuf:"bytes,2,opt,name=of,proto3" json:"of,omitempty"`
+	// Empty for sessions without one, "*" for all that have no line of their own.
+	Name    string  `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	LimitMs int64   `protobuf:"varint,4,opt,name=limit_ms,json=limitMs,proto3" json:"limit_ms,omitempty"`
+	Target  float64 `protobuf:"fixed64,5,opt,name=target,proto3" json:"target,omitempty"`
+	// Only those in which something happened.
+	Windows       []*LevelWindow `protobuf:"bytes,6,rep,name=windows,proto3" json:"windows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LevelStats) Reset() {
+	*x = LevelStats{}
+	mi := &file_switchboard_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LevelStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LevelStats) ProtoMessage() {}
+
+func (x *LevelStats) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LevelStats.ProtoReflect.Descriptor instead.
+func (*LevelStats) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *LevelStats) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *LevelStats) GetOf() string {
+	if x != nil {
+		return x.Of
+	}
+	return ""
+}
+
+func (x *LevelStats) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LevelStats) GetLimitMs() int64 {
+	if x != nil {
+		return x.LimitMs
+	}
+	return 0
+}
+
+func (x *LevelStats) GetTarget() float64 {
+	if x != nil {
+		return x.Target
+	}
+	return 0
+}
+
+func (x *LevelStats) GetWindows() []*LevelWindow {
+	if x != nil {
+		return x.Windows
+	}
+	return nil
+}
+
+type LevelWindow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1m, 5m, 1h, today, or total: since the node was started.
+	Window string `protobuf:"bytes,1,opt,name=window,proto3" json:"window,omitempty"`
+	// Cases that were counted, and those that were in time.
+	Count uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	Met   uint64 `protobuf:"varint,3,opt,name=met,proto3" json:"met,omitempty"`
+	// Response times, by answers; percentiles are exact to a fifth.
+	Timed         uint64 `protobuf:"varint,4,opt,name=timed,proto3" json:"timed,omitempty"`
+	MeanMs        int64  `protobuf:"varint,5,opt,name=mean_ms,json=meanMs,proto3" json:"mean_ms,omitempty"`
+	P50Ms         int64  `protobuf:"varint,6,opt,name=p50_ms,json=p50Ms,proto3" json:"p50_ms,omitempty"`
+	P95Ms         int64  `protobuf:"varint,7,opt,name=p95_ms,json=p95Ms,proto3" json:"p95_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LevelWindow) Reset() {
+	*x = LevelWindow{}
+	mi := &file_switchboard_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LevelWindow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LevelWindow) ProtoMessage() {}
+
+func (x *LevelWindow) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LevelWindow.ProtoReflect.Descriptor instead.
+func (*LevelWindow) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *LevelWindow) GetWindow() string {
+	if x != nil {
+		return x.Window
+	}
+	return ""
+}
+
+func (x *LevelWindow) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *LevelWindow) GetMet() uint64 {
+	if x != nil {
+		return x.Met
+	}
+	return 0
+}
+
+func (x *LevelWindow) GetTimed() uint64 {
+	if x != nil {
+		return x.Timed
+	}
+	return 0
+}
+
+func (x *LevelWindow) GetMeanMs() int64 {
+	if x != nil {
+		return x.MeanMs
+	}
+	return 0
+}
+
+func (x *LevelWindow) GetP50Ms() int64 {
+	if x != nil {
+		return x.P50Ms
+	}
+	return 0
+}
+
+func (x *LevelWindow) GetP95Ms() int64 {
+	if x != nil {
+		return x.P95Ms
+	}
+	return 0
+}
+
 type QueueStats struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Queue         string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
@@ -6078,7 +6283,7 @@ type QueueStats struct {
 
 func (x *QueueStats) Reset() {
 	*x = QueueStats{}
-	mi := &file_switchboard_proto_msgTypes[68]
+	mi := &file_switchboard_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6090,7 +6295,7 @@ func (x *QueueStats) String() string {
 func (*QueueStats) ProtoMessage() {}
 
 func (x *QueueStats) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[68]
+	mi := &file_switchboard_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6103,7 +6308,7 @@ func (x *QueueStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueStats.ProtoReflect.Descriptor instead.
 func (*QueueStats) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{68}
+	return file_switchboard_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *QueueStats) GetQueue() string {
@@ -6178,7 +6383,7 @@ type WorkerStats struct {
 
 func (x *WorkerStats) Reset() {
 	*x = WorkerStats{}
-	mi := &file_switchboard_proto_msgTypes[69]
+	mi := &file_switchboard_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6190,7 +6395,7 @@ func (x *WorkerStats) String() string {
 func (*WorkerStats) ProtoMessage() {}
 
 func (x *WorkerStats) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[69]
+	mi := &file_switchboard_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6203,7 +6408,7 @@ func (x *WorkerStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerStats.ProtoReflect.Descriptor instead.
 func (*WorkerStats) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{69}
+	return file_switchboard_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *WorkerStats) GetWorker() string {
@@ -6265,7 +6470,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_switchboard_proto_msgTypes[70]
+	mi := &file_switchboard_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6277,7 +6482,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[70]
+	mi := &file_switchboard_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6290,7 +6495,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{70}
+	return file_switchboard_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Presence) GetState() string {
@@ -6316,7 +6521,7 @@ type Slots struct {
 
 func (x *Slots) Reset() {
 	*x = Slots{}
-	mi := &file_switchboard_proto_msgTypes[71]
+	mi := &file_switchboard_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6328,7 +6533,7 @@ func (x *Slots) String() string {
 func (*Slots) ProtoMessage() {}
 
 func (x *Slots) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[71]
+	mi := &file_switchboard_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6341,7 +6546,7 @@ func (x *Slots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slots.ProtoReflect.Descriptor instead.
 func (*Slots) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{71}
+	return file_switchboard_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Slots) GetSlots() uint32 {
@@ -6362,7 +6567,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_switchboard_proto_msgTypes[72]
+	mi := &file_switchboard_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6374,7 +6579,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[72]
+	mi := &file_switchboard_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6387,7 +6592,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{72}
+	return file_switchboard_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Revoked) GetSession() string {
@@ -6422,7 +6627,7 @@ type Wrapup struct {
 
 func (x *Wrapup) Reset() {
 	*x = Wrapup{}
-	mi := &file_switchboard_proto_msgTypes[73]
+	mi := &file_switchboard_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6434,7 +6639,7 @@ func (x *Wrapup) String() string {
 func (*Wrapup) ProtoMessage() {}
 
 func (x *Wrapup) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[73]
+	mi := &file_switchboard_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6447,7 +6652,7 @@ func (x *Wrapup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wrapup.ProtoReflect.Descriptor instead.
 func (*Wrapup) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{73}
+	return file_switchboard_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Wrapup) GetSession() string {
@@ -6711,7 +6916,7 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x04from\x18\a \x01(\v2\x18.switchboard.v1.PositionR\x04from\x12\x17\n" +
 	"\x04tail\x18\b \x01(\rH\x00R\x04tail\x88\x01\x01\x124\n" +
 	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomerB\a\n" +
-	"\x05_tail\"\x93\x02\n" +
+	"\x05_tail\"\x99\x02\n" +
 	"\tOpenReply\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x1a\n" +
 	"\x05epoch\x18\x02 \x01(\x04B\x04\x90\xb5\x18\x01R\x05epoch\x12\x18\n" +
@@ -6719,8 +6924,8 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x05state\x18\x04 \x01(\tR\x05state\x12.\n" +
 	"\x06worker\x18\x05 \x01(\v2\x16.switchboard.v1.WorkerR\x06worker\x12\x10\n" +
 	"\x03how\x18\x06 \x01(\tR\x03how\x12\x0e\n" +
-	"\x02at\x18\a \x01(\x04R\x02at\x120\n" +
-	"\astreams\x18\b \x03(\v2\x16.switchboard.v1.StreamR\astreams\x12\x1c\n" +
+	"\x02at\x18\a \x01(\x04R\x02at\x126\n" +
+	"\astreams\x18\b \x03(\v2\x16.switchboard.v1.StreamB\x04\x90\xb5\x18\x01R\astreams\x12\x1c\n" +
 	"\tduplicate\x18\t \x01(\bR\tduplicate\"\xb1\x01\n" +
 	"\x04Send\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
@@ -6772,9 +6977,9 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x05limit\x18\x04 \x01(\rR\x05limit\x124\n" +
 	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomerB\t\n" +
 	"\a_beforeB\b\n" +
-	"\x06_after\"Y\n" +
-	"\fHistoryReply\x12/\n" +
-	"\aentries\x18\x01 \x03(\v2\x15.switchboard.v1.EntryR\aentries\x12\x18\n" +
+	"\x06_after\"_\n" +
+	"\fHistoryReply\x125\n" +
+	"\aentries\x18\x01 \x03(\v2\x15.switchboard.v1.EntryB\x04\x90\xb5\x18\x01R\aentries\x12\x18\n" +
 	"\x04more\x18\x02 \x01(\bB\x04\x90\xb5\x18\x01R\x04more\"\xb3\x01\n" +
 	"\x05Close\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x16\n" +
@@ -6819,11 +7024,11 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"0\n" +
 	"\x04Kept\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
-	"\x02ae\x18\x02 \x01(\x04R\x02ae\"k\n" +
+	"\x02ae\x18\x02 \x01(\x04R\x02ae\"q\n" +
 	"\x0eSubscribeReply\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x19\n" +
-	"\blease_ms\x18\x02 \x01(\x03R\aleaseMs\x12(\n" +
-	"\x04kept\x18\x03 \x03(\v2\x14.switchboard.v1.KeptR\x04kept\"\x8c\x01\n" +
+	"\blease_ms\x18\x02 \x01(\x03R\aleaseMs\x12.\n" +
+	"\x04kept\x18\x03 \x03(\v2\x14.switchboard.v1.KeptB\x04\x90\xb5\x18\x01R\x04kept\"\x8c\x01\n" +
 	"\x05Offer\x12\x14\n" +
 	"\x05offer\x18\x01 \x01(\tR\x05offer\x12\x18\n" +
 	"\asession\x18\x02 \x01(\tR\asession\x12\x14\n" +
@@ -6845,7 +7050,7 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"6\n" +
 	"\bDocument\x12\x12\n" +
 	"\x01v\x18\x01 \x01(\x04B\x04\x90\xb5\x18\x01R\x01v\x12\x16\n" +
-	"\x03doc\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\x03doc\"\xda\x03\n" +
+	"\x03doc\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\x03doc\"\xe0\x03\n" +
 	"\bAssigned\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
 	"\x02ae\x18\x02 \x01(\x04R\x02ae\x12\x14\n" +
@@ -6859,8 +7064,8 @@ const file_switchboard_proto_rawDesc = "" +
 	"attributes\x18\t \x01(\fB\x04\x88\xb5\x18\x01R\n" +
 	"attributes\x122\n" +
 	"\acontext\x18\n" +
-	" \x01(\v2\x18.switchboard.v1.DocumentR\acontext\x12)\n" +
-	"\x04tail\x18\v \x03(\v2\x15.switchboard.v1.EntryR\x04tail\x12\x12\n" +
+	" \x01(\v2\x18.switchboard.v1.DocumentR\acontext\x12/\n" +
+	"\x04tail\x18\v \x03(\v2\x15.switchboard.v1.EntryB\x04\x90\xb5\x18\x01R\x04tail\x12\x12\n" +
 	"\x04shop\x18\f \x01(\tR\x04shop\x128\n" +
 	"\n" +
 	"deliveries\x18\r \x03(\v2\x18.switchboard.v1.DeliveryR\n" +
@@ -6988,12 +7193,31 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\"O\n" +
 	"\x05Stats\x12+\n" +
 	"\x05scope\x18\x01 \x01(\v2\x15.switchboard.v1.ScopeR\x05scope\x12\x19\n" +
-	"\bevery_ms\x18\x02 \x01(\x03R\aeveryMs\"\x99\x01\n" +
+	"\bevery_ms\x18\x02 \x01(\x03R\aeveryMs\"\xee\x01\n" +
 	"\bSnapshot\x12\x0e\n" +
 	"\x02ts\x18\x01 \x01(\x03R\x02ts\x122\n" +
 	"\x06queues\x18\x02 \x03(\v2\x1a.switchboard.v1.QueueStatsR\x06queues\x125\n" +
 	"\aworkers\x18\x03 \x03(\v2\x1b.switchboard.v1.WorkerStatsR\aworkers\x12\x12\n" +
-	"\x04more\x18\x04 \x01(\bR\x04more\"\x84\x02\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\x122\n" +
+	"\x06levels\x18\x05 \x03(\v2\x1a.switchboard.v1.LevelStatsR\x06levels\x12\x1f\n" +
+	"\vmore_levels\x18\x06 \x01(\bR\n" +
+	"moreLevels\"\xb0\x01\n" +
+	"\n" +
+	"LevelStats\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\tR\x05level\x12\x0e\n" +
+	"\x02of\x18\x02 \x01(\tR\x02of\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x19\n" +
+	"\blimit_ms\x18\x04 \x01(\x03R\alimitMs\x12\x16\n" +
+	"\x06target\x18\x05 \x01(\x01R\x06target\x125\n" +
+	"\awindows\x18\x06 \x03(\v2\x1b.switchboard.v1.LevelWindowR\awindows\"\xb6\x01\n" +
+	"\vLevelWindow\x12\x16\n" +
+	"\x06window\x18\x01 \x01(\tR\x06window\x12\x1a\n" +
+	"\x05count\x18\x02 \x01(\x04B\x04\x90\xb5\x18\x01R\x05count\x12\x16\n" +
+	"\x03met\x18\x03 \x01(\x04B\x04\x90\xb5\x18\x01R\x03met\x12\x14\n" +
+	"\x05timed\x18\x04 \x01(\x04R\x05timed\x12\x17\n" +
+	"\amean_ms\x18\x05 \x01(\x03R\x06meanMs\x12\x15\n" +
+	"\x06p50_ms\x18\x06 \x01(\x03R\x05p50Ms\x12\x15\n" +
+	"\x06p95_ms\x18\a \x01(\x03R\x05p95Ms\"\x84\x02\n" +
 	"\n" +
 	"QueueStats\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x1e\n" +
@@ -7041,7 +7265,7 @@ func file_switchboard_proto_rawDescGZIP() []byte {
 	return file_switchboard_proto_rawDescData
 }
 
-var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 75)
+var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
 var file_switchboard_proto_goTypes = []any{
 	(*ClientFrame)(nil),               // 0: switchboard.v1.ClientFrame
 	(*ServerFrame)(nil),               // 1: switchboard.v1.ServerFrame
@@ -7111,14 +7335,16 @@ var file_switchboard_proto_goTypes = []any{
 	(*WatchReply)(nil),                // 65: switchboard.v1.WatchReply
 	(*Stats)(nil),                     // 66: switchboard.v1.Stats
 	(*Snapshot)(nil),                  // 67: switchboard.v1.Snapshot
-	(*QueueStats)(nil),                // 68: switchboard.v1.QueueStats
-	(*WorkerStats)(nil),               // 69: switchboard.v1.WorkerStats
-	(*Presence)(nil),                  // 70: switchboard.v1.Presence
-	(*Slots)(nil),                     // 71: switchboard.v1.Slots
-	(*Revoked)(nil),                   // 72: switchboard.v1.Revoked
-	(*Wrapup)(nil),                    // 73: switchboard.v1.Wrapup
-	nil,                               // 74: switchboard.v1.Subscribe.SkillsEntry
-	(*descriptorpb.FieldOptions)(nil), // 75: google.protobuf.FieldOptions
+	(*LevelStats)(nil),                // 68: switchboard.v1.LevelStats
+	(*LevelWindow)(nil),               // 69: switchboard.v1.LevelWindow
+	(*QueueStats)(nil),                // 70: switchboard.v1.QueueStats
+	(*WorkerStats)(nil),               // 71: switchboard.v1.WorkerStats
+	(*Presence)(nil),                  // 72: switchboard.v1.Presence
+	(*Slots)(nil),                     // 73: switchboard.v1.Slots
+	(*Revoked)(nil),                   // 74: switchboard.v1.Revoked
+	(*Wrapup)(nil),                    // 75: switchboard.v1.Wrapup
+	nil,                               // 76: switchboard.v1.Subscribe.SkillsEntry
+	(*descriptorpb.FieldOptions)(nil), // 77: google.protobuf.FieldOptions
 }
 var file_switchboard_proto_depIdxs = []int32{
 	6,   // 0: switchboard.v1.ClientFrame.hello:type_name -> switchboard.v1.Hello
@@ -7141,9 +7367,9 @@ var file_switchboard_proto_depIdxs = []int32{
 	52,  // 17: switchboard.v1.ClientFrame.transfer:type_name -> switchboard.v1.Transfer
 	53,  // 18: switchboard.v1.ClientFrame.release:type_name -> switchboard.v1.Release
 	54,  // 19: switchboard.v1.ClientFrame.context:type_name -> switchboard.v1.Context
-	70,  // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
-	71,  // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
-	73,  // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
+	72,  // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
+	73,  // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
+	75,  // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
 	56,  // 23: switchboard.v1.ClientFrame.attributes:type_name -> switchboard.v1.Attributes
 	58,  // 24: switchboard.v1.ClientFrame.join:type_name -> switchboard.v1.Join
 	60,  // 25: switchboard.v1.ClientFrame.take:type_name -> switchboard.v1.Take
@@ -7167,7 +7393,7 @@ var file_switchboard_proto_depIdxs = []int32{
 	2,   // 43: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
 	2,   // 44: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
 	55,  // 45: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
-	70,  // 46: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
+	72,  // 46: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
 	2,   // 47: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
 	2,   // 48: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
 	2,   // 49: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
@@ -7177,7 +7403,7 @@ var file_switchboard_proto_depIdxs = []int32{
 	46,  // 53: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
 	40,  // 54: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
 	41,  // 55: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
-	72,  // 56: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
+	74,  // 56: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
 	24,  // 57: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
 	25,  // 58: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
 	26,  // 59: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
@@ -7211,27 +7437,29 @@ var file_switchboard_proto_depIdxs = []int32{
 	18,  // 87: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
 	14,  // 88: switchboard.v1.Close.customer:type_name -> switchboard.v1.Customer
 	14,  // 89: switchboard.v1.Leave.customer:type_name -> switchboard.v1.Customer
-	74,  // 90: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
+	76,  // 90: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
 	38,  // 91: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
 	17,  // 92: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
 	45,  // 93: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
 	18,  // 94: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
 	48,  // 95: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
 	46,  // 96: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
-	72,  // 97: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
+	74,  // 97: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
 	17,  // 98: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
 	51,  // 99: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
 	63,  // 100: switchboard.v1.Watch.scope:type_name -> switchboard.v1.Scope
 	63,  // 101: switchboard.v1.Stats.scope:type_name -> switchboard.v1.Scope
-	68,  // 102: switchboard.v1.Snapshot.queues:type_name -> switchboard.v1.QueueStats
-	69,  // 103: switchboard.v1.Snapshot.workers:type_name -> switchboard.v1.WorkerStats
-	75,  // 104: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
-	75,  // 105: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
-	106, // [106:106] is the sub-list for method output_type
-	106, // [106:106] is the sub-list for method input_type
-	106, // [106:106] is the sub-list for extension type_name
-	104, // [104:106] is the sub-list for extension extendee
-	0,   // [0:104] is the sub-list for field type_name
+	70,  // 102: switchboard.v1.Snapshot.queues:type_name -> switchboard.v1.QueueStats
+	71,  // 103: switchboard.v1.Snapshot.workers:type_name -> switchboard.v1.WorkerStats
+	68,  // 104: switchboard.v1.Snapshot.levels:type_name -> switchboard.v1.LevelStats
+	69,  // 105: switchboard.v1.LevelStats.windows:type_name -> switchboard.v1.LevelWindow
+	77,  // 106: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
+	77,  // 107: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
+	108, // [108:108] is the sub-list for method output_type
+	108, // [108:108] is the sub-list for method input_type
+	108, // [108:108] is the sub-list for extension type_name
+	106, // [106:108] is the sub-list for extension extendee
+	0,   // [0:106] is the sub-list for field type_name
 }
 
 func init() { file_switchboard_proto_init() }
@@ -7327,7 +7555,7 @@ func file_switchboard_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_switchboard_proto_rawDesc), len(file_switchboard_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   75,
+			NumMessages:   77,
 			NumExtensions: 2,
 			NumServices:   0,
 		},

@@ -1,0 +1,314 @@
+package cluster
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"switchboard/shard/journal/replica"
+)
+
+func nodeOf(id uint64) uint32 { return replica.NodeOf(id) }
+
+// Load is what a shard costs: the mean of the last minutes.
+type Load struct {
+	Bytes  uint64  // on each replica's disk
+	Rate   float64 // entries a second
+	Leader uint32  // node
+}
+
+// weigh is a shard's load as one number: a mebibyte, and an entry a second, each cost one. An empty shard still costs its heartbeats.
+func (l Load) weigh() float64 { return 1 + float64(l.Bytes)/(1<<20) + l.Rate }
+
+// Proposal is one line of a plan.
+type Proposal struct {
+	Shard    uint16 `json:"shard"`
+	From, To uint32 `json:"-"`
+	// Lead says that only the leadership goes from From to To; otherwise it is a replica.
+	Lead bool   `json:"lead,omitempty"`
+	Why  string `json:"why"`
+}
+
+// planMost bounds a plan: it is made anew when it is done.
+const planMost = 64
+
+// Plan says what would even things out, in the order in which it is best done: first copies that are missing, then copies on
+// nodes that drain or may not hold them, then two copies in one zone while another has none, then load, then leaders. It
+// changes nothing, and of a state that is even it says nothing.
+func (s *State) Plan(loads map[uint16]Load) (list []Proposal) {
+	w := s.workbench(loads)
+	list = append(list, w.repair()...)
+	list = append(list, w.evict()...)
+	list = append(list, w.spread()...)
+	list = append(list, w.even()...)
+	list = append(list, w.lead()...)
+	return list[:min(len(list), planMost)]
+}
+
+// bench is a copy of the placement on which a plan is tried.
+type bench struct {
+	s      *State
+	loads  map[uint16]Load
+	nodes  []uint32                   // that may get something
+	on     map[uint16]map[uint32]bool // shard → nodes
+	weight map[uint32]float64         // node → load of what it holds, by its weight
+	shards []uint16
+	moved  map[uint16]bool // by this plan: one move a shard at a time
+}
+
+func (s *State) workbench(loads map[uint16]Load) *bench {
+	w := &bench{s: s, loads: loads, on: map[uint16]map[uint32]bool{}, weight: map[uint32]float64{}, moved: map[uint16]bool{}}
+	for _, id := range slices.Sorted(maps.Keys(s.Nodes)) {
+		if n := s.Nodes[id]; n.Phase == Up && n.Roles.Shard && n.Weight > 0 {
+			w.nodes = append(w.nodes, id)
+		}
+	}
+	w.shards = slices.Sorted(maps.Keys(s.Shards))
+	for _, id := range w.shards {
+		w.on[id] = map[uint32]bool{}
+		for _, r := range s.Shards[id].Replicas {
+			w.put(id, r.Node)
+		}
+	}
+	return w
+}
+
+func (w *bench) put(shard uint16, node uint32) {
+	w.on[shard][node] = true
+	w.weight[node] += w.cost(shard, node)
+}
+
+func (w *bench) take(shard uint16, node uint32) {
+	delete(w.on[shard], node)
+	w.weight[node] -= w.cost(shard, node)
+}
+
+func (w *bench) cost(shard uint16, node uint32) float64 {
+	weight := 100.0
+	if n := w.s.Nodes[node]; n != nil && n.Weight > 0 {
+		weight = float64(n.Weight)
+	}
+	return w.loads[shard].weigh() * 100 / weight
+}
+
+// move tries a move.
+func (w *bench) move(shard uint16, from, to uint32) {
+	w.take(shard, from)
+	w.put(shard, to)
+	w.moved[shard] = true
+}
+
+// moving tells whether a job, or this plan, has its hands on a shard.
+func (w *bench) moving(shard uint16) bool {
+	if w.moved[shard] {
+		return true
+	}
+	for _, j := range w.s.Jobs {
+		if j.Shard == shard && j.Step != Ended {
+			return true
+		}
+	}
+	return false
+}
+
+// target returns the best node for another copy of a shard, not counting what is on without; 0 for none.
+func (w *bench) target(shard uint16, without uint32) uint32 {
+	p := w.s.Placements[w.s.Shards[shard].Placement]
+	zones := map[string]int{}
+	for node := range w.on[shard] {
+		if node != without && w.s.Nodes[node] != nil {
+			zones[w.s.Nodes[node].Zone]++
+		}
+	}
+	var best uint32
+	better := func(a, b uint32) bool {
+		za, zb := zones[w.s.Nodes[a].Zone], zones[w.s.Nodes[b].Zone]
+		if za != zb {
+			return za < zb
+		}
+		return w.weight[a]+w.cost(shard, a) < w.weight[b]+w.cost(shard, b)
+	}
+	for _, id := range w.nodes {
+		if w.on[shard][id] || !p.allowed(w.s.Nodes[id]) {
+			continue
+		}
+		if best == 0 || better(id, best) {
+			best = id
+		}
+	}
+	return best
+}
+
+// best returns the node for another replica of sh: that of a plan without loads.
+func (s *State) best(sh *Shard, _ *Placement, loads map[uint16]Load) uint32 {
+	return s.workbench(loads).target(sh.ID, 0)
+}
+
+// repair replaces copies on nodes that are gone.
+func (w *bench) repair() (list []Proposal) {
+	for _, shard := range w.shards {
+		for _, node := range slices.Sorted(maps.Keys(w.on[shard])) {
+			if n := w.s.Nodes[node]; n != nil && n.Phase != Gone || w.moving(shard) {
+				continue
+			}
+			if to := w.target(shard, node); to != 0 {
+				w.move(shard, node, to)
+				list = append(list, Proposal{Shard: shard, From: node, To: to, Why: fmt.Sprintf("node %d is gone", node)})
+			}
+		}
+	}
+	return list
+}
+
+// evict moves copies from nodes that drain, or that lack a label.
+func (w *bench) evict() (list []Proposal) {
+	for _, shard := range w.shards {
+		p := w.s.Placements[w.s.Shards[shard].Placement]
+		for _, node := range slices.Sorted(maps.Keys(w.on[shard])) {
+			n := w.s.Nodes[node]
+			if n == nil || n.Phase == Gone || p.allowed(n) || w.moving(shard) {
+				continue
+			}
+			why := fmt.Sprintf("node %s drains", n.Name)
+			if n.Phase == Up {
+				why = fmt.Sprintf("node %s may not hold placement %s", n.Name, p.Name)
+			}
+			if to := w.target(shard, node); to != 0 {
+				w.move(shard, node, to)
+				list = append(list, Proposal{Shard: shard, From: node, To: to, Why: why})
+			}
+		}
+	}
+	return list
+}
+
+// spread moves one of two copies in a zone to a zone that has none.
+func (w *bench) spread() (list []Proposal) {
+	for _, shard := range w.shards {
+		if w.moving(shard) {
+			continue
+		}
+		zones := map[string][]uint32{}
+		for _, node := range slices.Sorted(maps.Keys(w.on[shard])) {
+			if n := w.s.Nodes[node]; n != nil {
+				zones[n.Zone] = append(zones[n.Zone], node)
+			}
+		}
+		for _, zone := range slices.Sorted(maps.Keys(zones)) {
+			if len(zones[zone]) < 2 {
+				continue
+			}
+			from := zones[zone][0]
+			for _, node := range zones[zone] {
+				if w.weight[node] > w.weight[from] {
+					from = node
+				}
+			}
+			to := w.target(shard, from)
+			if to == 0 || len(zones[w.s.Nodes[to].Zone]) > 0 {
+				continue
+			}
+			w.move(shard, from, to)
+			list = append(list, Proposal{Shard: shard, From: from, To: to, Why: fmt.Sprintf("zone %q has two copies and zone %q none", zone, w.s.Nodes[to].Zone)})
+			break
+		}
+	}
+	return list
+}
+
+// evenEnough is by how much of the mean two nodes may differ before a copy is worth moving.
+const evenEnough = 0.1
+
+// even moves copies from the heaviest node to lighter ones, as long as that makes the two more alike.
+func (w *bench) even() (list []Proposal) {
+	for range planMost {
+		shard, from, to := w.step()
+		if shard == 0 {
+			return list
+		}
+		why := fmt.Sprintf("node %s carries %.0f, node %s %.0f", w.s.Nodes[from].Name, w.weight[from], w.s.Nodes[to].Name, w.weight[to])
+		w.move(shard, from, to)
+		list = append(list, Proposal{Shard: shard, From: from, To: to, Why: why})
+	}
+	return list
+}
+
+// step finds the one move that helps most.
+func (w *bench) step() (shard uint16, from, to uint32) {
+	total := 0.0
+	for _, id := range w.nodes {
+		total += w.weight[id]
+	}
+	gain := 0.0
+	for _, a := range w.nodes {
+		for _, b := range w.nodes {
+			gap := w.weight[a] - w.weight[b]
+			if gap <= evenEnough*total/float64(len(w.nodes)) {
+				continue
+			}
+			for _, id := range w.shards {
+				if !w.on[id][a] || w.on[id][b] || w.moving(id) || !w.fits(id, a, b) {
+					continue
+				}
+				after := gap - w.cost(id, a) - w.cost(id, b)
+				if g := gap - max(after, -after); g > gain+1e-9 {
+					shard, from, to, gain = id, a, b, g
+				}
+			}
+		}
+	}
+	return shard, from, to
+}
+
+// fits tells whether a copy may go from a to b without putting two into one zone that were apart.
+func (w *bench) fits(shard uint16, a, b uint32) bool {
+	if !w.s.Placements[w.s.Shards[shard].Placement].allowed(w.s.Nodes[b]) {
+		return false
+	}
+	if w.s.Nodes[a].Zone == w.s.Nodes[b].Zone {
+		return true
+	}
+	for node := range w.on[shard] {
+		if node != a && w.s.Nodes[node] != nil && w.s.Nodes[node].Zone == w.s.Nodes[b].Zone {
+			return false
+		}
+	}
+	return true
+}
+
+// lead evens out the number of shards that the nodes lead.
+func (w *bench) lead() (list []Proposal) {
+	leads := map[uint32]int{}
+	leader := map[uint16]uint32{}
+	for _, id := range w.shards {
+		if l := w.loads[id].Leader; l != 0 {
+			leads[l]++
+			leader[id] = l
+		}
+	}
+	for range planMost {
+		moved := false
+		for _, id := range w.shards {
+			from := leader[id]
+			if from == 0 || w.moving(id) {
+				continue
+			}
+			for _, to := range w.nodes {
+				r := w.s.Shards[id].On(to)
+				if to == from || r == nil || r.Learner || !w.on[id][to] || leads[from]-leads[to] < 2 {
+					continue
+				}
+				leads[from]--
+				leads[to]++
+				leader[id] = to
+				moved = true
+				list = append(list, Proposal{Shard: id, From: from, To: to, Lead: true, Why: fmt.Sprintf("node %d leads %d shards, node %d %d", from, leads[from]+1, to, leads[to]-1)})
+				break
+			}
+		}
+		if !moved {
+			return list
+		}
+	}
+	return list
+}

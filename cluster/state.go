@@ -1,0 +1,381 @@
+package cluster
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"switchboard/shard/journal/replica"
+)
+
+// ErrRefused says that a change was refused and nothing happened; the error around it says why.
+var ErrRefused = errors.New("refused")
+
+func refuse(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrRefused, fmt.Sprintf(format, args...))
+}
+
+// Phase is how far a node is in its life.
+type Phase string
+
+// The phases of a node.
+const (
+	Up       Phase = "up"       // it may hold replicas and connections
+	Draining Phase = "draining" // it gives away what it holds and gets nothing new
+	Gone     Phase = "gone"     // it was removed; its number is not given again
+)
+
+// Roles says what a node does.
+type Roles struct {
+	Edge  bool `json:"edge"`
+	Shard bool `json:"shard"`
+}
+
+// Node is one process with one data directory.
+type Node struct {
+	ID     uint32            `json:"id"`
+	Name   string            `json:"name"`
+	Addr   string            `json:"addr"` // of its links, host:port
+	Roles  Roles             `json:"roles"`
+	Zone   string            `json:"zone,omitempty"`
+	Labels map[string]string `json:"labels,omitempty"`
+	Weight int               `json:"weight"` // how much it takes beside the others; 100 is usual
+	Phase  Phase             `json:"phase"`
+	// Replicas counts the replicas that it was ever given: their ids are made of it.
+	Replicas uint32 `json:"replicas"`
+}
+
+// Replica is one member of a shard's group.
+type Replica struct {
+	ID      uint64 `json:"id"`
+	Node    uint32 `json:"node"`
+	Learner bool   `json:"learner,omitempty"` // it does not vote yet
+}
+
+// Shard is one group of replicas.
+type Shard struct {
+	ID        uint16    `json:"id"`
+	Placement string    `json:"placement"`
+	Epoch     uint64    `json:"epoch"`
+	Replicas  []Replica `json:"replicas"`
+}
+
+// On returns the shard's replica on a node, or nil.
+func (s *Shard) On(node uint32) *Replica {
+	for i := range s.Replicas {
+		if s.Replicas[i].Node == node {
+			return &s.Replicas[i]
+		}
+	}
+	return nil
+}
+
+// Placement is a set of shards that live by the same rules. The keys of its tenants hash to its slots, and these to its shards.
+type Placement struct {
+	Name     string            `json:"name"`
+	Shards   []uint16          `json:"shards"` // slot i of 4,096 is on Shards[i mod len]
+	Copies   int               `json:"copies"` // replicas that vote
+	Require  map[string]string `json:"require,omitempty"`
+	Tenants  []string          `json:"tenants,omitempty"` // empty: all that no other placement names
+	Reserved bool              `json:"reserved,omitempty"`
+}
+
+// Main is the placement of everybody who has none of his own.
+const Main = "main"
+
+// State is all of it. It belongs to one goroutine. Its fields are for reading; the methods change them.
+type State struct {
+	Version    uint64
+	Nodes      map[uint32]*Node
+	Shards     map[uint16]*Shard
+	Placements map[string]*Placement
+	Jobs       map[uint64]*Job
+
+	lastNode  uint32
+	lastShard uint16
+	lastJob   uint64
+	dirty     map[string]struct{}
+}
+
+// New returns an empty state: a cluster before its first node.
+func New() *State {
+	return &State{
+		Nodes: map[uint32]*Node{}, Shards: map[uint16]*Shard{}, Placements: map[string]*Placement{}, Jobs: map[uint64]*Job{},
+		dirty: map[string]struct{}{},
+	}
+}
+
+// counters are what may never go back, whatever else is forgotten.
+type counters struct {
+	Version uint64 `json:"version"`
+	Node    uint32 `json:"node"`
+	Shard   uint16 `json:"shard"`
+	Job     uint64 `json:"job"`
+}
+
+// The kinds of rows, by the beginning of their keys.
+const (
+	rowCounters  = "counters"
+	rowNode      = "node/"
+	rowShard     = "shard/"
+	rowPlacement = "placement/"
+	rowJob       = "job/"
+)
+
+// Rows calls fn for every row that has changed since the last call, with nil for one that is gone. They are to be written
+// in one turn.
+func (s *State) Rows(fn func(key string, value []byte)) {
+	if len(s.dirty) == 0 {
+		return
+	}
+	s.Version++
+	s.touch(rowCounters)
+	for _, key := range slices.Sorted(maps.Keys(s.dirty)) {
+		fn(key, s.row(key))
+	}
+	clear(s.dirty)
+}
+
+func (s *State) row(key string) []byte {
+	var v any
+	kind, name, _ := strings.Cut(key, "/")
+	n, _ := strconv.ParseUint(name, 10, 64)
+	switch kind + "/" {
+	case rowNode:
+		v = s.Nodes[uint32(n)] //nolint:gosec // our own key
+	case rowShard:
+		v = s.Shards[uint16(n)] //nolint:gosec // our own key
+	case rowPlacement:
+		v = s.Placements[name]
+	case rowJob:
+		if s.Jobs[n] == nil {
+			return nil
+		}
+		v = s.Jobs[n]
+	default:
+		v = counters{s.Version, s.lastNode, s.lastShard, s.lastJob}
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // strings and numbers alone
+	}
+	return b
+}
+
+// Load takes a row of Rows back. An empty value forgets it.
+func (s *State) Load(key string, value []byte) error {
+	kind, name, _ := strings.Cut(key, "/")
+	n, numErr := strconv.ParseUint(name, 10, 64)
+	var err error
+	switch kind + "/" {
+	case rowNode:
+		err = load(s.Nodes, uint32(n), value) //nolint:gosec // checked below
+	case rowShard:
+		err = load(s.Shards, uint16(n), value) //nolint:gosec // checked below
+	case rowPlacement:
+		numErr = nil
+		err = load(s.Placements, name, value)
+	case rowJob:
+		err = load(s.Jobs, n, value)
+	default:
+		if numErr = nil; key != rowCounters {
+			return fmt.Errorf("row %q is of no kind that this version knows", key)
+		}
+		var c counters
+		if err = json.Unmarshal(value, &c); err == nil {
+			s.Version, s.lastNode, s.lastShard, s.lastJob = c.Version, c.Node, c.Shard, c.Job
+		}
+	}
+	if err = errors.Join(err, numErr); err != nil {
+		return fmt.Errorf("reading row %q: %w", key, err)
+	}
+	return nil
+}
+
+func load[K comparable, V any](m map[K]*V, k K, value []byte) error {
+	if len(value) == 0 {
+		delete(m, k)
+		return nil
+	}
+	v := new(V)
+	if err := json.Unmarshal(value, v); err != nil {
+		return err
+	}
+	m[k] = v
+	return nil
+}
+
+func (s *State) touch(kind string, id ...uint64) {
+	for _, n := range id {
+		kind += strconv.FormatUint(n, 10)
+	}
+	s.dirty[kind] = struct{}{}
+}
+
+// Join takes up a node and returns its number. A name that a node has which is not gone is refused: two processes must not
+// be one node.
+func (s *State) Join(n Node) (uint32, error) {
+	switch {
+	case n.Name == "":
+		return 0, refuse("a node needs a name: set name in its configuration")
+	case n.Addr == "":
+		return 0, refuse("node %s has no address for its links", n.Name)
+	case !n.Roles.Edge && !n.Roles.Shard:
+		return 0, refuse("node %s has no role: give it edge, shard or both", n.Name)
+	case n.Weight < 0 || n.Weight > 10_000:
+		return 0, refuse("node %s has the weight %d: it must be 0 to 10000, 100 is usual", n.Name, n.Weight)
+	}
+	for _, other := range s.Nodes {
+		if other.Phase != Gone && other.Name == n.Name {
+			return 0, refuse("there is a node %s already (number %d): remove it first, or choose another name", n.Name, other.ID)
+		}
+	}
+	s.lastNode++
+	n.ID, n.Phase, n.Replicas = s.lastNode, Up, 0
+	if n.Weight == 0 {
+		n.Weight = 100
+	}
+	s.Nodes[n.ID] = &n
+	s.touch(rowNode, uint64(n.ID))
+	return n.ID, nil
+}
+
+// node returns a node that is not gone.
+func (s *State) node(id uint32) (*Node, error) {
+	n := s.Nodes[id]
+	if n == nil || n.Phase == Gone {
+		return nil, refuse("there is no node %d: see switchboard nodes", id)
+	}
+	return n, nil
+}
+
+// Drain makes a node give away what it holds; undo takes that back.
+func (s *State) Drain(id uint32, undo bool) error {
+	n, err := s.node(id)
+	if err != nil {
+		return err
+	}
+	n.Phase = Draining
+	if undo {
+		n.Phase = Up
+	}
+	s.touch(rowNode, uint64(id))
+	return nil
+}
+
+// Remove takes a node out. It is refused while the node has replicas, unless lost says that its disk is gone for good: then the
+// replicas are forgotten as soon as others stand in for them, and the shards that are short of copies meanwhile are returned.
+func (s *State) Remove(id uint32, lost bool) (short []uint16, err error) {
+	n, err := s.node(id)
+	if err != nil {
+		return nil, err
+	}
+	for _, sid := range slices.Sorted(maps.Keys(s.Shards)) {
+		if s.Shards[sid].On(id) != nil {
+			short = append(short, sid)
+		}
+	}
+	if len(short) > 0 && !lost {
+		return nil, refuse("node %s still has replicas of %d shards (%d first): drain it, or say that its disk is lost", n.Name, len(short), short[0])
+	}
+	n.Phase = Gone
+	s.touch(rowNode, uint64(id))
+	return short, nil
+}
+
+// Place makes a placement with so many shards of so many copies each, on nodes that have the labels, and puts the first
+// replicas where there is least. tenants move into it only while they have no sessions elsewhere: that is the caller's to know.
+func (s *State) Place(p Placement, shards int) error {
+	switch {
+	case p.Name == "":
+		return refuse("a placement needs a name")
+	case s.Placements[p.Name] != nil:
+		return refuse("there is a placement %s already", p.Name)
+	case p.Copies < 1 || p.Copies%2 == 0:
+		return refuse("placement %s wants %d copies: an odd number, as a majority decides", p.Name, p.Copies)
+	case shards < 1 || shards > 1024:
+		return refuse("placement %s wants %d shards: 1 to 1024", p.Name, shards)
+	}
+	for _, t := range p.Tenants {
+		for _, other := range s.Placements {
+			if slices.Contains(other.Tenants, t) {
+				return refuse("tenant %s is in placement %s", t, other.Name)
+			}
+		}
+	}
+	nodes := s.eligible(&p)
+	if len(nodes) < p.Copies {
+		return refuse("placement %s wants %d copies, and %d nodes may hold them: %s", p.Name, p.Copies, len(nodes), wants(&p))
+	}
+	p.Shards = nil
+	s.Placements[p.Name] = &p
+	for range shards {
+		s.lastShard++
+		sh := &Shard{ID: s.lastShard, Placement: p.Name, Epoch: 1}
+		s.Shards[sh.ID] = sh
+		for range p.Copies {
+			to := s.best(sh, &p, nil)
+			sh.Replicas = append(sh.Replicas, s.replica(to, false))
+		}
+		p.Shards = append(p.Shards, sh.ID)
+		s.touch(rowShard, uint64(sh.ID))
+	}
+	s.dirty[rowPlacement+p.Name] = struct{}{}
+	return nil
+}
+
+func wants(p *Placement) string {
+	if len(p.Require) == 0 {
+		return "start more nodes with the role shard"
+	}
+	var list []string
+	for _, k := range slices.Sorted(maps.Keys(p.Require)) {
+		list = append(list, k+"="+p.Require[k])
+	}
+	return "nodes with the role shard and the labels " + strings.Join(list, ", ")
+}
+
+// replica makes a replica on a node, under an id that nobody has ever had.
+func (s *State) replica(node uint32, learner bool) Replica {
+	n := s.Nodes[node]
+	n.Replicas++
+	s.touch(rowNode, uint64(node))
+	return Replica{ID: replica.ID(node, n.Replicas), Node: node, Learner: learner}
+}
+
+// allowed tells whether a node may hold replicas of p.
+func (p *Placement) allowed(n *Node) bool {
+	if !n.Roles.Shard || n.Phase != Up || n.Weight == 0 {
+		return false
+	}
+	for k, v := range p.Require {
+		if n.Labels[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// eligible returns the nodes that may hold replicas of p, in order of their numbers.
+func (s *State) eligible(p *Placement) (list []*Node) {
+	for _, id := range slices.Sorted(maps.Keys(s.Nodes)) {
+		if n := s.Nodes[id]; p.allowed(n) {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// Of returns the placement of a tenant.
+func (s *State) Of(tenant string) *Placement {
+	for _, name := range slices.Sorted(maps.Keys(s.Placements)) {
+		if p := s.Placements[name]; slices.Contains(p.Tenants, tenant) {
+			return p
+		}
+	}
+	return s.Placements[Main]
+}

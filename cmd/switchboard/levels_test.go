@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"switchboard/client"
+)
+
+const levelsConfig = `
+limits: {rate: 100000, burst: 100000}
+tenants:
+  demo:
+    queues: [{name: default}]
+    levels:
+      - {name: bots, limit_ms: 60000, count: [bot], target: 0.9}
+`
+
+// What a running node has counted, and what its log comes to afterwards, are the same.
+func TestLevels(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	config := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(config, []byte(levelsConfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd, addr, _, stderr := up(t, []string{"SWITCHBOARD_LISTEN=127.0.0.1:0"}, "--data", data, "--shards", "2", "--config", config)
+	dial := func(args ...string) client.Config {
+		tok := strings.TrimSpace(finish(t, as(t, nil, append([]string{"token", "--data", data}, args...)...)).out)
+		return client.Config{URL: "ws://" + addr + "/v1/connect", Token: client.StaticToken(tok)}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var working sync.WaitGroup
+	working.Go(func() {
+		_ = client.Work(ctx, client.WorkerConfig{Config: dial("--role", "worker", "--kind", "bot", "--sub", "echo"), Queues: []string{"default"}}, client.Echo(""))
+	})
+	defer working.Wait()
+	defer cancel()
+	c, err := client.Dial(t.Context(), dial("--sub", "alice"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Open(t.Context(), client.OpenOptions{Shop: "s1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := s.Ask(t.Context(), "text", "hi"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	super := strings.TrimSpace(finish(t, as(t, nil, "token", "--data", data, "--role", "supervisor", "--sub", "sue")).out)
+	read := func(out, of string) (met, count int64) {
+		for line := range strings.Lines(out) {
+			var l levelLine
+			if err := json.Unmarshal([]byte(line), &l); err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			if l.Level == "bots" && l.Of == of && (l.Window == "" || l.Window == "total") {
+				return l.Met, l.Count
+			}
+		}
+		return 0, 0
+	}
+	for n := int64(0); n < 3; { // it says so some seconds later
+		r := finish(t, as(t, nil, "levels", "--addr", addr, "--token", super, "--json"))
+		if r.code != 0 {
+			t.Fatalf("exit %d: %s", r.code, r.err)
+		}
+		met, count := read(r.out, "shop")
+		if n = count; met != count {
+			t.Fatalf("%d of %d", met, count)
+		}
+	}
+	if out := finish(t, as(t, nil, "levels", "--addr", addr, "--token", super)).out; !strings.Contains(out, "100.00 %") || !strings.Contains(out, "90.00 %") {
+		t.Errorf("the table is\n%s", out)
+	}
+	_ = c.Close()
+	cancel()
+	working.Wait()
+	terminate(t, cmd, stderr)
+	r := finish(t, as(t, nil, "levels", "--data", data, "--config", config, "--tenant", "demo", "--json"))
+	if met, count := read(r.out, "shop"); r.code != 0 || met != 3 || count != 3 {
+		t.Fatalf("exit %d %s: %s", r.code, r.err, r.out)
+	}
+	if r := finish(t, as(t, nil, "levels", "--data", data, "--config", config, "--tenant", "demo", "--to", "2020-01-01", "--json")); r.code != 0 || r.out != "" {
+		t.Fatalf("exit %d %s: %s", r.code, r.err, r.out)
+	}
+	if r := finish(t, as(t, nil, "levels", "--data", data)); r.code != 0 || !strings.HasPrefix(r.out, "LEVEL") {
+		t.Fatalf("exit %d %s: %s", r.code, r.err, r.out)
+	}
+}
+
+func TestLevelsUsage(t *testing.T) {
+	data := t.TempDir()
+	f := func(code int, want string, args ...string) {
+		t.Helper()
+		complains(t, code, want, nil, append([]string{"levels"}, args...)...)
+	}
+	wrong := filepath.Join(data, "wrong.yaml")
+	if err := os.WriteFile(wrong, []byte("tenants: {demo: {queues: [{name: default}], levels: [{preset: ebay}]}, other: {queues: [{name: default}]}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f(2, "--data .* or --addr")
+	f(2, "goes with --data", "--addr", "127.0.0.1:1", "--preset", "taobao")
+	f(2, `no preset "ebay".*taobao`, "--data", data, "--preset", "ebay")
+	f(2, "set --tenant", "--data", data, "--config", wrong, "--tenant", "nobody")
+	f(2, `no preset "ebay"`, "--data", data, "--config", wrong, "--tenant", "demo")
+	f(2, "has no levels", "--data", data, "--config", wrong, "--tenant", "other")
+	f(2, "RFC 3339", "--data", data, "--from", "yesterday")
+	f(1, "no data directory", "--data", data)
+	complains(t, 2, `no preset "ebay"`, nil, "serve", "--data", filepath.Join(data, "x"), "--config", wrong)
+}

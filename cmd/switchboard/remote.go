@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// remote is a running node, as commands ask it over HTTP.
+type remote struct {
+	addr, token, tenant string
+}
+
+func (r *remote) flags(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&r.addr, "addr", "127.0.0.1:7470", "host:port of the node, or its URL")
+	fs.StringVar(&r.token, "token", "", "token of a supervisor or operator")
+}
+
+// base returns the node's URL, and fills in the tenant that the token names. The node alone says whether the token is good.
+func (r *remote) base() (string, error) {
+	r.token = strings.TrimSpace(r.token)
+	if r.token == "" {
+		return "", usageError{fmt.Errorf("no token: set --token, or SWITCHBOARD_TOKEN; `switchboard token --role supervisor` makes one")}
+	}
+	if r.tenant == "" {
+		var claims struct{ Tenant string }
+		if parts := strings.Split(r.token, "."); len(parts) == 3 {
+			if b, err := base64.RawURLEncoding.DecodeString(parts[1]); err == nil {
+				_ = json.Unmarshal(b, &claims) // what is none is said below
+			}
+		}
+		if r.tenant = claims.Tenant; r.tenant == "" {
+			return "", usageError{fmt.Errorf("--token is no token: it names no tenant")}
+		}
+	}
+	if strings.Contains(r.addr, "://") {
+		return strings.TrimSuffix(r.addr, "/"), nil
+	}
+	return "http://" + r.addr, nil
+}
+
+// refused is what a node answers instead of what was asked for.
+type refused struct {
+	Status int
+	Slug   string
+	Title  string
+	Errors []mistake
+}
+
+// mistake is one of a document.
+type mistake struct {
+	Line, Column int
+	Path         string
+	Message      string
+}
+
+// Error implements error.
+func (r *refused) Error() string {
+	if r.Slug == "" {
+		return fmt.Sprintf("the node answers %d: is it one, and of this version?", r.Status)
+	}
+	return fmt.Sprintf("the node refuses it: %d %s: %s", r.Status, r.Slug, r.Title)
+}
+
+// answerMost bounds what is read of an answer.
+const answerMost = 4 << 20
+
+// ask makes one request. path begins with a slash; "{tenant}" in it stands for the tenant's name. The error may be a *refused.
+func (r *remote) ask(cmd *cobra.Command, method, path string, body []byte, header ...string) (answer []byte, etag string, err error) {
+	base, err := r.base()
+	if err != nil {
+		return nil, "", err
+	}
+	req, err := http.NewRequestWithContext(cmd.Context(), method, base+strings.ReplaceAll(path, "{tenant}", r.tenant), bytes.NewReader(body))
+	if err != nil {
+		return nil, "", usageError{err}
+	}
+	req.Header.Set("Authorization", "Bearer "+r.token)
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	client := http.Client{Timeout: 30 * time.Second}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, "", fmt.Errorf("asking %s: %w", r.addr, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, answerMost))
+	if err != nil {
+		return nil, "", fmt.Errorf("asking %s: %w", r.addr, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		no := &refused{Status: resp.StatusCode}
+		_ = json.Unmarshal(answer, no) // what is no problem document has no slug
+		return nil, "", no
+	}
+	return answer, strings.Trim(resp.Header.Get("ETag"), `"`), nil
+}

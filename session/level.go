@@ -1,0 +1,53 @@
+package session
+
+import "switchboard/wire"
+
+// Alert is what a service level has to say of a session.
+type Alert struct {
+	Level   string
+	Case    uint64 // the entry with which the case began
+	Since   int64  // Unix ms
+	LimitMS int64
+	Percent uint64 // of the limit that are over; 100 is missed
+	Worker  string // who has the session, if anybody does
+}
+
+// Warn writes that a service level comes to its limit, or is missed [SW-4.9]. Staff sees it.
+func (s *State) Warn(env *Env, a *Alert, d *Decision) {
+	typ := EventWarned
+	if a.Percent >= 100 {
+		typ = EventMissed
+	}
+	body := objectNum(objectString(nil, "level", a.Level), "case", a.Case)
+	body = objectNum(body, "since", uint64(a.Since))                                       //nolint:gosec // a time
+	body = objectNum(objectNum(body, "limit_ms", uint64(a.LimitMS)), "percent", a.Percent) //nolint:gosec // positive
+	if a.Worker != "" {
+		body = objectString(body, "worker", a.Worker)
+	}
+	s.event(env, typ, body, d)
+	s.pump(env, d)
+}
+
+// Hold tells the customer something in the broker's own name: that somebody will come. It answers nothing.
+func (s *State) Hold(env *Env, text string, d *Decision) {
+	if s.Phase == Closed {
+		return
+	}
+	s.append(env, &wire.Entry{
+		Origin: wire.OriginSystem, Kind: wire.KindMessage, Type: "text", Body: object("text", text), Visibility: wire.Public, Channel: s.Channels[0],
+	}, wire.Conn{}, d)
+	s.pump(env, d)
+}
+
+// Boost lets the session count as having come ms earlier, until it is told otherwise. While it waits its pool hears of it, when
+// tell is set; otherwise with what it is told next. It is no fact: service levels know it again when the session is read.
+func (s *State) Boost(env *Env, ms int64, tell bool, d *Decision) {
+	if ms == s.boost {
+		return
+	}
+	s.boost = ms
+	s.boosts++
+	if tell && s.Phase == Queued && s.Transfer.Ticket == 0 {
+		d.post(env, s.task())
+	}
+}

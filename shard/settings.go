@@ -1,0 +1,126 @@
+package shard
+
+import (
+	"maps"
+	"slices"
+
+	"switchboard/exchange"
+	"switchboard/session"
+	"switchboard/wire"
+)
+
+// merchant is what the sessions of a tenant go by in this shard.
+type merchant struct {
+	Session session.Policy
+	version uint64 // of the document that the queues come from
+}
+
+// settleMS is after how long a shard that has not answered is told again what the queues are.
+const settleMS = 1_000
+
+// movesMost is how many sessions are taken to other queues in one step, so that others are served between.
+const movesMost = 256
+
+// settings returns the mail that tells the i'th shard what the queues of t are.
+func (p *pool) settings(s *Shard, t *Tenant, i int) wire.Envelope {
+	m := &wire.Settings{
+		Tenant: p.tenant, Version: t.Document.Version, Default: t.Session.DefaultQueue, Shard: uint32(i), //nolint:gosec // a node has few shards
+		Reply: wire.ToSlot(exchange.PoolSlot(p.tenant)), Queues: slices.Sorted(maps.Keys(t.Session.Queues)),
+	}
+	for _, from := range slices.Sorted(maps.Keys(t.Session.Moves)) {
+		m.Moves = append(m.Moves, from, t.Session.Moves[from])
+	}
+	return wire.Envelope{To: wire.ToSlot(s.cfg.Peers[i]), Mail: m}
+}
+
+// settle tells the shards again that have not said that they go by what counts.
+func (p *pool) settle(s *Shard) {
+	if p.settleAt == 0 || p.settleAt > s.now {
+		return
+	}
+	p.settleAt = 0
+	for i, v := range p.kept {
+		if v < p.t.Document.Version {
+			s.said.Mail = append(s.said.Mail, p.settings(s, p.t, i))
+			p.settleAt = s.now + settleMS
+		}
+	}
+}
+
+// settingsKept notes that a shard goes by a version.
+func (s *Shard) settingsKept(m *wire.SettingsKept) {
+	if p := s.pools[m.Tenant]; p != nil && int(m.Shard) < len(p.kept) {
+		p.kept[m.Shard] = max(p.kept[m.Shard], m.Version)
+	}
+}
+
+// settings makes what a tenant's pool says of its queues what sessions go by here. It is the word of a durable document.
+func (s *Shard) settings(m *wire.Settings) {
+	if p := s.pools[m.Tenant]; p != nil {
+		p.adopt(s, m.Version)
+	}
+	if old := s.merchants[m.Tenant]; old != nil && m.Version > old.version {
+		n := &merchant{Session: old.Session, version: m.Version}
+		n.Session.Queues, n.Session.Moves, n.Session.DefaultQueue = map[string]bool{}, map[string]string{}, m.Default
+		for _, q := range m.Queues {
+			n.Session.Queues[q] = true
+		}
+		for i := 1; i < len(m.Moves); i += 2 {
+			n.Session.Moves[m.Moves[i-1]] = m.Moves[i]
+		}
+		s.merchants[m.Tenant] = n
+		s.displaced()
+	}
+	s.said.Mail = append(s.said.Mail, wire.Envelope{To: m.Reply, Mail: &wire.SettingsKept{Tenant: m.Tenant, Version: m.Version, Shard: m.Shard}})
+}
+
+// adopt makes a document that is durable what the pool goes by. Nobody loses his place.
+func (p *pool) adopt(s *Shard, version uint64) {
+	var next *Tenant
+	for len(p.pending) > 0 && p.pending[0].Document.Version <= version {
+		next, p.pending = p.pending[0], p.pending[1:]
+	}
+	if next == nil {
+		return
+	}
+	d := &next.Document
+	s.log.Info("configured", "tenant", p.tenant, "version", d.Version, "by", d.By, "role", string(d.Role), "bytes", len(d.Text),
+		"queues", len(next.Broker.Queues), "changes", len(p.t.changes(next)))
+	p.t, p.countedAt, p.settleAt = next, 0, s.now+settleMS
+	p.core.Configure(next.Broker, s.now, &p.out)
+	p.tell(s)
+}
+
+// displaced notes which sessions wait in a queue that is there no more.
+func (s *Shard) displaced() {
+	s.moving = s.moving[:0]
+	for id, h := range s.sessions {
+		if h.state == nil || h.state.Phase != session.Queued {
+			continue
+		}
+		if t := s.merchants[h.state.Tenant]; t != nil && !t.Session.Queues[h.state.Queue] {
+			s.moving = append(s.moving, id)
+		}
+	}
+	slices.Sort(s.moving)
+}
+
+// move takes some of them to the queue that took its place. Their pool has done so already.
+func (s *Shard) move() {
+	if !s.writable {
+		return // when the log takes something again, or when they are queued anew
+	}
+	n := min(len(s.moving), movesMost)
+	for _, id := range s.moving[:n] {
+		h := s.sessions[id]
+		if h == nil || h.state == nil || !s.surround(h) {
+			continue
+		}
+		s.before(h)
+		h.state.Moved(&s.env, &s.d)
+		s.note(h)
+	}
+	if s.moving = s.moving[n:]; len(s.moving) > 0 {
+		s.inbox.Nudge()
+	}
+}

@@ -1,0 +1,38 @@
+package wire
+
+// Mail by which the shards that host a tenant's sessions learn what its queues are by now.
+type (
+	// Settings says what the queues of a tenant are under a version of its document. The pool's shard sends it once the version
+	// is durable, and repeats it until SettingsKept answers. Lower versions than the one that is known change nothing.
+	Settings struct {
+		Tenant  string
+		Version uint64
+		Queues  []string
+		Default string   // where an open without queue goes
+		Moves   []string // in pairs: a queue that is there no more, and where its sessions go
+		Shard   uint32   // that is told, as the pool counts them
+		Reply   Address
+	}
+	// SettingsKept says that a shard goes by Version, or by a higher one.
+	SettingsKept struct {
+		Tenant  string
+		Version uint64
+		Shard   uint32
+	}
+)
+
+func (c *coder) settings(m *Settings) {
+	c.text(&m.Tenant)
+	c.uint(&m.Version)
+	c.texts(&m.Queues)
+	c.text(&m.Default)
+	c.texts(&m.Moves)
+	c.uint32(&m.Shard)
+	c.address(&m.Reply)
+}
+
+func (c *coder) settingsKept(m *SettingsKept) {
+	c.text(&m.Tenant)
+	c.uint(&m.Version)
+	c.uint32(&m.Shard)
+}
