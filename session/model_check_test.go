@@ -44,7 +44,7 @@ func (m *model) judge(c *client, cmd *wire.Command, fenced bool, facts []Fact, m
 	if refused != "" && len(facts) > 0 {
 		m.t.Fatalf("%s was refused, and there are facts", cmd.Verb)
 	}
-	if c.who.Role == wire.RoleWorker && !fenced && m.fencedVerb(cmd) {
+	if (c.who.Role == wire.RoleWorker || supervises(c.who.Role)) && cmd.GE == 0 && !fenced && m.fencedVerb(cmd) {
 		if !bytes.Equal(m.before, AppendState(nil, m.state())) || len(facts) > 0 {
 			m.t.Fatalf("%s under ae %d did something; the live one is %d [I2]", cmd.Verb, cmd.AE, m.ae)
 		}
@@ -153,6 +153,7 @@ func (m *model) check() {
 		}
 	}
 	m.same()
+	m.checkGuests()
 	for _, c := range m.clients {
 		if c.following && !c.gapped {
 			m.gapFree(c, s.Head+1)
@@ -201,7 +202,7 @@ func (m *model) whole() {
 		return
 	}
 	for _, e := range m.w[0].log[o.cursor:] {
-		own := e.From.Role == wire.RoleWorker && e.From.ID == o.sub && e.Seq > o.since
+		own := e.From.Role == o.role && e.From.ID == o.sub && e.Seq > o.since
 		old := e.Seq < o.first && e.Origin != wire.OriginCustomer // read by history
 		if !own && !old && !o.have[e.Seq] && e.Seq > m.cursor {
 			m.t.Fatalf("%s was not told of %d although its window is open: cursor %d, %v unacknowledged [I9]", o.worker, e.Seq, o.cursor, o.unacked)

@@ -146,7 +146,7 @@ func (m *model) hearOwner(c *client, f *wire.Frame) {
 	switch f.Kind {
 	case wire.FrameAssigned:
 		if f.PB != nil {
-			again := o != nil && o.worker == c.who.Worker && o.ae == f.AE // [SW-5.7] a rebind, and kept had not named it
+			again := o != nil && o.worker == ownerName(c.who) && o.ae == f.AE // [SW-5.7] a rebind, and kept had not named it
 			if o != nil && !o.gone && !again {
 				m.t.Fatalf("%s was assigned ae %d before %s was revoked ae %d [I2]", c.who.Worker, f.AE, o.worker, o.ae)
 			}
@@ -154,7 +154,7 @@ func (m *model) hearOwner(c *client, f *wire.Frame) {
 			if again {
 				m.seen["fresh"]++
 			} else {
-				o = &owning{worker: c.who.Worker, sub: c.who.Sub, ae: f.AE, conn: c.conn, since: a.Head, first: a.Head + 1, cursor: a.Cursor, have: map[uint64]bool{}}
+				o = &owning{worker: ownerName(c.who), sub: c.who.Sub, role: c.who.Role, ae: f.AE, conn: c.conn, since: a.Head, first: a.Head + 1, cursor: a.Cursor, have: map[uint64]bool{}}
 			}
 			for _, e := range a.Tail {
 				o.have[e.Seq] = true
@@ -164,13 +164,13 @@ func (m *model) hearOwner(c *client, f *wire.Frame) {
 			}
 			m.owner = o
 		}
-		if f.AE != m.ae || o == nil || o.worker != c.who.Worker {
+		if f.AE != m.ae || o == nil || o.worker != ownerName(c.who) {
 			m.t.Fatalf("%s was assigned ae %d; the live one is %d [I2]", c.who.Worker, f.AE, m.ae)
 		}
 		o.conn, o.gone, o.unacked, o.last, o.window = c.conn, false, nil, 0, m.state().owner.window
 	case wire.FrameRevoked:
 		m.seen["revoked"]++
-		if o != nil && o.ae == f.AE {
+		if o != nil && o.ae == f.AE && o.worker == ownerName(c.who) {
 			m.owner = nil
 		}
 	case wire.FrameResync:
@@ -195,7 +195,7 @@ func (m *model) delivery(c *client, f *wire.Frame) {
 		m.t.Fatalf("%s was delivered %d under ae %d [I2]", c.who.Worker, e.Seq, f.AE)
 	case e.Seq <= o.last:
 		m.t.Fatalf("%d was delivered behind %d [SW-5.4]", e.Seq, o.last)
-	case e.From.Role == wire.RoleWorker && e.From.ID == o.sub && e.Seq > o.since:
+	case e.From.Role == o.role && e.From.ID == o.sub && e.Seq > o.since:
 		m.t.Fatalf("%d was delivered to its own author", e.Seq)
 	}
 	if o.have[e.Seq] && e.Seq > o.since {

@@ -15,7 +15,7 @@ var moves = []func(*model){
 	(*model).customer, (*model).customer, (*model).customer, (*model).customer,
 	(*model).worker, (*model).worker, (*model).worker, (*model).worker, (*model).worker,
 	(*model).grant, (*model).grant, (*model).grant,
-	(*model).poolWord, (*model).watch, (*model).read, (*model).read, (*model).read, (*model).time, (*model).time, (*model).down, (*model).flood,
+	(*model).poolWord, (*model).watch, (*model).supervise, (*model).supervise, (*model).read, (*model).read, (*model).read, (*model).time, (*model).time, (*model).down, (*model).flood,
 }
 
 // n returns a number up to most, each as likely as the others: rapid itself prefers small ones. The simplest is 0.
@@ -202,7 +202,7 @@ func (m *model) transfer(c *client, ae uint64) {
 
 // grant is the pool's answer to what it was told last, or one that is late, repeated, or of a pool that is none any more.
 func (m *model) grant() {
-	if o := m.owner; o != nil && o.gone && !m.rarely("forgotten") {
+	if o := m.owner; o != nil && o.gone && o.role == wire.RoleWorker && !m.rarely("forgotten") {
 		m.rebind(o.worker, o.ae, m.pool)
 		return
 	}
@@ -248,7 +248,7 @@ func (m *model) rebind(worker string, ae, pool uint64) {
 // poolWord is anything else that the pool says.
 func (m *model) poolWord() {
 	ae, worker, pool := m.ae, "bot", m.pool
-	if m.owner != nil {
+	if m.owner != nil && m.owner.role == wire.RoleWorker {
 		worker = m.owner.worker
 	}
 	if m.rarely("old") {

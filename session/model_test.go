@@ -40,7 +40,7 @@ func TestModel(t *testing.T) {
 
 var interesting = []string{
 	"granted", "revoked", "delivery", "redelivery", "fresh", "page", "back", "key", "dead letter", "transferred", "transfer failed", "reopened", "duplicate",
-	"conflict", "stale", "crash", "interrupted",
+	"conflict", "stale", "crash", "interrupted", "joined", "left", "taken", "directed", "attributes", "guest's word",
 }
 
 // model is the session twice, to compare what comes of the same inputs [I13], and everything that others know of it.
@@ -65,6 +65,8 @@ type model struct {
 
 	pending bool            // one to a worker is pending
 	streams map[string]bool // that run
+
+	attributes uint64 // their version
 }
 
 // result is what a key came to.
@@ -87,6 +89,7 @@ type client struct {
 type owning struct {
 	worker  string
 	sub     string
+	role    wire.Role
 	ae      uint64
 	conn    wire.Conn
 	since   uint64 // head at the assignment
@@ -106,7 +109,7 @@ func newModel(rt *rapid.T, seen map[string]int) *model {
 		m.w[i].policy.ReopenWindowMS = 5000
 		m.w[i].id = wire.NewSessionID(0, 1, 1)
 	}
-	for _, name := range []string{"alice", "alice", "eve", "sue", "bot", "bot2", "bob"} {
+	for _, name := range []string{"alice", "alice", "eve", "sue", "sue2", "opa", "bot", "bot2", "bob"} {
 		m.connect(name)
 	}
 	m.do(func(w *world) {
@@ -179,7 +182,7 @@ func (m *model) ask(c *client, cmd *wire.Command) {
 func (m *model) decide(c *client, cmd *wire.Command, f func(w *world)) {
 	m.t.Helper()
 	s := m.state()
-	fenced := s.Phase == Assigned && s.AE == cmd.AE && c.who.Worker == s.Owner.Worker
+	fenced := s.Phase == Assigned && s.AE == cmd.AE && ownerName(c.who) == s.Owner.Worker
 	facts, mail := m.step(f)
 	if n := len(m.w[0].loads); n > 0 && m.w[0].loads[n-1].Kind == LoadKey && m.w[0].loads[n-1].Command == cmd {
 		if len(facts) != 0 || len(mail) != 0 {
@@ -268,11 +271,19 @@ func (m *model) crash(factsAlone, disconnected bool) {
 	if !bytes.Equal(AppendState(nil, m.w[0].s), AppendState(nil, m.w[1].s)) {
 		m.t.Fatal("two rebuilt states differ")
 	}
+	if disconnected { // connections of a node that was are not those of this one; here their end is told
+		for _, c := range m.clients {
+			if supervises(c.who.Role) {
+				m.ask(c, &wire.Command{Verb: wire.VerbGone})
+			}
+		}
+	}
 }
 
 // fact holds a fact against the log so far, and makes the shadow of it.
 func (m *model) fact(f *Fact) {
 	m.shadow.Apply(f)
+	m.supervised(f)
 	switch f.Kind {
 	case Granted:
 		if f.N <= m.ae {
@@ -307,6 +318,8 @@ func (m *model) fact(f *Fact) {
 // said notes what an entry ends.
 func (m *model) said(e *wire.Entry) {
 	switch e.Type {
+	case EventDirected:
+		m.seen["directed"]++
 	case EventDeadLettered:
 		m.seen["dead letter"]++
 	case EventTransferred:
@@ -375,6 +388,13 @@ func (m *model) roundTrip(s *State) {
 func durable(s *State) State {
 	c := *s
 	c.Keys, c.Attached, c.Tail, c.old, c.lists, c.owner, c.streams, c.tailSize = keyRing{}, nil, nil, oldKeys{}, listing{}, delivery{}, nil, 0
+	c.Guests = slices.Clone(c.Guests)
+	for i := range c.Guests {
+		c.Guests[i].here = false
+	}
+	if len(c.Guests) == 0 {
+		c.Guests = nil
+	}
 	if len(c.Past) == 0 {
 		c.Past = nil
 	}

@@ -71,3 +71,6 @@ func keysOf(st *session.State) map[uint64]string {
 
 // Identities returns how many external ids are in the memory of s, which is closed.
 func (s *Shard) Identities() int { return len(s.identities) }
+
+// Read returns how much of what the loader has read waits for the owner.
+func (s *Shard) Read() int { return s.loaded.Len() }

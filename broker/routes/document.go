@@ -18,7 +18,7 @@ type Document struct {
 	ServiceLevels []ServiceLevel    `json:"service_levels,omitempty" yaml:"service_levels" doc:"What is promised to customers, and how it is counted."`
 	Queues        []Queue           `json:"queues" yaml:"queues" required:"1" doc:"Waiting lines and their routes."`
 	Costs         map[string]Cost   `json:"costs,omitempty" yaml:"costs" doc:"Slots that a session of a channel takes, or all. Default 1."`
-	Moves         map[string]string `json:"moves,omitempty" yaml:"moves" doc:"Where the sessions of a queue go that is not there any more. Without it such a queue is kept until they are done."`
+	Moves         map[string]string `json:"moves,omitempty" yaml:"moves" doc:"Where the sessions of a queue go that is not there any more. A queue that goes must be named here."`
 	Fair          bool              `json:"fair,omitempty" yaml:"fair" doc:"Share workers between queues and shops by their weights. Default: who waited longest comes first."`
 	GraceBotsMS   int64             `json:"grace_bots_ms,omitempty" yaml:"grace_bots_ms" min:"0" doc:"How long a bot without connection keeps its sessions. Default 5000."`
 	GraceHumansMS int64             `json:"grace_humans_ms,omitempty" yaml:"grace_humans_ms" min:"0" doc:"The same of humans. Default 30000."`

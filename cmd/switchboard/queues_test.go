@@ -142,3 +142,12 @@ func TestCompletion(t *testing.T) {
 	r.want(0, "yaml\nyml\njson\n", "", "__complete", "queues", "apply", "-f", "")
 	r.want(0, "--dry-run\t", "", "__complete", "queues", "apply", "--d")
 }
+
+// A worker's token may say what conditions see of him; what is no object is refused.
+func TestTokenAttributes(t *testing.T) {
+	r := &runs{t: t}
+	data := t.TempDir()
+	worker := []string{"token", "--data", data, "--role", "worker", "--sub", "ann"}
+	r.want(0, ".", "", append(worker, "--attributes", `{"level":0.8}`)...)
+	r.want(exitUsage, "", "no JSON object", append(worker, "--attributes", `[1]`)...)
+}

@@ -15,9 +15,9 @@ import (
 
 func newToken() *cobra.Command {
 	var (
-		data, queues, skills, role, kind string
-		c                                token.Claims
-		ttl                              time.Duration
+		data, queues, skills, role, kind, attrs string
+		c                                       token.Claims
+		ttl                                     time.Duration
 	)
 	cmd := &cobra.Command{
 		Use:   "token --data DIR --tenant T --role R --sub S",
@@ -36,7 +36,7 @@ its first start: the keys are in keys.json in the data directory. A negative --t
 				c.Kind = wire.OriginBot
 			}
 			if c.Role == wire.RoleWorker {
-				c.Queues = strings.Split(queues, ",")
+				c.Queues, c.Attributes = strings.Split(queues, ","), []byte(attrs)
 			}
 			var err error
 			if c.Skills, err = parseSkills(skills); err != nil {
@@ -65,6 +65,7 @@ its first start: the keys are in keys.json in the data directory. A negative --t
 	fs.StringVar(&kind, "kind", "", "bot or human, of a worker (default bot)")
 	fs.StringVar(&queues, "queues", "*", "queues of a worker, separated by commas")
 	fs.StringVar(&skills, "skills", "", "levels 0..1 of a worker: refund=0.9,english=1")
+	fs.StringVar(&attrs, "attributes", "", `what conditions of routes see of a worker besides, as JSON: {"shops":["s1"],"level":0.8}`)
 	fs.Float64Var(&c.Rating, "rating", 0, "rating 0..1 of a worker")
 	fs.DurationVar(&ttl, "ttl", time.Hour, "how long it is valid")
 	return cmd

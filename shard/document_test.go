@@ -1,0 +1,99 @@
+package shard_test
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+
+	"switchboard/exchange"
+	"switchboard/shard"
+	"switchboard/shard/journal"
+	"switchboard/wire"
+)
+
+const oneQueue = "version: 1\nqueues: [{name: default}]\n"
+
+func (c *conn) configure(version uint64, doc string) {
+	c.do(exchange.PoolSlot("demo"), &wire.Command{Verb: wire.VerbConfigure, Body: []byte(doc), Ack: wire.Some(version)})
+}
+
+// version returns the version of the document that counts.
+func (c *conn) version() uint64 {
+	c.n.t.Helper()
+	c.do(exchange.PoolSlot("demo"), &wire.Command{Verb: wire.VerbDocument})
+	return c.next(wire.FrameAnswer).Seq
+}
+
+// A document whose turn the journal refuses was never there: nobody hears of it, and its version is free.
+func TestRefusedDocument(t *testing.T) {
+	n, disk, g := startFull(t)
+	defer n.stop()
+	sue := n.conn(&wire.Principal{Tenant: "demo", Role: wire.RoleSupervisor, Sub: "sue"})
+	sue.configure(0, oneQueue+"bar_ms: 1\n")
+	if f := sue.next(wire.FrameAnswer, wire.FrameError); f.Seq != 1 {
+		t.Fatalf("%+v", f)
+	}
+	n.pause()
+	on := <-g.stop
+	sue.configure(1, oneQueue+"bar_ms: 2\n")
+	n.pause() // behind it
+	close(on)
+	on = <-g.stop
+	for n.shards[0].Read() == 0 {
+		runtime.Gosched()
+	}
+	n.pause() // in the turn in which it is decided
+	close(on)
+	on = <-g.stop
+	disk.is(true)
+	close(on)
+	if v := sue.version(); v != 1 { // it is also the next answer: there was none to the change
+		t.Fatalf("the version is %d", v)
+	}
+	if got := n.shards[0].Stats().Abandoned; got != 1 {
+		t.Fatalf("%d turns were refused; want 1", got)
+	}
+	sue.configure(1, oneQueue+"bar_ms: 3\n")
+	if f := sue.next(wire.FrameAnswer, wire.FrameError); f.Kind != wire.FrameError || f.Err.Slug != wire.Unavailable {
+		t.Fatalf("on a full disk it was answered %+v", f)
+	}
+	disk.is(false)
+	sue.configure(1, oneQueue+"bar_ms: 4\n")
+	if f := sue.next(wire.FrameAnswer, wire.FrameError); f.Kind != wire.FrameAnswer || f.Seq != 2 {
+		t.Fatalf("%+v", f)
+	}
+}
+
+// What was told last is what a node begins with.
+func TestReadDocuments(t *testing.T) {
+	dir := t.TempDir()
+	n := start(t, dir, 2)
+	sue := n.conn(&wire.Principal{Tenant: "demo", Role: wire.RoleSupervisor, Sub: "sue"})
+	for v := range uint64(3) {
+		sue.configure(v, oneQueue+strings.Repeat("#", int(v+1))+"\n") //nolint:gosec // below 3
+		if f := sue.next(wire.FrameAnswer, wire.FrameError); f.Seq != v+1 {
+			t.Fatalf("%+v", f)
+		}
+	}
+	n.stop()
+	j, err := journal.Open(journal.Config{Dir: dir, Groups: 2, FreeMin: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = j.Close() }()
+	found := 0
+	for i := range 2 {
+		if err := shard.ReadDocuments(j.Group(i), func(tenant string, d shard.Document) error {
+			found++
+			if tenant != "demo" || d.Version != 3 || d.By != "sue" || d.Role != wire.RoleSupervisor || d.At == 0 || string(d.Text) != oneQueue+"###\n" {
+				t.Errorf("%s: %+v", tenant, d)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found != 1 {
+		t.Fatalf("%d documents", found)
+	}
+}
