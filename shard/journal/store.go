@@ -76,7 +76,7 @@ func (j *Journal) openLog(create, readOnly bool) (*seglog.Log, *seglog.Report, e
 	return l, report, nil
 }
 
-// openData opens the data store. It has no write-ahead log: what it has not flushed comes from the log store again. Most
+// openData opens the data store. It has no write-ahead log: what it has not flushed comes from the log again. Most
 // of its reads ask for keys that are not there (has this been seen before?), which is what the filters are for.
 func (j *Journal) openData(create, readOnly bool) (*pebble.DB, error) {
 	o := j.storeOptions()

@@ -45,7 +45,9 @@ func (j *Journal) watch() {
 				j.look()
 			}
 			j.check(j.spare())
-			j.check(j.keepFence())
+			if j.sinceFence.Load() >= j.cfg.FenceTurns {
+				j.check(j.keepFence())
+			}
 		}
 		if flushed == nil && j.sinceFlush.Load() >= j.cfg.FlushBytes && j.failure() == nil {
 			j.sinceFlush.Store(0)

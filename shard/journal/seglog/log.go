@@ -91,7 +91,8 @@ type Log struct {
 
 	keeping sync.Mutex
 	// Guarded by keeping.
-	top uint64 // the highest number of a segment
+	top   uint64   // the highest number of a segment
+	fresh *segment // a spare in the making, which has no number yet
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -338,6 +339,10 @@ func (l *Log) Close() error {
 	defer l.keeping.Unlock()
 	l.mu.Lock()
 	open := append(l.segs, l.spares...)
+	if l.fresh != nil {
+		open = append(open, l.fresh)
+		l.fresh = nil
+	}
 	l.segs, l.spares = nil, nil
 	if l.broken == nil {
 		l.broken = fmt.Errorf("%w: closed", ErrFailed)

@@ -145,7 +145,7 @@ func (l *Log) ready(sc *scan) error {
 		l.segs, l.spares = l.segs[:sc.tail+1:sc.tail+1], l.segs[sc.tail+1:]
 		l.active, l.at, l.seq = l.segs[sc.tail], sc.at, sc.seq
 	} else {
-		s, err := l.create(false)
+		s, err := l.create()
 		if err != nil {
 			return err
 		}
@@ -179,6 +179,9 @@ func (l *Log) ready(sc *scan) error {
 	}
 	l.spares = l.spares[:keep]
 	l.prev = sc.prev
+	if err := l.cfg.FS.Remove(l.freshPath()); err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return fmt.Errorf("removing a segment that was not finished: %w", err)
+	}
 	return l.syncDir(l.cfg.Dir)
 }
 

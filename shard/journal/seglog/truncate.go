@@ -124,7 +124,7 @@ func (l *Log) reuse(s *segment, keep bool) error {
 		return fmt.Errorf("opening segment %d: %w", num, err)
 	}
 	next := &segment{num: num, f: f, seed: seedOf(l.salt, num), size: s.size}
-	if err := l.fill(next); errors.Is(err, ErrNoSpace) {
+	if _, err := l.fill(next, -1); errors.Is(err, ErrNoSpace) {
 		if err := errors.Join(f.Close(), fs.Remove(l.path(num))); err != nil {
 			return fmt.Errorf("removing segment %d: %w", num, err)
 		}
