@@ -167,6 +167,8 @@ func (s *Sim) proceed(p *session) {
 	switch {
 	case p.open && p.turn < len(t.Turns):
 		s.at(s.now+t.Turns[p.turn].Reply, replies, p.index, p.gen)
+	case p.bot && !p.visit.Alone && t.Tail > 0:
+		s.at(s.now+t.Tail, hands, p.index, p.gen)
 	case p.bot && !p.visit.Alone:
 		s.handOver(p)
 	case p.turn < len(t.Turns) && p.turn > 0:
@@ -189,6 +191,8 @@ func (s *Sim) live(p *session, what happening) {
 		s.says(p, wire.OriginCustomer, p.visit.Customer)
 		p.open = true
 		s.proceed(p)
+	case hands:
+		s.handOver(p)
 	case ends:
 		s.end(p, "worker")
 	case leaves:

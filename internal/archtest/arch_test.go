@@ -36,7 +36,7 @@ var mayImport = allowed(
 	row("console", "client/js"),
 	row("bench", "loadtest", "shard/journal", "wire"),
 	row("loadtest", "wire", "wire/wirepb", "client", "loadtest/socket"),
-	row("cmd/switchboard", "wire", "broker/level", "broker/routes", "node", "bench", "loadtest", "loadtest/scenario", "loadtest/report", "loadtest/swarm", "examples/loadtest", "client", "console", "edge", "edge/token", "shard/journal"),
+	row("cmd/switchboard", "wire", "broker/level", "broker/routes", "broker/whatif", "broker/whatif/page", "examples", "node", "bench", "loadtest", "loadtest/scenario", "loadtest/report", "loadtest/swarm", "examples/loadtest", "client", "console", "edge", "edge/token", "shard/journal"),
 	row("internal/mailbox"),
 	row("internal/script"),
 	row("internal/archtest"),
@@ -52,6 +52,8 @@ var mayImport = allowed(
 	row("broker/why", "wire", "broker"),
 	row("broker/whatif", "wire", "broker", "broker/level", "broker/routes", "broker/selector", "broker/whatif/erlang", "loadtest/scenario"),
 	row("broker/whatif/erlang"),
+	row("broker/whatif/page", "broker/whatif", "loadtest/report"),
+	row("examples"),
 	row("broker/routes", "broker", "broker/selector"),
 	row("shard/journal/seglog"),
 )
