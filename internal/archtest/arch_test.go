@@ -24,7 +24,7 @@ var mayImport = allowed(
 	row("broker", "wire", "broker/selector"),
 	row("exchange", "wire"),
 	row("exchange/link", "wire", "exchange"),
-	row("shard/journal", "shard/journal/seglog"),
+	row("shard/journal", "shard/journal/replica", "shard/journal/seglog"),
 	row("shard/journal/replica"),
 	row("shard", "wire", "wire/wirepb", "session", "broker", "broker/level", "broker/routes", "broker/selector", "broker/why", "exchange", "shard/journal", "internal/mailbox"),
 	row("edge", "wire", "wire/wirepb", "exchange", "edge/ws", "edge/token", "internal/mailbox"),

@@ -117,6 +117,9 @@ func (j *Journal) round(work *queue) error {
 	}
 	for range work.ticks {
 		j.host.Tick()
+		if err := j.adopt(); err != nil {
+			return err
+		}
 	}
 	j.propose(work)
 	for j.host.Collect(&j.out) {
@@ -191,6 +194,7 @@ func (j *Journal) proposeTo(g *Group, work *queue) {
 	if len(pieces) > 0 {
 		if err := j.host.Propose(g.id, pieces...); err != nil {
 			j.abandon(g) // it leads no more, or hands over just now
+			j.orphans[g.id] = orphanTicks
 		}
 	}
 	clear(pieces)
@@ -234,6 +238,27 @@ func (j *Journal) abandon(g *Group) {
 	if durable := g.durable.Swap(nil); durable != nil {
 		(*durable)(g.applied.Load(), ErrNotLeading)
 	}
+}
+
+// orphanTicks is how long a replica may lead without an owner: longer than handing over takes.
+const orphanTicks = 40
+
+// adopt begins anew with replicas that have lost their owner to a hand-over which then came to nothing. They lead in a
+// higher term then, if they do: an owner must not begin twice in one.
+func (j *Journal) adopt() error {
+	for id, left := range j.orphans {
+		if j.orphans[id] = left - 1; left > 1 {
+			continue
+		}
+		delete(j.orphans, id)
+		if g := j.groups[id]; g != nil && g.status.Mode == OK {
+			j.host.Remove(id)
+			if err := j.add(g); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // apply makes rows of what is decided for good. It is on this disk by then: the data store may flush at any time, and must

@@ -103,7 +103,7 @@ func (c *Config) Validate() error {
 		return errors.New("journal: Config.Dir is empty")
 	}
 	c.Groups = or(c.Groups, 1)
-	c.Groups = max(c.Groups, 0)
+	c.Groups = max(or(c.Groups, 1), 0)
 	if c.Groups > groupsMax {
 		return fmt.Errorf("journal: Config.Groups is %d; it must be at most %d", c.Groups, groupsMax)
 	}

@@ -158,6 +158,9 @@ func (j *Journal) Receive(msg []byte) error {
 func (j *Journal) happened(list []replica.Event) {
 	for _, e := range list {
 		g := j.groups[e.Group]
+		if g == nil {
+			continue // taken off just now, by somebody who knows
+		}
 		switch e.Kind {
 		case replica.Leads:
 			g.led = e.Term
@@ -166,6 +169,7 @@ func (j *Journal) happened(list []replica.Event) {
 			j.mu.Unlock()
 		case replica.Follows:
 			j.abandon(g)
+			delete(j.orphans, e.Group)
 			j.dropWaiters(e.Group)
 		}
 		if j.cfg.Notify != nil {

@@ -43,7 +43,8 @@ type Journal struct {
 	batch   seglog.Batch
 	parcels map[uint32][]byte // for other nodes
 	waiters map[uint16][]waiter
-	doing   []*request // to be answered when the round is done
+	orphans map[uint16]int // ticks that are left until a leader without an owner begins anew
+	doing   []*request     // to be answered when the round is done
 	// Of this round: bytes that the log took, bytes of turns that were applied, bytes and turns that are off the queue.
 	logged, applied, returned int
 	landed                    uint64

@@ -19,22 +19,22 @@ var ErrRetired = errors.New("journal: the replica was retired")
 // them can lead. It is durable when it returns. It does nothing when the replica is here already, and refuses another one
 // of the same group, and one that was taken off (ErrRetired).
 func (j *Journal) Create(group int, id uint64, voters []uint64) error {
-	return j.take1(group, id, func() *Group { return j.first(uint16(group), id, voters) }) //nolint:gosec // checked there
+	return j.hold(group, id, func() *Group { return j.first(uint16(group), id, voters) }) //nolint:gosec // checked there
 }
 
 // Join makes an empty replica of a group that is elsewhere. It votes for nobody and has no rows until the group's leader has
 // made it a member and has sent a snapshot. Otherwise it is as Create.
 func (j *Journal) Join(group int, id uint64) error {
-	return j.take1(group, id, func() *Group {
+	return j.hold(group, id, func() *Group {
 		return &Group{j: j, id: uint16(group), self: id, shared: true, meta: meta{self: id, conf: &pb.ConfState{}}} //nolint:gosec // checked
 	})
 }
 
-func (j *Journal) take1(group int, id uint64, made func() *Group) error {
+func (j *Journal) hold(group int, id uint64, made func() *Group) error {
 	if group < 0 || group >= groupsMax || id == 0 {
 		return fmt.Errorf("replica %x of group %d cannot be: groups are 0 to %d", id, group, groupsMax-1)
 	}
-	return j.do(func() error {
+	err := j.do(func() error {
 		if g := j.Group(group); g != nil {
 			if g.self == id {
 				return nil
@@ -59,6 +59,10 @@ func (j *Journal) take1(group int, id uint64, made func() *Group) error {
 		j.put(g)
 		return j.add(g)
 	})
+	if err != nil {
+		return err
+	}
+	return j.ask(nil) // the fence knows that it has peers: what is lost of such a replica is not made up
 }
 
 // Remove takes a replica off the disk; a tombstone stays. It is durable when it returns. It does nothing when another

@@ -67,6 +67,7 @@ func newJournal(cfg Config, lock io.Closer) *Journal {
 		lookBytes: math.MaxInt64,
 		parcels:   map[uint32][]byte{},
 		waiters:   map[uint16][]waiter{},
+		orphans:   map[uint16]int{},
 	}
 	j.room.L = &j.mu
 	for i := range j.ended {

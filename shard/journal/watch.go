@@ -81,7 +81,7 @@ func (j *Journal) keepFence() error {
 		next[i] = g.entry()
 	}
 	j.mu.Unlock()
-	if slices.Equal(next, j.entries) {
+	if j.fence.seq > 0 && slices.Equal(next, j.entries) {
 		return nil
 	}
 	if err := j.fence.write(next); err != nil {
