@@ -87,6 +87,11 @@ func (c *conn) command(cmd *wire.Command) {
 		}
 		c.startWatch(cmd)
 		return
+	case wire.VerbDelta, wire.VerbReply, wire.VerbAck, wire.VerbNack, wire.VerbTransfer, wire.VerbRelease, wire.VerbContext:
+		if c.ousted.Load() { // [SW-5.7] its worker speaks from another connection, under the same ae
+			c.refuse(cmd, wire.StaleAssignment)
+			return
+		}
 	case wire.VerbStats:
 		c.subscribed.Store(true) // its pool is told when it ends
 	case wire.VerbOpen, wire.VerbJoin:
@@ -292,6 +297,9 @@ func (e *Edge) check(cmd *wire.Command) *wire.Error {
 		}
 		if len(o.GetAttributes()) > e.cfg.Limits.Body {
 			return wire.Refuse(wire.TooLarge)
+		}
+		if cmd.Who.Shop != "" && o.GetShop() != "" && o.GetShop() != cmd.Who.Shop { // [SW-3.1] a token's shop binds
+			return &wire.Error{Slug: wire.Forbidden, Message: "the token is bound to another shop"}
 		}
 	case wire.VerbAssign:
 		if sub, inst, _ := strings.Cut(cmd.PB.GetAssign().GetWorker(), "/"); !wire.ValidID(sub) || !optionalIDs(inst) {
