@@ -243,6 +243,9 @@ const idRule = " must be 1 to 64 of A-Z a-z 0-9 _ . : -"
 // check refuses what can be refused without knowing the session, on every transport.
 func (e *Edge) check(cmd *wire.Command) *wire.Error {
 	if !entitled(cmd.Who.Role, cmd.Verb) {
+		if cmd.Verb == wire.VerbExplain { // [SW-7.4] it is not there for them
+			return wire.Refuse(wire.NoSession)
+		}
 		return wire.Refuse(wire.Forbidden)
 	}
 	bad := func(msg string) *wire.Error { return &wire.Error{Slug: wire.BadRequest, Message: msg} }

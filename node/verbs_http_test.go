@@ -79,7 +79,7 @@ func assignment(t testing.TB, claimed obj) (a obj, deliveries []obj) {
 	return a, deliveries
 }
 
-// [SW-7] A worker without a socket claims, answers, gives back and releases.
+// [SW-7.1] A worker without a socket claims, answers, gives back and releases.
 func TestClaim(t *testing.T) {
 	n := start(t, t.TempDir())
 	defer stop(t, n)
@@ -153,7 +153,7 @@ func TestClaim(t *testing.T) {
 	}
 }
 
-// [SW-7] [SW-5.1] Who may claim, how much, and that a socket of the same worker takes over.
+// [SW-7.1] [SW-5.1] Who may claim, how much, and that a socket of the same worker takes over.
 func TestClaimLimits(t *testing.T) {
 	n := start(t, t.TempDir())
 	defer stop(t, n)
@@ -206,7 +206,7 @@ func TestClaimLimits(t *testing.T) {
 	w.want(409, "stale_assignment", claim, "")
 }
 
-// [SW-5.7] [SW-7] A human who claims has accepted.
+// [SW-5.7] [SW-7.1] A human who claims has accepted.
 func TestClaimByHuman(t *testing.T) {
 	n := start(t, t.TempDir())
 	defer stop(t, n)
