@@ -339,7 +339,8 @@ func (e *Edge) httpEvents(ctx *fasthttp.RequestCtx, who *wire.Principal, until t
 	if last == "" {
 		last = string(ctx.QueryArgs().Peek("from"))
 	}
-	if epoch, seq, ok := strings.Cut(last, ":"); ok {
+	if last != "" {
+		epoch, seq, _ := strings.Cut(last, ":")
 		ep, err1 := strconv.ParseUint(epoch, 10, 64)
 		sq, err2 := strconv.ParseUint(seq, 10, 64)
 		if err1 != nil || err2 != nil {
