@@ -91,8 +91,8 @@ func problemAs(ctx *fasthttp.RequestCtx, status int, err *wire.Error) {
 	if status == fasthttp.StatusUnauthorized {
 		ctx.Response.Header.Set("WWW-Authenticate", "Bearer") // RFC 9110 wants it beside every 401
 	}
-	if err.RetryAfter > 0 {
-		ctx.Response.Header.Set("Retry-After", strconv.Itoa(int((err.RetryAfter+time.Second-1)/time.Second)))
+	if pb.RetryAfterMs > 0 {
+		ctx.Response.Header.Set("Retry-After", strconv.FormatInt((pb.RetryAfterMs+999)/1000, 10))
 	}
 	ctx.SetBody(body)
 }

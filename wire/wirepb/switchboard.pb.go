@@ -6871,10 +6871,10 @@ const file_switchboard_proto_rawDesc = "" +
 	"\n" +
 	"expires_ms\x18\x01 \x01(\x03R\texpiresMs\" \n" +
 	"\bIdentify\x12\x14\n" +
-	"\x05token\x18\x01 \x01(\tR\x05token\"G\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\"M\n" +
 	"\rIdentifyReply\x12\x1a\n" +
-	"\bcustomer\x18\x01 \x01(\tR\bcustomer\x12\x1a\n" +
-	"\bsessions\x18\x02 \x03(\tR\bsessions\"Y\n" +
+	"\bcustomer\x18\x01 \x01(\tR\bcustomer\x12 \n" +
+	"\bsessions\x18\x02 \x03(\tB\x04\x90\xb5\x18\x01R\bsessions\"Y\n" +
 	"\bCustomer\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x12\x1f\n" +
 	"\vexternal_id\x18\x02 \x01(\tR\n" +
@@ -7080,13 +7080,13 @@ const file_switchboard_proto_rawDesc = "" +
 	"\n" +
 	"deliveries\x18\r \x03(\v2\x18.switchboard.v1.DeliveryR\n" +
 	"deliveries\x12!\n" +
-	"\fattributes_v\x18\x0e \x01(\x04R\vattributesV\"\xc1\x01\n" +
+	"\fattributes_v\x18\x0e \x01(\x04R\vattributesV\"\xcd\x01\n" +
 	"\aClaimed\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x19\n" +
 	"\blease_ms\x18\x02 \x01(\x03R\aleaseMs\x12\x16\n" +
-	"\x06cursor\x18\x03 \x01(\tR\x06cursor\x12:\n" +
-	"\vassignments\x18\x04 \x03(\v2\x18.switchboard.v1.AssignedR\vassignments\x121\n" +
-	"\arevoked\x18\x05 \x03(\v2\x17.switchboard.v1.RevokedR\arevoked\"\xab\x03\n" +
+	"\x06cursor\x18\x03 \x01(\tR\x06cursor\x12@\n" +
+	"\vassignments\x18\x04 \x03(\v2\x18.switchboard.v1.AssignedB\x04\x90\xb5\x18\x01R\vassignments\x127\n" +
+	"\arevoked\x18\x05 \x03(\v2\x17.switchboard.v1.RevokedB\x04\x90\xb5\x18\x01R\arevoked\"\xab\x03\n" +
 	"\bDelivery\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x14\n" +
