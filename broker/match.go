@@ -312,7 +312,10 @@ func (c *Core) unhold(w *worker) {
 // assign gives t to a worker: a bot has it at once, a human is asked [SW-5.2].
 func (c *Core) assign(t *task, x choice, out *Effects) {
 	t.reason, t.step = x.reason, x.step
-	if t.requeue {
+	switch {
+	case t.handed:
+		t.reason = reasonTransfer
+	case t.requeue:
 		t.reason = reasonRequeue
 	}
 	c.decide(t, x)

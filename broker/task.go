@@ -38,6 +38,7 @@ type Task struct {
 	Force      bool     // To has it at once, whatever his slots and presence are [SW-5a.4]
 	HumansOnly bool     // the bots had their turn
 	Requeue    bool     // it was assigned before
+	Handed     bool     // and its owner handed it to the queue
 	Summary    []byte   // for offers; shared, never changed
 	// Attributes are what routes see of it: intent, tier, language, channel, shop and the like. They are shared, and never
 	// changed. The same ticket with a higher Version is routed again by its new ones; it keeps its place by age.
@@ -106,6 +107,7 @@ type task struct {
 	force      bool
 	humansOnly bool
 	requeue    bool
+	handed     bool
 	summary    []byte
 
 	state    state
