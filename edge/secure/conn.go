@@ -41,10 +41,12 @@ func (c *Conn) Handshake() error {
 // would try to say goodbye, and wait for a peer that does not read.
 func (c *Conn) Sock() net.Conn { return c.pipe.Conn }
 
-// Take gives the socket to the caller. The handshake must be over.
+// Take gives the socket to the caller, and what memory the handshake took back. The handshake must be over, and nobody may
+// be reading or writing.
 func (c *Conn) Take() net.Conn {
 	sock := c.pipe.Conn
 	c.pipe.Conn = nil
+	slim(c.Conn)
 	return sock
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -344,4 +345,36 @@ func TestAllocs(t *testing.T) {
 	if n := testing.AllocsPerRun(200, turn); n > 4 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// TestSlim: an idle connection is small. When this fails with a new version of Go, its crypto/tls has other buffers: see slim.
+func TestSlim(t *testing.T) {
+	if handField == noField || rawField == noField {
+		t.Fatal("crypto/tls has no such buffers any more")
+	}
+	const n = 50
+	var all []*Conn
+	heap := func() int64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc) //nolint:gosec // of this machine
+	}
+	var socks []net.Conn
+	for range n {
+		s, _ := joined(t, 0, 0)
+		all = append(all, s)
+	}
+	before := heap()
+	for _, s := range all {
+		socks = append(socks, s.Take())
+	}
+	if saved := (before - heap()) / n; saved < 2500 {
+		t.Errorf("taking a connection gives back %d bytes", saved)
+	}
+	for _, s := range socks {
+		_ = s.Close()
+	}
+	runtime.KeepAlive(all)
 }

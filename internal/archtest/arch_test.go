@@ -46,7 +46,7 @@ var mayImport = allowed(
 	row("loadtest/ledger"),
 	row("loadtest/scenario"),
 	row("loadtest/report", "loadtest/ledger", "loadtest/scenario"),
-	row("loadtest/swarm", "loadtest/ledger", "loadtest/scenario", "loadtest/report", "loadtest/socket"),
+	row("loadtest/swarm", "loadtest/ledger", "loadtest/scenario", "loadtest/report", "loadtest/socket", "edge/secure"),
 	row("examples/loadtest"),
 	row("broker/selector"),
 	row("broker/level", "wire"),
