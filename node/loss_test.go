@@ -36,7 +36,7 @@ func TestAcceptLoss(t *testing.T) {
 	dir = copied
 	logs, err := filepath.Glob(filepath.Join(node.JournalDir(dir), "log", "*.log"))
 	if err != nil || len(logs) == 0 {
-		t.Fatalf("the log store has no write-ahead log: %v", err)
+		t.Fatalf("the log has no segments: %v", err)
 	}
 	for _, path := range logs {
 		if err := os.Truncate(path, 0); err != nil {

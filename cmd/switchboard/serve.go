@@ -181,7 +181,18 @@ func start(cfg node.Config) (*node.Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, usageError{err}
 	}
+	raiseHeap()
 	return node.Start(cfg)
+}
+
+// heapFloor is counted as live by the garbage collector, and never touched, so it is no memory of the machine. A small node
+// is collected every 100 MB of garbage then instead of every 20, each time 15 ms of a core that messages wait for.
+var heapFloor []byte
+
+func raiseHeap() {
+	if os.Getenv("GOGC") == "" && heapFloor == nil {
+		heapFloor = make([]byte, 64<<20)
+	}
 }
 
 func printConfig(cmd *cobra.Command, cfg *node.Config) error {

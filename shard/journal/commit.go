@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"switchboard/shard/journal/seglog"
 )
 
 // queue is what waits for one commit: the turns in the order they came, and their bytes in one piece.
@@ -77,7 +79,7 @@ func (j *Journal) take(work *queue) bool {
 // write makes the batch durable and then visible. The rows are applied only after the sync: the data store may flush at
 // any time, and must never hold what the log could lose.
 func (j *Journal) write(work *queue) error {
-	j.touched = j.touched[:0]
+	j.touched, j.logged = j.touched[:0], 0
 	for i := range work.items {
 		it := &work.items[i]
 		g := it.g
@@ -100,30 +102,26 @@ func (j *Journal) write(work *queue) error {
 }
 
 func (j *Journal) writeLog(work *queue) error {
-	b := j.log.NewBatchWithSize(len(work.bytes) + len(work.items)*(logKeySize+recordHeader+16))
+	b := &j.batch
+	b.Reset()
 	for i := range work.items {
 		it := &work.items[i]
 		if it.from == it.to {
 			continue
 		}
-		op := b.SetDeferred(logKeySize, recordHeader+it.to-it.from)
-		logKey(op.Key[:0], it.g.id, it.index)
-		putRecord(op.Value, op.Key, record{
-			kind: kindTurn, term: it.g.term, epoch: it.epoch, body: work.bytes[it.from:it.to],
+		b.Append(it.g.id, seglog.Record{
+			Index: it.index, Term: it.g.term, Epoch: it.epoch, Kind: kindTurn, Body: work.bytes[it.from:it.to],
 		})
-		if err := op.Finish(); err != nil {
-			return fmt.Errorf("building a log batch: %w", err)
-		}
 	}
-	if err := b.Commit(pebble.Sync); err != nil {
-		return fmt.Errorf("writing the log: %w", err)
+	if err := j.log.Write(b); err != nil {
+		return logError("writing the log", err)
 	}
-	// A failed sync reaches us through storeLog, not as an error of Commit.
 	if err := j.failure(); err != nil {
-		return err
+		return err // of the fence, meanwhile
 	}
+	j.logged = b.Size()
 	j.m.syncs.Add(1)
-	return closeBatch(b)
+	return nil
 }
 
 func (j *Journal) writeData(work *queue) error {
@@ -220,9 +218,9 @@ func (j *Journal) publish(work *queue) {
 	j.m.turns.Add(turns)
 	j.m.bytes.Add(uint64(size))
 	fence := j.sinceFence.Add(turns) >= j.cfg.FenceTurns
-	flush := j.sinceFlush.Add(int64(size)) >= j.cfg.FlushBytes
+	flush := j.sinceFlush.Add(int64(max(size, j.logged/4))) >= j.cfg.FlushBytes
 	look := j.sinceLook.Add(int64(size)) >= j.lookBytes
-	if fence || flush || look {
+	if fence || flush || look || j.logged > 0 && j.log.Hungry() {
 		poke(j.nudge)
 	}
 }

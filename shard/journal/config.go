@@ -55,10 +55,11 @@ type Config struct {
 	// QueueBytes is how many bytes may wait or be on their way for all groups together; default 32 MiB. Full means that
 	// Append blocks. One turn always fits, whatever its size.
 	QueueBytes int
-	// FlushBytes is how many bytes of log are applied before the data store is made to flush and the log is truncated
-	// behind it; default 64 MiB. It bounds what an opening replays.
+	// FlushBytes is how many bytes of turns are applied before the data store is made to flush and the log is truncated
+	// behind it; default 64 MiB. It is done earlier when small turns have made the log four times as long. It bounds
+	// what an opening replays.
 	FlushBytes int64
-	// CacheBytes is the memory for cached blocks of both stores together; default 64 MiB.
+	// CacheBytes is the memory for cached blocks of the data store; default 64 MiB.
 	CacheBytes int64
 	// FenceTurns is after how many turns, of all groups, the fence is written again; default 1000. It is also written
 	// every second when there is something new.
@@ -74,6 +75,8 @@ type Config struct {
 	Fatal func(error)
 	// Log takes what an operator should know; default slog.Default.
 	Log *slog.Logger
+
+	segment int64 // bytes of a segment of the log; 0 for seglog's default. Tests want small ones
 }
 
 // Validate fills in the defaults and reports a field that makes no sense. Open and Verify call it.

@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -12,7 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// disk is a journal to be damaged: rows in tables, records in tables and in the write-ahead log.
+// disk is a journal to be damaged: rows in tables, records in many segments of the log.
 type disk struct {
 	fs     *vfs.MemFS
 	cfg    Config
@@ -26,18 +28,17 @@ func makeDisk(t *testing.T, clean bool) disk {
 	const groups, turns = 2, 2000
 	mem := vfs.NewCrashableMem()
 	cfg := config(t, mem, groups)
+	cfg.segment = 64 << 10
 	j := open(t, cfg)
 	for id := range groups {
 		o := own(j.Group(id))
 		appendMany(t, o, turns/4)
 	}
 	must(t, j.data.Flush())
-	must(t, j.log.Flush())
 	for id := range groups {
 		o := own(j.Group(id))
 		appendMany(t, o, turns/4)
 	}
-	must(t, j.log.Flush())
 	for id := range groups {
 		appendMany(t, own(j.Group(id)), turns/2)
 	}
@@ -54,7 +55,7 @@ func makeDisk(t *testing.T, clean bool) disk {
 		must(t, j.Close())
 	}
 	d.cfg.FS = d.fs
-	// A fence in the middle of what is only in the write-ahead log, as the last second would have left it.
+	// A fence in the middle of what is only in the log, as the last second would have left it.
 	fe, entries, err := openFence(d.fs, d.cfg.Dir)
 	must(t, err)
 	for id := range entries {
@@ -96,8 +97,60 @@ func (d disk) files(t *testing.T, pattern string) []string {
 	return found
 }
 
+// lastBatch says where the log's last batch is: its file, and its first byte.
+func (d disk) lastBatch(t *testing.T) (name string, from int64) {
+	t.Helper()
+	for _, file := range d.files(t, "log/*.log") {
+		b, err := d.fs.UnsafeGetFileDataBuffer(file)
+		must(t, err)
+		num, salt := b[16:24], b[24:32]
+		for at := 4096; at < len(b); at += 4096 {
+			if string(b[at+8:at+16]) == string(salt) && string(b[at+16:at+24]) == string(num) {
+				name, from = file, int64(at)
+			}
+		}
+	}
+	return name, from
+}
+
+// record finds the record of a group in the log: its file, where it begins and how long it is.
+func (d disk) record(t *testing.T, group uint16, index uint64) (name string, from, size int64) {
+	t.Helper()
+	for _, file := range d.files(t, "log/*.log") {
+		b, err := d.fs.UnsafeGetFileDataBuffer(file)
+		must(t, err)
+		for at := 4096; at+48 < len(b); at += 8 {
+			body := binary.BigEndian.Uint32(b[at+4:])
+			if binary.BigEndian.Uint64(b[at+16:]) == index && binary.BigEndian.Uint16(b[at+40:]) == group && b[at+43] == kindTurn &&
+				body < 100 && bytes.Contains(b[at+48:], key(index)) {
+				return file, int64(at), 48 + int64(body)
+			}
+		}
+	}
+	t.Fatalf("record %d of group %d is not in the log", index, group)
+	return "", 0, 0
+}
+
+// change writes over a piece of a file.
+func (d disk) change(t *testing.T, name string, at int64, with []byte) {
+	t.Helper()
+	f, err := d.fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
+	must(t, err)
+	_, err = f.WriteAt(with, at)
+	must(t, errors.Join(err, f.Sync(), f.Close()))
+}
+
 // flip changes one bit and says where; it returns "" when the file is empty.
 func flip(t *testing.T, fs vfs.FS, name string, rng *rand.Rand) string {
+	t.Helper()
+	at, where := flipAt(t, fs, name, rng)
+	if at < 0 {
+		return ""
+	}
+	return where
+}
+
+func flipAt(t *testing.T, fs vfs.FS, name string, rng *rand.Rand) (at int64, where string) {
 	t.Helper()
 	f, err := fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
 	must(t, err)
@@ -105,16 +158,17 @@ func flip(t *testing.T, fs vfs.FS, name string, rng *rand.Rand) string {
 	must(t, err)
 	if info.Size() == 0 {
 		must(t, f.Close())
-		return ""
+		return -1, ""
 	}
-	at, b := rng.Int64N(info.Size()), make([]byte, 1)
+	at = rng.Int64N(info.Size())
+	b := make([]byte, 1)
 	_, err = f.ReadAt(b, at)
 	must(t, err)
 	b[0] ^= 1 << rng.IntN(8)
 	_, err = f.WriteAt(b, at)
 	must(t, err)
 	must(t, errors.Join(f.Sync(), f.Close()))
-	return fmt.Sprintf("%s at %d of %d", name, at, info.Size())
+	return at, fmt.Sprintf("%s at %d of %d", name, at, info.Size())
 }
 
 // verdict opens a damaged disk and says how the damage showed: not at all, at opening, in a group's state, or when its
@@ -185,7 +239,7 @@ func TestBitFlips(t *testing.T) {
 			t.Fatalf("clean %v, undamaged: %s", clean, v)
 		}
 		for _, pattern := range []string{
-			"FORMAT", "FENCE", "log/*.log", "log/*.sst", "log/MANIFEST-*", "data/*.sst", "data/MANIFEST-*", "log/OPTIONS*",
+			"FORMAT", "FENCE", "log/*.log", "data/*.sst", "data/MANIFEST-*", "data/OPTIONS*",
 		} {
 			t.Run(fmt.Sprintf("clean=%v/%s", clean, strings.ReplaceAll(pattern, "/", "-")), func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(seed, uint64(len(pattern))))
@@ -194,11 +248,23 @@ func TestBitFlips(t *testing.T) {
 					t.Fatal("there is no such file")
 				}
 				seen := map[string]int{}
-				for range flips {
+				lastFile, lastFrom := d.lastBatch(t)
+				n := flips
+				if pattern == "log/*.log" {
+					n = 5 * flips
+				}
+				for range n {
 					c := d.clone()
-					if where := flip(t, c.fs, names[rng.IntN(len(names))], rng); where != "" {
-						seen[c.verdict(t, fmt.Sprintf("seed %d: %s", seed, where))]++
+					name := names[rng.IntN(len(names))]
+					at, where := flipAt(t, c.fs, name, rng)
+					if at < 0 {
+						continue
 					}
+					v := c.verdict(t, fmt.Sprintf("seed %d: %s", seed, where))
+					if v == "lost behind the fence" && (name != lastFile || at < lastFrom) {
+						t.Errorf("seed %d: %s: not in the last batch, and not noticed", seed, where)
+					}
+					seen[v]++
 				}
 				t.Log(seen)
 				if pattern == "log/*.log" && !clean && seen["read-only"] == 0 {
@@ -213,27 +279,26 @@ func TestBitFlips(t *testing.T) {
 func TestLossIsKeptUntilAccepted(t *testing.T) {
 	breaks := map[string]func(t *testing.T, d disk){
 		"a hole": func(t *testing.T, d disk) {
-			db, done := d.rawLog(t)
-			must(t, db.Delete(logKey(nil, 0, 1250), nil))
-			done()
+			name, from, size := d.record(t, 0, 1250)
+			d.change(t, name, from, make([]byte, size))
 		},
-		"a shorter log": func(t *testing.T, d disk) {
-			db, done := d.rawLog(t)
-			must(t, db.DeleteRange(logKey(nil, 0, 1250), logKey(nil, 0, 1e6), nil))
-			done()
+		"a lost end": func(t *testing.T, d disk) {
+			for i := uint64(1250); i <= d.last; i++ {
+				name, from, size := d.record(t, 0, i)
+				d.change(t, name, from, make([]byte, size))
+			}
 		},
 		"a changed record": func(t *testing.T, d disk) {
-			db, done := d.rawLog(t)
-			must(t, db.Set(logKey(nil, 0, 1250), []byte("something else, and long enough"), nil))
-			done()
+			name, from, size := d.record(t, 0, 1250)
+			d.change(t, name, from+size-1, []byte("?"))
 		},
 		"a moved record": func(t *testing.T, d disk) {
-			db, done := d.rawLog(t)
-			v, c, err := db.Get(logKey(nil, 0, 1249))
+			name, from, size := d.record(t, 0, 1249)
+			b, err := d.fs.UnsafeGetFileDataBuffer(name)
 			must(t, err)
-			must(t, db.Set(logKey(nil, 0, 1250), v, nil))
-			must(t, c.Close())
-			done()
+			b = slices.Clone(b[from : from+size])
+			name, from, _ = d.record(t, 0, 1250)
+			d.change(t, name, from, b)
 		},
 	}
 	for name, damage := range breaks {
@@ -279,11 +344,11 @@ func TestLossIsKeptUntilAccepted(t *testing.T) {
 	}
 }
 
-// TestAcceptDamagedLog accepts the loss of a log store that cannot be opened at all, one group after the other.
+// TestAcceptDamagedLog accepts the loss of a log that cannot be opened at all, one group after the other.
 func TestAcceptDamagedLog(t *testing.T) {
 	d := makeDisk(t, false)
-	for _, name := range d.files(t, "log/MANIFEST-*") {
-		must(t, d.fs.Remove(name))
+	for _, name := range d.files(t, "log/*.log") {
+		d.change(t, name, 0, make([]byte, 4096)) // without one header nobody can say what the log is
 	}
 	// The second group's rows reach its fence, so after the log was replaced only the fence's word says that it lost some.
 	fe, entries, err := openFence(d.fs, d.cfg.Dir)

@@ -1,12 +1,12 @@
-// Package journal is the durable log of a node, and the only place that knows Pebble.
+// Package journal is the durable log of a node and the rows that follow from it, and the only place that knows Pebble.
 //
 // A journal holds groups, one per shard. The owner of a group appends turns: a turn is a list of puts and deletes of
 // rows. The journal numbers a group's turns contiguously from 1, makes them durable in that order, applies them to the
 // group's rows, and then tells the owner the highest durable number. Nothing is ever reported durable before a sync of
 // the disk has covered it and before its rows can be read.
 //
-// Two stores lie below one directory. The log store keeps the turns and is synced; the data store keeps the rows, has
-// no write-ahead log of its own, and is brought up to date from the log when the journal opens. One goroutine, the
+// A log and a store lie below one directory. The log (package seglog) keeps the turns and is synced; the data store keeps the
+// rows, has no write-ahead log of its own, and is brought up to date from the log when the journal opens. One goroutine, the
 // committer, takes everything that waits from all groups, writes it with one sync, applies it, and reports it; the next
 // batch forms meanwhile. There is no timer in that line. A second goroutine, watch, keeps the fence, truncates the log
 // behind what the data store has flushed, and looks at the free space of the disk.

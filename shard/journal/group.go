@@ -126,7 +126,7 @@ func (g *Group) refuse(t *Turn) error {
 		return ErrClosed
 	case g.status.Mode != OK:
 		return g.status.err()
-	case j.noSpace && !t.Empty():
+	case (j.noSpace || j.noSpare) && !t.Empty():
 		return ErrNoSpace
 	}
 	return nil

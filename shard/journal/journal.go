@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"switchboard/shard/journal/seglog"
 )
 
 // Journal is the durable log and the rows of all groups of a node. All its methods may be called from any goroutine.
@@ -28,10 +30,12 @@ type Journal struct {
 	lookBytes int64
 
 	// Set by Open; set again by watch, in AcceptLoss, while every group is still read-only.
-	log *pebble.DB
+	log *seglog.Log
 
 	// Owned by commit.
 	touched []*Group
+	batch   seglog.Batch
+	logged  int // bytes that the batch at hand took in the log
 
 	// Owned by watch, and by Open and Close when watch does not run.
 	fence     *fence
@@ -48,7 +52,8 @@ type Journal struct {
 	closing    bool
 	broken     error // the first fatal error
 	background error // the last error of a flush or compaction
-	noSpace    bool
+	noSpace    bool  // below the mark
+	noSpare    bool  // no room for another segment of the log
 
 	// Shared.
 	reads      sync.RWMutex // held shared by reads of data, and for good by Close
@@ -91,10 +96,11 @@ func (j *Journal) Close() error {
 // release closes what Open opened, in the opposite order.
 func (j *Journal) release() error {
 	var errs []error
-	for _, db := range []*pebble.DB{j.data, j.log} {
-		if db != nil {
-			errs = append(errs, storeError("closing a store", db.Close()))
-		}
+	if j.data != nil {
+		errs = append(errs, storeError("closing the data store", j.data.Close()))
+	}
+	if j.log != nil {
+		errs = append(errs, logError("closing the log", j.log.Close()))
 	}
 	if j.fence != nil {
 		errs = append(errs, j.fence.f.Close())
@@ -135,7 +141,7 @@ func (j *Journal) Healthy() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	errs := []error{j.broken}
-	if j.noSpace {
+	if j.noSpace || j.noSpare {
 		errs = append(errs, ErrNoSpace)
 	}
 	if j.background != nil {

@@ -305,7 +305,7 @@ func TestFormat(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, s := range []string{formatLine(formatVersion + 1), "switchboard journal 1 00000000\n", "", "hello"} {
+	for _, s := range []string{formatLine(formatVersion + 1), formatLine(1), "switchboard journal 2 00000000\n", "", "hello"} {
 		write(s)
 		if _, err := Open(cfg); !errors.Is(err, ErrFormat) {
 			t.Errorf("Open with %q = %v", s, err)

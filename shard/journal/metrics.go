@@ -5,7 +5,7 @@ import "sync/atomic"
 // Metrics is what a journal has done since Open. Turns over Syncs is how many turns shared one sync.
 type Metrics struct {
 	Commits     uint64 // batches, with or without operations
-	Syncs       uint64 // synced batches of the log store
+	Syncs       uint64 // synced batches of the log
 	Turns       uint64 // turns that became durable, with or without operations
 	Bytes       uint64 // their operations, in bytes
 	Waits       uint64 // Appends that found a queue full

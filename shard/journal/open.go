@@ -9,11 +9,14 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"switchboard/shard/journal/seglog"
 )
 
-// formatVersion is the layout of the directory. A program refuses a newer one; raising it needs a migration here.
+// formatVersion is the layout of the directory. A program refuses others; raising it after a release needs a migration
+// here. Version 1 had the log in a Pebble store, and was never released.
 const (
-	formatVersion = 1
+	formatVersion = 2
 	formatName    = "FORMAT"
 	lockName      = "LOCK"
 )
@@ -88,13 +91,13 @@ func (j *Journal) load() error {
 	if j.data, err = j.openData(fresh, false); err != nil {
 		return err
 	}
-	if j.log, err = j.openLog(fresh, false); err != nil {
+	if j.log, _, err = j.openLog(fresh, false); err != nil {
 		if !errors.Is(err, ErrDamaged) {
 			return err
 		}
 		// The rows are readable without the log: come up, say what is missing, and let an operator decide.
 		j.logBroken = err
-		j.cfg.Log.Error("the log store is damaged; all groups are read-only", "dir", j.cfg.Dir, "err", err)
+		j.cfg.Log.Error("the log cannot be opened; all groups are read-only", "dir", j.cfg.Dir, "err", err)
 	}
 	var fenced []entry
 	j.fence, fenced, err = openFence(j.cfg.FS, j.cfg.Dir)
@@ -142,7 +145,26 @@ func (j *Journal) recover(fenceLost bool) error {
 				"reason", g.status.Reason, "loss_from", g.status.LossFrom)
 		}
 	}
-	return nil
+	return j.align()
+}
+
+// align lets the log go on where the rows are. It ends before them when its last batch was damaged after the rows of it were
+// flushed.
+func (j *Journal) align() error {
+	if j.log == nil {
+		return nil
+	}
+	var points []seglog.Point
+	for _, g := range j.groups {
+		if _, _, last := j.log.Bounds(g.id); g.status.Mode == OK && last < g.last {
+			j.cfg.Log.Warn("the end of the log was damaged; its rows are safe", "group", g.id, "log", last, "rows", g.last)
+			points = append(points, seglog.Point{Group: g.id, UpTo: g.last, Term: g.openTerm})
+		}
+	}
+	if len(points) == 0 {
+		return nil
+	}
+	return logError("aligning the log with the rows", j.log.Truncate(points))
 }
 
 // checkFresh refuses to call a directory new that only lost its FORMAT file.
@@ -173,6 +195,10 @@ func readFormat(cfg Config) (fresh bool, err error) {
 	if _, err := fmt.Sscanf(string(b), "switchboard journal %d ", &version); err != nil || string(b) != formatLine(version) {
 		return false, fmt.Errorf("%s is not what a journal writes; restore the directory from a backup: %w: %w", name, ErrFormat, ErrDamaged)
 	}
+	if version < formatVersion {
+		return false, fmt.Errorf("%s says format %d, which was never released, and this program knows %d; there is no migration: "+
+			"start with an empty directory, or use the program that made this one: %w", name, version, formatVersion, ErrFormat)
+	}
 	if version != formatVersion {
 		return false, fmt.Errorf("%s says format %d and this program knows %d; start the program version that wrote it, "+
 			"or restore a backup made with this one: %w", name, version, formatVersion, ErrFormat)
@@ -186,7 +212,7 @@ func formatLine(version int) string {
 }
 
 func writeFormat(cfg Config) error {
-	// The names of the fence and the stores first: a journal that says it is finished must have them after a power cut.
+	// The names of the fence, the log and the store first: a journal that says it is finished must have them after a power cut.
 	if err := syncDir(cfg.FS, cfg.Dir); err != nil {
 		return err
 	}

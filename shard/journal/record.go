@@ -4,62 +4,28 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+
+	"switchboard/shard/journal/seglog"
 )
 
-// A record is one turn in the log store. Its key is the group and the index, its value
-//
-//	crc32c u32 | version u8 | kind u8 | term u64 | epoch u64 | body
-//
-// all big endian. The checksum covers the key as well, so a record that turns up under another index is damage too.
+// The kinds of records in the log. They are on the disk: never change a number.
 const (
-	recordVersion = 1
-	recordHeader  = 4 + 1 + 1 + 8 + 8
-
 	kindTurn  = 1 // body: operations
 	kindEpoch = 2 // body: u64, the index before the hole that was accepted; the only record that may follow a hole
-
-	logKeySize = 2 + 8
 )
 
+// record is a record of the log, whole and of a known kind. The log has looked at its checksum.
 type record struct {
 	index, term, epoch uint64
 	kind               byte
 	body               []byte
 }
 
-func logKey(dst []byte, group uint16, index uint64) []byte {
-	dst = binary.BigEndian.AppendUint16(dst, group)
-	return binary.BigEndian.AppendUint64(dst, index)
-}
-
-// putRecord writes a record's value into dst, which has exactly the size that it needs.
-func putRecord(dst, key []byte, r record) {
-	dst[4], dst[5] = recordVersion, r.kind
-	binary.BigEndian.PutUint64(dst[6:], r.term)
-	binary.BigEndian.PutUint64(dst[14:], r.epoch)
-	copy(dst[recordHeader:], r.body)
-	binary.BigEndian.PutUint32(dst, checksum(key, dst[4:]))
-}
-
-// readRecord checks a record and splits it. The body points into value.
-func readRecord(key, value []byte) (record, error) {
-	if len(key) != logKeySize || len(value) < recordHeader {
-		return record{}, fmt.Errorf("a record of %d bytes under a key of %d: %w", len(value), len(key), ErrDamaged)
+func readRecord(r seglog.Record) (record, error) {
+	if r.Kind != kindTurn && r.Kind != kindEpoch || r.Kind == kindEpoch && len(r.Body) != 8 {
+		return record{}, fmt.Errorf("record %d is of kind %d with %d bytes: %w", r.Index, r.Kind, len(r.Body), ErrFormat)
 	}
-	r := record{
-		index: binary.BigEndian.Uint64(key[2:]),
-		kind:  value[5],
-		term:  binary.BigEndian.Uint64(value[6:]),
-		epoch: binary.BigEndian.Uint64(value[14:]),
-		body:  value[recordHeader:],
-	}
-	if binary.BigEndian.Uint32(value) != checksum(key, value[4:]) {
-		return r, fmt.Errorf("record %d has a wrong checksum: %w", r.index, ErrDamaged)
-	}
-	if value[4] != recordVersion || r.kind != kindTurn && r.kind != kindEpoch || r.kind == kindEpoch && len(r.body) != 8 {
-		return r, fmt.Errorf("record %d has version %d and kind %d: %w", r.index, value[4], r.kind, ErrFormat)
-	}
-	return r, nil
+	return record{index: r.Index, term: r.Term, epoch: r.Epoch, kind: r.Kind, body: r.Body}, nil
 }
 
 // follows says why r may not come after the record at last, or nil.

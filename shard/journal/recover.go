@@ -1,12 +1,13 @@
 package journal
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"switchboard/shard/journal/seglog"
 )
 
 // replayBytes is how much of the log is applied in one batch of the data store.
@@ -37,7 +38,7 @@ func (r *recovery) run() error {
 		return nil
 	}
 	if r.g.j.log == nil {
-		r.lost("the log store cannot be opened: " + r.g.j.logBroken.Error())
+		r.lost("the log cannot be opened: " + r.g.j.logBroken.Error())
 	} else if err := r.replay(); err != nil {
 		if !errors.Is(err, ErrDamaged) {
 			return err
@@ -63,51 +64,55 @@ func (r *recovery) start(key []byte) error {
 
 // replay applies the records behind the applied index, as long as each follows the one before.
 func (r *recovery) replay() error {
-	db := r.g.j.log
-	it, err := db.NewIter(&pebble.IterOptions{
-		LowerBound: logKey(nil, r.g.id, r.at.index+1),
-		UpperBound: logKey(nil, r.g.id, math.MaxUint64),
-	})
-	if err != nil {
-		return storeError("reading the log", err)
-	}
-	err = r.replayAll(it)
-	return errors.Join(err, storeError("reading the log", it.Close()))
-}
-
-func (r *recovery) replayAll(it *pebble.Iterator) error {
 	b := r.g.j.data.NewBatch()
 	defer func() { b.Close() }() //nolint:errcheck // an empty batch, or one that is given up
-	for ok := it.First(); ok; ok = it.Next() {
-		v, err := it.ValueAndErr()
-		if err != nil {
-			break // Close says it again
+	log := r.g.j.log
+	var err error
+	readErr := log.Read(r.g.id, r.at.index+1, math.MaxUint64, 0, func(x seglog.Record) bool {
+		err = r.step(b, x)
+		return err == nil
+	})
+	// What came before is whole and stays.
+	if err := errors.Join(err, r.apply(b)); err != nil {
+		return err
+	}
+	if readErr != nil {
+		return logError("reading the log", readErr)
+	}
+	if _, _, last := log.Bounds(r.g.id); last > r.at.index {
+		return fmt.Errorf("the log ended at %d and can be read up to %d: %w", last, r.at.index, ErrDamaged)
+	}
+	if log.Loss(r.g.id).Unsure {
+		return fmt.Errorf("the log lost batches of which nobody can say what they were: %w", ErrDamaged)
+	}
+	return nil
+}
+
+// step applies one record.
+func (r *recovery) step(b *pebble.Batch, x seglog.Record) error {
+	rec, err := readRecord(x)
+	if err != nil {
+		return err
+	}
+	if err := rec.follows(r.at.index, r.at.term, r.at.epoch); err != nil {
+		return err
+	}
+	if rec.kind == kindTurn {
+		if err := checkOps(rec.body); err != nil {
+			return err
 		}
-		rec, err := readRecord(it.Key(), v)
-		if err == nil {
-			err = rec.follows(r.at.index, r.at.term, r.at.epoch)
-		}
-		if err == nil && rec.kind == kindTurn {
-			err = checkOps(rec.body)
-		}
-		if err != nil {
-			// What came before is whole and stays.
-			return errors.Join(err, r.apply(b))
-		}
-		if rec.kind == kindTurn && !r.dry {
+		if !r.dry {
 			if err := applyOps(b, r.g.id, rec.body); err != nil {
 				return err
 			}
 		}
-		r.at = applied{index: rec.index, term: rec.term, epoch: rec.epoch}
-		r.seen++
-		if b.Len() >= replayBytes {
-			if err := r.apply(b); err != nil {
-				return err
-			}
-			b.Reset()
-		}
 	}
+	r.at = applied{index: rec.index, term: rec.term, epoch: rec.epoch}
+	r.seen++
+	if b.Len() < replayBytes {
+		return nil
+	}
+	defer b.Reset()
 	return r.apply(b)
 }
 
@@ -156,20 +161,4 @@ func (r *recovery) compare() {
 
 func (r *recovery) lost(reason string) {
 	r.status = Status{Mode: ReadOnly, Reason: reason, LossFrom: r.at.index + 1}
-}
-
-// lastKey is the highest index in the group's log, whatever stands there; 0 when there is none.
-func lastKey(db *pebble.DB, group uint16) (uint64, error) {
-	it, err := db.NewIter(&pebble.IterOptions{
-		LowerBound: logKey(nil, group, 0),
-		UpperBound: logKey(nil, group, math.MaxUint64),
-	})
-	if err != nil {
-		return 0, storeError("reading the end of the log", err)
-	}
-	var last uint64
-	if it.Last() {
-		last = binary.BigEndian.Uint64(it.Key()[2:])
-	}
-	return last, storeError("reading the end of the log", it.Close())
 }

@@ -12,16 +12,18 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"switchboard/shard/journal/seglog"
 )
 
-// The folders of the two stores below Config.Dir.
+// The folders of the log and of the data store below Config.Dir.
 const (
 	logDir  = "log"
 	dataDir = "data"
 )
 
-// storeOptions are what both stores have in common. The format is named explicitly: with an older one a flipped bit in
-// the log makes Pebble drop every record behind it and say nothing.
+// storeOptions are what opening and verifying the data store have in common. The format is named explicitly: with an
+// older one Pebble drops what stands behind a flipped bit in some of its files and says nothing.
 func (j *Journal) storeOptions() *pebble.Options {
 	o := &pebble.Options{
 		FS:                 orderly{j.cfg.FS},
@@ -60,19 +62,21 @@ func (fs orderly) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 	return f, nil
 }
 
-// openLog opens the log store. Its tables live for a few minutes, so compressing them would be work for nothing.
-func (j *Journal) openLog(create, readOnly bool) (*pebble.DB, error) {
-	o := j.storeOptions()
-	o.ErrorIfNotExists, o.ReadOnly = !create, readOnly
-	// What is merged later is mostly truncated by then, and nobody reads these tables but an opening.
-	o.L0CompactionThreshold = 12
-	o.MemTableSize = 64 << 20
-	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
-	db, err := pebble.Open(j.cfg.FS.PathJoin(j.cfg.Dir, logDir), o)
-	return db, openError("opening the log store", err)
+// openLog opens the log and says in the node's own log what is damaged in it.
+func (j *Journal) openLog(create, readOnly bool) (*seglog.Log, *seglog.Report, error) {
+	l, report, err := seglog.Open(seglog.Config{
+		Dir: j.cfg.FS.PathJoin(j.cfg.Dir, logDir), FS: j.cfg.FS, SegmentBytes: j.cfg.segment, Create: create, ReadOnly: readOnly,
+	})
+	if err != nil {
+		return nil, nil, logError("opening the log", err)
+	}
+	for _, d := range report.Damages {
+		j.cfg.Log.Warn("the log is damaged", "dir", j.cfg.Dir, "where", d.String())
+	}
+	return l, report, nil
 }
 
-// openData opens the data store. It has no write-ahead log: what it has not flushed comes from the log store again. Most
+// openData opens the data store. It has no write-ahead log: what it has not flushed comes from the log again. Most
 // of its reads ask for keys that are not there (has this been seen before?), which is what the filters are for.
 func (j *Journal) openData(create, readOnly bool) (*pebble.DB, error) {
 	o := j.storeOptions()
@@ -85,6 +89,19 @@ func (j *Journal) openData(create, readOnly bool) (*pebble.DB, error) {
 	}
 	db, err := pebble.Open(j.cfg.FS.PathJoin(j.cfg.Dir, dataDir), o)
 	return db, openError("opening the data store", err)
+}
+
+// logError wraps what the log says, in words of ours.
+func logError(doing string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, seglog.ErrDamaged):
+		return fmt.Errorf("%s: %w: %w", doing, ErrDamaged, err)
+	case errors.Is(err, seglog.ErrFormat):
+		return fmt.Errorf("%s: %w: %w", doing, ErrFormat, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }
 
 // storeError wraps what Pebble says, and says ErrDamaged where it found damage.
@@ -161,8 +178,8 @@ func (j *Journal) flushed(info pebble.FlushInfo) {
 	j.mu.Unlock()
 }
 
-// storeLog takes Pebble's log. What it says of its daily work is dropped; what it would end the process for, a failed
-// sync of its write-ahead log above all, becomes our fail-stop.
+// storeLog takes Pebble's log. What it says of its daily work is dropped; what it would end the process for becomes our
+// fail-stop.
 type storeLog struct {
 	log  *slog.Logger
 	fail func(error)

@@ -7,8 +7,9 @@ import (
 	iofs "io/fs"
 	"math"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
+
+	"switchboard/shard/journal/seglog"
 )
 
 // Finding is one line of Verify's report.
@@ -102,13 +103,14 @@ func (v *verifier) run() {
 	if j.data, err = j.openData(false, true); err != nil {
 		v.damage(-1, err)
 	} else {
-		v.store(dataDir, j.data)
+		v.tables()
 	}
-	if j.log, err = j.openLog(false, true); err != nil {
+	var report *seglog.Report
+	if j.log, report, err = j.openLog(false, true); err != nil {
 		j.logBroken = err
 		v.damage(-1, err)
 	} else {
-		v.store(logDir, j.log)
+		v.log(report)
 	}
 	if j.data == nil {
 		return
@@ -118,33 +120,61 @@ func (v *verifier) run() {
 	}
 }
 
-// store checks every block of every live table, and that the tables fit together.
-func (v *verifier) store(name string, db *pebble.DB) {
+// log tells what opening the log has found; it has read all of it. Damage of which everything was saved, or is not needed
+// any more, or was accepted, stays in the file until that is recycled; it is told, and is nothing to act on.
+func (v *verifier) log(report *seglog.Report) {
+	lost := false
+	for _, g := range v.j.groups {
+		loss := v.j.log.Loss(g.id)
+		for _, r := range loss.Ranges {
+			v.damage(int(g.id), fmt.Errorf("the log has lost the records %d to %d", r.From, r.To))
+		}
+		if loss.Unsure {
+			v.damage(int(g.id), errors.New("the log has lost batches of which nobody can say what they were"))
+		}
+		lost = lost || loss.Any()
+	}
+	for _, d := range report.Damages {
+		if lost {
+			v.damage(-1, fmt.Errorf("the log: %s", d))
+		} else {
+			v.note(-1, "the log is not what was written in %s; nothing of it is missing", d)
+		}
+	}
+	if report.Torn {
+		v.note(-1, "log: the last write was torn by a power cut, and had not been acknowledged")
+	}
+	v.note(-1, "log: %d segments, %d batches, %d records", report.Segments, report.Batches, report.Records)
+}
+
+// tables checks every block of every live table of the data store, and that the tables fit together.
+func (v *verifier) tables() {
+	db := v.j.data
 	levels, err := db.SSTables()
 	if err != nil {
-		v.damage(-1, storeError("listing the tables of "+name, err))
+		v.damage(-1, storeError("listing the tables of data", err))
 		return
 	}
 	tables, size := 0, uint64(0)
 	for _, level := range levels {
 		for _, table := range level {
 			file := fmt.Sprintf("%06d.sst", uint64(table.BackingSSTNum))
-			if err := v.table(name, file); err != nil {
-				v.damage(-1, fmt.Errorf("table %s/%s: %w", name, file, err))
+			if err := v.table(file); err != nil {
+				v.damage(-1, fmt.Errorf("table %s/%s: %w", dataDir, file, err))
 			}
 			tables++
 			size += table.Size
 		}
 	}
 	if err := db.CheckLevels(nil); err != nil {
-		v.damage(-1, storeError("checking the levels of "+name, err))
+		v.damage(-1, storeError("checking the levels of data", err))
 	}
-	v.note(-1, "%s store: %d tables, %d bytes", name, tables, size)
+	v.note(-1, "%s: %d tables, %d bytes", dataDir, tables, size)
 }
 
-func (v *verifier) table(store, file string) error {
+func (v *verifier) table(file string) error {
 	fs := v.j.cfg.FS
-	f, err := fs.Open(fs.PathJoin(v.j.cfg.Dir, store, file))
+	f, err := fs.Open(fs.PathJoin(v.j.cfg.Dir, dataDir, file))
 	if err != nil {
 		return fmt.Errorf("opening: %w", err)
 	}
@@ -175,6 +205,11 @@ func (v *verifier) group(g *Group) {
 	if r.status.Mode != OK {
 		v.damage(int(g.id), fmt.Errorf("%s, lost from %d on: %s", r.status.Mode, r.status.LossFrom, r.status.Reason))
 	}
+	if v.j.log != nil {
+		if _, _, last := v.j.log.Bounds(g.id); last < r.at.index {
+			v.damage(int(g.id), fmt.Errorf("the log ends at %d and its rows at %d: its end was damaged; the rows are safe", last, r.at.index))
+		}
+	}
 	records := v.records(g)
 	rows := 0
 	if err := g.Scan(nil, nil, false, func(_, _ []byte) bool { rows++; return true }); err != nil {
@@ -184,27 +219,20 @@ func (v *verifier) group(g *Group) {
 		r.at.index, fenced.last, r.at.epoch, records, rows)
 }
 
-// records checks the checksum of every record of the group, also of those that are flushed already.
+// records reads every record of the group that is still in the log, also those that are flushed already.
 func (v *verifier) records(g *Group) (n int) {
 	if v.j.log == nil {
 		return 0
 	}
-	it, err := v.j.log.NewIter(&pebble.IterOptions{
-		LowerBound: logKey(nil, g.id, 0),
-		UpperBound: logKey(nil, g.id, math.MaxUint64),
-	})
-	if err != nil {
-		v.damage(int(g.id), err)
-		return 0
-	}
-	for ok := it.First(); ok; ok = it.Next() {
+	err := v.j.log.Read(g.id, 0, math.MaxUint64, 0, func(x seglog.Record) bool {
 		n++
-		if _, err := readRecord(it.Key(), it.Value()); err != nil {
+		if _, err := readRecord(x); err != nil {
 			v.damage(int(g.id), err)
 		}
-	}
-	if err := it.Close(); err != nil {
-		v.damage(int(g.id), storeError("reading the log", err))
+		return true
+	})
+	if err != nil {
+		v.damage(int(g.id), logError("reading the log", err))
 	}
 	return n
 }

@@ -7,21 +7,8 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
-
-// rawLog opens the log store behind the journal's back.
-func (d disk) rawLog(t *testing.T) (*pebble.DB, func()) {
-	t.Helper()
-	j := newJournal(d.cfg, nopCloser{})
-	db, err := j.openLog(false, false)
-	must(t, err)
-	return db, func() {
-		must(t, db.Close())
-		j.cache.Unref()
-	}
-}
 
 type nopCloser struct{}
 
@@ -60,26 +47,21 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestVerifyFindsFlips holds Verify to more than Open: every flip in a live table is found, read or not.
+// TestVerifyFindsFlips holds Verify to more than Open: every flip in a live table or in a record is found, read or not.
 func TestVerifyFindsFlips(t *testing.T) {
 	d := makeDisk(t, true)
 	j := newJournal(d.cfg, nopCloser{})
 	var err error
 	j.data, err = j.openData(false, true)
 	must(t, err)
-	j.log, err = j.openLog(false, true)
+	levels, err := j.data.SSTables()
 	must(t, err)
 	var live []string
-	for store, db := range map[string]*pebble.DB{dataDir: j.data, logDir: j.log} {
-		levels, err := db.SSTables()
-		must(t, err)
-		before := len(live)
-		for _, table := range slices.Concat(levels...) {
-			live = append(live, fmt.Sprintf("%s/%s/%06d.sst", d.cfg.Dir, store, uint64(table.BackingSSTNum)))
-		}
-		if len(live) == before {
-			t.Fatalf("the %s store has no table", store)
-		}
+	for _, table := range slices.Concat(levels...) {
+		live = append(live, fmt.Sprintf("%s/%s/%06d.sst", d.cfg.Dir, dataDir, uint64(table.BackingSSTNum)))
+	}
+	if len(live) == 0 {
+		t.Fatal("the data store has no table")
 	}
 	must(t, j.release())
 	rng := rand.New(rand.NewPCG(3, 3))
@@ -89,6 +71,18 @@ func TestVerifyFindsFlips(t *testing.T) {
 			if where := flip(t, c.fs, name, rng); Verify(c.cfg, func(Finding) {}) == nil {
 				t.Errorf("a flip in %s was not found", where)
 			}
+		}
+	}
+	for range 40 {
+		c := d.clone()
+		group, index := uint16(rng.IntN(2)), 1+rng.Uint64N(d.last)
+		name, from, size := c.record(t, group, index)
+		at := from + rng.Int64N(size)
+		b, err := c.fs.UnsafeGetFileDataBuffer(name)
+		must(t, err)
+		c.change(t, name, at, []byte{b[at] ^ 4})
+		if Verify(c.cfg, func(Finding) {}) == nil {
+			t.Errorf("a flip in record %d of group %d, in %s at %d, was not found", index, group, name, at)
 		}
 	}
 }

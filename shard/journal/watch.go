@@ -3,11 +3,12 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"switchboard/shard/journal/seglog"
 )
 
 const (
@@ -37,12 +38,16 @@ func (j *Journal) watch() {
 			j.check(j.truncate())
 		case <-tick.C:
 			j.look()
+			j.check(j.spare())
 			j.check(j.keepFence())
 		case <-j.nudge:
 			if j.cfg.FreeMin >= 0 && j.sinceLook.Load() >= j.lookBytes {
 				j.look()
 			}
-			j.check(j.keepFence())
+			j.check(j.spare())
+			if j.sinceFence.Load() >= j.cfg.FenceTurns {
+				j.check(j.keepFence())
+			}
 		}
 		if flushed == nil && j.sinceFlush.Load() >= j.cfg.FlushBytes && j.failure() == nil {
 			j.sinceFlush.Store(0)
@@ -103,8 +108,7 @@ func (g *Group) entry(before entry, replica uint64) entry {
 	return e
 }
 
-// truncate removes from the log what the data store has flushed. The removal itself is not synced: if a power cut takes
-// it back, the records are there once more and are skipped.
+// truncate removes from the log what the data store has flushed.
 func (j *Journal) truncate() error {
 	if j.log == nil || j.failure() != nil {
 		return nil
@@ -113,7 +117,7 @@ func (j *Journal) truncate() error {
 	if err != nil {
 		return storeError("reading what is flushed", err)
 	}
-	b := j.log.NewBatch()
+	var points []seglog.Point
 	for i, g := range j.groups {
 		key := dataKey(nil, g.id, tagApplied, nil)
 		if !it.SeekGE(key) || string(it.Key()) != string(key) {
@@ -123,19 +127,45 @@ func (j *Journal) truncate() error {
 		if err != nil || a.index <= j.truncated[i] {
 			continue // a damaged one keeps its log, and is found again when the journal opens
 		}
-		if err := b.DeleteRange(logKey(nil, g.id, 0), logKey(nil, g.id, a.index+1), nil); err != nil {
-			return errors.Join(fmt.Errorf("building a truncation: %w", err), it.Close())
-		}
+		points = append(points, seglog.Point{Group: g.id, UpTo: a.index, Term: a.term})
 		j.truncated[i] = a.index
 		j.m.truncations.Add(1)
 	}
 	if err := it.Close(); err != nil {
 		j.cfg.Log.Warn("reading what is flushed", "err", err) // the damage is reported by corrupted
 	}
-	if err := b.Commit(pebble.NoSync); err != nil {
-		return fmt.Errorf("truncating the log: %w", err)
+	return j.keepOn("truncating the log", j.log.Truncate(points))
+}
+
+// keepOn passes over errors of the log that left everything as it was.
+func (j *Journal) keepOn(doing string, err error) error {
+	if errors.Is(err, seglog.ErrDamaged) || errors.Is(err, seglog.ErrNoSpace) {
+		j.cfg.Log.Warn(doing, "dir", j.cfg.Dir, "err", err)
+		return nil
 	}
-	return closeBatch(b)
+	return logError(doing, err)
+}
+
+// spare makes the next segment of the log ready when it is time. When there is no room for it, Append refuses until there is:
+// the log must never find the disk full in the middle of a commit.
+func (j *Journal) spare() error {
+	if j.log == nil || j.failure() != nil {
+		return nil
+	}
+	err := j.log.Prepare()
+	full := errors.Is(err, seglog.ErrNoSpace)
+	j.mu.Lock()
+	was := j.noSpare
+	j.noSpare = full
+	j.room.Broadcast()
+	j.mu.Unlock()
+	if was != full {
+		j.cfg.Log.Warn("room for the log's next segment", "dir", j.cfg.Dir, "refusing", full)
+	}
+	if full {
+		return nil
+	}
+	return logError("preparing a segment of the log", err)
 }
 
 // measure decides the mark of free space.
@@ -213,10 +243,7 @@ func (j *Journal) acceptLoss(g *Group) error {
 	if err := j.replaceLog(); err != nil {
 		return err
 	}
-	end, err := lastKey(j.log, g.id)
-	if err != nil {
-		return err
-	}
+	_, _, end := j.log.Bounds(g.id)
 	fenced, whole := j.entries[g.id], g.applied.Load()
 	at := applied{index: max(fenced.last, whole, end) + epochSkip, term: g.term, epoch: max(fenced.epoch, g.Epoch()) + 1}
 	if err := j.startEpoch(g, whole, at); err != nil {
@@ -228,29 +255,22 @@ func (j *Journal) acceptLoss(g *Group) error {
 	g.last, g.epoch, g.status = at.index, at.epoch, Status{}
 	j.mu.Unlock()
 	j.cfg.Log.Warn("a loss was accepted", "group", g.id, "whole_up_to", whole, "next", at.index+1, "epoch", at.epoch)
-	err = j.keepFence()
+	err := j.keepFence()
 	j.check(err)
 	return err
 }
 
 // startEpoch replaces what lies behind the loss by a record that says where the new epoch begins.
 func (j *Journal) startEpoch(g *Group, whole uint64, at applied) error {
-	b := j.log.NewBatch()
-	if err := b.DeleteRange(logKey(nil, g.id, whole+1), logKey(nil, g.id, math.MaxUint64), nil); err != nil {
-		return fmt.Errorf("building an epoch: %w", err)
+	var b seglog.Batch
+	if prev, _, last := j.log.Bounds(g.id); whole < last && whole >= prev {
+		b.CutSuffix(g.id, whole+1)
 	}
-	key := logKey(nil, g.id, at.index)
-	rec := record{kind: kindEpoch, term: at.term, epoch: at.epoch, body: epochBody(whole)}
-	value := make([]byte, recordHeader+len(rec.body))
-	putRecord(value, key, rec)
-	if err := b.Set(key, value, nil); err != nil {
-		return fmt.Errorf("building an epoch: %w", err)
-	}
-	if err := b.Commit(pebble.Sync); err != nil {
-		return fmt.Errorf("writing an epoch: %w", err)
-	}
-	if err := j.failure(); err != nil {
-		return err
+	b.Append(g.id, seglog.Record{
+		Index: at.index, Term: at.term, Epoch: at.epoch, Kind: kindEpoch, Leap: true, Body: epochBody(whole),
+	})
+	if err := j.log.Write(&b); err != nil {
+		return logError("writing an epoch", err)
 	}
 	d := j.data.NewBatch()
 	if err := putApplied(d, g.id, at); err != nil {
@@ -259,10 +279,10 @@ func (j *Journal) startEpoch(g *Group, whole uint64, at applied) error {
 	if err := d.Commit(pebble.NoSync); err != nil {
 		return fmt.Errorf("applying an epoch: %w", err)
 	}
-	return errors.Join(closeBatch(b), closeBatch(d))
+	return closeBatch(d)
 }
 
-// replaceLog moves a log store that cannot be opened aside and begins a new one. The fence already says of every group
+// replaceLog moves a log that cannot be opened aside and begins a new one. The fence already says of every group
 // that it has a loss, so the others stay read-only.
 func (j *Journal) replaceLog() error {
 	if j.log != nil {
@@ -271,7 +291,7 @@ func (j *Journal) replaceLog() error {
 	fs := j.cfg.FS
 	old := fs.PathJoin(j.cfg.Dir, logDir)
 	if there, err := exists(fs, old); err != nil {
-		return fmt.Errorf("looking for the log store: %w", err)
+		return fmt.Errorf("looking for the log: %w", err)
 	} else if there {
 		aside := fmt.Sprintf("%s.damaged-%d", old, j.fence.seq)
 		if err := fs.Rename(old, aside); err != nil {
@@ -280,12 +300,12 @@ func (j *Journal) replaceLog() error {
 		if err := syncDir(fs, j.cfg.Dir); err != nil {
 			return err
 		}
-		j.cfg.Log.Warn("the damaged log store was moved aside", "to", aside)
+		j.cfg.Log.Warn("the damaged log was moved aside", "to", aside)
 	}
-	db, err := j.openLog(true, false)
+	log, _, err := j.openLog(true, false)
 	if err != nil {
 		return err
 	}
-	j.log = db
+	j.log = log
 	return syncDir(fs, j.cfg.Dir)
 }

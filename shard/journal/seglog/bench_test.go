@@ -20,23 +20,22 @@ func BenchmarkWrite(b *testing.B) {
 				batch.Reset()
 				for range records {
 					last++
-					batch.Append(uint16(last%16), Record{Index: last, Term: 1, Leap: true, Body: turn})
+					batch.Append(uint16(last%16), Record{Index: (last + 15) / 16, Term: 1, Body: turn})
 				}
 			}
-			// The files have their blocks, as they do after the first minutes.
-			for l.Stats().Rolls < 2 {
-				batch.Reset()
-				last++
-				batch.Append(0, Record{Index: last, Leap: true, Body: make([]byte, 16<<20)})
+			// The segments have their blocks, as they do after the first seconds under load.
+			for l.bare.Load() {
+				fill()
 				must(b, l.Write(&batch))
+				must(b, l.Prepare())
 			}
-			must(b, l.Truncate(everything(last)))
 			b.ReportAllocs()
 			for n := 0; b.Loop(); n++ {
 				fill()
 				must(b, l.Write(&batch))
 				if n%2000 == 1999 {
-					must(b, l.Truncate(everything(last)))
+					must(b, l.Prepare())
+					must(b, l.Truncate(everything(last/16)))
 				}
 			}
 			b.ReportMetric(float64(batch.Size()), "B/sync")
@@ -161,7 +160,7 @@ func TestReadAllocates(t *testing.T) {
 	fn := func(Record) bool { n++; return true }
 	read := func() { must(t, l.Read(0, 1, 51, 0, fn)) }
 	read()
-	if allocs := testing.AllocsPerRun(100, read); allocs > 0.5 { // the pool may be emptied once
+	if allocs := testing.AllocsPerRun(100, read); allocs != 0 {
 		t.Errorf("Read allocates %v times", allocs)
 	}
 	if n == 0 {

@@ -63,7 +63,7 @@ func TestFullDisk(t *testing.T) {
 		fs := vfs.NewMem()
 		prepare := false
 		on := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
-			if op.Kind == kind && strings.HasSuffix(op.Path, fileName(2)) && (prepare || kind == errorfs.OpFilePreallocate) {
+			if op.Kind == kind && (strings.HasSuffix(op.Path, fileName(2)) || strings.HasSuffix(op.Path, "fresh")) && (prepare || kind == errorfs.OpFilePreallocate) {
 				return syscall.ENOSPC
 			}
 			return nil
@@ -153,7 +153,7 @@ func TestOpenFails(t *testing.T) {
 			}
 		}
 		cfg.FS = fs
-		if v := h.verdict(t, cfg, true, "afterwards"); v != "whole" {
+		if v := h.verdict(t, cfg, true, 1, "afterwards"); v != "whole" {
 			t.Errorf("operation %d: %s", at, v)
 		}
 	}

@@ -59,7 +59,7 @@ func FuzzOpen(f *testing.F) {
 			}
 		})
 		end := min(int(at)+len(with), len(h.files[name]))
-		v := h.verdict(t, cfg, false, "fuzzed")
+		v := h.verdict(t, cfg, false, h.gone(name, int(at), end), "fuzzed")
 		if v == "shorter" && !h.last(name, end-1) {
 			t.Errorf("%d bytes in %s at %d took the last batch away", len(with), name, at)
 		}

@@ -91,21 +91,23 @@ type Log struct {
 
 	keeping sync.Mutex
 	// Guarded by keeping.
-	top uint64 // the highest number of a segment
+	top   uint64   // the highest number of a segment
+	fresh *segment // a spare in the making, which has no number yet
 
 	mu sync.Mutex
 	// Guarded by mu.
 	groups []*group
 	segs   []*segment // ascending; the last is active
 	spares []*segment // the numbers that follow
+	idle   []*reader  // memory for Reads
 	broken error
 
 	// Shared.
 	used    atomic.Int64 // of the active segment
+	bare    atomic.Bool  // it grows: it did not have its blocks when it was begun
 	written atomic.Uint64
 	copied  atomic.Uint64
 	rolls   atomic.Uint64
-	readers sync.Pool
 }
 
 // touch is what the batch at hand does to a group, before it is written.
@@ -135,7 +137,7 @@ func (l *Log) write(b *Batch) error {
 	if size > batchSizeMax {
 		return fmt.Errorf("writing a batch of %d bytes: %w", size, ErrTooLarge)
 	}
-	if l.at > block && l.at+int64(padded(size)) > l.cfg.SegmentBytes {
+	if l.at > block && (l.at+int64(padded(size)) > l.cfg.SegmentBytes || l.leave()) {
 		if err := l.check(b); err != nil {
 			return err // before a segment is begun for it
 		}
@@ -337,6 +339,10 @@ func (l *Log) Close() error {
 	defer l.keeping.Unlock()
 	l.mu.Lock()
 	open := append(l.segs, l.spares...)
+	if l.fresh != nil {
+		open = append(open, l.fresh)
+		l.fresh = nil
+	}
 	l.segs, l.spares = nil, nil
 	if l.broken == nil {
 		l.broken = fmt.Errorf("%w: closed", ErrFailed)

@@ -145,7 +145,7 @@ func (l *Log) ready(sc *scan) error {
 		l.segs, l.spares = l.segs[:sc.tail+1:sc.tail+1], l.segs[sc.tail+1:]
 		l.active, l.at, l.seq = l.segs[sc.tail], sc.at, sc.seq
 	} else {
-		s, err := l.create(false)
+		s, err := l.create()
 		if err != nil {
 			return err
 		}
@@ -155,11 +155,12 @@ func (l *Log) ready(sc *scan) error {
 		return err
 	}
 	l.used.Store(l.at)
+	l.bare.Store(l.active.size < l.cfg.SegmentBytes)
 	l.top = l.active.num
 	keep := 0
 	for _, s := range l.spares {
-		// They hold nothing; but a torn batch may have left its header in the first.
-		if s.num == l.top+1 && keep < l.cfg.Spares {
+		// They hold nothing; but a torn batch may have left its header in the first. One that is short was not finished.
+		if s.num == l.top+1 && keep < l.cfg.Spares && s.size >= l.cfg.SegmentBytes {
 			if err := l.head(s.f, s.num); err != nil {
 				return err
 			}
@@ -178,6 +179,9 @@ func (l *Log) ready(sc *scan) error {
 	}
 	l.spares = l.spares[:keep]
 	l.prev = sc.prev
+	if err := l.cfg.FS.Remove(l.freshPath()); err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return fmt.Errorf("removing a segment that was not finished: %w", err)
+	}
 	return l.syncDir(l.cfg.Dir)
 }
 

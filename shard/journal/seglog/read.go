@@ -32,11 +32,8 @@ type place struct {
 // valid only during the call. What is not there is passed over: the caller looks at the indexes. A record that is not what
 // was written is ErrDamaged.
 func (l *Log) Read(group uint16, from, to uint64, maxBytes int64, fn func(Record) bool) error {
-	rd, _ := l.readers.Get().(*reader)
-	if rd == nil {
-		rd = &reader{}
-	}
-	defer l.readers.Put(rd)
+	rd := l.reader()
+	defer l.rest(rd)
 	for from < to {
 		l.find(rd, group, from, to)
 		next, err := l.readFound(rd, group, &maxBytes, fn)
@@ -50,6 +47,31 @@ func (l *Log) Read(group uint16, from, to uint64, maxBytes int64, fn func(Record
 		from = next
 	}
 	return nil
+}
+
+// reader takes memory for a Read, and rest gives it back.
+func (l *Log) reader() *reader {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := len(l.idle)
+	if n == 0 {
+		return &reader{}
+	}
+	rd := l.idle[n-1]
+	l.idle = l.idle[:n-1]
+	return rd
+}
+
+func (l *Log) rest(rd *reader) {
+	rd.seg, rd.have = nil, nil
+	if cap(rd.buf) > 16*readWindow {
+		rd.buf = nil // a large record has made it large
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.idle) < 4 {
+		l.idle = append(l.idle, rd)
+	}
 }
 
 // find looks up where some of the records are, and keeps their segments from being recycled.

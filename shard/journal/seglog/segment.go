@@ -53,54 +53,86 @@ func (l *Log) head(f vfs.File, num uint64) error {
 	return nil
 }
 
-// create makes the next segment. Filled with zeros, it has its blocks, and a sync of what is written into it later has no
-// metadata to write. It needs keeping.
-func (l *Log) create(fill bool) (*segment, error) {
-	num, fs := l.top+1, l.cfg.FS
+// create makes the next segment, for a write that cannot wait for a spare: it has its room, but not its blocks, and every
+// sync of it writes metadata too. It needs keeping.
+func (l *Log) create() (*segment, error) {
+	s, err := l.make(l.path(l.top + 1))
+	if err != nil {
+		return nil, err
+	}
+	return l.number(s)
+}
+
+// make makes a file that has the room of a segment. It needs keeping.
+func (l *Log) make(path string) (*segment, error) {
+	num := l.top + 1
 	if num > segmentNumMax {
 		return nil, fmt.Errorf("making segment %d: there are no more numbers: %w", num, ErrFormat)
 	}
-	f, err := fs.OpenReadWrite(l.path(num), vfs.WriteCategoryUnspecified)
+	f, err := l.cfg.FS.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		if full(err) {
 			err = fmt.Errorf("%w: %w", ErrNoSpace, err)
 		}
 		return nil, fmt.Errorf("making segment %d: %w", num, err)
 	}
-	s := &segment{num: num, f: f, seed: seedOf(l.salt, num), size: 2 * block}
-	if err := l.reserve(s, fill); err != nil {
+	s := &segment{f: f, size: 2 * block}
+	if err := l.reserve(s); err != nil {
 		// Nobody has relied on this file; without it all is as before.
-		return nil, errors.Join(fmt.Errorf("making segment %d: %w", num, err), f.Close(), fs.Remove(l.path(num)))
+		return nil, errors.Join(fmt.Errorf("making segment %d: %w", num, err), f.Close(), l.cfg.FS.Remove(path))
 	}
-	if err = l.head(f, num); err == nil {
+	return s, nil
+}
+
+// number makes a file that has its name the next segment. It needs keeping.
+func (l *Log) number(s *segment) (*segment, error) {
+	num := l.top + 1
+	s.num, s.seed = num, seedOf(l.salt, num)
+	err := l.head(s.f, num)
+	if err == nil {
 		err = l.syncDir(l.cfg.Dir)
 	}
 	if err != nil {
-		return nil, errors.Join(l.fail(err), f.Close())
+		return nil, errors.Join(l.fail(err), s.f.Close())
 	}
 	l.top = num
 	return s, nil
 }
 
 // reserve takes the room of a segment on the disk, so that no write into it can find the disk full.
-func (l *Log) reserve(s *segment, fill bool) error {
+func (l *Log) reserve(s *segment) error {
 	if err := s.f.Preallocate(0, l.cfg.SegmentBytes); full(err) {
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)
-	} // other errors: a file system that cannot do it
-	if !fill {
-		return nil
 	}
-	zeros := make([]byte, min(256<<10, l.cfg.SegmentBytes))
-	for at := int64(0); at < l.cfg.SegmentBytes; at += int64(len(zeros)) {
-		zeros = zeros[:min(int64(len(zeros)), l.cfg.SegmentBytes-at)]
-		if _, err := s.f.WriteAt(zeros, at); full(err) {
-			return fmt.Errorf("%w: %w", ErrNoSpace, err)
-		} else if err != nil {
-			return l.fail(fmt.Errorf("filling it: %w", err))
+	return nil // other errors: a file system that cannot do it
+}
+
+// fillBytes is how much of a segment Prepare fills before it lets others at the disk: the sync of a whole segment holds up
+// theirs for tens of milliseconds.
+const fillBytes = 128 << 10
+
+// fill writes zeros from what was written to the end, and syncs them piece by piece. It does no more than pieces of them,
+// and reports whether all is filled.
+func (l *Log) fill(s *segment, pieces int) (whole bool, err error) {
+	zeros := make([]byte, min(fillBytes, l.cfg.SegmentBytes))
+	for ; s.size < l.cfg.SegmentBytes; pieces-- {
+		if pieces == 0 {
+			return false, nil
 		}
+		zeros = zeros[:min(int64(len(zeros)), l.cfg.SegmentBytes-s.size)]
+		_, err := s.f.WriteAt(zeros, s.size)
+		if full(err) {
+			return false, fmt.Errorf("%w: %w", ErrNoSpace, err)
+		}
+		if err == nil {
+			err = s.f.SyncData()
+		}
+		if err != nil {
+			return false, l.fail(fmt.Errorf("filling a segment: %w", err))
+		}
+		s.size += int64(len(zeros))
 	}
-	s.size = l.cfg.SegmentBytes
-	return nil
+	return true, nil
 }
 
 // roll goes on in the next segment, which begins with all there is to know of every group. It needs writing.
@@ -113,6 +145,7 @@ func (l *Log) roll() error {
 	l.segs = append(l.segs, s)
 	l.mu.Unlock()
 	l.active, l.at = s, block
+	l.bare.Store(s.size < l.cfg.SegmentBytes)
 	l.rolls.Add(1)
 	l.own.Reset()
 	l.mu.Lock()
@@ -142,7 +175,17 @@ func (l *Log) next() (*segment, error) {
 	if s := l.spare(); s != nil {
 		return s, nil
 	}
-	return l.create(false)
+	return l.create()
+}
+
+// leave reports whether the active segment grows while there is one that need not. It needs writing.
+func (l *Log) leave() bool {
+	if !l.bare.Load() {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.spares) > 0
 }
 
 func (l *Log) spare() *segment {
@@ -156,9 +199,17 @@ func (l *Log) spare() *segment {
 	return s
 }
 
-// Hungry reports whether Prepare has something to do: there is no spare, and a quarter of the active segment is used.
+// bareBytes is how far a segment grows before one that has its blocks is made: nothing for a log of a few records.
+const bareBytes = 4 << 20
+
+// Hungry reports whether Prepare has something to do: there is no spare, and a quarter of the active segment is used, or
+// 4 MiB of one that grows.
 func (l *Log) Hungry() bool {
-	if l.used.Load() < l.cfg.SegmentBytes/4 {
+	most := l.cfg.SegmentBytes / 4
+	if l.bare.Load() {
+		most = min(most, bareBytes)
+	}
+	if l.used.Load() < most {
 		return false
 	}
 	l.mu.Lock()
@@ -166,17 +217,40 @@ func (l *Log) Hungry() bool {
 	return len(l.spares) == 0 && l.broken == nil
 }
 
-// Prepare makes a spare segment when the log is Hungry, beside the writes. Without it the Write that fills a segment makes
-// the next one itself, which takes it some milliseconds. ErrNoSpace leaves everything as it was; after another error the
-// log is dead.
+// Prepare goes on making a spare segment while the log is Hungry, beside the writes: so much of it that it holds up no
+// sync for long. So it is called again and again, best with writes between, until the log is not Hungry any more. Without it
+// the Write that fills a segment makes the next one itself, and it and those that follow take longer. ErrNoSpace leaves
+// everything as it was; after another error the log is dead.
+//
+// A spare is filled with zeros: it has its blocks then, and a sync of what is written into it later has no metadata to write.
 func (l *Log) Prepare() error {
 	l.keeping.Lock()
 	defer l.keeping.Unlock()
 	if !l.Hungry() {
 		return l.failure()
 	}
-	s, err := l.create(true)
-	if err != nil {
+	if l.fresh == nil {
+		s, err := l.make(l.freshPath())
+		if err != nil {
+			return err
+		}
+		l.fresh = s
+	}
+	whole, err := l.fill(l.fresh, 1)
+	if errors.Is(err, ErrNoSpace) {
+		s := l.fresh
+		l.fresh = nil
+		return errors.Join(err, s.f.Close(), l.cfg.FS.Remove(l.freshPath()))
+	}
+	if err != nil || !whole {
+		return err
+	}
+	s := l.fresh
+	l.fresh = nil
+	if err := l.cfg.FS.Rename(l.freshPath(), l.path(l.top+1)); err != nil {
+		return errors.Join(l.fail(fmt.Errorf("naming segment %d: %w", l.top+1, err)), s.f.Close())
+	}
+	if s, err = l.number(s); err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -184,6 +258,9 @@ func (l *Log) Prepare() error {
 	l.mu.Unlock()
 	return nil
 }
+
+// freshPath is where a spare is before it has a number.
+func (l *Log) freshPath() string { return l.cfg.FS.PathJoin(l.cfg.Dir, "fresh") }
 
 // syncDir makes the names in a folder durable.
 func (l *Log) syncDir(dir string) error {

@@ -97,7 +97,7 @@ func (l *Log) dead() (s *segment, keep bool) {
 	}
 	s = l.segs[0]
 	l.segs = slices.Delete(l.segs, 0, 1)
-	return s, len(l.spares) < l.cfg.Spares && s.size <= 2*l.cfg.SegmentBytes
+	return s, len(l.spares) < l.cfg.Spares && s.size >= l.cfg.SegmentBytes/2 && s.size <= 2*l.cfg.SegmentBytes
 }
 
 // reuse gives the file of a dead segment the next number, or removes it. Each step is durable before the next.
@@ -123,12 +123,21 @@ func (l *Log) reuse(s *segment, keep bool) error {
 	if err != nil {
 		return fmt.Errorf("opening segment %d: %w", num, err)
 	}
+	next := &segment{num: num, f: f, seed: seedOf(l.salt, num), size: s.size}
+	if _, err := l.fill(next, -1); errors.Is(err, ErrNoSpace) {
+		if err := errors.Join(f.Close(), fs.Remove(l.path(num))); err != nil {
+			return fmt.Errorf("removing segment %d: %w", num, err)
+		}
+		return l.syncDir(l.cfg.Dir)
+	} else if err != nil {
+		return errors.Join(err, f.Close())
+	}
 	if err := l.head(f, num); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	l.top = num
 	l.mu.Lock()
-	l.spares = append(l.spares, &segment{num: num, f: f, seed: seedOf(l.salt, num), size: s.size})
+	l.spares = append(l.spares, next)
 	l.mu.Unlock()
 	return nil
 }

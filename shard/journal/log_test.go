@@ -1,0 +1,100 @@
+package journal
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+)
+
+// TestLogEndsBeforeTheRows damages the last batch of a log whose rows are all in tables. Nothing is lost by it: the log
+// goes on behind the rows, and Verify has something to tell until then.
+func TestLogEndsBeforeTheRows(t *testing.T) {
+	d := makeDisk(t, true)
+	name, from := d.lastBatch(t)
+	d.change(t, name, from, make([]byte, 100))
+	wantDamage(t, d.cfg)
+	last := d.last
+	for range 3 {
+		j := open(t, d.cfg)
+		for id := range 2 {
+			g := j.Group(id)
+			if s := g.State(); s.Mode != OK || g.Last() != last {
+				t.Fatalf("group %d: %+v, last %d of %d", id, s, g.Last(), last)
+			}
+			wantRows(t, g, 1, last)
+			appendMany(t, own(g), 10)
+		}
+		last += 10
+		must(t, j.Close())
+		must(t, Verify(d.cfg, func(Finding) {}))
+	}
+}
+
+// TestNoRoomForASegment lets the disk have no room for another segment of the log, while the watch of the free space is off.
+// Turns are refused before one of them needs it, and taken again when there is room.
+func TestNoRoomForASegment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		on := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpFilePreallocate && strings.Contains(op.Path, "/log/") {
+				return syscall.ENOSPC
+			}
+			return nil
+		})}
+		cfg := config(t, errorfs.Wrap(vfs.NewMem(), on), 1)
+		cfg.segment = 256 << 10
+		j, err := Open(cfg)
+		must(t, err)
+		g := j.Group(0)
+		o := own(g)
+		on.On()
+		refused := false
+		for range 60 {
+			var turn Turn
+			turn.Put(key(g.Last()+1), val(g.Last()+1))
+			index, err := g.Append(&turn)
+			if refused = errors.Is(err, ErrNoSpace); refused {
+				break
+			}
+			must(t, err)
+			must(t, o.wait(index))
+			synctest.Wait()
+		}
+		if !refused || !errors.Is(j.Healthy(), ErrNoSpace) || g.Ready(1) {
+			t.Fatalf("refused %v, Healthy = %v, Ready = %v", refused, j.Healthy(), g.Ready(1))
+		}
+		wantRows(t, g, 1, g.Applied())
+		on.Off()
+		time.Sleep(watchEvery) // the bubble's clock, not ours
+		synctest.Wait()
+		must(t, j.Healthy())
+		for range 100 {
+			appendMany(t, o, 1)
+		}
+		if s := j.log.Stats(); s.Rolls == 0 {
+			t.Errorf("%+v", s)
+		}
+		wantRows(t, g, 1, g.Applied())
+		must(t, j.Close())
+	})
+}
+
+// TestLongLogIsFlushed: turns that are alone in their batches make a long log of few bytes.
+func TestLongLogIsFlushed(t *testing.T) {
+	cfg := config(t, vfs.NewMem(), 1)
+	cfg.FlushBytes = 100 << 10
+	cfg.segment = 64 << 10
+	j := open(t, cfg)
+	o := own(j.Group(0))
+	for j.Metrics().Truncations < 3 {
+		appendMany(t, o, 1)
+	}
+	if m := j.Metrics(); m.Bytes > 3*uint64(cfg.FlushBytes) {
+		t.Errorf("%d bytes of turns before the third truncation", m.Bytes)
+	}
+}
