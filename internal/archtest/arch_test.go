@@ -51,6 +51,8 @@ var mayImport = allowed(
 	row("broker/selector"),
 	row("broker/level", "wire"),
 	row("broker/why", "wire", "broker"),
+	row("broker/whatif", "wire", "broker", "broker/level", "broker/routes", "broker/selector", "broker/whatif/erlang", "loadtest/scenario"),
+	row("broker/whatif/erlang"),
 	row("broker/routes", "broker", "broker/selector"),
 	row("shard/journal/seglog"),
 )
