@@ -294,7 +294,11 @@ func (s *State) LastResort(env *Env, r *wire.Resort, d *Decision) {
 	}
 	if s.Resort != r.Ticket {
 		d.fact(s, Fact{Kind: ResortSeen, Ticket: r.Ticket})
-		s.event(env, EventResort, object("action", r.Action, "step", r.Step), d)
+		body := object("action", r.Action, "step", r.Step)
+		if r.OpensAt > 0 {
+			body = objectNum(body, "opens_at", uint64(r.OpensAt))
+		}
+		s.event(env, EventResort, body, d)
 	}
 	d.post(env, &wire.Resorted{Tenant: s.Tenant, Session: s.ID, Ticket: r.Ticket})
 }
@@ -332,7 +336,7 @@ func (s *State) Explains(c *wire.Command) bool {
 	return s.entitled(c) && (supervises(c.Who.Role) || c.Who.Role == wire.RoleWorker && s.owns(c.Who))
 }
 
-// Place tells the attached where the session stands in its queue.
+// Place tells the attached where the session stands in its queue, or when that opens.
 func (s *State) Place(p *wire.Place, d *Decision) {
 	if s.Phase != Queued || p.Ticket != s.Ticket {
 		return
@@ -350,7 +354,7 @@ func (s *State) placePB() *wirepb.ServerFrame {
 	if p == nil || s.Phase != Queued || p.Ticket != s.Ticket {
 		return nil
 	}
-	pb := &wirepb.State{Session: string(s.ID), State: s.Phase.String(), Queue: p.Queue, Position: p.Position}
+	pb := &wirepb.State{Session: string(s.ID), State: s.Phase.String(), Queue: p.Queue, Position: p.Position, OpensAt: p.OpensAt}
 	if p.ETAMS != [2]int64{} {
 		pb.EtaMs = p.ETAMS[:]
 	}

@@ -274,9 +274,9 @@ func (p *pool) effect(s *Shard, e *broker.Effect) {
 	case broker.Reject:
 		s.toSlotOf(e.Session, &wire.NoGrant{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Why: string(e.Slug)})
 	case broker.LastResort:
-		s.toSlotOf(e.Session, &wire.Resort{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Action: e.Reason, Step: e.Step})
+		s.toSlotOf(e.Session, &wire.Resort{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Action: e.Reason, Step: e.Step, OpensAt: e.OpensAt})
 	case broker.Placed:
-		s.toSlotOf(e.Session, &wire.Place{Session: e.Session, Ticket: e.Ticket, Queue: e.Queue, Position: e.Position, ETAMS: e.ETA})
+		s.toSlotOf(e.Session, &wire.Place{Session: e.Session, Ticket: e.Ticket, Queue: e.Queue, Position: e.Position, ETAMS: e.ETA, OpensAt: e.OpensAt})
 	case broker.OfferPush:
 		s.keep(e.Conn, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Offer{Offer: &wirepb.Offer{
 			Offer: e.Offer, Session: string(e.Session), Queue: e.Queue, ExpiresMs: e.ExpiresAt - s.now, Summary: e.Summary,

@@ -491,6 +491,7 @@ func (c *coder) resort(m *Resort) {
 	c.uint(&m.Pool)
 	c.text(&m.Action)
 	c.text(&m.Step)
+	c.int(&m.OpensAt)
 }
 
 func (c *coder) resorted(m *Resorted) {
@@ -513,4 +514,5 @@ func (c *coder) place(m *Place) {
 	c.uint32(&m.Position)
 	c.int(&m.ETAMS[0])
 	c.int(&m.ETAMS[1])
+	c.int(&m.OpensAt)
 }

@@ -246,21 +246,25 @@ type (
 		Why     string
 	}
 	// Resort tells a waiting session that its route has come to its last step, and what is to be offered to the customer:
-	// leave_message, callback or ticket. It waits on. Repeated every second until Resorted.
+	// leave_message, callback or ticket, and when its queue and shop open again. It waits on. Repeated every second until
+	// Resorted.
 	Resort struct {
 		Session SessionID
 		Ticket  uint64
 		Pool    uint64
 		Action  string
 		Step    string // its name in the route; may be empty
+		OpensAt int64  // Unix ms; 0 is that they are open, or nobody knows
 	}
-	// Place tells a waiting session its position in the queue, from 1.
+	// Place tells a waiting session its position in the queue, from 1; 0 is that it has none, because its queue or shop is
+	// closed until OpensAt.
 	Place struct {
 		Session  SessionID
 		Ticket   uint64
 		Queue    string
 		Position uint32
 		ETAMS    [2]int64
+		OpensAt  int64 // Unix ms; 0 is that they are open, or nobody knows
 	}
 )
 
