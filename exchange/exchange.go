@@ -63,17 +63,31 @@ func New(node uint64) *Exchange {
 func (x *Exchange) Node() uint64 { return x.node }
 
 // PlugSlots connects in to the slots, in place of what was there: a shard of this node.
-func (x *Exchange) PlugSlots(slots []wire.Slot, in Inlet) { x.plug(slots, &plug{inlet: in}) }
-
-// PlugRemote connects link to the slots, in place of what was there: a shard of the node behind it. Unplug it with
-// UnplugSlots.
-func (x *Exchange) PlugRemote(slots []wire.Slot, link Inlet) {
-	x.plug(slots, &plug{inlet: link, remote: true})
-}
-
-func (x *Exchange) plug(slots []wire.Slot, p *plug) {
+func (x *Exchange) PlugSlots(slots []wire.Slot, in Inlet) {
+	p := &plug{inlet: in}
 	for _, s := range slots {
 		x.slots[s].Store(p)
+	}
+}
+
+// PlugRemote connects link to the slots: a shard of the node behind it. It takes the place of another link, and of nothing;
+// slots that a shard of this node has stay as they are, as whoever says that another node has them may be late. So it may be
+// said again and again. Unplug it with UnplugSlots.
+func (x *Exchange) PlugRemote(slots []wire.Slot, link Inlet) {
+	var made *plug
+	for _, s := range slots {
+		for {
+			p := x.slots[s].Load()
+			if p != nil && (!p.remote || p.inlet == link) {
+				break
+			}
+			if made == nil {
+				made = &plug{inlet: link, remote: true}
+			}
+			if x.slots[s].CompareAndSwap(p, made) {
+				break
+			}
+		}
 	}
 }
 

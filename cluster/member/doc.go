@@ -1,0 +1,2 @@
+// Package member makes a node a member of a cluster.
+package member
