@@ -240,15 +240,16 @@ func (s *State) Next(id uint64, seen *Seen) Act {
 
 // gone is the replica that has left.
 func (j *Job) gone() uint64 {
-	if j.Result == resultAborted {
+	if j.Result == Aborted {
 		return j.New
 	}
 	return j.Old
 }
 
+// The results of a job that has ended.
 const (
-	resultMoved   = "moved"
-	resultAborted = "aborted"
+	Moved   = "moved"
+	Aborted = "aborted"
 )
 
 // advance returns the step that follows from what is seen.
@@ -277,7 +278,7 @@ func (j *Job) advance(seen *Seen) Step {
 	case Swapping:
 		switch {
 		case seen.votes(j.New) && !seen.Joint && !seen.votes(j.Old):
-			j.Result = resultMoved
+			j.Result = Moved
 			if j.Old == 0 {
 				return Ended
 			}
@@ -290,7 +291,7 @@ func (j *Job) advance(seen *Seen) Step {
 		case seen.votes(j.New):
 			return Swapping // it was too late
 		case !seen.learns(j.New) && !seen.Joint:
-			j.Result = resultAborted
+			j.Result = Aborted
 			return Cleaning
 		}
 	default:

@@ -64,6 +64,19 @@ func (s *State) Plan(loads map[uint16]Load, away ...uint32) (list []Proposal) {
 	return list[:min(len(list), planMost)]
 }
 
+// Urgent is the part of [State.Plan] that only does what somebody has asked for: it costs little.
+func (s *State) Urgent(loads map[uint16]Load, away ...uint32) []Proposal {
+	w := s.workbench(loads, away...)
+	list := append(w.repair(), w.grow()...)
+	list = append(list, w.evict()...)
+	return list[:min(len(list), planMost)]
+}
+
+// Leaders is the part of [State.Plan] that evens out who leads.
+func (s *State) Leaders(loads map[uint16]Load, away ...uint32) []Proposal {
+	return s.workbench(loads, away...).lead()
+}
+
 // bench is a copy of the placement on which a plan is tried.
 type bench struct {
 	s      *State
