@@ -95,7 +95,7 @@ type Placement struct {
 const Main = "main"
 
 // Meta is the group that replicates the rows of the State itself. No shard has this number.
-const Meta uint16 = 4095
+const Meta uint16 = 4094
 
 // State is all of it. It belongs to one goroutine. Its fields are for reading; the methods change them.
 type State struct {

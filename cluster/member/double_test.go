@@ -181,12 +181,16 @@ func (b *double) Remove(g uint16, id uint64) error {
 	})
 }
 
-func (b *double) Status(g uint16) (st replica.Status, err error) {
-	err = b.locked(func() error {
-		st, err = b.host.Status(g)
-		return err
+func (b *double) Status(groups ...uint16) (all map[uint16]replica.Status, err error) {
+	all = map[uint16]replica.Status{}
+	return all, b.locked(func() error {
+		for _, g := range groups {
+			if st, err := b.host.Status(g); err == nil {
+				all[g] = st
+			}
+		}
+		return nil
 	})
-	return st, err
 }
 
 func (b *double) Size(g uint16) (n uint64) {

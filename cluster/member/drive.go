@@ -265,11 +265,11 @@ func (m *Member) seen(from uint32, msg *message) {
 
 // reform keeps the members of the meta group what they should be.
 func (m *Member) reform() {
-	v, ok := m.view(cluster.Meta)
-	if !ok || v.Seen.Term != m.term {
+	v := m.see(cluster.Meta)
+	if len(v) == 0 || v[0].Seen.Term != m.term {
 		return
 	}
-	r := m.state.Council(&v.Seen)
+	r := m.state.Council(&v[0].Seen)
 	if r.Empty() {
 		return
 	}

@@ -105,7 +105,7 @@ func TestBelieve(t *testing.T) {
 		a.m.hear("stranger", []byte(`{"kind":"leads","leads":[{"group":1,"term":99}]}`))
 		a.m.hear("b", []byte(`{"kind":"nothing"}`))
 		a.m.hear("b", []byte(`{"kind":"act"}`))
-		a.m.hear("b", []byte(`{"kind":"act","act":{"group":4095,"act":{"Kind":5,"Remove":4294967297}},"term":99999}`))
+		a.m.hear("b", []byte(`{"kind":"act","act":{"group":4094,"act":{"Kind":5,"Remove":4294967297}},"term":99999}`))
 		a.m.hear("b", []byte(`{"kind":"seen","views":[{"group":1},{"group":9}]}`))
 		a.m.hear("b", []byte(`{"kind":"answer","n":7}`))
 		a.m.hear("b", []byte(`{"kind":"see","groups":[1,2,77]}`))

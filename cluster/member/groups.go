@@ -15,8 +15,8 @@ type Groups interface {
 	Join(group uint16, id uint64) error
 	// Remove takes a replica off the disk. A tombstone stays: its id never comes back. Nothing happens when it is not held.
 	Remove(group uint16, id uint64) error
-	// Status tells how a replica is; replica.ErrNoGroup when none is held.
-	Status(group uint16) (replica.Status, error)
+	// Status tells how the replicas of these groups are, all as of one moment; those that are not held are left out.
+	Status(groups ...uint16) (map[uint16]replica.Status, error)
 	// Size returns how many bytes a group's replica takes on the disk, about.
 	Size(group uint16) uint64
 	// Change asks for other members, as the leader. It may be lost: what became of it is seen in Status.

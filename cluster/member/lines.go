@@ -1,12 +1,15 @@
 package member
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net"
+	"sync"
 	"sync/atomic"
 
 	"switchboard/exchange"
@@ -28,10 +31,23 @@ type Lines struct {
 	cfg   Config
 	x     *exchange.Exchange
 	links *link.Links
+	ctx   context.Context
+	stop  context.CancelFunc
+	wg    sync.WaitGroup // what is pushed
 
 	names  atomic.Pointer[map[uint32]string]
 	member atomic.Pointer[Member]
+
+	mu sync.Mutex
+	// Guarded by mu.
+	closed bool
+	pushes int
 }
+
+// pushesMax is how many streams are pushed at once: each holds a snapshot of rows open.
+const pushesMax = 4
+
+var errBusy = errors.New("member: too much is streamed already")
 
 // Connect opens the links of a node that has entered a cluster. Listener becomes the links'.
 func Connect(x *exchange.Exchange, listener net.Listener, id *Identity, cfg Config) (*Lines, error) {
@@ -40,6 +56,7 @@ func Connect(x *exchange.Exchange, listener net.Listener, id *Identity, cfg Conf
 		return nil, err
 	}
 	l := &Lines{id: id, cfg: cfg, x: x}
+	l.ctx, l.stop = context.WithCancel(context.Background())
 	l.names.Store(&map[uint32]string{})
 	c := cfg.link()
 	c.Cluster, c.Born = id.Cluster, id.Born
@@ -70,11 +87,58 @@ func (l *Lines) Stream(ctx context.Context, node uint32, header []byte) (*link.S
 	return l.links.Stream(ctx, (*l.names.Load())[node], header)
 }
 
+// Push streams to a node in the background: header is what Config.Stream gets there, and write writes the rest. done is called
+// once, from any goroutine, with nil when the other side has taken all of it. Beyond 4 at once it fails. It does not block.
+func (l *Lines) Push(node uint32, header []byte, write func(io.Writer) error, done func(error)) {
+	l.mu.Lock()
+	if l.closed || l.pushes >= pushesMax {
+		l.mu.Unlock()
+		done(errBusy)
+		return
+	}
+	l.pushes++
+	l.wg.Add(1)
+	l.mu.Unlock()
+	header = bytes.Clone(header)
+	go func() {
+		defer l.wg.Done()
+		done(l.push(node, header, write))
+		l.mu.Lock()
+		l.pushes--
+		l.mu.Unlock()
+	}()
+}
+
+func (l *Lines) push(node uint32, header []byte, write func(io.Writer) error) error {
+	s, err := l.Stream(l.ctx, node, header)
+	if err != nil {
+		return err
+	}
+	if err := write(s); err != nil {
+		return errors.Join(err, l.hangUp(s))
+	}
+	return s.Close()
+}
+
+// hangUp ends a stream whose writer has failed, so that the other side does not take it for whole.
+func (l *Lines) hangUp(s *link.Stream) error {
+	s.Break()
+	return s.Close()
+}
+
 // Links returns the links, to look at.
 func (l *Lines) Links() *link.Links { return l.links }
 
-// Close ends all links. The member is closed before.
-func (l *Lines) Close() error { return l.links.Close() }
+// Close ends all links and what is streamed over them. The member is closed before.
+func (l *Lines) Close() error {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.stop()
+	err := l.links.Close()
+	l.wg.Wait()
+	return err
+}
 
 // to returns the link to a node, nil when there is none.
 func (l *Lines) to(node uint32) *link.Link {

@@ -3,13 +3,14 @@ package member
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"switchboard/cluster"
 	"switchboard/exchange/link"
-	"switchboard/shard/journal/replica"
 )
 
 // The errors that callers tell apart, besides cluster.ErrRefused.
@@ -114,18 +115,20 @@ func Open(lines *Lines, groups Groups, rows Rows, cfg Config) (*Member, error) {
 
 // hold sees to it that the disk has what it had, and this node's replica of the meta group.
 func (m *Member) hold() error {
-	for group, h := range m.id.Held {
-		st, err := m.groups.Status(group)
+	all, err := m.groups.Status(slices.Collect(maps.Keys(m.id.Held))...)
+	if err != nil {
+		return fmt.Errorf("looking at what is on the disk: %w", err)
+	}
+	for group, h := range maps.Clone(m.id.Held) {
+		st, held := all[group]
 		switch {
 		case h.Erasing:
 			if err := m.erase(group, h.ID); err != nil {
 				return err
 			}
-		case errors.Is(err, replica.ErrNoGroup) || err == nil && st.ID != h.ID:
+		case !held || st.ID != h.ID:
 			return fmt.Errorf("%w: the data directory has lost replica %x of group %d, under which this node has voted: remove node %s from the cluster, "+
 				"saying that its disk is lost, and start it with an empty directory and --join", cluster.ErrRefused, h.ID, group, m.id.Name)
-		case err != nil:
-			return fmt.Errorf("looking at group %d: %w", group, err)
 		}
 	}
 	if _, held := m.id.Held[cluster.Meta]; held {

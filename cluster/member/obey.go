@@ -14,21 +14,22 @@ import (
 // look answers what this node sees of the groups that it leads.
 func (m *Member) look(from uint32, msg *message) {
 	reply := &message{Kind: saySeen, N: msg.N}
-	for _, group := range msg.Groups {
-		if v, ok := m.view(group); ok {
-			reply.Views = append(reply.Views, v)
-		}
-	}
+	reply.Views = m.see(msg.Groups...)
 	m.say(from, reply)
 }
 
-// view returns what this node sees of a group, if it leads it.
-func (m *Member) view(group uint16) (view, bool) {
-	st, err := m.groups.Status(group)
-	if err != nil || !st.Leads {
-		return view{}, false
+// see returns what this node sees of those of the groups that it leads.
+func (m *Member) see(groups ...uint16) (list []view) {
+	all, err := m.groups.Status(groups...)
+	if err != nil {
+		return nil
 	}
-	return view{Group: group, Seen: seenOf(&st), Bytes: m.groups.Size(group), Applied: st.Applied}, true
+	for _, group := range groups {
+		if st, held := all[group]; held && st.Leads {
+			list = append(list, view{Group: group, Seen: seenOf(&st), Bytes: m.groups.Size(group), Applied: st.Applied})
+		}
+	}
+	return list
 }
 
 // seenOf is a leader's status as a move needs it.
@@ -67,10 +68,11 @@ func (m *Member) act(from uint32, o *order) error {
 		m.say(from, &message{Kind: sayErased, Act: o})
 		return nil
 	}
-	st, err := m.groups.Status(o.Group)
+	all, err := m.groups.Status(o.Group)
 	if err != nil {
 		return err
 	}
+	st := all[o.Group]
 	if !st.Leads || st.Term != o.Term {
 		return fmt.Errorf("it leads no more in term %d", o.Term)
 	}

@@ -284,8 +284,9 @@ func has(m map[uint64]uint64, k uint64) bool { _, ok := m[k]; return ok }
 
 // voters are the replicas that vote on the state.
 func (m *Member) voters() []uint64 {
-	st, err := m.groups.Status(cluster.Meta)
-	if err != nil {
+	all, err := m.groups.Status(cluster.Meta)
+	st, held := all[cluster.Meta]
+	if err != nil || !held {
 		return nil
 	}
 	return st.Conf.GetVoters()

@@ -75,7 +75,7 @@ var mayStart = []string{
 	"shard.Open", "shard/journal.Open",
 	"exchange/link.Open", "exchange/link.Add", "exchange/link.accept", "exchange/link.connect",
 	"edge.Open", "edge.accept", "edge.stream", "edge.start", "edge.openLoops",
-	"cluster/member.Open",
+	"cluster/member.Open", "cluster/member.Push",
 	"client.dial", "client.connect",
 	"node.Start",
 	"cmd/switchboard.chat", "cmd/switchboard.desk", "cmd/switchboard.serveProfiles", "cmd/switchboard.demo",
