@@ -84,11 +84,11 @@ func TestRefusals(t *testing.T) {
 	f(s.Place(Placement{Name: "eu", Copies: 3, Require: map[string]string{"region": "eu"}}, 1), "labels region=eu")
 	f(s.Place(Placement{Name: "two", Copies: 2}, 1), "odd")
 	f(s.Place(Placement{Name: Main, Copies: 1}, 1), "already")
-	_, err = s.Move(1, 1, 2, "ann", "")
+	_, err = s.Move(0, 1, 2, "ann", "")
 	f(err, "has a replica on node b already")
 	_, err = s.Move(9, 1, 2, "ann", "")
 	f(err, "no shard 9")
-	_, err = s.Move(1, 1, 7, "ann", "")
+	_, err = s.Move(0, 1, 7, "ann", "")
 	f(err, "no node 7")
 	_, err = s.Remove(1, false)
 	f(err, "still has replicas of 2 shards")
@@ -96,15 +96,15 @@ func TestRefusals(t *testing.T) {
 	if err := s.Drain(d, false); err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Move(1, 1, d, "ann", "")
+	_, err = s.Move(0, 1, d, "ann", "")
 	f(err, "may not hold")
 	if err := s.Drain(d, true); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = s.Move(1, 1, d, "ann", ""); err != nil {
+	if _, err = s.Move(0, 1, d, "ann", ""); err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Move(1, 2, d, "ann", "")
+	_, err = s.Move(0, 2, d, "ann", "")
 	f(err, "being moved by job 1")
 	f(s.Pause(7, true), "no job 7")
 }
@@ -198,9 +198,9 @@ func (g *group) do(a Act) error {
 func TestMove(t *testing.T) {
 	s := with(t, 1, 3, "a", "b", "c")
 	d := join(t, s, "d")
-	g := play(s.Shards[1])
-	epoch := s.Shards[1].Epoch
-	job, err := s.Move(1, 1, d, "ann", "the disk is old")
+	g := play(s.Shards[0])
+	epoch := s.Shards[0].Epoch
+	job, err := s.Move(0, 1, d, "ann", "the disk is old")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func TestMove(t *testing.T) {
 	if got := strings.Join(steps, ", "); got != "adding, catching up, handing over, swapping, cleaning" || job.Step != Ended || job.Result != "moved" {
 		t.Fatalf("%s; %s %s", got, job.Step, job.Result)
 	}
-	sh := s.Shards[1]
+	sh := s.Shards[0]
 	if sh.On(1) != nil || sh.On(d) == nil || sh.On(d).Learner || sh.Epoch <= epoch || !g.erased[job.Old] {
 		t.Fatalf("%+v, erased %v", sh, g.erased)
 	}

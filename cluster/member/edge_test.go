@@ -53,7 +53,7 @@ func TestPowerCut(t *testing.T) {
 		for _, rep := range r.Shards[0].Replicas {
 			to -= rep.Node
 		}
-		job, err := w.nodes["a"].m.Move(t.Context(), "ann", 1, r.Shards[0].Replicas[0].Node, to, "")
+		job, err := w.nodes["a"].m.Move(t.Context(), "ann", 0, r.Shards[0].Replicas[0].Node, to, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -214,13 +214,13 @@ func TestHold(t *testing.T) {
 			t.Fatalf("it counts %d starts", got)
 		}
 		w.await("it is noted", func() string {
-			if id, err := readIdentity(path); err != nil || id.Held[1].ID == 0 || id.Held[9].ID != 0 {
+			if id, err := readIdentity(path); err != nil || id.Held[0].ID == 0 || id.Held[9].ID != 0 {
 				return fmt.Sprintf("%+v, %v", id.Held, err)
 			}
 			return ""
 		})
 		w.kill("b")
-		w.disks["b"].groups[1].id++ // a disk that is another's
+		w.disks["b"].groups[0].id++ // a disk that is another's
 		if _, err := w.enter("b"); !errors.Is(err, cluster.ErrRefused) {
 			t.Fatal(err)
 		}

@@ -31,7 +31,7 @@ var mayImport = allowed(
 	row("edge/ws"),
 	row("edge/secure"),
 	row("edge/token", "wire"),
-	row("node", "wire", "session", "broker/level", "broker/routes", "exchange", "shard", "shard/journal", "edge", "edge/token", "edge/secure"),
+	row("node", "wire", "session", "broker/level", "broker/routes", "exchange", "shard", "shard/journal", "edge", "edge/token", "edge/secure", "cluster", "cluster/member", "shard/journal/replica"),
 	row("client", "wire", "wire/wirepb"),
 	row("client/js"),
 	row("console", "client/js"),
@@ -80,7 +80,7 @@ var mayStart = []string{
 	"exchange/link.Open", "exchange/link.Add", "exchange/link.accept", "exchange/link.connect",
 	"edge.Open", "edge.accept", "edge.stream", "edge.start", "edge.openLoops",
 	"client.dial", "client.connect",
-	"node.Start",
+	"node.Start", "node.start",
 	"cmd/switchboard.chat", "cmd/switchboard.desk", "cmd/switchboard.serveProfiles", "cmd/switchboard.demo",
 }
 
