@@ -190,6 +190,67 @@ func TestForeigner(t *testing.T) {
 	})
 }
 
+// While a node was away all others were replaced: it comes back by the addresses that it is configured with. Once it was
+// removed it is told so.
+func TestComeBack(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		w.start("a z1", "b z2", "c z3")
+		w.settled(3, 3)
+		w.write()
+		// c has no replica and no vote when it goes.
+		w.start("d z3", "e z1", "f z2")
+		w.settled(3, 5)
+		for _, n := range []string{"a", "b"} {
+			if err := w.nodes["d"].m.Drain(t.Context(), "ann", w.number(n), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.kill("c")
+		empty := func(names ...string) {
+			t.Helper()
+			w.await("they are empty", func() string {
+				for _, n := range w.report().Nodes {
+					if n.Holds > 0 && (n.Name == names[0] || n.Name == names[len(names)-1]) {
+						return fmt.Sprintf("%+v", n)
+					}
+				}
+				return ""
+			})
+		}
+		empty("a", "b")
+		for _, n := range []string{"a", "b"} {
+			id := w.number(n)
+			w.await("it is removed", func() string {
+				if _, err := w.nodes["d"].m.Remove(t.Context(), "ann", id, false); err != nil {
+					return err.Error()
+				}
+				return ""
+			})
+			w.kill(n)
+			w.leader()
+		}
+		w.start("c z3")
+		w.write()
+		w.whole(w.settled(3, 3))
+
+		id := w.number("c")
+		w.kill("c")
+		w.await("its end is noticed", func() string {
+			if _, err := w.nodes["d"].m.Remove(t.Context(), "ann", id, true); err != nil {
+				return err.Error()
+			}
+			return ""
+		})
+		if _, err := w.enter("c z3"); !errors.Is(err, cluster.ErrRefused) || !strings.Contains(err.Error(), "was removed") {
+			t.Fatal(err)
+		}
+		other := filepath.Join(t.TempDir(), "x")
+		if _, err := Enter(t.Context(), Config{Dir: other, Name: "x", Addr: "x", Roles: cluster.Roles{Edge: true}}); !errors.Is(err, cluster.ErrRefused) {
+			t.Fatal(err)
+		}
+	})
+}
+
 // A crash between any two writes of a directory is no lost disk.
 func TestHold(t *testing.T) {
 	virtual(t, func(t *testing.T, w *world) {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"switchboard/exchange"
 	"switchboard/exchange/link"
@@ -21,6 +22,9 @@ const (
 	channelRaft   = 1
 	channelMember = 2
 )
+
+// certSoon is how long before its end a certificate is warned of.
+const certSoon = 60 * 24 * time.Hour
 
 // Lines are this node's links, by the numbers of nodes. They are there before the journal, which sends its Raft traffic
 // over them, and the [Member], who says which there are. What comes before the member is open is dropped. All methods may be
@@ -68,6 +72,11 @@ func Connect(x *exchange.Exchange, listener net.Listener, id *Identity, cfg Conf
 		return nil, err
 	}
 	l.set(id.Peers)
+	if cfg.TLS != nil && len(cfg.TLS.Certificates) > 0 && cfg.TLS.Certificates[0].Leaf != nil {
+		if until := Expiry(cfg.TLS); time.Until(until) < certSoon {
+			cfg.Log.Warn("member: this node's certificate ends soon", "at", until)
+		}
+	}
 	return l, nil
 }
 

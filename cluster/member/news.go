@@ -51,14 +51,14 @@ type heard struct {
 func (n *news) take() (h heard) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	h = heard{n.changed, n.led, nil, n.links, n.wrote}
+	h = heard{n.changed, n.led, nil, nil, n.wrote}
 	if n.led {
 		h.leads = maps.Clone(n.leads)
 	}
-	n.changed, n.led, n.wrote = false, false, nil
 	if len(n.links) > 0 {
-		n.links = map[string]bool{}
+		h.links, n.links = n.links, map[string]bool{}
 	}
+	n.changed, n.led, n.wrote = false, false, nil
 	return h
 }
 

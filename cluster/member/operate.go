@@ -161,10 +161,7 @@ func (m *Member) do(op, by string, body []byte, stale bool) (any, error) {
 	case opStatus:
 		return m.report(stale), nil
 	case opMove:
-		if j := m.jobs()[a.Shard]; j != nil && j.From == a.From && j.To == a.To && a.From != 0 {
-			return j, nil // it was asked for before
-		}
-		return m.state.Move(a.Shard, a.From, a.To, by, a.Why)
+		return m.move(by, &a)
 	case opJob:
 		return m.job(a.Job, a.Action)
 	case opRebalance:
@@ -184,11 +181,39 @@ func (m *Member) join(body []byte) (any, error) {
 	if err := json.Unmarshal(body, &n); err != nil {
 		return nil, fmt.Errorf("%w: a request that cannot be read: %w", cluster.ErrRefused, err)
 	}
-	id, err := m.state.Join(n)
-	if err != nil {
-		return nil, err
+	id := n.ID
+	if id != 0 { // it comes back
+		was := m.state.Nodes[id]
+		if was == nil || was.Phase == cluster.Gone || was.Birth != n.Birth {
+			return nil, fmt.Errorf("%w: node %s (number %d) was removed from the cluster: to take part again it needs an empty data directory", cluster.ErrRefused, n.Name, id)
+		}
+		m.state.Describe(id, n)
+	} else {
+		var err error
+		if id, err = m.state.Join(n); err != nil {
+			return nil, err
+		}
 	}
 	return entry{Cluster: m.id.Cluster, Node: id, Meta: m.state.Nodes[id].Meta, Peers: peersOf(m.state, id)}, nil
+}
+
+// move begins a move. One that was asked for before, by the same, is the same: also when it has ended meanwhile.
+func (m *Member) move(by string, a *asking) (*cluster.Job, error) {
+	j, err := m.state.Move(a.Shard, a.From, a.To, by, a.Why)
+	if err == nil || a.From == 0 {
+		return j, err
+	}
+	for _, id := range slices.Backward(slices.Sorted(maps.Keys(m.state.Jobs))) {
+		before := m.state.Jobs[id]
+		if before.Shard != a.Shard {
+			continue
+		}
+		if before.From == a.From && before.To == a.To && before.By == by && before.Result != cluster.Aborted {
+			return before, nil
+		}
+		break
+	}
+	return nil, err
 }
 
 func (m *Member) job(id uint64, action string) (*cluster.Job, error) {
