@@ -278,7 +278,7 @@ const evenEnough = 0.1
 func (w *bench) even() (list []Proposal) {
 	for range planMost {
 		shard, from, to := w.step()
-		if shard == 0 {
+		if to == 0 {
 			return list
 		}
 		why := fmt.Sprintf("node %s carries %.0f, node %s %.0f", w.s.Nodes[from].Name, w.weight[from], w.s.Nodes[to].Name, w.weight[to])

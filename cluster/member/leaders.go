@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"switchboard/cluster"
+	"switchboard/exchange/link"
 	"switchboard/wire"
 )
 
@@ -83,34 +84,64 @@ func (m *Member) described(from uint32, self *cluster.Node) {
 	}
 }
 
-// plug puts the slots of shards that others lead into the exchange, towards their leaders, and takes out what is so no more.
-// Slots that a shard of this node has stay its own.
+// plugged is what is in the exchange for a shard that another node leads.
+type plugged struct {
+	link *link.Link
+	term uint64
+}
+
+// plug puts the slots of shards that others lead into the exchange, towards their leaders, and takes out what is so no more. A
+// leader of another term is another owner, also behind the same link: it is plugged in anew. Slots that a shard of this node
+// has stay its own.
 func (m *Member) plug() {
-	for group := range m.plugged {
-		if l := m.leaders[group]; l.node == 0 || l.node == m.id.Node || !m.alive(l.node) || m.lines.to(l.node) != m.plugged[group] {
+	for group, p := range m.plugged {
+		if l := m.leaders[group]; m.way(l) != p.link {
 			m.unplug(group)
 		}
 	}
 	for group, l := range m.leaders {
-		if m.plugged[group] != nil || l.node == 0 || l.node == m.id.Node || !m.alive(l.node) {
-			continue
-		}
-		if k, slots := m.lines.to(l.node), m.slots(group); k != nil && len(slots) > 0 {
-			m.lines.x.PlugRemote(slots, k)
-			m.plugged[group] = k
+		want := plugged{m.way(l), l.term}
+		if want.link != nil && m.plugged[group] != want {
+			m.plugIn(group, want)
 		}
 	}
 }
 
-// replug says again what is plugged in: a shard of this node may have been there a moment ago.
+// way returns the link to a leader that is another node, and up; nil when there is none.
+func (m *Member) way(l leader) *link.Link {
+	if l.node == 0 || l.node == m.id.Node || !m.alive(l.node) {
+		return nil
+	}
+	return m.lines.to(l.node)
+}
+
+func (m *Member) plugIn(group uint16, p plugged) {
+	if slots := m.slots(group); len(slots) > 0 {
+		m.lines.x.PlugRemote(slots, p.link)
+		m.plugged[group] = p
+	}
+}
+
+// cut plugs in anew what is behind a link on which mail was lost: who waits for answers may wait in vain.
+func (m *Member) cut(name string) {
+	for group, p := range m.plugged {
+		if p.link.Node() == name {
+			m.plugIn(group, p)
+		}
+	}
+}
+
+// replug plugs in again what was kept out by a shard of this node that is gone meanwhile.
 func (m *Member) replug() {
-	for group, k := range m.plugged {
-		m.lines.x.PlugRemote(m.slots(group), k)
+	for group, p := range m.plugged {
+		if slots := m.slots(group); len(slots) > 0 && m.lines.x.Generation(slots[0]) == 0 {
+			m.plugIn(group, p)
+		}
 	}
 }
 
 func (m *Member) unplug(group uint16) {
-	m.lines.x.UnplugSlots(m.slots(group), m.plugged[group])
+	m.lines.x.UnplugSlots(m.slots(group), m.plugged[group].link)
 	delete(m.plugged, group)
 }
 

@@ -192,8 +192,13 @@ func (l *Lines) number(name string) uint32 {
 }
 
 func (l *Lines) notify(ev link.Event) {
-	if m := l.member.Load(); m != nil && (ev.Kind == link.Up || ev.Kind == link.Down || ev.Kind == link.Ended) {
-		m.news.link(ev.Node, ev.Kind == link.Up)
+	if m := l.member.Load(); m != nil {
+		switch ev.Kind {
+		case link.Up, link.Down, link.Ended:
+			m.news.link(ev.Node, ev.Kind == link.Up)
+		case link.Restarted, link.Cut:
+			m.news.lost(ev.Node)
+		}
 	}
 	l.cfg.Notify(ev)
 }

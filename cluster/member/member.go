@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"switchboard/cluster"
-	"switchboard/exchange/link"
 )
 
 // The errors that callers tell apart, besides cluster.ErrRefused.
@@ -54,7 +53,7 @@ type Member struct {
 	mine    map[uint16]uint64    // groups that this node leads → term
 	up      map[uint32]time.Time // nodes whose link is up, since when
 	down    map[uint32]time.Time // nodes whose link is not up, since when
-	plugged map[uint16]*link.Link
+	plugged map[uint16]plugged
 	metaTop uint64 // the highest term of the meta group that was heard of
 	removed bool   // this node is gone from the rows
 	waiting []*request
@@ -99,7 +98,7 @@ func Open(lines *Lines, groups Groups, rows Rows, cfg Config) (*Member, error) {
 		id: lines.id, cfg: cfg, lines: lines, groups: groups, rows: rows, news: newNews(),
 		in: make(chan said, inboxSize), asked: make(chan *request, 256), stop: make(chan struct{}), done: make(chan struct{}),
 		state: cluster.New(), leaders: map[uint16]leader{}, mine: map[uint16]uint64{}, up: map[uint32]time.Time{}, down: map[uint32]time.Time{},
-		plugged: map[uint16]*link.Link{}, open: map[uint64]*request{}, views: map[uint16]*sight{},
+		plugged: map[uint16]plugged{}, open: map[uint64]*request{}, views: map[uint16]*sight{},
 	}
 	if err := m.hold(); err != nil {
 		return nil, err
@@ -221,6 +220,9 @@ func (m *Member) turn(beat bool) {
 func (m *Member) heed(n heard, now time.Time) {
 	for name, up := range n.links {
 		m.linked(m.lines.number(name), up, now)
+	}
+	for name := range n.cut {
+		m.cut(name)
 	}
 	for _, w := range n.wrote {
 		m.wrote(w, now)

@@ -35,7 +35,7 @@ func TestGrowth(t *testing.T) {
 		for _, s := range r.Shards {
 			for _, name := range w.names() {
 				n := w.nodes[name]
-				err := n.x.Post(wire.Envelope{To: wire.ToSlot(wire.Slot(s.ID - 1)), Mail: &wire.Frame{}})
+				err := n.x.Post(wire.Envelope{To: wire.ToSlot(wire.Slot(s.ID)), Mail: &wire.Frame{}})
 				if here := n.m.id.Node == s.Leader; here != errors.Is(err, exchange.ErrNowhere) {
 					t.Errorf("shard %d is led by node %d; mail from node %d for it: %v", s.ID, s.Leader, n.m.id.Node, err)
 				}
@@ -79,7 +79,7 @@ func TestKillInAMove(t *testing.T) {
 					w.write()
 					w.whole(r)
 					for _, s := range r.Shards {
-						if s.ID != 1 {
+						if s.ID != 0 {
 							continue
 						}
 						for _, rep := range s.Replicas {

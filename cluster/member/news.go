@@ -16,6 +16,7 @@ type news struct {
 	leads   map[uint16]uint64 // groups that this node leads, with the term
 	led     bool              // leads has changed
 	links   map[string]bool   // by name: up, since the last look
+	cut     map[string]bool   // by name: mail was lost since
 	wrote   []wrote           // at most one for each Append
 }
 
@@ -25,7 +26,7 @@ type wrote struct {
 }
 
 func newNews() *news {
-	return &news{wake: make(chan struct{}, 1), leads: map[uint16]uint64{}, links: map[string]bool{}}
+	return &news{wake: make(chan struct{}, 1), leads: map[uint16]uint64{}, links: map[string]bool{}, cut: map[string]bool{}}
 }
 
 func (n *news) tell(note func()) {
@@ -40,23 +41,28 @@ func (n *news) tell(note func()) {
 
 func (n *news) link(name string, up bool) { n.tell(func() { n.links[name] = up }) }
 
+func (n *news) lost(name string) { n.tell(func() { n.cut[name] = true }) }
+
 // heard is what was new.
 type heard struct {
 	changed, led bool
 	leads        map[uint16]uint64
-	links        map[string]bool
+	links, cut   map[string]bool
 	wrote        []wrote
 }
 
 func (n *news) take() (h heard) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	h = heard{n.changed, n.led, nil, nil, n.wrote}
+	h = heard{changed: n.changed, led: n.led, wrote: n.wrote}
 	if n.led {
 		h.leads = maps.Clone(n.leads)
 	}
 	if len(n.links) > 0 {
 		h.links, n.links = n.links, map[string]bool{}
+	}
+	if len(n.cut) > 0 {
+		h.cut, n.cut = n.cut, map[string]bool{}
 	}
 	n.changed, n.led, n.wrote = false, false, nil
 	return h
