@@ -98,14 +98,18 @@ func (id *Identity) comeBack(ctx context.Context, cfg *Config) error {
 
 // ask asks members to be let in.
 func ask(ctx context.Context, cfg *Config, self cluster.Node) (*entry, error) {
-	question, err := json.Marshal(self)
+	body, err := json.Marshal(self)
+	if err != nil {
+		return nil, err
+	}
+	asked, err := json.Marshal(question{Op: opJoin, Body: body})
 	if err != nil {
 		return nil, err
 	}
 	var last error
 	for {
 		for _, addr := range cfg.Join {
-			_, b, err := link.Ask(ctx, addr, cfg.link(), question)
+			_, b, err := link.Ask(ctx, addr, cfg.link(), asked)
 			var a answer
 			if err == nil {
 				err = json.Unmarshal(b, &a)

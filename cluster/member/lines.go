@@ -222,11 +222,11 @@ func (l *Lines) stream(name string, header []byte, r io.Reader) error {
 	return l.cfg.Stream(n, header, r)
 }
 
-// answer lets a node in that asks for it.
-func (l *Lines) answer(node string, question []byte) ([]byte, error) {
+// answer answers who is no member: a node that wants to be one, or an operator.
+func (l *Lines) answer(name string, question []byte) ([]byte, error) {
 	m := l.member.Load()
 	if m == nil {
 		return nil, errStarting
 	}
-	return json.Marshal(m.let(node, question))
+	return json.Marshal(m.let(name, question))
 }

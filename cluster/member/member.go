@@ -31,6 +31,8 @@ const (
 
 // Member is this node's part in its cluster. Its methods may be called from any goroutine.
 type Member struct {
+	*Operations // what operators ask of it
+
 	// Fixed after Open.
 	id     *Identity // its fields below the name are run's
 	cfg    Config
@@ -100,6 +102,7 @@ func Open(lines *Lines, groups Groups, rows Rows, cfg Config) (*Member, error) {
 		state: cluster.New(), leaders: map[uint16]leader{}, mine: map[uint16]uint64{}, up: map[uint32]time.Time{}, down: map[uint32]time.Time{},
 		plugged: map[uint16]plugged{}, open: map[uint64]*request{}, views: map[uint16]*sight{},
 	}
+	m.Operations = &Operations{m.ask}
 	if err := m.hold(); err != nil {
 		return nil, err
 	}

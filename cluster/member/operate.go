@@ -1,7 +1,6 @@
 package member
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -84,65 +83,6 @@ type asking struct {
 	Copies  int    `json:"copies,omitempty"`
 	Placing string `json:"placement,omitempty"`
 	Why     string `json:"why,omitempty"`
-}
-
-// Status reports how the cluster is, by its leader; after 2 s without one, by this node.
-func (m *Member) Status(ctx context.Context) (*Report, error) {
-	r := &Report{}
-	return r, m.ask(ctx, opStatus, "", asking{}, r)
-}
-
-// Nodes reports the nodes, those that are gone too.
-func (m *Member) Nodes(ctx context.Context) ([]NodeReport, error) {
-	r, err := m.Status(ctx)
-	return r.Nodes, err
-}
-
-// Shards reports the shards.
-func (m *Member) Shards(ctx context.Context) ([]ShardReport, error) {
-	r, err := m.Status(ctx)
-	return r.Shards, err
-}
-
-// Move begins to move a replica of a shard from one node to another, for whoever by names. Asked again while it is under way it
-// returns the same job.
-func (m *Member) Move(ctx context.Context, by string, shard uint16, from, to uint32, why string) (*cluster.Job, error) {
-	j := &cluster.Job{}
-	return j, m.ask(ctx, opMove, by, asking{Shard: shard, From: from, To: to, Why: why}, j)
-}
-
-// Job pauses, resumes or aborts a move.
-func (m *Member) Job(ctx context.Context, by string, id uint64, action string) (*cluster.Job, error) {
-	j := &cluster.Job{}
-	return j, m.ask(ctx, opJob, by, asking{Job: id, Action: action}, j)
-}
-
-// Balance is what a rebalance is about.
-type Balance struct {
-	Effort cluster.Effort     `json:"effort"`
-	Plan   []cluster.Proposal `json:"plan"`
-}
-
-// Rebalance does "run", "pause", "resume" or "abort"; with "dry" nothing. It returns what a plan wants now.
-func (m *Member) Rebalance(ctx context.Context, by, action string) (*Balance, error) {
-	b := &Balance{}
-	return b, m.ask(ctx, opRebalance, by, asking{Action: action}, b)
-}
-
-// Drain makes a node give away what it holds, or takes that back.
-func (m *Member) Drain(ctx context.Context, by string, node uint32, undo bool) error {
-	return m.ask(ctx, opDrain, by, asking{Node: node, Undo: undo}, nil)
-}
-
-// Remove takes a node out for good. It is refused while the node has replicas, unless lost says that its disk is gone: then
-// others stand in for them, and the shards that are short of a copy until then are returned.
-func (m *Member) Remove(ctx context.Context, by string, node uint32, lost bool) (short []uint16, err error) {
-	return short, m.ask(ctx, opRemove, by, asking{Node: node, Lost: lost}, &short)
-}
-
-// Copies says how many copies the shards of a placement shall have.
-func (m *Member) Copies(ctx context.Context, by, placement string, n int) error {
-	return m.ask(ctx, opCopies, by, asking{Placing: placement, Copies: n}, nil)
 }
 
 // do does one operation on the state. An error says that it has changed nothing.
