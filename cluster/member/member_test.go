@@ -11,7 +11,6 @@ import (
 
 	"switchboard/cluster"
 	"switchboard/exchange"
-	"switchboard/exchange/link"
 	"switchboard/wire"
 )
 
@@ -386,7 +385,7 @@ func TestOperator(t *testing.T) {
 		w.settled(3, 3)
 		lead := w.leader().name
 		for _, name := range w.names() {
-			op := At(name, link.Config{Node: "ann", Plain: true, Dial: w.net.dial("ann")})
+			op := At(name, Seat{Name: "ann", Plain: true, Dial: w.net.dial("ann")})
 			r, err := op.Status(t.Context())
 			if err != nil || r.Stale || len(r.Shards) != 4 || w.name(r, r.Leader) != lead {
 				t.Fatalf("%+v, %v", r, err)

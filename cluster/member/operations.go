@@ -2,7 +2,9 @@ package member
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"net"
 
 	"switchboard/cluster"
 	"switchboard/exchange/link"
@@ -15,10 +17,22 @@ type Operations struct {
 	ask func(ctx context.Context, op, by string, in, out any) error
 }
 
-// At returns the operations of the cluster that the node listening at addr, for links, is a member of. Of cfg it uses Node, TLS,
-// Plain and Dial: with TLS who asks has a certificate of the cluster's authority for the name in Node, and by is that name,
-// whatever else is said. Whoever has such a certificate may operate.
-func At(addr string, cfg link.Config) *Operations {
+// Seat is who asks from outside.
+type Seat struct {
+	// Name is who asks, as ids are [SW-1].
+	Name string
+	// TLS has a certificate for that name, and the authority of the cluster: [LoadTLS] reads it. Nil means a plain connection, which is for
+	// loopback unless Plain says otherwise.
+	TLS   *tls.Config
+	Plain bool
+	// Dial connects to an address; default TCP.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+}
+
+// At returns the operations of the cluster that the node listening at addr, for links, is a member of. by is the seat's name,
+// whatever else is said. Whoever has a certificate of the cluster's authority may operate.
+func At(addr string, seat Seat) *Operations {
+	cfg := link.Config{Node: seat.Name, TLS: seat.TLS, Plain: seat.Plain, Dial: seat.Dial}
 	return &Operations{func(ctx context.Context, op, _ string, in, out any) error {
 		body, err := json.Marshal(in)
 		if err != nil {
