@@ -134,9 +134,7 @@ func (m *Member) cut(name string) {
 // replug plugs in again what was kept out by a shard of this node that is gone meanwhile.
 func (m *Member) replug() {
 	for group, p := range m.plugged {
-		if slots := m.slots(group); len(slots) > 0 && m.lines.x.Generation(slots[0]) == 0 {
-			m.plugIn(group, p)
-		}
+		m.lines.x.FillRemote(m.slots(group), p.link)
 	}
 }
 

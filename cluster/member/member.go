@@ -46,6 +46,7 @@ type Member struct {
 	done   chan struct{}
 
 	// Shared.
+	main    atomic.Pointer[cluster.Placement]
 	closing sync.Once
 	dropped atomic.Uint64
 
@@ -217,7 +218,22 @@ func (m *Member) turn(beat bool) {
 		m.follow(now)
 	}
 	m.plug()
+	m.show()
 }
+
+// show lets others see what they ask for without waiting.
+func (m *Member) show() {
+	p := m.state.Placements[cluster.Main]
+	if old := m.main.Load(); p == nil || m.writing != 0 || old != nil && slices.Equal(old.Shards, p.Shards) {
+		return
+	}
+	shown := *p
+	shown.Shards = slices.Clone(p.Shards)
+	m.main.Store(&shown)
+}
+
+// Main returns the main placement as this node last knew it, nil when it does not yet. Nobody may change it. It does not block.
+func (m *Member) Main() *cluster.Placement { return m.main.Load() }
 
 // heed takes the news.
 func (m *Member) heed(n heard, now time.Time) {

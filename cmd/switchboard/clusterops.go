@@ -16,7 +16,7 @@ import (
 	"switchboard/cluster/member"
 )
 
-// seat is where an operator asks a cluster from.
+// seat is where an operator asks a cluster from [SW-8.7].
 type seat struct {
 	at, certs, as string
 	plain, json   bool

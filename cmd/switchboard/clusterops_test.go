@@ -15,7 +15,7 @@ import (
 	"switchboard/exchange/link"
 )
 
-// Operators' commands say who asks and what, and print what a node answers.
+// [SW-8.7] Operators' commands say who asks and what, and print what a node answers.
 func TestClusterOperations(t *testing.T) {
 	certs := t.TempDir()
 	run := func(args ...string) (string, error) {

@@ -42,7 +42,6 @@ var mayImport = allowed(
 	row("internal/script"),
 	row("internal/archtest"),
 	row("cluster", "shard/journal/replica"),
-	row("cluster/member", "cluster", "exchange", "exchange/link", "shard/journal/replica", "wire"),
 	row("loadtest/socket", "edge/ws", "edge/secure"),
 	row("loadtest/ledger"),
 	row("loadtest/scenario"),
@@ -56,6 +55,7 @@ var mayImport = allowed(
 	row("broker/whatif/erlang"),
 	row("broker/routes", "broker", "broker/selector"),
 	row("shard/journal/seglog"),
+	row("cluster/member", "cluster", "exchange", "exchange/link", "shard/journal/replica", "wire"),
 )
 
 type importRow struct {
@@ -75,10 +75,10 @@ func allowed(rows ...importRow) map[string][]string {
 
 // mayStart lists the functions that may hold a go statement.
 var mayStart = []string{
+	"cluster/member.Open", "cluster/member.Push",
 	"shard.Open", "shard/journal.Open",
 	"exchange/link.Open", "exchange/link.Add", "exchange/link.accept", "exchange/link.connect",
 	"edge.Open", "edge.accept", "edge.stream", "edge.start", "edge.openLoops",
-	"cluster/member.Open", "cluster/member.Push",
 	"client.dial", "client.connect",
 	"node.Start",
 	"cmd/switchboard.chat", "cmd/switchboard.desk", "cmd/switchboard.serveProfiles", "cmd/switchboard.demo",
