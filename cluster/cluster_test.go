@@ -84,11 +84,11 @@ func TestRefusals(t *testing.T) {
 	f(s.Place(Placement{Name: "eu", Copies: 3, Require: map[string]string{"region": "eu"}}, 1), "labels region=eu")
 	f(s.Place(Placement{Name: "two", Copies: 2}, 1), "odd")
 	f(s.Place(Placement{Name: Main, Copies: 1}, 1), "already")
-	_, err = s.Move(0, 1, 2, "ann", "")
+	_, err = s.Move(1, 1, 2, "ann", "")
 	f(err, "has a replica on node b already")
 	_, err = s.Move(9, 1, 2, "ann", "")
 	f(err, "no shard 9")
-	_, err = s.Move(0, 1, 7, "ann", "")
+	_, err = s.Move(1, 1, 7, "ann", "")
 	f(err, "no node 7")
 	_, err = s.Remove(1, false)
 	f(err, "still has replicas of 2 shards")
@@ -96,15 +96,15 @@ func TestRefusals(t *testing.T) {
 	if err := s.Drain(d, false); err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Move(0, 1, d, "ann", "")
+	_, err = s.Move(1, 1, d, "ann", "")
 	f(err, "may not hold")
 	if err := s.Drain(d, true); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = s.Move(0, 1, d, "ann", ""); err != nil {
+	if _, err = s.Move(1, 1, d, "ann", ""); err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Move(0, 2, d, "ann", "")
+	_, err = s.Move(1, 2, d, "ann", "")
 	f(err, "being moved by job 1")
 	f(s.Pause(7, true), "no job 7")
 }

@@ -254,7 +254,7 @@ func TestStaleLeader(t *testing.T) {
 	}
 	s.Erased(j.ID)
 	g.seen.Learners = []uint64{j.New} // an earlier question is answered late
-	if a := s.Stray(1, &g.seen); a.Kind != Take || a.Remove != j.New {
+	if a := s.Stray(0, &g.seen); a.Kind != Take || a.Remove != j.New {
 		t.Fatalf("a learner that nobody wants stays: %+v", a)
 	}
 }

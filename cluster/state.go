@@ -95,7 +95,7 @@ type Placement struct {
 const Main = "main"
 
 // Meta is the group that replicates the rows of the State itself. No shard has this number.
-const Meta uint16 = 4094
+const Meta uint16 = 4095
 
 // State is all of it. It belongs to one goroutine. Its fields are for reading; the methods change them.
 type State struct {
@@ -107,7 +107,7 @@ type State struct {
 	Effort     Effort
 
 	lastNode  uint32
-	nextShard uint16
+	lastShard uint16
 	lastJob   uint64
 	dirty     map[string]struct{}
 }
@@ -124,7 +124,7 @@ func New() *State {
 type counters struct {
 	Version uint64 `json:"version"`
 	Node    uint32 `json:"node"`
-	Shard   uint16 `json:"shard"`
+	Shard   uint16 `json:"shard"` // how many were ever given
 	Job     uint64 `json:"job"`
 }
 
@@ -171,7 +171,7 @@ func (s *State) row(key string) []byte {
 	case rowEffort + "/":
 		v = s.Effort
 	default:
-		v = counters{s.Version, s.lastNode, s.nextShard, s.lastJob}
+		v = counters{s.Version, s.lastNode, s.lastShard, s.lastJob}
 	}
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -204,7 +204,7 @@ func (s *State) Load(key string, value []byte) error {
 		}
 		var c counters
 		if err = json.Unmarshal(value, &c); err == nil {
-			s.Version, s.lastNode, s.nextShard, s.lastJob = c.Version, c.Node, c.Shard, c.Job
+			s.Version, s.lastNode, s.lastShard, s.lastJob = c.Version, c.Node, c.Shard, c.Job
 		}
 	}
 	if err = errors.Join(err, numErr); err != nil {
@@ -399,14 +399,14 @@ func (s *State) Place(p Placement, shards int) error {
 	if len(nodes) < p.Copies {
 		return refuse("placement %s wants %d copies, and %d nodes may hold them: %s", p.Name, p.Copies, len(nodes), wants(&p))
 	}
-	if int(s.nextShard)+shards >= int(Meta) {
-		return refuse("placement %s wants %d shards, and %d numbers are left", p.Name, shards, Meta-1-s.nextShard)
+	if int(s.lastShard)+shards > int(Meta) {
+		return refuse("placement %s wants %d shards, and %d numbers are left", p.Name, shards, Meta-s.lastShard)
 	}
 	p.Shards = nil
 	s.Placements[p.Name] = &p
 	for range shards {
-		sh := &Shard{ID: s.nextShard, Placement: p.Name, Epoch: 1} // from 0: a node that was alone brings its own along
-		s.nextShard++
+		sh := &Shard{ID: s.lastShard, Placement: p.Name, Epoch: 1}
+		s.lastShard++
 		s.Shards[sh.ID] = sh
 		for range p.Copies {
 			to := s.best(sh, &p, nil)

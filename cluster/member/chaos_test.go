@@ -63,7 +63,7 @@ func chaos(t *testing.T, w *world, rng *rand.Rand) {
 		case 6, 7:
 			w.heal()
 		case 8, 9:
-			_, _ = n.m.Move(ctx, "chaos", uint16(1+rng.IntN(4)), uint32(1+rng.IntN(5)), uint32(1+rng.IntN(5)), "")
+			_, _ = n.m.Move(ctx, "chaos", uint16(rng.IntN(4)), uint32(1+rng.IntN(5)), uint32(1+rng.IntN(5)), "")
 		case 10:
 			if r, err := n.m.Status(ctx); err == nil && len(r.Jobs) > 0 {
 				_, _ = n.m.Job(ctx, "chaos", r.Jobs[len(r.Jobs)-1].ID, []string{"pause", "resume", "abort"}[rng.IntN(3)])

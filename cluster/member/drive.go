@@ -31,7 +31,7 @@ func (m *Member) reign(now time.Time) {
 	}
 	m.abandon()
 	m.term = term
-	m.views = map[uint16]*sight{}
+	m.views, m.base = map[uint16]*sight{}, m.round
 	if term == 0 {
 		m.reload(now)
 		return
@@ -253,7 +253,7 @@ func (m *Member) seen(from uint32, msg *message) {
 			s = &sight{}
 			m.views[v.Group] = s
 		}
-		if msg.N <= s.after || msg.N > m.round || v.Seen.Term < s.Seen.Term {
+		if msg.N <= max(s.after, m.base) || msg.N > m.round || v.Seen.Term < s.Seen.Term {
 			continue
 		}
 		if past := now.Sub(s.at).Seconds(); !s.at.IsZero() && past > 0 && v.Applied >= s.Applied {

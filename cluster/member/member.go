@@ -24,12 +24,15 @@ var (
 )
 
 const (
-	beatAfter = time.Second // how often everything is said again
-	inboxSize = 1 << 12     // messages that wait; more are dropped, and said again
+	beatAfter = time.Second            // how often everything is said again
+	readAfter = 100 * time.Millisecond // how often rows are read again, at most
+	inboxSize = 1 << 12                // messages that wait; more are dropped, and said again
 )
 
 // Member is this node's part in its cluster. Its methods may be called from any goroutine.
 type Member struct {
+	*Operations // what operators ask of it
+
 	// Fixed after Open.
 	id     *Identity // its fields below the name are run's
 	cfg    Config
@@ -60,6 +63,8 @@ type Member struct {
 	open    map[uint64]*request // forwarded, or held until the rows are written
 	numbers uint64              // of questions and requests
 	beaten  time.Time
+	reread  bool // rows have changed since
+	read    time.Time
 
 	// Owned by run: what the leader of the meta group knows.
 	term     uint64 // in which it leads, 0 while it does not
@@ -68,6 +73,7 @@ type Member struct {
 	held     []held
 	views    map[uint16]*sight
 	round    uint64 // of questions for views
+	base     uint64 // of the last question of an earlier time as the leader
 	planned  time.Time
 	rest     time.Time // until when it writes nothing
 	balanced time.Time
@@ -97,11 +103,15 @@ func Open(lines *Lines, groups Groups, rows Rows, cfg Config) (*Member, error) {
 		state: cluster.New(), leaders: map[uint16]leader{}, mine: map[uint16]uint64{}, up: map[uint32]time.Time{}, down: map[uint32]time.Time{},
 		plugged: map[uint16]plugged{}, open: map[uint64]*request{}, views: map[uint16]*sight{},
 	}
+	m.Operations = &Operations{m.ask}
 	if err := m.hold(); err != nil {
 		return nil, err
 	}
 	if err := m.load(); err != nil {
 		return nil, err
+	}
+	if self := m.state.Nodes[m.id.Node]; self != nil && self.Phase == cluster.Gone {
+		return nil, fmt.Errorf("%w: node %s (number %d) was removed from the cluster: to take part again it needs an empty data directory", cluster.ErrRefused, m.id.Name, m.id.Node)
 	}
 	lines.member.Store(m)
 	for _, s := range lines.links.Status() {
@@ -201,6 +211,9 @@ func (m *Member) turn(beat bool) {
 	m.forward(now)
 	if beat && now.Sub(m.beaten) >= beatAfter {
 		m.beaten = now
+		if n := m.dropped.Swap(0); n > 0 {
+			m.cfg.Log.Warn("member: messages found no room", "dropped", n)
+		}
 		m.announce()
 		m.follow(now)
 	}
@@ -227,10 +240,8 @@ func (m *Member) heed(n heard, now time.Time) {
 	for name, up := range n.links {
 		m.linked(m.lines.number(name), up, now)
 	}
-	for name := range n.lost {
-		if node := m.lines.number(name); node != 0 {
-			m.missed(node)
-		}
+	for name := range n.cut {
+		m.cut(name)
 	}
 	for _, w := range n.wrote {
 		m.wrote(w, now)
@@ -244,7 +255,8 @@ func (m *Member) heed(n heard, now time.Time) {
 		m.reign(now)
 		m.announce()
 	}
-	if n.changed && m.term == 0 {
+	m.reread = m.reread || n.changed
+	if m.reread && m.term == 0 && now.Sub(m.read) >= readAfter { // or with the next beat
 		m.reload(now)
 	}
 }
@@ -256,10 +268,12 @@ func (m *Member) linked(node uint32, up bool, now time.Time) {
 	}
 	_, was := m.up[node]
 	switch {
-	case up && !was:
-		m.up[node] = now
-		delete(m.down, node)
-		m.tellOf(node)
+	case up:
+		if !was {
+			m.up[node] = now
+			delete(m.down, node)
+		}
+		m.tellOf(node) // it may be another process by now
 	case !up && was:
 		delete(m.up, node)
 		m.down[node] = now
@@ -278,7 +292,7 @@ func (m *Member) load() error {
 	if err := m.rows.Read(s.Load); err != nil {
 		return fmt.Errorf("reading the rows of the cluster: %w", err)
 	}
-	m.state = s
+	m.state, m.reread, m.read = s, false, time.Now()
 	return nil
 }
 

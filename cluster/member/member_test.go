@@ -377,3 +377,40 @@ func TestReplaceAfter(t *testing.T) {
 		w.whole(w.settled(3, 3))
 	})
 }
+
+// An operator who is no member asks any of them.
+func TestOperator(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		w.start("a", "b", "c")
+		w.settled(3, 3)
+		lead := w.leader().name
+		for _, name := range w.names() {
+			op := At(name, Seat{Name: "ann", Plain: true, Dial: w.net.dial("ann")})
+			r, err := op.Status(t.Context())
+			if err != nil || r.Stale || len(r.Shards) != 4 || w.name(r, r.Leader) != lead {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			if _, err := op.Move(t.Context(), "root", 0, 1, 2, ""); !errors.Is(err, cluster.ErrRefused) || !strings.Contains(err.Error(), "already") {
+				t.Fatal(err)
+			}
+			if err := op.Drain(t.Context(), "", 3, false); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := op.Rebalance(t.Context(), "", "run"); err != nil {
+				t.Fatal(err)
+			}
+			if b, err := op.Rebalance(t.Context(), "", "dry"); err != nil || b.Effort.Run && b.Effort.By != "ann" {
+				t.Fatalf("%+v, %v", b, err)
+			}
+			if err := op.Drain(t.Context(), "", 3, true); err != nil {
+				t.Fatal(err)
+			}
+			if err := op.ask(t.Context(), "dance", "", asking{}, nil); !errors.Is(err, cluster.ErrRefused) {
+				t.Fatal(err)
+			}
+			if err := op.ask(t.Context(), opJoin, "", cluster.Node{Name: "b", Birth: "x"}, nil); !errors.Is(err, cluster.ErrRefused) {
+				t.Fatalf("ann joins as another: %v", err)
+			}
+		}
+	})
+}
