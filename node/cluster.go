@@ -194,7 +194,7 @@ func (g groups) Step(from string, msg []byte) {
 }
 
 // keysRow is the row of the meta group with the keys of tokens: every node checks by the same ones.
-const keysRow = "node/keys"
+const keysRow = nodePrefix + "keys"
 
 // shareKeys makes the keys of tokens the cluster's: the first node tells its own, the others take them.
 func (p *party) shareKeys(ctx context.Context) error {

@@ -21,7 +21,8 @@ type metaRows struct {
 	wanted  map[string][]byte // the node's own rows, as they shall be when there are none
 }
 
-const nodePrefix = "node/"
+// nodePrefix begins no key of the cluster.State.
+const nodePrefix = "own:"
 
 // applied is somebody who wants to know when a turn is applied.
 type applied struct {
