@@ -26,12 +26,7 @@ func (w *town) start(name string, change ...func(*node.Config)) *node.Node {
 	w.t.Helper()
 	if w.dirs[name] == "" {
 		w.dirs[name] = w.t.TempDir()
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		w.addrs[name] = ln.Addr().String()
-		_ = ln.Close()
+		w.addrs[name] = free(w.t)
 	}
 	var join []string
 	for other := range w.nodes {
@@ -89,20 +84,18 @@ func TestClusterOfOne(t *testing.T) {
 func TestClusterGrows(t *testing.T) {
 	w := newTown(t)
 	w.dirs["a"] = t.TempDir()
-	w.addrs["a"] = "127.0.0.1:0"
 	alone := start(t, w.dirs["a"])
 	var ids []string
 	for i := range 8 {
 		ids = append(ids, talk(t, alone, alone, fmt.Sprintf("c%d", i)))
 	}
 	stop(t, alone)
-	w.dirs["a"], w.addrs["a"] = w.dirs["a"], free(t)
+	w.addrs["a"] = free(t)
 	a := w.start("a")
 	b := w.start("b")
 	c := w.start("c")
 	for i, id := range ids {
-		for k, n := range []*node.Node{a, b, c} {
-			t.Log(i, k, id)
+		for _, n := range []*node.Node{a, b, c} {
 			p := login(t, n, customerOf(fmt.Sprintf("c%d", i)))
 			if h := p.ask("history", obj{"session": id, "limit": 100}); len(h["entries"].([]any)) < 3 {
 				t.Fatalf("the words are gone: %v", h)
@@ -116,12 +109,15 @@ func TestClusterGrows(t *testing.T) {
 	}
 }
 
+// free returns an address that nobody listens on.
 func free(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
 	return ln.Addr().String()
 }
