@@ -285,6 +285,11 @@ func (e *Edge) check(cmd *wire.Command) *wire.Error {
 		if !optionalIDs(cmd.PB.GetSubscribe().GetInstance(), cmd.PB.GetSubscribe().GetLease()) {
 			return bad("instance and lease" + idRule)
 		}
+		for name, level := range cmd.PB.GetSubscribe().GetSkills() { // [SW-3.1] as in a token
+			if !wire.ValidID(name) || !(level >= 0 && level <= 1) {
+				return bad("skills are names with levels between 0 and 1")
+			}
+		}
 	case wire.VerbAccept:
 		if !wire.ValidID(cmd.PB.GetAccept().GetOffer()) {
 			return bad("offer" + idRule)
