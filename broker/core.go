@@ -15,6 +15,8 @@ type Core struct {
 	queues    map[string]*queue
 	everybody *queue // all workers
 	shops     map[string]*shop
+	clocks    []*clock
+	chimes    int64 // when the next of them changes; 0 is never
 
 	plans    map[string]*plan
 	classes  map[string]*class

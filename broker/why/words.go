@@ -165,6 +165,9 @@ func (t *teller) waits() {
 	if t.s.Transfer != "" {
 		t.say("It is meant for %s alone.", t.s.Transfer)
 	}
+	if t.e.OpensAt > 0 {
+		t.say("Its queue or shop is closed until %s, in %s.", time.UnixMilli(t.e.OpensAt).UTC().Format("2006-01-02 15:04 UTC"), span(t.e.OpensAt-t.now))
+	}
 	t.nobody()
 	if until := t.until(); until != "" {
 		t.say("Something changes by itself%s: a step opens, or who was left out may be asked again.", strings.Replace(until, "until", "at", 1))

@@ -3665,6 +3665,7 @@ type State struct {
 	Queue         string                 `protobuf:"bytes,3,opt,name=queue,proto3" json:"queue,omitempty"`
 	Position      uint32                 `protobuf:"varint,4,opt,name=position,proto3" json:"position,omitempty"`
 	EtaMs         []int64                `protobuf:"varint,5,rep,packed,name=eta_ms,json=etaMs,proto3" json:"eta_ms,omitempty"`
+	OpensAt       int64                  `protobuf:"varint,6,opt,name=opens_at,json=opensAt,proto3" json:"opens_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3732,6 +3733,13 @@ func (x *State) GetEtaMs() []int64 {
 		return x.EtaMs
 	}
 	return nil
+}
+
+func (x *State) GetOpensAt() int64 {
+	if x != nil {
+		return x.OpensAt
+	}
+	return 0
 }
 
 type Lag struct {
@@ -7006,13 +7014,14 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x03key\x18\x04 \x01(\tR\x03key\"W\n" +
 	"\x05Leave\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x124\n" +
-	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomer\"\x80\x01\n" +
+	"\bcustomer\x18\x14 \x01(\v2\x18.switchboard.v1.CustomerR\bcustomer\"\x9b\x01\n" +
 	"\x05State\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
 	"\x05queue\x18\x03 \x01(\tR\x05queue\x12\x1a\n" +
 	"\bposition\x18\x04 \x01(\rR\bposition\x12\x15\n" +
-	"\x06eta_ms\x18\x05 \x03(\x03R\x05etaMs\"3\n" +
+	"\x06eta_ms\x18\x05 \x03(\x03R\x05etaMs\x12\x19\n" +
+	"\bopens_at\x18\x06 \x01(\x03R\aopensAt\"3\n" +
 	"\x03Lag\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\"\x86\x01\n" +
