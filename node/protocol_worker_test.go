@@ -395,7 +395,7 @@ func TestLeases(t *testing.T) {
 	if r := bot.push("revoked"); r["reason"] != "takeover" || r["session"] != nil {
 		t.Fatalf("revoked %v", r)
 	}
-	for verb, body := range map[string]obj{"reply": {"body": 1}, "nack": {"seq": seq}, "ack": {"seq": seq}, "release": {}, "transfer": {"to": obj{"queue": "refunds"}}, "delta": {"stream": "m", "text": "x"}} {
+	for verb, body := range map[string]obj{"reply": {"body": 1}, "nack": {"seq": seq}, "ack": {"seq": seq}, "release": {}, "transfer": {"to": obj{"queue": "refunds"}}, "delta": {"stream": "m", "text": "x"}, "close": {}, "typing": {"on": true}, "attributes": {"if_v": 0, "patch": obj{}}} {
 		body["session"], body["ae"] = id, 1
 		bot.refused("stale_assignment", verb, body)
 	}
