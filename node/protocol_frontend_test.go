@@ -176,6 +176,8 @@ func TestKeysOfEveryVerb(t *testing.T) {
 	f(a, "rate", obj{"session": id, "score": 4, "comment": "good"}, obj{"score": 5})
 	f(bot, "release", obj{"session": id, "ae": 1, "outcome": "solved"}, obj{"outcome": "lost"})
 	a.ask("send", obj{"session": id, "body": text("more")})
+	for as := bot.push("assigned"); num(as["ae"]) != 2; as = bot.push("assigned") {
+	}
 	f(bot, "transfer", obj{"session": id, "ae": 2, "to": obj{"queue": "refunds"}}, obj{"to": obj{"queue": "default"}})
 	f(a, "close", obj{"session": id, "reason": "done"}, obj{"reason": "other"})
 	for _, s := range all { // the session is closed and every ae stale

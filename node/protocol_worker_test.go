@@ -413,6 +413,9 @@ func TestLeases(t *testing.T) {
 	}
 	// Without the lease it begins anew: what was held is queued again at once.
 	_ = bot.ws.Close()
+	sue := login(t, n, supervisorOf("sue"))
+	for sue.ask("stats", obj{"scope": obj{"worker": "faq"}})["workers"].([]any)[0].(obj)["state"] == "ready" { // its grace has not begun
+	}
 	fresh := login(t, n, workerOf("faq", wire.OriginBot))
 	if k := fresh.subscribe(obj{"slots": 2}); fmt.Sprint(k["kept"]) != "[]" || k["lease"] == lease {
 		t.Fatalf("without the lease: %v", k)
