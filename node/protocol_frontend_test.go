@@ -7,8 +7,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/fasthttp/websocket"
-
 	"switchboard/node"
 	"switchboard/wire"
 )
@@ -268,7 +266,7 @@ func TestOrder(t *testing.T) {
 			for i := range each {
 				lines = append(lines, fmt.Sprintf(`{"id":%d,"send":{"session":%q,"body":{"text":"%d/%d"}}}`, 1000+i, id, k, i))
 				if len(lines) >= 1+i%7 || i == each-1 {
-					if p.ws.WriteMessage(websocket.TextMessage, []byte(strings.Join(lines, "\n"))) != nil {
+					if p.speak([]byte(strings.Join(lines, "\n"))) != nil {
 						return
 					}
 					lines = nil
