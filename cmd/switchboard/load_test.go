@@ -104,7 +104,7 @@ func TestLoadUsage(t *testing.T) {
 		t.Helper()
 		complains(t, exitUsage, want, nil, append([]string{"loadtest"}, args...)...)
 	}
-	f("there is no scenario .nothing.: the shipped ones are chat, ", "run", "nothing")
+	f("there is no scenario .nothing.: the shipped ones are capacity, chat, ", "run", "nothing")
 	f(`bad.yaml:5:3: unknown field "sokets"`, "run", bad)
 	f("--set steady=0", "run", "chat", "--set", "steady=0")
 	f("wants tokens", "run", "chat", "--addr", "127.0.0.1:1")

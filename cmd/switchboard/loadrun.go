@@ -74,6 +74,7 @@ type loadFlags struct {
 	remote, quiet     bool
 	findMax           bool
 	steps             int
+	repeat            int // of plan measure
 	jsonFile, webFile string
 }
 
@@ -191,8 +192,8 @@ func (f *loadFlags) place(ctx context.Context, s *swarm.Swarm) (err error) {
 		return usageError{errors.New("a running node wants tokens: set --data to its directory, or --token-cmd")}
 	}
 	for _, a := range s.Scenario.Actions {
-		if a.Kill {
-			return usageError{errors.New("the scenario kills its own node: leave out --addr and --data, or put what kills yours into run")}
+		if a.Kill || a.Drain {
+			return usageError{errors.New("the scenario ends its own node: leave out --addr and --data, or put what ends yours into run")}
 		}
 	}
 	s.Addr = f.addr

@@ -96,13 +96,13 @@ func (s *Scenario) checkActions(at func(path string, err error)) {
 	for i, a := range s.Actions {
 		path := fmt.Sprintf("actions[%d]", i)
 		kinds := 0
-		for _, is := range []bool{a.Drop.Value > 0, a.Run != "", a.Kill} {
+		for _, is := range []bool{a.Drop.Value > 0, a.Run != "", a.Kill, a.Drain} {
 			if is {
 				kinds++
 			}
 		}
 		if kinds != 1 && a.Drop.err == nil {
-			at(path, errors.New("it must be exactly one of drop, run and kill"))
+			at(path, errors.New("it must be exactly one of drop, run, kill and drain"))
 		}
 		if a.At.Value > s.Steady.Value {
 			at(path+".at", errors.New("it is behind the steady time"))
@@ -110,8 +110,8 @@ func (s *Scenario) checkActions(at func(path string, err error)) {
 		if a.Drop.Value == 0 && a.Within.Value+a.Back.Value+a.Jitter.Value > 0 {
 			at(path, errors.New("within, back and jitter are for drop"))
 		}
-		if !a.Kill && a.Restart.Value > 0 {
-			at(path+".restart", errors.New("restart is for kill"))
+		if !a.Kill && !a.Drain && a.Restart.Value > 0 {
+			at(path+".restart", errors.New("restart is for kill and drain"))
 		}
 	}
 }

@@ -56,6 +56,7 @@ var figures = map[string]struct {
 	"rss":          {Bytes, "highest resident memory of the node in the steady time"},
 	"rss_per_conn": {Bytes, "what the node's resident memory grew by from before the ramp, for each customer's socket"},
 	"cpu":          {None, "cores that the node used, mean of the steady time"},
+	"machine_cpu":  {None, "cores that everybody used on the machine that node and load generator share"},
 	"gen_rss":      {Bytes, "highest resident memory of the load generator, all processes"},
 	"gen_per_conn": {Bytes, "what the load generator's memory grew by for each socket"},
 	"gen_cpu":      {None, "cores that the load generator used"},

@@ -131,7 +131,7 @@ type Humans struct {
 	Pace float64 `yaml:"pace,omitempty"`
 }
 
-// Action is something that happens At a moment of the steady time. It is exactly one of Drop, Run and Kill.
+// Action is something that happens At a moment of the steady time. It is exactly one of Drop, Run, Kill and Drain.
 type Action struct {
 	At Quantity `yaml:"at" unit:"time"`
 	// Drop is the share of the customers' connections that end, spread over Within; each comes back after Back, and up to
@@ -140,10 +140,12 @@ type Action struct {
 	Within Quantity `yaml:"within,omitempty" unit:"time"`
 	Back   Quantity `yaml:"back,omitempty" unit:"time"`
 	Jitter Quantity `yaml:"jitter,omitempty" unit:"time"`
-	// Run is a line for sh, with ADDR, DATA and PID of the test's own node in its environment.
+	// Run is a line for sh, with ADDR, DATA and PID of the test's own node and the program, SWITCHBOARD, in its environment.
 	Run string `yaml:"run,omitempty"`
 	// Kill sends SIGKILL to the test's own node, which starts again after Restart.
-	Kill    bool     `yaml:"kill,omitempty"`
+	Kill bool `yaml:"kill,omitempty"`
+	// Drain sends SIGTERM to the test's own node, which is started again Restart after it has ended.
+	Drain   bool     `yaml:"drain,omitempty"`
 	Restart Quantity `yaml:"restart,omitempty" unit:"time"`
 }
 

@@ -12,6 +12,7 @@ func (r *running) result() *report.Result {
 	c, _ := r.sum()
 	if r.atEnd == (counts{}) {
 		r.atEnd, r.cpuEnd = r.sum()
+		r.busyEnd, r.steadyAt[1] = busy(), r.now()
 	}
 	steady := sc.Steady.Value
 	res := &report.Result{
@@ -49,6 +50,9 @@ func (r *running) result() *report.Result {
 	if r.watched > 0 {
 		f["cpu"] = r.cores / r.watched
 	}
+	if span := float64(r.steadyAt[1]-r.steadyAt[0]) / 1e9; r.busyZero > 0 && span > 0 && r.loopback() {
+		f["machine_cpu"] = (r.busyEnd - r.busyZero) / span
+	}
 	res.Figures = f
 	for _, x := range r.findings {
 		for slug, n := range x.Slugs {
@@ -75,6 +79,9 @@ func (r *running) warn(res *report.Result, c *counts) {
 	say := func(format string, args ...any) { res.Warnings = append(res.Warnings, fmt.Sprintf(format, args...)) }
 	if l := res.Latencies["lag"]; l.P99 > 0.005 {
 		say("the load generator was late itself, p99 %.1f ms, max %.1f ms: give it more cores or a machine of its own", l.P99*1000, l.Max*1000)
+	}
+	if others := res.Figures["machine_cpu"] - res.Figures["cpu"] - res.Figures["gen_cpu"]; others > 0.3 {
+		say("others used %.1f of the machine's processors meanwhile: latencies and rates are not the node's alone", others)
 	}
 	if c.Crowded > 0 {
 		say("%d conversations began with a customer who was in one: set customers.sockets higher", c.Crowded)

@@ -84,10 +84,21 @@ func (s *Swarm) local() error {
 	if err != nil {
 		return fmt.Errorf("the node's address is %q: it must be host:port", s.Addr)
 	}
-	if ip := net.ParseIP(host); s.Remote || host == "localhost" || ip != nil && ip.IsLoopback() {
+	if s.Remote || loopback(host) {
 		return nil
 	}
 	return fmt.Errorf("%s is not on loopback: a load test can stop a node; say --allow-remote if it is yours", s.Addr)
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// loopback tells whether the node is on this machine.
+func (s *Swarm) loopback() bool {
+	host, _, err := net.SplitHostPort(s.Addr)
+	return err == nil && loopback(host)
 }
 
 // slack is how much longer than its scenario a run may take: to start, connect, audit and end.
@@ -156,7 +167,10 @@ type running struct {
 	atEnd    counts // when it ended
 	cpuZero  float64
 	cpuEnd   float64
-	before   counts // of the last point
+	busyZero float64 // of the machine, by everybody
+	busyEnd  float64
+	steadyAt [2]int64 // between which that is
+	before   counts   // of the last point
 	beforeAt int64
 	beforeC  float64
 	series   []report.Point
@@ -265,6 +279,7 @@ func (r *running) begin(ctx context.Context, hands []hand, acts *sync.WaitGroup,
 		}
 	}
 	r.atZero, r.cpuZero = r.sum()
+	r.busyZero, r.steadyAt[0] = busy(), r.now()
 	r.genHeld, r.heldRSS = r.rss(), r.vitals.rss
 	r.phase, r.until = "steady", r.zero+int64(r.Scenario.Steady.Duration())
 	for i := range r.Scenario.Actions {
@@ -340,6 +355,7 @@ func (r *running) point(ctx context.Context) {
 	if r.phase == "steady" && now >= r.until {
 		r.phase, r.until = "stop", r.until+int64(r.Scenario.Stop.Duration())
 		r.atEnd, r.cpuEnd = r.sum()
+		r.busyEnd, r.steadyAt[1] = busy(), r.now()
 	}
 	c, cpu := r.sum()
 	v := r.node.look(ctx)

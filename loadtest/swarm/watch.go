@@ -94,6 +94,8 @@ var rates = map[string]string{
 
 var gauges = map[string]string{
 	"switchboard_connections":      "connections",
+	"switchboard_shard_sessions":   "sessions",
+	"process_max_fds":              "max_fds",
 	"go_goroutines":                "goroutines",
 	"go_memstats_heap_inuse_bytes": "heap",
 	"switchboard_shard_inbox":      "inbox",
