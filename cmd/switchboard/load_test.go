@@ -125,3 +125,24 @@ func TestLoadUsage(t *testing.T) {
 		t.Errorf("exit %d\n%s", r.code, r.out)
 	}
 }
+
+// TestLoadSoak: make soak, for as long as a test may take.
+func TestLoadSoak(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "r.json")
+	args := append([]string{"loadtest", "run", "soak", "--json", file},
+		small("steady=3s", "customers.sockets=150", "talk.rate=100/s", "talk.think.median=100ms", "gates=[unanswered == 0, disconnects == 0, unacked == 0]")...)
+	r := finish(t, as(t, nil, args...))
+	if r.code != 0 {
+		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+	res, err := report.Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := res.Figures; f["answered"] != f["due"] || f["due"] < 150 || f["audited"] < 100 {
+		t.Errorf("%+v", f)
+	}
+	if _, ok := res.Figures["rss_growth"]; !ok {
+		t.Error("whether memory grew is not known")
+	}
+}

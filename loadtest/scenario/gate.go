@@ -55,6 +55,7 @@ var figures = map[string]struct {
 	"goodput":      {Share, "share of the due messages that were answered (acknowledged when nobody answers)"},
 	"rss":          {Bytes, "highest resident memory of the node in the steady time"},
 	"rss_per_conn": {Bytes, "what the node's resident memory grew by from before the ramp, for each customer's socket"},
+	"rss_growth":   {Share, "what the node's resident memory grew by from the second quarter of the steady time to the last, of what it was"},
 	"cpu":          {None, "cores that the node used, mean of the steady time"},
 	"machine_cpu":  {None, "cores that everybody used on the machine that node and load generator share"},
 	"gen_rss":      {Bytes, "highest resident memory of the load generator, all processes"},
