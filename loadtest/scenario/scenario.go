@@ -37,6 +37,9 @@ type Node struct {
 	Exec []string `yaml:"exec,omitempty"`
 	// Config is the node's configuration.
 	Config map[string]any `yaml:"config,omitempty"`
+	// Count is how many of them; default 1. Each is a node by itself, with its share of the customers and workers and as many
+	// processes of the load generator. Actions are the first one's.
+	Count int `yaml:"count,omitempty"`
 	// TLS lets the node speak TLS, with a certificate that is made for the run.
 	TLS bool `yaml:"tls,omitempty"`
 }
@@ -190,6 +193,7 @@ func (s *Scenario) defaults() {
 	quantity(&s.Ramp, "5s")
 	quantity(&s.Stop, "10s")
 	num(&s.Audit, 50)
+	num(&s.Node.Count, 1)
 	num(&s.Customers.Sources, (s.Customers.Sockets+19_999)/20_000)
 	quantity(&s.Customers.Slow.Pause, "200ms")
 	quantity(&s.Customers.Slow.Bytes, "512B")
