@@ -66,6 +66,7 @@ func compareID(a, b *worker) int {
 func (c *Core) adoptConfig(cfg Config) {
 	c.cfg = cfg.withDefaults()
 	c.trace.configure(&c.cfg)
+	c.wind()
 	old := c.shops
 	c.shops = make(map[string]*shop, len(c.cfg.Shops))
 	for _, x := range c.cfg.Shops {
@@ -179,13 +180,7 @@ func (c *Core) closeQueue(q *queue) {
 			continue
 		}
 		delete(c.plans, key)
-		for i := range p.gates {
-			cl := p.gates[i].class
-			cl.watchers = slices.DeleteFunc(cl.watchers, func(o *plan) bool { return o == p })
-			if cl.plans--; cl.plans == 0 {
-				c.forgetClass(cl)
-			}
-		}
+		c.forgetPlan(p)
 	}
 	for _, w := range slices.Clone(q.workers) {
 		i := slices.Index(w.queues, q)

@@ -25,7 +25,7 @@ func (c *Core) place(t *task, out *Effects) {
 			return
 		}
 		c.wait(t)
-		c.resort(t, out)
+		c.tellWaiting(t, out)
 	}
 }
 
@@ -79,7 +79,7 @@ func (c *Core) eligible(w *worker, t *task) bool {
 		return false
 	}
 	for i := range t.plan.gates {
-		if w.isMember(t.plan.gates[i].class) {
+		if w.isMember(t.plan.gates[i].class) && !t.plan.gates[i].timed.shut() {
 			return true
 		}
 	}
@@ -132,7 +132,7 @@ func (c *Core) wait(t *task) {
 	c.enter(p.lane)
 	p.queue.waiting++
 	p.lane.waiting++
-	t.late = p.queue.Order == SavableFirst && t.enqueuedAt+p.queue.SLAMS <= c.now
+	t.late = p.queue.Order == SavableFirst && t.lateAt() <= c.now
 	if cap(t.lines) < len(p.gates) {
 		t.lines = make([]waiter, len(p.gates), max(len(p.gates), 4))
 	}
@@ -152,7 +152,7 @@ func (c *Core) wait(t *task) {
 			}
 		}
 	}
-	if p.staff {
+	if p.stirs {
 		p.lined = append(p.lined, t)
 		t.at = len(p.lined)
 	}
@@ -200,15 +200,27 @@ func (c *Core) move(t *task) {
 	c.moved = append(c.moved, t)
 }
 
+// tellWaiting tells t's session, for which nobody is there, when that may change.
+func (c *Core) tellWaiting(t *task, out *Effects) {
+	if len(t.plan.clocks) > 0 {
+		c.sayOpens(t, out)
+	}
+	if len(t.plan.resorts) > 0 {
+		c.resort(t, out)
+	}
+}
+
 // resort tells t's session that it has come to the last resort, again until it is answered.
 func (c *Core) resort(t *task, out *Effects) {
-	if open, _ := t.plan.resorts(t.enqueuedAt, c.now); !open || t.resorted < 0 || t.resorted > 0 && t.resorted+againMS > c.now {
+	step, _ := t.plan.resorted(t.enqueuedAt, c.now)
+	if step < 0 || t.resorted < 0 || t.resorted > 0 && t.resorted+againMS > c.now {
 		return
 	}
 	t.resorted = max(c.now, 1)
 	e := out.add(LastResort)
 	e.Session, e.Ticket, e.Queue = t.session, t.ticket, t.plan.queue.Name
-	e.Reason, e.Step = t.plan.queue.Steps[t.plan.resort].Resort.String(), t.plan.queue.stepName(t.plan.resort)
+	e.Reason, e.Step = t.plan.queue.Steps[step].Resort.String(), t.plan.queue.stepName(step)
+	e.OpensAt = opensAt(t.plan.clocks, c.now)
 	if t.lined {
 		c.set(&t.timer, t.wake(c.now))
 	}
@@ -245,7 +257,7 @@ func (c *Core) settle(out *Effects) {
 				x = c.chosen(t, of) // a task that one person alone may have
 			}
 			if x.w == nil {
-				c.resort(t, out)
+				c.tellWaiting(t, out)
 				n++
 				continue
 			}
@@ -287,6 +299,7 @@ func (c *Core) restaff() {
 		c.moved = append(c.moved, p.lined...)
 		for _, t := range c.moved[n:] {
 			c.unwait(t)
+			t.lift(c.now) // what ends this very moment has no timer any more
 			c.wait(t)
 		}
 	}
@@ -312,7 +325,10 @@ func (c *Core) unhold(w *worker) {
 // assign gives t to a worker: a bot has it at once, a human is asked [SW-5.2].
 func (c *Core) assign(t *task, x choice, out *Effects) {
 	t.reason, t.step = x.reason, x.step
-	if t.requeue {
+	switch {
+	case t.handed:
+		t.reason = reasonTransfer
+	case t.requeue:
 		t.reason = reasonRequeue
 	}
 	c.decide(t, x)

@@ -141,6 +141,7 @@ type Explanation struct {
 	EnqueuedAt int64
 	NextAt     int64       // when something happens by itself; 0 when nothing does
 	Late       bool        // it has waited longer than its queue means it to
+	OpensAt    int64       // when its queue and shop open again; 0 when they are open
 	Workers    []Candidate // of its steps, best first
 }
 
@@ -163,6 +164,7 @@ func (c *Core) Explain(session wire.SessionID) Explanation {
 		}
 		return e
 	}
+	e.OpensAt = opensAt(t.plan.clocks, c.now)
 	for _, o := range c.sessions {
 		for ; o != nil; o = o.next {
 			if o.state == waiting && o.plan.queue == t.plan.queue && o.comesBefore(t) {
@@ -214,7 +216,7 @@ func (t *task) comesBefore(o *task) bool {
 // candidate tells what stands for and against w.
 func (c *Core) candidate(t *task, w *worker) Candidate {
 	x := Candidate{Worker: w.ID, Load: w.load, Rating: w.rating}
-	may, opens := false, false
+	may, opens, shut := false, false, true
 	for i := range t.plan.gates {
 		g := &t.plan.gates[i]
 		j := slices.IndexFunc(w.members, func(m *member) bool { return m.class == g.class })
@@ -227,6 +229,7 @@ func (c *Core) candidate(t *task, w *worker) Candidate {
 		}
 		may = true
 		opens = opens || t.plan.opens(i, t.enqueuedAt, c.now)
+		shut = shut && g.timed.shut()
 	}
 	switch {
 	case !may:
@@ -241,6 +244,8 @@ func (c *Core) candidate(t *task, w *worker) Candidate {
 		x.Why = "declined or excluded"
 	case t.hold > c.now && w.ID != t.sticky:
 		x.Why = "it waits for " + t.sticky
+	case shut:
+		x.Why = "out of hours"
 	case !opens:
 		x.Why = "its step is not open"
 	case !c.open:

@@ -70,6 +70,7 @@ type conn struct {
 	feedAt     atomic.Int64 // when the writer is to ask the feeds again
 	watching   atomic.Bool
 	subscribed atomic.Bool
+	ousted     atomic.Bool // another connection has subscribed as this worker
 	greeted    atomic.Bool
 
 	mu sync.Mutex

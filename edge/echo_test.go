@@ -181,6 +181,9 @@ func (s *echo) open(e *echoSession, c *wire.Command) {
 	s.post(c.Conn, &wire.Frame{Kind: wire.FrameAttach, Verb: wire.VerbOpen, ID: c.ID, Session: e.id, Seq: start, Head: head, PB: &wirepb.ServerFrame{
 		Verb: &wirepb.ServerFrame_Open{Open: &wirepb.OpenReply{Session: string(e.id), Epoch: 1, Head: head, State: "new", How: how, Streams: e.running()}},
 	}})
+	for _, m := range e.running() {
+		s.post(c.Conn, &wire.Frame{Kind: wire.FrameKeep, Session: e.id, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Stream{Stream: m}}})
+	}
 }
 
 // append writes n and shows it to everybody but from. It returns the seq of the entry before it that who may see.

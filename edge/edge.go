@@ -86,6 +86,7 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 			origin := string(ctx.Request.Header.Peek("Origin"))
 			return origin == "" || len(cfg.Origins) == 0 || slices.Contains(cfg.Origins, origin)
 		},
+		Error: noUpgrade,
 	}
 	e.server = &fasthttp.Server{
 		Handler: e.handle, Name: "switchboard", KeepHijackedConns: true, NoDefaultDate: true,
@@ -259,6 +260,21 @@ func (e *Edge) connect(ctx *fasthttp.RequestCtx) {
 	if err != nil {
 		e.m.refused.Inc()
 	}
+}
+
+// noUpgrade answers who asks for a connection in other words than a WebSocket's handshake [SW-2.1] [SW-7].
+func noUpgrade(ctx *fasthttp.RequestCtx, status int, reason error) {
+	err := &wire.Error{Slug: wire.BadRequest, Message: reason.Error()}
+	switch status {
+	case fasthttp.StatusForbidden:
+		err = &wire.Error{Slug: wire.Forbidden, Message: "this origin may not connect"}
+	case fasthttp.StatusMethodNotAllowed:
+		problemAs(ctx, status, err)
+		ctx.Response.Header.Set("Allow", fasthttp.MethodGet)
+		return
+	}
+	ctx.Response.Header.Set("Sec-WebSocket-Version", "13") // RFC 6455, 4.4: which one is spoken here
+	problem(ctx, err)
 }
 
 // token returns a copy of what the request shows, or nothing [SW-2.9].

@@ -14,7 +14,7 @@ var ErrMail = errors.New("not mail of this version")
 
 // LinkVersion numbers what AppendEnvelope writes. Two nodes that differ in it do not understand each other: it grows with
 // every change of a kind of mail, of its fields or of the words that numbers stand for.
-const LinkVersion = 6
+const LinkVersion = 7
 
 // What an envelope says of itself.
 const (
@@ -141,6 +141,8 @@ func kindOf(m Mail) byte {
 		return 22
 	case *Resorted:
 		return 23
+	case *Unbound:
+		return 24
 	}
 	return 0
 }
@@ -194,6 +196,8 @@ func newMail(kind byte) Mail {
 		return new(Resort)
 	case 23:
 		return new(Resorted)
+	case 24:
+		return new(Unbound)
 	}
 	return nil
 }
@@ -248,6 +252,8 @@ func (c *coder) mail(m Mail) {
 		c.settingsKept(m)
 	case *Levels:
 		c.levels(m)
+	case *Unbound:
+		c.liveFields(&m.Live)
 	default:
 		c.in.bad = true
 	}
@@ -291,7 +297,7 @@ func (c *coder) frame(m *Frame) {
 	kind := uint32(m.Kind)
 	c.uint32(&kind)
 	m.Kind = FrameKind(kind) //nolint:gosec // checked below
-	if kind > uint32(FrameFeed) {
+	if kind > uint32(FrameMoved) {
 		c.in.bad = true
 	}
 	c.word((*string)(&m.Verb), linkVerbs[:])
@@ -375,6 +381,7 @@ func (c *coder) task(m *Task) {
 	c.bool(&m.Force)
 	c.bool(&m.HumansOnly)
 	c.bool(&m.Requeue)
+	c.bool(&m.Handed)
 	c.bytes(&m.Summary)
 }
 
@@ -411,6 +418,11 @@ func (c *coder) release(m *Release) {
 
 func (c *coder) live(m *Live) {
 	g := c.begin()
+	c.liveFields(m)
+	c.end(g)
+}
+
+func (c *coder) liveFields(m *Live) {
 	c.task(&m.Task)
 	c.bool(&m.Assigned)
 	c.text(&m.Worker)
@@ -418,7 +430,6 @@ func (c *coder) live(m *Live) {
 	c.text(&m.Lease)
 	c.text(&m.Offer)
 	c.uint(&m.AE)
-	c.end(g)
 }
 
 func (c *coder) census(m *Census) {
@@ -490,6 +501,7 @@ func (c *coder) resort(m *Resort) {
 	c.uint(&m.Pool)
 	c.text(&m.Action)
 	c.text(&m.Step)
+	c.int(&m.OpensAt)
 }
 
 func (c *coder) resorted(m *Resorted) {
@@ -512,4 +524,5 @@ func (c *coder) place(m *Place) {
 	c.uint32(&m.Position)
 	c.int(&m.ETAMS[0])
 	c.int(&m.ETAMS[1])
+	c.int(&m.OpensAt)
 }

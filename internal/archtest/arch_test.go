@@ -24,7 +24,7 @@ var mayImport = allowed(
 	row("broker", "wire", "broker/selector"),
 	row("exchange", "wire"),
 	row("exchange/link", "wire", "exchange"),
-	row("shard/journal", "shard/journal/seglog"),
+	row("shard/journal", "shard/journal/replica", "shard/journal/seglog"),
 	row("shard/journal/replica"),
 	row("shard", "wire", "wire/wirepb", "session", "broker", "broker/level", "broker/routes", "broker/selector", "broker/why", "exchange", "shard/journal", "internal/mailbox"),
 	row("edge", "wire", "wire/wirepb", "exchange", "edge/ws", "edge/token", "edge/secure", "internal/mailbox"),
@@ -37,7 +37,7 @@ var mayImport = allowed(
 	row("console", "client/js"),
 	row("bench", "loadtest", "shard/journal", "wire"),
 	row("loadtest", "wire", "wire/wirepb", "client", "loadtest/socket"),
-	row("cmd/switchboard", "wire", "broker/level", "broker/routes", "node", "bench", "loadtest", "loadtest/scenario", "loadtest/report", "loadtest/swarm", "loadtest/capacity", "examples/loadtest", "client", "console", "edge", "edge/token", "shard/journal"),
+	row("cmd/switchboard", "wire", "broker/level", "broker/routes", "node", "bench", "loadtest", "loadtest/scenario", "loadtest/report", "loadtest/swarm", "loadtest/capacity", "examples/loadtest", "client", "console", "edge", "edge/token", "shard/journal", "cluster/member"),
 	row("internal/mailbox"),
 	row("internal/script"),
 	row("internal/archtest"),
@@ -52,8 +52,11 @@ var mayImport = allowed(
 	row("broker/selector"),
 	row("broker/level", "wire"),
 	row("broker/why", "wire", "broker"),
+	row("broker/whatif", "wire", "broker", "broker/level", "broker/routes", "broker/selector", "broker/whatif/erlang", "loadtest/scenario"),
+	row("broker/whatif/erlang"),
 	row("broker/routes", "broker", "broker/selector"),
 	row("shard/journal/seglog"),
+	row("cluster/member", "cluster", "exchange", "exchange/link", "shard/journal/replica", "wire"),
 )
 
 type importRow struct {
@@ -73,6 +76,7 @@ func allowed(rows ...importRow) map[string][]string {
 
 // mayStart lists the functions that may hold a go statement.
 var mayStart = []string{
+	"cluster/member.Open", "cluster/member.Push",
 	"shard.Open", "shard/journal.Open",
 	"exchange/link.Open", "exchange/link.Add", "exchange/link.accept", "exchange/link.connect",
 	"edge.Open", "edge.accept", "edge.stream", "edge.start", "edge.openLoops",
