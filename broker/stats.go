@@ -45,7 +45,7 @@ func (c *Core) Queues() iter.Seq[QueueStats] {
 		for ; t != nil; t = t.next {
 			s := stats[t.plan.queue]
 			switch t.state {
-			case waiting:
+			case waiting, asking:
 				s.Waiting++
 				if s.OldestAt == 0 || t.enqueuedAt < s.OldestAt {
 					s.OldestAt = t.enqueuedAt
@@ -131,7 +131,7 @@ type Candidate struct {
 
 // Explanation tells why a session waits, or with whom it is.
 type Explanation struct {
-	State      string // none, waiting, offered, granted, held, lost, wrapup
+	State      string // none, waiting, offered, asking, granted, held, lost, wrapup
 	Queue      string
 	Worker     string   // whom it was offered, granted or lost
 	Asked      []string // who is asked besides him
@@ -145,7 +145,7 @@ type Explanation struct {
 	Workers    []Candidate // of its steps, best first
 }
 
-var stateNames = [...]string{"waiting", "offered", "granted", "held", "lost", "wrapup"}
+var stateNames = [...]string{"waiting", "offered", "asking", "granted", "held", "lost", "wrapup"}
 
 // Explain tells where a session stands. It looks at everybody in its queue: for people, not for routing.
 func (c *Core) Explain(session wire.SessionID) Explanation {

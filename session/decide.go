@@ -77,7 +77,7 @@ func (s *State) entitled(c *wire.Command) bool {
 		return (c.Who.Shop == "" || c.Who.Shop == s.Shop) && s.Holds(c)
 	case wire.RoleWorker:
 		_, ok := s.until(c.Who)
-		return ok
+		return ok || c.Verb == wire.VerbAttributes && s.asked(c.Who)
 	case wire.RoleSupervisor, wire.RoleOperator:
 		return c.Who.Shop == "" || c.Who.Shop == s.Shop
 	case wire.RoleSystem:

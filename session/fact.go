@@ -38,20 +38,22 @@ type Fact struct {
 	Kind      FactKind
 	HumanOnly bool
 	Requeued  bool
-	Attempt   uint32
-	At        int64
-	Seq       uint64
-	N         uint64
-	Ticket    uint64
-	Entry     *wire.Entry
-	Key       *Key
-	Owner     *Owner
-	Birth     *Birth
-	Transfer  Transfer
-	Guest     Guest
-	Name      string
-	Exclude   string
-	Doc       []byte
+	// Classified says, of Attributed, that routing need not ask.
+	Classified bool
+	Attempt    uint32
+	At         int64
+	Seq        uint64
+	N          uint64
+	Ticket     uint64
+	Entry      *wire.Entry
+	Key        *Key
+	Owner      *Owner
+	Birth      *Birth
+	Transfer   Transfer
+	Guest      Guest
+	Name       string
+	Exclude    string
+	Doc        []byte
 }
 
 // Birth is what a session begins with.
@@ -79,6 +81,7 @@ func (s *State) Apply(f *Fact) {
 	case Said:
 		s.said(f.Entry)
 	case Enqueued:
+		s.Classified = s.Classified && (s.Phase == Queued || f.Requeued) // what comes anew may be about something else
 		s.Phase, s.Queue, s.Ticket, s.EnqueuedAt = Queued, f.Name, f.Ticket, f.At
 		s.HumanOnly, s.Requeued, s.Exclude = f.HumanOnly, f.Requeued, f.Exclude
 	case Granted:
@@ -113,6 +116,7 @@ func (s *State) Apply(f *Fact) {
 		s.Guests = slices.DeleteFunc(s.Guests, func(g Guest) bool { return g.GE == f.N })
 	case Attributed:
 		s.AttributesV, s.Attributes, s.Ticket = f.N, f.Doc, max(s.Ticket, f.Ticket)
+		s.Classified = s.Classified || f.Classified
 	case Adopted:
 		s.Holder = f.Name
 	case ResortSeen:

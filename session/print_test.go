@@ -71,6 +71,9 @@ func taskLine(t *wire.Task) string {
 	if t.Requeue {
 		b += " requeue"
 	}
+	if t.Classified {
+		b += " classified"
+	}
 	return b
 }
 
@@ -120,6 +123,9 @@ func factLine(f *Fact) string {
 	}
 	if f.HumanOnly {
 		b += " humans"
+	}
+	if f.Classified {
+		b += " classified"
 	}
 	if f.Exclude != "" {
 		b += " exclude=" + f.Exclude

@@ -33,7 +33,7 @@ func (s *State) task() *wire.Task {
 	t := &wire.Task{
 		Tenant: s.Tenant, Session: s.ID, Ticket: s.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt,
 		Shop: s.Shop, Tier: s.Tier, Channel: s.Channels[0], Attributes: s.Attributes, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued,
-		BoostMS: s.boost, Version: s.boosts,
+		BoostMS: s.boost, Version: s.boosts, Classified: s.Classified,
 	}
 	if s.Exclude != "" {
 		t.Exclude, t.Sticky = []string{s.Exclude}, ""

@@ -14,7 +14,7 @@ var ErrRow = errors.New("the row is damaged or of a newer version")
 // The first byte of every row is its version. Fields are only ever added at the end, under a new version.
 const (
 	rowVersion   = 1
-	stateVersion = 4 // of a state's row: 2 has what begins with AttributesV, 3 what begins with Holder, 4 Resort
+	stateVersion = 5 // of a state's row: 2 has what begins with AttributesV, 3 what begins with Holder, 4 Resort, 5 Classified
 )
 
 // AppendState appends the row of s: its durable and soft fields, without entries and keys, which have rows of their
@@ -83,6 +83,7 @@ func AppendState(dst []byte, s *State) []byte {
 	w.str(s.Holder)
 	w.int(s.OpenedAt)
 	w.num(s.Resort)
+	w.bool(s.Classified)
 	return w.b
 }
 
@@ -137,6 +138,9 @@ func ParseState(b []byte, s *State) error {
 	}
 	if version >= 4 {
 		s.Resort = r.num()
+	}
+	if version >= 5 {
+		s.Classified = r.bool()
 	}
 	if r.bad || len(r.b) != 0 || len(s.Channels) == 0 || len(s.Epochs) == 0 {
 		return ErrRow

@@ -224,6 +224,15 @@ func (w *world) do(_ *testing.T, c *script.Command) string {
 		w.s.NoGrant(&w.env, &wire.NoGrant{Session: w.id, Ticket: uintOf(c, "ticket"), Pool: uint64(c.Int("pool", 1)), Why: c.String("why", "")}, &w.d)
 	case "resort":
 		w.s.LastResort(&w.env, &wire.Resort{Session: w.id, Ticket: uintOf(c, "ticket"), Pool: uint64(c.Int("pool", 1)), Action: c.Word(0), Step: c.String("step", ""), OpensAt: c.Int("opens", 0)}, &w.d)
+	case "classify":
+		who := &wire.Principal{}
+		if name := c.Word(0); name != "-" {
+			who = principal(name)
+		}
+		w.s.Classify(&w.env, &wire.Classify{
+			Session: w.id, Ticket: uintOf(c, "ticket"), Pool: uint64(c.Int("pool", 1)), Queue: "default", Worker: who.Worker, Conn: w.conn(c.String("conn", "")),
+			Until: c.Int("until", 0), Default: []byte(c.String("default", "")),
+		}, &w.d)
 	case "place":
 		w.s.Place(&wire.Place{Session: w.id, Ticket: uintOf(c, "ticket"), Queue: "default", Position: uint32(c.Int("position", 0)), ETAMS: [2]int64{0, c.Int("eta", 0)}, OpensAt: c.Int("opens", 0)}, &w.d)
 	case "introduce":

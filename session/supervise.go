@@ -9,7 +9,7 @@ import (
 func supervises(role wire.Role) bool { return role == wire.RoleSupervisor || role == wire.RoleOperator }
 
 // attributes patches what routing sees, if it is still the version that its sender knows, and routes again whom nobody has
-// yet [SW-5a.2]. The owner may, under its ae, and who supervises; a customer has said at open what he has to say.
+// yet [SW-5a.2]. The owner may, under its ae, who was asked what the session is about [SW-5a.3], and who supervises; a customer has said at open what he has to say.
 func (s *State) attributes(env *Env, c *wire.Command, d *Decision) {
 	a := c.PB.GetAttributes()
 	if !supervises(c.Who.Role) && c.Who.Role != wire.RoleWorker {
@@ -17,7 +17,7 @@ func (s *State) attributes(env *Env, c *wire.Command, d *Decision) {
 		return
 	}
 	key, done := s.remembered(env, c, d)
-	if done || c.Who.Role == wire.RoleWorker && !s.fenced(c, d) {
+	if done || c.Who.Role == wire.RoleWorker && !s.answers(c, d) {
 		return
 	}
 	if s.Phase == Closed {
@@ -40,6 +40,7 @@ func (s *State) attributes(env *Env, c *wire.Command, d *Decision) {
 	f := Fact{Kind: Attributed, N: s.AttributesV + 1, Doc: doc}
 	again := s.Phase == Queued && s.Transfer.Ticket == 0 // who is assigned by name is not routed
 	if again {
+		f.Classified = true     // by whomever: it is not asked about any more
 		f.Ticket = s.Ticket + 1 // a new ticket takes the place of the old in the pool, since when the customer waits stays
 	}
 	d.fact(s, f)

@@ -219,6 +219,8 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		st.NoGrant(&s.env, m, &s.d)
 	case *wire.Resort:
 		st.LastResort(&s.env, m, &s.d)
+	case *wire.Classify:
+		st.Classify(&s.env, m, &s.d)
 	case *wire.Place:
 		st.Place(m, &s.d)
 	}

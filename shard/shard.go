@@ -310,6 +310,8 @@ func (s *Shard) handle(m wire.Mail) {
 		s.toSession(m.Session, m)
 	case *wire.Resort:
 		s.toSession(m.Session, m)
+	case *wire.Classify:
+		s.toSession(m.Session, m)
 	case *wire.Place:
 		s.toSession(m.Session, m)
 	case *wire.Census:

@@ -141,6 +141,8 @@ func kindOf(m Mail) byte {
 		return 22
 	case *Resorted:
 		return 23
+	case *Classify:
+		return 24
 	}
 	return 0
 }
@@ -194,6 +196,8 @@ func newMail(kind byte) Mail {
 		return new(Resort)
 	case 23:
 		return new(Resorted)
+	case 24:
+		return new(Classify)
 	}
 	return nil
 }
@@ -232,6 +236,8 @@ func (c *coder) mail(m Mail) {
 		c.resort(m)
 	case *Resorted:
 		c.resorted(m)
+	case *Classify:
+		c.classify(m)
 	case *Place:
 		c.place(m)
 	case *Link:
@@ -376,6 +382,7 @@ func (c *coder) task(m *Task) {
 	c.bool(&m.HumansOnly)
 	c.bool(&m.Requeue)
 	c.bytes(&m.Summary)
+	c.bool(&m.Classified)
 }
 
 func (c *coder) withdraw(m *Withdraw) {
@@ -497,6 +504,17 @@ func (c *coder) resorted(m *Resorted) {
 	c.text(&m.Tenant)
 	c.text((*string)(&m.Session))
 	c.uint(&m.Ticket)
+}
+
+func (c *coder) classify(m *Classify) {
+	c.text((*string)(&m.Session))
+	c.uint(&m.Ticket)
+	c.uint(&m.Pool)
+	c.text(&m.Queue)
+	c.text(&m.Worker)
+	c.conn(&m.Conn)
+	c.int(&m.Until)
+	c.bytes(&m.Default)
 }
 
 func (c *coder) noGrant(m *NoGrant) {

@@ -125,6 +125,7 @@ type (
 		HumansOnly bool     // the bots had their turn
 		Requeue    bool     // it was assigned before
 		Summary    []byte   // JSON for the offer
+		Classified bool     // it was said what it is about, or nobody could [SW-5a.3]
 	}
 	// Withdraw says that nobody needs to be found under Ticket any more.
 	Withdraw struct {
@@ -255,6 +256,19 @@ type (
 		Step    string // its name in the route; may be empty
 		OpensAt int64  // Unix ms; 0 is that they are open, or nobody knows
 	}
+	// Classify says who is to be asked what a waiting session is about, until when [SW-5a.3]; without Worker that nobody
+	// answers, and the session goes on with Default. Either way the next Task is the answer; without it the latter is repeated
+	// every second.
+	Classify struct {
+		Session SessionID
+		Ticket  uint64
+		Pool    uint64
+		Queue   string
+		Worker  string
+		Conn    Conn
+		Until   int64  // Unix ms
+		Default []byte // JSON object of attributes; may be empty
+	}
 	// Place tells a waiting session its position in the queue, from 1; 0 is that it has none, because its queue or shop is
 	// closed until OpensAt.
 	Place struct {
@@ -283,6 +297,7 @@ func (*Rebind) mail()       {}
 func (*NoGrant) mail()      {}
 func (*Place) mail()        {}
 func (*Resort) mail()       {}
+func (*Classify) mail()     {}
 func (*Resorted) mail()     {}
 func (*Link) mail()         {}
 func (*Linked) mail()       {}
