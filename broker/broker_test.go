@@ -247,7 +247,7 @@ func (d *driver) task(c *script.Command) broker.Task {
 		Session: session(c), Ticket: ticket(c), Queue: c.String("queue", "default"), EnqueuedAt: c.Int("since", d.now),
 		Priority: int32(c.Int("priority", 0)), BoostMS: c.Int("boost", 0), Cost: int(c.Int("cost", 0)), Skills: skills(c),
 		Exclude: c.List("exclude"), Sticky: c.String("sticky", ""), To: c.String("to", ""), Force: c.Bool("force"), HumansOnly: c.Bool("humans"),
-		Requeue: c.Bool("requeue"), Classified: c.Bool("classified"), Summary: []byte(c.String("summary", "")),
+		Requeue: c.Bool("requeue"), Handed: c.Bool("handed"), Classified: c.Bool("classified"), Summary: []byte(c.String("summary", "")),
 	}
 }
 

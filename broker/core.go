@@ -138,7 +138,7 @@ func (c *Core) newTask(q *queue, in *Task) *task {
 // describe makes t, which stands in no line, what in says of it in q.
 func (c *Core) describe(t *task, q *queue, in *Task) {
 	t.version, t.enqueuedAt, t.sticky, t.to = in.Version, in.EnqueuedAt, in.Sticky, in.To
-	t.force, t.humansOnly, t.requeue, t.summary = in.Force, in.HumansOnly, in.Requeue, in.Summary
+	t.force, t.humansOnly, t.requeue, t.handed, t.summary = in.Force, in.HumansOnly, in.Requeue, in.Handed, in.Summary
 	t.classified = in.Classified
 	t.said.cost, t.said.priority, t.said.boostMS, t.attributes = in.Cost, in.Priority, in.BoostMS, in.Attributes
 	c.aim(t, c.planOf(q, in))
@@ -177,7 +177,7 @@ func (t *task) again() Task {
 	in := Task{Cost: t.said.cost, Priority: t.said.priority, BoostMS: t.said.boostMS, Attributes: t.attributes}
 	in.Session, in.Ticket, in.Version, in.Queue, in.EnqueuedAt, in.Skills = t.session, t.ticket, t.version, t.plan.queue.Name, t.enqueuedAt, t.plan.skills
 	in.Classified = t.classified
-	in.Sticky, in.To, in.Force, in.HumansOnly, in.Requeue, in.Summary = t.sticky, t.to, t.force, t.humansOnly, t.requeue, t.summary
+	in.Sticky, in.To, in.Force, in.HumansOnly, in.Requeue, in.Handed, in.Summary = t.sticky, t.to, t.force, t.humansOnly, t.requeue, t.handed, t.summary
 	return in
 }
 

@@ -336,7 +336,10 @@ func (c *Core) assign(t *task, x choice, out *Effects) {
 		c.inquire(t, x.w, out)
 		return
 	}
-	if t.requeue {
+	switch {
+	case t.handed:
+		t.reason = reasonTransfer
+	case t.requeue:
 		t.reason = reasonRequeue
 	}
 	c.decide(t, x)

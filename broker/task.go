@@ -39,6 +39,7 @@ type Task struct {
 	Force      bool     // To has it at once, whatever his slots and presence are [SW-5a.4]
 	HumansOnly bool     // the bots had their turn
 	Requeue    bool     // it was assigned before
+	Handed     bool     // and its owner handed it to the queue
 	Classified bool     // what there is to say of it was said: it is not asked about again [SW-5a.3]
 	Summary    []byte   // for offers; shared, never changed
 	// Attributes are what routes see of it: intent, tier, language, channel, shop and the like. They are shared, and never
@@ -109,6 +110,7 @@ type task struct {
 	force      bool
 	humansOnly bool
 	requeue    bool
+	handed     bool
 	classified bool
 	answerBy   int64 // while its plan is a question: until then somebody is asked
 	summary    []byte

@@ -87,6 +87,11 @@ func (c *conn) command(cmd *wire.Command) {
 		}
 		c.startWatch(cmd)
 		return
+	case wire.VerbDelta, wire.VerbReply, wire.VerbAck, wire.VerbNack, wire.VerbTransfer, wire.VerbRelease, wire.VerbContext:
+		if c.ousted.Load() { // [SW-5.7] its worker speaks from another connection, under the same ae
+			c.refuse(cmd, wire.StaleAssignment)
+			return
+		}
 	case wire.VerbStats:
 		c.subscribed.Store(true) // its pool is told when it ends
 	case wire.VerbOpen, wire.VerbJoin:
@@ -238,6 +243,9 @@ const idRule = " must be 1 to 64 of A-Z a-z 0-9 _ . : -"
 // check refuses what can be refused without knowing the session, on every transport.
 func (e *Edge) check(cmd *wire.Command) *wire.Error {
 	if !entitled(cmd.Who.Role, cmd.Verb) {
+		if cmd.Verb == wire.VerbExplain { // [SW-7.4] it is not there for them
+			return wire.Refuse(wire.NoSession)
+		}
 		return wire.Refuse(wire.Forbidden)
 	}
 	bad := func(msg string) *wire.Error { return &wire.Error{Slug: wire.BadRequest, Message: msg} }
@@ -292,6 +300,9 @@ func (e *Edge) check(cmd *wire.Command) *wire.Error {
 		}
 		if len(o.GetAttributes()) > e.cfg.Limits.Body {
 			return wire.Refuse(wire.TooLarge)
+		}
+		if cmd.Who.Shop != "" && o.GetShop() != "" && o.GetShop() != cmd.Who.Shop { // [SW-3.1] a token's shop binds
+			return &wire.Error{Slug: wire.Forbidden, Message: "the token is bound to another shop"}
 		}
 	case wire.VerbAssign:
 		if sub, inst, _ := strings.Cut(cmd.PB.GetAssign().GetWorker(), "/"); !wire.ValidID(sub) || !optionalIDs(inst) {

@@ -164,7 +164,7 @@ func (r *roundTrip) login(ctx context.Context, role, sub string) (*socket.Socket
 	if err != nil {
 		return nil, err
 	}
-	s, err := socket.Dial(ctx, r.Addr, nil)
+	s, err := socket.Dial(ctx, r.Addr, nil, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -120,8 +121,14 @@ func dial(t testing.TB, n *node.Node) *peer {
 
 func dialAddr(t testing.TB, addr string, protocols ...string) *peer {
 	t.Helper()
+	return dialWith(t, addr, nil, protocols...)
+}
+
+// dialWith dials with a head of one's own.
+func dialWith(t testing.TB, addr string, head http.Header, protocols ...string) *peer {
+	t.Helper()
 	d := websocket.Dialer{Subprotocols: protocols}
-	w, _, err := d.Dial("ws://"+addr+"/v1/connect", nil)
+	w, _, err := d.Dial("ws://"+addr+"/v1/connect", head)
 	if err != nil {
 		t.Fatal(err)
 	}

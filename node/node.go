@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"switchboard/edge"
+	"switchboard/edge/secure"
 	"switchboard/edge/token"
 	"switchboard/exchange"
 	"switchboard/shard"
@@ -33,6 +34,7 @@ type Node struct {
 	shards []*shard.Shard
 	edge   *edge.Edge
 	ln     net.Listener
+	cert   *secure.Files // nil without TLS
 	served chan error
 }
 
@@ -62,6 +64,9 @@ func Start(cfg Config) (n *Node, err error) {
 		Origins: cfg.Origins, TokenInURL: cfg.TokenInURL, Static: cfg.Static, Log: cfg.Log,
 		Register: registry, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	}
+	if n.cert, ec.TLS, err = cfg.TLS.open(cfg.Log); err != nil {
+		return nil, err
+	}
 	cfg.tune(&jc, &ec)
 	if n.j, err = journal.Open(jc); err != nil {
 		return nil, err
@@ -79,7 +84,7 @@ func Start(cfg Config) (n *Node, err error) {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	go n.serve()
-	cfg.Log.Info("serving", "addr", n.Addr(), "data", cfg.Data, "shards", cfg.Shards, "tenants", len(cfg.Tenants))
+	cfg.Log.Info("serving", "addr", n.Addr(), "tls", n.Secure(), "data", cfg.Data, "shards", cfg.Shards, "tenants", len(cfg.Tenants))
 	return n, nil
 }
 

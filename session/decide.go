@@ -71,10 +71,8 @@ func (s *State) entitled(c *wire.Command) bool {
 		return false
 	}
 	switch c.Who.Role {
-	case wire.RoleCustomer:
-		return s.Holds(c)
-	case wire.RoleService:
-		return (c.Who.Shop == "" || c.Who.Shop == s.Shop) && s.Holds(c)
+	case wire.RoleCustomer, wire.RoleService:
+		return (c.Who.Shop == "" || c.Who.Shop == s.Shop) && s.Holds(c) // [SW-3.1] a token's shop binds
 	case wire.RoleWorker:
 		_, ok := s.until(c.Who)
 		return ok || c.Verb == wire.VerbAttributes && s.asked(c.Who)

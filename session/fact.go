@@ -38,6 +38,7 @@ type Fact struct {
 	Kind      FactKind
 	HumanOnly bool
 	Requeued  bool
+	Handed    bool
 	// Classified says, of Attributed, that routing need not ask.
 	Classified bool
 	Attempt    uint32
@@ -83,7 +84,7 @@ func (s *State) Apply(f *Fact) {
 	case Enqueued:
 		s.Classified = s.Classified && (s.Phase == Queued || f.Requeued) // what comes anew may be about something else
 		s.Phase, s.Queue, s.Ticket, s.EnqueuedAt = Queued, f.Name, f.Ticket, f.At
-		s.HumanOnly, s.Requeued, s.Exclude = f.HumanOnly, f.Requeued, f.Exclude
+		s.HumanOnly, s.Requeued, s.Handed, s.Exclude = f.HumanOnly, f.Requeued, f.Handed, f.Exclude
 	case Granted:
 		s.Phase, s.Owner, s.AE, s.LastWorker, s.Transfer = Assigned, *f.Owner, f.N, f.Owner.Worker, Transfer{}
 		s.HumanOnly, s.Exclude = f.HumanOnly, ""
@@ -94,7 +95,7 @@ func (s *State) Apply(f *Fact) {
 		s.free()
 	case Ended:
 		s.free()
-		s.Phase, s.ClosedAt, s.HumanOnly, s.Exclude, s.EnqueuedAt, s.Requeued = Closed, f.At, false, "", 0, false
+		s.Phase, s.ClosedAt, s.HumanOnly, s.Exclude, s.EnqueuedAt, s.Requeued, s.Handed = Closed, f.At, false, "", 0, false, false
 		s.FailSeq, s.Attempt, s.Cursor = 0, 0, max(s.Cursor, s.Said)
 	case Reopened:
 		s.Phase, s.ClosedAt = New, 0

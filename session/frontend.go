@@ -49,6 +49,7 @@ func (s *State) open(env *Env, c *wire.Command, d *Decision) {
 		Session: string(s.ID), Epoch: s.Epoch(), Head: head, State: s.Phase.String(), Worker: s.workerPB(),
 		How: how, At: at, Streams: s.streamsPB(), Duplicate: old != nil,
 	}}}
+	s.running(c.Conn, d)
 	if m := s.placePB(); m != nil {
 		d.push(c.Conn, wire.FramePush, s.ID, m) // who comes later is told as well
 	}
@@ -258,17 +259,15 @@ func (s *State) page(c *wire.Command, d *Decision) {
 	d.Load = append(d.Load, l)
 }
 
-// Page answers a LoadPage with the entries that were read; more tells that the range holds others.
-func (s *State) Page(l *Load, entries []*wire.Entry, more bool, d *Decision) {
+// Page answers a LoadPage with the entries that were read; prev is the seq of the one before them that who asks may see, and more
+// tells that the range holds others.
+func (s *State) Page(l *Load, entries []*wire.Entry, prev uint64, more bool, d *Decision) {
 	c := l.Command
 	if c.Verb == wire.VerbHistory {
 		pb := &wirepb.HistoryReply{More: more}
-		prev := uint64(0)
-		for i, e := range entries {
-			if i > 0 {
-				prev = entries[i-1].Seq
-			}
+		for _, e := range entries {
 			pb.Entries = append(pb.Entries, e.PB(prev))
+			prev = e.Seq
 		}
 		d.answer(c, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_History{History: pb}})
 		return

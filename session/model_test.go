@@ -219,7 +219,7 @@ func (m *model) load(fail bool) {
 			Decide(w.s, &w.env, l.Command, &w.d)
 		case LoadPage:
 			list, more := w.read(&l)
-			w.s.Page(&l, list, more, &w.d)
+			w.s.Page(&l, list, w.prev(&l, list), more, &w.d)
 		default:
 			list, _ := w.read(&l)
 			if fail {

@@ -208,10 +208,10 @@ func frameLine(f *wire.Frame) string {
 func pbLine(m *wirepb.ServerFrame) string {
 	if a := m.GetAssigned(); a != nil {
 		b := fmt.Sprintf("reason=%s cursor=%d head=%d customer=%s", a.Reason, a.Cursor, a.Head, a.GetCustomer().GetId())
-		if len(a.Attributes) > 0 {
+		if a.AttributesV > 0 || string(a.Attributes) != "{}" {
 			b += fmt.Sprintf(" attributes=%d/%s", a.AttributesV, short(a.Attributes))
 		}
-		if a.Context != nil {
+		if a.Context.V > 0 {
 			b += fmt.Sprintf(" context=%d/%s", a.Context.V, short(a.Context.Doc))
 		}
 		b += " tail"

@@ -10,6 +10,7 @@ type waiting struct {
 	since     int64
 	humanOnly bool
 	requeued  bool
+	handed    bool
 	exclude   string
 }
 
@@ -22,7 +23,7 @@ func (s *State) enqueue(env *Env, queue string, w waiting, d *Decision) {
 	if to, ok := env.Policy.Queue(queue); ok {
 		queue = to // its own may be there no more
 	}
-	d.fact(s, Fact{Kind: Enqueued, Name: queue, Ticket: s.Ticket + 1, At: w.since, HumanOnly: w.humanOnly && !moved, Requeued: w.requeued, Exclude: w.exclude})
+	d.fact(s, Fact{Kind: Enqueued, Name: queue, Ticket: s.Ticket + 1, At: w.since, HumanOnly: w.humanOnly && !moved, Requeued: w.requeued, Handed: w.handed, Exclude: w.exclude})
 	s.event(env, EventQueued, object("queue", queue), d)
 	s.stateChanged(d)
 	d.post(env, s.task())
@@ -32,7 +33,7 @@ func (s *State) enqueue(env *Env, queue string, w waiting, d *Decision) {
 func (s *State) task() *wire.Task {
 	t := &wire.Task{
 		Tenant: s.Tenant, Session: s.ID, Ticket: s.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt,
-		Shop: s.Shop, Tier: s.Tier, Channel: s.Channels[0], Attributes: s.Attributes, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued,
+		Shop: s.Shop, Tier: s.Tier, Channel: s.Channels[0], Attributes: s.Attributes, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued, Handed: s.Handed,
 		BoostMS: s.boost, Version: s.boosts, Classified: s.Classified,
 	}
 	if s.Exclude != "" {
@@ -40,7 +41,7 @@ func (s *State) task() *wire.Task {
 	}
 	if s.Phase == Assigned || s.Transfer.Ticket != 0 { // a transfer names its worker: nothing else decides
 		t.Ticket, t.To, t.From, t.Force = s.Transfer.Ticket, s.Transfer.Worker, s.Owner.Worker, s.Transfer.Force
-		t.Sticky, t.Exclude, t.Requeue, t.HumansOnly = "", nil, false, false
+		t.Sticky, t.Exclude, t.Requeue, t.Handed, t.HumansOnly = "", nil, false, false, false
 	}
 	t.Summary = s.summary()
 	return t
@@ -164,10 +165,8 @@ func (s *State) accepted(g *wire.Grant, d *Decision) {
 func (s *State) present(reason string, d *Decision) {
 	a := &wirepb.Assigned{
 		Session: string(s.ID), Ae: s.AE, Queue: s.Queue, Reason: reason, Epoch: s.Epoch(), Cursor: s.Cursor, Head: s.Head,
-		Customer: s.Customer.PB(), Attributes: s.Attributes, AttributesV: s.AttributesV, Shop: s.Shop,
-	}
-	if s.ContextV > 0 {
-		a.Context = &wirepb.Document{V: s.ContextV, Doc: s.Context}
+		Customer: s.Customer.PB(), Attributes: document(s.Attributes), AttributesV: s.AttributesV, Shop: s.Shop,
+		Context: &wirepb.Document{V: s.ContextV, Doc: document(s.Context)},
 	}
 	// [SW-5.4] The documents and the tail share one frame; what is too old for it is read by history.
 	first, room := len(s.Tail), TailBytes-len(s.Context)-len(s.Attributes)
@@ -180,6 +179,14 @@ func (s *State) present(reason string, d *Decision) {
 	}
 	f := d.push(s.owner.conn, wire.FrameAssigned, s.ID, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{Assigned: a}})
 	f.AE = s.AE
+}
+
+// document returns doc, or an empty one: who reads assigned need not ask whether there is any [SW-5].
+func document(doc []byte) []byte {
+	if len(doc) == 0 {
+		return []byte("{}")
+	}
+	return doc
 }
 
 // Lost decides the pool's word that the owner's grace is over [SW-5.7]: the session goes back to its old place.
@@ -275,7 +282,7 @@ func (s *State) NoGrant(env *Env, n *wire.NoGrant, d *Decision) {
 		return
 	}
 	d.fact(s, Fact{Kind: Requested}) // [SW-5.8] the source stays owner
-	s.event(env, EventTransferFailed, object("why", n.Why), d)
+	s.event(env, EventTransferFailed, failed(n.Why), d)
 	s.pump(env, d)
 }
 
@@ -306,7 +313,7 @@ func (s *State) reroute(env *Env, n *wire.NoGrant, d *Decision) {
 	if n.Why != string(wire.NoQueue) || to == s.Queue || !env.Policy.Queues[to] {
 		return
 	}
-	w := waiting{since: s.EnqueuedAt, requeued: s.Requeued, exclude: s.Exclude}
+	w := waiting{since: s.EnqueuedAt, requeued: s.Requeued, handed: s.Handed, exclude: s.Exclude}
 	s.enqueue(env, to, w, d)
 }
 
@@ -318,7 +325,7 @@ func (s *State) Moved(env *Env, d *Decision) {
 		return
 	}
 	d.fact(s, Fact{
-		Kind: Enqueued, Name: to, Ticket: s.Ticket, At: s.EnqueuedAt, HumanOnly: s.HumanOnly, Requeued: s.Requeued, Exclude: s.Exclude,
+		Kind: Enqueued, Name: to, Ticket: s.Ticket, At: s.EnqueuedAt, HumanOnly: s.HumanOnly, Requeued: s.Requeued, Handed: s.Handed, Exclude: s.Exclude,
 	})
 	s.event(env, EventQueued, object("queue", to), d)
 	s.stateChanged(d)

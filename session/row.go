@@ -43,7 +43,7 @@ func AppendState(dst []byte, s *State) []byte {
 		w.num(v)
 	}
 	w.int(s.EnqueuedAt)
-	w.bool(s.Requeued)
+	w.requeued(s.Requeued, s.Handed)
 	w.str(s.Exclude)
 	w.str(s.LastWorker)
 	w.num(s.AE)
@@ -111,7 +111,7 @@ func ParseState(b []byte, s *State) error {
 	}
 	s.Head, s.Public, s.Said, s.Ticket = r.num(), r.num(), r.num(), r.num()
 	s.EnqueuedAt = r.int()
-	s.Requeued = r.bool()
+	s.Requeued, s.Handed = r.requeued()
 	s.Exclude, s.LastWorker = r.str(), r.str()
 	s.AE = r.num()
 	s.Owner = r.owner()
@@ -232,6 +232,19 @@ func (r *reader) byte() byte {
 	v := r.b[0]
 	r.b = r.b[1:]
 	return v
+}
+
+// requeued is one byte, in which handed has a bit of its own: who knows of none reads a bool.
+func (w *writer) requeued(requeued, handed bool) {
+	w.bool(requeued)
+	if handed {
+		w.b[len(w.b)-1] |= 2
+	}
+}
+
+func (r *reader) requeued() (requeued, handed bool) {
+	v := r.byte()
+	return v != 0, v&2 != 0
 }
 
 func (r *reader) bool() bool { return r.byte() != 0 }

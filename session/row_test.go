@@ -16,7 +16,7 @@ func full() *State {
 	return &State{
 		ID: wire.NewSessionID(1, 2, 3), Tenant: "demo", Shop: "s1", Queue: "refunds", Customer: wire.Author{Role: wire.RoleCustomer, ID: "alice", Name: "Alice"},
 		Tier: "gold", Channels: []string{"web", "app"}, Attributes: []byte(`{"a":1}`), Phase: Assigned, HumanOnly: true,
-		Epochs: []EpochStart{{1, 1}, {4, 9}}, Head: 12, Public: 11, Said: 10, Ticket: 5, EnqueuedAt: -7, Requeued: true, Exclude: "bot",
+		Epochs: []EpochStart{{1, 1}, {4, 9}}, Head: 12, Public: 11, Said: 10, Ticket: 5, EnqueuedAt: -7, Requeued: true, Handed: true, Exclude: "bot",
 		LastWorker: "bob", AE: 3, Owner: Owner{"bob/b", "bob", "Bob", wire.OriginHuman, "l_1", "o_1", wire.RoleOperator, 4, 8}, Past: []Past{{"bot", 4}, {"ann", 6}},
 		Transfer: Transfer{5, "ann", "please", true}, Guests: []Guest{{GE: 7, Sub: "sue", Role: wire.RoleSupervisor, As: "barge", Conn: wire.Conn{Node: 1, ID: 2}}}, AttributesV: 6, ContextV: 2, Context: []byte(`{"b":2}`), ClosedAt: math.MaxInt64, Pool: math.MaxUint64, KeyCount: 77, Resort: 4, Classified: true,
 		Cursor: 9, FailSeq: 10, Attempt: 2, HoldUntil: 5000, Delivered: 11, Read: 8, Holder: "alice2", OpenedAt: -9,

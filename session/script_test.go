@@ -354,7 +354,7 @@ func (w *world) load(c *script.Command) {
 		Decide(w.s, &w.env, l.Command, &w.d)
 	case LoadPage:
 		list, more := w.read(&l)
-		w.s.Page(&l, list, more, &w.d)
+		w.s.Page(&l, list, w.prev(&l, list), more, &w.d)
 	case LoadBack:
 		list, _ := w.read(&l)
 		if c.Bool("fail") {
@@ -379,6 +379,18 @@ func (w *world) read(l *Load) (list []*wire.Entry, more bool) {
 		return list[len(list)-l.Limit:], true
 	}
 	return list[:l.Limit], true
+}
+
+// prev returns the seq before the first of a page, as a shard finds it.
+func (w *world) prev(l *Load, list []*wire.Entry) uint64 {
+	if len(list) == 0 {
+		return 0
+	}
+	before, _ := w.read(&Load{Before: list[0].Seq, Limit: 1, Reverse: true, Staff: l.Staff})
+	if len(before) == 0 {
+		return 0
+	}
+	return before[0].Seq
 }
 
 // crash forgets everything volatile: the state is read from its row and brought up to its last entry and key, or made of

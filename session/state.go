@@ -123,6 +123,7 @@ type State struct {
 	Ticket     uint64       // grows at every queueing
 	EnqueuedAt int64        // since when the customer waits; survives decline, loss and transfer [I10]; 0 before and after a session's work
 	Requeued   bool         // the ticket follows an assignment
+	Handed     bool         // which its owner ended with a transfer to the queue
 	Classified bool         // since it last began to wait it was said what it is about, or nobody could [SW-5a.3]
 	Exclude    string       // worker id that shall not get it back at once
 	LastWorker string

@@ -87,6 +87,13 @@ func (s *State) interrupt(env *Env, d *Decision) {
 	s.streams = nil
 }
 
+// running tells conn, which has attached in the middle, the text so far of every running stream [SW-4.8].
+func (s *State) running(conn wire.Conn, d *Decision) {
+	for _, m := range s.streamsPB() {
+		d.push(conn, wire.FrameKeep, s.ID, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Stream{Stream: m}})
+	}
+}
+
 func (s *State) streamsPB() []*wirepb.Stream {
 	if len(s.streams) == 0 {
 		return nil

@@ -170,9 +170,9 @@ func (s *State) direct(env *Env, c *wire.Command, d *Decision) {
 // undirect lets a session wait for anybody again, at its old place, when nobody came of an assign.
 func (s *State) undirect(env *Env, why string, d *Decision) {
 	d.fact(s, Fact{Kind: Requested})
-	s.event(env, EventTransferFailed, object("why", why), d)
+	s.event(env, EventTransferFailed, failed(why), d)
 	d.fact(s, Fact{
-		Kind: Enqueued, Name: s.Queue, Ticket: s.Ticket + 1, At: s.EnqueuedAt, HumanOnly: s.HumanOnly, Requeued: s.Requeued, Exclude: s.Exclude,
+		Kind: Enqueued, Name: s.Queue, Ticket: s.Ticket + 1, At: s.EnqueuedAt, HumanOnly: s.HumanOnly, Requeued: s.Requeued, Handed: s.Handed, Exclude: s.Exclude,
 	})
 	d.post(env, s.task())
 }
@@ -297,6 +297,7 @@ func (s *State) join(env *Env, c *wire.Command, d *Decision) {
 		f.Kind, f.ID, f.Session, f.Verb, f.Seq, f.Head = wire.FrameAttach, c.ID, s.ID, c.Verb, s.Head, s.Head
 		f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Join{Join: &wirepb.JoinReply{Session: string(s.ID), Ge: ge}}}
 		s.Attached = append(s.Attached, Attachment{c.Conn, c.Who, ""})
+		s.running(c.Conn, d)
 	}
 	s.pump(env, d)
 }

@@ -166,7 +166,7 @@ func (s *State) transfer(env *Env, c *wire.Command, d *Decision) {
 	seq := s.Head
 	// A bot that sends the session on inside its own queue hands it to a human there, and no human there gives it back to the
 	// bots. In another queue the bots have their turn.
-	w := waiting{since: s.EnqueuedAt, humanOnly: s.HumanOnly || s.Owner.Kind == wire.OriginBot, requeued: true, exclude: s.Owner.Worker}
+	w := waiting{since: s.EnqueuedAt, humanOnly: s.HumanOnly || s.Owner.Kind == wire.OriginBot, requeued: true, handed: true, exclude: s.Owner.Worker}
 	s.giveBack(env, c.Conn, "transfer", d)
 	d.fact(s, Fact{Kind: Freed})
 	s.settle()
@@ -263,6 +263,14 @@ func (s *State) giveBack(env *Env, to wire.Conn, reason string, d *Decision) boo
 	return true
 }
 
+// failed returns the body of a session.transfer_failed [SW-5.8]: who is away has no room, as who is full has none.
+func failed(why string) []byte {
+	if why == "away" {
+		return object("why", "full", "target", why)
+	}
+	return object("why", why)
+}
+
 // endTransfer takes a pending transfer to a worker back: every one ends in exactly one entry [SW-5.8].
 func (s *State) endTransfer(env *Env, why string, d *Decision) {
 	if s.Transfer.Ticket == 0 {
@@ -270,7 +278,7 @@ func (s *State) endTransfer(env *Env, why string, d *Decision) {
 	}
 	d.post(env, &wire.Withdraw{Tenant: s.Tenant, Session: s.ID, Ticket: s.Transfer.Ticket})
 	d.fact(s, Fact{Kind: Requested})
-	s.event(env, EventTransferFailed, object("why", why), d)
+	s.event(env, EventTransferFailed, failed(why), d)
 }
 
 // revoke tells the owner that it is not any more, and ends what its connections follow as a worker: they see no later

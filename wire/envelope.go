@@ -381,6 +381,7 @@ func (c *coder) task(m *Task) {
 	c.bool(&m.Force)
 	c.bool(&m.HumansOnly)
 	c.bool(&m.Requeue)
+	c.bool(&m.Handed)
 	c.bytes(&m.Summary)
 	c.bool(&m.Classified)
 }

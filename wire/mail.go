@@ -124,6 +124,7 @@ type (
 		Force      bool     // To gets it whatever his slots and presence are, and is not asked [SW-5a.4]
 		HumansOnly bool     // the bots had their turn
 		Requeue    bool     // it was assigned before
+		Handed     bool     // and its owner handed it to the queue
 		Summary    []byte   // JSON for the offer
 		Classified bool     // it was said what it is about, or nobody could [SW-5a.3]
 	}

@@ -237,7 +237,7 @@ func TestDataDirectory(t *testing.T) {
 	newer = fmt.Sprintf("%s %08x\n", newer, crc32.Checksum([]byte(newer), crc32.MakeTable(crc32.Castagnoli)))
 	nothing := func(*testing.T) {}
 	broken("other shards", "set shards to 4", 1, nothing, "--shards", "8")
-	broken("newer journal", "format 99 and this program knows 2; start the program version that wrote it", 1, rewrite("journal/FORMAT", newer))
+	broken("newer journal", "format 99 and this program knows 3; start the program version that wrote it", 1, rewrite("journal/FORMAT", newer))
 	broken("foreign journal", "restore the directory from a backup", 1, rewrite("journal/FORMAT", "hello\n"))
 	broken("newer keys", "version 9 of the keys file", 1, rewrite("keys.json", `{"version":9,"tenants":{}}`))
 	broken("foreign keys", "keys.json", 1, rewrite("keys.json", "hello"))

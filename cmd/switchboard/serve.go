@@ -35,6 +35,8 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.cfg.Data, "data", "", "directory of everything durable; created when missing")
 	fs.StringVar(&f.cfg.Listen, "listen", "", "host:port to serve on (default 127.0.0.1:7470)")
+	fs.StringVar(&f.cfg.TLS.Cert, "tls-cert", "", "PEM file of the certificate, to speak TLS; read again when it changes, and on SIGHUP")
+	fs.StringVar(&f.cfg.TLS.Key, "tls-key", "", "PEM file of the certificate's key")
 	fs.StringVar(&f.cfg.Name, "name", "", "the node's name (default n1)")
 	fs.StringVar(&f.file, "config", "", "YAML file; flags and environment win over it")
 	fs.IntVar(&f.cfg.Shards, "shards", 0, "shards of a new data directory (default 16)")
@@ -102,6 +104,7 @@ func (f *nodeFlags) overlay(cmd *cobra.Command, flags *node.Config) {
 		"data": func() { f.cfg.Data = flags.Data }, "listen": func() { f.cfg.Listen = flags.Listen }, "name": func() { f.cfg.Name = flags.Name },
 		"shards": func() { f.cfg.Shards = flags.Shards }, "connections": func() { f.cfg.Connections = flags.Connections },
 		"drain-ms": func() { f.cfg.DrainMS = flags.DrainMS }, "free-min": func() { f.cfg.FreeMin = flags.FreeMin },
+		"tls-cert": func() { f.cfg.TLS.Cert = flags.TLS.Cert }, "tls-key": func() { f.cfg.TLS.Key = flags.TLS.Key },
 		"dev": func() { f.cfg.Dev = flags.Dev },
 	} {
 		if cmd.Flags().Changed(name) {
@@ -116,12 +119,13 @@ func newServe() *cobra.Command {
 		Use:   "serve --data DIR",
 		Short: "Run a node until SIGTERM or SIGINT",
 		Long: `Run a node. It drains on SIGTERM and SIGINT: connections are told to come back, what was taken
-becomes durable, and it exits 0.
+becomes durable, and it exits 0. On SIGHUP it reads its certificate again, which it also does when that changes.
 
 With --dev it makes the tenant "demo" with the queue "default", prints ready-made tokens, and listens on
 loopback only. Without it, tenants come from --config and their keys from keys.json in the data directory.`,
 		Example: `  switchboard serve --data /var/lib/switchboard --config switchboard.yaml
-  switchboard serve --data ./data --dev`,
+  switchboard serve --data ./data --dev
+  switchboard serve --data ./data --config switchboard.yaml --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem`,
 		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.load(cmd); err != nil {
@@ -136,6 +140,9 @@ loopback only. Without it, tenants come from --config and their keys from keys.j
 				}
 			}
 			asked := untilSignal() // before anybody can know that it serves
+			hup := make(chan os.Signal, 1)
+			signal.Notify(hup, syscall.SIGHUP)
+			defer signal.Stop(hup)
 			n, err := start(f.cfg)
 			if err != nil {
 				return err
@@ -145,7 +152,7 @@ loopback only. Without it, tenants come from --config and their keys from keys.j
 					return errors.Join(err, n.Close(cmd.Context()))
 				}
 			}
-			<-asked.Done()
+			f.until(asked, hup, n)
 			return n.Close(context.Background())
 		},
 	}
@@ -153,6 +160,20 @@ loopback only. Without it, tenants come from --config and their keys from keys.j
 	cmd.Flags().BoolVar(&f.cfg.Dev, "dev", false, `tenant "demo", ready-made tokens, loopback only`)
 	cmd.Flags().BoolVar(&f.printConfig, "print-config", false, "print the configuration as it would be used, and exit")
 	return cmd
+}
+
+// until waits until the process is asked to stop. At each SIGHUP the certificate is read again.
+func (f *nodeFlags) until(asked context.Context, hup <-chan os.Signal, n *node.Node) {
+	for {
+		select {
+		case <-asked.Done():
+			return
+		case <-hup:
+			if err := n.Reload(); err != nil {
+				f.cfg.Log.Error("the certificate is not replaced: the one before stays", "err", err)
+			}
+		}
+	}
 }
 
 // start is node.Start with a wrong configuration as a wrong call.

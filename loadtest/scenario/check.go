@@ -64,7 +64,7 @@ func (s *Scenario) check(at func(path string, err error)) {
 	within("talk.rate", s.Talk.Rate, 0, maxRate)
 	among("talk.arrivals", s.Talk.Arrivals, Poisson, Even)
 	pace("talk.pace", s.Talk.Pace)
-	s.Talk.Curve.check(s, at)
+	s.Talk.Curve.Check("talk.curve", s.Steady.Value, s.Customers.Shops, at)
 	b, h := &s.Workers.Bots, &s.Workers.Humans
 	between("workers.bots.count", b.Count, 0, maxWorkers)
 	between("workers.bots.slots", b.Slots, 0, 100_000)

@@ -37,6 +37,8 @@ type Node struct {
 	Exec []string `yaml:"exec,omitempty"`
 	// Config is the node's configuration.
 	Config map[string]any `yaml:"config,omitempty"`
+	// TLS lets the node speak TLS, with a certificate that is made for the run.
+	TLS bool `yaml:"tls,omitempty"`
 }
 
 // Customers are sockets that are held from the ramp to the end.

@@ -26,6 +26,8 @@ type Swarm struct {
 	Sets     []string
 	// Addr is host:port of the node. With Node it is empty.
 	Addr string
+	// Trust is how the node is believed, when it speaks TLS; nil is in the clear. With Node it is Node's to say.
+	Trust *Trust
 	// Node starts a node of the run's own; nil for one that runs.
 	Node *OwnNode
 	// Mint makes tokens.
@@ -114,7 +116,7 @@ func (s *Swarm) Run(ctx context.Context) (res *report.Result, err error) {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, s.Node.stop()) }()
-		s.Addr = s.Node.addr
+		s.Addr, s.Trust = s.Node.addr, s.Node.trust
 		if s.Mint, err = s.Node.Mint(s.Node.data); err != nil {
 			return nil, err
 		}
@@ -124,7 +126,9 @@ func (s *Swarm) Run(ctx context.Context) (res *report.Result, err error) {
 	}
 	r := &running{Swarm: s, processes: n, timeline: newTimeline(), total: map[string]*hdrhistogram.Histogram{}, latest: make([]sample, n), first: make([]sample, n), heard: make([]bool, n), fresh: make([]bool, n), over: make([]bool, n)}
 	r.started = time.Now()
-	r.node = newWatch(s.Addr)
+	if r.node, err = newWatch(s.Addr, s.Trust); err != nil {
+		return nil, err
+	}
 	return r.run(ctx)
 }
 
@@ -190,9 +194,13 @@ func (r *running) run(ctx context.Context) (*report.Result, error) {
 	}()
 	name := "lt" + strconv.FormatInt(r.now()/1e6, 36)
 	for i := range r.processes {
-		pl := plan{Doc: r.Doc, Sets: r.Sets, Index: i, Of: r.processes, Addr: r.Addr, Run: name}
+		pl := plan{Doc: r.Doc, Sets: r.Sets, Index: i, Of: r.processes, Addr: r.Addr, Trust: r.Trust, Run: name}
 		if r.processes == 1 {
-			hands = append(hands, r.inside(ctx, &wg, pl, tell))
+			h, err := r.inside(ctx, &wg, pl, tell)
+			if err != nil {
+				return nil, err
+			}
+			hands = append(hands, h)
 			continue
 		}
 		h, err := r.outside(ctx, &wg, pl, tell)

@@ -23,8 +23,9 @@ type watch struct {
 	client http.Client
 }
 
-func newWatch(addr string) *watch {
-	return &watch{url: "http://" + addr + "/metrics", client: http.Client{Timeout: 900 * time.Millisecond}}
+func newWatch(addr string, trust *Trust) (*watch, error) {
+	client, base, err := trust.web(addr, 900*time.Millisecond)
+	return &watch{url: base + "/metrics", client: client}, err
 }
 
 // metricsMax bounds what is read.

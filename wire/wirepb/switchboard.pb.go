@@ -1728,13 +1728,15 @@ func (x *Limits) GetRate() []uint32 {
 }
 
 type Resumed struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	How           string                 `protobuf:"bytes,2,opt,name=how,proto3" json:"how,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Head          uint64                 `protobuf:"varint,4,opt,name=head,proto3" json:"head,omitempty"`
-	At            uint64                 `protobuf:"varint,5,opt,name=at,proto3" json:"at,omitempty"`
-	Error         *Error                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Session string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	How     string                 `protobuf:"bytes,2,opt,name=how,proto3" json:"how,omitempty"`
+	Epoch   uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Head    uint64                 `protobuf:"varint,4,opt,name=head,proto3" json:"head,omitempty"`
+	At      uint64                 `protobuf:"varint,5,opt,name=at,proto3" json:"at,omitempty"`
+	Error   *Error                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	// What is being written there, as in OpenReply.
+	Streams       []*Stream `protobuf:"bytes,7,rep,name=streams,proto3" json:"streams,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1807,6 +1809,13 @@ func (x *Resumed) GetAt() uint64 {
 func (x *Resumed) GetError() *Error {
 	if x != nil {
 		return x.Error
+	}
+	return nil
+}
+
+func (x *Resumed) GetStreams() []*Stream {
+	if x != nil {
+		return x.Streams
 	}
 	return nil
 }
@@ -6964,14 +6973,15 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x05batch\x18\x03 \x01(\rR\x05batch\x12\x1a\n" +
 	"\bsessions\x18\x04 \x01(\rR\bsessions\x12\x1a\n" +
 	"\binflight\x18\x05 \x01(\rR\binflight\x12\x12\n" +
-	"\x04rate\x18\x06 \x03(\rR\x04rate\"\xa2\x01\n" +
+	"\x04rate\x18\x06 \x03(\rR\x04rate\"\xd4\x01\n" +
 	"\aResumed\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
 	"\x03how\x18\x02 \x01(\tR\x03how\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\x04head\x18\x04 \x01(\x04B\x04\x90\xb5\x18\x01R\x04head\x12\x0e\n" +
 	"\x02at\x18\x05 \x01(\x04R\x02at\x12+\n" +
-	"\x05error\x18\x06 \x01(\v2\x15.switchboard.v1.ErrorR\x05error\"\xe6\x02\n" +
+	"\x05error\x18\x06 \x01(\v2\x15.switchboard.v1.ErrorR\x05error\x120\n" +
+	"\astreams\x18\a \x03(\v2\x16.switchboard.v1.StreamR\astreams\"\xe6\x02\n" +
 	"\n" +
 	"HelloReply\x12\x1e\n" +
 	"\n" +
@@ -6996,10 +7006,10 @@ const file_switchboard_proto_rawDesc = "" +
 	"\n" +
 	"expires_ms\x18\x01 \x01(\x03R\texpiresMs\" \n" +
 	"\bIdentify\x12\x14\n" +
-	"\x05token\x18\x01 \x01(\tR\x05token\"G\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\"M\n" +
 	"\rIdentifyReply\x12\x1a\n" +
-	"\bcustomer\x18\x01 \x01(\tR\bcustomer\x12\x1a\n" +
-	"\bsessions\x18\x02 \x03(\tR\bsessions\"Y\n" +
+	"\bcustomer\x18\x01 \x01(\tR\bcustomer\x12 \n" +
+	"\bsessions\x18\x02 \x03(\tB\x04\x90\xb5\x18\x01R\bsessions\"Y\n" +
 	"\bCustomer\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x12\x1f\n" +
 	"\vexternal_id\x18\x02 \x01(\tR\n" +
@@ -7219,13 +7229,13 @@ const file_switchboard_proto_rawDesc = "" +
 	"\n" +
 	"deliveries\x18\r \x03(\v2\x18.switchboard.v1.DeliveryR\n" +
 	"deliveries\x12!\n" +
-	"\fattributes_v\x18\x0e \x01(\x04R\vattributesV\"\xc1\x01\n" +
+	"\fattributes_v\x18\x0e \x01(\x04R\vattributesV\"\xcd\x01\n" +
 	"\aClaimed\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x19\n" +
 	"\blease_ms\x18\x02 \x01(\x03R\aleaseMs\x12\x16\n" +
-	"\x06cursor\x18\x03 \x01(\tR\x06cursor\x12:\n" +
-	"\vassignments\x18\x04 \x03(\v2\x18.switchboard.v1.AssignedR\vassignments\x121\n" +
-	"\arevoked\x18\x05 \x03(\v2\x17.switchboard.v1.RevokedR\arevoked\"\xab\x03\n" +
+	"\x06cursor\x18\x03 \x01(\tR\x06cursor\x12@\n" +
+	"\vassignments\x18\x04 \x03(\v2\x18.switchboard.v1.AssignedB\x04\x90\xb5\x18\x01R\vassignments\x127\n" +
+	"\arevoked\x18\x05 \x03(\v2\x17.switchboard.v1.RevokedB\x04\x90\xb5\x18\x01R\arevoked\"\xab\x03\n" +
 	"\bDelivery\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x14\n" +
@@ -7573,46 +7583,47 @@ var file_switchboard_proto_depIdxs = []int32{
 	14,  // 73: switchboard.v1.Resume.customer:type_name -> switchboard.v1.Customer
 	5,   // 74: switchboard.v1.Hello.resume:type_name -> switchboard.v1.Resume
 	3,   // 75: switchboard.v1.Resumed.error:type_name -> switchboard.v1.Error
-	7,   // 76: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
-	8,   // 77: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
-	14,  // 78: switchboard.v1.Identities.identities:type_name -> switchboard.v1.Customer
-	17,  // 79: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
-	4,   // 80: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
-	14,  // 81: switchboard.v1.Open.customer:type_name -> switchboard.v1.Customer
-	16,  // 82: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
-	27,  // 83: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
-	14,  // 84: switchboard.v1.Send.customer:type_name -> switchboard.v1.Customer
-	17,  // 85: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
-	17,  // 86: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
-	14,  // 87: switchboard.v1.History.customer:type_name -> switchboard.v1.Customer
-	18,  // 88: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
-	14,  // 89: switchboard.v1.Close.customer:type_name -> switchboard.v1.Customer
-	14,  // 90: switchboard.v1.Leave.customer:type_name -> switchboard.v1.Customer
-	77,  // 91: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
-	38,  // 92: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
-	17,  // 93: switchboard.v1.Classify.customer:type_name -> switchboard.v1.Author
-	18,  // 94: switchboard.v1.Classify.tail:type_name -> switchboard.v1.Entry
-	17,  // 95: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
-	46,  // 96: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
-	18,  // 97: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
-	49,  // 98: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
-	47,  // 99: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
-	75,  // 100: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
-	17,  // 101: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
-	52,  // 102: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
-	64,  // 103: switchboard.v1.Watch.scope:type_name -> switchboard.v1.Scope
-	64,  // 104: switchboard.v1.Stats.scope:type_name -> switchboard.v1.Scope
-	71,  // 105: switchboard.v1.Snapshot.queues:type_name -> switchboard.v1.QueueStats
-	72,  // 106: switchboard.v1.Snapshot.workers:type_name -> switchboard.v1.WorkerStats
-	69,  // 107: switchboard.v1.Snapshot.levels:type_name -> switchboard.v1.LevelStats
-	70,  // 108: switchboard.v1.LevelStats.windows:type_name -> switchboard.v1.LevelWindow
-	78,  // 109: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
-	78,  // 110: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
-	111, // [111:111] is the sub-list for method output_type
-	111, // [111:111] is the sub-list for method input_type
-	111, // [111:111] is the sub-list for extension type_name
-	109, // [109:111] is the sub-list for extension extendee
-	0,   // [0:109] is the sub-list for field type_name
+	27,  // 76: switchboard.v1.Resumed.streams:type_name -> switchboard.v1.Stream
+	7,   // 77: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
+	8,   // 78: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
+	14,  // 79: switchboard.v1.Identities.identities:type_name -> switchboard.v1.Customer
+	17,  // 80: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
+	4,   // 81: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
+	14,  // 82: switchboard.v1.Open.customer:type_name -> switchboard.v1.Customer
+	16,  // 83: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
+	27,  // 84: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
+	14,  // 85: switchboard.v1.Send.customer:type_name -> switchboard.v1.Customer
+	17,  // 86: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
+	17,  // 87: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
+	14,  // 88: switchboard.v1.History.customer:type_name -> switchboard.v1.Customer
+	18,  // 89: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
+	14,  // 90: switchboard.v1.Close.customer:type_name -> switchboard.v1.Customer
+	14,  // 91: switchboard.v1.Leave.customer:type_name -> switchboard.v1.Customer
+	77,  // 92: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
+	38,  // 93: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
+	17,  // 94: switchboard.v1.Classify.customer:type_name -> switchboard.v1.Author
+	18,  // 95: switchboard.v1.Classify.tail:type_name -> switchboard.v1.Entry
+	17,  // 96: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
+	46,  // 97: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
+	18,  // 98: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
+	49,  // 99: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
+	47,  // 100: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
+	75,  // 101: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
+	17,  // 102: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
+	52,  // 103: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
+	64,  // 104: switchboard.v1.Watch.scope:type_name -> switchboard.v1.Scope
+	64,  // 105: switchboard.v1.Stats.scope:type_name -> switchboard.v1.Scope
+	71,  // 106: switchboard.v1.Snapshot.queues:type_name -> switchboard.v1.QueueStats
+	72,  // 107: switchboard.v1.Snapshot.workers:type_name -> switchboard.v1.WorkerStats
+	69,  // 108: switchboard.v1.Snapshot.levels:type_name -> switchboard.v1.LevelStats
+	70,  // 109: switchboard.v1.LevelStats.windows:type_name -> switchboard.v1.LevelWindow
+	78,  // 110: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
+	78,  // 111: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
+	112, // [112:112] is the sub-list for method output_type
+	112, // [112:112] is the sub-list for method input_type
+	112, // [112:112] is the sub-list for extension type_name
+	110, // [110:112] is the sub-list for extension extendee
+	0,   // [0:110] is the sub-list for field type_name
 }
 
 func init() { file_switchboard_proto_init() }
