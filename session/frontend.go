@@ -43,6 +43,7 @@ func (s *State) open(env *Env, c *wire.Command, d *Decision) {
 	head := s.headFor(c.Who)
 	start, how, at := s.position(env, o, head)
 	s.Attached = append(s.Attached, Attachment{c.Conn, c.Who, channel})
+	s.comeBack(c)
 	f := d.frame(c.Conn)
 	f.Kind, f.ID, f.Session, f.Verb, f.Seq, f.Head = wire.FrameAttach, c.ID, s.ID, wire.VerbOpen, start, head
 	f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Open{Open: &wirepb.OpenReply{

@@ -100,6 +100,8 @@ type owning struct {
 	last    uint64          // the last delivery since the last rewind
 	unacked []uint64
 	gone    bool // the shard does not know its connection
+	// What it had been shown up to the last crash, as far as the shard can know until it has delivered again.
+	maybe uint64
 }
 
 func newModel(rt *rapid.T, seen map[string]int) *model {
@@ -266,7 +268,7 @@ func (m *model) crash(factsAlone, disconnected bool) {
 	}
 	clear(m.streams)
 	if m.owner != nil {
-		m.owner.gone, m.owner.unacked, m.owner.last = true, nil, 0
+		m.owner.gone, m.owner.unacked, m.owner.last, m.owner.maybe = true, nil, 0, m.state().Head
 	}
 	if !bytes.Equal(AppendState(nil, m.w[0].s), AppendState(nil, m.w[1].s)) {
 		m.t.Fatal("two rebuilt states differ")

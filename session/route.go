@@ -79,16 +79,20 @@ func (s *State) Again() *wire.Task {
 // Census returns s as a pool that opens needs it: its assignment, and what it waits for.
 func (s *State) Census() (live []wire.Live) {
 	if s.Phase == Assigned && !s.Owner.taken() { // who took it is no worker of the pool's
-		l := wire.Live{
-			Task:     wire.Task{Tenant: s.Tenant, Session: s.ID, Ticket: s.Owner.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt, Shop: s.Shop, Tier: s.Tier, Channel: s.Channels[0]},
-			Assigned: true, Worker: s.Owner.Worker, Kind: s.Owner.Kind, Lease: s.Owner.Lease, Offer: s.Owner.Offer, AE: s.AE,
-		}
-		live = append(live, l)
+		live = append(live, s.held())
 	}
 	if t := s.Again(); t != nil {
 		live = append(live, wire.Live{Task: *t})
 	}
 	return live
+}
+
+// held is what the pool needs to know of the assignment.
+func (s *State) held() wire.Live {
+	return wire.Live{
+		Task:     wire.Task{Tenant: s.Tenant, Session: s.ID, Ticket: s.Owner.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt, Shop: s.Shop, Tier: s.Tier, Channel: s.Channels[0]},
+		Assigned: true, Worker: s.Owner.Worker, Kind: s.Owner.Kind, Lease: s.Owner.Lease, Offer: s.Owner.Offer, AE: s.AE,
+	}
 }
 
 // Introduce notes the number of a pool that took over. From now on lower ones are refused.
@@ -230,7 +234,7 @@ func (s *State) Rebind(env *Env, r *wire.Rebind, d *Decision) {
 		f.AE = r.AE
 		return
 	}
-	s.bind(r.Conn, r.Window, s.Cursor)
+	s.bindAgain(r.Conn, r.Window)
 	if r.Fresh {
 		s.present(r.Reason, d) // it came back before the pool knew of the assignment: `kept` could not tell it
 	} else {
@@ -263,9 +267,18 @@ func (s *State) Resume(env *Env, b Binding, d *Decision) {
 	if s.Phase != Assigned || s.AE != b.AE || b.Conn == (wire.Conn{}) || s.owner.conn != (wire.Conn{}) {
 		return
 	}
-	s.bind(b.Conn, b.Window, s.Cursor)
+	s.bindAgain(b.Conn, b.Window)
 	s.known(d)
 	s.pump(env, d)
+}
+
+// Unbound returns what is to be mailed to the pool as long as s, which was read from the log, does not know where its worker is
+// connected; otherwise nil.
+func (s *State) Unbound() *wire.Unbound {
+	if s.Phase != Assigned || s.Owner.taken() || s.owner.conn != (wire.Conn{}) {
+		return nil
+	}
+	return &wire.Unbound{Live: s.held()}
 }
 
 // NoGrant decides the pool's word that nobody will come under a ticket.

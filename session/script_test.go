@@ -124,7 +124,7 @@ func (w *world) command(c *script.Command) *wire.Command {
 		Verb: wire.Verb(c.Name), ID: uint64(c.Int("id", 1)), Conn: conn, Who: w.who[name], Session: w.id,
 		Key: c.String("key", ""), Type: c.String("type", ""), Body: text(c.String("body", "")), ReplyTo: uintOf(c, "reply_to"),
 		Visibility: c.String("visibility", ""), Stream: c.String("stream", ""), Text: c.String("text", ""), Reason: c.String("reason", ""),
-		AE: uintOf(c, "ae"), GE: uintOf(c, "ge"), Seq: uintOf(c, "seq"), Read: uintOf(c, "read"), Ack: optionalOf(c, "ack"), Upto: optionalOf(c, "upto"),
+		Resume: c.Bool("resume"), AE: uintOf(c, "ae"), GE: uintOf(c, "ge"), Seq: uintOf(c, "seq"), Read: uintOf(c, "read"), Ack: optionalOf(c, "ack"), Upto: optionalOf(c, "upto"),
 		DelayMS: c.Int("delay", 0), On: c.Bool("on"),
 	}
 	m.Seq = uint64(c.Int("off", int64(m.Seq)))
@@ -250,6 +250,10 @@ func (w *world) do(_ *testing.T, c *script.Command) string {
 	case "again":
 		if t := w.s.Again(); t != nil {
 			fmt.Fprintf(&w.out, "%s\n", taskLine(t))
+		}
+	case "unbound":
+		if u := w.s.Unbound(); u != nil {
+			fmt.Fprintf(&w.out, "unbound %s worker=%s lease=%s ae=%d\n", taskLine(&u.Task), u.Worker, u.Lease, u.AE)
 		}
 	case "wake":
 		if at := w.s.Wake(&w.env, &w.d); at != 0 {

@@ -179,6 +179,9 @@ type delivery struct {
 	unacked []uint64 // customer entries among them that are not acknowledged, ascending
 	back    []*wire.Entry
 	loading bool
+	// Until it is delivered again, what an earlier owner of the session's shard, or another connection, may have been shown:
+	// entries up to here may be acknowledged, whatever sent is. 0 when sent says it all.
+	before  uint64
 	retryAt int64 // when a failed load is to be asked for again
 	// The accept that was answered.
 	accept     uint64
@@ -221,6 +224,9 @@ func (s *State) Remember(tail []*wire.Entry, keys []Key, older []KeyAt, listed u
 	s.old = oldKeys{}
 	for _, k := range older {
 		s.old.put(k)
+	}
+	if s.owner = (delivery{}); s.Phase == Assigned {
+		s.owner.before = s.Head
 	}
 }
 

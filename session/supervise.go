@@ -1,6 +1,8 @@
 package session
 
 import (
+	"slices"
+
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -77,7 +79,11 @@ func (s *State) supervised(env *Env, c *wire.Command, d *Decision) (key *Key, ok
 		d.refuse(c, wire.Forbidden)
 		return nil, false
 	}
-	key, done := s.remembered(env, c, d)
+	key, old, done := s.recall(env, c, d)
+	if old != nil {
+		s.repeated(env, c, &old.Done, d)
+		return nil, false
+	}
 	if done {
 		return nil, false
 	}
@@ -86,6 +92,37 @@ func (s *State) supervised(env *Env, c *wire.Command, d *Decision) (key *Key, ok
 		return nil, false
 	}
 	return key, true
+}
+
+// repeated answers c, which was done before. Where the owner of the shard has ended between, the connection is bound again as it
+// was then: its answer may have been lost.
+func (s *State) repeated(env *Env, c *wire.Command, old *Done, d *Decision) {
+	switch g := s.guestOf(c.Who); {
+	case c.Verb == wire.VerbJoin && g != nil && g.GE == old.Seq && g.Conn == c.Conn && !s.followed(c.Conn) && len(s.Attached) < maxAttached:
+		g.here = true
+		s.attachGuest(c, g.GE, d)
+		return
+	case c.Verb == wire.VerbTake && old.V == s.AE && s.owns(c.Who) && s.Owner.taken() && s.owner.conn == (wire.Conn{}):
+		s.written(c, *old, true, 0, d)
+		s.bindAgain(c.Conn, takeWindow)
+		s.present("takeover", d)
+		s.pump(env, d)
+		return
+	}
+	s.written(c, *old, true, 0, d)
+}
+
+func (s *State) followed(conn wire.Conn) bool {
+	return slices.ContainsFunc(s.Attached, func(a Attachment) bool { return a.Conn == conn })
+}
+
+// attachGuest answers a join on a connection that has not followed s, and does from now on.
+func (s *State) attachGuest(c *wire.Command, ge uint64, d *Decision) {
+	f := d.frame(c.Conn)
+	f.Kind, f.ID, f.Session, f.Verb, f.Seq, f.Head = wire.FrameAttach, c.ID, s.ID, c.Verb, s.Head, s.Head
+	f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Join{Join: &wirepb.JoinReply{Session: string(s.ID), Ge: ge}}}
+	s.Attached = append(s.Attached, Attachment{c.Conn, c.Who, ""})
+	s.running(c.Conn, d)
 }
 
 // takeWindow is how many deliveries a supervisor who took a session is sent without an ack.
@@ -177,8 +214,26 @@ func (s *State) undirect(env *Env, why string, d *Decision) {
 	d.post(env, s.task())
 }
 
-// lonelyMS is how soon what a lost connection has left behind is looked at.
-const lonelyMS = 1000
+// lonelyMS is how soon what a lost connection has left behind is looked at. When it is the shard that was lost, the edge of one
+// that is there says so well before.
+const lonelyMS = 3000
+
+// comeBack takes note that the connection of a guest, which follows s again, is the one by which he is there.
+func (s *State) comeBack(c *wire.Command) {
+	if g := s.guestOf(c.Who); g != nil && g.Conn == c.Conn {
+		g.here = true
+	}
+}
+
+// rebound binds s, which was read from the log, to the connection of the supervisor who has taken it. Of workers the pool knows
+// where they are.
+func (s *State) rebound(env *Env, c *wire.Command, d *Decision) {
+	if c.AE == s.AE && s.owns(c.Who) && s.Owner.taken() && s.owner.conn == (wire.Conn{}) {
+		s.bindAgain(c.Conn, takeWindow)
+		s.known(d)
+		s.pump(env, d)
+	}
+}
 
 // lonely tells whether somebody is noted as present whose connection has ended, or may have.
 func (s *State) lonely() bool {
@@ -269,10 +324,7 @@ func (s *State) join(env *Env, c *wire.Command, d *Decision) {
 	if !ok {
 		return
 	}
-	following := false
-	for i := range s.Attached {
-		following = following || s.Attached[i].Conn == c.Conn
-	}
+	following := s.followed(c.Conn)
 	before := s.guestOf(c.Who)
 	if before == nil && len(s.Guests) >= maxGuests || !following && len(s.Attached) >= maxAttached {
 		d.refuse(c, wire.QuotaExceeded)
@@ -293,11 +345,7 @@ func (s *State) join(env *Env, c *wire.Command, d *Decision) {
 		s.done(c, key, done, 0, d)
 	} else {
 		s.know(key, done, d)
-		f := d.frame(c.Conn)
-		f.Kind, f.ID, f.Session, f.Verb, f.Seq, f.Head = wire.FrameAttach, c.ID, s.ID, c.Verb, s.Head, s.Head
-		f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Join{Join: &wirepb.JoinReply{Session: string(s.ID), Ge: ge}}}
-		s.Attached = append(s.Attached, Attachment{c.Conn, c.Who, ""})
-		s.running(c.Conn, d)
+		s.attachGuest(c, ge, d)
 	}
 	s.pump(env, d)
 }

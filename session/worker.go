@@ -81,7 +81,7 @@ func (s *State) nack(env *Env, c *wire.Command, d *Decision) {
 	if done || !s.fenced(c, d) {
 		return
 	}
-	if !slices.Contains(s.owner.unacked, c.Seq) {
+	if !s.owed(c.Seq) {
 		d.refuse(c, wire.NotDelivered)
 		return
 	}

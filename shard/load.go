@@ -346,6 +346,7 @@ func (s *Shard) sessionLoaded(r *result) {
 		for _, b := range h.bound {
 			h.state.Resume(&s.env, b, &s.d)
 		}
+		s.ask(h)
 		s.note(h)
 	}
 	h.bound = [2]session.Binding{}

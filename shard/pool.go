@@ -140,6 +140,11 @@ func (s *Shard) poolMail(m wire.Mail) {
 		if p = s.pools[m.Tenant]; p != nil {
 			p.core.Confirm(m.Session, m.Ticket, m.Worker, m.Lease, m.AE, s.now, &p.out)
 		}
+	case *wire.Unbound:
+		if p = s.pools[m.Tenant]; p != nil {
+			l := p.liveTask(&m.Live)
+			p.core.Unbound(&l, s.now, &p.out)
+		}
 	case *wire.Declined:
 		if p = s.pools[m.Tenant]; p != nil {
 			p.core.Refuse(m.Session, m.Ticket, m.Worker, s.now, &p.out)
@@ -217,6 +222,13 @@ func (s *Shard) subscription(c *wire.Command, ref broker.Ref) *broker.Subscripti
 		ID: c.Who.Worker, Sub: c.Who.Sub, Name: c.Who.Name, Kind: c.Who.Kind, Allowed: c.Who.Queues, Slots: int(m.GetSlots()),
 		Window: min(m.GetWindow(), maxWindow), Rating: c.Who.Rating, Conn: c.Conn, Ref: ref, Lease: m.GetLease(), NewLease: newLease(),
 		Attributes: traitsOf(c.Who),
+	}
+	if c.Resume {
+		presence, ok := broker.ParsePresence(c.Type)
+		sub.Resumed, sub.Presence = true, presence
+		if !ok {
+			sub.Presence = broker.Ready
+		}
 	}
 	skills := m.GetSkills()
 	if len(skills) == 0 {
@@ -350,10 +362,13 @@ func (p *pool) taskOf(m *wire.Task) broker.Task {
 func (p *pool) liveTasks(list []wire.Live) []broker.Live {
 	out := make([]broker.Live, len(list))
 	for i := range list {
-		l := &list[i]
-		out[i] = broker.Live{Task: p.taskOf(&l.Task), Assigned: l.Assigned, Worker: l.Worker, Origin: l.Kind, Lease: l.Lease, Offer: l.Offer, AE: l.AE}
+		out[i] = p.liveTask(&list[i])
 	}
 	return out
+}
+
+func (p *pool) liveTask(l *wire.Live) broker.Live {
+	return broker.Live{Task: p.taskOf(&l.Task), Assigned: l.Assigned, Worker: l.Worker, Origin: l.Kind, Lease: l.Lease, Offer: l.Offer, AE: l.AE}
 }
 
 func (s *Shard) toSlotOf(id wire.SessionID, m wire.Mail) {

@@ -128,17 +128,20 @@ type Command struct {
 	Text       string // delta
 	Reason     string // close, nack
 	AE         uint64
-	GE         uint64    // reply of a guest
-	Seq        uint64    // ack, nack: the entry; delta: its off; page: after; resync: from
-	Read       uint64    // ack
-	Ack        Optional  // reply
-	Upto       Optional  // close, release, transfer
-	DelayMS    int64     // nack
-	On         bool      // typing
-	Resume     bool      // an open that stands for one line of hello's resume [SW-3.2]
-	For        *External // the customer that a service acts for [SW-5a.6]
-	Way        *Way      // how far it has come between customers and sessions; nil at first, and for most for ever
-	PB         *wirepb.ClientFrame
+	GE         uint64   // reply of a guest
+	Seq        uint64   // ack, nack: the entry; delta: its off; page: after; resync: from
+	Read       uint64   // ack
+	Ack        Optional // reply
+	Upto       Optional // close, release, transfer
+	DelayMS    int64    // nack
+	On         bool     // typing
+	// Resume marks what stands for something that was said before: an open for one line of hello's resume [SW-3.2], or for an
+	// attachment whose owner has ended; a resync for where the deliveries of a session go that a supervisor has taken; a
+	// subscribe, whose Type is then its worker's presence, for one whose pool has ended.
+	Resume bool
+	For    *External // the customer that a service acts for [SW-5a.6]
+	Way    *Way      // how far it has come between customers and sessions; nil at first, and for most for ever
+	PB     *wirepb.ClientFrame
 }
 
 // Cold fills the flat fields of c from a parsed frame and keeps the frame. It is how every verb without a codec of its

@@ -14,7 +14,7 @@ var ErrMail = errors.New("not mail of this version")
 
 // LinkVersion numbers what AppendEnvelope writes. Two nodes that differ in it do not understand each other: it grows with
 // every change of a kind of mail, of its fields or of the words that numbers stand for.
-const LinkVersion = 6
+const LinkVersion = 7
 
 // What an envelope says of itself.
 const (
@@ -141,8 +141,10 @@ func kindOf(m Mail) byte {
 		return 22
 	case *Resorted:
 		return 23
-	case *Classify:
+	case *Unbound:
 		return 24
+	case *Classify:
+		return 25
 	}
 	return 0
 }
@@ -197,6 +199,8 @@ func newMail(kind byte) Mail {
 	case 23:
 		return new(Resorted)
 	case 24:
+		return new(Unbound)
+	case 25:
 		return new(Classify)
 	}
 	return nil
@@ -254,6 +258,8 @@ func (c *coder) mail(m Mail) {
 		c.settingsKept(m)
 	case *Levels:
 		c.levels(m)
+	case *Unbound:
+		c.liveFields(&m.Live)
 	default:
 		c.in.bad = true
 	}
@@ -297,7 +303,7 @@ func (c *coder) frame(m *Frame) {
 	kind := uint32(m.Kind)
 	c.uint32(&kind)
 	m.Kind = FrameKind(kind) //nolint:gosec // checked below
-	if kind > uint32(FrameFeed) {
+	if kind > uint32(FrameMoved) {
 		c.in.bad = true
 	}
 	c.word((*string)(&m.Verb), linkVerbs[:])
@@ -419,6 +425,11 @@ func (c *coder) release(m *Release) {
 
 func (c *coder) live(m *Live) {
 	g := c.begin()
+	c.liveFields(m)
+	c.end(g)
+}
+
+func (c *coder) liveFields(m *Live) {
 	c.task(&m.Task)
 	c.bool(&m.Assigned)
 	c.text(&m.Worker)
@@ -426,7 +437,6 @@ func (c *coder) live(m *Live) {
 	c.text(&m.Lease)
 	c.text(&m.Offer)
 	c.uint(&m.AE)
-	c.end(g)
 }
 
 func (c *coder) census(m *Census) {

@@ -21,8 +21,10 @@ type Mail interface{ mail() }
 
 // Envelope is mail on its way. Mail is delivered at most once, in order per pair of sender and receiver.
 type Envelope struct {
-	To   Address
-	Term uint64 // of the shard that sent it, 0 from edges; an attachment drops mail of a lower term than it has seen
+	To Address
+	// Term is that of the shard that sent it; an attachment drops mail of a lower term than it has seen. On a command it is
+	// the term of the owner that it is meant for, and no other takes it; 0 is any.
+	Term uint64
 	Mail Mail
 }
 
@@ -73,6 +75,10 @@ const (
 	// says that what comes will be told by itself; otherwise it is to be asked for. Err refuses. It may be dropped: the next
 	// one shows it.
 	FrameFeed
+	// FrameMoved says that request ID about Session was not taken, and certainly will not be: its owner is not here, or it was
+	// meant for another one, whose term was Seq. The edge asks the one that is there. Without an ID it tells the same of what
+	// asked for no reply. It never reaches a client.
+	FrameMoved
 )
 
 // Frame is mail for a connection: one frame of its socket, and what the edge must know to put it in its place.
@@ -175,6 +181,9 @@ type (
 		Offer    string
 		AE       uint64
 	}
+	// Unbound says that the session is assigned, and that its shard does not know where its worker is connected: it was read
+	// from the log. The pool answers with a Rebind when he is there. It is repeated until then.
+	Unbound struct{ Live }
 	// Census asks a shard for every live task of the tenant's pool, whose number is now Pool.
 	Census struct {
 		Tenant string
@@ -291,6 +300,7 @@ func (*Declined) mail()     {}
 func (*Release) mail()      {}
 func (*Census) mail()       {}
 func (*CensusAnswer) mail() {}
+func (*Unbound) mail()      {}
 func (*Levels) mail()       {}
 func (*Grant) mail()        {}
 func (*Lost) mail()         {}

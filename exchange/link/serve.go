@@ -225,7 +225,7 @@ func (k *Link) messages(batch []byte) error {
 type postbox struct {
 	k       *Link
 	roll    wire.Roll
-	refused map[refusal]time.Time // until when
+	refused map[refusal]refused
 	again   []wire.Envelope
 }
 
@@ -233,6 +233,12 @@ type postbox struct {
 type refusal struct {
 	conn    wire.Conn
 	session wire.SessionID
+}
+
+// refused is until when it is, and what was said.
+type refused struct {
+	until time.Time
+	why   error
 }
 
 // batch delivers what stands in a batch.
