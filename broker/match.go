@@ -116,6 +116,9 @@ func (c *Core) target(t *task, out *Effects) {
 		c.grant(t, w, out)
 	case !w.takes(t.cost):
 		c.failTransfer(t, "full", out)
+	case t.present: // he talks along already
+		t.reason = reasonTransfer
+		c.grant(t, w, out)
 	default:
 		c.assign(t, choice{w: w, step: -1, reason: reasonTransfer}, out)
 	}

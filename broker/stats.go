@@ -109,6 +109,17 @@ func (c *Core) Knows(queue, worker string) (queueKnown, workerKnown bool) {
 	return queue == "" || c.queues[queue] != nil, worker == "" || c.workers[worker] != nil
 }
 
+// Where returns the connection on which a worker is ready or away; the zero Conn when he is not connected.
+func (c *Core) Where(worker string) wire.Conn {
+	if w := c.workers[worker]; w != nil && w.connected {
+		return w.conn
+	}
+	return wire.Conn{}
+}
+
+// Settled tells whether everybody who may be connected has been heard: the census is taken.
+func (c *Core) Settled() bool { return c.open }
+
 // Waiting returns how many sessions wait in the queue. It costs nothing.
 func (c *Core) Waiting(name string) int {
 	if q := c.queues[name]; q != nil {

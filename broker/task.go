@@ -40,6 +40,7 @@ type Task struct {
 	HumansOnly bool     // the bots had their turn
 	Requeue    bool     // it was assigned before
 	Handed     bool     // and its owner handed it to the queue
+	Present    bool     // To is with it as a guest: he takes it without being asked
 	Classified bool     // what there is to say of it was said: it is not asked about again [SW-5a.3]
 	Summary    []byte   // for offers; shared, never changed
 	// Attributes are what routes see of it: intent, tier, language, channel, shop and the like. They are shared, and never
@@ -108,6 +109,7 @@ type task struct {
 	sticky     string
 	to         string
 	force      bool
+	present    bool
 	humansOnly bool
 	requeue    bool
 	handed     bool

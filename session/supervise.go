@@ -75,7 +75,7 @@ func (o *Owner) role() wire.Role {
 // supervised checks what the verbs of [SW-5a.4] have in common: who may, whether it was done before, and whether there is
 // something to do it to.
 func (s *State) supervised(env *Env, c *wire.Command, d *Decision) (key *Key, ok bool) {
-	if !supervises(c.Who.Role) {
+	if !supervises(c.Who.Role) && (c.Who.Role != wire.RoleWorker || c.Verb != wire.VerbJoin) {
 		d.refuse(c, wire.Forbidden)
 		return nil, false
 	}
@@ -306,22 +306,31 @@ const (
 	asBarge   = "barge"   // talks with everybody
 )
 
-// join makes a supervisor a guest [SW-5a.1]. His connection follows the session from then on, and he is a guest as long as it
-// does.
+const guestKinds = "as is monitor, assist, consult or barge"
+
+func isGuestKind(as string) bool {
+	return as == asMonitor || as == asAssist || as == asConsult || as == asBarge
+}
+
+// join makes a supervisor, or a worker who was invited, a guest [SW-5a.1]. His connection follows the session from then on, and he
+// is a guest as long as it does.
 func (s *State) join(env *Env, c *wire.Command, d *Decision) {
-	if !supervises(c.Who.Role) {
-		d.refuse(c, wire.Forbidden) // workers are not invited yet
-		return
+	as, invite := c.PB.GetJoin().GetAs(), (*Invite)(nil)
+	if c.Who.Role == wire.RoleWorker {
+		if invite = s.invited(c.Who.Worker); invite != nil && as == "" {
+			as = invite.As
+		}
 	}
-	as := c.PB.GetJoin().GetAs()
-	switch as {
-	case asMonitor, asAssist, asConsult, asBarge:
-	default:
-		d.fail(c, &wire.Error{Slug: wire.BadRequest, Message: "as is monitor, assist, consult or barge"})
+	if !isGuestKind(as) {
+		d.fail(c, &wire.Error{Slug: wire.BadRequest, Message: guestKinds})
 		return
 	}
 	key, ok := s.supervised(env, c, d)
 	if !ok {
+		return
+	}
+	if c.Who.Role == wire.RoleWorker && (invite == nil || invite.As != as || s.owns(c.Who)) {
+		d.refuse(c, wire.Forbidden) // he comes as what he was asked to
 		return
 	}
 	following := s.followed(c.Conn)
@@ -339,7 +348,7 @@ func (s *State) join(env *Env, c *wire.Command, d *Decision) {
 	}
 	s.event(env, EventJoined, objectString(objectString(body, "role", string(c.Who.Role)), "as", as), d)
 	ge := s.Head
-	d.fact(s, Fact{Kind: Joined, Guest: Guest{GE: ge, Sub: c.Who.Sub, Role: c.Who.Role, As: as, Conn: c.Conn, here: true}})
+	d.fact(s, Fact{Kind: Joined, Guest: Guest{GE: ge, Sub: c.Who.Sub, Role: c.Who.Role, As: as, Conn: c.Conn, Worker: c.Who.Worker, here: true}})
 	done := Done{Seq: ge, Epoch: s.Epoch(), TS: env.Now}
 	if following {
 		s.done(c, key, done, 0, d)
@@ -353,7 +362,7 @@ func (s *State) join(env *Env, c *wire.Command, d *Decision) {
 // guestOf returns the seat of who, or nil.
 func (s *State) guestOf(who *wire.Principal) *Guest {
 	for i := range s.Guests {
-		if g := &s.Guests[i]; g.Sub == who.Sub && g.Role == who.Role {
+		if g := &s.Guests[i]; g.Sub == who.Sub && g.Role == who.Role && g.Worker == who.Worker {
 			return g
 		}
 	}
@@ -363,6 +372,9 @@ func (s *State) guestOf(who *wire.Principal) *Guest {
 // part ends a guest's presence.
 func (s *State) part(env *Env, g *Guest, d *Decision) {
 	ge, body := g.GE, objectString(objectString(nil, "id", g.Sub), "role", string(g.Role))
+	if g.Worker != "" {
+		s.unfollow(g.Worker, d)
+	}
 	d.fact(s, Fact{Kind: Left, N: ge})
 	s.event(env, EventLeft, objectNum(body, "ge", ge), d)
 	s.pump(env, d)
@@ -412,6 +424,9 @@ func (s *State) guestSays(env *Env, c *wire.Command, d *Decision) {
 			return
 		}
 		e.Visibility, e.Origin = wire.Public, wire.OriginHuman
+		if c.Who.Kind == wire.OriginBot {
+			e.Origin = wire.OriginBot
+		}
 	}
 	prev := s.append(env, e, replied(c), d)
 	s.done(c, key, Done{Seq: e.Seq, Epoch: e.Epoch, TS: e.TS}, prev, d)

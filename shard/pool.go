@@ -153,6 +153,10 @@ func (s *Shard) poolMail(m wire.Mail) {
 		if p = s.pools[m.Tenant]; p != nil {
 			p.core.Resorted(m.Session, m.Ticket, s.now, &p.out)
 		}
+	case *wire.Seek:
+		if p = s.pools[m.Tenant]; p != nil && p.core.Settled() {
+			s.toSlotOf(m.Session, &wire.Found{Session: m.Session, N: m.N, Worker: m.Worker, Conn: p.core.Where(m.Worker)})
+		}
 	case *wire.Release:
 		if p = s.pools[m.Tenant]; p != nil {
 			p.core.Release(m.Session, m.AE, m.WrapUpMS, s.now, &p.out)
@@ -355,7 +359,7 @@ func (p *pool) taskOf(m *wire.Task) broker.Task {
 		Session: m.Session, Ticket: m.Ticket, Queue: queue, EnqueuedAt: m.EnqueuedAt, Priority: m.Priority, Exclude: m.Exclude,
 		Sticky: m.Sticky, To: m.To, Force: m.Force, HumansOnly: m.HumansOnly, Requeue: m.Requeue, Handed: m.Handed, Summary: m.Summary,
 		Attributes: attributesOf(m),
-		BoostMS:    m.BoostMS, Version: m.Version, Classified: m.Classified,
+		BoostMS:    m.BoostMS, Version: m.Version, Classified: m.Classified, Present: m.Present,
 	}
 }
 

@@ -14,7 +14,7 @@ var ErrMail = errors.New("not mail of this version")
 
 // LinkVersion numbers what AppendEnvelope writes. Two nodes that differ in it do not understand each other: it grows with
 // every change of a kind of mail, of its fields or of the words that numbers stand for.
-const LinkVersion = 7
+const LinkVersion = 8
 
 // What an envelope says of itself.
 const (
@@ -34,6 +34,7 @@ var linkVerbs = [...]string{
 	string(VerbAttributes), string(VerbJoin), string(VerbTake), string(VerbAssign), string(VerbStats), string(VerbWatch),
 	string(VerbIdentities), string(VerbLink),
 	string(VerbConfigure), string(VerbDocument), string(VerbExplain),
+	string(VerbInvite),
 }
 
 // AppendEnvelope appends e as it goes to another node, and notes in roll the principal it is the first to speak of. It does
@@ -145,6 +146,10 @@ func kindOf(m Mail) byte {
 		return 24
 	case *Classify:
 		return 25
+	case *Seek:
+		return 26
+	case *Found:
+		return 27
 	}
 	return 0
 }
@@ -202,6 +207,10 @@ func newMail(kind byte) Mail {
 		return new(Unbound)
 	case 25:
 		return new(Classify)
+	case 26:
+		return new(Seek)
+	case 27:
+		return new(Found)
 	}
 	return nil
 }
@@ -242,6 +251,10 @@ func (c *coder) mail(m Mail) {
 		c.resorted(m)
 	case *Classify:
 		c.classify(m)
+	case *Seek:
+		c.seek(m)
+	case *Found:
+		c.found(m)
 	case *Place:
 		c.place(m)
 	case *Link:
@@ -390,6 +403,7 @@ func (c *coder) task(m *Task) {
 	c.bool(&m.Handed)
 	c.bytes(&m.Summary)
 	c.bool(&m.Classified)
+	c.bool(&m.Present)
 }
 
 func (c *coder) withdraw(m *Withdraw) {
@@ -526,6 +540,20 @@ func (c *coder) classify(m *Classify) {
 	c.conn(&m.Conn)
 	c.int(&m.Until)
 	c.bytes(&m.Default)
+}
+
+func (c *coder) seek(m *Seek) {
+	c.text(&m.Tenant)
+	c.text((*string)(&m.Session))
+	c.uint(&m.N)
+	c.text(&m.Worker)
+}
+
+func (c *coder) found(m *Found) {
+	c.text((*string)(&m.Session))
+	c.uint(&m.N)
+	c.text(&m.Worker)
+	c.conn(&m.Conn)
 }
 
 func (c *coder) noGrant(m *NoGrant) {
