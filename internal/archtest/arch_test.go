@@ -37,7 +37,7 @@ var mayImport = allowed(
 	row("console", "client/js"),
 	row("bench", "loadtest", "shard/journal", "wire"),
 	row("loadtest", "wire", "wire/wirepb", "client", "loadtest/socket"),
-	row("cmd/switchboard", "wire", "broker/level", "broker/routes", "node", "bench", "loadtest", "loadtest/scenario", "loadtest/report", "loadtest/swarm", "examples/loadtest", "client", "console", "edge", "edge/token", "shard/journal"),
+	row("cmd/switchboard", "wire", "broker/level", "broker/routes", "node", "bench", "loadtest", "loadtest/scenario", "loadtest/report", "loadtest/swarm", "examples/loadtest", "client", "console", "edge", "edge/token", "shard/journal", "cluster/member"),
 	row("internal/mailbox"),
 	row("internal/script"),
 	row("internal/archtest"),
@@ -55,6 +55,7 @@ var mayImport = allowed(
 	row("broker/whatif/erlang"),
 	row("broker/routes", "broker", "broker/selector"),
 	row("shard/journal/seglog"),
+	row("cluster/member", "cluster", "exchange", "exchange/link", "shard/journal/replica", "wire"),
 )
 
 type importRow struct {
@@ -74,6 +75,7 @@ func allowed(rows ...importRow) map[string][]string {
 
 // mayStart lists the functions that may hold a go statement.
 var mayStart = []string{
+	"cluster/member.Open", "cluster/member.Push",
 	"shard.Open", "shard/journal.Open",
 	"exchange/link.Open", "exchange/link.Add", "exchange/link.accept", "exchange/link.connect",
 	"edge.Open", "edge.accept", "edge.stream", "edge.start", "edge.openLoops",

@@ -311,6 +311,9 @@ func (j *Journal) apply(list []replica.Apply) error {
 		g := j.groups[list[i].Group]
 		j.reach(g, g.next)
 		j.land(g)
+		if j.cfg.Applied != nil {
+			j.cfg.Applied(int(g.id))
+		}
 	}
 	return closeBatch(b)
 }

@@ -14,7 +14,7 @@ import (
 
 // Limits that no configuration changes.
 const (
-	groupsMax   = 4095     // the slots of the fence file hold no more
+	groupsMax   = 4096     // the groups of a host
 	turnSizeMax = 16 << 20 // bytes of one turn; well below what a batch of Pebble can hold
 	keySizeMax  = 64 << 10 // bytes of one key
 )
@@ -50,7 +50,7 @@ type Config struct {
 	Dir string
 	// FS is the file system; nil means the machine's. Tests pass one in memory.
 	FS vfs.FS
-	// Groups is how many groups are made that have this replica alone, numbered from 0; default 1, at most 4095. It may grow
+	// Groups is how many groups are made that have this replica alone, numbered from 0; default 1, at most 4096. It may grow
 	// between two openings, never shrink. Below zero none is made: groups come by Create and Join.
 	Groups int
 	// Node is this node's number, of which the ids of its replicas are made; default 1. Never give a node another number, nor
@@ -65,6 +65,8 @@ type Config struct {
 	// Stream starts to send a snapshot to another node: header is for ReceiveSnapshot there, and write writes the rest. It must not
 	// block; whatever becomes of it, done is called once, with nil when all of it was taken. Nil is for a node that is alone.
 	Stream func(node uint32, header []byte, write func(io.Writer) error, done func(error))
+	// Applied is told that rows of a group have become newer, by the committer: it must not block. May be nil.
+	Applied func(group int)
 	// Notify is told what becomes of the node's replicas, by the committer: it must not block. May be nil.
 	Notify func(replica.Event)
 	// QueueTurns is how many turns of one group may wait or be on their way to the disk; default 256. Full means that

@@ -17,9 +17,38 @@ var ErrRetired = errors.New("journal: the replica was retired")
 
 // Create makes the first replica of a new group here. All of voters are made with the same call, each on its node, before any of
 // them can lead. It is durable when it returns. It does nothing when the replica is here already, and refuses another one
-// of the same group, and one that was taken off (ErrRetired).
+// of the same group, and one that was taken off (ErrRetired). But a group that has been this node's alone gets the new id, when
+// that is to be its only voter: so a node that was no member of a cluster brings its groups along.
 func (j *Journal) Create(group int, id uint64, voters []uint64) error {
+	if g := j.Group(group); g != nil && len(voters) == 1 && voters[0] == id {
+		if done, err := j.rename(g, id); done || err != nil {
+			return err
+		}
+	}
 	return j.hold(group, id, func() *Group { return j.first(uint16(group), id, voters) }) //nolint:gosec // checked there
+}
+
+// rename gives a replica that nobody else knows another id.
+func (j *Journal) rename(g *Group, id uint64) (done bool, err error) {
+	err = j.do(func() error {
+		if g.self == id || g.shared || !alone(g.meta.conf) || j.groups[g.id] != g || g.status.Mode != OK {
+			return nil
+		}
+		j.host.Remove(g.id)
+		j.abandon(g)
+		g.meta.self, g.meta.conf, g.newMeta = id, &pb.ConfState{Voters: []uint64{id}}, true
+		var b seglog.Batch
+		if err := errors.Join(g.putMeta(&b), j.log.Write(&b)); err != nil {
+			j.fail(err)
+			return err
+		}
+		j.mu.Lock()
+		g.self = id
+		j.mu.Unlock()
+		done = true
+		return j.add(g)
+	})
+	return done, err
 }
 
 // Join makes an empty replica of a group that is elsewhere. It votes for nobody and has no rows until the group's leader has
@@ -189,4 +218,17 @@ func (j *Journal) Unreachable(node uint32) {
 		j.host.Unreachable(node)
 		return nil
 	})
+}
+
+// Size returns about how many bytes a group's rows take on the disk.
+func (j *Journal) Size(group int) uint64 {
+	if group < 0 || group >= groupsMax || !j.reads.TryRLock() {
+		return 0
+	}
+	defer j.reads.RUnlock()
+	n, err := j.data.EstimateDiskUsage(dataKey(nil, uint16(group), 0, nil), dataKey(nil, uint16(group)+1, 0, nil)) //nolint:gosec // checked
+	if err != nil {
+		return 0 // nothing of it is in tables yet
+	}
+	return n
 }

@@ -315,8 +315,11 @@ func TestGrowAndShrink(t *testing.T) {
 		p.disk = vfs.NewCrashableMem()
 		n.startAlone(1, 2)
 		p = n.leader(0, 1)
+		write(t, p, 0, 10)
+		must(t, p.j.Create(0, replica.ID(1, 5), []uint64{replica.ID(1, 5)})) // it enters a cluster
+		p = n.leader(0, 1)
 		last := write(t, p, 0, 3000) // more than the log keeps
-		ids := map[uint32]uint64{1: replica.ID(1, 1), 2: replica.ID(2, 1), 3: replica.ID(3, 1), 4: replica.ID(4, 1)}
+		ids := map[uint32]uint64{1: replica.ID(1, 5), 2: replica.ID(2, 1), 3: replica.ID(3, 1), 4: replica.ID(4, 1)}
 		change := func(changes ...*pb.ConfChangeSingle) {
 			t.Helper()
 			lead := n.leader(0, 1, 2, 3, 4)

@@ -323,6 +323,9 @@ func (j *Journal) install(g *Group, s *pb.Snapshot) error {
 		return logError("beginning the log behind a snapshot", err)
 	}
 	j.reach(g, a.at)
+	if j.cfg.Applied != nil {
+		j.cfg.Applied(int(g.id))
+	}
 	j.m.installed.Add(1)
 	return nil
 }
