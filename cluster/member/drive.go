@@ -45,6 +45,7 @@ func (m *Member) reign(now time.Time) {
 		m.term = 0
 		return
 	}
+	m.loaded = nil // from now on the state is changed here
 	if m.state.Version == 0 && m.id.Founder {
 		m.found()
 	}
@@ -319,8 +320,7 @@ func (m *Member) away() (list []uint32) {
 // plan begins the moves that are ordered, and those of an effort that runs.
 func (m *Member) plan() {
 	var list []cluster.Proposal
-	effort := m.state.Effort.Run && !m.state.Effort.Paused
-	if effort {
+	if e := m.state.Effort; e.Run && !e.Paused && len(m.jobs()) < max(1, len(m.up)) { // else nothing could be begun
 		list = m.state.Plan(m.loads(), m.away()...)
 		m.state.Even(list)
 	} else {
