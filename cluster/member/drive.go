@@ -133,7 +133,7 @@ func (m *Member) drive(beat bool, now time.Time) {
 	if !beat {
 		return
 	}
-	m.sweep()
+	m.sweep(now)
 	m.reform()
 	if now.Sub(m.planned) >= beatAfter {
 		m.planned = now
@@ -206,13 +206,31 @@ func (m *Member) send(to uint32, o *order) {
 }
 
 // sweep ends moves whose old replica is on a node that is gone or away: it erases the replica itself when it is back and
-// reads the rows.
-func (m *Member) sweep() {
+// reads the rows. Moves to a node that is gone are taken back, and those to one that is away, unless a person asked for them.
+func (m *Member) sweep(now time.Time) {
 	for _, j := range m.jobs() {
 		if id := j.Cleaning(); id != 0 && !m.here(replica.NodeOf(id)) {
 			m.state.Erased(j.ID)
+			continue
+		}
+		n, since := m.state.Nodes[j.To], m.down[j.To]
+		gone := n == nil || n.Phase == cluster.Gone
+		if gone || !m.alive(j.To) && !since.IsZero() && now.Sub(since) >= giveUpAfter && planned(j) {
+			_ = m.state.Abort(j.ID) // refused when it is nearly done: then it ends without that node
 		}
 	}
+}
+
+// giveUpAfter is how long a move waits for a node that is away, when a plan has begun it: the next plan chooses another.
+const giveUpAfter = time.Minute
+
+// planned tells whether a plan has asked for a move.
+func planned(j *cluster.Job) bool {
+	switch j.By {
+	case cluster.ByEffort, string(cluster.Repair), string(cluster.Grow), string(cluster.Drain):
+		return true
+	}
+	return false
 }
 
 // erased hears that a replica is off its node's disk.
