@@ -464,7 +464,7 @@ func TestPlansConverge(t *testing.T) {
 }
 
 func FuzzLoad(f *testing.F) {
-	f.Add("node/1", []byte(`{"id":1}`))
+	f.Add("member/1", []byte(`{"id":1}`))
 	f.Add("job/x", []byte(`{}`))
 	f.Fuzz(func(t *testing.T, key string, value []byte) {
 		_ = New().Load(key, value)

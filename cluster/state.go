@@ -131,7 +131,7 @@ type counters struct {
 // The kinds of rows, by the beginning of their keys.
 const (
 	rowCounters  = "counters"
-	rowNode      = "node/"
+	rowNode      = "member/" // what begins with node/ in the same group is the nodes' own
 	rowShard     = "shard/"
 	rowPlacement = "placement/"
 	rowJob       = "job/"

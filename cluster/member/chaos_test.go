@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"reflect"
 	"strconv"
 	"testing"
 	"time"
@@ -95,6 +96,19 @@ func chaos(t *testing.T, w *world, rng *rand.Rand) {
 	r := w.settled(3, 5)
 	w.write()
 	w.whole(r)
+	for _, n := range w.nodes { // rows that were read one by one are what all of them are
+		n.m.Close()
+		if n.m.loaded == nil {
+			continue // it leads, and is ahead of them
+		}
+		if err := n.m.catchUp(); err != nil {
+			t.Fatal(err)
+		}
+		was := n.m.state
+		if err := n.m.load(); err != nil || !reflect.DeepEqual(was, n.m.state) {
+			t.Fatalf("%s has\n%+v\nand the rows say\n%+v\n%v", n.name, was, n.m.state, err)
+		}
+	}
 	ids := map[uint64]string{}
 	for _, s := range r.Shards {
 		for _, rep := range s.Replicas {

@@ -1,6 +1,7 @@
 package member
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -63,7 +64,8 @@ type Member struct {
 	open    map[uint64]*request // forwarded, or held until the rows are written
 	numbers uint64              // of questions and requests
 	beaten  time.Time
-	reread  bool // rows have changed since
+	loaded  map[string][]byte // rows that the state was made of; nil when it is not what they say, as on the leader
+	reread  bool              // rows have changed since
 	read    time.Time
 
 	// Owned by run: what the leader of the meta group knows.
@@ -286,19 +288,49 @@ func (m *Member) alive(node uint32) bool {
 	return up || node == m.id.Node
 }
 
-// load reads the rows.
+// load reads the rows into a new state.
 func (m *Member) load() error {
-	s := cluster.New()
-	if err := m.rows.Read(s.Load); err != nil {
+	m.state, m.loaded = cluster.New(), map[string][]byte{}
+	return m.catchUp()
+}
+
+// catchUp reads the rows that are other than they were when they were last read. On the leader, who changes the state, they are not:
+// there, and after a failure, it is load that helps.
+func (m *Member) catchUp() error {
+	seen := make(map[string]bool, len(m.loaded))
+	err := m.rows.Read(func(key string, value []byte) error {
+		seen[key] = true
+		if old, known := m.loaded[key]; known && bytes.Equal(old, value) {
+			return nil
+		}
+		m.loaded[key] = bytes.Clone(value)
+		return m.state.Load(key, value)
+	})
+	for key := range m.loaded {
+		if err == nil && !seen[key] {
+			delete(m.loaded, key)
+			err = m.state.Load(key, nil)
+		}
+	}
+	m.reread, m.read = false, time.Now()
+	if err != nil {
+		m.loaded = nil
 		return fmt.Errorf("reading the rows of the cluster: %w", err)
 	}
-	m.state, m.reread, m.read = s, false, time.Now()
 	return nil
 }
 
 // reload reads the rows again and does what follows.
 func (m *Member) reload(now time.Time) {
-	if err := m.load(); err != nil {
+	read := m.load
+	if m.loaded != nil {
+		read = m.catchUp
+	}
+	err := read()
+	if m.term != 0 {
+		m.loaded = nil
+	}
+	if err != nil {
 		m.cfg.Log.Error("member", "error", err)
 		return
 	}

@@ -320,6 +320,61 @@ func TestRequests(t *testing.T) {
 	})
 }
 
+// The node that a replica moves to is lost: an operator's move waits until he gives the node up, a planned one chooses another.
+func TestLostTarget(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		w.start("a z1", "b z2", "c z3")
+		w.settled(3, 3)
+		w.write()
+		w.start("d z1", "e z2")
+		r := w.settled(3, 5)
+		d := w.number("d")
+		lead := w.leader()
+		w.net.isolate("d", true)
+		if _, err := lead.m.Move(t.Context(), "ann", 0, r.Shards[0].Replicas[0].Node, d, ""); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		if j := w.report().Jobs; j[len(j)-1].Step == cluster.Ended || j[len(j)-1].Step == cluster.Undoing {
+			t.Fatalf("nobody has given it up: %v", j[len(j)-1])
+		}
+		w.kill("d")
+		if _, err := lead.m.Remove(t.Context(), "ann", d, true); err != nil {
+			t.Fatal(err)
+		}
+		r = w.settled(3, 3)
+		w.whole(r)
+		if j := r.Jobs[len(r.Jobs)-1]; j.Result != cluster.Aborted {
+			t.Fatalf("%v", j)
+		}
+		// A drain begins a move to e, the only one that is free, which goes away; then f comes.
+		e := w.number("e")
+		w.net.isolate("e", true)
+		if err := lead.m.Drain(t.Context(), "ann", r.Shards[0].Replicas[0].Node, false); err != nil {
+			t.Fatal(err)
+		}
+		w.start("f z1")
+		w.await("it has gone elsewhere", func() string {
+			for _, s := range w.report().Shards {
+				for _, rep := range s.Replicas {
+					if rep.Node == r.Shards[0].Replicas[0].Node {
+						return fmt.Sprintf("%+v, %v", s, w.report().Jobs)
+					}
+				}
+			}
+			return ""
+		})
+		w.heal()
+		for _, s := range w.report().Shards {
+			for _, rep := range s.Replicas {
+				if rep.Node == e {
+					t.Fatalf("who was away has it: %+v", s)
+				}
+			}
+		}
+	})
+}
+
 // Leaders spread over the nodes by themselves.
 func TestLeadersBalance(t *testing.T) {
 	virtual(t, func(t *testing.T, w *world) {
