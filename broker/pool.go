@@ -25,7 +25,8 @@ func (c *Core) bound(worker string, ref Ref, out *Effects) *worker {
 // Subscribe makes a worker known, or known on another connection [SW-5.7]:
 //   - a live one moves there with everything, and its old connection is revoked;
 //   - one in grace that shows its lease keeps its assignments;
-//   - one in grace without it is a new incarnation: what the old one held is lost at once, as it will not be back.
+//   - one in grace without it is a new incarnation: what the old one held is lost at once, as it will not be back;
+//   - one whose edge resumes what it had said to another pool, or to this one, is who he was, unless he is live elsewhere.
 //
 // While the census is taken it waits: what a worker keeps is not known before.
 func (c *Core) Subscribe(s *Subscription, now int64, out *Effects) {
@@ -58,14 +59,21 @@ func (c *Core) refuses(s *Subscription) (slug wire.Slug, why string) {
 	case other != nil && other.ID != s.ID:
 		return wire.BadRequest, "this connection has subscribed as another worker"
 	}
+	if w := c.workers[s.ID]; s.Resumed && w != nil && w.connected && w.conn != s.Conn {
+		return wire.StaleAssignment, "another connection has subscribed as this worker"
+	}
 	return "", ""
 }
 
 func (c *Core) subscribe(s *Subscription, out *Effects) {
 	w := c.workers[s.ID]
+	fresh := s.NewLease
+	if s.Resumed && s.Lease != "" {
+		fresh = s.Lease // his client knows it
+	}
 	switch {
 	case w == nil:
-		w = &worker{ID: s.ID, lease: s.NewLease}
+		w = &worker{ID: s.ID, lease: fresh}
 		w.timer.worker = w
 		c.workers[s.ID] = w
 	case w.connected:
@@ -77,7 +85,10 @@ func (c *Core) subscribe(s *Subscription, out *Effects) {
 	case w.knows(s.Lease):
 		w.lease = s.Lease
 	default:
-		w.lease, w.presence = s.NewLease, Ready
+		w.lease, w.presence = fresh, Ready
+	}
+	if s.Resumed {
+		w.presence = s.Presence
 	}
 	c.timers.remove(&w.timer)
 	w.gone = false
@@ -266,6 +277,8 @@ func (c *Core) welcome(w *worker, ref Ref, out *Effects) {
 			t.ref = Ref{} // its connection is not this one
 		case offered:
 			c.sayOffer(t, out)
+		case asking:
+			c.sayQuestion(t, out)
 		}
 	}
 	(*out)[i].Kept = kept

@@ -161,6 +161,26 @@ func (c *Core) Confirm(session wire.SessionID, ticket uint64, worker, lease stri
 	c.settle(out)
 }
 
+// Unbound says that the session is assigned as l says, and that its shard does not know where the worker is: a shard that was
+// made anew. Its worker's connection is told it when there is one; otherwise it waits for him, as the pool does.
+func (c *Core) Unbound(l *Live, now int64, out *Effects) {
+	c.Tick(now, out)
+	before := len(*out)
+	switch t := c.find(l.Session, l.Ticket); {
+	case t == nil:
+		c.adopt(l, out)
+	case t.state == granted && t.worker.ID == l.Worker:
+		c.hold(t, l.Lease, l.AE, out)
+	case t.state <= granted:
+		c.adopt(l, out)
+	}
+	told := slices.ContainsFunc((*out)[before:], func(e Effect) bool { return e.Kind == Rebind && e.Session == l.Session })
+	if t := c.find(l.Session, l.Ticket); !told && t != nil && t.state == held && t.ae == l.AE && t.worker.connected && t.worker.lease == t.lease {
+		c.rebind(t, true, out) // of what the earlier shard has told it nothing is certain
+	}
+	c.settle(out)
+}
+
 // hold makes a grant an assignment.
 func (c *Core) hold(t *task, lease string, ae uint64, out *Effects) {
 	w := t.worker

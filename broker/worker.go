@@ -58,6 +58,11 @@ type Subscription struct {
 	Ref      Ref
 	Lease    string // that the worker had before, or empty
 	NewLease string // to be used for a new one
+	// Resumed says that the worker has subscribed before, on this connection and with Lease, and does not know that the pool was
+	// made anew. It takes nothing from a live connection, a lease that is not known stays as it is, and Presence is what the
+	// worker said last.
+	Resumed  bool
+	Presence Presence
 }
 
 // worker is somebody who does the work. A disconnected one lives on while it has tasks or grace.

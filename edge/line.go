@@ -39,6 +39,9 @@ func (c *conn) place(it item) {
 	case wire.FrameAnswer, wire.FrameError:
 		c.answer(it)
 	case wire.FramePush, wire.FrameKeep:
+		if r := f.PB.GetRevoked(); r != nil && r.Session == "" {
+			c.ousted.Store(true)
+		}
 		c.encode(f)
 	case wire.FrameMessage:
 		c.entry(it)
@@ -80,6 +83,9 @@ func (c *conn) answer(it item) {
 		c.encode(f)
 		return
 	}
+	if f.PB.GetSubscribe() != nil {
+		c.ousted.Store(false)
+	}
 	r, ok := c.answered(f.ID)
 	if !ok {
 		return
@@ -99,9 +105,6 @@ func (c *conn) attach(f *wire.Frame) {
 	c.follow(f)
 	if f.ID = r.id; f.ID != 0 {
 		c.encode(f)
-	}
-	if c.mode == modeSSE {
-		c.streams(f.PB.GetOpen().GetStreams()) // the reply is not written there
 	}
 }
 

@@ -15,6 +15,8 @@ var (
 	ErrOverloaded = errors.New("the inlet is full")
 	// ErrNowhere says that nothing is plugged in at the address.
 	ErrNowhere = errors.New("nobody at this address")
+	// ErrMoved says that something else is plugged in at the slot by now than PostTo was to reach.
+	ErrMoved = errors.New("another has the slot by now")
 )
 
 // Inlet is where mail goes in: the inbox of a shard, the outbox of a connection, or the link to another node.
@@ -34,13 +36,18 @@ type Exchange struct {
 	conns [stripes]stripe
 	nodes atomic.Pointer[map[uint64]Inlet] // of other nodes, by their incarnation; a new map at every change
 
+	last    atomic.Uint64 // generation that was given out
+	changes atomic.Uint64 // of slots, that can be seen
+
 	mu sync.Mutex
 	// Guarded by mu: who may change nodes.
 }
 
+// plug is what a slot is connected to. Whoever connects it anew makes a new one.
 type plug struct {
-	inlet  Inlet
-	remote bool
+	inlet      Inlet
+	remote     bool
+	generation uint64
 }
 
 type stripe struct {
@@ -63,17 +70,45 @@ func New(node uint64) *Exchange {
 func (x *Exchange) Node() uint64 { return x.node }
 
 // PlugSlots connects in to the slots, in place of what was there: a shard of this node.
-func (x *Exchange) PlugSlots(slots []wire.Slot, in Inlet) { x.plug(slots, &plug{inlet: in}) }
-
-// PlugRemote connects link to the slots, in place of what was there: a shard of the node behind it. Unplug it with
-// UnplugSlots.
-func (x *Exchange) PlugRemote(slots []wire.Slot, link Inlet) {
-	x.plug(slots, &plug{inlet: link, remote: true})
-}
-
-func (x *Exchange) plug(slots []wire.Slot, p *plug) {
+func (x *Exchange) PlugSlots(slots []wire.Slot, in Inlet) {
+	p := &plug{inlet: in, generation: x.last.Add(1)}
 	for _, s := range slots {
 		x.slots[s].Store(p)
+	}
+	x.changes.Add(1) // last: who sees it sees the slots
+}
+
+// PlugRemote connects link to the slots: a shard of the node behind it. It takes the place of another link, and of nothing;
+// slots that a shard of this node has stay as they are, as whoever says that another node has them may be late. Unplug it with
+// UnplugSlots. It is called again for the same link when another owner is behind it, or when mail may have been lost on it:
+// that begins a new generation, by which those who wait for answers know that they may wait in vain.
+func (x *Exchange) PlugRemote(slots []wire.Slot, link Inlet) {
+	x.plugRemote(slots, link, func(p *plug) bool { return p == nil || p.remote })
+}
+
+// FillRemote is PlugRemote for those of the slots that nothing is plugged into. It may be said again and again.
+func (x *Exchange) FillRemote(slots []wire.Slot, link Inlet) {
+	x.plugRemote(slots, link, func(p *plug) bool { return p == nil })
+}
+
+func (x *Exchange) plugRemote(slots []wire.Slot, link Inlet, free func(*plug) bool) {
+	var made *plug
+	for _, s := range slots {
+		for {
+			p := x.slots[s].Load()
+			if !free(p) {
+				break
+			}
+			if made == nil {
+				made = &plug{inlet: link, remote: true, generation: x.last.Add(1)}
+			}
+			if x.slots[s].CompareAndSwap(p, made) {
+				break
+			}
+		}
+	}
+	if made != nil {
+		x.changes.Add(1) // last: who sees it sees the slots
 	}
 }
 
@@ -84,7 +119,22 @@ func (x *Exchange) UnplugSlots(slots []wire.Slot, in Inlet) {
 			x.slots[s].CompareAndSwap(p, nil)
 		}
 	}
+	x.changes.Add(1)
 }
+
+// Generation returns a number for what is plugged in at slot: another one after each PlugSlots and PlugRemote, larger than all
+// before it, and 0 while nothing is. Who has asked something of one generation hears from it or, once there is another,
+// perhaps never.
+func (x *Exchange) Generation(slot wire.Slot) uint64 {
+	if p := x.slot(uint64(slot)); p != nil {
+		return p.generation
+	}
+	return 0
+}
+
+// Changes returns a number that grows whenever slots are plugged or unplugged. As long as it is the same, so is every
+// Generation; looking at it is cheaper than looking at them.
+func (x *Exchange) Changes() uint64 { return x.changes.Load() }
 
 // PlugConn connects in as connection id of this node. Ids are never used twice.
 func (x *Exchange) PlugConn(id uint64, in Inlet) {
@@ -134,20 +184,38 @@ func (x *Exchange) changeNodes(change func(nodes map[uint64]Inlet)) {
 // Post hands e to the inlet at its address, on this node or behind a link. It never blocks. Nil says that the inlet has it;
 // behind a link it may still be lost.
 func (x *Exchange) Post(e wire.Envelope) error {
+	if e.To.Slot {
+		return x.postSlot(e, 0)
+	}
 	var in Inlet
-	switch {
-	case e.To.Slot:
-		if p := x.slot(e.To.ID); p != nil {
-			in = p.inlet
-		}
-	case e.To.Node == x.node:
+	if e.To.Node == x.node {
 		in = x.conn(e.To.ID)
-	default:
-		if nodes := x.nodes.Load(); nodes != nil {
-			in = (*nodes)[e.To.Node]
-		}
+	} else if nodes := x.nodes.Load(); nodes != nil {
+		in = (*nodes)[e.To.Node]
 	}
 	return put(in, e)
+}
+
+// PostTo is Post for a slot, as long as what is plugged in there is of this generation; otherwise it fails with ErrMoved, or
+// ErrNowhere, and nobody has e. So what was asked of an owner that has ended is not overtaken by what comes behind it.
+func (x *Exchange) PostTo(e wire.Envelope, generation uint64) error { return x.postSlot(e, generation) }
+
+// postSlot posts e to a slot; generation is 0 for any. An inlet that is closed after it was unplugged refuses, which says
+// nothing about the one that is there now: only that one's refusal counts.
+func (x *Exchange) postSlot(e wire.Envelope, generation uint64) error {
+	for {
+		p := x.slot(e.To.ID)
+		switch {
+		case p == nil:
+			return ErrNowhere
+		case generation != 0 && p.generation != generation:
+			return ErrMoved
+		case p.inlet.Put(e):
+			return nil
+		case x.slot(e.To.ID) == p:
+			return ErrOverloaded
+		}
+	}
 }
 
 // Deliver is Post for mail that came over a link. It goes to this node's own inlets only: two nodes that each believe that the
@@ -155,9 +223,14 @@ func (x *Exchange) Post(e wire.Envelope) error {
 func (x *Exchange) Deliver(e wire.Envelope) error {
 	var in Inlet
 	if e.To.Slot {
-		if p := x.slot(e.To.ID); p != nil && !p.remote {
-			in = p.inlet
-		}
+		p := x.slot(e.To.ID)
+		switch {
+		case p == nil || p.remote:
+		case p.inlet.Put(e):
+			return nil
+		case x.slot(e.To.ID) == p:
+			return ErrOverloaded
+		} // else it was closed, and its sender asks again
 	} else if e.To.Node == x.node {
 		in = x.conn(e.To.ID)
 	}

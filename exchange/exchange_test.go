@@ -81,6 +81,13 @@ func TestPostOverLinks(t *testing.T) {
 	x.PlugConn(1, shard)
 	f(x.Deliver, wire.Conn{Node: 7, ID: 1}.Address(), nil)
 
+	x.PlugRemote([]wire.Slot{5, 6}, other) // whoever says so is late about 5
+	f(x.Deliver, wire.ToSlot(5), nil)
+	x.PlugRemote([]wire.Slot{5, 6}, link)
+	f(x.Post, wire.ToSlot(6), nil)
+	if len(other.got) != 0 || len(link.got) != 3 {
+		t.Fatalf("the links got %d and %d pieces of mail; want 0 and 3", len(other.got), len(link.got))
+	}
 	x.UnplugNode(8, other)
 	f(x.Post, theirs, nil)
 	x.UnplugNode(8, link)
@@ -96,6 +103,8 @@ func TestPostDoesNotAllocate(t *testing.T) {
 	m := &wire.Frame{}
 	if n := testing.AllocsPerRun(100, func() {
 		_ = x.Post(wire.Envelope{To: wire.ToSlot(1), Mail: m})
+		_ = x.PostTo(wire.Envelope{To: wire.ToSlot(1), Mail: m}, x.Generation(1))
+		_ = x.Changes()
 		_ = x.Post(wire.Envelope{To: wire.Address{Node: 1, ID: 3}, Mail: m})
 		_ = x.Post(wire.Envelope{To: wire.ToSlot(2), Mail: m})
 		_ = x.Post(wire.Envelope{To: wire.Address{Node: 2, ID: 3}, Mail: m})
@@ -164,3 +173,91 @@ func TestOwners(t *testing.T) {
 type owner struct{ _ byte }
 
 func (*owner) Put(wire.Envelope) bool { return true }
+
+// Who asks an owner knows when another has come, and what was meant for the one does not reach the other.
+func TestGeneration(t *testing.T) {
+	x := exchange.New(7)
+	a, b, link := &inlet{room: 9}, &inlet{room: 9}, &inlet{room: 9}
+	seen := map[uint64]bool{0: true}
+	changes := x.Changes()
+	f := func(what string, slot wire.Slot, nobody bool) {
+		t.Helper()
+		g := x.Generation(slot)
+		if nobody != (g == 0) || !nobody && seen[g] {
+			t.Fatalf("%s: generation %d; nobody is there: %v", what, g, nobody)
+		}
+		seen[g] = true
+		if now := x.Changes(); now == changes {
+			t.Fatalf("%s: nothing has changed", what)
+		} else {
+			changes = now
+		}
+	}
+	if x.Generation(5) != 0 || x.Generation(wire.Slots) != 0 {
+		t.Fatal("nobody has a generation")
+	}
+	x.PlugSlots([]wire.Slot{5, 6}, a)
+	was := x.Generation(5)
+	f("plugged", 5, false)
+	x.UnplugSlots([]wire.Slot{5}, a)
+	f("unplugged", 5, true)
+	if err := x.PostTo(wire.Envelope{To: wire.ToSlot(5)}, was); !errors.Is(err, exchange.ErrNowhere) {
+		t.Fatalf("nobody is there: %v", err)
+	}
+	x.PlugSlots([]wire.Slot{5}, a)
+	f("the same again", 5, false)
+	x.UnplugSlots([]wire.Slot{5}, a)
+	f("gone again", 5, true)
+	x.PlugRemote([]wire.Slot{5}, link)
+	f("elsewhere", 5, false)
+	x.PlugRemote([]wire.Slot{5}, link)
+	f("another owner there", 5, false)
+	if x.Generation(6) != was {
+		t.Fatal("what nobody has changed has changed")
+	}
+	if err := x.PostTo(wire.Envelope{To: wire.ToSlot(5)}, was); !errors.Is(err, exchange.ErrMoved) {
+		t.Fatalf("posting to whom was there: %v", err)
+	}
+	if err := x.PostTo(wire.Envelope{To: wire.ToSlot(5)}, x.Generation(5)); err != nil {
+		t.Fatal(err)
+	}
+	if len(a.got) != 0 || len(link.got) != 1 {
+		t.Fatalf("%d and %d pieces of mail; want 0 and 1", len(a.got), len(link.got))
+	}
+	x.PlugSlots([]wire.Slot{5}, b)
+	f("here again", 5, false)
+}
+
+// handover is an inlet that is closed while somebody posts to it, because another has taken its place.
+type handover struct {
+	x    *exchange.Exchange
+	next exchange.Inlet
+}
+
+func (h *handover) Put(wire.Envelope) bool {
+	h.x.UnplugSlots([]wire.Slot{5}, h)
+	if h.next != nil {
+		h.x.PlugSlots([]wire.Slot{5}, h.next)
+	}
+	return false
+}
+
+// A refusal by an inlet that has just ended is not the answer of the one that is there.
+func TestPostWhileAnotherComes(t *testing.T) {
+	f := func(next exchange.Inlet, post func(*exchange.Exchange, wire.Envelope) error, want error) {
+		t.Helper()
+		x := exchange.New(7)
+		x.PlugSlots([]wire.Slot{5}, &handover{x, next})
+		if err := post(x, wire.Envelope{To: wire.ToSlot(5), Mail: &wire.Frame{}}); !errors.Is(err, want) {
+			t.Fatalf("%v; want %v", err, want)
+		}
+	}
+	post := (*exchange.Exchange).Post
+	to := func(x *exchange.Exchange, e wire.Envelope) error { return x.PostTo(e, x.Generation(5)) }
+	f(&inlet{room: 1}, post, nil)
+	f(&inlet{room: 0}, post, exchange.ErrOverloaded)
+	f(nil, post, exchange.ErrNowhere)
+	f(&inlet{room: 1}, to, exchange.ErrMoved)
+	f(nil, to, exchange.ErrNowhere)
+	f(&inlet{room: 1}, (*exchange.Exchange).Deliver, exchange.ErrNowhere)
+}

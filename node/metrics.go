@@ -5,6 +5,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"switchboard/shard"
 )
 
 // collector reads the counters of shards and journal when somebody asks.
@@ -12,7 +14,7 @@ type collector struct {
 	n                                                      *Node
 	mail, turns, entries, dropped, sessions, loaded, inbox *prometheus.Desc
 	commits, syncs, bytes, waits, connections              *prometheus.Desc
-	abandoned, mode, fences, free, stalls                  *prometheus.Desc
+	abandoned, mode, fences, free, stalls, expires         *prometheus.Desc
 }
 
 func (n *Node) register(r prometheus.Registerer) {
@@ -38,6 +40,7 @@ func (n *Node) register(r prometheus.Registerer) {
 		bytes:       d("journal_bytes_total", "Bytes written to the log."),
 		waits:       d("journal_waits_total", "Times an owner waited for room in the journal's queue."),
 		connections: d("connections", "Sockets that are open."),
+		expires:     d("tls_certificate_expires_seconds", "Until when the certificate is good, in Unix time."),
 	}, newLevelCollector(n))
 }
 
@@ -50,7 +53,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, kind, v, labels...)
 	}
 	const count, gauge = prometheus.CounterValue, prometheus.GaugeValue
-	for i, s := range c.n.shards {
+	c.n.hosts.each(func(i int, s *shard.Shard) {
 		st, id := s.Stats(), strconv.Itoa(i)
 		put(c.mail, count, float64(st.Mail), id)
 		put(c.turns, count, float64(st.Turns), id)
@@ -61,7 +64,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		put(c.mode, gauge, float64(c.n.j.Group(i).State().Mode), id)
 		put(c.loaded, gauge, float64(st.Loaded), id)
 		put(c.inbox, gauge, float64(st.Inbox), id)
-	}
+	})
 	m := c.n.j.Metrics()
 	put(c.commits, count, float64(m.Commits))
 	put(c.syncs, count, float64(m.Syncs))
@@ -71,4 +74,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	put(c.free, gauge, float64(m.FreeBytes))
 	put(c.stalls, count, float64(m.Stalls))
 	put(c.connections, gauge, float64(c.n.Connections()))
+	if c.n.cert != nil {
+		put(c.expires, gauge, float64(c.n.cert.Expires().Unix()))
+	}
 }

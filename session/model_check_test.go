@@ -117,7 +117,7 @@ func (m *model) judgeAck(cmd *wire.Command) {
 	case cmd.Verb == wire.VerbReply && cmd.Ack.Set:
 		acked = cmd.Ack.Value
 	case cmd.Verb == wire.VerbNack && o != nil:
-		if !slices.Contains(o.unacked, cmd.Seq) {
+		if !slices.Contains(o.unacked, cmd.Seq) && cmd.Seq > o.maybe {
 			m.t.Fatalf("a nack of %d was taken; unacknowledged are %v [SW-5.6]", cmd.Seq, o.unacked)
 		}
 		m.rewind(cmd.Seq)
@@ -126,12 +126,15 @@ func (m *model) judgeAck(cmd *wire.Command) {
 		return
 	}
 	for _, e := range m.w[0].log[:min(acked, m.state().Head)] {
-		if e.Origin == wire.OriginCustomer && e.Seq > m.cursor && !o.have[e.Seq] {
+		if e.Origin == wire.OriginCustomer && e.Seq > m.cursor && !o.have[e.Seq] && e.Seq > o.maybe {
 			m.t.Fatalf("%d was acknowledged by %d and never delivered", e.Seq, acked)
 		}
 	}
 	m.cursor = max(m.cursor, acked)
 	o.unacked = slices.DeleteFunc(o.unacked, func(v uint64) bool { return v <= acked })
+	if !o.gone && !m.state().owner.loading {
+		o.maybe = 0
+	}
 }
 
 // held checks that nothing came again too early.

@@ -167,7 +167,11 @@ func (m *model) hearOwner(c *client, f *wire.Frame) {
 		if f.AE != m.ae || o == nil || o.worker != ownerName(c.who) {
 			m.t.Fatalf("%s was assigned ae %d; the live one is %d [I2]", c.who.Worker, f.AE, m.ae)
 		}
+		o.maybe = max(o.maybe, o.last)
 		o.conn, o.gone, o.unacked, o.last, o.window = c.conn, false, nil, 0, m.state().owner.window
+		if !m.state().owner.loading {
+			o.maybe = 0
+		}
 	case wire.FrameRevoked:
 		m.seen["revoked"]++
 		if o != nil && o.ae == f.AE && o.worker == ownerName(c.who) {
@@ -182,7 +186,7 @@ func (m *model) hearOwner(c *client, f *wire.Frame) {
 
 func (m *model) rewind(seq uint64) {
 	o := m.owner
-	o.last = min(o.last, seq-1)
+	o.last, o.maybe = min(o.last, seq-1), min(o.maybe, seq-1)
 	o.unacked = slices.DeleteFunc(o.unacked, func(v uint64) bool { return v >= seq })
 }
 

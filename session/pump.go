@@ -6,9 +6,16 @@ import (
 	"switchboard/wire"
 )
 
-// bind begins deliveries to conn, behind after.
+// bind begins deliveries of a new assignment to conn, behind after.
 func (s *State) bind(conn wire.Conn, window uint32, after uint64) {
 	s.owner = delivery{conn: conn, window: int(max(window, 1)), sent: after, unacked: s.owner.unacked[:0]}
+}
+
+// bindAgain begins deliveries of the same assignment to conn, from what is unacknowledged on.
+func (s *State) bindAgain(conn wire.Conn, window uint32) {
+	before := max(s.owner.before, s.owner.sent)
+	s.bind(conn, window, s.Cursor)
+	s.owner.before = before
 }
 
 // settle forgets the owner's window, and what it streamed.
@@ -17,11 +24,27 @@ func (s *State) settle() {
 	s.streams = nil
 }
 
-// delivered tells whether seq may be acknowledged: it was shown to the owner since the last rewind [SW-5.6].
-func (s *State) delivered(seq uint64) bool { return seq <= s.owner.sent || seq <= s.Cursor }
+// delivered tells whether seq may be acknowledged: it was shown to the owner since the last rewind [SW-5.6], or, on another
+// connection or by another owner of the session's shard, may have been.
+func (s *State) delivered(seq uint64) bool {
+	return seq <= s.owner.sent || seq <= s.Cursor || seq <= s.owner.before
+}
 
-// trim forgets unacked entries that are acknowledged by now.
+// owed tells whether seq may be given back: it was delivered, or may have been, and is not acknowledged.
+func (s *State) owed(seq uint64) bool {
+	if slices.Contains(s.owner.unacked, seq) {
+		return true
+	}
+	if seq <= max(s.Cursor, s.owner.sent) || seq > s.owner.before {
+		return false
+	}
+	e := s.at(seq)
+	return e == nil || e.Origin == wire.OriginCustomer
+}
+
+// trim forgets unacked entries that are acknowledged by now. What an earlier owner of the shard delivered is not delivered again.
 func (s *State) trim() {
+	s.owner.sent = max(s.owner.sent, s.Cursor)
 	i := 0
 	for i < len(s.owner.unacked) && s.owner.unacked[i] <= s.Cursor {
 		i++
@@ -31,7 +54,7 @@ func (s *State) trim() {
 
 // rewind lets everything behind seq be delivered again.
 func (s *State) rewind(seq uint64) {
-	s.owner.sent = min(s.owner.sent, seq)
+	s.owner.sent, s.owner.before = min(s.owner.sent, seq), min(s.owner.before, seq)
 	i := len(s.owner.unacked)
 	for i > 0 && s.owner.unacked[i-1] > seq {
 		i--
@@ -69,10 +92,12 @@ func (s *State) pump(env *Env, d *Decision) {
 			return
 		}
 		if s.HoldUntil > env.Now && seq >= s.FailSeq { // [SW-5.6] what follows waits too
+			w.before = 0
 			return
 		}
 		if e.Origin == wire.OriginCustomer && seq > s.Cursor {
 			if len(w.unacked) >= w.window {
+				w.before = 0
 				return
 			}
 			w.unacked = append(w.unacked, seq)
@@ -82,7 +107,7 @@ func (s *State) pump(env *Env, d *Decision) {
 			s.deliver(e, d)
 		}
 	}
-	w.back = nil
+	w.back, w.before = nil, 0
 }
 
 // shown tells whether e is delivered to the owner: not what it said itself, and not the past.
@@ -106,6 +131,10 @@ func (s *State) deliver(e *wire.Entry, d *Decision) {
 
 // resync delivers again from c.Seq on: the edge had to drop something [SW-4.7].
 func (s *State) resync(env *Env, c *wire.Command, d *Decision) {
+	if c.Resume {
+		s.rebound(env, c, d)
+		return
+	}
 	if s.Phase != Assigned || c.AE != s.AE || c.Conn != s.owner.conn || c.Seq == 0 {
 		return
 	}

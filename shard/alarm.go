@@ -68,7 +68,7 @@ func (s *Shard) schedule(h *hosted) {
 		return
 	}
 	at := h.state.Alarm(s.now)
-	if h.state.Waiting() {
+	if h.state.Waiting() || h.state.Unbound() != nil {
 		if h.againAt == 0 {
 			h.againIn = againFirst
 			h.againAt = s.now + h.againIn
@@ -143,13 +143,26 @@ func (s *Shard) wake(h *hosted) {
 	h.state.Wake(&s.env, &s.d)
 	s.due(h)
 	if h.againAt != 0 && h.againAt <= s.now {
-		if t := h.state.Again(); t != nil {
+		t, u := h.state.Again(), h.state.Unbound()
+		if t != nil {
 			s.d.Mail = append(s.d.Mail, wire.Envelope{To: s.env.Pool, Mail: t})
+		}
+		if u != nil {
+			s.d.Mail = append(s.d.Mail, wire.Envelope{To: s.env.Pool, Mail: u})
+		}
+		if t != nil || u != nil {
 			h.againIn = min(2*h.againIn, againMost)
 			h.againAt = s.now + h.againIn
 		}
 	}
 	s.note(h)
+}
+
+// ask asks the pool where the worker is who has h, when nothing but the log is known of it.
+func (s *Shard) ask(h *hosted) {
+	if u := h.state.Unbound(); u != nil && s.surround(h) {
+		s.d.Mail = append(s.d.Mail, wire.Envelope{To: s.env.Pool, Mail: u})
+	}
 }
 
 // sweep lets go of what nobody has asked about for a while.

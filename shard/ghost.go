@@ -62,25 +62,30 @@ func (s *Shard) nowhere(e *wire.Envelope, err error) {
 // refuseParked answers those whose commands wait for rows when everything is read again: nobody has decided them, and they hear of
 // it at once.
 func (s *Shard) refuseParked() {
-	refuse := func(list []wire.Mail) {
+	s.eachParked(func(c *wire.Command) { s.d.Refuse(c, wire.Unavailable) })
+	s.held = append(s.held, outgoing{index: s.last, mail: append([]wire.Envelope(nil), s.d.Mail...)})
+	s.d.Reset()
+}
+
+// eachParked calls do for every command that waits for rows.
+func (s *Shard) eachParked(do func(*wire.Command)) {
+	each := func(list []wire.Mail) {
 		for _, m := range list {
-			if c, ok := m.(*wire.Command); ok {
-				s.d.Refuse(c, wire.Unavailable)
+			if c, ok := m.(*wire.Command); ok && c.Verb != wire.VerbGone {
+				do(c)
 			}
 		}
 	}
 	for _, h := range s.sessions {
-		refuse(h.parked)
-		refuse(h.opens)
+		each(h.parked)
+		each(h.opens)
 	}
 	for _, cu := range s.customers {
-		refuse(cu.parked)
+		each(cu.parked)
 	}
 	for _, i := range s.identities {
 		for _, c := range i.parked {
-			s.d.Refuse(c, wire.Unavailable)
+			do(c)
 		}
 	}
-	s.held = append(s.held, outgoing{index: s.last, mail: append([]wire.Envelope(nil), s.d.Mail...)})
-	s.d.Reset()
 }

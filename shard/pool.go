@@ -140,6 +140,11 @@ func (s *Shard) poolMail(m wire.Mail) {
 		if p = s.pools[m.Tenant]; p != nil {
 			p.core.Confirm(m.Session, m.Ticket, m.Worker, m.Lease, m.AE, s.now, &p.out)
 		}
+	case *wire.Unbound:
+		if p = s.pools[m.Tenant]; p != nil {
+			l := p.liveTask(&m.Live)
+			p.core.Unbound(&l, s.now, &p.out)
+		}
 	case *wire.Declined:
 		if p = s.pools[m.Tenant]; p != nil {
 			p.core.Refuse(m.Session, m.Ticket, m.Worker, s.now, &p.out)
@@ -147,6 +152,10 @@ func (s *Shard) poolMail(m wire.Mail) {
 	case *wire.Resorted:
 		if p = s.pools[m.Tenant]; p != nil {
 			p.core.Resorted(m.Session, m.Ticket, s.now, &p.out)
+		}
+	case *wire.Seek:
+		if p = s.pools[m.Tenant]; p != nil && p.core.Settled() {
+			s.toSlotOf(m.Session, &wire.Found{Session: m.Session, N: m.N, Worker: m.Worker, Conn: p.core.Where(m.Worker)})
 		}
 	case *wire.Release:
 		if p = s.pools[m.Tenant]; p != nil {
@@ -218,6 +227,13 @@ func (s *Shard) subscription(c *wire.Command, ref broker.Ref) *broker.Subscripti
 		Window: min(m.GetWindow(), maxWindow), Rating: c.Who.Rating, Conn: c.Conn, Ref: ref, Lease: m.GetLease(), NewLease: newLease(),
 		Attributes: traitsOf(c.Who),
 	}
+	if c.Resume {
+		presence, ok := broker.ParsePresence(c.Type)
+		sub.Resumed, sub.Presence = true, presence
+		if !ok {
+			sub.Presence = broker.Ready
+		}
+	}
 	skills := m.GetSkills()
 	if len(skills) == 0 {
 		skills = c.Who.Skills
@@ -274,9 +290,13 @@ func (p *pool) effect(s *Shard, e *broker.Effect) {
 	case broker.Reject:
 		s.toSlotOf(e.Session, &wire.NoGrant{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Why: string(e.Slug)})
 	case broker.LastResort:
-		s.toSlotOf(e.Session, &wire.Resort{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Action: e.Reason, Step: e.Step})
+		s.toSlotOf(e.Session, &wire.Resort{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Action: e.Reason, Step: e.Step, OpensAt: e.OpensAt})
+	case broker.Question, broker.Unanswered:
+		s.toSlotOf(e.Session, &wire.Classify{
+			Session: e.Session, Ticket: e.Ticket, Pool: p.number, Queue: e.Queue, Worker: e.Worker, Conn: e.Conn, Until: e.ExpiresAt, Default: e.Default,
+		})
 	case broker.Placed:
-		s.toSlotOf(e.Session, &wire.Place{Session: e.Session, Ticket: e.Ticket, Queue: e.Queue, Position: e.Position, ETAMS: e.ETA})
+		s.toSlotOf(e.Session, &wire.Place{Session: e.Session, Ticket: e.Ticket, Queue: e.Queue, Position: e.Position, ETAMS: e.ETA, OpensAt: e.OpensAt})
 	case broker.OfferPush:
 		s.keep(e.Conn, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Offer{Offer: &wirepb.Offer{
 			Offer: e.Offer, Session: string(e.Session), Queue: e.Queue, ExpiresMs: e.ExpiresAt - s.now, Summary: e.Summary,
@@ -337,19 +357,22 @@ func (p *pool) taskOf(m *wire.Task) broker.Task {
 	}
 	return broker.Task{
 		Session: m.Session, Ticket: m.Ticket, Queue: queue, EnqueuedAt: m.EnqueuedAt, Priority: m.Priority, Exclude: m.Exclude,
-		Sticky: m.Sticky, To: m.To, Force: m.Force, HumansOnly: m.HumansOnly, Requeue: m.Requeue, Summary: m.Summary,
+		Sticky: m.Sticky, To: m.To, Force: m.Force, HumansOnly: m.HumansOnly, Requeue: m.Requeue, Handed: m.Handed, Summary: m.Summary,
 		Attributes: attributesOf(m),
-		BoostMS:    m.BoostMS, Version: m.Version,
+		BoostMS:    m.BoostMS, Version: m.Version, Classified: m.Classified, Present: m.Present,
 	}
 }
 
 func (p *pool) liveTasks(list []wire.Live) []broker.Live {
 	out := make([]broker.Live, len(list))
 	for i := range list {
-		l := &list[i]
-		out[i] = broker.Live{Task: p.taskOf(&l.Task), Assigned: l.Assigned, Worker: l.Worker, Origin: l.Kind, Lease: l.Lease, Offer: l.Offer, AE: l.AE}
+		out[i] = p.liveTask(&list[i])
 	}
 	return out
+}
+
+func (p *pool) liveTask(l *wire.Live) broker.Live {
+	return broker.Live{Task: p.taskOf(&l.Task), Assigned: l.Assigned, Worker: l.Worker, Origin: l.Kind, Lease: l.Lease, Offer: l.Offer, AE: l.AE}
 }
 
 func (s *Shard) toSlotOf(id wire.SessionID, m wire.Mail) {

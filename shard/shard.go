@@ -20,6 +20,9 @@ const (
 	turnBytes = 1 << 20
 )
 
+// openingBits are the low bits of a shard's term, which count its openings in one term of its group.
+const openingBits = 16
+
 // Shard hosts the sessions, customers and pools of its slots. Open starts its goroutines, Close joins them; Put and
 // Stats may be called from any goroutine.
 type Shard struct {
@@ -144,7 +147,7 @@ func (s *Shard) epoch() uint64 { return s.g.Epoch() + 1 }
 
 // recover reads the feed's end, and every live session.
 func (s *Shard) recover() error {
-	s.term = s.g.Term()
+	s.term = s.g.Term()<<openingBits | uint64(s.cfg.Opening)
 	if err := s.g.Scan([]byte{rowFeed}, []byte{rowFeed + 1}, true, func(k, v []byte) bool {
 		s.lsn = lastNumber(k) + uint64(len(v)/feedLine) - 1
 		return false
@@ -170,6 +173,7 @@ func (s *Shard) recover() error {
 		h.state, h.live = r.state, true
 		s.stats.loaded.Add(1)
 		s.restore(h, r.level)
+		s.suspect(h)
 		s.schedule(h)
 	}
 	if err := s.recoverOwing(); err != nil {
@@ -249,6 +253,7 @@ func (s *Shard) begin() {
 		s.env.Now = s.now
 		h.state.Recover(s.epoch(), &s.d)
 		s.note(h)
+		s.ask(h)
 		if s.overdue(h) && s.surround(h) {
 			s.due(h)
 			s.note(h)
@@ -272,6 +277,9 @@ func (s *Shard) step() {
 	s.batch = s.inbox.Take(s.batch, turnMails)
 	s.stats.mail.Add(uint64(len(s.batch)))
 	for i := range s.batch {
+		if e := &s.batch[i]; !s.meant(e) {
+			continue
+		}
 		s.handle(s.batch[i].Mail)
 		if s.turn.Size() > turnBytes {
 			s.commit()
@@ -283,16 +291,39 @@ func (s *Shard) step() {
 	s.post()
 }
 
-// finish takes what waits, and lets it become durable.
+// finish takes what waits, and lets it become durable. Requests that wait for rows were not decided, and never will be here.
 func (s *Shard) finish() {
 	s.inbox.Close()
 	for s.inbox.Len() > 0 {
 		s.step()
 	}
+	s.eachParked(func(c *wire.Command) { s.moved(c) })
+	s.commit()
 	for len(s.held) > 0 && !s.failed.Load() {
-		<-s.inbox.Wake()
 		s.post()
+		if len(s.held) > 0 {
+			<-s.inbox.Wake()
+		}
 	}
+	s.again() // once more, for what has found no room
+}
+
+// meant tells whether what e asks for is asked of this owner, and not of one before it that its sender still knew. It is never
+// done then, and its sender is told.
+func (s *Shard) meant(e *wire.Envelope) bool {
+	c, ok := e.Mail.(*wire.Command)
+	if !ok || e.Term == 0 || e.Term == s.term || c.Verb == wire.VerbGone {
+		return true
+	}
+	s.moved(c).Seq = e.Term
+	return false
+}
+
+// moved says that c is not taken.
+func (s *Shard) moved(c *wire.Command) *wire.Frame {
+	f := s.d.Frame(c.Conn)
+	f.Kind, f.ID, f.Session, f.Verb = wire.FrameMoved, c.ID, c.Session, c.Verb
+	return f
 }
 
 // handle names everything that can come in.
@@ -310,11 +341,15 @@ func (s *Shard) handle(m wire.Mail) {
 		s.toSession(m.Session, m)
 	case *wire.Resort:
 		s.toSession(m.Session, m)
+	case *wire.Found:
+		s.toSession(m.Session, m)
+	case *wire.Classify:
+		s.toSession(m.Session, m)
 	case *wire.Place:
 		s.toSession(m.Session, m)
 	case *wire.Census:
 		s.census(m)
-	case *wire.CensusAnswer, *wire.Task, *wire.Withdraw, *wire.Confirm, *wire.Declined, *wire.Release, *wire.Resorted:
+	case *wire.CensusAnswer, *wire.Task, *wire.Withdraw, *wire.Confirm, *wire.Unbound, *wire.Declined, *wire.Release, *wire.Resorted, *wire.Seek:
 		s.poolMail(m)
 	case *wire.Settings:
 		s.settings(m)
@@ -446,9 +481,12 @@ func (s *Shard) post() {
 // connection that is gone is nobody's.
 func (s *Shard) send(e wire.Envelope) {
 	e.Term = s.term
-	if _, command := e.Mail.(*wire.Command); command && len(s.retry) > 0 { // it must not overtake those before it [SW-4.2]
-		s.later(e)
-		return
+	if _, command := e.Mail.(*wire.Command); command {
+		e.Term = 0            // on its way it is meant for whoever is there
+		if len(s.retry) > 0 { // it must not overtake those before it [SW-4.2]
+			s.later(e)
+			return
+		}
 	}
 	if e.To.Slot && s.owns(wire.Slot(e.To.ID)) { //nolint:gosec // a slot
 		if s.inbox.PutReserved(e) {

@@ -44,6 +44,7 @@ const (
 	VerbTake       Verb = "take"
 	VerbAssign     Verb = "assign"
 	VerbStats      Verb = "stats"
+	VerbInvite     Verb = "invite"
 	VerbWatch      Verb = "watch" // [SW-4.10]; between edge and shard: Ack is the position, Read the slot
 )
 
@@ -128,17 +129,20 @@ type Command struct {
 	Text       string // delta
 	Reason     string // close, nack
 	AE         uint64
-	GE         uint64    // reply of a guest
-	Seq        uint64    // ack, nack: the entry; delta: its off; page: after; resync: from
-	Read       uint64    // ack
-	Ack        Optional  // reply
-	Upto       Optional  // close, release, transfer
-	DelayMS    int64     // nack
-	On         bool      // typing
-	Resume     bool      // an open that stands for one line of hello's resume [SW-3.2]
-	For        *External // the customer that a service acts for [SW-5a.6]
-	Way        *Way      // how far it has come between customers and sessions; nil at first, and for most for ever
-	PB         *wirepb.ClientFrame
+	GE         uint64   // reply of a guest
+	Seq        uint64   // ack, nack: the entry; delta: its off; page: after; resync: from
+	Read       uint64   // ack
+	Ack        Optional // reply
+	Upto       Optional // close, release, transfer
+	DelayMS    int64    // nack
+	On         bool     // typing
+	// Resume marks what stands for something that was said before: an open for one line of hello's resume [SW-3.2], or for an
+	// attachment whose owner has ended; a resync for where the deliveries of a session go that a supervisor has taken; a
+	// subscribe, whose Type is then its worker's presence, for one whose pool has ended.
+	Resume bool
+	For    *External // the customer that a service acts for [SW-5a.6]
+	Way    *Way      // how far it has come between customers and sessions; nil at first, and for most for ever
+	PB     *wirepb.ClientFrame
 }
 
 // Cold fills the flat fields of c from a parsed frame and keeps the frame. It is how every verb without a codec of its
@@ -218,6 +222,8 @@ func (c *Command) coldSupervision(f *wirepb.ClientFrame) {
 	switch v := f.Verb.(type) {
 	case *wirepb.ClientFrame_Attributes:
 		c.Verb, c.Session, c.AE, c.Key = VerbAttributes, SessionID(v.Attributes.Session), v.Attributes.Ae, v.Attributes.Key
+	case *wirepb.ClientFrame_Invite:
+		c.Verb, c.Session, c.AE, c.Key = VerbInvite, SessionID(v.Invite.Session), v.Invite.Ae, v.Invite.Key
 	case *wirepb.ClientFrame_Join:
 		c.Verb, c.Session, c.Key = VerbJoin, SessionID(v.Join.Session), v.Join.Key
 	case *wirepb.ClientFrame_Take:

@@ -14,7 +14,7 @@ var ErrMail = errors.New("not mail of this version")
 
 // LinkVersion numbers what AppendEnvelope writes. Two nodes that differ in it do not understand each other: it grows with
 // every change of a kind of mail, of its fields or of the words that numbers stand for.
-const LinkVersion = 6
+const LinkVersion = 8
 
 // What an envelope says of itself.
 const (
@@ -34,6 +34,7 @@ var linkVerbs = [...]string{
 	string(VerbAttributes), string(VerbJoin), string(VerbTake), string(VerbAssign), string(VerbStats), string(VerbWatch),
 	string(VerbIdentities), string(VerbLink),
 	string(VerbConfigure), string(VerbDocument), string(VerbExplain),
+	string(VerbInvite),
 }
 
 // AppendEnvelope appends e as it goes to another node, and notes in roll the principal it is the first to speak of. It does
@@ -141,6 +142,14 @@ func kindOf(m Mail) byte {
 		return 22
 	case *Resorted:
 		return 23
+	case *Unbound:
+		return 24
+	case *Classify:
+		return 25
+	case *Seek:
+		return 26
+	case *Found:
+		return 27
 	}
 	return 0
 }
@@ -194,6 +203,14 @@ func newMail(kind byte) Mail {
 		return new(Resort)
 	case 23:
 		return new(Resorted)
+	case 24:
+		return new(Unbound)
+	case 25:
+		return new(Classify)
+	case 26:
+		return new(Seek)
+	case 27:
+		return new(Found)
 	}
 	return nil
 }
@@ -232,6 +249,12 @@ func (c *coder) mail(m Mail) {
 		c.resort(m)
 	case *Resorted:
 		c.resorted(m)
+	case *Classify:
+		c.classify(m)
+	case *Seek:
+		c.seek(m)
+	case *Found:
+		c.found(m)
 	case *Place:
 		c.place(m)
 	case *Link:
@@ -248,6 +271,8 @@ func (c *coder) mail(m Mail) {
 		c.settingsKept(m)
 	case *Levels:
 		c.levels(m)
+	case *Unbound:
+		c.liveFields(&m.Live)
 	default:
 		c.in.bad = true
 	}
@@ -291,7 +316,7 @@ func (c *coder) frame(m *Frame) {
 	kind := uint32(m.Kind)
 	c.uint32(&kind)
 	m.Kind = FrameKind(kind) //nolint:gosec // checked below
-	if kind > uint32(FrameFeed) {
+	if kind > uint32(FrameMoved) {
 		c.in.bad = true
 	}
 	c.word((*string)(&m.Verb), linkVerbs[:])
@@ -375,7 +400,10 @@ func (c *coder) task(m *Task) {
 	c.bool(&m.Force)
 	c.bool(&m.HumansOnly)
 	c.bool(&m.Requeue)
+	c.bool(&m.Handed)
 	c.bytes(&m.Summary)
+	c.bool(&m.Classified)
+	c.bool(&m.Present)
 }
 
 func (c *coder) withdraw(m *Withdraw) {
@@ -411,6 +439,11 @@ func (c *coder) release(m *Release) {
 
 func (c *coder) live(m *Live) {
 	g := c.begin()
+	c.liveFields(m)
+	c.end(g)
+}
+
+func (c *coder) liveFields(m *Live) {
 	c.task(&m.Task)
 	c.bool(&m.Assigned)
 	c.text(&m.Worker)
@@ -418,7 +451,6 @@ func (c *coder) live(m *Live) {
 	c.text(&m.Lease)
 	c.text(&m.Offer)
 	c.uint(&m.AE)
-	c.end(g)
 }
 
 func (c *coder) census(m *Census) {
@@ -490,12 +522,38 @@ func (c *coder) resort(m *Resort) {
 	c.uint(&m.Pool)
 	c.text(&m.Action)
 	c.text(&m.Step)
+	c.int(&m.OpensAt)
 }
 
 func (c *coder) resorted(m *Resorted) {
 	c.text(&m.Tenant)
 	c.text((*string)(&m.Session))
 	c.uint(&m.Ticket)
+}
+
+func (c *coder) classify(m *Classify) {
+	c.text((*string)(&m.Session))
+	c.uint(&m.Ticket)
+	c.uint(&m.Pool)
+	c.text(&m.Queue)
+	c.text(&m.Worker)
+	c.conn(&m.Conn)
+	c.int(&m.Until)
+	c.bytes(&m.Default)
+}
+
+func (c *coder) seek(m *Seek) {
+	c.text(&m.Tenant)
+	c.text((*string)(&m.Session))
+	c.uint(&m.N)
+	c.text(&m.Worker)
+}
+
+func (c *coder) found(m *Found) {
+	c.text((*string)(&m.Session))
+	c.uint(&m.N)
+	c.text(&m.Worker)
+	c.conn(&m.Conn)
 }
 
 func (c *coder) noGrant(m *NoGrant) {
@@ -512,4 +570,5 @@ func (c *coder) place(m *Place) {
 	c.uint32(&m.Position)
 	c.int(&m.ETAMS[0])
 	c.int(&m.ETAMS[1])
+	c.int(&m.OpensAt)
 }

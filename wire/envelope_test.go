@@ -51,7 +51,7 @@ func (f filler) fill(t *testing.T, v reflect.Value) {
 	case reflect.Int32:
 		v.SetInt(int64(int32(f.Uint32())) | 1)
 	case reflect.Uint8: // of our types, a FrameKind
-		v.SetUint(1 + f.Uint64N(uint64(FrameBye)))
+		v.SetUint(1 + f.Uint64N(uint64(FrameMoved)))
 	case reflect.Uint32, reflect.Uint64:
 		v.SetUint(f.Uint64()>>(64-v.Type().Bits())>>f.IntN(v.Type().Bits()) | 1)
 	case reflect.Float64:
@@ -252,7 +252,7 @@ func TestEnvelopeGolden(t *testing.T) {
 	f(sendEnvelope(), goldenSend)
 	f(&Envelope{To: Conn{Node: 7, ID: 9}.Address(), Term: 3, Mail: &Frame{Kind: FrameWrote, Verb: VerbSend, ID: 3, Session: "s_1", Seq: 122, Epoch: 1, TS: 1}}, goldenWrote)
 	all := fmt.Sprint(linkVerbs, LinkVersion)
-	if want := "[ send reply ack delta typing nack page resync gone open history close rate leave subscribe accept decline presence slots wrapup transfer release context hello refresh identify attributes join take assign stats watch identities link configure document explain] 6"; all != want {
+	if want := "[ send reply ack delta typing nack page resync gone open history close rate leave subscribe accept decline presence slots wrapup transfer release context hello refresh identify attributes join take assign stats watch identities link configure document explain invite] 8"; all != want {
 		t.Errorf("the words are %s; want %s", all, want)
 	}
 }
@@ -330,7 +330,7 @@ func TestParseEnvelopeRefuses(t *testing.T) {
 	f("an unknown kind", "63 00 00 00000000")
 	f("an unknown flag", "04 08 00 00000000")
 	f("an unknown field", "04 00 00 08000000")
-	f("an unknown kind of frame", "02 00 00 01000000 10")
+	f("an unknown kind of frame", "02 00 00 01000000 11")
 	f("a list longer than the mail", "09 00 00 08000000 ffffffff07")
 	f("a principal whom nobody has named", "01 00 00 00004000 00")
 	fewBytes(t, append([]byte{9, 0, 0, 8, 0, 0, 0, 0x80, 0x80, 4}, make([]byte, 4<<16)...)) // what grows most: empty lines of a census

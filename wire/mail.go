@@ -21,8 +21,10 @@ type Mail interface{ mail() }
 
 // Envelope is mail on its way. Mail is delivered at most once, in order per pair of sender and receiver.
 type Envelope struct {
-	To   Address
-	Term uint64 // of the shard that sent it, 0 from edges; an attachment drops mail of a lower term than it has seen
+	To Address
+	// Term is that of the shard that sent it; an attachment drops mail of a lower term than it has seen. On a command it is
+	// the term of the owner that it is meant for, and no other takes it; 0 is any.
+	Term uint64
 	Mail Mail
 }
 
@@ -73,6 +75,10 @@ const (
 	// says that what comes will be told by itself; otherwise it is to be asked for. Err refuses. It may be dropped: the next
 	// one shows it.
 	FrameFeed
+	// FrameMoved says that request ID about Session was not taken, and certainly will not be: its owner is not here, or it was
+	// meant for another one, whose term was Seq. The edge asks the one that is there. Without an ID it tells the same of what
+	// asked for no reply. It never reaches a client.
+	FrameMoved
 )
 
 // Frame is mail for a connection: one frame of its socket, and what the edge must know to put it in its place.
@@ -124,7 +130,10 @@ type (
 		Force      bool     // To gets it whatever his slots and presence are, and is not asked [SW-5a.4]
 		HumansOnly bool     // the bots had their turn
 		Requeue    bool     // it was assigned before
+		Handed     bool     // and its owner handed it to the queue
 		Summary    []byte   // JSON for the offer
+		Present    bool     // To is a guest of the session: he need not be asked
+		Classified bool     // it was said what it is about, or nobody could [SW-5a.3]
 	}
 	// Withdraw says that nobody needs to be found under Ticket any more.
 	Withdraw struct {
@@ -163,6 +172,13 @@ type (
 		Session SessionID
 		Ticket  uint64
 	}
+	// Seek asks where a worker is whom the session has invited [SW-5a.1]. Repeated every second until Found.
+	Seek struct {
+		Tenant  string
+		Session SessionID
+		N       uint64 // of the invitation
+		Worker  string
+	}
 	// Live is one line of a census answer: a task that a session's shard knows of.
 	Live struct {
 		Task
@@ -173,6 +189,9 @@ type (
 		Offer    string
 		AE       uint64
 	}
+	// Unbound says that the session is assigned, and that its shard does not know where its worker is connected: it was read
+	// from the log. The pool answers with a Rebind when he is there. It is repeated until then.
+	Unbound struct{ Live }
 	// Census asks a shard for every live task of the tenant's pool, whose number is now Pool.
 	Census struct {
 		Tenant string
@@ -245,21 +264,45 @@ type (
 		Why     string
 	}
 	// Resort tells a waiting session that its route has come to its last step, and what is to be offered to the customer:
-	// leave_message, callback or ticket. It waits on. Repeated every second until Resorted.
+	// leave_message, callback or ticket, and when its queue and shop open again. It waits on. Repeated every second until
+	// Resorted.
 	Resort struct {
 		Session SessionID
 		Ticket  uint64
 		Pool    uint64
 		Action  string
 		Step    string // its name in the route; may be empty
+		OpensAt int64  // Unix ms; 0 is that they are open, or nobody knows
 	}
-	// Place tells a waiting session its position in the queue, from 1.
+	// Classify says who is to be asked what a waiting session is about, until when [SW-5a.3]; without Worker that nobody
+	// answers, and the session goes on with Default. Either way the next Task is the answer; without it the latter is repeated
+	// every second.
+	Classify struct {
+		Session SessionID
+		Ticket  uint64
+		Pool    uint64
+		Queue   string
+		Worker  string
+		Conn    Conn
+		Until   int64  // Unix ms
+		Default []byte // JSON object of attributes; may be empty
+	}
+	// Found says on which connection an invited worker is; on none when he is not there.
+	Found struct {
+		Session SessionID
+		N       uint64
+		Worker  string
+		Conn    Conn
+	}
+	// Place tells a waiting session its position in the queue, from 1; 0 is that it has none, because its queue or shop is
+	// closed until OpensAt.
 	Place struct {
 		Session  SessionID
 		Ticket   uint64
 		Queue    string
 		Position uint32
 		ETAMS    [2]int64
+		OpensAt  int64 // Unix ms; 0 is that they are open, or nobody knows
 	}
 )
 
@@ -272,6 +315,7 @@ func (*Declined) mail()     {}
 func (*Release) mail()      {}
 func (*Census) mail()       {}
 func (*CensusAnswer) mail() {}
+func (*Unbound) mail()      {}
 func (*Levels) mail()       {}
 func (*Grant) mail()        {}
 func (*Lost) mail()         {}
@@ -279,6 +323,9 @@ func (*Rebind) mail()       {}
 func (*NoGrant) mail()      {}
 func (*Place) mail()        {}
 func (*Resort) mail()       {}
+func (*Seek) mail()         {}
+func (*Found) mail()        {}
+func (*Classify) mail()     {}
 func (*Resorted) mail()     {}
 func (*Link) mail()         {}
 func (*Linked) mail()       {}

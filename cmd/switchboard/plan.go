@@ -22,15 +22,15 @@ import (
 func newPlan() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan",
-		Short: "What if: play a day in virtual time, and plan for it",
+		Short: "Plan ahead: how many people a day takes, how many nodes a load",
 		Long: `Play a day of a contact centre with the very core that routes, in virtual time: 200,000 sessions take seconds. The day is a
-document (docs/whatif.md) or a recorded one; routes are the tenant's own document.`,
+document (docs/whatif.md) or a recorded one; routes are the tenant's own document. Or ask how many nodes a load takes.`,
 		Example: `  switchboard plan run double11 --html double11.html
   switchboard plan staff merchant-53-shops
   switchboard plan compare double11 --order ageing,savable_first`,
 		Args: exactly(0, "a subcommand"), RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newPlanRun(), newPlanStaff(), newPlanCompare(), newPlanReplay(), newPlanShow())
+	cmd.AddCommand(newPlanRun(), newPlanStaff(), newPlanCompare(), newPlanReplay(), newPlanShow(), newPlanNodes(), newPlanMeasure())
 	return cmd
 }
 

@@ -37,7 +37,11 @@ func TestFullShardRefusesOverTheLink(t *testing.T) {
 				t.Fatalf("request %d: %d answers wait; want 1", id, len(replies))
 			}
 			got := (<-replies).Mail.(*wire.Frame)
-			if got.Kind != wire.FrameError || got.ID != id || got.Session != session || got.Verb != wire.VerbSend || got.Err.Slug != want {
+			kind := wire.FrameError
+			if want == "" {
+				kind = wire.FrameMoved
+			}
+			if got.Kind != kind || got.ID != id || got.Session != session || got.Verb != wire.VerbSend || want != "" && got.Err.Slug != want {
 				t.Fatalf("request %d is answered %+v, %v", id, got, got.Err)
 			}
 		}
@@ -70,7 +74,19 @@ func TestFullShardRefusesOverTheLink(t *testing.T) {
 			t.Fatalf("what arrives is %+v", c)
 		}
 		say(6, 6, "s_3") // nobody has that slot there
-		f(6, "s_3", wire.Unavailable)
+		f(6, "s_3", "")
+		other := make(sink, 2)
+		b.x.PlugSlots([]wire.Slot{6}, other)
+		say(6, 7, "s_3") // its shard is there by now, but 6 was not taken
+		f(7, "s_3", "")
+		say(6, 0, "s_3") // of what asks for no reply the same is told: an edge knows then that it asks nobody
+		f(0, "s_3", "")
+		time.Sleep(time.Second)
+		say(6, 8, "s_3")
+		synctest.Wait()
+		if c := (<-other).Mail.(*wire.Command); c.ID != 8 {
+			t.Fatalf("what arrives is %+v", c)
+		}
 	})
 }
 

@@ -9,13 +9,16 @@ import (
 )
 
 // deliver hands e to its inlet. When that has no room, or is not here, nobody on the other side would hear of it, so the
-// answer is given here: a request is refused as its own edge would have refused it, and a goodbye is kept until there is room.
+// answer is given here: a request is refused as its own edge would have refused it, or told to have moved, and a goodbye is kept
+// until there is room.
 // Other mail is a level, which its sender repeats, or a push, whose gap is noticed.
 func (p *postbox) deliver(e wire.Envelope) {
 	c, isCommand := e.Mail.(*wire.Command)
-	if isCommand && p.refusing(c) {
-		p.refuse(c, exchange.ErrOverloaded)
-		return
+	if isCommand {
+		if why := p.refusing(c); why != nil {
+			p.refuse(c, why)
+			return
+		}
 	}
 	err := p.k.all.x.Deliver(e)
 	switch {
@@ -29,37 +32,41 @@ func (p *postbox) deliver(e wire.Envelope) {
 	}
 }
 
-// refusing tells whether a request before c, of the same connection about the same session, has just been refused: c was
-// sent before its sender could know, and must not overtake it [SW-4.2].
-func (p *postbox) refusing(c *wire.Command) bool {
-	until, ok := p.refused[refusal{c.Conn, c.Session}]
-	return ok && c.Verb != wire.VerbGone && time.Now().Before(until)
+// refusing tells whether a request before c, of the same connection about the same session, has just been refused, and why: c
+// was sent before its sender could know, and must not overtake it [SW-4.2].
+func (p *postbox) refusing(c *wire.Command) error {
+	r, ok := p.refused[refusal{c.Conn, c.Session}]
+	if !ok || c.Verb == wire.VerbGone || !time.Now().Before(r.until) {
+		return nil
+	}
+	return r.why
 }
 
 func (p *postbox) refuse(c *wire.Command, err error) {
-	why := &wire.Error{Slug: wire.Unavailable}
-	if errors.Is(err, exchange.ErrOverloaded) {
-		why = &wire.Error{Slug: wire.Overloaded, RetryAfter: refuseFor}
-	}
 	now := time.Now()
-	if r := (refusal{c.Conn, c.Session}); now.After(p.refused[r]) {
+	if r := (refusal{c.Conn, c.Session}); now.After(p.refused[r].until) {
 		if len(p.refused) >= refusalsMax {
 			p.forget(now)
 		}
 		if p.refused == nil {
-			p.refused = map[refusal]time.Time{}
+			p.refused = map[refusal]refused{}
 		}
-		p.refused[r] = now.Add(refuseFor)
+		p.refused[r] = refused{now.Add(refuseFor), err}
 	}
-	if c.ID != 0 {
-		_ = p.k.all.x.Post(wire.Envelope{To: c.Conn.Address(), Mail: &wire.Frame{Kind: wire.FrameError, ID: c.ID, Verb: c.Verb, Session: c.Session, Err: why}})
+	f := &wire.Frame{Kind: wire.FrameMoved, ID: c.ID, Verb: c.Verb, Session: c.Session}
+	if errors.Is(err, exchange.ErrOverloaded) {
+		if c.ID == 0 {
+			return
+		}
+		f.Kind, f.Err = wire.FrameError, &wire.Error{Slug: wire.Overloaded, RetryAfter: refuseFor}
 	}
+	_ = p.k.all.x.Post(wire.Envelope{To: c.Conn.Address(), Mail: f})
 }
 
 // forget makes room among the refusals. Those that are over go, and when none is, all: order is then held by the keys alone.
 func (p *postbox) forget(now time.Time) {
-	for r, until := range p.refused {
-		if now.After(until) {
+	for r, f := range p.refused {
+		if now.After(f.until) {
 			delete(p.refused, r)
 		}
 	}

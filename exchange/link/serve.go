@@ -49,6 +49,9 @@ func (l *Links) serve(raw net.Conn) {
 
 // welcome serves a caller whose hello is sound, until he is done.
 func (l *Links) welcome(c net.Conn, h hello) error {
+	if h.kind == laneAsk {
+		return l.takeQuestion(c, h)
+	}
 	k, err := l.link(h.node)
 	if err != nil {
 		return err
@@ -225,7 +228,7 @@ func (k *Link) messages(batch []byte) error {
 type postbox struct {
 	k       *Link
 	roll    wire.Roll
-	refused map[refusal]time.Time // until when
+	refused map[refusal]refused
 	again   []wire.Envelope
 }
 
@@ -233,6 +236,12 @@ type postbox struct {
 type refusal struct {
 	conn    wire.Conn
 	session wire.SessionID
+}
+
+// refused is until when it is, and what was said.
+type refused struct {
+	until time.Time
+	why   error
 }
 
 // batch delivers what stands in a batch.

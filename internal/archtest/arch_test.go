@@ -24,28 +24,29 @@ var mayImport = allowed(
 	row("broker", "wire", "broker/selector"),
 	row("exchange", "wire"),
 	row("exchange/link", "wire", "exchange"),
-	row("shard/journal", "shard/journal/seglog"),
+	row("shard/journal", "shard/journal/replica", "shard/journal/seglog"),
 	row("shard/journal/replica"),
 	row("shard", "wire", "wire/wirepb", "session", "broker", "broker/level", "broker/routes", "broker/selector", "broker/why", "exchange", "shard/journal", "internal/mailbox"),
-	row("edge", "wire", "wire/wirepb", "exchange", "edge/ws", "edge/token", "internal/mailbox"),
+	row("edge", "wire", "wire/wirepb", "exchange", "edge/ws", "edge/token", "edge/secure", "internal/mailbox"),
 	row("edge/ws"),
+	row("edge/secure"),
 	row("edge/token", "wire"),
-	row("node", "wire", "session", "broker/level", "broker/routes", "exchange", "shard", "shard/journal", "edge", "edge/token"),
+	row("node", "wire", "session", "broker/level", "broker/routes", "exchange", "shard", "shard/journal", "edge", "edge/token", "edge/secure", "cluster", "cluster/member", "shard/journal/replica"),
 	row("client", "wire", "wire/wirepb"),
 	row("client/js"),
 	row("console", "client/js"),
 	row("bench", "loadtest", "shard/journal", "wire"),
 	row("loadtest", "wire", "wire/wirepb", "client", "loadtest/socket"),
-	row("cmd/switchboard", "wire", "broker/level", "broker/routes", "broker/whatif", "broker/whatif/page", "examples", "node", "bench", "loadtest", "loadtest/scenario", "loadtest/report", "loadtest/swarm", "examples/loadtest", "client", "console", "edge", "edge/token", "shard/journal"),
+	row("cmd/switchboard", "wire", "cluster", "cluster/member", "broker/level", "broker/routes", "broker/whatif", "broker/whatif/page", "examples", "node", "bench", "loadtest", "loadtest/scenario", "loadtest/report", "loadtest/swarm", "examples/loadtest", "client", "console", "edge", "edge/token", "shard/journal", "loadtest/capacity"),
 	row("internal/mailbox"),
 	row("internal/script"),
 	row("internal/archtest"),
 	row("cluster", "shard/journal/replica"),
-	row("loadtest/socket", "edge/ws"),
+	row("loadtest/socket", "edge/ws", "edge/secure"),
 	row("loadtest/ledger"),
 	row("loadtest/scenario"),
 	row("loadtest/report", "loadtest/ledger", "loadtest/scenario"),
-	row("loadtest/swarm", "loadtest/ledger", "loadtest/scenario", "loadtest/report", "loadtest/socket"),
+	row("loadtest/swarm", "loadtest/ledger", "loadtest/scenario", "loadtest/report", "loadtest/socket", "edge/secure"),
 	row("examples/loadtest"),
 	row("broker/selector"),
 	row("broker/level", "wire"),
@@ -56,6 +57,8 @@ var mayImport = allowed(
 	row("examples"),
 	row("broker/routes", "broker", "broker/selector"),
 	row("shard/journal/seglog"),
+	row("cluster/member", "cluster", "exchange", "exchange/link", "shard/journal/replica", "wire"),
+	row("loadtest/capacity", "loadtest/report", "loadtest/scenario"),
 )
 
 type importRow struct {
@@ -75,11 +78,12 @@ func allowed(rows ...importRow) map[string][]string {
 
 // mayStart lists the functions that may hold a go statement.
 var mayStart = []string{
+	"cluster/member.Open", "cluster/member.Push",
 	"shard.Open", "shard/journal.Open",
 	"exchange/link.Open", "exchange/link.Add", "exchange/link.accept", "exchange/link.connect",
 	"edge.Open", "edge.accept", "edge.stream", "edge.start", "edge.openLoops",
 	"client.dial", "client.connect",
-	"node.Start",
+	"node.Start", "node.start",
 	"cmd/switchboard.chat", "cmd/switchboard.desk", "cmd/switchboard.serveProfiles", "cmd/switchboard.demo",
 }
 
