@@ -10,6 +10,7 @@ const (
 	speaks                      // the customer says the next thing
 	hands                       // a bot hands over
 	ends                        // who has the session closes it
+	classifies                  // a bot says what a session is about
 	leaves                      // the customer has no patience left
 	ticks                       // a service level has something due
 	begins                      // a shift
