@@ -67,7 +67,7 @@ func ParseRecord(line []byte) (*Record, error) {
 // Read from the entries: when each came and when he spoke again, how long each answer took since the one who gave it had the
 // session, whether a bot ended it or handed over, transfers, who left while he waited. Not in a log, and so inferred: the patience of
 // those who were answered (drawn, without memory, from the mean that fits all waits), how long people think about an
-// offer (the tenth part of the waits from below), who was at work (each from his first session to the end of his last, with as
+// offer (from when one could have been asked), who was at work (each from his first session to the end of his last, with as
 // many slots as he ever used).
 type Recorder struct {
 	set     *level.Set
@@ -80,7 +80,7 @@ type Recorder struct {
 	leavers int
 	people  map[string]*span
 	bots    map[string]bool
-	waits   []int64
+	taken   []taking
 	left    map[int]bool // visits whose patience is known
 }
 
@@ -88,6 +88,12 @@ type Recorder struct {
 type span struct {
 	from, to int64
 	turns    []int64 // +at when he gets a session, −at when it ends
+}
+
+// taking is that a person took a session.
+type taking struct {
+	worker     string
+	queued, at int64
 }
 
 // NewRecorder makes one that counts by set, which may be nil, and by answers within so many ms.
@@ -103,6 +109,7 @@ type reading struct {
 	with     string // who has it
 	since    int64  // when he got it
 	wants    int64
+	queued   int64
 	waited   int64
 	open     int64 // since when a word of the customer is open; 0 when none is
 	last     int64 // the last answer, 0 before the first
@@ -147,12 +154,11 @@ func (r *Recorder) message(p *reading, e *wire.Entry) {
 		}
 	case p.with == "" || e.Origin == wire.OriginSystem:
 	default:
-		if p.open > 0 {
-			t := p.talk()
+		// What he adds to an answer belongs to the pause behind it.
+		if t := p.talk(); p.open > 0 || p.last == 0 {
 			t.Turns = append(t.Turns, Turn{Reply: e.TS - max(p.open, p.since)})
-			p.open = 0
+			p.open, p.last = 0, e.TS
 		}
-		p.last = e.TS
 		if !p.bot && p.wants > 0 {
 			r.note(p, answered, e.TS)
 		}
@@ -182,6 +188,7 @@ func (r *Recorder) event(p *reading, rec *Record, e *wire.Entry) {
 			p.v.Attributes = attributesIn(rec, queue)
 		}
 		r.freed(p, e.TS)
+		p.queued = e.TS
 		if p.wants == 0 {
 			p.wants = e.TS
 		}
@@ -207,6 +214,7 @@ func (r *Recorder) event(p *reading, rec *Record, e *wire.Entry) {
 		}
 		s.from = min(s.from, e.TS)
 		s.turns = append(s.turns, e.TS)
+		r.taken = append(r.taken, taking{p.with, p.queued, e.TS})
 	case "session.transferred", "session.dead_lettered":
 		if p.in && p.with != "" {
 			p.v.Alone = false
@@ -274,7 +282,6 @@ func (r *Recorder) note(p *reading, how outcome, at int64) {
 	r.all.add(how, p.waited, answer, how == answered && answer <= r.within)
 	r.waited += p.waited
 	if how == answered {
-		r.waits = append(r.waits, p.waited)
 		p.answered = true
 	}
 	p.wants, p.waited = 0, 0
@@ -323,10 +330,7 @@ func (r *Recorder) Day(seed uint64) (*Recorded, error) {
 		return nil, errors.New("nobody was ever queued in this recording")
 	}
 	d := &Recorded{Levels: levelLines(r.set, r.tally)}
-	slices.Sort(r.waits)
-	if len(r.waits) > 0 {
-		d.Accept = quantile(r.waits, .1)
-	}
+	d.Accept = r.accept()
 	if r.leavers > 0 {
 		d.Patience = r.waited / int64(r.leavers) // exact for patience without memory, those who were answered being cut off
 	}
@@ -346,6 +350,33 @@ func (r *Recorder) Day(seed uint64) (*Recorded, error) {
 	d.People = r.all
 	d.People.sum()
 	return d, nil
+}
+
+// accept infers how long people think: the mean, without the slowest tenth, of the times from the moment at which one could have been asked (the session was
+// in line, and he had got rid of one) to that at which he had it.
+func (r *Recorder) accept() int64 {
+	ends := map[string][]int64{}
+	for id, s := range r.people {
+		for _, t := range s.turns {
+			if t < 0 {
+				ends[id] = append(ends[id], -t)
+			}
+		}
+		slices.Sort(ends[id])
+	}
+	var list []int64
+	for _, t := range r.taken {
+		since := t.queued
+		if i, _ := slices.BinarySearch(ends[t.worker], t.at+1); i > 0 {
+			since = max(since, ends[t.worker][i-1])
+		}
+		list = append(list, t.at-since)
+	}
+	if len(list) == 0 {
+		return 0
+	}
+	slices.Sort(list)
+	return mean(list[:(9*len(list)+9)/10])
 }
 
 // agents infers who was at work.
