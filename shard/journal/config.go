@@ -44,6 +44,9 @@ var (
 	ErrDamaged = errors.New("journal: damaged")
 )
 
+// FS is a file system, as the store below has it.
+type FS = vfs.FS
+
 // Config says where a journal lives and how much it may use. The zero value of each field means its default.
 type Config struct {
 	// Dir is the directory, which is created when it does not exist. It has no default.
