@@ -60,8 +60,9 @@ type Config struct {
 
 	// Network is how the node listens and dials; nil means TCP. A simulation has one of its own.
 	Network Network `yaml:"-"`
-	// Disk is the file system of the journal; nil means the machine's.
-	Disk journal.FS `yaml:"-"`
+	// Disk is the file system of the journal; nil means the machine's. SegmentBytes is that of journal.Config.
+	Disk         journal.FS `yaml:"-"`
+	SegmentBytes int64      `yaml:"-"`
 
 	// tune changes what the parts are opened with: a test's bad disk, its short patience. It is nil elsewhere.
 	tune func(*journal.Config, *edge.Config)

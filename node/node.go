@@ -113,7 +113,7 @@ func (n *Node) healthy() error {
 
 func (n *Node) journalConfig() journal.Config {
 	cfg := &n.cfg
-	jc := journal.Config{Dir: JournalDir(cfg.Data), FS: cfg.Disk, FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log}
+	jc := journal.Config{Dir: JournalDir(cfg.Data), FS: cfg.Disk, SegmentBytes: cfg.SegmentBytes, FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log}
 	cfg.tune(&jc, &edge.Config{})
 	return jc
 }
