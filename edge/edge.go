@@ -39,6 +39,13 @@ type Edge struct {
 	paces    paces
 	desks    desks
 
+	changed atomic.Pointer[chan struct{}] // closed when another has come in the place of an owner
+	saw     uint64                        // owned by tick: changes of the exchange
+
+	restMu sync.Mutex
+	// Guarded by restMu.
+	waiting map[*conn]struct{} // that want to know when owners change
+
 	mu sync.Mutex
 	// Guarded by mu.
 	done    bool
@@ -73,6 +80,8 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 	for i := range e.table {
 		e.table[i].conns = map[uint64]*conn{}
 	}
+	changed := make(chan struct{})
+	e.changed.Store(&changed)
 	var protocols []string
 	for _, c := range wire.Subprotocols() {
 		protocols = append(protocols, c.Subprotocol())
@@ -382,6 +391,7 @@ func (e *Edge) newConn(sock net.Conn, m mode, ip string) *conn {
 	if t, ok := sock.(*net.TCPConn); ok {
 		_ = t.SetWriteBuffer(sendBuffer)
 	}
+	c.seen.Store(e.x.Changes())
 	c.lastRead.Store(c.accepted)
 	c.lastWrite.Store(c.accepted)
 	return c
@@ -424,7 +434,38 @@ func (e *Edge) forget(c *conn) {
 		}
 		e.mu.Unlock()
 	}
+	e.restMu.Lock()
+	delete(e.waiting, c)
+	e.restMu.Unlock()
 	e.open.Add(-1)
+}
+
+// unrest lets c be woken as soon as owners have changed; without, it is when it is visited.
+func (e *Edge) unrest(c *conn) {
+	e.restMu.Lock()
+	if e.waiting == nil {
+		e.waiting = map[*conn]struct{}{}
+	}
+	e.waiting[c] = struct{}{}
+	e.restMu.Unlock()
+}
+
+// stir wakes those who wait for owners, when some have changed.
+func (e *Edge) stir() {
+	changes := e.x.Changes()
+	if changes == e.saw {
+		return
+	}
+	e.saw = changes
+	next := make(chan struct{})
+	close(*e.changed.Swap(&next))
+	e.restMu.Lock()
+	list := e.waiting
+	e.waiting = nil
+	e.restMu.Unlock()
+	for c := range list {
+		c.wake()
+	}
 }
 
 // post sends a command on, and says what became of it.

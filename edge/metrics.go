@@ -4,6 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
 	accepted, refused, framesIn, framesOut, dropped, lagged, overloaded prometheus.Counter
+	reattached, repeated, stalled                                       prometheus.Counter
 	closed, errors                                                      *prometheus.CounterVec
 }
 
@@ -22,11 +23,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		dropped:    counter("pushes_dropped_total", "Pushes dropped because an outbox was full; they come again from the log."),
 		lagged:     counter("lags_total", "Times a slow socket was told that it lags."),
 		overloaded: counter("overloaded_total", "Requests refused because a shard's inbox was full."),
+		reattached: counter("reattached_total", "Times a session or a worker was made known to an owner that is new."),
+		repeated:   counter("requests_repeated_total", "Requests that were asked for again, of an owner that is new."),
+		stalled:    counter("stalls_total", "Times a client was told that its session has no owner for the moment."),
 		closed:     vec("closed_total", "Connections closed by the server, by reason.", "reason"),
 		errors:     vec("errors_total", "Requests that the edge refused, by slug.", "slug"),
 	}
 	if r != nil {
-		r.MustRegister(m.accepted, m.refused, m.framesIn, m.framesOut, m.dropped, m.lagged, m.overloaded, m.closed, m.errors)
+		r.MustRegister(m.accepted, m.refused, m.framesIn, m.framesOut, m.dropped, m.lagged, m.overloaded, m.reattached, m.repeated, m.stalled, m.closed, m.errors)
 	}
 	return m
 }

@@ -20,7 +20,6 @@ import (
 	"switchboard/edge"
 	"switchboard/edge/token"
 	"switchboard/exchange"
-	"switchboard/shard"
 	"switchboard/shard/journal"
 	"switchboard/wire"
 )
@@ -30,7 +29,7 @@ type Node struct {
 	cfg    Config
 	keys   *token.Keyring
 	j      *journal.Journal
-	shards []*shard.Shard
+	hosts  hosts
 	edge   *edge.Edge
 	ln     net.Listener
 	served chan error
@@ -85,34 +84,6 @@ func Start(cfg Config) (n *Node, err error) {
 
 func (n *Node) serve() { n.served <- n.edge.Serve(n.ln) }
 
-func (n *Node) openShards(x *exchange.Exchange) error {
-	count := n.cfg.Shards
-	peers := make([]wire.Slot, count)
-	for i := range peers {
-		peers[i] = wire.Slot(i) //nolint:gosec // bounded by Validate
-	}
-	groups := make([]*journal.Group, count)
-	for i := range groups {
-		groups[i] = n.j.Group(i)
-	}
-	tenants, err := n.cfg.tenants(groups)
-	if err != nil {
-		return err
-	}
-	for i := range count {
-		var slots []wire.Slot
-		for s := i; s < wire.Slots; s += count {
-			slots = append(slots, wire.Slot(s)) //nolint:gosec // below wire.Slots
-		}
-		s, err := shard.Open(x, groups[i], shard.Config{ID: i, Slots: slots, Peers: peers, Tenants: tenants, Log: n.cfg.Log})
-		if err != nil {
-			return err
-		}
-		n.shards = append(n.shards, s)
-	}
-	return nil
-}
-
 // Addr returns the address that is listened on.
 func (n *Node) Addr() string { return n.ln.Addr().String() }
 
@@ -147,9 +118,7 @@ func (n *Node) undo() error {
 		_ = n.ln.Close()
 		errs = append(errs, <-n.served)
 	}
-	for _, s := range n.shards {
-		s.Close()
-	}
+	n.hosts.close()
 	if n.j != nil {
 		errs = append(errs, n.j.Close())
 	}
