@@ -75,20 +75,21 @@ type conn struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	queue    []item
-	bytes    int    // that wait or are being written, about
-	put      uint64 // items ever queued
-	writer   bool   // a writer runs
-	poked    bool   // the writer shall look around although nothing was queued
-	closed   bool   // the reader has ended: nothing more is taken
-	dropped  map[wire.SessionID]*loss
-	feedLost bool // a piece of a feed was dropped
-	pending  map[uint64]request
-	flights  map[lane]*flight // of lanes that have no line
-	lastReq  uint64
-	kept     int // bytes of pending, about
-	inflight int // pending requests that the client waits for
-	opens    int // pending requests to open
+	queue       []item
+	bytes       int    // that wait or are being written, about
+	put         uint64 // items ever queued
+	writer      bool   // a writer runs
+	poked       bool   // the writer shall look around although nothing was queued
+	closed      bool   // the reader has ended: nothing more is taken
+	dropped     map[wire.SessionID]*loss
+	feedLost    bool // a piece of a feed was dropped
+	pending     map[uint64]request
+	flights     map[lane]*flight // of lanes that have no line
+	spareFlight *flight
+	lastReq     uint64
+	kept        int // bytes of pending, about
+	inflight    int // pending requests that the client waits for
+	opens       int // pending requests to open
 
 	// Changed by write under mu, so that write reads it without and everybody else with it.
 	lines    map[wire.SessionID]*line

@@ -172,7 +172,7 @@ func (c *conn) resumeAnswered(it item) (line int, q *request, ok bool) {
 		return 0, nil, false
 	}
 	c.answered(it.f.ID)
-	return r.line - 1, &r, true
+	return int(r.line) - 1, &r, true
 }
 
 func (r *resume) answer(i int, f *wire.Frame) {

@@ -199,7 +199,7 @@ func (c *conn) follow(f *wire.Frame, r *request, term uint64) {
 	l := c.line(f.Session)
 	_, slot, _ := l.id.Place()
 	generation := c.e.x.Generation(slot)
-	if r.changes != c.e.x.Changes() && (slotOf(r.to) != slot || r.generation != generation) {
+	if r.changes != 0 && r.changes != c.e.x.Changes() && (r.slot != slot || r.generation != generation) {
 		generation = 0 // it may be an owner's that has ended by now: attached again it is certain
 	}
 	c.mu.Lock()

@@ -32,19 +32,26 @@ type request struct {
 	at         int64  // Unix ms
 	verb       wire.Verb
 	session    wire.SessionID
-	line       int  // of a resume, from 1
-	own        bool // the edge asks on its own account: the client hears nothing of the answer
-	waits      bool // nobody has it
-	posted     bool // somebody had it, or has
-	again      bool // it was posted more than once
-	size       int32
-	lane       lane
-	to         wire.Address
 	cmd        *wire.Command // a copy
-	generation uint64        // of the owner that it was posted to
-	changes    uint64        // of the exchange, then
-	postedAt   int64         // Unix ms
-	lostAt     int64         // since when it waits, or is in doubt; Unix ms
+	line       int32         // of a resume, from 1
+	size       int32
+	slot       wire.Slot // whom it goes to
+	own        bool      // the edge asks on its own account: the client hears nothing of the answer
+	waits      bool      // nobody has it
+	posted     bool      // somebody had it, or has
+	again      bool      // it was posted more than once
+	generation uint64    // of the owner that it was posted to
+	changes    uint64    // of the exchange, then
+	postedAt   int64     // Unix ms
+	lostAt     int64     // since when it waits, or is in doubt; Unix ms
+}
+
+// lane returns what r is in order about.
+func (r *request) lane() lane {
+	if r.session != "" && r.verb != wire.VerbWrapup {
+		return lane{session: r.session}
+	}
+	return lane{slot: r.slot}
 }
 
 const (
@@ -81,14 +88,6 @@ func stamp(cmd *wire.Command, n uint64) {
 	cmd.Key = string(strconv.AppendUint(b, n, 36))
 }
 
-// laneOf returns what cmd, which goes to an address, is in order about.
-func laneOf(cmd *wire.Command, to wire.Address) lane {
-	if cmd.Session != "" && cmd.Verb != wire.VerbWrapup {
-		return lane{session: cmd.Session}
-	}
-	return lane{slot: slotOf(to)}
-}
-
 func slotOf(to wire.Address) wire.Slot { return wire.Slot(to.ID) } //nolint:gosec // it is one
 
 // flight returns how the requests of a lane are under way. It needs mu, and holds until that is given up.
@@ -98,13 +97,24 @@ func (c *conn) flight(k lane) *flight {
 	}
 	f := c.flights[k]
 	if f == nil {
-		f = &flight{}
+		if f, c.spareFlight = c.spareFlight, nil; f == nil {
+			f = &flight{}
+		}
 		if c.flights == nil {
 			c.flights = map[lane]*flight{}
 		}
 		c.flights[k] = f
 	}
 	return f
+}
+
+// landed forgets a flight of which nothing is under way. It needs mu.
+func (c *conn) landed(k lane, f *flight) {
+	if f.waits = false; c.flights[k] == f {
+		delete(c.flights, k)
+		*f = flight{}
+		c.spareFlight = f
+	}
 }
 
 // pose asks for cmd at an address, or lets it wait until somebody is there. It gives it a number of the edge's own, so that a late
@@ -116,8 +126,8 @@ func (c *conn) pose(cmd *wire.Command, to wire.Address, line, limit int) *wire.E
 		return c.utter(cmd, to)
 	}
 	r := request{
-		id: cmd.ID, at: c.e.now(), verb: cmd.Verb, session: cmd.Session, line: line, size: int32(320 + len(cmd.Body) + len(cmd.Text)), //nolint:gosec // bounded by a frame
-		lane: laneOf(cmd, to), to: to, changes: c.e.x.Changes(), generation: c.e.x.Generation(slotOf(to)),
+		id: cmd.ID, at: c.e.now(), verb: cmd.Verb, session: cmd.Session, line: int32(line), slot: slotOf(to), size: int32(320 + len(cmd.Body) + len(cmd.Text)), //nolint:gosec // bounded by a frame
+		changes: c.e.x.Changes(), generation: c.e.x.Generation(slotOf(to)),
 	}
 	c.mu.Lock()
 	if c.inflight >= limit || len(c.pending) >= 2*limit+1 || c.kept > 0 && c.kept+int(r.size) > keepBytes {
@@ -163,16 +173,16 @@ func (c *conn) utter(cmd *wire.Command, to wire.Address) *wire.Error {
 // admit takes r into its flight, where it may have to wait. term is that of the owner whom it is meant for, if one is known; lost
 // says that there has been none for too long. It needs mu.
 func (c *conn) admit(r *request) (term uint64, lost bool) {
-	f := c.flight(r.lane)
-	l, s := c.lines[r.lane.session], c.standing
+	f := c.flight(r.lane())
+	l, s := c.lines[r.lane().session], c.standing
 	since := int64(0)
 	switch {
 	case l != nil && l.attached:
 		since = l.lostAt
 		_, slot, _ := l.id.Place()
 		r.waits = l.lost || l.generation != c.e.x.Generation(slot)
-		term = l.termFor(r.to)
-	case s != nil && r.lane == (lane{slot: s.slot}):
+		term = l.termFor(r.slot)
+	case s != nil && r.lane() == (lane{slot: s.slot}):
 		since = s.lostAt
 		r.waits = s.lost || s.generation != r.generation
 	}
@@ -214,7 +224,7 @@ func (c *conn) unposted(n, generation uint64) {
 		r.waits, r.lostAt, r.posted = true, c.e.now(), r.again
 		c.pending[n] = r
 		if !r.own {
-			c.flight(r.lane).waits = true
+			c.flight(r.lane()).waits = true
 		}
 	}
 	c.mu.Unlock()
@@ -259,18 +269,16 @@ func (c *conn) count(r *request, by int) {
 		c.opens += by
 	}
 	c.kept += by * int(r.size)
-	f := c.flight(r.lane)
+	f := c.flight(r.lane())
 	if f.n += int32(by); f.n == 0 { //nolint:gosec // 1 or -1
-		if f.waits = false; c.flights[r.lane] == f {
-			delete(c.flights, r.lane)
-		}
+		c.landed(r.lane(), f)
 	}
 }
 
 // askOwn asks for cmd on the edge's own account, of the owner of a generation. It returns the number of the request, or 0 when it was
 // not posted.
 func (c *conn) askOwn(cmd *wire.Command, to wire.Address, generation uint64) uint64 {
-	r := request{at: c.e.now(), verb: cmd.Verb, session: cmd.Session, own: true, to: to, lane: laneOf(cmd, to), changes: c.e.x.Changes(), generation: generation}
+	r := request{at: c.e.now(), verb: cmd.Verb, session: cmd.Session, own: true, slot: slotOf(to), changes: c.e.x.Changes(), generation: generation}
 	c.mu.Lock()
 	n := c.enter(&r, cmd)
 	c.mu.Unlock()
@@ -311,8 +319,8 @@ func (c *conn) watchRequests(now int64) {
 			if doubts == nil {
 				doubts = map[lane]uint64{}
 			}
-			if first, ok := doubts[r.lane]; !ok || n < first {
-				doubts[r.lane] = n
+			if first, ok := doubts[r.lane()]; !ok || n < first {
+				doubts[r.lane()] = n
 			}
 		}
 	}
@@ -335,10 +343,10 @@ func (c *conn) watchRequests(now int64) {
 // doubt lets the requests of lanes from a number on be asked for again, in their order. It needs mu.
 func (c *conn) doubt(from map[lane]uint64, now int64) {
 	for n, r := range c.pending {
-		if first, ok := from[r.lane]; ok && n >= first && !r.own && !r.waits {
+		if first, ok := from[r.lane()]; ok && n >= first && !r.own && !r.waits {
 			r.waits, r.lostAt = true, now
 			c.pending[n] = r
-			c.flight(r.lane).waits = true
+			c.flight(r.lane()).waits = true
 		}
 	}
 }

@@ -94,10 +94,10 @@ func (a *asking) due(generation uint64, now int64) bool {
 	return a.of != generation || now-a.at >= wait
 }
 
-// termFor returns the term of the owner that a request to an address is meant for. Those that go another way to the session are
+// termFor returns the term of the owner that a request to a slot is meant for. Those that go another way to the session are
 // for whoever is there.
-func (l *line) termFor(to wire.Address) uint64 {
-	if _, slot, _ := l.id.Place(); to == wire.ToSlot(slot) {
+func (l *line) termFor(to wire.Slot) uint64 {
+	if _, slot, _ := l.id.Place(); to == slot {
 		return l.term
 	}
 	return 0
@@ -237,7 +237,7 @@ func (c *conn) moved(f *wire.Frame) {
 	c.mu.Lock()
 	r, ok := c.pending[f.ID]
 	c.mu.Unlock()
-	if l := c.lines[f.Session]; l != nil && l.attached && !(ok && r.own) && (f.Seq == 0 || f.Seq >= l.term) {
+	if l := c.lines[f.Session]; l != nil && l.attached && (!ok || !r.own) && (f.Seq == 0 || f.Seq >= l.term) {
 		c.lose(l, c.e.now())
 	}
 	switch {
@@ -289,23 +289,26 @@ func (c *conn) repeat(now int64) (rest bool) {
 // that come wait behind. Lanes whose owner is not there, or does not know the connection yet, are blocked. It needs mu.
 func (c *conn) unsettled(touched, blocked map[lane]bool, now int64) (list []uint64) {
 	for n, r := range c.pending {
-		if r.own || blocked[r.lane] {
+		if r.own || blocked[r.lane()] {
 			continue
 		}
-		generation := c.e.x.Generation(slotOf(r.to))
+		generation := c.e.x.Generation(r.slot)
 		if !r.waits && r.generation == generation {
 			continue
 		}
-		c.flight(r.lane).waits = true
+		c.flight(r.lane()).waits = true
 		soon := r.waits && r.generation == generation && now-r.postedAt < againAfter // he has just not taken it
-		if generation == 0 || soon || !c.ready(r.lane) {
-			blocked[r.lane] = true
+		if generation == 0 || soon || !c.ready(r.lane()) {
+			blocked[r.lane()] = true
 			continue
 		}
-		touched[r.lane] = true
+		touched[r.lane()] = true
 		list = append(list, n)
 	}
-	return slices.DeleteFunc(list, func(n uint64) bool { return blocked[c.pending[n].lane] })
+	return slices.DeleteFunc(list, func(n uint64) bool {
+		r := c.pending[n]
+		return blocked[r.lane()]
+	})
 }
 
 // ready tells whether requests of a lane may be posted. It needs mu.
@@ -328,13 +331,13 @@ func (c *conn) settleLanes(touched, blocked map[lane]bool) {
 		f := c.flight(k)
 		f.waits = false
 		for _, r := range c.pending {
-			if r.lane == k && !r.own {
+			if r.lane() == k && !r.own {
 				f.generation = r.generation
 				break
 			}
 		}
 		if f.n == 0 {
-			delete(c.flights, k)
+			c.landed(k, f)
 		}
 	}
 	for id, l := range c.lines {
@@ -351,13 +354,13 @@ func (c *conn) settleLanes(touched, blocked map[lane]bool) {
 func (c *conn) postAgain(n uint64, blocked map[lane]bool, now int64) {
 	c.mu.Lock()
 	r, ok := c.pending[n]
-	if !ok || blocked[r.lane] {
+	if !ok || blocked[r.lane()] {
 		c.mu.Unlock()
 		return
 	}
-	generation, term := c.e.x.Generation(slotOf(r.to)), uint64(0)
-	if l := c.lines[r.lane.session]; l != nil && l.attached {
-		term = l.termFor(r.to)
+	generation, term := c.e.x.Generation(r.slot), uint64(0)
+	if l := c.lines[r.lane().session]; l != nil && l.attached {
+		term = l.termFor(r.slot)
 	}
 	cmd := &wire.Command{}
 	*cmd = *r.cmd
@@ -370,19 +373,19 @@ func (c *conn) postAgain(n uint64, blocked map[lane]bool, now int64) {
 	}
 	err := exchange.ErrNowhere
 	if generation != 0 {
-		err = c.e.x.PostTo(wire.Envelope{To: r.to, Term: term, Mail: cmd}, generation)
+		err = c.e.x.PostTo(wire.Envelope{To: wire.ToSlot(r.slot), Term: term, Mail: cmd}, generation)
 	}
 	if err == nil {
 		return
 	}
-	blocked[r.lane] = true
+	blocked[r.lane()] = true
 	c.mu.Lock()
 	if r, ok := c.pending[n]; ok {
 		if r.waits, r.lostAt = true, now; errors.Is(err, exchange.ErrOverloaded) && !r.again {
 			r.posted = false
 		}
 		c.pending[n] = r
-		c.flight(r.lane).waits = true
+		c.flight(r.lane()).waits = true
 	}
 	c.mu.Unlock()
 }

@@ -73,7 +73,7 @@ func (c *conn) stand(f *wire.Frame, r *request, term uint64) {
 	}
 	s.subscribe, s.slots, s.lease, s.term = r.cmd, 0, f.PB.GetSubscribe().GetLease(), term
 	c.mu.Lock()
-	s.slot, s.generation = slotOf(r.to), r.generation
+	s.slot, s.generation = r.slot, r.generation
 	c.standing = s
 	c.mu.Unlock()
 }
