@@ -71,6 +71,7 @@ type conn struct {
 	subscribed atomic.Bool
 	seen       atomic.Uint64 // changes of the exchange that the writer has looked at
 	restless   atomic.Bool   // something waits for an owner
+	unanswered atomic.Int32  // how many are pending
 	greeted    atomic.Bool
 
 	mu sync.Mutex

@@ -450,7 +450,7 @@ func (e *Edge) unrest(c *conn) {
 	e.restMu.Unlock()
 }
 
-// stir wakes those who wait for owners, when some have changed.
+// stir wakes those who wait for owners or for their answers, when some have changed. The others notice when they are visited.
 func (e *Edge) stir() {
 	changes := e.x.Changes()
 	if changes == e.saw {
@@ -465,6 +465,13 @@ func (e *Edge) stir() {
 	e.restMu.Unlock()
 	for c := range list {
 		c.wake()
+	}
+	for i := range e.table {
+		for _, c := range e.table[i].list(nil) {
+			if _, woken := list[c]; !woken && c.unanswered.Load() > 0 {
+				c.wake()
+			}
+		}
 	}
 }
 

@@ -213,6 +213,7 @@ func (c *conn) enter(r *request, cmd *wire.Command) uint64 {
 		c.pending = map[uint64]request{}
 	}
 	c.pending[c.lastReq] = *r
+	c.unanswered.Add(1)
 	c.count(r, 1)
 	return c.lastReq
 }
@@ -247,6 +248,7 @@ func (c *conn) answered(n uint64) (r request, ok bool) {
 // strike takes r, whose number is n, off the list. It needs mu.
 func (c *conn) strike(n uint64, r *request) {
 	delete(c.pending, n)
+	c.unanswered.Add(-1)
 	c.count(r, -1)
 	switch r.verb {
 	case wire.VerbSend, wire.VerbReply, wire.VerbAck, wire.VerbTyping, wire.VerbDelta: // of others something may be needed still
