@@ -64,9 +64,26 @@ func (d *driver) do(t *testing.T, c *script.Command) string {
 		}
 		d.cfg.Teams = append(d.cfg.Teams, team)
 	case "shop":
-		d.cfg.Shops = append(d.cfg.Shops, broker.Shop{Name: c.Word(0), Weight: c.Float("weight", 0), Floor: int(c.Int("floor", 0)), Cap: int(c.Int("cap", 0))})
+		d.cfg.Shops = slices.DeleteFunc(d.cfg.Shops, func(s broker.Shop) bool { return s.Name == c.Word(0) })
+		d.cfg.Shops = append(d.cfg.Shops, broker.Shop{Name: c.Word(0), Weight: c.Float("weight", 0), Floor: int(c.Int("floor", 0)), Cap: int(c.Int("cap", 0)), Calendar: c.String("calendar", "")})
 	case "cost":
 		d.cfg.Costs = append(d.cfg.Costs, broker.ChannelCost{Channel: c.Word(0), Cost: int(c.Int("slots", broker.All))})
+	case "calendar": // is open from the first moment to the second, and so on
+		d.cfg.Calendars = slices.DeleteFunc(d.cfg.Calendars, func(k broker.Calendar) bool { return k.Name == c.Word(0) })
+		var at []int64
+		for _, s := range c.List("at") {
+			ms, _ := strconv.ParseInt(s, 10, 64)
+			at = append(at, ms)
+		}
+		d.cfg.Calendars = append(d.cfg.Calendars, broker.Calendar{Name: c.Word(0), At: func(now int64) (open bool, since, until int64) {
+			for _, x := range at {
+				if x > now {
+					return open, since, x
+				}
+				open, since = !open, x
+			}
+			return open, since, 0
+		}})
 	case "configure":
 		if err := d.cfg.Validate(); err != nil {
 			return err.Error()
@@ -194,8 +211,10 @@ func stepOf(t *testing.T, line string) broker.Step {
 	s := broker.Step{
 		Name: c.Name, Who: map[string]broker.Who{"bots": broker.Bots, "humans": broker.Humans, "": broker.Any}[c.String("who", "")], AfterMS: c.Int("after", 0),
 		Select: selects(t, c.String("select", "")), Prefer: selects(t, c.String("prefer", "")), Queues: c.List("queues"), Teams: c.List("teams"),
-		OfferN: int(c.Int("n", 0)), OfferTTLMS: c.Int("ttl", 0), Resort: resort,
+		OfferN: int(c.Int("n", 0)), OfferTTLMS: c.Int("ttl", 0), Resort: resort, Calendar: c.String("calendar", ""),
+		Hours: map[string]broker.Hours{"": broker.InHours, "closed": broker.OutOfHours, "always": broker.AnyTime}[c.String("hours", "")],
 	}
+	s.Classify, s.Default = c.Bool("classify"), []byte(c.String("default", ""))
 	if c.Bool("unstaffed") {
 		s.When = broker.Unstaffed
 	}
@@ -207,6 +226,7 @@ func queueOf(t *testing.T, c *script.Command) broker.Queue {
 	q := broker.Queue{Name: c.Word(0), OfferTTLMS: c.Int("ttl", 0), Priority: int32(c.Int("priority", 0))}
 	q.Order = map[string]broker.Order{"": broker.Ageing, "strict": broker.Strict, "fifo": broker.FIFO, "savable_first": broker.SavableFirst}[c.String("order", "")]
 	q.Scoring = map[string]broker.Scoring{"": broker.Banded, "weighted": broker.Weighted}[c.String("scoring", "")]
+	q.Calendar = c.String("calendar", "")
 	q.SLAMS, q.Floor, q.StickyMS, q.SkillBy, q.MaxBoostMS = c.Int("sla", 0), int(c.Int("floor", 0)), c.Int("sticky", 0), c.String("skillby", ""), c.Int("maxboost", 0)
 	if vip := c.Int("vip", 0); vip > 0 {
 		q.Boosts = []broker.Boost{{When: selects(t, "task.vip"), MS: vip}}
@@ -227,7 +247,7 @@ func (d *driver) task(c *script.Command) broker.Task {
 		Session: session(c), Ticket: ticket(c), Queue: c.String("queue", "default"), EnqueuedAt: c.Int("since", d.now),
 		Priority: int32(c.Int("priority", 0)), BoostMS: c.Int("boost", 0), Cost: int(c.Int("cost", 0)), Skills: skills(c),
 		Exclude: c.List("exclude"), Sticky: c.String("sticky", ""), To: c.String("to", ""), Force: c.Bool("force"), HumansOnly: c.Bool("humans"),
-		Requeue: c.Bool("requeue"), Summary: []byte(c.String("summary", "")),
+		Requeue: c.Bool("requeue"), Handed: c.Bool("handed"), Classified: c.Bool("classified"), Summary: []byte(c.String("summary", "")),
 	}
 }
 
@@ -302,6 +322,9 @@ func show(e *broker.Effect) string {
 		say("transfer_failed %s/%d %s", e.Session, e.Ticket, e.Reason)
 	case broker.LastResort:
 		say("last resort %s/%d %s %s %s", e.Session, e.Ticket, e.Queue, e.Reason, e.Step)
+		if e.OpensAt != 0 {
+			say("opens=%d", e.OpensAt)
+		}
 	case broker.Reject:
 		say("reject %s/%d %s", e.Session, e.Ticket, e.Slug)
 	case broker.Subscribed:
@@ -320,12 +343,19 @@ func show(e *broker.Effect) string {
 		say("c%d presence %s %s", e.Conn.ID, e.State, e.Reason)
 	case broker.Revoked:
 		say("c%d revoked %s %s", e.Conn.ID, e.Worker, e.Reason)
+	case broker.Question:
+		say("question %s/%d %s to %s c%d until %d", e.Session, e.Ticket, e.Queue, e.Worker, e.Conn.ID, e.ExpiresAt)
+	case broker.Unanswered:
+		say("unanswered %s/%d %s %s", e.Session, e.Ticket, e.Queue, e.Default)
 	case broker.CensusAsk:
 		say("census? %d", e.Shard)
 	case broker.Opened:
 		say("opened missing=%d", e.Missing)
 	case broker.Placed:
 		say("place %s/%d %s position=%d eta=%d", e.Session, e.Ticket, e.Queue, e.Position, e.ETA)
+		if e.OpensAt != 0 {
+			say("opens=%d", e.OpensAt)
+		}
 	default:
 		say("effect %d", e.Kind)
 	}

@@ -38,6 +38,7 @@ type census struct {
 func (c *Core) Open(p uint64, shards []uint32, now int64, out *Effects) {
 	c.now = now
 	c.number = p
+	c.wind()
 	c.census.missing = slices.Clone(shards)
 	slices.Sort(c.census.missing)
 	c.census.until = now + censusMS

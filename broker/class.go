@@ -290,9 +290,6 @@ func (a *member) attend(there bool) {
 		return
 	}
 	for _, p := range c.watchers {
-		if !p.dirty {
-			p.dirty = true
-			c.pool.dirty = append(c.pool.dirty, p)
-		}
+		c.pool.stir(p)
 	}
 }

@@ -38,7 +38,7 @@ const (
 // Queue is one waiting line.
 type Queue struct {
 	Name       string
-	Steps      []Step  // default: bots, and humans when no bot can take it
+	Steps      []Step  // default: bots at any time, and humans in its hours when no bot can take it
 	OfferTTLMS int64   // how long a human may think about an offer; default 20,000
 	Scoring    Scoring // default Banded
 	Weights    Weights // default 0.4, 0.3, 0.3
@@ -58,6 +58,8 @@ type Queue struct {
 	// Costs of channels, before the pool's.
 	Costs  []ChannelCost
 	Weight float64 // its share against other queues, where Config.Fair is set; default 1
+	// Calendar names its hours, see [Step]. Default none: it is always open.
+	Calendar string
 }
 
 // Config is what one pool is made of. Zero means default.
@@ -65,6 +67,7 @@ type Config struct {
 	Queues       []Queue
 	Teams        []Team
 	Shops        []Shop
+	Calendars    []Calendar
 	Costs        []ChannelCost // a task without cost of its own goes by its attribute channel; default 1
 	Moves        []Move        // of queues that are not there any more, see [Core.Configure]
 	BotGraceMS   int64         // how long a bot without connection keeps its sessions [SW-5.7]; default 5,000
@@ -86,6 +89,13 @@ type Config struct {
 
 // Validate tells what is wrong with cfg, or nil.
 func (cfg *Config) Validate() error {
+	calendars := make(map[string]bool, len(cfg.Calendars))
+	for _, c := range cfg.Calendars {
+		if c.Name == "" || calendars[c.Name] || c.At == nil {
+			return fmt.Errorf("calendar %q is unnamed, named twice, or empty", c.Name)
+		}
+		calendars[c.Name] = true
+	}
 	seen := make(map[string]bool, len(cfg.Queues))
 	for i := range cfg.Queues {
 		q := &cfg.Queues[i]
@@ -113,6 +123,9 @@ func (cfg *Config) Validate() error {
 		if s.Name == "" || shops[s.Name] || s.Weight < 0 || s.Floor < 0 || s.Cap < 0 || s.Cap > 0 && s.Cap < s.Floor {
 			return fmt.Errorf("shop %q is unnamed, named twice, or has an impossible weight, floor or cap", s.Name)
 		}
+		if !cfg.knows(s.Calendar) {
+			return fmt.Errorf("shop %q goes by %q, which is no calendar", s.Name, s.Calendar)
+		}
 		shops[s.Name] = true
 	}
 	for _, m := range cfg.Moves {
@@ -139,14 +152,22 @@ func (q *Queue) validate(cfg *Config) error {
 		return errors.New("is savable_first and has no sla")
 	case len(q.Steps) > MaxSteps:
 		return fmt.Errorf("has %d steps, the limit is %d", len(q.Steps), MaxSteps)
-	case !slices.IsSortedFunc(q.Steps, func(a, b Step) int { return int(min(max(a.AfterMS-b.AfterMS, -1), 1)) }):
-		return errors.New("has a step that opens before the one in front of it")
+	case !cfg.knows(q.Calendar):
+		return fmt.Errorf("goes by %q, which is no calendar", q.Calendar)
 	}
 	for i := range q.Steps {
 		if err := q.Steps[i].validate(cfg); err != nil {
 			return err
 		}
-		if q.Steps[i].Resort != NoResort && i < len(q.Steps)-1 {
+		if q.Steps[i].Classify && i > 0 {
+			return errors.New("has a step that classifies and is not the first")
+		}
+		for j := range q.Steps[:i] {
+			if a, b := &q.Steps[j], &q.Steps[i]; a.Hours.overlaps(b.Hours) && a.AfterMS > b.AfterMS {
+				return errors.New("has a step that opens before the one in front of it")
+			}
+		}
+		if i > 0 && q.Steps[i-1].Resort != NoResort && q.Steps[i].Resort == NoResort {
 			return errors.New("has a step behind its last resort")
 		}
 	}
@@ -159,6 +180,11 @@ func (q *Queue) validate(cfg *Config) error {
 		return fmt.Errorf("has %d different delays, the limit is %d", n, MaxTiers)
 	}
 	return validateCosts(q.Costs)
+}
+
+// knows tells whether there is a calendar of that name. No name is none.
+func (cfg *Config) knows(calendar string) bool {
+	return calendar == "" || slices.ContainsFunc(cfg.Calendars, func(c Calendar) bool { return c.Name == calendar })
 }
 
 func validateCosts(costs []ChannelCost) error {
@@ -201,7 +227,7 @@ func (cfg Config) withDefaults() Config {
 			q.Weights = Weights{Skill: 0.4, Load: 0.3, Rating: 0.3}
 		}
 		if len(q.Steps) == 0 {
-			q.Steps = []Step{{Who: Bots}, {Who: Humans}}
+			q.Steps = []Step{{Who: Bots, Hours: AnyTime}, {Who: Humans}}
 		}
 	}
 	return cfg

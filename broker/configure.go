@@ -66,6 +66,7 @@ func compareID(a, b *worker) int {
 func (c *Core) adoptConfig(cfg Config) {
 	c.cfg = cfg.withDefaults()
 	c.trace.configure(&c.cfg)
+	c.wind()
 	old := c.shops
 	c.shops = make(map[string]*shop, len(c.cfg.Shops))
 	for _, x := range c.cfg.Shops {
@@ -135,6 +136,13 @@ func (c *Core) replan(t *task, out *Effects) {
 		c.move(t)
 		return
 	}
+	if t.state == asking {
+		c.timers.remove(&t.timer) // it is asked about anew, if it still is to be
+		c.discharge(t)
+		c.aim(t, p)
+		c.move(t)
+		return
+	}
 	stays := t.state != offered || t.to != "" || p.cost == t.plan.cost && c.suits(t, p)
 	if stays {
 		c.reaccount(t, p)
@@ -179,13 +187,7 @@ func (c *Core) closeQueue(q *queue) {
 			continue
 		}
 		delete(c.plans, key)
-		for i := range p.gates {
-			cl := p.gates[i].class
-			cl.watchers = slices.DeleteFunc(cl.watchers, func(o *plan) bool { return o == p })
-			if cl.plans--; cl.plans == 0 {
-				c.forgetClass(cl)
-			}
-		}
+		c.forgetPlan(p)
 	}
 	for _, w := range slices.Clone(q.workers) {
 		i := slices.Index(w.queues, q)

@@ -23,7 +23,8 @@ const (
 	// TransferFailed tells Session that its transfer under Ticket failed: Reason declined, expired, full or away.
 	TransferFailed
 	// LastResort tells Session under Ticket that its route in Queue has come to its last Step, Reason: leave_message,
-	// callback or ticket. It waits on. Again every second until [Core.Resorted].
+	// callback or ticket. It waits on. OpensAt is when its queue and shop open again. Again every second until
+	// [Core.Resorted].
 	LastResort
 	// Reject tells Session that nobody will be found under Ticket: Slug.
 	Reject
@@ -39,8 +40,15 @@ const (
 	PresencePush
 	// Revoked tells Conn that it is not Worker's any more: Reason takeover.
 	Revoked
-	// Placed tells Session, which waits under Ticket in Queue, its Position from 1, and the range ETA in ms when one is known.
+	// Placed tells Session, which waits under Ticket in Queue, its Position from 1, and the range ETA in ms when one is known;
+	// or, with Position 0, that its queue or shop is closed and OpensAt.
 	Placed
+	// Question asks Worker on Conn to say of Session, which waits under Ticket in Queue, what routing should know, until
+	// ExpiresAt. It goes to the session, which shows itself to the worker; its next ticket is the answer.
+	Question
+	// Unanswered tells Session under Ticket that nobody has classified it: it goes on with Default, a JSON object of attributes
+	// that it does not have otherwise; may be nil. Again every second until its next ticket.
+	Unanswered
 	// CensusAsk asks Shard for its live tasks. Again every second until it answers.
 	CensusAsk
 	// Opened says that matching begins; Missing shards have not answered yet.
@@ -86,9 +94,11 @@ type Effect struct {
 	State     Presence
 	ExpiresAt int64 // Unix ms
 	Summary   []byte
+	Default   []byte
 	Slug      wire.Slug
 	Kept      []Kept
 	ETA       [2]int64
+	OpensAt   int64 // Unix ms; 0 is not known, or does not matter
 }
 
 // Effects collects effects in the order in which they are to be done. It is the caller's, who empties it.

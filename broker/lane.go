@@ -34,7 +34,7 @@ func (q *queue) describe(cfg *Config, x Queue) {
 	if x.SkillBy != "" {
 		names = append(names, x.SkillBy)
 	}
-	if cfg.Fair && len(cfg.Shops) > 0 {
+	if cfg.Fair && len(cfg.Shops) > 0 || slices.ContainsFunc(cfg.Shops, func(s Shop) bool { return s.Calendar != "" }) {
 		names = append(names, shopAttribute)
 	}
 	for i := range x.Steps {

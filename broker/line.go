@@ -110,6 +110,7 @@ func (c *Core) sayPlace(t *task, out *Effects) {
 	q := t.plan.queue
 	e.Session, e.Ticket, e.Queue, e.Position = t.session, t.ticket, q.Name, uint32(t.told) //nolint:gosec // at most lookMost
 	e.ETA, _ = q.pace.eta(t.told, c.now)
+	e.OpensAt = t.opens
 }
 
 // spot is a node of a line. The first nodes of several heaps are found in order by a heap of spots, without touching them.

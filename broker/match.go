@@ -25,13 +25,16 @@ func (c *Core) place(t *task, out *Effects) {
 			return
 		}
 		c.wait(t)
-		c.resort(t, out)
+		c.tellWaiting(t, out)
 	}
 }
 
 // match returns who is to have t now: its last worker, or the best of the first open step that has one.
 func (c *Core) match(t *task) choice {
-	if t.sticky != "" {
+	if t.moot(c.now) {
+		return choice{}
+	}
+	if t.sticky != "" && !t.plan.question {
 		if w := c.workers[t.sticky]; w != nil && w.takes(t.cost) && c.eligible(w, t) {
 			return choice{w: w, step: -1, reason: reasonSticky}
 		}
@@ -79,7 +82,7 @@ func (c *Core) eligible(w *worker, t *task) bool {
 		return false
 	}
 	for i := range t.plan.gates {
-		if w.isMember(t.plan.gates[i].class) {
+		if w.isMember(t.plan.gates[i].class) && !t.plan.gates[i].timed.shut() {
 			return true
 		}
 	}
@@ -113,6 +116,9 @@ func (c *Core) target(t *task, out *Effects) {
 		c.grant(t, w, out)
 	case !w.takes(t.cost):
 		c.failTransfer(t, "full", out)
+	case t.present: // he talks along already
+		t.reason = reasonTransfer
+		c.grant(t, w, out)
 	default:
 		c.assign(t, choice{w: w, step: -1, reason: reasonTransfer}, out)
 	}
@@ -132,7 +138,7 @@ func (c *Core) wait(t *task) {
 	c.enter(p.lane)
 	p.queue.waiting++
 	p.lane.waiting++
-	t.late = p.queue.Order == SavableFirst && t.enqueuedAt+p.queue.SLAMS <= c.now
+	t.late = p.queue.Order == SavableFirst && t.lateAt() <= c.now
 	if cap(t.lines) < len(p.gates) {
 		t.lines = make([]waiter, len(p.gates), max(len(p.gates), 4))
 	}
@@ -147,12 +153,12 @@ func (c *Core) wait(t *task) {
 		w.own.push(&t.own)
 	} else {
 		for i := range p.gates {
-			if p.opens(i, t.enqueuedAt, c.now) {
+			if p.opens(i, t.enqueuedAt, c.now) && !t.moot(c.now) {
 				t.lines[i].stand(p.gates[i].class, t)
 			}
 		}
 	}
-	if p.staff {
+	if p.stirs {
 		p.lined = append(p.lined, t)
 		t.at = len(p.lined)
 	}
@@ -200,15 +206,31 @@ func (c *Core) move(t *task) {
 	c.moved = append(c.moved, t)
 }
 
+// tellWaiting tells t's session, for which nobody is there, when that may change.
+func (c *Core) tellWaiting(t *task, out *Effects) {
+	if t.plan.question {
+		c.giveUp(t, out)
+		return
+	}
+	if len(t.plan.clocks) > 0 {
+		c.sayOpens(t, out)
+	}
+	if len(t.plan.resorts) > 0 {
+		c.resort(t, out)
+	}
+}
+
 // resort tells t's session that it has come to the last resort, again until it is answered.
 func (c *Core) resort(t *task, out *Effects) {
-	if open, _ := t.plan.resorts(t.enqueuedAt, c.now); !open || t.resorted < 0 || t.resorted > 0 && t.resorted+againMS > c.now {
+	step, _ := t.plan.resorted(t.enqueuedAt, c.now)
+	if step < 0 || t.resorted < 0 || t.resorted > 0 && t.resorted+againMS > c.now {
 		return
 	}
 	t.resorted = max(c.now, 1)
 	e := out.add(LastResort)
 	e.Session, e.Ticket, e.Queue = t.session, t.ticket, t.plan.queue.Name
-	e.Reason, e.Step = t.plan.queue.Steps[t.plan.resort].Resort.String(), t.plan.queue.stepName(t.plan.resort)
+	e.Reason, e.Step = t.plan.queue.Steps[step].Resort.String(), t.plan.queue.stepName(step)
+	e.OpensAt = opensAt(t.plan.clocks, c.now)
 	if t.lined {
 		c.set(&t.timer, t.wake(c.now))
 	}
@@ -245,7 +267,7 @@ func (c *Core) settle(out *Effects) {
 				x = c.chosen(t, of) // a task that one person alone may have
 			}
 			if x.w == nil {
-				c.resort(t, out)
+				c.tellWaiting(t, out)
 				n++
 				continue
 			}
@@ -287,6 +309,7 @@ func (c *Core) restaff() {
 		c.moved = append(c.moved, p.lined...)
 		for _, t := range c.moved[n:] {
 			c.unwait(t)
+			t.lift(c.now) // what ends this very moment has no timer any more
 			c.wait(t)
 		}
 	}
@@ -312,7 +335,14 @@ func (c *Core) unhold(w *worker) {
 // assign gives t to a worker: a bot has it at once, a human is asked [SW-5.2].
 func (c *Core) assign(t *task, x choice, out *Effects) {
 	t.reason, t.step = x.reason, x.step
-	if t.requeue {
+	if t.plan.question {
+		c.inquire(t, x.w, out)
+		return
+	}
+	switch {
+	case t.handed:
+		t.reason = reasonTransfer
+	case t.requeue:
 		t.reason = reasonRequeue
 	}
 	c.decide(t, x)

@@ -19,18 +19,20 @@ const (
 // plan is a route as one kind of task takes it: what the queue's steps ask for once the task's attributes are in them.
 // Tasks that agree in all attributes of which the route speaks share a plan, so nothing is evaluated at dispatch.
 type plan struct {
-	key    string
-	queue  *queue
-	lane   *lane
-	skills []Skill // that the task wants, sorted by name
-	cost   int
-	boost  int64 // of the queue's boosts
-	gates  []gate
-	resort int // the step, or -1
-	staff  bool
-	tasks  int     // that have it, in any state
-	lined  []*task // that wait, where staff matters
-	dirty  bool
+	key      string
+	queue    *queue
+	lane     *lane
+	skills   []Skill // that the task wants, sorted by name
+	cost     int
+	boost    int64 // of the queue's boosts
+	gates    []gate
+	resorts  []resort
+	clocks   []*clock // of its queue and shop
+	question bool     // it classifies: the route comes behind
+	stirs    bool     // steps open and close by more than the time that one has waited
+	tasks    int      // that have it, in any state
+	lined    []*task  // that wait, where that matters
+	dirty    bool
 }
 
 // gate is a step of a plan, to the workers who share a delay.
@@ -40,13 +42,26 @@ type gate struct {
 	after int64 // ms that the task has waited
 	delay int64 // of after, the workers' own
 	when  When
+	timed timed
 	n     int
 	ttl   int64
+}
+
+// resort is a last resort of a plan.
+type resort struct {
+	step  int
+	timed timed
 }
 
 // opens tells whether the i'th gate is open to a task that waits since.
 func (p *plan) opens(i int, since, now int64) bool {
 	g := &p.gates[i]
+	if len(g.timed.clocks) > 0 {
+		if g.timed.shut() {
+			return false
+		}
+		since = g.timed.begins(since)
+	}
 	// A gate without delay is open also to one whose session's clock is ahead.
 	if g.after == 0 || since+g.after <= now {
 		return true
@@ -54,40 +69,50 @@ func (p *plan) opens(i int, since, now int64) bool {
 	return g.when == Unstaffed && (g.delay == 0 || since+g.delay <= now) && !p.staffed(g.step)
 }
 
-// staffed tells whether somebody is there for a step before the given one.
+// staffed tells whether somebody is there for a step before the given one, as far as these are in their hours.
 func (p *plan) staffed(step int) bool {
 	for i := range p.gates {
 		if p.gates[i].step >= step {
 			break
 		}
-		if p.gates[i].class.staffed > 0 {
+		if p.gates[i].class.staffed > 0 && !p.gates[i].timed.shut() {
 			return true
 		}
 	}
 	return false
 }
 
-// resorts tells whether it has come to the last resort, and from when on it will have.
-func (p *plan) resorts(since, now int64) (open bool, at int64) {
-	if p.resort < 0 {
-		return false, 0
+// resorted returns the step of the last resort that it has come to, or -1, and then when it will have come to one, or 0.
+func (p *plan) resorted(since, now int64) (step int, at int64) {
+	for i := range p.resorts {
+		r := &p.resorts[i]
+		if r.timed.shut() {
+			continue
+		}
+		s := &p.queue.Steps[r.step]
+		due := r.timed.begins(since) + s.AfterMS
+		if due <= now || s.When == Unstaffed && !p.staffed(r.step) {
+			return r.step, 0
+		}
+		if at == 0 || due < at {
+			at = due
+		}
 	}
-	s := &p.queue.Steps[p.resort]
-	at = since + s.AfterMS
-	return at <= now || s.When == Unstaffed && !p.staffed(p.resort), at
+	return -1, at
 }
 
 // planOf returns the plan of a task, made if it is new. Nothing is allocated for a known one.
 func (c *Core) planOf(q *queue, in *Task) *plan {
 	cost := c.costOf(q, in)
-	c.skills = append(c.skills[:0], in.Skills...)
-	if len(c.skills) > 1 {
-		slices.SortFunc(c.skills, func(a, b Skill) int { return strings.Compare(a.Name, b.Name) })
-	}
+	c.sortSkills(in)
 	key := append(c.key[:0], q.Name...)
 	key = append(key, 0)
+	ask := q.classifies() && !in.Classified && in.To == ""
 	if in.HumansOnly {
 		key[len(key)-1] = 1
+	}
+	if ask {
+		key[len(key)-1] += 2
 	}
 	key = binary.AppendVarint(key, int64(cost))
 	key = appendSkills(key, c.skills)
@@ -101,10 +126,24 @@ func (c *Core) planOf(q *queue, in *Task) *plan {
 	if len(c.plans) >= c.manyPlans || c.members > c.manyMembers {
 		c.forgetPlans()
 	}
-	p := c.makePlan(q, in, cost)
+	var p *plan
+	if ask {
+		p = c.question(q, in)
+	}
+	if p == nil {
+		p = c.makePlan(q, in, cost)
+	}
 	p.key = string(key)
 	c.plans[p.key] = p
 	return p
+}
+
+// sortSkills makes c.skills what the task wants, by name.
+func (c *Core) sortSkills(in *Task) {
+	c.skills = append(c.skills[:0], in.Skills...)
+	if len(c.skills) > 1 {
+		slices.SortFunc(c.skills, func(a, b Skill) int { return strings.Compare(a.Name, b.Name) })
+	}
 }
 
 func appendSkills(key []byte, skills []Skill) []byte {
@@ -138,7 +177,13 @@ func (c *Core) costOf(q *queue, in *Task) int {
 }
 
 func (c *Core) makePlan(q *queue, in *Task, cost int) *plan {
-	p := &plan{queue: q, lane: q.laneOf(c, in.Attributes), skills: slices.Clone(c.skills), cost: cost, resort: -1}
+	c.sortSkills(in)
+	p := &plan{queue: q, lane: q.laneOf(c, in.Attributes), skills: slices.Clone(c.skills), cost: cost}
+	shop, _ := in.Attributes.Get(shopAttribute).Text()
+	p.clocks = c.clocksOf(q.Calendar)
+	if s := c.shops[shop]; s != nil {
+		p.clocks = c.clocksOf(q.Calendar, s.Calendar)
+	}
 	for i := range q.Boosts {
 		if q.Boosts[i].When.Eval(in.Attributes, &selector.Worker{}) {
 			p.boost = max(p.boost, q.Boosts[i].MS)
@@ -147,8 +192,9 @@ func (c *Core) makePlan(q *queue, in *Task, cost int) *plan {
 	for i := range q.Steps {
 		s := &q.Steps[i]
 		switch {
+		case s.Classify: // it was
 		case s.Resort != NoResort:
-			p.resort = i
+			p.resorts = append(p.resorts, resort{i, c.timedOf(p, s)})
 		case in.HumansOnly && s.Who == Bots: // they had their turn
 		default:
 			c.addGates(p, i, s, in)
@@ -157,20 +203,36 @@ func (c *Core) makePlan(q *queue, in *Task, cost int) *plan {
 	if in.HumansOnly && len(p.gates) == 0 {
 		c.addGates(p, 0, &Step{Who: Humans}, in)
 	}
-	for i := range p.gates {
-		p.staff = p.staff || p.gates[i].when == Unstaffed
-	}
-	if p.resort >= 0 && q.Steps[p.resort].When == Unstaffed {
-		p.staff = true
-	}
-	if p.staff {
+	c.watch(p)
+	return p
+}
+
+// watch lets p hear of what opens and closes its steps besides time.
+func (c *Core) watch(p *plan) {
+	staff := slices.ContainsFunc(p.gates, func(g gate) bool { return g.when == Unstaffed })
+	staff = staff || slices.ContainsFunc(p.resorts, func(r resort) bool { return p.queue.Steps[r.step].When == Unstaffed })
+	if staff {
 		for i := range p.gates {
 			if cl := p.gates[i].class; !slices.Contains(cl.watchers, p) {
 				cl.watchers = append(cl.watchers, p)
 			}
 		}
 	}
-	return p
+	by := func(clocks []*clock) {
+		for _, k := range clocks {
+			if p.stirs = true; !slices.Contains(k.watchers, p) {
+				k.watchers = append(k.watchers, p)
+			}
+		}
+	}
+	p.stirs = staff
+	by(p.clocks)
+	for i := range p.gates {
+		by(p.gates[i].timed.clocks)
+	}
+	for i := range p.resorts {
+		by(p.resorts[i].timed.clocks)
+	}
 }
 
 // addGates adds a step to p, once for each delay of the queue's workers. For those who are left to humans the first step
@@ -181,7 +243,8 @@ func (c *Core) addGates(p *plan, step int, s *Step, in *Task) {
 		return
 	}
 	after := s.AfterMS
-	if in.HumansOnly && (len(p.gates) == 0 || p.gates[0].step == step) {
+	earlier := func(g gate) bool { return g.step != step && g.timed.hours.overlaps(s.Hours) }
+	if in.HumansOnly && !slices.ContainsFunc(p.gates, earlier) {
 		after = 0
 	}
 	delays := []int64{0}
@@ -190,7 +253,8 @@ func (c *Core) addGates(p *plan, step int, s *Step, in *Task) {
 	}
 	for _, d := range delays {
 		cl := c.classOf(p, s, demand, s.Prefer.Bind(in.Attributes), in, d)
-		g := gate{class: cl, step: step, after: after + d, delay: d, when: s.When, n: max(s.OfferN, 1), ttl: or(s.OfferTTLMS, p.queue.OfferTTLMS)}
+		g := gate{class: cl, step: step, after: after + d, delay: d, when: s.When, timed: c.timedOf(p, s)}
+		g.n, g.ttl = max(s.OfferN, 1), or(s.OfferTTLMS, p.queue.OfferTTLMS)
 		cl.plans++
 		p.gates = append(p.gates, g)
 	}
@@ -223,16 +287,25 @@ func (c *Core) forgetPlans() {
 			continue
 		}
 		delete(c.plans, key)
-		for i := range p.gates {
-			cl := p.gates[i].class
-			cl.watchers = slices.DeleteFunc(cl.watchers, func(o *plan) bool { return o == p })
-			if cl.plans--; cl.plans == 0 {
-				c.forgetClass(cl)
-			}
-		}
+		c.forgetPlan(p)
 	}
 	c.manyPlans = max(maxPlans, 2*len(c.plans))
 	c.manyMembers = max(maxMembers, 2*c.members)
+}
+
+// forgetPlan takes p, which has no task, out of everything but the map, and with it the classes that nobody else has.
+func (c *Core) forgetPlan(p *plan) {
+	is := func(o *plan) bool { return o == p }
+	for i := range p.gates {
+		cl := p.gates[i].class
+		cl.watchers = slices.DeleteFunc(cl.watchers, is)
+		if cl.plans--; cl.plans == 0 {
+			c.forgetClass(cl)
+		}
+	}
+	for _, k := range c.clocks {
+		k.watchers = slices.DeleteFunc(k.watchers, is)
+	}
 }
 
 // stepName returns how people call a step.

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"testing"
 
@@ -45,6 +46,7 @@ type policy struct {
 	conns   uint64
 	done    int // assignments
 	wide    int // offers that others got too
+	shut    int // times that somebody waited in a closed queue, beside a free worker who may have him in its hours
 	over    int
 }
 
@@ -63,6 +65,10 @@ func (p *policy) config() broker.Config {
 		Costs: []broker.ChannelCost{{Channel: "phone", Cost: broker.All}, {Channel: "mail", Cost: 2}},
 		Shops: []broker.Shop{{Name: "s1", Floor: draw("floor", 3)}, {Name: "s2", Weight: 2, Floor: 1, Cap: 2}},
 	}
+	for i, name := range []string{"day", "shift"} {
+		cfg.Calendars = append(cfg.Calendars, periodic(name, int64(2000+1500*draw("on", 3)), int64(1500+700*i), int64(draw("phase", 5000))))
+	}
+	cfg.Shops[0].Calendar = []string{"", "shift"}[draw("shop hours", 2)]
 	names := []string{"a", "b", "c"}[:2+draw("queues", 2)]
 	for _, name := range names {
 		q := broker.Queue{
@@ -73,6 +79,7 @@ func (p *policy) config() broker.Config {
 		if draw("skillby", 2) == 0 {
 			q.SkillBy = "intent"
 		}
+		q.Calendar = []string{"", "day", "shift"}[draw("calendar", 3)]
 		after := int64(0)
 		for range 1 + draw("steps", 4) {
 			after += int64(draw("after", 3)) * 1500
@@ -80,6 +87,8 @@ func (p *policy) config() broker.Config {
 				Who: broker.Who(draw("who", 3)), AfterMS: after, When: broker.When(draw("when", 2)), OfferN: 1 + draw("n", 3),
 				Select: selector.MustParse(rapid.SampledFrom(polSelects).Draw(p.t, "select")), Prefer: selector.MustParse(rapid.SampledFrom(polPrefers).Draw(p.t, "prefer")),
 			}
+			s.Hours = []broker.Hours{broker.InHours, broker.InHours, broker.OutOfHours, broker.AnyTime}[draw("hours", 4)]
+			s.Calendar = []string{"", "", "", "day"}[draw("own", 4)]
 			switch draw("whose", 5) {
 			case 0:
 				s.Queues = []string{rapid.SampledFrom(names).Draw(p.t, "overflow"), "a"}
@@ -89,7 +98,7 @@ func (p *policy) config() broker.Config {
 			q.Steps = append(q.Steps, s)
 		}
 		if draw("resort", 2) == 0 {
-			q.Steps = append(q.Steps, broker.Step{AfterMS: after + 1000, Resort: broker.Callback, When: broker.When(draw("when", 2))})
+			q.Steps = append(q.Steps, broker.Step{AfterMS: after + 1000, Resort: broker.Callback, When: broker.When(draw("when", 2)), Hours: broker.Hours(draw("resort hours", 3))})
 		}
 		cfg.Queues = append(cfg.Queues, q)
 	}
@@ -106,6 +115,51 @@ func (p *policy) config() broker.Config {
 		p.t.Fatal(err)
 	}
 	return cfg
+}
+
+// periodic is open for on ms, closed for off ms, and so on.
+func periodic(name string, on, off, phase int64) broker.Calendar {
+	return broker.Calendar{Name: name, At: func(at int64) (open bool, since, until int64) {
+		begin := at - (at+phase)%(on+off)
+		if at < begin+on {
+			return true, begin, begin + on
+		}
+		return false, begin + on, begin + on + off
+	}}
+}
+
+// hours tells whether the i'th step of t's route is in its hours, and since when.
+func (p *policy) hours(t *polTask, s *broker.Step) (in bool, since int64) {
+	names := []string{p.queue(t.Queue).Calendar}
+	shop, _ := t.Attributes.Get("shop").Text()
+	for _, x := range p.cfg.Shops {
+		if x.Name == shop {
+			names = append(names, x.Calendar)
+		}
+	}
+	if s.Calendar != "" {
+		names = []string{s.Calendar}
+	}
+	open, none, opened, closed := true, true, int64(0), int64(math.MaxInt64)
+	for _, k := range p.cfg.Calendars {
+		if !slices.Contains(names, k.Name) {
+			continue
+		}
+		none = false
+		o, at, _ := k.At(p.now)
+		if open = open && o; o {
+			opened = max(opened, at)
+		} else {
+			closed = min(closed, at)
+		}
+	}
+	switch {
+	case none || s.Hours == broker.AnyTime:
+		return true, t.EnqueuedAt
+	case s.Hours == broker.OutOfHours:
+		return !open, max(t.EnqueuedAt, closed)
+	}
+	return open, max(t.EnqueuedAt, opened)
 }
 
 func (p *policy) queue(name string) *broker.Queue {
@@ -207,23 +261,29 @@ func (p *policy) meets(t *polTask, i int, w *polWorker) bool {
 func (p *policy) opened(t *polTask, i int, w *polWorker) bool {
 	steps := p.steps(t)
 	s := &steps[i]
+	in, since := p.hours(t, s)
+	if !in {
+		return false
+	}
 	after, delay := s.AfterMS, int64(0)
-	if t.HumansOnly {
-		first := slices.IndexFunc(steps, func(s broker.Step) bool { return s.Who != broker.Bots && s.Resort == broker.NoResort })
-		for first < i && first >= 0 && len(steps) == len(p.queue(t.Queue).Steps) && p.never(t, first) {
-			first++
+	if t.HumansOnly && s.Resort == broker.NoResort {
+		first := true // of those that may be open together with it
+		for j := range steps[:i] {
+			o := steps[j].Hours
+			both := o == s.Hours || o == broker.AnyTime || s.Hours == broker.AnyTime
+			first = first && (!both || steps[j].Resort != broker.NoResort || p.never(t, j))
 		}
-		if first == i {
+		if first {
 			after = 0
 		}
 	}
 	if s.Queues == nil && s.Teams == nil && w != nil {
 		delay = p.seat(w, t.Queue).DelayMS
 	}
-	if after+delay == 0 || t.EnqueuedAt+after+delay <= p.now {
+	if after+delay == 0 || since+after+delay <= p.now {
 		return true
 	}
-	return s.When == broker.Unstaffed && (delay == 0 || t.EnqueuedAt+delay <= p.now) && !p.staffed(t, i)
+	return s.When == broker.Unstaffed && (delay == 0 || since+delay <= p.now) && !p.staffed(t, i)
 }
 
 // never tells that a step cannot select anybody for t.
@@ -234,6 +294,9 @@ func (p *policy) never(t *polTask, i int) bool {
 
 func (p *policy) staffed(t *polTask, step int) bool {
 	for i := range step {
+		if in, _ := p.hours(t, &p.steps(t)[i]); !in {
+			continue
+		}
 		for _, w := range p.workers {
 			if w.there && p.meets(t, i, w) {
 				return true
@@ -276,7 +339,7 @@ func (p *policy) steps(t *polTask) []broker.Step {
 
 func (p *policy) eligible(t *polTask, w *polWorker) bool {
 	for i := range p.steps(t) {
-		if p.meets(t, i, w) {
+		if in, _ := p.hours(t, &p.steps(t)[i]); in && p.meets(t, i, w) {
 			return t.bars[w.ID] <= p.now
 		}
 	}
@@ -432,12 +495,19 @@ func (p *policy) checkWaiting(t *polTask) {
 		if !w.there || !p.room(w, p.cost(t)) || t.hold > 0 && id != t.Sticky {
 			continue
 		}
+		for i := range p.steps(t) {
+			if in, _ := p.hours(t, &p.steps(t)[i]); !in && p.meets(t, i, w) {
+				p.shut++
+				break
+			}
+		}
 		if step := p.may(t, w); step >= 0 || t.hold > 0 {
 			p.t.Fatalf("I1: %s waits though %s could take it by step %d: %+v, queue %+v, %+v", t.Session, id, step, t.Task, p.queue(t.Queue), p.core.Explain(t.Session))
 		}
 	}
 	if steps := p.steps(t); steps[len(steps)-1].Resort != broker.NoResort && !t.resort {
-		if last := len(steps) - 1; t.EnqueuedAt+steps[last].AfterMS <= p.now || steps[last].When == broker.Unstaffed && !p.staffed(t, last) && t.hold == 0 {
+		last := len(steps) - 1
+		if in, since := p.hours(t, &steps[last]); in && (since+steps[last].AfterMS <= p.now || steps[last].When == broker.Unstaffed && !p.staffed(t, last) && t.hold == 0) {
 			p.t.Fatalf("%s was not told its last resort", t.Session)
 		}
 	}
@@ -659,10 +729,17 @@ func (p *policy) retask() {
 	p.settled(t)
 }
 
-// settled checks that those who are asked for t may have it.
+func (p *policy) indices(t *polTask) (list []int) {
+	for i := range p.steps(t) {
+		list = append(list, i)
+	}
+	return list
+}
+
+// settled checks that those who are asked for t may have it. An offer outlives the hours in which it was made.
 func (p *policy) settled(t *polTask) {
 	for w := range t.offers {
-		if !p.eligible(t, p.workers[w]) {
+		if !slices.ContainsFunc(p.indices(t), func(i int) bool { return p.meets(t, i, p.workers[w]) }) {
 			p.t.Fatalf("%s stays offered to %s, who may not have it", t.Session, w)
 		}
 		if t.cost != p.cost(t) {
@@ -711,7 +788,7 @@ func (p *policy) tick() {
 }
 
 func TestPolicies(t *testing.T) {
-	var done, wide, over int
+	var done, wide, over, shut int
 	rapid.Check(t, func(t *rapid.T) {
 		p := &policy{t: t, now: 10_000, workers: map[string]*polWorker{}}
 		p.cfg = p.config()
@@ -743,10 +820,10 @@ func TestPolicies(t *testing.T) {
 			"configure": step((*policy).configure),
 			"tick":      step((*policy).tick),
 		})
-		done, wide, over = done+p.done, wide+p.wide, over+p.over
+		done, wide, over, shut = done+p.done, wide+p.wide, over+p.over, shut+p.shut
 	})
-	if done == 0 || wide == 0 || over == 0 {
-		t.Fatalf("%d assignments, %d further offers, %d overflows: the model saw too little", done, wide, over)
+	if done == 0 || wide == 0 || over == 0 || shut == 0 {
+		t.Fatalf("%d assignments, %d further offers, %d overflows, %d kept out by hours: the model saw too little", done, wide, over, shut)
 	}
-	t.Logf("%d assignments, %d further offers, %d overflows were checked", done, wide, over)
+	t.Logf("%d assignments, %d further offers, %d overflows, %d kept out by hours were checked", done, wide, over, shut)
 }

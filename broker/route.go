@@ -51,12 +51,16 @@ func ParseResort(name string) (Resort, bool) {
 }
 
 // Step is one step of a route. Steps are tried in order: a later one gets a task only when no worker of an earlier one
-// can take it at that moment. One that has opened stays open.
+// can take it at that moment. One that has opened stays open, as long as its hours are.
 type Step struct {
 	Name    string // for people
 	Who     Who
 	AfterMS int64 // the step is closed to a task that has waited less; not below the step before
 	When    When
+	// Hours say when it is open by Calendar, or, without one of its own, by those of its queue and shop together. Its time
+	// begins when they open.
+	Hours    Hours
+	Calendar string
 	// Select says which workers are eligible; nil is all. Prefer says who comes before others, whatever the scores.
 	Select *selector.Expr
 	Prefer *selector.Expr
@@ -68,7 +72,13 @@ type Step struct {
 	// OfferN is how many people are asked at once, at most [MaxOffers]: the first who accepts has it. Default 1.
 	OfferN     int
 	OfferTTLMS int64 // default the queue's
-	// Resort makes the step the last one, which asks nobody: its session is told what to offer the customer.
+	// Classify makes the step, which must be the first, a question: one of its workers is asked what the session is about,
+	// before it is routed by the others. OfferTTLMS is how long that may take in all, default 3,000; Default is a JSON object
+	// of attributes that count when nobody answers, or nobody is there.
+	Classify bool
+	Default  []byte
+	// Resort makes the step one of the last, which ask nobody: its session is told what to offer the customer. Of several the
+	// first that is open counts.
 	Resort Resort
 }
 
@@ -120,6 +130,7 @@ type Shop struct {
 	// Floor is the slots below which it comes before others, Cap those from which on it comes behind them. It may borrow
 	// beyond its cap what nobody else wants. 0 is none.
 	Floor, Cap int
+	Calendar   string // its hours, see [Step]; it goes by the task's attribute shop also without Config.Fair
 }
 
 // Move says where the tasks of a queue go that is not configured any more.
@@ -127,12 +138,17 @@ type Move struct{ From, To string }
 
 func (s *Step) validate(cfg *Config) error {
 	switch {
-	case s.Who > Humans || s.When > Unstaffed || s.Resort > Ticket || s.AfterMS < 0 || s.OfferTTLMS < 0:
+	case s.Who > Humans || s.When > Unstaffed || s.Hours > AnyTime || s.Resort > Ticket || s.AfterMS < 0 || s.OfferTTLMS < 0:
 		return fmt.Errorf("has an impossible step")
+	case s.Classify && (s.Resort != NoResort || s.AfterMS != 0 || s.OfferN > 1 || s.When != Waiting):
+		return fmt.Errorf("classifies, and opens later, asks several or is a last resort")
 	case s.OfferN < 0 || s.OfferN > MaxOffers:
 		return fmt.Errorf("asks %d at once, the limit is %d", s.OfferN, MaxOffers)
 	case s.Resort != NoResort && (s.Select != nil || s.Prefer != nil || s.Who != Any || s.Queues != nil || s.Teams != nil || s.OfferN != 0):
 		return fmt.Errorf("has a last resort that also asks workers")
+	}
+	if !cfg.knows(s.Calendar) {
+		return fmt.Errorf("has a step by %q, which is no calendar", s.Calendar)
 	}
 	for _, name := range s.Queues {
 		if !slices.ContainsFunc(cfg.Queues, func(q Queue) bool { return q.Name == name }) {

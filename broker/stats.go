@@ -45,7 +45,7 @@ func (c *Core) Queues() iter.Seq[QueueStats] {
 		for ; t != nil; t = t.next {
 			s := stats[t.plan.queue]
 			switch t.state {
-			case waiting:
+			case waiting, asking:
 				s.Waiting++
 				if s.OldestAt == 0 || t.enqueuedAt < s.OldestAt {
 					s.OldestAt = t.enqueuedAt
@@ -109,6 +109,17 @@ func (c *Core) Knows(queue, worker string) (queueKnown, workerKnown bool) {
 	return queue == "" || c.queues[queue] != nil, worker == "" || c.workers[worker] != nil
 }
 
+// Where returns the connection on which a worker is ready or away; the zero Conn when he is not connected.
+func (c *Core) Where(worker string) wire.Conn {
+	if w := c.workers[worker]; w != nil && w.connected {
+		return w.conn
+	}
+	return wire.Conn{}
+}
+
+// Settled tells whether everybody who may be connected has been heard: the census is taken.
+func (c *Core) Settled() bool { return c.open }
+
 // Waiting returns how many sessions wait in the queue. It costs nothing.
 func (c *Core) Waiting(name string) int {
 	if q := c.queues[name]; q != nil {
@@ -131,7 +142,7 @@ type Candidate struct {
 
 // Explanation tells why a session waits, or with whom it is.
 type Explanation struct {
-	State      string // none, waiting, offered, granted, held, lost, wrapup
+	State      string // none, waiting, offered, asking, granted, held, lost, wrapup
 	Queue      string
 	Worker     string   // whom it was offered, granted or lost
 	Asked      []string // who is asked besides him
@@ -141,10 +152,11 @@ type Explanation struct {
 	EnqueuedAt int64
 	NextAt     int64       // when something happens by itself; 0 when nothing does
 	Late       bool        // it has waited longer than its queue means it to
+	OpensAt    int64       // when its queue and shop open again; 0 when they are open
 	Workers    []Candidate // of its steps, best first
 }
 
-var stateNames = [...]string{"waiting", "offered", "granted", "held", "lost", "wrapup"}
+var stateNames = [...]string{"waiting", "offered", "asking", "granted", "held", "lost", "wrapup"}
 
 // Explain tells where a session stands. It looks at everybody in its queue: for people, not for routing.
 func (c *Core) Explain(session wire.SessionID) Explanation {
@@ -163,6 +175,7 @@ func (c *Core) Explain(session wire.SessionID) Explanation {
 		}
 		return e
 	}
+	e.OpensAt = opensAt(t.plan.clocks, c.now)
 	for _, o := range c.sessions {
 		for ; o != nil; o = o.next {
 			if o.state == waiting && o.plan.queue == t.plan.queue && o.comesBefore(t) {
@@ -214,7 +227,7 @@ func (t *task) comesBefore(o *task) bool {
 // candidate tells what stands for and against w.
 func (c *Core) candidate(t *task, w *worker) Candidate {
 	x := Candidate{Worker: w.ID, Load: w.load, Rating: w.rating}
-	may, opens := false, false
+	may, opens, shut := false, false, true
 	for i := range t.plan.gates {
 		g := &t.plan.gates[i]
 		j := slices.IndexFunc(w.members, func(m *member) bool { return m.class == g.class })
@@ -227,6 +240,7 @@ func (c *Core) candidate(t *task, w *worker) Candidate {
 		}
 		may = true
 		opens = opens || t.plan.opens(i, t.enqueuedAt, c.now)
+		shut = shut && g.timed.shut()
 	}
 	switch {
 	case !may:
@@ -241,6 +255,8 @@ func (c *Core) candidate(t *task, w *worker) Candidate {
 		x.Why = "declined or excluded"
 	case t.hold > c.now && w.ID != t.sticky:
 		x.Why = "it waits for " + t.sticky
+	case shut:
+		x.Why = "out of hours"
 	case !opens:
 		x.Why = "its step is not open"
 	case !c.open:

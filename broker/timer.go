@@ -36,8 +36,11 @@ func (c *Core) set(t *timer, due int64) {
 // Next returns when Tick has something to do, in Unix ms; ok is false when nothing will happen by itself.
 func (c *Core) Next() (due int64, ok bool) {
 	t, ok := c.timers.top()
-	if !ok {
-		return 0, false
+	switch {
+	case !ok:
+		return c.chimes, c.chimes != 0
+	case c.chimes != 0:
+		return min(t.due, c.chimes), true
 	}
 	return t.due, true
 }
@@ -46,6 +49,10 @@ func (c *Core) Next() (due int64, ok bool) {
 // other event does the same first, so nothing depends on how punctual Tick is. A clock that steps back stands still.
 func (c *Core) Tick(now int64, out *Effects) {
 	c.now = max(c.now, now)
+	if c.chimes != 0 && c.chimes <= c.now { // first of all: nothing is decided by hours that are over
+		c.chime()
+		c.settle(out)
+	}
 	for {
 		t, ok := c.timers.top()
 		if !ok || t.due > c.now {
@@ -74,6 +81,8 @@ func (c *Core) ring(t *task, out *Effects) {
 		c.move(t)
 	case offered:
 		c.expire(t, out)
+	case asking:
+		c.unanswered(t)
 	case granted:
 		c.sayGrant(t, out)
 		c.set(&t.timer, c.now+againMS)

@@ -292,5 +292,8 @@ func stateOf(m *wirepb.State) State {
 			st.ETA[i] = time.Duration(ms) * time.Millisecond
 		}
 	}
+	if m.OpensAt > 0 {
+		st.OpensAt = time.UnixMilli(m.OpensAt)
+	}
 	return st
 }

@@ -46,6 +46,8 @@ type State struct {
 	Queue    string
 	Position uint32 // in the queue, from 1; 0 when unknown
 	ETA      [2]time.Duration
+	// OpensAt is when its queue or shop opens again, while it waits outside of hours; else the zero Time.
+	OpensAt time.Time
 }
 
 // Draft is a message that is being written [SW-4.8].

@@ -94,7 +94,7 @@ func (c *Client) resumed(answers []*wirepb.Resumed) {
 			s.feed.stale = true
 		} else {
 			s.feed.attached(true, r.How, r.At, r.Head, r.Epoch)
-			s.dropDrafts(nil) // the server shows again those that still run [SW-4.8]
+			s.dropDrafts(r.Streams) // what still runs comes again, whole [SW-4.8]
 		}
 		s.poke()
 	}

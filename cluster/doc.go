@@ -11,5 +11,7 @@
 //     what the shard's own leader says of its members; a node that dies in the middle leaves nothing half-done.
 //   - A [Plan] says which moves would even out the load, and why.
 //
+// How nodes take part is package cluster/member.
+//
 // Everything that is refused is refused with words that say what to do.
 package cluster

@@ -199,8 +199,9 @@ func (s *State) Next(id uint64, seen *Seen) Act {
 	if j == nil || j.Step == Ended {
 		return Act{}
 	}
-	sh := s.Shards[j.Shard]
-	s.learn(sh, seen)
+	if !s.Hear(j.Shard, seen) {
+		return Act{}
+	}
 	step := j.Step
 	for {
 		next := j.advance(seen)
@@ -239,15 +240,16 @@ func (s *State) Next(id uint64, seen *Seen) Act {
 
 // gone is the replica that has left.
 func (j *Job) gone() uint64 {
-	if j.Result == resultAborted {
+	if j.Result == Aborted {
 		return j.New
 	}
 	return j.Old
 }
 
+// The results of a job that has ended.
 const (
-	resultMoved   = "moved"
-	resultAborted = "aborted"
+	Moved   = "moved"
+	Aborted = "aborted"
 )
 
 // advance returns the step that follows from what is seen.
@@ -276,7 +278,7 @@ func (j *Job) advance(seen *Seen) Step {
 	case Swapping:
 		switch {
 		case seen.votes(j.New) && !seen.Joint && !seen.votes(j.Old):
-			j.Result = resultMoved
+			j.Result = Moved
 			if j.Old == 0 {
 				return Ended
 			}
@@ -289,7 +291,7 @@ func (j *Job) advance(seen *Seen) Step {
 		case seen.votes(j.New):
 			return Swapping // it was too late
 		case !seen.learns(j.New) && !seen.Joint:
-			j.Result = resultAborted
+			j.Result = Aborted
 			return Cleaning
 		}
 	default:
@@ -317,6 +319,39 @@ func (s *State) Erased(id uint64) {
 		j.Step = Ended
 		s.touch(rowJob, id)
 	}
+}
+
+// Hear makes the map of a shard what its leader says, and reports whether that counts: the word of a leader of an earlier
+// term does not.
+func (s *State) Hear(shard uint16, seen *Seen) bool {
+	sh := s.Shards[shard]
+	if sh == nil || seen.Term < sh.Term {
+		return false
+	}
+	if seen.Term > sh.Term {
+		sh.Term = seen.Term
+		s.touch(rowShard, uint64(shard))
+	}
+	s.learn(sh, seen)
+	return true
+}
+
+// Stray returns the act that takes out a learner that no job knows: it was asked for by a leader of the meta group who did not
+// live to hear of it, and the move has been aborted since.
+func (s *State) Stray(shard uint16, seen *Seen) Act {
+	sh := s.Shards[shard]
+	if sh == nil || seen.Joint || seen.Term < sh.Term {
+		return Act{}
+	}
+	for _, j := range s.Jobs {
+		if j.Shard == shard && j.Step != Ended {
+			return Act{}
+		}
+	}
+	for _, id := range seen.Learners {
+		return Act{Kind: Take, Remove: id}
+	}
+	return Act{}
 }
 
 // learn makes the map of a shard what its leader says.

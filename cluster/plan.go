@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,27 +23,59 @@ func (l Load) weigh() float64 { return 1 + float64(l.Bytes)/(1<<20) + l.Rate }
 
 // Proposal is one line of a plan.
 type Proposal struct {
-	Shard    uint16 `json:"shard"`
-	From, To uint32 `json:"-"`
+	Shard uint16 `json:"shard"`
+	From  uint32 `json:"from"` // 0 when a copy is added
+	To    uint32 `json:"to"`
+	Cause Cause  `json:"cause"`
 	// Lead says that only the leadership goes from From to To; otherwise it is a replica.
 	Lead bool   `json:"lead,omitempty"`
 	Why  string `json:"why"`
 }
+
+// Cause is what kind of reason a proposal has.
+type Cause string
+
+// The causes. What follows from an operator's word that was given already is done at once; the others are for him to decide.
+const (
+	Repair  Cause = "repair"  // a copy is on a node that is gone
+	Grow    Cause = "grow"    // there are fewer copies than the placement wants
+	Drain   Cause = "drain"   // a copy is where it may not be
+	Zones   Cause = "zones"   // two copies are in one zone
+	Even    Cause = "even"    // a node carries more than others
+	Leading Cause = "leading" // a node leads more than others
+)
+
+// Ordered tells whether the proposal only does what somebody has asked for.
+func (p *Proposal) Ordered() bool { return p.Cause == Repair || p.Cause == Grow || p.Cause == Drain }
 
 // planMost bounds a plan: it is made anew when it is done.
 const planMost = 64
 
 // Plan says what would even things out, in the order in which it is best done: first copies that are missing, then copies on
 // nodes that drain or may not hold them, then two copies in one zone while another has none, then load, then leaders. It
-// changes nothing, and of a state that is even it says nothing.
-func (s *State) Plan(loads map[uint16]Load) (list []Proposal) {
-	w := s.workbench(loads)
+// changes nothing, and of a state that is even it says nothing. Nodes that are away get nothing.
+func (s *State) Plan(loads map[uint16]Load, away ...uint32) (list []Proposal) {
+	w := s.workbench(loads, away...)
 	list = append(list, w.repair()...)
+	list = append(list, w.grow()...)
 	list = append(list, w.evict()...)
 	list = append(list, w.spread()...)
 	list = append(list, w.even()...)
 	list = append(list, w.lead()...)
 	return list[:min(len(list), planMost)]
+}
+
+// Urgent is the part of [State.Plan] that only does what somebody has asked for: it costs little.
+func (s *State) Urgent(loads map[uint16]Load, away ...uint32) []Proposal {
+	w := s.workbench(loads, away...)
+	list := append(w.repair(), w.grow()...)
+	list = append(list, w.evict()...)
+	return list[:min(len(list), planMost)]
+}
+
+// Leaders is the part of [State.Plan] that evens out who leads.
+func (s *State) Leaders(loads map[uint16]Load, away ...uint32) []Proposal {
+	return s.workbench(loads, away...).lead()
 }
 
 // bench is a copy of the placement on which a plan is tried.
@@ -53,14 +86,19 @@ type bench struct {
 	on     map[uint16]map[uint32]bool // shard → nodes
 	weight map[uint32]float64         // node → load of what it holds, by its weight
 	shards []uint16
-	moved  map[uint16]bool // by this plan: one move a shard at a time
+	moved  map[uint16]bool // by this plan, or about to be by a job: one move a shard at a time
 }
 
-func (s *State) workbench(loads map[uint16]Load) *bench {
+func (s *State) workbench(loads map[uint16]Load, away ...uint32) *bench {
 	w := &bench{s: s, loads: loads, on: map[uint16]map[uint32]bool{}, weight: map[uint32]float64{}, moved: map[uint16]bool{}}
 	for _, id := range slices.Sorted(maps.Keys(s.Nodes)) {
-		if n := s.Nodes[id]; n.Phase == Up && n.Roles.Shard && n.Weight > 0 {
+		if n := s.Nodes[id]; n.Phase == Up && n.Roles.Shard && n.Weight > 0 && !slices.Contains(away, id) {
 			w.nodes = append(w.nodes, id)
+		}
+	}
+	for _, j := range s.Jobs {
+		if j.Step != Ended {
+			w.moved[j.Shard] = true
 		}
 	}
 	w.shards = slices.Sorted(maps.Keys(s.Shards))
@@ -99,17 +137,7 @@ func (w *bench) move(shard uint16, from, to uint32) {
 }
 
 // moving tells whether a job, or this plan, has its hands on a shard.
-func (w *bench) moving(shard uint16) bool {
-	if w.moved[shard] {
-		return true
-	}
-	for _, j := range w.s.Jobs {
-		if j.Shard == shard && j.Step != Ended {
-			return true
-		}
-	}
-	return false
-}
+func (w *bench) moving(shard uint16) bool { return w.moved[shard] }
 
 // target returns the best node for another copy of a shard, not counting what is on without; 0 for none.
 func (w *bench) target(shard uint16, without uint32) uint32 {
@@ -153,9 +181,32 @@ func (w *bench) repair() (list []Proposal) {
 			}
 			if to := w.target(shard, node); to != 0 {
 				w.move(shard, node, to)
-				list = append(list, Proposal{Shard: shard, From: node, To: to, Why: fmt.Sprintf("node %d is gone", node)})
+				list = append(list, Proposal{Shard: shard, From: node, To: to, Cause: Repair, Why: fmt.Sprintf("node %d is gone", node)})
 			}
 		}
+	}
+	return list
+}
+
+// grow adds copies that are missing, as far as that makes their number odd: two of two are no majority without both.
+func (w *bench) grow() (list []Proposal) {
+	for _, shard := range w.shards {
+		p := w.s.Placements[w.s.Shards[shard].Placement]
+		have, free := len(w.on[shard]), 0
+		for _, id := range w.nodes {
+			if !w.on[shard][id] && p.allowed(w.s.Nodes[id]) {
+				free++
+			}
+		}
+		want := min(p.Copies, have+free)
+		want -= (want + 1) % 2
+		if have >= want || w.moving(shard) {
+			continue
+		}
+		to := w.target(shard, 0)
+		w.put(shard, to)
+		w.moved[shard] = true
+		list = append(list, Proposal{Shard: shard, To: to, Cause: Grow, Why: fmt.Sprintf("%d copies of %d", have, p.Copies)})
 	}
 	return list
 }
@@ -175,7 +226,7 @@ func (w *bench) evict() (list []Proposal) {
 			}
 			if to := w.target(shard, node); to != 0 {
 				w.move(shard, node, to)
-				list = append(list, Proposal{Shard: shard, From: node, To: to, Why: why})
+				list = append(list, Proposal{Shard: shard, From: node, To: to, Cause: Drain, Why: why})
 			}
 		}
 	}
@@ -209,7 +260,7 @@ func (w *bench) spread() (list []Proposal) {
 				continue
 			}
 			w.move(shard, from, to)
-			list = append(list, Proposal{Shard: shard, From: from, To: to, Why: fmt.Sprintf("zone %q has two copies and zone %q none", zone, w.s.Nodes[to].Zone)})
+			list = append(list, Proposal{Shard: shard, From: from, To: to, Cause: Zones, Why: fmt.Sprintf("zone %q has two copies and zone %q none", zone, w.s.Nodes[to].Zone)})
 			break
 		}
 	}
@@ -223,41 +274,49 @@ const evenEnough = 0.1
 func (w *bench) even() (list []Proposal) {
 	for range planMost {
 		shard, from, to := w.step()
-		if shard == 0 {
+		if to == 0 {
 			return list
 		}
 		why := fmt.Sprintf("node %s carries %.0f, node %s %.0f", w.s.Nodes[from].Name, w.weight[from], w.s.Nodes[to].Name, w.weight[to])
 		w.move(shard, from, to)
-		list = append(list, Proposal{Shard: shard, From: from, To: to, Why: why})
+		list = append(list, Proposal{Shard: shard, From: from, To: to, Cause: Even, Why: why})
 	}
 	return list
 }
 
-// step finds the one move that helps most.
+// step finds the move that helps most, of those from the heaviest node that any move helps.
 func (w *bench) step() (shard uint16, from, to uint32) {
 	total := 0.0
 	for _, id := range w.nodes {
 		total += w.weight[id]
 	}
-	gain := 0.0
-	for _, a := range w.nodes {
+	heaviest := slices.Clone(w.nodes)
+	slices.SortStableFunc(heaviest, func(a, b uint32) int { return cmp.Compare(w.weight[b], w.weight[a]) })
+	for _, a := range heaviest {
+		var mine []uint16
+		for _, id := range w.shards {
+			if w.on[id][a] && !w.moving(id) {
+				mine = append(mine, id)
+			}
+		}
+		gain := 0.0
 		for _, b := range w.nodes {
 			gap := w.weight[a] - w.weight[b]
 			if gap <= evenEnough*total/float64(len(w.nodes)) {
 				continue
 			}
-			for _, id := range w.shards {
-				if !w.on[id][a] || w.on[id][b] || w.moving(id) || !w.fits(id, a, b) {
-					continue
-				}
+			for _, id := range mine {
 				after := gap - w.cost(id, a) - w.cost(id, b)
-				if g := gap - max(after, -after); g > gain+1e-9 {
+				if g := gap - max(after, -after); g > gain+1e-9 && !w.on[id][b] && w.fits(id, a, b) {
 					shard, from, to, gain = id, a, b, g
 				}
 			}
 		}
+		if to != 0 {
+			return shard, from, to
+		}
 	}
-	return shard, from, to
+	return 0, 0, 0
 }
 
 // fits tells whether a copy may go from a to b without putting two into one zone that were apart.
@@ -302,7 +361,7 @@ func (w *bench) lead() (list []Proposal) {
 				leads[to]++
 				leader[id] = to
 				moved = true
-				list = append(list, Proposal{Shard: id, From: from, To: to, Lead: true, Why: fmt.Sprintf("node %d leads %d shards, node %d %d", from, leads[from]+1, to, leads[to]-1)})
+				list = append(list, Proposal{Shard: id, From: from, To: to, Lead: true, Cause: Leading, Why: fmt.Sprintf("node %d leads %d shards, node %d %d", from, leads[from]+1, to, leads[to]-1)})
 				break
 			}
 		}

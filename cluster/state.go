@@ -45,6 +45,12 @@ type Node struct {
 	Labels map[string]string `json:"labels,omitempty"`
 	Weight int               `json:"weight"` // how much it takes beside the others; 100 is usual
 	Phase  Phase             `json:"phase"`
+	// Birth is a random number that its data directory was made with: two directories are two nodes, whatever they call themselves.
+	Birth string `json:"birth,omitempty"`
+	// Meta is the id of its replica of the meta group.
+	Meta uint64 `json:"meta"`
+	// Absent says that it drains because it was away for too long: when it comes back it is up again.
+	Absent bool `json:"absent,omitempty"`
 	// Replicas counts the replicas that it was ever given: their ids are made of it.
 	Replicas uint32 `json:"replicas"`
 }
@@ -61,6 +67,7 @@ type Shard struct {
 	ID        uint16    `json:"id"`
 	Placement string    `json:"placement"`
 	Epoch     uint64    `json:"epoch"`
+	Term      uint64    `json:"term,omitempty"` // the highest in which a leader was heard: the word of an earlier one counts no more
 	Replicas  []Replica `json:"replicas"`
 }
 
@@ -78,7 +85,7 @@ func (s *Shard) On(node uint32) *Replica {
 type Placement struct {
 	Name     string            `json:"name"`
 	Shards   []uint16          `json:"shards"` // slot i of 4,096 is on Shards[i mod len]
-	Copies   int               `json:"copies"` // replicas that vote
+	Copies   int               `json:"copies"` // replicas that vote, as far as there are nodes
 	Require  map[string]string `json:"require,omitempty"`
 	Tenants  []string          `json:"tenants,omitempty"` // empty: all that no other placement names
 	Reserved bool              `json:"reserved,omitempty"`
@@ -87,6 +94,9 @@ type Placement struct {
 // Main is the placement of everybody who has none of his own.
 const Main = "main"
 
+// Meta is the group that replicates the rows of the State itself. No shard has this number.
+const Meta uint16 = 4095
+
 // State is all of it. It belongs to one goroutine. Its fields are for reading; the methods change them.
 type State struct {
 	Version    uint64
@@ -94,6 +104,7 @@ type State struct {
 	Shards     map[uint16]*Shard
 	Placements map[string]*Placement
 	Jobs       map[uint64]*Job
+	Effort     Effort
 
 	lastNode  uint32
 	lastShard uint16
@@ -113,17 +124,18 @@ func New() *State {
 type counters struct {
 	Version uint64 `json:"version"`
 	Node    uint32 `json:"node"`
-	Shard   uint16 `json:"shard"`
+	Shard   uint16 `json:"shard"` // how many were ever given
 	Job     uint64 `json:"job"`
 }
 
 // The kinds of rows, by the beginning of their keys.
 const (
 	rowCounters  = "counters"
-	rowNode      = "node/"
+	rowNode      = "member/" // what begins with node/ in the same group is the nodes' own
 	rowShard     = "shard/"
 	rowPlacement = "placement/"
 	rowJob       = "job/"
+	rowEffort    = "effort"
 )
 
 // Rows calls fn for every row that has changed since the last call, with nil for one that is gone. They are to be written
@@ -156,6 +168,8 @@ func (s *State) row(key string) []byte {
 			return nil
 		}
 		v = s.Jobs[n]
+	case rowEffort + "/":
+		v = s.Effort
 	default:
 		v = counters{s.Version, s.lastNode, s.lastShard, s.lastJob}
 	}
@@ -181,6 +195,9 @@ func (s *State) Load(key string, value []byte) error {
 		err = load(s.Placements, name, value)
 	case rowJob:
 		err = load(s.Jobs, n, value)
+	case rowEffort + "/":
+		numErr = nil
+		err = json.Unmarshal(value, &s.Effort)
 	default:
 		if numErr = nil; key != rowCounters {
 			return fmt.Errorf("row %q is of no kind that this version knows", key)
@@ -217,7 +234,7 @@ func (s *State) touch(kind string, id ...uint64) {
 }
 
 // Join takes up a node and returns its number. A name that a node has which is not gone is refused: two processes must not
-// be one node.
+// be one node. The same node, by its birth, may say it again: it keeps its number, and what it says of itself counts from now on.
 func (s *State) Join(n Node) (uint32, error) {
 	switch {
 	case n.Name == "":
@@ -230,18 +247,42 @@ func (s *State) Join(n Node) (uint32, error) {
 		return 0, refuse("node %s has the weight %d: it must be 0 to 10000, 100 is usual", n.Name, n.Weight)
 	}
 	for _, other := range s.Nodes {
-		if other.Phase != Gone && other.Name == n.Name {
-			return 0, refuse("there is a node %s already (number %d): remove it first, or choose another name", n.Name, other.ID)
+		if other.Phase == Gone || other.Name != n.Name {
+			continue
 		}
+		if n.Birth == "" || other.Birth != n.Birth {
+			return 0, refuse("there is a node %s already (number %d), with another data directory: if that one is lost, remove the node first, "+
+				"saying so; otherwise start it with its directory, or choose another name", n.Name, other.ID)
+		}
+		s.Describe(other.ID, n)
+		return other.ID, nil
 	}
 	s.lastNode++
-	n.ID, n.Phase, n.Replicas = s.lastNode, Up, 0
+	n.ID, n.Phase, n.Replicas, n.Absent = s.lastNode, Up, 0, false
 	if n.Weight == 0 {
 		n.Weight = 100
 	}
 	s.Nodes[n.ID] = &n
-	s.touch(rowNode, uint64(n.ID))
+	n.Meta = s.replica(n.ID, false).ID
 	return n.ID, nil
+}
+
+// Describe notes what a node says of itself at its start: its address, roles, zone, labels and weight.
+func (s *State) Describe(id uint32, n Node) {
+	was := s.Nodes[id]
+	if was == nil || was.Phase == Gone {
+		return
+	}
+	now := *was
+	now.Addr, now.Roles, now.Zone, now.Labels, now.Weight = n.Addr, n.Roles, n.Zone, n.Labels, n.Weight
+	if now.Weight == 0 {
+		now.Weight = 100
+	}
+	if now.Addr == was.Addr && now.Roles == was.Roles && now.Zone == was.Zone && now.Weight == was.Weight && maps.Equal(now.Labels, was.Labels) {
+		return
+	}
+	s.Nodes[id] = &now
+	s.touch(rowNode, uint64(id))
 }
 
 // node returns a node that is not gone.
@@ -259,12 +300,32 @@ func (s *State) Drain(id uint32, undo bool) error {
 	if err != nil {
 		return err
 	}
-	n.Phase = Draining
+	phase := Draining
 	if undo {
-		n.Phase = Up
+		phase = Up
 	}
-	s.touch(rowNode, uint64(id))
+	s.phase(n, phase, false)
 	return nil
+}
+
+func (s *State) phase(n *Node, to Phase, absent bool) {
+	if n.Phase != to || n.Absent != absent {
+		n.Phase, n.Absent = to, absent
+		s.touch(rowNode, uint64(n.ID))
+	}
+}
+
+// Away makes a node drain that has not been heard of for too long, and, when it is back, takes that back. An operator's
+// own word stands.
+func (s *State) Away(id uint32, away bool) {
+	n, err := s.node(id)
+	switch {
+	case err != nil:
+	case away && n.Phase == Up:
+		s.phase(n, Draining, true)
+	case !away && n.Absent:
+		s.phase(n, Up, false)
+	}
 }
 
 // Remove takes a node out. It is refused while the node has replicas, unless lost says that its disk is gone for good: then the
@@ -282,9 +343,36 @@ func (s *State) Remove(id uint32, lost bool) (short []uint16, err error) {
 	if len(short) > 0 && !lost {
 		return nil, refuse("node %s still has replicas of %d shards (%d first): drain it, or say that its disk is lost", n.Name, len(short), short[0])
 	}
-	n.Phase = Gone
-	s.touch(rowNode, uint64(id))
+	left := 0
+	for _, other := range s.Nodes {
+		if other.ID != id && other.Phase != Gone && other.Roles.Shard {
+			left++
+		}
+	}
+	if left == 0 && n.Roles.Shard {
+		return nil, refuse("node %s is the last one that holds anything", n.Name)
+	}
+	s.phase(n, Gone, false)
 	return short, nil
+}
+
+// Copies says how many copies the shards of a placement shall have. As long as there are fewer nodes they have fewer, but an
+// odd number; [State.Plan] proposes what is missing. Fewer than now is refused.
+func (s *State) Copies(placement string, n int) error {
+	p := s.Placements[placement]
+	switch {
+	case p == nil:
+		return refuse("there is no placement %s", placement)
+	case n < 1 || n > 7 || n%2 == 0:
+		return refuse("placement %s wants %d copies: 1, 3, 5 or 7, as a majority decides", placement, n)
+	case n < p.Copies:
+		return refuse("placement %s has %d copies: their number only grows", placement, p.Copies)
+	}
+	if n != p.Copies {
+		p.Copies = n
+		s.dirty[rowPlacement+placement] = struct{}{}
+	}
+	return nil
 }
 
 // Place makes a placement with so many shards of so many copies each, on nodes that have the labels, and puts the first
@@ -311,11 +399,14 @@ func (s *State) Place(p Placement, shards int) error {
 	if len(nodes) < p.Copies {
 		return refuse("placement %s wants %d copies, and %d nodes may hold them: %s", p.Name, p.Copies, len(nodes), wants(&p))
 	}
+	if int(s.lastShard)+shards > int(Meta) {
+		return refuse("placement %s wants %d shards, and %d numbers are left", p.Name, shards, Meta-s.lastShard)
+	}
 	p.Shards = nil
 	s.Placements[p.Name] = &p
 	for range shards {
-		s.lastShard++
 		sh := &Shard{ID: s.lastShard, Placement: p.Name, Epoch: 1}
+		s.lastShard++
 		s.Shards[sh.ID] = sh
 		for range p.Copies {
 			to := s.best(sh, &p, nil)

@@ -58,7 +58,7 @@ func (e *Edge) config(ctx *fasthttp.RequestCtx, parts []string) {
 		}
 		cmd.Seq = v
 	default:
-		ctx.Error("404 not found\n", fasthttp.StatusNotFound)
+		nowhere(ctx)
 		return
 	}
 	if parts[1] != who.Tenant {

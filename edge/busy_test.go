@@ -51,7 +51,7 @@ func TestAlwaysInTheMiddle(t *testing.T) {
 // An edge that is closed at once, before or after it began to serve, serves nothing any more.
 func TestServeAfterClose(t *testing.T) {
 	for range 50 {
-		e, err := Open(exchange.New(7), Config{Tokens: plain{}, Loops: loops})
+		e, err := Open(exchange.New(7), Config{Tokens: plain{}, Loops: way.loops, TLS: way.server})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -57,7 +57,7 @@ func number(ctx *fasthttp.RequestCtx, name string, otherwise, most uint64) (uint
 // queues serves /v1/queues. parts is the path behind it, beginning with an empty part.
 func (e *Edge) queues(ctx *fasthttp.RequestCtx, parts []string) {
 	if len(parts) != 3 || parts[2] != "claim" || !ctx.IsPost() {
-		ctx.Error("404 not found\n", fasthttp.StatusNotFound)
+		nowhere(ctx)
 		return
 	}
 	who, ok := e.worker(ctx)
@@ -288,7 +288,7 @@ func (d *desk) await(m claim) (*wirepb.Claimed, *wire.Error) {
 func (e *Edge) assignments(ctx *fasthttp.RequestCtx, parts []string) {
 	verbs := [...]wire.Verb{wire.VerbReply, wire.VerbAck, wire.VerbNack, wire.VerbTransfer, wire.VerbRelease}
 	if len(parts) != 4 || !ctx.IsPost() || !slices.Contains(verbs[:], wire.Verb(parts[3])) {
-		ctx.Error("404 not found\n", fasthttp.StatusNotFound)
+		nowhere(ctx)
 		return
 	}
 	who, ok := e.worker(ctx)

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -50,8 +51,10 @@ type Config struct {
 	// Node is the node's name in hello; Version the server's.
 	Node, Version string
 	Limits        Limits
-	// Loops is how many loops serve the plain WebSockets of a Linux node; 0 means one per two of GOMAXPROCS, at least 1 and
-	// at most 4. Below zero, under TLS and on other systems, each socket has goroutines of its own.
+	// TLS is what is spoken on the sockets, as secure.Config makes it; nil is plain TCP.
+	TLS *tls.Config
+	// Loops is how many loops serve the WebSockets of a Linux node; 0 means one per two of GOMAXPROCS, at least 1 and
+	// at most 4. Below zero, and on other systems, each socket has goroutines of its own.
 	Loops int
 	// Connections is how many sockets are held; beyond it new ones get 503. Default 100,000.
 	Connections int

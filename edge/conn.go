@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"switchboard/edge/secure"
 	"switchboard/edge/ws"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
@@ -28,8 +29,9 @@ type showing struct{ token, origin string }
 type conn struct {
 	// Fixed after accept.
 	e        *Edge
-	sock     net.Conn // nil when a loop serves the socket
-	loop     *loop    // nil when goroutines of its own do
+	sock     net.Conn     // nil when a loop serves the socket
+	tls      *secure.Conn // what a loop speaks on it; nil is plain
+	loop     *loop        // nil when goroutines of its own do
 	mode     mode
 	id       wire.Conn
 	ip       string // counted against PerIP; empty when that is off
@@ -72,6 +74,7 @@ type conn struct {
 	seen       atomic.Uint64 // changes of the exchange that the writer has looked at
 	restless   atomic.Bool   // something waits for an owner
 	unanswered atomic.Int32  // how many are pending
+	ousted     atomic.Bool   // another connection has subscribed as this worker
 	greeted    atomic.Bool
 
 	mu sync.Mutex
@@ -312,7 +315,7 @@ func (c *conn) cut() {
 		c.loop.cut(c)
 		return
 	}
-	_ = c.sock.Close()
+	_ = below(c.sock).Close() // TLS would wait to say goodbye
 }
 
 // letGo gives the descriptor back. Nobody reads or writes any more.
@@ -321,7 +324,7 @@ func (c *conn) letGo() {
 		c.loop.unseat(c)
 		return
 	}
-	_ = c.sock.Close()
+	_ = below(c.sock).Close()
 }
 
 func byePB(code wire.CloseCode, afterMS int64) *wirepb.ServerFrame {

@@ -12,7 +12,7 @@ import (
 // /v1/customers, beginning with an empty part.
 func (e *Edge) customers(ctx *fasthttp.RequestCtx, parts []string) {
 	if len(parts) != 3 || parts[2] != "identities" || !ctx.IsGet() && !ctx.IsPost() {
-		ctx.Error("404 not found\n", fasthttp.StatusNotFound)
+		nowhere(ctx)
 		return
 	}
 	who, _, err := e.bearer(ctx)

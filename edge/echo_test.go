@@ -181,6 +181,9 @@ func (s *echo) open(e *echoSession, c *wire.Command) {
 	s.post(c.Conn, &wire.Frame{Kind: wire.FrameAttach, Verb: wire.VerbOpen, ID: c.ID, Session: e.id, Seq: start, Head: head, PB: &wirepb.ServerFrame{
 		Verb: &wirepb.ServerFrame_Open{Open: &wirepb.OpenReply{Session: string(e.id), Epoch: 1, Head: head, State: "new", How: how, Streams: e.running()}},
 	}})
+	for _, m := range e.running() {
+		s.post(c.Conn, &wire.Frame{Kind: wire.FrameKeep, Session: e.id, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Stream{Stream: m}}})
+	}
 }
 
 // append writes n and shows it to everybody but from. It returns the seq of the entry before it that who may see.
@@ -330,7 +333,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	r := &rig{t: t, x: exchange.New(7)}
 	r.shard = newEcho(t, r.x)
 	// The clock of a test jumps while writes are under way: that is no stall.
-	cfg := Config{Tokens: plain{}, Loops: loops, Stall: time.Hour, Now: func() time.Time { return time.Now().Add(time.Duration(r.skew.Load())) }}
+	cfg := Config{Tokens: plain{}, Loops: way.loops, TLS: way.server, Stall: time.Hour, Now: func() time.Time { return time.Now().Add(time.Duration(r.skew.Load())) }}
 	if change != nil {
 		change(&cfg)
 	}
@@ -401,8 +404,8 @@ type peer struct {
 
 func (r *rig) dial(codec wire.Codec) *peer {
 	r.t.Helper()
-	d := websocket.Dialer{Subprotocols: []string{codec.Subprotocol()}, HandshakeTimeout: 10 * time.Second, EnableCompression: true}
-	ws, resp, err := d.Dial("ws://"+r.addr+"/v1/connect", nil)
+	d := websocket.Dialer{TLSClientConfig: way.client, Subprotocols: []string{codec.Subprotocol()}, HandshakeTimeout: 10 * time.Second, EnableCompression: true}
+	ws, resp, err := d.Dial(way.url("ws")+r.addr+"/v1/connect", nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -2,11 +2,13 @@ package edge
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +17,7 @@ import (
 	"github.com/fasthttp/websocket"
 	"github.com/valyala/fasthttp"
 
+	"switchboard/edge/secure"
 	"switchboard/exchange"
 	"switchboard/wire"
 )
@@ -92,6 +95,7 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 			origin := string(ctx.Request.Header.Peek("Origin"))
 			return origin == "" || len(cfg.Origins) == 0 || slices.Contains(cfg.Origins, origin)
 		},
+		Error: noUpgrade,
 	}
 	e.server = &fasthttp.Server{
 		Handler: e.handle, Name: "switchboard", KeepHijackedConns: true, NoDefaultDate: true,
@@ -126,10 +130,22 @@ func (e *Edge) Serve(ln net.Listener) error {
 		_ = ln.Close()
 		return nil
 	}
+	if e.cfg.TLS != nil {
+		ln = secure.Listen(ln, e.cfg.TLS, e.met)
+	}
 	if err := e.server.Serve(ln); err != nil {
 		return fmt.Errorf("serving %s: %w", ln.Addr(), err)
 	}
 	return nil
+}
+
+// met counts a handshake.
+func (e *Edge) met(state tls.ConnectionState, err error) {
+	if err != nil {
+		e.m.handshakesFailed.Inc()
+		return
+	}
+	e.m.handshakes.WithLabelValues(strings.TrimPrefix(tls.VersionName(state.Version), "TLS "), strconv.FormatBool(state.DidResume)).Inc()
 }
 
 // Connections returns how many sockets are open.
@@ -253,6 +269,21 @@ func (e *Edge) connect(ctx *fasthttp.RequestCtx) {
 	if err != nil {
 		e.m.refused.Inc()
 	}
+}
+
+// noUpgrade answers who asks for a connection in other words than a WebSocket's handshake [SW-2.1] [SW-7].
+func noUpgrade(ctx *fasthttp.RequestCtx, status int, reason error) {
+	err := &wire.Error{Slug: wire.BadRequest, Message: reason.Error()}
+	switch status {
+	case fasthttp.StatusForbidden:
+		err = &wire.Error{Slug: wire.Forbidden, Message: "this origin may not connect"}
+	case fasthttp.StatusMethodNotAllowed:
+		problemAs(ctx, status, err)
+		ctx.Response.Header.Set("Allow", fasthttp.MethodGet)
+		return
+	}
+	ctx.Response.Header.Set("Sec-WebSocket-Version", "13") // RFC 6455, 4.4: which one is spoken here
+	problem(ctx, err)
 }
 
 // token returns a copy of what the request shows, or nothing [SW-2.9].
@@ -386,9 +417,17 @@ func (e *Edge) accept(sock net.Conn, m mode, up *showing, ip string, early []byt
 // beyond our limits, and delay: a ping waits behind them.
 const sendBuffer = 128 << 10
 
+// below returns the socket itself, without TLS.
+func below(sock net.Conn) net.Conn {
+	if s, ok := sock.(*secure.Conn); ok {
+		return s.Sock()
+	}
+	return sock
+}
+
 func (e *Edge) newConn(sock net.Conn, m mode, ip string) *conn {
 	c := &conn{e: e, sock: sock, mode: m, ip: ip, id: wire.Conn{Node: e.x.Node(), ID: e.lastConn.Add(1)}, accepted: e.now()}
-	if t, ok := sock.(*net.TCPConn); ok {
+	if t, ok := below(sock).(*net.TCPConn); ok {
 		_ = t.SetWriteBuffer(sendBuffer)
 	}
 	c.seen.Store(e.x.Changes())

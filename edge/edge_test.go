@@ -2,8 +2,12 @@ package edge
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"flag"
 	"fmt"
+	"net"
+	"net/http"
 	"runtime"
 	"slices"
 	"strings"
@@ -13,13 +17,39 @@ import (
 	"github.com/fasthttp/websocket"
 	"go.uber.org/goleak"
 
+	"switchboard/edge/secure"
 	"switchboard/wire"
 )
 
-// loops is Config.Loops of every rig.
-var loops int
+// way is how every rig serves its sockets.
+var way serving
 
-// everyWay runs the tests once for each way to serve sockets: by loops where there are some, and by goroutines.
+type serving struct {
+	loops          int
+	server, client *tls.Config // nil is plain
+}
+
+// url returns the beginning of a URL: scheme is that without TLS.
+func (w *serving) url(scheme string) string {
+	if w.server != nil {
+		scheme += "s"
+	}
+	return scheme + "://"
+}
+
+func (w *serving) dial(addr string) (net.Conn, error) {
+	if w.server != nil {
+		return tls.Dial("tcp", addr, w.client)
+	}
+	return net.Dial("tcp", addr)
+}
+
+func (w *serving) dialer() *websocket.Dialer {
+	return &websocket.Dialer{HandshakeTimeout: 30 * time.Second, TLSClientConfig: w.client}
+}
+
+// everyWay runs the tests once for each way to serve sockets: by loops where there are some, and by goroutines, each plain and
+// with TLS.
 type everyWay struct{ m *testing.M }
 
 // Run implements goleak.TestingM.
@@ -28,11 +58,36 @@ func (w everyWay) Run() (code int) {
 	if f := flag.Lookup("test.fuzz"); runtime.GOOS != "linux" || f != nil && f.Value.String() != "" {
 		ways = ways[1:] // fuzzed connections are no sockets
 	}
-	for _, loops = range ways {
-		fmt.Println("Config.Loops =", loops)
+	server, client, err := certificate()
+	if err != nil {
+		fmt.Println("making a certificate:", err)
+		return 1
+	}
+	for i := range 2 * len(ways) {
+		way.loops = ways[i/2]
+		if way.server, way.client = nil, nil; i%2 == 1 {
+			way.server, way.client = server, client
+		}
+		http.DefaultTransport.(*http.Transport).TLSClientConfig = way.client.Clone()
+		fmt.Println("Config.Loops =", way.loops, "TLS =", way.server != nil)
 		code = max(code, w.m.Run())
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	}
 	return code
+}
+
+func certificate() (server, client *tls.Config, err error) {
+	cert, key, err := secure.SelfSigned(time.Hour, "127.0.0.1")
+	if err != nil {
+		return nil, nil, err
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(cert)
+	return &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}}, &tls.Config{RootCAs: roots}, nil //nolint:gosec // a test's
 }
 
 func TestMain(m *testing.M) {
@@ -128,8 +183,8 @@ func TestHello(t *testing.T) {
 // The token of the upgrade is good for hello too [SW-2.9].
 func TestBearer(t *testing.T) {
 	r := newRig(t, nil)
-	d := websocket.Dialer{}
-	ws, resp, err := d.Dial("ws://"+r.addr+"/v1/connect", map[string][]string{"Authorization": {"Bearer demo/customer/alice"}})
+	d := websocket.Dialer{TLSClientConfig: way.client}
+	ws, resp, err := d.Dial(way.url("ws")+r.addr+"/v1/connect", map[string][]string{"Authorization": {"Bearer demo/customer/alice"}})
 	if err != nil {
 		t.Fatal(err)
 	}

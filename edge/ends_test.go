@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -22,14 +21,14 @@ func masked(s string) []byte { return ws.AppendMasked(nil, ws.OpText, []byte(s),
 // bytesOf dials, sends b with the upgrade, hangs its side up, and returns everything that comes behind the upgrade's answer.
 func (r *rig) bytesOf(b []byte) []byte {
 	r.t.Helper()
-	sock, err := net.Dial("tcp", r.addr)
+	sock, err := way.dial(r.addr)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	defer sock.Close() //nolint:errcheck // a test's
 	_ = sock.SetDeadline(time.Now().Add(20 * time.Second))
 	put(r.t, sock, append([]byte(upgrade), b...))
-	if err := sock.(*net.TCPConn).CloseWrite(); err != nil {
+	if err := sock.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
 		r.t.Fatal(err)
 	}
 	got, err := io.ReadAll(sock)

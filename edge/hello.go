@@ -182,7 +182,7 @@ func (r *resume) answer(i int, f *wire.Frame) {
 		return
 	}
 	o := f.PB.GetOpen()
-	r.reply.Resumed[i] = &wirepb.Resumed{Session: string(r.sessions[i]), How: o.GetHow(), Epoch: o.GetEpoch(), Head: o.GetHead(), At: o.GetAt()}
+	r.reply.Resumed[i] = &wirepb.Resumed{Session: string(r.sessions[i]), How: o.GetHow(), Epoch: o.GetEpoch(), Head: o.GetHead(), At: o.GetAt(), Streams: o.GetStreams()}
 }
 
 // greet answers hello when every session has answered, or its time is over, and then writes what came meanwhile.
@@ -217,8 +217,8 @@ func (c *conn) refresh(cmd *wire.Command) {
 		c.fail(cmd, asError(err))
 		return
 	}
-	if who.Tenant != old.Tenant || who.Sub != old.Sub || who.Role != old.Role {
-		c.fail(cmd, &wire.Error{Slug: wire.Forbidden, Message: "a refresh keeps tenant, sub and role"})
+	if who.Tenant != old.Tenant || who.Sub != old.Sub || who.Role != old.Role || who.Shop != old.Shop {
+		c.fail(cmd, &wire.Error{Slug: wire.Forbidden, Message: "a refresh keeps tenant, sub, role and shop"})
 		return
 	}
 	who.Worker = old.Worker

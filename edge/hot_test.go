@@ -212,7 +212,7 @@ func BenchmarkEcho(b *testing.B) {
 // quietly dials, says hello, opens a session, sends one message and reads the replies, with nothing but a socket.
 func (r *rig) quietly(i int) net.Conn {
 	r.t.Helper()
-	sock, err := net.Dial("tcp", r.addr)
+	sock, err := way.dial(r.addr)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func (e *Edge) http(ctx *fasthttp.RequestCtx) {
 		e.config(ctx, strings.Split(strings.TrimPrefix(path, strings.TrimSuffix(configPath, "/")), "/"))
 	case e.cfg.Static != nil && e.cfg.Static(ctx):
 	default:
-		ctx.Error("404 not found\n", fasthttp.StatusNotFound)
+		nowhere(ctx)
 	}
 }
 
@@ -57,9 +57,20 @@ func (e *Edge) readyz(ctx *fasthttp.RequestCtx) {
 	ctx.SetBodyString("ready\n")
 }
 
+// nowhere answers a path, or a method of one, that is not there [SW-7]: what an unknown verb is on a socket.
+func nowhere(ctx *fasthttp.RequestCtx) {
+	problemAs(ctx, fasthttp.StatusNotFound, &wire.Error{Slug: wire.UnknownVerb, Message: "there is no such path, or not with this method"})
+}
+
 // problem answers with an error as RFC 9457 has it [SW-7].
 func problem(ctx *fasthttp.RequestCtx, err *wire.Error) {
+	problemAs(ctx, wire.FaultOf(err.Slug).Code, err)
+}
+
+// problemAs is problem under a status that HTTP has a word of its own for.
+func problemAs(ctx *fasthttp.RequestCtx, status int, err *wire.Error) {
 	pb := err.ErrorPB()
+	pb.Code = uint32(status)                      //nolint:gosec // three digits
 	var mistakes struct{ Errors json.RawMessage } // of a document: a member of its own
 	if len(pb.Detail) > 0 && json.Unmarshal(pb.Detail, &mistakes) == nil && mistakes.Errors != nil {
 		pb.Detail = nil
@@ -77,8 +88,11 @@ func problem(ctx *fasthttp.RequestCtx, err *wire.Error) {
 	ctx.Response.ResetBody()
 	ctx.SetStatusCode(int(pb.Code))
 	ctx.SetContentType("application/problem+json")
-	if err.RetryAfter > 0 {
-		ctx.Response.Header.Set("Retry-After", strconv.Itoa(int((err.RetryAfter+time.Second-1)/time.Second)))
+	if status == fasthttp.StatusUnauthorized {
+		ctx.Response.Header.Set("WWW-Authenticate", "Bearer") // RFC 9110 wants it beside every 401
+	}
+	if pb.RetryAfterMs > 0 {
+		ctx.Response.Header.Set("Retry-After", strconv.FormatInt((pb.RetryAfterMs+999)/1000, 10))
 	}
 	ctx.SetBody(body)
 }
@@ -90,7 +104,7 @@ func malformed(ctx *fasthttp.RequestCtx, err error) {
 	case errors.Is(err, fasthttp.ErrBodyTooLarge), errors.As(err, &head):
 		problem(ctx, wire.Refuse(wire.TooLarge))
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		ctx.Error("408 request timeout\n", fasthttp.StatusRequestTimeout)
+		problemAs(ctx, fasthttp.StatusRequestTimeout, &wire.Error{Slug: wire.BadRequest, Message: "the request did not come in time"})
 	default:
 		problem(ctx, &wire.Error{Slug: wire.BadRequest, Message: "the request cannot be read"})
 	}
@@ -122,7 +136,7 @@ func (e *Edge) sessions(ctx *fasthttp.RequestCtx, parts []string) {
 	case len(parts) == 3 && parts[2] == "explain" && ctx.IsGet():
 		e.httpExplain(ctx, &who, wire.SessionID(parts[1]))
 	default:
-		ctx.Error("404 not found\n", fasthttp.StatusNotFound)
+		nowhere(ctx)
 	}
 }
 
@@ -273,7 +287,8 @@ func (e *Edge) httpEvents(ctx *fasthttp.RequestCtx, who *wire.Principal, until t
 	if last == "" {
 		last = string(ctx.QueryArgs().Peek("from"))
 	}
-	if epoch, seq, ok := strings.Cut(last, ":"); ok {
+	if last != "" {
+		epoch, seq, _ := strings.Cut(last, ":")
 		ep, err1 := strconv.ParseUint(epoch, 10, 64)
 		sq, err2 := strconv.ParseUint(seq, 10, 64)
 		if err1 != nil || err2 != nil {

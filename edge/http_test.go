@@ -19,7 +19,7 @@ import (
 // do makes one HTTP request and returns its status, and the body as an object when it is one.
 func (r *rig) do(method, path, token, body string, header ...string) (int, map[string]any, http.Header) {
 	r.t.Helper()
-	req, err := http.NewRequestWithContext(r.t.Context(), method, "http://"+r.addr+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(r.t.Context(), method, way.url("http")+r.addr+path, strings.NewReader(body))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ type stream struct {
 
 func (r *rig) stream(t *testing.T, id wire.SessionID, last string) *stream {
 	t.Helper()
-	req, _ := http.NewRequestWithContext(t.Context(), "GET", "http://"+r.addr+"/v1/sessions/"+string(id)+"/events?token=demo/customer/alice", http.NoBody)
+	req, _ := http.NewRequestWithContext(t.Context(), "GET", way.url("http")+r.addr+"/v1/sessions/"+string(id)+"/events?token=demo/customer/alice", http.NoBody)
 	if last != "" {
 		req.Header.Set("Last-Event-ID", last)
 	}

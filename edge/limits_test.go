@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -314,7 +315,7 @@ func TestDrain(t *testing.T) {
 	if m, _ := list[1].ask(`"open":{"channel":"web"}`); m.GetError().GetSlug() != string(wire.Draining) {
 		t.Fatalf("a drain answered %v", m)
 	}
-	_, resp, err := websocket.DefaultDialer.Dial("ws://"+r.addr+"/v1/connect", nil)
+	_, resp, err := way.dialer().Dial(way.url("ws")+r.addr+"/v1/connect", nil)
 	if err == nil || resp != nil && (resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "") {
 		t.Fatalf("a drain answered %v, %v", resp, err)
 	}
@@ -353,7 +354,7 @@ func TestRoom(t *testing.T) {
 		t.Helper()
 		r := newRig(t, change)
 		p := r.login(wire.JSON, "demo/customer/a")
-		_, resp, err := websocket.DefaultDialer.Dial("ws://"+r.addr+"/v1/connect", nil)
+		_, resp, err := way.dialer().Dial(way.url("ws")+r.addr+"/v1/connect", nil)
 		if err == nil || resp == nil || resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "5" {
 			t.Fatalf("answered %v, %v", resp, err)
 		}
@@ -370,7 +371,7 @@ func TestUpgrade(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Origins = []string{"https://shop.example"}; c.TokenInURL = true })
 	f := func(header http.Header, path string, want int, protocol string) {
 		t.Helper()
-		ws, resp, err := websocket.DefaultDialer.Dial("ws://"+r.addr+path, header)
+		ws, resp, err := way.dialer().Dial(way.url("ws")+r.addr+path, header)
 		if err == nil {
 			defer ws.Close() //nolint:errcheck // a test's
 		}
@@ -404,7 +405,7 @@ func TestTenantOrigins(t *testing.T) {
 		if origin != "" {
 			header.Set("Origin", origin)
 		}
-		ws, resp, err := websocket.DefaultDialer.Dial("ws://"+r.addr+"/v1/connect", header)
+		ws, resp, err := way.dialer().Dial(way.url("ws")+r.addr+"/v1/connect", header)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -423,7 +424,7 @@ func TestTenantOrigins(t *testing.T) {
 		if refused && !websocket.IsCloseError(err, int(wire.CloseForbidden)) {
 			t.Errorf("%s from %q ended with %v", token, origin, err)
 		}
-		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.addr+"/v1/sessions/s_0000000000000000/messages", nil)
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, way.url("http")+r.addr+"/v1/sessions/s_0000000000000000/messages", nil)
 		req.Header = header
 		req.Header.Set("Authorization", "Bearer "+token)
 		page, err := http.DefaultClient.Do(req)
@@ -485,6 +486,9 @@ func TestThousandAtOnce(t *testing.T) {
 	}
 	for i, c := range list {
 		if i%3 == 0 {
+			if s, ok := c.(*tls.Conn); ok {
+				c = s.NetConn()
+			}
 			_ = c.(*net.TCPConn).SetLinger(0) // a reset
 		}
 		wg.Go(func() { _ = c.Close() })

@@ -58,6 +58,9 @@ func (c *conn) place(it item) {
 		c.answer(it)
 	case wire.FramePush, wire.FrameKeep:
 		if it.own || f.Session != "" || c.poolSays(it) {
+			if r := f.PB.GetRevoked(); r != nil && r.Session == "" {
+				c.ousted.Store(true)
+			}
 			c.encode(f)
 		}
 	case wire.FrameMessage:
@@ -122,6 +125,9 @@ func (c *conn) answer(it item) {
 		c.encode(f)
 		return
 	}
+	if f.PB.GetSubscribe() != nil {
+		c.ousted.Store(false)
+	}
 	if f.Kind == wire.FrameAnswer {
 		c.settled(f, &r, it.term)
 	} else if r.again && r.verb == wire.VerbWrapup && f.Err.Slug == wire.NoSession {
@@ -165,9 +171,6 @@ func (c *conn) attach(it item) {
 	c.follow(f, &r, it.term)
 	if f.ID = r.id; f.ID != 0 {
 		c.encode(f)
-	}
-	if c.mode == modeSSE {
-		c.streams(f.PB.GetOpen().GetStreams()) // the reply is not written there
 	}
 }
 

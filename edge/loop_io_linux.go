@@ -44,7 +44,11 @@ func (l *loop) read(c *conn, hangup bool) {
 		c.seat.more = true
 		l.more = append(l.more, c)
 	}
-	if !c.seat.deaf {
+	switch {
+	case c.seat.deaf:
+	case c.tls != nil:
+		l.open(c, l.in[:n])
+	default:
 		c.heard()
 		l.take(c, l.in[:n])
 	}
@@ -107,16 +111,16 @@ func (c *conn) taken(size int) {
 func (c *conn) offer() {
 	b := c.w
 	if c.seat.severed.Load() {
-		b.out = b.out[:0]
+		b.empty()
 		return
 	}
-	if c.seat.full {
+	if c.tls != nil && !c.loop.seal(c) || c.seat.full || len(b.out) == 0 {
 		return
 	}
 	n, err := write(c.seat.fd, b.out)
 	switch {
 	case err == nil && n == len(b.out):
-		b.out = b.out[:0]
+		b.empty()
 		c.lastWrite.Store(c.e.now())
 		if c.ending {
 			c.shut()
@@ -124,11 +128,12 @@ func (c *conn) offer() {
 	case err == nil || errors.Is(err, syscall.EAGAIN):
 		c.seat.full = true
 		b.out = b.out[:copy(b.out, b.out[n:])]
+		b.sealed = max(b.sealed-n, 0)
 		now := c.e.now()
 		c.writing.Store(now)
 		c.lastWrite.Store(now)
 	default:
-		b.out = b.out[:0]
+		b.empty()
 		c.loop.sever(c)
 	}
 }
@@ -143,7 +148,8 @@ func (c *conn) shut() {
 func (c *conn) park(upTo uint64, closed bool) {
 	b := c.w
 	c.seat.rest = &rest{bytes: append([]byte(nil), b.out...), size: b.done, upTo: upTo, closed: closed}
-	b.out, b.done = b.out[:0], 0
+	b.empty()
+	b.done = 0
 	c.w = nil
 	c.loop.resume(c) // there may be room by now, of which no event would tell
 }

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"switchboard/edge/secure"
 )
 
 // loop serves many sockets with one goroutine: it reads whatever is readable into one buffer, and writes what others have
@@ -27,6 +29,8 @@ type loop struct {
 	hurried []*conn // whose end has begun, about in the order of their seat.until
 	taken   []*conn // marks, of this round
 	in      []byte
+	plain   []byte // of in, under TLS
+	cipher  []byte // of what is written, under TLS
 	w       *buffers
 
 	// Shared.
@@ -46,6 +50,7 @@ type slot struct {
 
 const (
 	readMost   = 64 << 10 // bytes that one connection is read at a time
+	recordMost = 16 << 10 // bytes of a TLS record
 	turnsMost  = 4        // of a connection before the others have theirs
 	eventsMost = 256
 )
@@ -73,7 +78,7 @@ func newLoop(e *Edge) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &loop{e: e, p: p, began: time.Now(), ended: make(chan struct{}), in: make([]byte, readMost), w: &buffers{}}, nil
+	return &loop{e: e, p: p, began: time.Now(), ended: make(chan struct{}), in: make([]byte, readMost), plain: make([]byte, recordMost), w: &buffers{}}, nil
 }
 
 // closeLoops ends the loops, which have no connections any more, and joins them.
@@ -88,13 +93,16 @@ func (e *Edge) closeLoops() {
 // seat gives the socket of c to a loop, and reports whether there is one for it. The loop has a descriptor of its own, and the
 // runtime's poller, which would wake for every packet too, forgets the socket.
 func (e *Edge) seat(c *conn, early []byte) bool {
-	t, ok := c.sock.(*net.TCPConn)
+	t, ok := below(c.sock).(*net.TCPConn)
 	if !ok || len(e.loops) == 0 {
 		return false
 	}
 	fd, err := duplicate(t)
 	if err != nil {
 		return false // no descriptor is left: goroutines need none
+	}
+	if c.tls, ok = c.sock.(*secure.Conn); ok {
+		_ = c.tls.Take()
 	}
 	_ = t.Close()
 	c.sock, c.part = nil, early
@@ -235,6 +243,9 @@ func (l *loop) admit(c *conn) {
 	if early := c.part; len(early) > 0 {
 		c.part = nil
 		l.take(c, early)
+	}
+	if c.tls != nil {
+		l.open(c, nil) // its goodbye may have come with the request, and no event would tell
 	}
 }
 

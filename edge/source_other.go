@@ -4,11 +4,14 @@ package edge
 
 import "net"
 
+// ownChunk is what is read at once.
+const ownChunk = 2 << 10
+
 // source reads from a socket. Where readiness cannot be asked for, the connection keeps a small buffer while it waits.
 type source struct {
 	// Owned by the reader.
 	sock net.Conn
-	buf  [2048]byte
+	buf  [ownChunk]byte
 }
 
 // begin must be called once, before anything else.

@@ -13,6 +13,9 @@ import (
 // chunk is what is read at once from a socket that was idle.
 const chunk = 16 << 10
 
+// ownChunk is what is read at once where a connection has to hold its buffer while it waits.
+const ownChunk = 2 << 10
+
 var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
 
 // source reads from a socket and holds no buffer while nothing comes: it takes one when there is something to read.
@@ -24,6 +27,7 @@ type source struct {
 	// Owned by the reader.
 	sock net.Conn
 	buf  *[chunk]byte
+	own  []byte // of a socket whose readiness cannot be asked for
 	n    int
 	err  error
 }
@@ -41,9 +45,11 @@ func (s *source) begin(sock net.Conn) {
 // next waits for bytes and returns them. They are the caller's until done.
 func (s *source) next() ([]byte, error) {
 	if s.raw == nil { // a TLS connection, or another that is no descriptor
-		s.buf = chunks.Get().(*[chunk]byte)
-		n, err := s.sock.Read(s.buf[:])
-		return s.buf[:n], err
+		if s.own == nil {
+			s.own = make([]byte, ownChunk)
+		}
+		n, err := s.sock.Read(s.own)
+		return s.own[:n], err
 	}
 	if err := s.raw.Read(s.try); err != nil {
 		return nil, err

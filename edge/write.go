@@ -22,6 +22,7 @@ type buffers struct {
 	payload []byte // frames of the message that is being gathered
 	frames  int    // in payload
 	out     []byte // messages to be written
+	sealed  int    // of out, that are TLS records already
 	done    int    // bytes of items that have left
 }
 
@@ -51,8 +52,12 @@ func (b *buffers) trim() {
 	if cap(b.out) > 2*writeMost || cap(b.payload) > 2*writeMost {
 		b.out, b.payload = nil, nil
 	}
-	b.out, b.payload, b.frames, b.done = b.out[:0], b.payload[:0], 0, 0
+	b.payload, b.frames, b.done = b.payload[:0], 0, 0
+	b.empty()
 }
+
+// empty takes note that out has left.
+func (b *buffers) empty() { b.out, b.sealed = b.out[:0], 0 }
 
 // turn is one round of the writer. It reports false when nothing waited, and the writer has ended; and in a loop when the
 // socket did not take everything.
@@ -234,7 +239,7 @@ func (c *conn) spill() {
 func (c *conn) flush() {
 	c.seal()
 	rest := c.w.out
-	if len(rest) == 0 {
+	if len(rest) == 0 && (c.tls == nil || c.tls.Unsealed() == 0) {
 		return
 	}
 	if c.loop != nil {

@@ -70,21 +70,46 @@ func New(node uint64) *Exchange {
 func (x *Exchange) Node() uint64 { return x.node }
 
 // PlugSlots connects in to the slots, in place of what was there: a shard of this node.
-func (x *Exchange) PlugSlots(slots []wire.Slot, in Inlet) { x.plug(slots, &plug{inlet: in}) }
-
-// PlugRemote connects link to the slots, in place of what was there: a shard of the node behind it. Unplug it with
-// UnplugSlots. It is called again for the same link when another owner is behind it, or when mail may have been lost on it:
-// that begins a new generation, by which those who wait for answers know that they may wait in vain.
-func (x *Exchange) PlugRemote(slots []wire.Slot, link Inlet) {
-	x.plug(slots, &plug{inlet: link, remote: true})
-}
-
-func (x *Exchange) plug(slots []wire.Slot, p *plug) {
-	p.generation = x.last.Add(1)
+func (x *Exchange) PlugSlots(slots []wire.Slot, in Inlet) {
+	p := &plug{inlet: in, generation: x.last.Add(1)}
 	for _, s := range slots {
 		x.slots[s].Store(p)
 	}
 	x.changes.Add(1) // last: who sees it sees the slots
+}
+
+// PlugRemote connects link to the slots: a shard of the node behind it. It takes the place of another link, and of nothing;
+// slots that a shard of this node has stay as they are, as whoever says that another node has them may be late. Unplug it with
+// UnplugSlots. It is called again for the same link when another owner is behind it, or when mail may have been lost on it:
+// that begins a new generation, by which those who wait for answers know that they may wait in vain.
+func (x *Exchange) PlugRemote(slots []wire.Slot, link Inlet) {
+	x.plugRemote(slots, link, func(p *plug) bool { return p == nil || p.remote })
+}
+
+// FillRemote is PlugRemote for those of the slots that nothing is plugged into. It may be said again and again.
+func (x *Exchange) FillRemote(slots []wire.Slot, link Inlet) {
+	x.plugRemote(slots, link, func(p *plug) bool { return p == nil })
+}
+
+func (x *Exchange) plugRemote(slots []wire.Slot, link Inlet, free func(*plug) bool) {
+	var made *plug
+	for _, s := range slots {
+		for {
+			p := x.slots[s].Load()
+			if !free(p) {
+				break
+			}
+			if made == nil {
+				made = &plug{inlet: link, remote: true, generation: x.last.Add(1)}
+			}
+			if x.slots[s].CompareAndSwap(p, made) {
+				break
+			}
+		}
+	}
+	if made != nil {
+		x.changes.Add(1) // last: who sees it sees the slots
+	}
 }
 
 // UnplugSlots disconnects the slots from in; slots that another inlet has by now stay as they are.

@@ -81,6 +81,13 @@ func TestPostOverLinks(t *testing.T) {
 	x.PlugConn(1, shard)
 	f(x.Deliver, wire.Conn{Node: 7, ID: 1}.Address(), nil)
 
+	x.PlugRemote([]wire.Slot{5, 6}, other) // whoever says so is late about 5
+	f(x.Deliver, wire.ToSlot(5), nil)
+	x.PlugRemote([]wire.Slot{5, 6}, link)
+	f(x.Post, wire.ToSlot(6), nil)
+	if len(other.got) != 0 || len(link.got) != 3 {
+		t.Fatalf("the links got %d and %d pieces of mail; want 0 and 3", len(other.got), len(link.got))
+	}
 	x.UnplugNode(8, other)
 	f(x.Post, theirs, nil)
 	x.UnplugNode(8, link)
@@ -199,6 +206,8 @@ func TestGeneration(t *testing.T) {
 	}
 	x.PlugSlots([]wire.Slot{5}, a)
 	f("the same again", 5, false)
+	x.UnplugSlots([]wire.Slot{5}, a)
+	f("gone again", 5, true)
 	x.PlugRemote([]wire.Slot{5}, link)
 	f("elsewhere", 5, false)
 	x.PlugRemote([]wire.Slot{5}, link)

@@ -20,11 +20,15 @@ type Config struct {
 	Listen string `yaml:"listen"`
 	// Name is the node's name in hello; default n1.
 	Name string `yaml:"name"`
+	// TLS is spoken on Listen when it has files.
+	TLS TLS `yaml:"tls"`
 	// Dev makes the tenant demo with the queue default, and refuses to listen on anything but loopback.
 	Dev bool `yaml:"dev"`
 	// Shards is how many shards the node's keys are spread over; default 16. It is written into a new data directory and
 	// cannot be changed there.
 	Shards int `yaml:"shards"`
+	// Cluster makes the node a member of one.
+	Cluster Cluster `yaml:"cluster"`
 	// Tenants are the merchants.
 	Tenants map[string]Tenant `yaml:"tenants"`
 	// Limits of connections.
@@ -59,8 +63,8 @@ type Config struct {
 
 // Edge is how sockets are served.
 type Edge struct {
-	// Loops is how many goroutines serve the plain WebSockets of a Linux node; default one per two of GOMAXPROCS, at least 1
-	// and at most 4. Below zero each socket has goroutines of its own, as under TLS and on other systems.
+	// Loops is how many goroutines serve the WebSockets of a Linux node; default one per two of GOMAXPROCS, at least 1
+	// and at most 4. Below zero each socket has goroutines of its own, as on other systems.
 	Loops int `yaml:"loops"`
 }
 
@@ -89,6 +93,12 @@ func (c *Config) Validate() error {
 	}
 	if c.Connections < 0 || c.PerIP < 0 || c.DrainMS < 0 {
 		return errors.New("connections, per_ip or drain_ms is negative")
+	}
+	if err := c.TLS.validate(); err != nil {
+		return err
+	}
+	if err := c.Cluster.validate(); err != nil {
+		return err
 	}
 	c.Limits.Defaults()
 	if c.Log == nil {

@@ -83,8 +83,8 @@ queues:
 	f(200, token.Claims{Sub: "o", Role: wire.RoleOperator})
 	f(200, token.Claims{Sub: "s", Role: wire.RoleSupervisor, Shop: "s1"})
 	f(404, token.Claims{Sub: "s", Role: wire.RoleSupervisor, Shop: "s2"})
-	f(403, customerOf("alice"))
-	f(403, token.Claims{Sub: "svc", Role: wire.RoleService})
+	f(404, customerOf("alice"))
+	f(404, token.Claims{Sub: "svc", Role: wire.RoleService})
 	if status, _, _ := explain(sue, "s_0000000000000000"); status != 404 {
 		t.Errorf("a session that is not there was answered %d", status)
 	}

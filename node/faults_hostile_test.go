@@ -94,6 +94,7 @@ const (
 	opBinary = 2
 	opClose  = 8
 	opPing   = 9
+	opPong   = 10
 )
 
 func repeat(b []byte, n int) []byte { return []byte(strings.Repeat(string(b), n)) }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"switchboard/cluster"
 	"switchboard/exchange"
 	"switchboard/shard"
 	"switchboard/shard/journal"
@@ -22,7 +23,8 @@ type hosts struct {
 
 	mu sync.Mutex // who opens and closes
 	// Guarded by mu.
-	opened []uint16 // how often each was
+	opened []uint16 // how often each was, in its term
+	terms  []uint64 // of those that are opened as this node leads them
 }
 
 func (n *Node) openShards(x *exchange.Exchange) error {
@@ -46,13 +48,34 @@ func (n *Node) openShards(x *exchange.Exchange) error {
 	return nil
 }
 
+// prepareShards is openShards for a member of a cluster: shards are opened when this node leads them.
+func (n *Node) prepareShards(x *exchange.Exchange) {
+	h := &n.hosts
+	h.x, h.groups = x, make([]*journal.Group, cluster.Meta)
+	h.open, h.opened, h.terms = make([]atomic.Pointer[shard.Shard], cluster.Meta), make([]uint16, cluster.Meta), make([]uint64, cluster.Meta)
+}
+
+// here returns the groups of shards that have a replica here.
+func (n *Node) here(count int) (list []*journal.Group) {
+	for i := range count {
+		if g := n.j.Group(i); g != nil {
+			list = append(list, g)
+		}
+	}
+	return list
+}
+
 // openShard opens shard i, which is closed. The caller keeps others from doing the same.
 func (n *Node) openShard(i int, tenants map[string]*shard.Tenant) error {
-	h := &n.hosts
 	var slots []wire.Slot
 	for s := i; s < wire.Slots; s += n.cfg.Shards {
 		slots = append(slots, wire.Slot(s)) //nolint:gosec // below wire.Slots
 	}
+	return n.openWith(i, slots, tenants)
+}
+
+func (n *Node) openWith(i int, slots []wire.Slot, tenants map[string]*shard.Tenant) error {
+	h := &n.hosts
 	if h.opened[i] == math.MaxUint16 {
 		return fmt.Errorf("shard %d was opened %d times: start the node again", i, h.opened[i])
 	}
@@ -101,5 +124,35 @@ func (h *hosts) close() {
 		if s := h.open[i].Swap(nil); s != nil {
 			s.Close()
 		}
+	}
+}
+
+// lead opens shard i, which this node leads in term, if it is not open in that. It is told which slots it has, and those of all.
+func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, slots, peers []wire.Slot) (opened bool, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.open[i].Load(); s != nil {
+		if h.terms[i] == term {
+			return false, nil
+		}
+		h.open[i].Swap(nil).Close()
+	}
+	if h.terms[i] != term {
+		h.opened[i] = 0
+	}
+	h.groups[i], h.peers, h.terms[i] = g, peers, term
+	tenants, err := n.cfg.tenants(n.here(len(peers)))
+	if err != nil {
+		return false, err
+	}
+	return true, n.openWith(i, slots, tenants)
+}
+
+// unlead ends shard i, which another node leads, or nobody.
+func (h *hosts) unlead(i int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.open[i].Swap(nil); s != nil {
+		s.Close()
 	}
 }

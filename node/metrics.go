@@ -14,7 +14,7 @@ type collector struct {
 	n                                                      *Node
 	mail, turns, entries, dropped, sessions, loaded, inbox *prometheus.Desc
 	commits, syncs, bytes, waits, connections              *prometheus.Desc
-	abandoned, mode, fences, free, stalls                  *prometheus.Desc
+	abandoned, mode, fences, free, stalls, expires         *prometheus.Desc
 }
 
 func (n *Node) register(r prometheus.Registerer) {
@@ -40,6 +40,7 @@ func (n *Node) register(r prometheus.Registerer) {
 		bytes:       d("journal_bytes_total", "Bytes written to the log."),
 		waits:       d("journal_waits_total", "Times an owner waited for room in the journal's queue."),
 		connections: d("connections", "Sockets that are open."),
+		expires:     d("tls_certificate_expires_seconds", "Until when the certificate is good, in Unix time."),
 	}, newLevelCollector(n))
 }
 
@@ -73,4 +74,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	put(c.free, gauge, float64(m.FreeBytes))
 	put(c.stalls, count, float64(m.Stalls))
 	put(c.connections, gauge, float64(c.n.Connections()))
+	if c.n.cert != nil {
+		put(c.expires, gauge, float64(c.n.cert.Expires().Unix()))
+	}
 }

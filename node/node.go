@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"switchboard/edge"
+	"switchboard/edge/secure"
 	"switchboard/edge/token"
 	"switchboard/exchange"
 	"switchboard/shard/journal"
@@ -30,8 +31,10 @@ type Node struct {
 	keys   *token.Keyring
 	j      *journal.Journal
 	hosts  hosts
+	party  *party // nil for a node that is no member of a cluster
 	edge   *edge.Edge
 	ln     net.Listener
+	cert   *secure.Files // nil without TLS
 	served chan error
 }
 
@@ -47,39 +50,108 @@ func Start(cfg Config) (n *Node, err error) {
 		}
 	}()
 	n = made
-	if n.keys, err = Keys(cfg.Data); err != nil {
-		return nil, err
-	}
-	if err := keepShards(cfg.Data, cfg.Shards); err != nil {
+	x := exchange.New(incarnation())
+	if cfg.Cluster.Listen == "" {
+		if err := n.openAlone(x); err != nil {
+			return nil, err
+		}
+	} else if err := n.openMember(x); err != nil {
 		return nil, err
 	}
 	registry := prometheus.NewRegistry()
-	jc := journal.Config{Dir: JournalDir(cfg.Data), Groups: cfg.Shards, FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log}
 	ec := edge.Config{
 		Tokens: tokens{n.keys}, Node: cfg.Name, Version: cfg.Version, Limits: cfg.Limits, Connections: connections(cfg.Connections),
 		PerIP: cfg.PerIP, TenantOrigins: func(tenant string) []string { return cfg.Tenants[tenant].Origins }, Loops: cfg.Edge.Loops,
 		Origins: cfg.Origins, TokenInURL: cfg.TokenInURL, Static: cfg.Static, Log: cfg.Log,
 		Register: registry, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	}
-	cfg.tune(&jc, &ec)
-	if n.j, err = journal.Open(jc); err != nil {
+	if n.cert, ec.TLS, err = cfg.TLS.open(cfg.Log); err != nil {
 		return nil, err
 	}
-	ec.Ready = n.j.Healthy
-	x := exchange.New(incarnation())
-	if err := n.openShards(x); err != nil {
-		return nil, err
-	}
+	cfg.tune(&journal.Config{}, &ec)
+	ec.Ready = n.healthy
 	if n.edge, err = edge.Open(x, ec); err != nil {
 		return nil, err
 	}
 	n.register(registry)
+	if n.party != nil {
+		n.party.settle()
+	}
 	if n.ln, err = net.Listen("tcp", cfg.Listen); err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	go n.serve()
-	cfg.Log.Info("serving", "addr", n.Addr(), "data", cfg.Data, "shards", cfg.Shards, "tenants", len(cfg.Tenants))
+	cfg.Log.Info("serving", "addr", n.Addr(), "tls", n.Secure(), "data", cfg.Data, "shards", cfg.Shards, "tenants", len(cfg.Tenants))
 	return n, nil
+}
+
+// openAlone opens the journal and the shards of a node that is no member of a cluster.
+func (n *Node) openAlone(x *exchange.Exchange) (err error) {
+	cfg := &n.cfg
+	if n.keys, err = Keys(cfg.Data); err != nil {
+		return err
+	}
+	if err := keepShards(cfg.Data, cfg.Shards); err != nil {
+		return err
+	}
+	jc := n.journalConfig()
+	jc.Groups = cfg.Shards
+	if n.j, err = journal.Open(jc); err != nil {
+		return err
+	}
+	return n.openShards(x)
+}
+
+// healthy says what of the node does not work, or nil.
+func (n *Node) healthy() error {
+	err := n.j.Healthy()
+	if n.party != nil {
+		err = errors.Join(err, n.party.ready())
+	}
+	return err
+}
+
+func (n *Node) journalConfig() journal.Config {
+	cfg := &n.cfg
+	jc := journal.Config{Dir: JournalDir(cfg.Data), FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log}
+	cfg.tune(&jc, &edge.Config{})
+	return jc
+}
+
+// joinPatience is how long a new node asks to be let in, and for what it must know to serve.
+const joinPatience = time.Minute
+
+// openMember opens the journal of a member of a cluster; its shards are opened as it leads them.
+func (n *Node) openMember(x *exchange.Exchange) error {
+	cfg := &n.cfg
+	ctx, cancel := context.WithTimeout(context.Background(), joinPatience)
+	defer cancel()
+	if len(cfg.Cluster.Join) == 0 { // it brings its shards and keys along, or makes the cluster's
+		if _, err := Keys(cfg.Data); err != nil {
+			return err
+		}
+		if err := keepShards(cfg.Data, cfg.Shards); err != nil {
+			return err
+		}
+	}
+	id, mc, err := n.enter(ctx, x)
+	if err != nil {
+		return err
+	}
+	n.prepareShards(x)
+	jc := n.journalConfig()
+	n.party.tune(&jc, id.Node)
+	if n.j, err = journal.Open(jc); err != nil {
+		return err
+	}
+	if err := n.party.open(mc); err != nil {
+		return err
+	}
+	if err := n.party.shareKeys(ctx); err != nil {
+		return err
+	}
+	n.keys, err = token.LoadOrCreate(cfg.Data)
+	return err
 }
 
 func (n *Node) serve() { n.served <- n.edge.Serve(n.ln) }
@@ -103,6 +175,9 @@ func (n *Node) Close(ctx context.Context) error {
 	defer cancel()
 	n.cfg.Log.Info("draining", "connections", n.edge.Connections())
 	n.edge.Drain(ctx)
+	if n.party != nil {
+		n.party.keep.handOver(ctx)
+	}
 	err := n.undo()
 	n.cfg.Log.Info("stopped")
 	return err
@@ -118,9 +193,15 @@ func (n *Node) undo() error {
 		_ = n.ln.Close()
 		errs = append(errs, <-n.served)
 	}
+	if n.party != nil {
+		n.party.end()
+	}
 	n.hosts.close()
 	if n.j != nil {
 		errs = append(errs, n.j.Close())
+	}
+	if n.party != nil && n.party.lines != nil {
+		errs = append(errs, n.party.lines.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -138,9 +219,11 @@ func incarnation() uint64 {
 // settings is what a data directory was made with and cannot change.
 type settings struct {
 	Shards int `json:"shards"`
+	// Member is there when the node is one of a cluster, whose rows say how many shards there are.
+	Member json.RawMessage `json:"member,omitempty"`
 }
 
-// Shards returns how many shards the data directory has, or 0 when it is new.
+// Shards returns how many shards the data directory has, or 0 when it is new or its cluster knows.
 func Shards(data string) (int, error) {
 	b, err := os.ReadFile(filepath.Join(data, "node.json"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -153,7 +236,7 @@ func Shards(data string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading the number of shards from %s: %w", filepath.Join(data, "node.json"), err)
 	}
-	if s.Shards < 1 {
+	if s.Shards < 1 && s.Member == nil {
 		return 0, fmt.Errorf("%s names no number of shards: restore it from a backup", filepath.Join(data, "node.json"))
 	}
 	return s.Shards, nil
@@ -171,7 +254,7 @@ func keepShards(data string, shards int) error {
 			return fmt.Errorf("%s is missing, and there is a journal: write the number of shards that the directory was made with "+
 				`into it, {"shards":N}`, filepath.Join(data, "node.json"))
 		}
-		b, _ := json.Marshal(settings{shards}) // of a plain field, it cannot fail
+		b, _ := json.Marshal(settings{Shards: shards}) // of a plain field, it cannot fail
 		if err := writeDurably(filepath.Join(data, "node.json"), b); err != nil {
 			return fmt.Errorf("writing node.json: %w", err)
 		}

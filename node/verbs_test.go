@@ -80,7 +80,7 @@ func refusedVerb(t *testing.T, n *node.Node, id, verb string, body obj) {
 	login(t, n, supervisorOf("sue")).refused("no_session", verb, other)
 }
 
-// [SW-4] Who waits is told where he stands, and so is who joins him later; who leaves the line gives his place up.
+// [SW-4.8a] Who waits is told where he stands, and so is who joins him later; who leaves the line gives his place up.
 func TestPlaces(t *testing.T) {
 	n := startTwo(t)
 	defer stop(t, n)

@@ -17,7 +17,7 @@ func Create(env *Env, birth *Birth, d *Decision) *State {
 
 // open attaches the connection to s from a position on [SW-4.1] [SW-3.2].
 func (s *State) open(env *Env, c *wire.Command, d *Decision) {
-	if c.Who.Role == wire.RoleWorker && !s.owns(c.Who) {
+	if c.Who.Role == wire.RoleWorker && !s.owns(c.Who) && !s.hosts(c.Who) {
 		d.refuse(c, wire.NoSession) // a former owner reads by history; nothing new comes to him
 		return
 	}
@@ -50,6 +50,7 @@ func (s *State) open(env *Env, c *wire.Command, d *Decision) {
 		Session: string(s.ID), Epoch: s.Epoch(), Head: head, State: s.Phase.String(), Worker: s.workerPB(),
 		How: how, At: at, Streams: s.streamsPB(), Duplicate: old != nil,
 	}}}
+	s.running(c.Conn, d)
 	if m := s.placePB(); m != nil {
 		d.push(c.Conn, wire.FramePush, s.ID, m) // who comes later is told as well
 	}
@@ -185,6 +186,7 @@ func (s *State) close(env *Env, c *wire.Command, d *Decision) {
 
 // over lets everybody go. to is the connection that knows by its own reply.
 func (s *State) over(env *Env, to wire.Conn, d *Decision) {
+	s.disinvite(env, d)
 	for len(s.Guests) > 0 {
 		s.part(env, &s.Guests[0], d)
 	}
@@ -227,6 +229,13 @@ func (s *State) rate(env *Env, c *wire.Command, d *Decision) {
 // leave ends the connection's following, and with it that its bearer is a guest.
 func (s *State) leave(env *Env, c *wire.Command, d *Decision) {
 	s.detach(c.Conn)
+	if i := s.invited(c.Who.Worker); i != nil && c.Who.Role == wire.RoleWorker && !env.ReadOnly {
+		if s.hosts(c.Who) {
+			d.fact(s, Fact{Kind: Uninvited, Name: i.Worker})
+		} else {
+			s.uninvite(env, i, uninvitedDecline, d)
+		}
+	}
 	s.partOn(env, c.Conn, d)
 	f := d.frame(c.Conn)
 	f.Kind, f.ID, f.Session, f.Verb = wire.FrameDetach, c.ID, s.ID, c.Verb
@@ -259,17 +268,15 @@ func (s *State) page(c *wire.Command, d *Decision) {
 	d.Load = append(d.Load, l)
 }
 
-// Page answers a LoadPage with the entries that were read; more tells that the range holds others.
-func (s *State) Page(l *Load, entries []*wire.Entry, more bool, d *Decision) {
+// Page answers a LoadPage with the entries that were read; prev is the seq of the one before them that who asks may see, and more
+// tells that the range holds others.
+func (s *State) Page(l *Load, entries []*wire.Entry, prev uint64, more bool, d *Decision) {
 	c := l.Command
 	if c.Verb == wire.VerbHistory {
 		pb := &wirepb.HistoryReply{More: more}
-		prev := uint64(0)
-		for i, e := range entries {
-			if i > 0 {
-				prev = entries[i-1].Seq
-			}
+		for _, e := range entries {
 			pb.Entries = append(pb.Entries, e.PB(prev))
+			prev = e.Seq
 		}
 		d.answer(c, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_History{History: pb}})
 		return

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"slices"
+
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -9,7 +11,9 @@ import (
 type waiting struct {
 	since     int64
 	humanOnly bool
+	exact     bool // humanOnly counts in another queue too
 	requeued  bool
+	handed    bool
 	exclude   string
 }
 
@@ -18,11 +22,11 @@ func (s *State) enqueue(env *Env, queue string, w waiting, d *Decision) {
 	if w.since == 0 {
 		w.since = env.Now
 	}
-	moved := queue != s.Queue
+	moved := queue != s.Queue && !w.exact
 	if to, ok := env.Policy.Queue(queue); ok {
 		queue = to // its own may be there no more
 	}
-	d.fact(s, Fact{Kind: Enqueued, Name: queue, Ticket: s.Ticket + 1, At: w.since, HumanOnly: w.humanOnly && !moved, Requeued: w.requeued, Exclude: w.exclude})
+	d.fact(s, Fact{Kind: Enqueued, Name: queue, Ticket: s.Ticket + 1, At: w.since, HumanOnly: w.humanOnly && !moved, Requeued: w.requeued, Handed: w.handed, Exclude: w.exclude})
 	s.event(env, EventQueued, object("queue", queue), d)
 	s.stateChanged(d)
 	d.post(env, s.task())
@@ -32,15 +36,16 @@ func (s *State) enqueue(env *Env, queue string, w waiting, d *Decision) {
 func (s *State) task() *wire.Task {
 	t := &wire.Task{
 		Tenant: s.Tenant, Session: s.ID, Ticket: s.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt,
-		Shop: s.Shop, Tier: s.Tier, Channel: s.Channels[0], Attributes: s.Attributes, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued,
-		BoostMS: s.boost, Version: s.boosts,
+		Shop: s.Shop, Tier: s.Tier, Channel: s.Channels[0], Attributes: s.Attributes, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued, Handed: s.Handed,
+		BoostMS: s.boost, Version: s.boosts, Classified: s.Classified,
 	}
 	if s.Exclude != "" {
 		t.Exclude, t.Sticky = []string{s.Exclude}, ""
 	}
 	if s.Phase == Assigned || s.Transfer.Ticket != 0 { // a transfer names its worker: nothing else decides
 		t.Ticket, t.To, t.From, t.Force = s.Transfer.Ticket, s.Transfer.Worker, s.Owner.Worker, s.Transfer.Force
-		t.Sticky, t.Exclude, t.Requeue, t.HumansOnly = "", nil, false, false
+		t.Sticky, t.Exclude, t.Requeue, t.Handed, t.HumansOnly = "", nil, false, false, false
+		t.Present = slices.ContainsFunc(s.Guests, func(g Guest) bool { return g.Worker == t.To && g.here })
 	}
 	t.Summary = s.summary()
 	return t
@@ -131,6 +136,7 @@ func (s *State) Grant(env *Env, g *wire.Grant, d *Decision) {
 		s.revoke(wire.Conn{}, "transfer", d)
 		d.fact(s, Fact{Kind: Freed})
 	}
+	s.seated(env, g.Worker, d)
 	d.fact(s, Fact{Kind: Granted, N: s.AE + 1, HumanOnly: humans, Owner: &Owner{
 		Worker: g.Worker, Sub: g.Sub, Name: g.Name, Kind: g.Kind, Lease: g.Lease, Offer: g.Offer, Ticket: g.Ticket,
 		Since: s.Head + 1, // session.assigned, which follows
@@ -168,10 +174,8 @@ func (s *State) accepted(g *wire.Grant, d *Decision) {
 func (s *State) present(reason string, d *Decision) {
 	a := &wirepb.Assigned{
 		Session: string(s.ID), Ae: s.AE, Queue: s.Queue, Reason: reason, Epoch: s.Epoch(), Cursor: s.Cursor, Head: s.Head,
-		Customer: s.Customer.PB(), Attributes: s.Attributes, AttributesV: s.AttributesV, Shop: s.Shop,
-	}
-	if s.ContextV > 0 {
-		a.Context = &wirepb.Document{V: s.ContextV, Doc: s.Context}
+		Customer: s.Customer.PB(), Attributes: document(s.Attributes), AttributesV: s.AttributesV, Shop: s.Shop,
+		Context: &wirepb.Document{V: s.ContextV, Doc: document(s.Context)},
 	}
 	// [SW-5.4] The documents and the tail share one frame; what is too old for it is read by history.
 	first, room := len(s.Tail), TailBytes-len(s.Context)-len(s.Attributes)
@@ -184,6 +188,14 @@ func (s *State) present(reason string, d *Decision) {
 	}
 	f := d.push(s.owner.conn, wire.FrameAssigned, s.ID, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{Assigned: a}})
 	f.AE = s.AE
+}
+
+// document returns doc, or an empty one: who reads assigned need not ask whether there is any [SW-5].
+func document(doc []byte) []byte {
+	if len(doc) == 0 {
+		return []byte("{}")
+	}
+	return doc
 }
 
 // Lost decides the pool's word that the owner's grace is over [SW-5.7]: the session goes back to its old place.
@@ -288,7 +300,7 @@ func (s *State) NoGrant(env *Env, n *wire.NoGrant, d *Decision) {
 		return
 	}
 	d.fact(s, Fact{Kind: Requested}) // [SW-5.8] the source stays owner
-	s.event(env, EventTransferFailed, object("why", n.Why), d)
+	s.event(env, EventTransferFailed, failed(n.Why), d)
 	s.pump(env, d)
 }
 
@@ -300,7 +312,11 @@ func (s *State) LastResort(env *Env, r *wire.Resort, d *Decision) {
 	}
 	if s.Resort != r.Ticket {
 		d.fact(s, Fact{Kind: ResortSeen, Ticket: r.Ticket})
-		s.event(env, EventResort, object("action", r.Action, "step", r.Step), d)
+		body := object("action", r.Action, "step", r.Step)
+		if r.OpensAt > 0 {
+			body = objectNum(body, "opens_at", uint64(r.OpensAt))
+		}
+		s.event(env, EventResort, body, d)
 	}
 	d.post(env, &wire.Resorted{Tenant: s.Tenant, Session: s.ID, Ticket: r.Ticket})
 }
@@ -315,7 +331,7 @@ func (s *State) reroute(env *Env, n *wire.NoGrant, d *Decision) {
 	if n.Why != string(wire.NoQueue) || to == s.Queue || !env.Policy.Queues[to] {
 		return
 	}
-	w := waiting{since: s.EnqueuedAt, requeued: s.Requeued, exclude: s.Exclude}
+	w := waiting{since: s.EnqueuedAt, requeued: s.Requeued, handed: s.Handed, exclude: s.Exclude}
 	s.enqueue(env, to, w, d)
 }
 
@@ -327,7 +343,7 @@ func (s *State) Moved(env *Env, d *Decision) {
 		return
 	}
 	d.fact(s, Fact{
-		Kind: Enqueued, Name: to, Ticket: s.Ticket, At: s.EnqueuedAt, HumanOnly: s.HumanOnly, Requeued: s.Requeued, Exclude: s.Exclude,
+		Kind: Enqueued, Name: to, Ticket: s.Ticket, At: s.EnqueuedAt, HumanOnly: s.HumanOnly, Requeued: s.Requeued, Handed: s.Handed, Exclude: s.Exclude,
 	})
 	s.event(env, EventQueued, object("queue", to), d)
 	s.stateChanged(d)
@@ -338,7 +354,7 @@ func (s *State) Explains(c *wire.Command) bool {
 	return s.entitled(c) && (supervises(c.Who.Role) || c.Who.Role == wire.RoleWorker && s.owns(c.Who))
 }
 
-// Place tells the attached where the session stands in its queue.
+// Place tells the attached where the session stands in its queue, or when that opens.
 func (s *State) Place(p *wire.Place, d *Decision) {
 	if s.Phase != Queued || p.Ticket != s.Ticket {
 		return
@@ -356,7 +372,7 @@ func (s *State) placePB() *wirepb.ServerFrame {
 	if p == nil || s.Phase != Queued || p.Ticket != s.Ticket {
 		return nil
 	}
-	pb := &wirepb.State{Session: string(s.ID), State: s.Phase.String(), Queue: p.Queue, Position: p.Position}
+	pb := &wirepb.State{Session: string(s.ID), State: s.Phase.String(), Queue: p.Queue, Position: p.Position, OpensAt: p.OpensAt}
 	if p.ETAMS != [2]int64{} {
 		pb.EtaMs = p.ETAMS[:]
 	}
@@ -374,6 +390,7 @@ func (s *State) Recover(epoch uint64, d *Decision) {
 // Wake does what is due, and returns when to come again, or 0.
 func (s *State) Wake(env *Env, d *Decision) int64 {
 	s.settleLost(env, d)
+	s.settleInvites(env, d)
 	if s.Phase == Assigned {
 		s.pump(env, d)
 	}
@@ -382,8 +399,8 @@ func (s *State) Wake(env *Env, d *Decision) int64 {
 
 // Alarm returns when Wake has something to do, or 0.
 func (s *State) Alarm(now int64) int64 {
-	at := int64(0)
-	if s.lonely() {
+	at := s.invitesDue(now)
+	if s.lonely() && (at == 0 || now+lonelyMS < at) {
 		at = now + lonelyMS
 	}
 	if s.Phase != Assigned {

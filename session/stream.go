@@ -31,7 +31,7 @@ func (s *State) delta(env *Env, c *wire.Command, d *Decision) {
 	}
 	if st == nil {
 		if len(s.streams) >= maxStreams {
-			d.refuse(c, wire.QuotaExceeded)
+			d.fail(c, &wire.Error{Slug: wire.QuotaExceeded, Message: "as many streams run in the session as may; end one"})
 			return
 		}
 		s.streams = append(s.streams, stream{id: c.Stream})
@@ -85,6 +85,13 @@ func (s *State) interrupt(env *Env, d *Decision) {
 		}, wire.Conn{}, d)
 	}
 	s.streams = nil
+}
+
+// running tells conn, which has attached in the middle, the text so far of every running stream [SW-4.8].
+func (s *State) running(conn wire.Conn, d *Decision) {
+	for _, m := range s.streamsPB() {
+		d.push(conn, wire.FrameKeep, s.ID, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Stream{Stream: m}})
+	}
 }
 
 func (s *State) streamsPB() []*wirepb.Stream {

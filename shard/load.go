@@ -45,6 +45,7 @@ type result struct {
 	ident    *session.Identity
 	row      *session.Key
 	entries  []*wire.Entry
+	prev     uint64 // of the first of them, for history
 	more     bool
 	page     []fed  // of a feed
 	upTo     uint64 // that page has looked at everything up to here
@@ -237,7 +238,23 @@ func (s *Shard) readLoad(j job) result {
 		return r
 	}
 	r.entries, r.more, r.err = s.entries(j.id, l.After+1, l.Before, l.Limit, l.Reverse, l.Staff)
+	if r.err == nil && len(r.entries) > 0 && l.Command != nil && l.Command.Verb == wire.VerbHistory {
+		r.prev, r.err = s.seqBefore(j.id, r.entries[0].Seq, l.Staff)
+	}
 	return r
+}
+
+// seqBefore returns the seq of the entry before seq among the visible, or 0: a page of history begins where its reader can see
+// what it follows [SW-4.4].
+func (s *Shard) seqBefore(id wire.SessionID, seq uint64, staff bool) (uint64, error) {
+	if staff {
+		return seq - 1, nil // nothing is hidden from staff
+	}
+	list, _, err := s.entries(id, 1, seq, 1, true, false)
+	if len(list) == 0 {
+		return 0, err
+	}
+	return list[0].Seq, err
 }
 
 // loadRefused answers those who wait for a job that the loader has no room for.
@@ -410,7 +427,7 @@ func (s *Shard) rowsLoaded(r *result) {
 		}
 		session.Decide(h.state, &s.env, l.Command, &s.d)
 	case l.Kind == session.LoadPage:
-		h.state.Page(l, r.entries, r.more, &s.d)
+		h.state.Page(l, r.entries, r.prev, r.more, &s.d)
 	case l.Kind == session.LoadBack:
 		h.state.Back(&s.env, r.entries, &s.d)
 	}

@@ -196,6 +196,8 @@ func parseFrame(frame []byte, m protoreflect.Message) error {
 			return s.skip(maxDepth)
 		case f.ContainingOneof() != nil && s.peek() != 'n':
 			verbs++ // a verb that is null is none: null leaves a field unset
+		case string(key) == "id" && s.peek() == '0': // [SW-2.3] an id is positive: who counts from 0 shall not wait for an answer
+			return errJSON
 		}
 		return s.field(f, m)
 	})

@@ -111,12 +111,18 @@ func AuthorOf(m *wirepb.Author) Author {
 	return Author{Role: Role(m.GetRole()), ID: m.GetId(), Name: m.GetName()}
 }
 
+// afterMS is when to come again if whoever refused does not know better: retry "after" always says when [SW-6.1].
+const afterMS = 1000
+
 // ErrorPB returns e as the schema has it [SW-6.1].
 func (e *Error) ErrorPB() *wirepb.Error {
 	f := FaultOf(e.Slug)
 	m := &wirepb.Error{Code: uint32(f.Code), Slug: string(e.Slug), Message: e.Message, Retry: string(f.Retry), RetryAfterMs: e.RetryAfter.Milliseconds(), Detail: e.Detail}
 	if m.Message == "" {
 		m.Message = f.Message
+	}
+	if f.Retry == RetryAfter && m.RetryAfterMs <= 0 {
+		m.RetryAfterMs = afterMS
 	}
 	return m
 }

@@ -56,4 +56,9 @@ func TestErrorPB(t *testing.T) {
 	if m.Code != 503 || m.Retry != "after" || m.RetryAfterMs != 1500 || m.Message == "" || string(m.Detail) != "{}" {
 		t.Errorf("ErrorPB() = %v", m)
 	}
+	for _, f := range Faults() { // [SW-6.1] retry after says after what
+		if m := Refuse(f.Slug).ErrorPB(); (m.RetryAfterMs > 0) != (f.Retry == RetryAfter) {
+			t.Errorf("%s is told with retry_after_ms %d", f.Slug, m.RetryAfterMs)
+		}
+	}
 }

@@ -182,7 +182,9 @@ func (s *scan) command(cmd *Command) bool {
 	err := s.object(func(key []byte) (err error) {
 		switch string(key) {
 		case "id":
-			cmd.ID, err = s.uint()
+			if cmd.ID, err = s.uint(); cmd.ID == 0 {
+				return errJSON
+			}
 			return err
 		case "send":
 			cmd.Verb = VerbSend

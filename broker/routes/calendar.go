@@ -22,96 +22,102 @@ type span struct{ from, to int }
 // Open tells whether c is open at at, Unix ms. Hours are what clocks show in its zone: an hour that is skipped is not open, one
 // that comes twice is open twice.
 func (c *Calendar) Open(at int64) bool {
-	t := time.UnixMilli(at).In(c.zone)
-	minute := t.Hour()*60 + t.Minute()
-	for _, s := range c.on(t) {
-		if s.from <= minute && minute < s.to {
-			return true
-		}
-	}
-	return false
+	open, _, _ := c.Around(at)
+	return open
 }
-
-// on returns the hours of t's date.
-func (c *Calendar) on(t time.Time) []span {
-	y, m, d := t.Date()
-	if spans, ok := c.holidays[date(y, m, d)]; ok {
-		return spans
-	}
-	return c.weekly[t.Weekday()]
-}
-
-func date(y int, m time.Month, d int) int { return y*10_000 + int(m)*100 + d }
-
-// maxAhead is how many days Next looks ahead: a year and its longest holidays.
-const maxAhead = 400
 
 // Next returns the first moment after at at which c opens or closes, Unix ms; ok is false when it does neither for a year.
 func (c *Calendar) Next(at int64) (change int64, ok bool) {
-	now := c.Open(at)
-	t := time.UnixMilli(at).In(c.zone)
-	y, m, d := t.Date()
-	for day := range maxAhead {
-		noon := time.Date(y, m, d+day, 12, 0, 0, 0, c.zone)
-		best := int64(0)
-		consider := func(x int64) {
-			if x > at && c.Open(x) != now && (best == 0 || x < best) {
-				best = x
+	_, _, until := c.Around(at)
+	return until, until != 0
+}
+
+// Around tells whether c is open at at, Unix ms, since when it has been so, and until when it is. Either bound is 0 when it lies
+// more than a year away. It depends on nothing but c and at, and may be called by any goroutine.
+func (c *Calendar) Around(at int64) (open bool, since, until int64) {
+	for _, days := range [...]int{2, 10, 400} { // mostly the next change is near; a year and its longest holidays at most
+		open, since, until = c.look(at, days)
+		if since != 0 && until != 0 {
+			break
+		}
+	}
+	return open, since, until
+}
+
+// stretch is a time in which c is open: from is in it, to is not. Unix ms.
+type stretch struct{ from, to int64 }
+
+// look is Around, as far as some days to both sides tell.
+func (c *Calendar) look(at int64, days int) (open bool, since, until int64) {
+	list := make([]stretch, 0, 2*days)
+	for n := -days; n <= days; n++ {
+		list = c.appendDay(list, at, n)
+	}
+	slices.SortFunc(list, func(a, b stretch) int { return cmp.Compare(a.from, b.from) })
+	n := 0
+	for _, x := range list { // what touches is one
+		if n > 0 && x.from <= list[n-1].to {
+			list[n-1].to = max(list[n-1].to, x.to)
+			continue
+		}
+		list[n] = x
+		n++
+	}
+	const margin = 30 * 60 * 60_000 // a stretch that begins or ends so near to the bounds may go on beyond
+	far := int64(days) * 24 * 60 * 60_000
+	for _, x := range list[:n] {
+		if x.to <= at {
+			since = x.to
+			continue
+		}
+		if open, until = x.from <= at, x.from; open {
+			since, until = x.from, x.to
+		}
+		break
+	}
+	if at-since > far-margin {
+		since = 0
+	}
+	if until-at > far-margin {
+		until = 0
+	}
+	return open, since, until
+}
+
+// appendDay appends the stretches of a local day, so many after that of at, in order. A day's clock may jump: every part of it in
+// which it runs evenly is looked at for itself.
+func (c *Calendar) appendDay(list []stretch, at int64, days int) []stretch {
+	y, m, d := time.UnixMilli(at).In(c.zone).Date()
+	midnight := time.Date(y, m, d+days, 0, 0, 0, 0, time.UTC) // as a clock without zone shows it
+	y, m, d = midnight.Date()
+	hours, special := c.holidays[date(y, m, d)]
+	if !special {
+		hours = c.weekly[midnight.Weekday()]
+	}
+	if len(hours) == 0 {
+		return list
+	}
+	const farthest = 27 * time.Hour // no zone is farther from UTC, on either day around
+	last := midnight.Add(24*time.Hour + farthest)
+	for t := midnight.Add(-farthest); t.Before(last); {
+		_, east := t.In(c.zone).Zone()
+		_, end := t.In(c.zone).ZoneBounds()
+		if end.IsZero() || end.After(last) {
+			end = last
+		}
+		for _, h := range hours {
+			from := midnight.Add(time.Duration(h.from)*time.Minute - time.Duration(east)*time.Second)
+			to := midnight.Add(time.Duration(h.to)*time.Minute - time.Duration(east)*time.Second)
+			if x := (stretch{max(from.UnixMilli(), t.UnixMilli()), min(to.UnixMilli(), end.UnixMilli())}); x.from < x.to {
+				list = append(list, x)
 			}
 		}
-		for _, s := range append([]span{{0, 24 * 60}}, c.on(noon)...) {
-			for _, minute := range [...]int{s.from, s.to} {
-				x := time.Date(y, m, d+day, 0, minute, 0, 0, c.zone)
-				consider(x.UnixMilli())
-				// Where clocks change, the same minute comes again, or is skipped to the next that there is.
-				for _, off := range [...]time.Duration{-2 * time.Hour, -time.Hour, -30 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour} {
-					if y := x.Add(off); offset(x) != offset(y) {
-						consider(edge(x, y).UnixMilli())
-						consider(y.UnixMilli())
-					}
-				}
-			}
-		}
-		if best != 0 {
-			return c.first(at, best), true
-		}
+		t = end
 	}
-	return 0, false
+	return list
 }
 
-// first returns the first moment in (at, change] from which on c is as it is at change. Both lie within a day or the hours
-// between are all alike, but where clocks change.
-func (c *Calendar) first(at, change int64) int64 {
-	open := c.Open(change)
-	const minute = 60_000
-	for x := change - minute; x > at && change-x <= 3*60*minute; x -= minute {
-		if c.Open(x) == open {
-			change = x
-		}
-	}
-	return change
-}
-
-func offset(t time.Time) int {
-	_, s := t.Zone()
-	return s
-}
-
-// edge returns the moment between a and b at which clocks change.
-func edge(a, b time.Time) time.Time {
-	if b.Before(a) {
-		a, b = b, a
-	}
-	lo, hi := a.Unix(), b.Unix()
-	for lo+1 < hi {
-		if mid := (lo + hi) / 2; offset(time.Unix(mid, 0).In(a.Location())) == offset(a) {
-			lo = mid
-		} else {
-			hi = mid
-		}
-	}
-	return time.Unix(hi, 0).In(a.Location())
-}
+func date(y int, m time.Month, d int) int { return y*10_000 + int(m)*100 + d }
 
 var weekdays = []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
 

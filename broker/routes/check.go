@@ -1,6 +1,7 @@
 package routes
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,7 +32,9 @@ func (p *parsing) check(r *Routes) {
 	r.queuesAt = p.where("$.queues")
 	r.Calendars, r.Levels = map[string]*Calendar{}, map[string]*ServiceLevel{}
 	for i := range d.Calendars {
-		r.Calendars[d.Calendars[i].Name] = p.calendar(&d.Calendars[i], fmt.Sprintf("$.calendars[%d]", i))
+		c := p.calendar(&d.Calendars[i], fmt.Sprintf("$.calendars[%d]", i))
+		r.Calendars[c.Name] = c
+		r.Broker.Calendars = append(r.Broker.Calendars, broker.Calendar{Name: c.Name, At: c.Around})
 	}
 	for i := range d.ServiceLevels {
 		p.level(&d.ServiceLevels[i], calendars, fmt.Sprintf("$.service_levels[%d]", i))
@@ -57,7 +60,7 @@ func (p *parsing) check(r *Routes) {
 		}
 		p.known(path+".calendar", "calendar", s.Calendar, calendars)
 		p.known(path+".service_level", "service level", s.ServiceLevel, levels)
-		b.Shops = append(b.Shops, broker.Shop{Name: s.Name, Weight: s.Weight, Floor: s.Floor, Cap: s.Cap})
+		b.Shops = append(b.Shops, broker.Shop{Name: s.Name, Weight: s.Weight, Floor: s.Floor, Cap: s.Cap, Calendar: s.Calendar})
 	}
 	for i := range d.Teams {
 		b.Teams = append(b.Teams, p.team(&d.Teams[i], queues, fmt.Sprintf("$.teams[%d]", i)))
@@ -206,7 +209,7 @@ func (p *parsing) queue(r *Routes, q *Queue, queues, teams []string, path string
 	b := broker.Queue{
 		Name: q.Name, Priority: q.Priority, Weight: q.Weight, OfferTTLMS: q.OfferTTLMS, StickyMS: q.StickyMS, Costs: costs(q.Costs),
 		Weights: broker.Weights{Skill: q.Scoring.Skill, Load: q.Scoring.Load, Rating: q.Scoring.Rating}, SkillBy: q.Scoring.SkillBy,
-		Floor: q.Order.Floor, MaxBoostMS: q.Order.MaxBoostMS,
+		Floor: q.Order.Floor, MaxBoostMS: q.Order.MaxBoostMS, Calendar: q.Calendar,
 	}
 	b.Order = broker.Order(p.oneOf(path+".order.mode", q.Order.Mode, "ageing", "strict", "fifo", "savable_first"))
 	b.Scoring = broker.Scoring(p.oneOf(path+".scoring.mode", q.Scoring.Mode, "banded", "weighted"))
@@ -241,21 +244,36 @@ func (p *parsing) queue(r *Routes, q *Queue, queues, teams []string, path string
 	}
 	for i := range q.Route {
 		at := fmt.Sprintf("%s.route[%d]", path, i)
-		if i > 0 && q.Route[i].AfterMS < q.Route[i-1].AfterMS {
-			p.fail(at+".after_ms", "the step opens before the one in front of it")
-		}
-		if i > 0 && q.Route[i-1].Resort != "" {
+		if i > 0 && q.Route[i-1].Resort != "" && q.Route[i].Resort == "" {
 			p.fail(at, "there is a step behind the last resort")
 		}
-		b.Steps = append(b.Steps, p.step(&q.Route[i], queues, teams, at))
+		if q.Route[i].Classify.asks() && i > 0 {
+			p.fail(at+".classify", "only the first step can classify")
+		}
+		s := p.step(&q.Route[i], queues, teams, at)
+		p.known(at+".calendar", "calendar", s.Calendar, slices.Sorted(maps.Keys(r.Calendars)))
+		for _, o := range b.Steps {
+			if s.AfterMS < o.AfterMS && (s.Hours == o.Hours || s.Hours == broker.AnyTime || o.Hours == broker.AnyTime) {
+				p.fail(at+".after_ms", "the step opens before one in front of it")
+				break
+			}
+		}
+		b.Steps = append(b.Steps, s)
 	}
 	return b
 }
 
 func (p *parsing) step(s *Step, queues, teams []string, path string) broker.Step {
-	b := broker.Step{Name: s.Name, AfterMS: s.AfterMS, Queues: s.Queues, Teams: s.Teams, OfferN: s.Offer.N, OfferTTLMS: s.Offer.TTLMS}
+	b := broker.Step{Name: s.Name, AfterMS: s.AfterMS, Calendar: s.Calendar, Queues: s.Queues, Teams: s.Teams, OfferN: s.Offer.N, OfferTTLMS: s.Offer.TTLMS}
 	b.Who = broker.Who(p.oneOf(path+".who", s.Who, "any", "bots", "humans"))
 	b.When = broker.When(p.oneOf(path+".when", s.When, "waiting", "unstaffed"))
+	if s.Classify.asks() {
+		p.classify(s, &b, path)
+	}
+	b.Hours = broker.Hours(p.oneOf(path+".hours", s.Hours, "open", "closed", "always"))
+	if s.Hours == "" && (s.Who == "bots" || s.Resort != "") {
+		b.Hours = broker.AnyTime
+	}
 	if s.Resort != "" {
 		i := p.oneOf(path+".resort", s.Resort, "leave_message", "callback", "ticket")
 		b.Resort = broker.Resort(i + 1)
@@ -283,6 +301,33 @@ func (p *parsing) step(s *Step, queues, teams []string, path string) broker.Step
 		p.known(fmt.Sprintf("%s.teams[%d]", path, i), "team", name, teams)
 	}
 	return b
+}
+
+// asks tells whether c was written.
+func (c *Classify) asks() bool { return c.TTLMS != 0 || c.Default != nil }
+
+// classify makes b a question.
+func (p *parsing) classify(s *Step, b *broker.Step, path string) {
+	b.Classify, b.OfferTTLMS = true, s.Classify.TTLMS
+	p.atLeast(path+".classify.ttl_ms", s.Classify.TTLMS, 0)
+	if s.AfterMS != 0 || s.When == "unstaffed" || s.Offer != (Offer{}) || s.Resort != "" {
+		p.fail(path+".classify", "a step that classifies has no after_ms, when, offer or resort")
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Classify.Default)) {
+		at := path + ".classify.default." + name
+		v, ok := selector.ValueOf(s.Classify.Default[name])
+		switch kind := p.schema.Task(name); {
+		case kind == selector.None:
+			p.fail(at, "there is no attribute task.%s; declare it under attributes.task", name)
+		case !ok || v.Kind() != kind:
+			p.fail(at, "%s is a %s", name, kind)
+		}
+	}
+	if doc, err := json.Marshal(s.Classify.Default); err != nil {
+		p.fail(path+".classify.default", "it cannot be written: %v", err)
+	} else if s.Classify.Default != nil {
+		b.Default = doc
+	}
 }
 
 // selector parses src, and tells its mistake where it stands.

@@ -39,7 +39,7 @@ type Shop struct {
 	Weight       float64 `json:"weight,omitempty" yaml:"weight" min:"0" doc:"Its share against other shops, with fair. Default 1."`
 	Floor        int     `json:"floor,omitempty" yaml:"floor" min:"0" doc:"Slots below which it comes before others."`
 	Cap          int     `json:"cap,omitempty" yaml:"cap" min:"0" doc:"Slots from which on it takes only what no other wants. 0 is none."`
-	Calendar     string  `json:"calendar,omitempty" yaml:"calendar" doc:"Name of its calendar."`
+	Calendar     string  `json:"calendar,omitempty" yaml:"calendar" doc:"Name of its calendar: its sessions are in hours while both it and their queue's are open."`
 	ServiceLevel string  `json:"service_level,omitempty" yaml:"service_level" doc:"Name of its service level."`
 }
 
@@ -107,7 +107,7 @@ type Queue struct {
 	OfferTTLMS   int64           `json:"offer_ttl_ms,omitempty" yaml:"offer_ttl_ms" min:"0" doc:"How long people may think about an offer. Default 20000."`
 	StickyMS     int64           `json:"sticky_ms,omitempty" yaml:"sticky_ms" min:"0" doc:"How long a session waits for its last worker alone, while he is there."`
 	Costs        map[string]Cost `json:"costs,omitempty" yaml:"costs" doc:"Of channels, before the document's."`
-	Calendar     string          `json:"calendar,omitempty" yaml:"calendar" doc:"Name of its calendar."`
+	Calendar     string          `json:"calendar,omitempty" yaml:"calendar" doc:"Name of its calendar: outside of its hours steps that ask people are closed. Default always open."`
 	ServiceLevel string          `json:"service_level,omitempty" yaml:"service_level" doc:"Name of its service level."`
 	Route        []Step          `json:"route,omitempty" yaml:"route" doc:"Steps, tried in order. Default: bots, and humans when no bot can take it."`
 }
@@ -137,16 +137,25 @@ type Scoring struct {
 
 // Step is one step of a route.
 type Step struct {
-	Name    string   `json:"name,omitempty" yaml:"name" doc:"For people."`
-	Who     string   `json:"who,omitempty" yaml:"who" enum:"any,bots,humans" doc:"Default any."`
-	Select  string   `json:"select,omitempty" yaml:"select" doc:"A selector: who is eligible. Default everybody."`
-	Prefer  string   `json:"prefer,omitempty" yaml:"prefer" doc:"A selector: who comes before others, whatever the scores."`
-	AfterMS int64    `json:"after_ms,omitempty" yaml:"after_ms" min:"0" doc:"It opens when the session has waited so long."`
-	When    string   `json:"when,omitempty" yaml:"when" enum:"waiting,unstaffed" doc:"unstaffed: it also opens while nobody is there for the steps before. Default waiting."`
-	Queues  []string `json:"queues,omitempty" yaml:"queues" doc:"Overflow: the workers of these queues."`
-	Teams   []string `json:"teams,omitempty" yaml:"teams" doc:"Only members of these teams; without queues wherever they work."`
-	Offer   Offer    `json:"offer,omitzero" yaml:"offer" doc:"How people are asked."`
-	Resort  string   `json:"resort,omitempty" yaml:"resort" enum:"leave_message,callback,ticket" doc:"The last step: what the customer is offered. He goes on waiting."`
+	Name     string   `json:"name,omitempty" yaml:"name" doc:"For people."`
+	Who      string   `json:"who,omitempty" yaml:"who" enum:"any,bots,humans" doc:"Default any."`
+	Select   string   `json:"select,omitempty" yaml:"select" doc:"A selector: who is eligible. Default everybody."`
+	Prefer   string   `json:"prefer,omitempty" yaml:"prefer" doc:"A selector: who comes before others, whatever the scores."`
+	AfterMS  int64    `json:"after_ms,omitempty" yaml:"after_ms" min:"0" doc:"It opens when the session has waited so long."`
+	When     string   `json:"when,omitempty" yaml:"when" enum:"waiting,unstaffed" doc:"unstaffed: it also opens while nobody is there for the steps before. Default waiting."`
+	Hours    string   `json:"hours,omitempty" yaml:"hours" enum:"open,closed,always" doc:"In which part of its calendars' hours it is open. Default open, of steps that ask bots or nobody always."`
+	Calendar string   `json:"calendar,omitempty" yaml:"calendar" doc:"Name of a calendar of its own. Default the queue's and the shop's together."`
+	Queues   []string `json:"queues,omitempty" yaml:"queues" doc:"Overflow: the workers of these queues."`
+	Teams    []string `json:"teams,omitempty" yaml:"teams" doc:"Only members of these teams; without queues wherever they work."`
+	Offer    Offer    `json:"offer,omitzero" yaml:"offer" doc:"How people are asked."`
+	Classify Classify `json:"classify,omitzero" yaml:"classify" doc:"Of the first step: it routes nobody, but asks one of its workers what the session is about, before the other steps."`
+	Resort   string   `json:"resort,omitempty" yaml:"resort" enum:"leave_message,callback,ticket" doc:"A last step: what the customer is offered. He goes on waiting."`
+}
+
+// Classify is how it is asked what a session is about.
+type Classify struct {
+	TTLMS   int64          `json:"ttl_ms,omitempty" yaml:"ttl_ms" min:"1" doc:"How long that may take in all. Default 3000."`
+	Default map[string]any `json:"default,omitempty" yaml:"default" doc:"Attributes that count where the session has none, when nobody answers or nobody is there."`
 }
 
 // Offer is how people are asked.

@@ -95,6 +95,9 @@ func (t *teller) reason(d *Decision) string {
 	case "sticky":
 		return fmt.Sprintf("It went to %s because %s had it last, %s.", d.Worker, d.Worker, after)
 	case "transfer":
+		if d.Step != "" || d.Eligible > 0 { // to the queue: there was a choice
+			return fmt.Sprintf("It was handed to queue %s, and went to %s%s %s.", d.Queue, d.Worker, by, after)
+		}
 		return fmt.Sprintf("It went to %s because it was handed to %s by name.", d.Worker, d.Worker)
 	case "overflow":
 		return fmt.Sprintf("It went to %s%s which asks beyond its own queue, %s.", d.Worker, by, after)
@@ -143,6 +146,9 @@ func (t *teller) waits() {
 		t.say("It is offered to %s, and waits for an answer%s.", list(who), t.until())
 		t.because(t.e.Worker)
 		return
+	case "asking":
+		t.say("%s is asked what it is about%s; then it is routed.", t.e.Worker, t.until())
+		return
 	case "granted":
 		t.say("It was just given to %s.", t.e.Worker)
 		t.because(t.e.Worker)
@@ -161,6 +167,9 @@ func (t *teller) waits() {
 	}
 	if t.s.Transfer != "" {
 		t.say("It is meant for %s alone.", t.s.Transfer)
+	}
+	if t.e.OpensAt > 0 {
+		t.say("Its queue or shop is closed until %s, in %s.", time.UnixMilli(t.e.OpensAt).UTC().Format("2006-01-02 15:04 UTC"), span(t.e.OpensAt-t.now))
 	}
 	t.nobody()
 	if until := t.until(); until != "" {

@@ -74,6 +74,7 @@ export class Client extends Emitter<{ status: ['connecting' | 'online' | 'waitin
   readonly hello: any
   readonly sessions: Map<string, Session>
   open(opening?: Opening): Promise<Session>
+  call(verb: 'identify', args: { token: string }): Promise<{ customer: string; sessions: string[] }>
   call(verb: string, args: any): Promise<any>
   drop(): void
   close(): void

@@ -196,6 +196,22 @@ func terminate(t *testing.T, cmd *exec.Cmd, stderr *lines) {
 	}
 }
 
+// [SW-8.1] Both ways to ask a node to stop make it drain and exit 0, and its address can be had again at once.
+func TestStopSignals(t *testing.T) {
+	data, addr := filepath.Join(t.TempDir(), "data"), "127.0.0.1:0"
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		var cmd *exec.Cmd
+		var stderr *lines
+		cmd, addr, _, stderr = up(t, nil, "--data", data, "--listen", addr)
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Fatalf("%v: %v\n%s", sig, err, stderr)
+		}
+	}
+}
+
 // A data directory that cannot be served as it is: what is said, and that it is served again when that is mended.
 func TestDataDirectory(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
@@ -237,7 +253,7 @@ func TestDataDirectory(t *testing.T) {
 	newer = fmt.Sprintf("%s %08x\n", newer, crc32.Checksum([]byte(newer), crc32.MakeTable(crc32.Castagnoli)))
 	nothing := func(*testing.T) {}
 	broken("other shards", "set shards to 4", 1, nothing, "--shards", "8")
-	broken("newer journal", "format 99 and this program knows 2; start the program version that wrote it", 1, rewrite("journal/FORMAT", newer))
+	broken("newer journal", "format 99 and this program knows 3; start the program version that wrote it", 1, rewrite("journal/FORMAT", newer))
 	broken("foreign journal", "restore the directory from a backup", 1, rewrite("journal/FORMAT", "hello\n"))
 	broken("newer keys", "version 9 of the keys file", 1, rewrite("keys.json", `{"version":9,"tenants":{}}`))
 	broken("foreign keys", "keys.json", 1, rewrite("keys.json", "hello"))

@@ -67,12 +67,14 @@ func mintOf(data, tenant string) (swarm.Mint, error) {
 // loadFlags are those of `loadtest run`.
 type loadFlags struct {
 	tokenFlags
-	addr, dir         string
+	addr, dir, ca     string
+	insecure          bool
 	sets              []string
 	processes         int
 	remote, quiet     bool
 	findMax           bool
 	steps             int
+	repeat            int // of plan measure
 	jsonFile, webFile string
 }
 
@@ -104,7 +106,9 @@ The schedule is open: messages are due whether or not earlier ones were answered
 	}
 	fs := cmd.Flags()
 	f.add(cmd)
-	fs.StringVar(&f.addr, "addr", "", "host:port of a running node (default 127.0.0.1:7470 with --data; else one is started)")
+	fs.StringVar(&f.addr, "addr", "", "host:port of a running node, or wss://host:port (default 127.0.0.1:7470 with --data; else one is started)")
+	fs.StringVar(&f.ca, "ca", "", "PEM file of who vouches for a node that speaks TLS (default: whom the system trusts)")
+	fs.BoolVar(&f.insecure, "insecure", false, "speak TLS with whoever answers")
 	fs.StringVar(&f.dir, "dir", "", "where the started node's directory is made (default the system's for temporary files)")
 	fs.StringArrayVar(&f.sets, "set", nil, "key=value of the scenario, as customers.sockets=500; may be given again")
 	fs.IntVar(&f.processes, "processes", 0, "processes of the load generator (default: as many as the limit of open files asks for)")
@@ -165,6 +169,9 @@ func (f *loadFlags) place(ctx context.Context, s *swarm.Swarm) (err error) {
 	if err != nil {
 		return fmt.Errorf("finding this program: %w", err)
 	}
+	if err := f.trust(s); err != nil {
+		return err
+	}
 	if f.command != "" && f.data != "" {
 		return usageError{errors.New("tokens come from one place: set --data or --token-cmd")}
 	}
@@ -174,7 +181,7 @@ func (f *loadFlags) place(ctx context.Context, s *swarm.Swarm) (err error) {
 		return cmd
 	}
 	if f.addr == "" && f.data == "" && f.command == "" {
-		s.Node = &swarm.OwnNode{Self: self, Exec: s.Scenario.Node.Exec, Config: s.Scenario.Node.Config, Dir: f.dir, Mint: func(data string) (swarm.Mint, error) { return mintOf(data, "demo") }}
+		s.Node = &swarm.OwnNode{Self: self, Exec: s.Scenario.Node.Exec, Config: s.Scenario.Node.Config, TLS: s.Scenario.Node.TLS, Dir: f.dir, Mint: func(data string) (swarm.Mint, error) { return mintOf(data, "demo") }}
 		s.Spawn = agent
 		return nil
 	}
@@ -184,9 +191,12 @@ func (f *loadFlags) place(ctx context.Context, s *swarm.Swarm) (err error) {
 	case f.command == "" && f.data == "":
 		return usageError{errors.New("a running node wants tokens: set --data to its directory, or --token-cmd")}
 	}
+	if s.Scenario.Node.Count > 1 {
+		return usageError{errors.New("node.count is for nodes of the test's own: leave out --addr and --data")}
+	}
 	for _, a := range s.Scenario.Actions {
-		if a.Kill {
-			return usageError{errors.New("the scenario kills its own node: leave out --addr and --data, or put what kills yours into run")}
+		if a.Kill || a.Drain {
+			return usageError{errors.New("the scenario ends its own node: leave out --addr and --data, or put what ends yours into run")}
 		}
 	}
 	s.Addr = f.addr
@@ -196,6 +206,35 @@ func (f *loadFlags) place(ctx context.Context, s *swarm.Swarm) (err error) {
 	s.Spawn = func(ctx context.Context, _ string) *exec.Cmd { return agent(ctx, f.data) }
 	s.Mint, err = f.mint(ctx)
 	return err
+}
+
+// trust finds out whether the node speaks TLS, and whom to believe.
+func (f *loadFlags) trust(s *swarm.Swarm) error {
+	scheme, host, is := strings.Cut(f.addr, "://")
+	if is {
+		f.addr = strings.TrimSuffix(host, "/")
+	}
+	switch {
+	case !is && f.ca == "" && !f.insecure, is && (scheme == "ws" || scheme == "http"):
+		if f.ca != "" || f.insecure {
+			return usageError{errors.New("--ca and --insecure are about TLS: the address says that there is none")}
+		}
+		return nil
+	case is && scheme != "wss" && scheme != "https":
+		return usageError{fmt.Errorf("--addr begins with %q: it must be wss, https, ws, http or nothing", scheme)}
+	case f.addr == "" && f.data == "" && f.command == "":
+		return usageError{errors.New("--ca and --insecure are for a running node; a node of the test's own has node.tls in the scenario")}
+	}
+	s.Trust = &swarm.Trust{Insecure: f.insecure}
+	if f.ca == "" {
+		return nil
+	}
+	pem, err := os.ReadFile(f.ca)
+	if err != nil {
+		return usageError{fmt.Errorf("reading --ca: %w", err)}
+	}
+	s.Trust.CA = string(pem)
+	return nil
 }
 
 // tell prints and writes what came of a run.

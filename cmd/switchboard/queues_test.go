@@ -27,7 +27,7 @@ func (r *runs) want(code int, out, errs string, args ...string) result {
 	return e
 }
 
-// The shipped example serves; its document is got, compared, changed and kept, also when the node is killed right behind the
+// [SW-8.6] The shipped example serves; its document is got, compared, changed and kept, also when the node is killed right behind the
 // answer; who is wrong is told with the exit codes of [SW-8.4].
 func TestQueues(t *testing.T) {
 	t.Setenv("SWITCHBOARD_TEST_MAIN", "1") // the test binary is the command

@@ -35,6 +35,8 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.cfg.Data, "data", "", "directory of everything durable; created when missing")
 	fs.StringVar(&f.cfg.Listen, "listen", "", "host:port to serve on (default 127.0.0.1:7470)")
+	fs.StringVar(&f.cfg.TLS.Cert, "tls-cert", "", "PEM file of the certificate, to speak TLS; read again when it changes, and on SIGHUP")
+	fs.StringVar(&f.cfg.TLS.Key, "tls-key", "", "PEM file of the certificate's key")
 	fs.StringVar(&f.cfg.Name, "name", "", "the node's name (default n1)")
 	fs.StringVar(&f.file, "config", "", "YAML file; flags and environment win over it")
 	fs.IntVar(&f.cfg.Shards, "shards", 0, "shards of a new data directory (default 16)")
@@ -42,6 +44,13 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	fs.Int64Var(&f.cfg.DrainMS, "drain-ms", 0, "how long a shutdown waits for connections to go (default 10000)")
 	fs.Int64Var(&f.cfg.FreeMin, "free-min", 0, "free bytes on the disk below which writes are refused (default 1 GiB or 5 % of the disk)")
 	fs.StringVar(&f.profiles, "pprof", "", "loopback host:port to serve Go profiles on (default off)")
+	c := &f.cfg.Cluster
+	fs.StringVar(&c.Listen, "cluster-listen", "", "host:port for other nodes: makes the node a member of a cluster (default off)")
+	fs.StringVar(&c.Advertise, "cluster-advertise", "", "host:port that other nodes are told to dial (default --cluster-listen)")
+	fs.StringSliceVar(&c.Join, "join", nil, "host:port of members of the cluster, when the node is new; without it a new node founds one")
+	fs.StringVar(&c.TLS, "cluster-tls", "", "directory with ca.crt, NAME.crt and NAME.key (see cluster certs)")
+	fs.StringVar(&c.Zone, "zone", "", "where the node is: copies of a shard go to different zones")
+	fs.StringToStringVar(&c.Labels, "label", nil, "labels of the node, as disk=ssd; placements may ask for them")
 	fs.BoolVar(&f.logJSON, "log-json", false, "log in JSON")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 }
@@ -102,7 +111,11 @@ func (f *nodeFlags) overlay(cmd *cobra.Command, flags *node.Config) {
 		"data": func() { f.cfg.Data = flags.Data }, "listen": func() { f.cfg.Listen = flags.Listen }, "name": func() { f.cfg.Name = flags.Name },
 		"shards": func() { f.cfg.Shards = flags.Shards }, "connections": func() { f.cfg.Connections = flags.Connections },
 		"drain-ms": func() { f.cfg.DrainMS = flags.DrainMS }, "free-min": func() { f.cfg.FreeMin = flags.FreeMin },
-		"dev": func() { f.cfg.Dev = flags.Dev },
+		"tls-cert": func() { f.cfg.TLS.Cert = flags.TLS.Cert }, "tls-key": func() { f.cfg.TLS.Key = flags.TLS.Key },
+		"dev":            func() { f.cfg.Dev = flags.Dev },
+		"cluster-listen": func() { f.cfg.Cluster.Listen = flags.Cluster.Listen }, "cluster-advertise": func() { f.cfg.Cluster.Advertise = flags.Cluster.Advertise },
+		"join": func() { f.cfg.Cluster.Join = flags.Cluster.Join }, "cluster-tls": func() { f.cfg.Cluster.TLS = flags.Cluster.TLS },
+		"zone": func() { f.cfg.Cluster.Zone = flags.Cluster.Zone }, "label": func() { f.cfg.Cluster.Labels = flags.Cluster.Labels },
 	} {
 		if cmd.Flags().Changed(name) {
 			set()
@@ -116,12 +129,18 @@ func newServe() *cobra.Command {
 		Use:   "serve --data DIR",
 		Short: "Run a node until SIGTERM or SIGINT",
 		Long: `Run a node. It drains on SIGTERM and SIGINT: connections are told to come back, what was taken
-becomes durable, and it exits 0.
+becomes durable, and it exits 0. On SIGHUP it reads its certificate again, which it also does when that changes.
+
+With --cluster-listen it is a member of a cluster: it founds one, brings along what its data directory has, or joins the one
+at --join. Every node serves every customer; shards have copies on three nodes as soon as there are three.
 
 With --dev it makes the tenant "demo" with the queue "default", prints ready-made tokens, and listens on
 loopback only. Without it, tenants come from --config and their keys from keys.json in the data directory.`,
 		Example: `  switchboard serve --data /var/lib/switchboard --config switchboard.yaml
-  switchboard serve --data ./data --dev`,
+  switchboard serve --data ./data --dev
+  switchboard serve --data ./data --config switchboard.yaml --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem
+  switchboard serve --data ./n1 --dev --name n1 --cluster-listen 127.0.0.1:7570
+  switchboard serve --data ./n2 --dev --name n2 --listen 127.0.0.1:7471 --cluster-listen 127.0.0.1:7571 --join 127.0.0.1:7570`,
 		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.load(cmd); err != nil {
@@ -136,6 +155,9 @@ loopback only. Without it, tenants come from --config and their keys from keys.j
 				}
 			}
 			asked := untilSignal() // before anybody can know that it serves
+			hup := make(chan os.Signal, 1)
+			signal.Notify(hup, syscall.SIGHUP)
+			defer signal.Stop(hup)
 			n, err := start(f.cfg)
 			if err != nil {
 				return err
@@ -145,7 +167,7 @@ loopback only. Without it, tenants come from --config and their keys from keys.j
 					return errors.Join(err, n.Close(cmd.Context()))
 				}
 			}
-			<-asked.Done()
+			f.until(asked, hup, n)
 			return n.Close(context.Background())
 		},
 	}
@@ -153,6 +175,20 @@ loopback only. Without it, tenants come from --config and their keys from keys.j
 	cmd.Flags().BoolVar(&f.cfg.Dev, "dev", false, `tenant "demo", ready-made tokens, loopback only`)
 	cmd.Flags().BoolVar(&f.printConfig, "print-config", false, "print the configuration as it would be used, and exit")
 	return cmd
+}
+
+// until waits until the process is asked to stop. At each SIGHUP the certificate is read again.
+func (f *nodeFlags) until(asked context.Context, hup <-chan os.Signal, n *node.Node) {
+	for {
+		select {
+		case <-asked.Done():
+			return
+		case <-hup:
+			if err := n.Reload(); err != nil {
+				f.cfg.Log.Error("the certificate is not replaced: the one before stays", "err", err)
+			}
+		}
+	}
 }
 
 // start is node.Start with a wrong configuration as a wrong call.

@@ -5,7 +5,7 @@ import { $, showStatus, Talk, Typing } from './dom.js'
 
 const states = {
   new: () => 'Nobody is on it; say something.',
-  queued: s => `Waiting in the queue${s.position ? `, place ${s.position}` : ''}${s.eta_ms?.length === 2 ? `, about ${Math.round(s.eta_ms[0] / 1000)} to ${Math.round(s.eta_ms[1] / 1000)} seconds` : ''}.`,
+  queued: s => `Waiting in the queue${s.position ? `, place ${s.position}` : ''}${s.eta_ms?.length === 2 ? `, about ${Math.round(s.eta_ms[0] / 1000)} to ${Math.round(s.eta_ms[1] / 1000)} seconds` : ''}${s.opens_at ? `; we open at ${new Date(s.opens_at).toLocaleString()}` : ''}.`,
   assigned: s => `${s.worker?.name || (s.worker?.kind === 'bot' ? 'The bot' : s.worker ? 'An agent' : 'Somebody')} is answering.`,
   closed: () => 'Closed. Say something to open it again.'
 }

@@ -73,6 +73,9 @@ type Config struct {
 	// Stream takes a stream that node opened with header. Reading ends with io.EOF only when all of it has come; its sender
 	// is told what Stream returns. Nil refuses streams.
 	Stream func(node string, header []byte, r io.Reader) error
+	// Answer answers the question of a node that may be no member (Ask); with TLS its name is certain. An error travels back as
+	// the refusal's words. It may take some seconds. Nil refuses all questions.
+	Answer func(node string, question []byte) ([]byte, error)
 	// StreamRate bounds all streams that this node sends together, in bytes per second; default 32 MiB.
 	StreamRate int
 	// Streams is how many streams of others are taken at once; default 4. Others are refused.

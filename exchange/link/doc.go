@@ -11,6 +11,8 @@
 // connection that does not stand. Nothing is ever sent again. What is lost is told: each piece of mail has a number, also one for a
 // connection that found no room, and the receiver reports the holes ([Restarted]).
 //
+// Whoever is no member yet may ask one question (Ask), and gets one answer.
+//
 // What it does not do. It forwards nothing: mail for a slot that is not here is refused, and its sender told. It knows nothing
 // of who owns which slot, of votes or of quorums. It does not decide who is a member: nodes are added and removed.
 //

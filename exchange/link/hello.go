@@ -21,6 +21,7 @@ const (
 	laneControl
 	lanes
 	laneStream = lanes
+	laneAsk    = lanes + 1
 )
 
 // hello is what each side says first. The one who was dialled leaves out what has no meaning from it.
@@ -75,7 +76,7 @@ func parseHello(b []byte) (h hello, err error) {
 	if v := number(); !bad && v != wire.LinkVersion {
 		return h, fmt.Errorf("link: it speaks version %d; this is %d", v, wire.LinkVersion)
 	}
-	if bad = bad || len(b) == 0 || b[0] > laneStream; bad {
+	if bad = bad || len(b) == 0 || b[0] > laneAsk; bad {
 		return h, fmt.Errorf("%w: a hello of no kind", errGarbage)
 	}
 	h.kind, b = b[0], b[1:]
@@ -189,6 +190,7 @@ func (l *Links) answer(c net.Conn) (net.Conn, hello, error) {
 		return c, h, err
 	}
 	switch {
+	case h.kind == laneAsk: // a stranger knows neither the cluster nor who is here
 	case h.cluster != l.cfg.Cluster:
 		return c, h, fmt.Errorf("link: it is of cluster %s; this is %s", h.cluster, l.cfg.Cluster)
 	case h.to != l.cfg.Node:

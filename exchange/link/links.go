@@ -35,6 +35,7 @@ type Links struct {
 	accepted  map[net.Conn]struct{}
 	strangers int
 	streams   int
+	questions int
 }
 
 // Open starts to accept the connections of other nodes on listener, which it closes in the end. x is where their mail goes. It

@@ -49,6 +49,9 @@ func (l *Links) serve(raw net.Conn) {
 
 // welcome serves a caller whose hello is sound, until he is done.
 func (l *Links) welcome(c net.Conn, h hello) error {
+	if h.kind == laneAsk {
+		return l.takeQuestion(c, h)
+	}
 	k, err := l.link(h.node)
 	if err != nil {
 		return err

@@ -89,6 +89,15 @@ func (s *Stream) because(err error) error {
 	return err
 }
 
+// Break makes the stream end unfinished: the other side gets an error in place of its end. Close is still to be called.
+func (s *Stream) Break() {
+	if s.err == nil {
+		s.err = errBroken
+	}
+}
+
+var errBroken = errors.New("link: the stream was broken off")
+
 // Close ends the stream and waits until the other side has taken all of it, or ctx ends. Nil says that Config.Stream there
 // returned nil. After a failed Write it only cleans up, and returns that failure.
 func (s *Stream) Close() error {

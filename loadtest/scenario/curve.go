@@ -163,52 +163,55 @@ func (a *Arrivals) Next() (at time.Duration, shop int, ok bool) {
 	return 0, 0, false
 }
 
-func (c *Curve) check(s *Scenario, at func(path string, err error)) {
+// Check reports what makes no sense in c over a steady time, in seconds, with so many shops. Paths begin with path.
+func (c *Curve) Check(path string, steady float64, shops int, at func(path string, err error)) {
+	inner := at
+	at = func(field string, err error) { inner(path+field, err) }
 	if n := len(c.Day); n != 0 && n != 24 {
-		at("talk.curve.day", fmt.Errorf("a day has 24 hours, not %d", n))
+		at(".day", fmt.Errorf("a day has 24 hours, not %d", n))
 	}
 	sum := 0.0
 	for i, w := range c.Day {
 		if w < 0 || w != w {
-			at(fmt.Sprintf("talk.curve.day[%d]", i), fmt.Errorf("a weight is not %v", w))
+			at(fmt.Sprintf(".day[%d]", i), fmt.Errorf("a weight is not %v", w))
 		}
 		sum += w
 	}
 	if len(c.Day) > 0 && sum <= 0 {
-		at("talk.curve.day", fmt.Errorf("all weights are zero"))
+		at(".day", fmt.Errorf("all weights are zero"))
 	}
 	if len(c.Day) > 0 && len(c.Steps) > 0 {
-		at("talk.curve.steps", fmt.Errorf("day excludes steps"))
+		at(".steps", fmt.Errorf("day excludes steps"))
 	}
 	last := -1.0
 	for i, st := range c.Steps {
-		path := fmt.Sprintf("talk.curve.steps[%d]", i)
+		step := fmt.Sprintf(".steps[%d]", i)
 		if st.At.Value <= last {
-			at(path+".at", fmt.Errorf("steps must be in order"))
+			at(step+".at", fmt.Errorf("steps must be in order"))
 		}
 		if st.Times < 0 || st.Times > 1e6 || st.Times != st.Times {
-			at(path+".times", fmt.Errorf("times is %v: it must be 0 to 1000000", st.Times))
+			at(step+".times", fmt.Errorf("times is %v: it must be 0 to 1000000", st.Times))
 		}
-		if st.At.Value > s.Steady.Value {
-			at(path+".at", fmt.Errorf("it is behind the steady time"))
+		if st.At.Value > steady {
+			at(step+".at", fmt.Errorf("it is behind the steady time"))
 		}
 		last = st.At.Value
 	}
-	limit := s.Steady.Value
+	limit := steady
 	if len(c.Day) > 0 {
 		limit = 24 * 3600
 	}
 	for i, p := range c.Pulses {
-		path := fmt.Sprintf("talk.curve.pulses[%d]", i)
+		pulse := fmt.Sprintf(".pulses[%d]", i)
 		switch {
 		case p.Times <= 0 || p.Times > 1e6 || p.Times != p.Times:
-			at(path+".times", fmt.Errorf("times is %v: it must be above 0, and up to 1000000", p.Times))
+			at(pulse+".times", fmt.Errorf("times is %v: it must be above 0, and up to 1000000", p.Times))
 		case p.At.Value+p.For.Value > limit:
-			at(path+".for", fmt.Errorf("it ends behind %s", Seconds(time.Duration(limit*float64(time.Second))).text))
+			at(pulse+".for", fmt.Errorf("it ends behind %s", Seconds(time.Duration(limit*float64(time.Second))).text))
 		case p.For.Value <= 0:
-			at(path+".for", fmt.Errorf("it is needed"))
-		case p.Shop < 0 || p.Shop > s.Customers.Shops:
-			at(path+".shop", fmt.Errorf("shop is %d: they are 1 to customers.shops, which is %d", p.Shop, s.Customers.Shops))
+			at(pulse+".for", fmt.Errorf("it is needed"))
+		case p.Shop < 0 || p.Shop > shops:
+			at(pulse+".shop", fmt.Errorf("shop is %d: they are 1 to customers.shops, which is %d", p.Shop, shops))
 		}
 	}
 }

@@ -9,10 +9,13 @@ import (
 	"strings"
 )
 
-// Dist is a distribution: lognormal around its median, fixed when Sigma is 0, or a shipped profile of what people do.
+// Dist is a distribution: lognormal around its median, fixed when Sigma is 0, exponential, or a shipped profile of what
+// people do.
 type Dist struct {
-	// Median of the values. With Profile it must be absent.
+	// Median of the values. With Profile or Exponential it must be absent.
 	Median Quantity `yaml:"median,omitempty"`
+	// Exponential is the mean of values without memory: how long people are willing to wait, or what textbooks calculate with.
+	Exponential Quantity `yaml:"exponential,omitempty"`
 	// Sigma is the deviation of the logarithm: 0.7 is usual for people. 0 makes every value the median.
 	Sigma float64 `yaml:"sigma,omitempty"`
 	// Min and Max bound the values; 0 is no bound.
@@ -43,7 +46,7 @@ func Profiles() []string { return slices.Sorted(maps.Keys(profiles)) }
 
 // IsZero tells whether nothing was said.
 func (d *Dist) IsZero() bool {
-	return d.Median.IsZero() && d.Sigma == 0 && d.Profile == "" && d.Min.IsZero() && d.Max.IsZero()
+	return d.Median.IsZero() && d.Exponential.IsZero() && d.Sigma == 0 && d.Profile == "" && d.Min.IsZero() && d.Max.IsZero()
 }
 
 func (d *Dist) check(u Unit) error {
@@ -54,12 +57,14 @@ func (d *Dist) check(u Unit) error {
 			return fmt.Errorf("there is no profile %q: they are %s", d.Profile, strings.Join(Profiles(), ", "))
 		case p.unit != u:
 			return fmt.Errorf("profile %s does not count %s", d.Profile, u)
-		case !d.Median.IsZero() || d.Sigma != 0:
-			return errors.New("profile excludes median and sigma")
+		case !d.Median.IsZero() || d.Sigma != 0 || !d.Exponential.IsZero():
+			return errors.New("profile excludes median, sigma and exponential")
 		}
 		return nil
 	}
 	switch {
+	case !d.Exponential.IsZero() && (!d.Median.IsZero() || d.Sigma != 0):
+		return errors.New("exponential excludes median and sigma")
 	case d.Sigma < 0 || d.Sigma > 5 || d.Sigma != d.Sigma:
 		return fmt.Errorf("sigma is %v: it must be 0 to 5", d.Sigma)
 	case d.Max.Value > 0 && d.Min.Value > d.Max.Value:
@@ -81,6 +86,8 @@ func (d *Dist) Quantile(p float64) (v float64) {
 			share := (p - quantiles[i-1]) / (quantiles[i] - quantiles[i-1])
 			v = pr.at[i-1] + share*(pr.at[i]-pr.at[i-1])
 		}
+	} else if d.Exponential.Value > 0 {
+		v = -d.Exponential.Value * math.Log1p(-p)
 	} else {
 		v = d.Median.Value
 		if d.Sigma > 0 {

@@ -70,33 +70,54 @@ func outside(err error, file string) error {
 
 func parse(file string, doc []byte) (*Scenario, error) {
 	s := &Scenario{}
-	err := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict()).Decode(s)
+	if err := read(file, doc, s, s.check); err != nil {
+		return nil, err
+	}
+	s.defaults()
+	return s, nil
+}
+
+// Decode reads a document of another kind that is made of the words of this package, as [Parse] does: strictly, with sets
+// laid over it, every [Quantity] and [Dist] held to its unit (the tag unit of its field, or of a field around it), and
+// errors with their places. check, which may be nil, reports what else makes no sense by its path.
+func Decode(file string, doc []byte, into any, check func(at func(path string, err error)), sets ...string) error {
+	if len(sets) == 0 {
+		return read(file, doc, into, check)
+	}
+	doc, err := overlay(doc, sets)
+	if err != nil {
+		return err
+	}
+	return outside(read(file, doc, into, check), "with --set "+strings.Join(sets, " --set "))
+}
+
+// read decodes doc into a pointer to a struct, and checks it.
+func read(file string, doc []byte, into any, check func(at func(path string, err error))) error {
+	err := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict()).Decode(into)
 	if y := yaml.Error(nil); errors.As(err, &y) {
 		e := &Error{File: file, Message: y.GetMessage()}
 		if t := y.GetToken(); t != nil && t.Position != nil {
 			e.Line, e.Column = t.Position.Line, t.Position.Column
 		}
-		return nil, errors.Join(e)
+		return errors.Join(e)
 	}
 	if err != nil {
-		return nil, errors.Join(&Error{File: file, Message: strings.ReplaceAll(err.Error(), "\n", " ")})
+		return errors.Join(&Error{File: file, Message: strings.ReplaceAll(err.Error(), "\n", " ")})
 	}
 	tree, err := parser.ParseBytes(doc, 0)
 	if err != nil {
-		return nil, errors.Join(&Error{File: file, Message: err.Error()})
+		return errors.Join(&Error{File: file, Message: err.Error()})
 	}
 	var errs []error
 	at := func(path string, err error) {
 		line, column := place(tree, path)
 		errs = append(errs, &Error{File: file, Line: line, Column: column, Path: path, Message: err.Error()})
 	}
-	quantities(reflect.ValueOf(s).Elem(), "", None, at)
-	s.check(at)
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	quantities(reflect.ValueOf(into).Elem(), "", None, at)
+	if check != nil {
+		check(at)
 	}
-	s.defaults()
-	return s, nil
+	return errors.Join(errs...)
 }
 
 // place finds a field in the document; one that is absent is where its nearest parent is.
@@ -130,7 +151,7 @@ func quantities(v reflect.Value, path string, u Unit, at func(string, error)) {
 		if err := x.check(u); err != nil {
 			at(path, err)
 		}
-		for name, q := range map[string]*Quantity{"median": &x.Median, "min": &x.Min, "max": &x.Max} {
+		for name, q := range map[string]*Quantity{"median": &x.Median, "exponential": &x.Exponential, "min": &x.Min, "max": &x.Max} {
 			if err := q.is(u); err != nil {
 				at(path+"."+name, err)
 			}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 
+	"switchboard/edge/secure"
 	"switchboard/edge/ws"
 )
 
@@ -21,6 +23,7 @@ type Socket struct {
 	// Conn is the connection. Closing it ends Read; Close also waits for what writes.
 	Conn net.Conn
 	io   rawIO
+	tls  *secure.Conn // nil is plain; its methods want mu
 	// Pace is called before every read, and bounds it; nil reads at once, all there is.
 	Pace func() int
 
@@ -29,6 +32,9 @@ type Socket struct {
 	buf  []byte // from chunks while something is in it, nil otherwise
 	have int    // bytes of buf that were read
 	used int    // of them taken
+	// Under TLS.
+	cipher []byte // what was read, from chunks
+	fed    bool   // some of it may not be decrypted yet
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -46,8 +52,8 @@ const (
 var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
 
 // Dial connects to addr, host:port, and upgrades with the JSON subprotocol. from is an address of ours to come from; nil is
-// any. When ctx ends before it returns, so does the connection.
-func Dial(ctx context.Context, addr string, from net.Addr) (*Socket, error) {
+// any. trust is whom to trust, to speak TLS; nil speaks in the clear. When ctx ends before it returns, so does the connection.
+func Dial(ctx context.Context, addr string, from net.Addr, trust *tls.Config) (*Socket, error) {
 	d := net.Dialer{LocalAddr: from}
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -59,12 +65,20 @@ func Dial(ctx context.Context, addr string, from net.Addr) (*Socket, error) {
 	_, _ = rand.Read(nonce[:]) // never fails
 	key := base64.StdEncoding.EncodeToString(nonce[:16])
 	req := "GET /v1/connect HTTP/1.1\r\nHost: " + addr + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: switchboard.v1.json\r\nSec-WebSocket-Key: " + key + "\r\n\r\n"
-	if _, err := conn.Write([]byte(req)); err != nil {
-		return nil, errors.Join(fmt.Errorf("upgrading: %w", err), conn.Close())
-	}
 	s := &Socket{Conn: conn, key: binary.LittleEndian.Uint64(nonce[16:])}
 	s.io.begin(conn)
 	s.dec.FromServer = true
+	if trust != nil {
+		if s.tls, err = secured(ctx, conn, addr, trust); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+	}
+	s.mu.Lock()
+	err = s.put([]byte(req))
+	s.mu.Unlock()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("upgrading: %w", err), conn.Close())
+	}
 	if err := s.upgraded(); err != nil {
 		return nil, errors.Join(fmt.Errorf("upgrading: %w", err), conn.Close())
 	}
@@ -101,16 +115,28 @@ func (s *Socket) Send(frame []byte) error {
 	s.key = s.key*6364136223846793005 + 1442695040888963407
 	var mask [4]byte
 	binary.LittleEndian.PutUint32(mask[:], uint32(s.key>>32)) //nolint:gosec // the upper half is meant
-	if len(s.pending) > 0 {
-		if len(s.pending)+len(frame) > maxPending {
-			return errors.New("the server does not read")
-		}
-		s.pending = ws.AppendMasked(s.pending, ws.OpText, frame, mask)
-		return nil
+	if len(s.pending)+len(frame) > maxPending {
+		return errors.New("the server does not read")
 	}
 	out := chunks.Get().(*[chunk]byte)
 	defer chunks.Put(out)
-	b := ws.AppendMasked(out[:0], ws.OpText, frame, mask)
+	return s.put(ws.AppendMasked(out[:0], ws.OpText, frame, mask))
+}
+
+// put writes b, now or behind what waits. It needs mu.
+func (s *Socket) put(b []byte) error {
+	if s.tls != nil {
+		out := chunks.Get().(*[chunk]byte)
+		defer chunks.Put(out)
+		var err error
+		if b, err = s.tls.Seal(out[:0], b, false); err != nil {
+			return err
+		}
+	}
+	if len(s.pending) > 0 {
+		s.pending = append(s.pending, b...)
+		return nil
+	}
 	n, err := s.io.tryWrite(b)
 	if err != nil {
 		return err
@@ -195,7 +221,13 @@ func (s *Socket) fill() error {
 	if s.Pace != nil {
 		most = s.Pace()
 	}
-	n, err := s.io.read(&s.buf, s.have, most)
+	var n int
+	var err error
+	if s.tls != nil {
+		n, err = s.open(most)
+	} else {
+		n, err = s.io.read(&s.buf, s.have, most)
+	}
 	s.have += n
 	if n > 0 {
 		return nil

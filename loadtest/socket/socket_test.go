@@ -3,16 +3,42 @@ package socket
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"switchboard/edge/secure"
 	"switchboard/edge/ws"
 )
+
+// server and client speak TLS in the second round; nil is in the clear.
+var serverTLS, clientTLS *tls.Config
+
+// TestMain runs everything twice.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	cert, key, err := secure.SelfSigned(time.Hour, "127.0.0.1")
+	if err != nil {
+		panic(err)
+	}
+	own, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		panic(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(cert)
+	serverTLS, clientTLS = &tls.Config{Certificates: []tls.Certificate{own}}, &tls.Config{RootCAs: roots} //nolint:gosec // a test's
+	fmt.Println("with TLS")
+	os.Exit(max(code, m.Run()))
+}
 
 // pair returns a socket and the server's end of its connection, which is behind the upgrade.
 func pair(t testing.TB, early []byte) (*Socket, net.Conn) {
@@ -29,6 +55,9 @@ func pair(t testing.TB, early []byte) (*Socket, net.Conn) {
 		if err != nil {
 			return
 		}
+		if serverTLS != nil {
+			c = tls.Server(c, serverTLS)
+		}
 		var head []byte
 		for !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
 			var b [1]byte
@@ -40,7 +69,7 @@ func pair(t testing.TB, early []byte) (*Socket, net.Conn) {
 		_, _ = c.Write(append([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"), early...))
 		server = c
 	})
-	s, err := Dial(t.Context(), l.Addr().String(), &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	s, err := Dial(t.Context(), l.Addr().String(), &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, clientTLS)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,8 +124,8 @@ func TestIdle(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = server.Close()
-	if _, err := s.Read(); err == nil || s.buf != nil {
-		t.Errorf("%v; it holds %d bytes", err, len(s.buf))
+	if _, err := s.Read(); err == nil || s.buf != nil || s.cipher != nil {
+		t.Errorf("%v; it holds %d and %d bytes", err, len(s.buf), len(s.cipher))
 	}
 }
 
@@ -159,12 +188,12 @@ func TestDialFails(t *testing.T) {
 			_ = c.Close()
 		}
 	})
-	if _, err := Dial(t.Context(), l.Addr().String(), nil); err == nil || !strings.Contains(err.Error(), "503") {
+	if _, err := Dial(t.Context(), l.Addr().String(), nil, nil); err == nil || !strings.Contains(err.Error(), "503") {
 		t.Errorf("%v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := Dial(ctx, l.Addr().String(), nil); err == nil {
+	if _, err := Dial(ctx, l.Addr().String(), nil, nil); err == nil {
 		t.Error("a server that says nothing is connected")
 	}
 	_ = l.Close()
@@ -214,7 +243,15 @@ func BenchmarkTurn(b *testing.B) {
 func TestAllocs(t *testing.T) {
 	s := echo(t)
 	turn(t, s, request)
-	if n := testing.AllocsPerRun(500, func() { turn(t, s, request) }); n > 3 {
+	if n := testing.AllocsPerRun(500, func() { turn(t, s, request) }); n > 3+tlsAllocs() {
 		t.Errorf("%v allocations for a request and its answer", n)
 	}
+}
+
+// tlsAllocs is what crypto/tls allocates of it on both sides.
+func tlsAllocs() float64 {
+	if clientTLS == nil {
+		return 0
+	}
+	return 4
 }

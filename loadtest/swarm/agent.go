@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -19,6 +20,7 @@ type plan struct {
 	Index int      `json:"index"`
 	Of    int      `json:"of"`
 	Addr  string   `json:"addr"`
+	Trust *Trust   `json:"trust,omitempty"`
 	Run   string   `json:"run"` // in the names of customers and workers
 }
 
@@ -29,6 +31,7 @@ type agent struct {
 	timeline
 	sc     *scenario.Scenario
 	addr   string
+	trust  *tls.Config // nil is in the clear
 	run    string
 	mint   Mint
 	clock  *clock
@@ -50,9 +53,13 @@ type Mint func(role, kind, sub string) (string, error)
 // connecting is how many connect at a time, in one process.
 const connecting = 128
 
-func newAgent(pl plan, sc *scenario.Scenario, mint Mint) *agent {
+func newAgent(pl plan, sc *scenario.Scenario, mint Mint) (*agent, error) {
+	trust, err := pl.Trust.config()
+	if err != nil {
+		return nil, err
+	}
 	t := newTimeline()
-	a := &agent{plan: pl, timeline: t, sc: sc, addr: pl.Addr, run: pl.Run, mint: mint, clock: newClock(t), m: newMeters(), doors: make(chan struct{}, connecting)}
+	a := &agent{plan: pl, timeline: t, sc: sc, addr: pl.Addr, trust: trust, run: pl.Run, mint: mint, clock: newClock(t), m: newMeters(), doors: make(chan struct{}, connecting)}
 	n := sc.Customers.Sockets
 	slow := rand.New(rand.NewPCG(sc.Seed, 2)) //nolint:gosec // it is to be the same every time
 	for i := range n {
@@ -79,7 +86,7 @@ func newAgent(pl plan, sc *scenario.Scenario, mint Mint) *agent {
 			a.seats = append(a.seats, &seat{a: a, index: i, human: kind, held: map[string]*holding{}, rng: rand.New(rand.NewPCG(sc.Seed^3, seed))}) //nolint:gosec // it is to be the same every time
 		}
 	}
-	return a
+	return a, nil
 }
 
 func (a *agent) token(role, kind, sub string) (string, error) {

@@ -122,7 +122,11 @@ func Agent(ctx context.Context, in io.Reader, out io.Writer, mint Mint) error {
 		}
 	})
 	enc := json.NewEncoder(out)
-	newAgent(*first.Plan, sc, mint).work(ctx, start, func(n news) {
+	a, err := newAgent(*first.Plan, sc, mint)
+	if err != nil {
+		return err
+	}
+	a.work(ctx, start, func(n news) {
 		if err := enc.Encode(n); err != nil {
 			cancel(err)
 		}
@@ -137,19 +141,22 @@ type hand struct {
 }
 
 // inside starts an agent in this process.
-func (s *Swarm) inside(ctx context.Context, wg *sync.WaitGroup, pl plan, tell func(news)) hand {
+func (s *Swarm) inside(ctx context.Context, wg *sync.WaitGroup, pl plan, tell func(news)) (hand, error) {
+	a, err := newAgent(pl, s.Scenario, s.Mint)
+	if err != nil {
+		return hand{}, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	start := make(chan int64, 1)
-	a := newAgent(pl, s.Scenario, s.Mint)
 	wg.Go(func() { a.work(ctx, start, tell) })
-	return hand{start: func(zero int64) error { start <- zero; return nil }, end: cancel}
+	return hand{start: func(zero int64) error { start <- zero; return nil }, end: cancel}, nil
 }
 
 // outside starts an agent in a process of its own.
 func (s *Swarm) outside(ctx context.Context, wg *sync.WaitGroup, pl plan, tell func(news)) (hand, error) {
 	data := ""
 	if s.Node != nil {
-		data = s.Node.data
+		data = s.nodes[pl.Index%len(s.nodes)].data
 	}
 	cmd := s.Spawn(ctx, data)
 	in, err := cmd.StdinPipe()

@@ -19,6 +19,6 @@
 //
 // # What it does not do
 //
-// It speaks the JSON codec only, and plain WebSocket: put the TLS terminator's address where the node's would be. Customers
+// It speaks the JSON codec only, over plain sockets or TLS. Customers
 // and their sessions are new in every run.
 package swarm

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"switchboard/edge/secure"
 	"switchboard/loadtest/scenario"
 )
 
@@ -28,6 +30,8 @@ type OwnNode struct {
 	// Exec and Config are those of [scenario.Node]; without, it is `switchboard serve --dev` with limits that let a load through.
 	Exec   []string
 	Config map[string]any
+	// TLS lets the node speak TLS, with a certificate that is made for it.
+	TLS bool
 	// Dir is where the data directory is made; empty is the system's for temporary files.
 	Dir string
 	// Mint makes tokens with the keys of a data directory.
@@ -36,6 +40,7 @@ type OwnNode struct {
 	Stderr io.Writer
 
 	addr, data, config string
+	trust              *Trust // nil without TLS
 	wg                 sync.WaitGroup
 
 	mu sync.Mutex
@@ -72,7 +77,7 @@ func (t *tail) last() string {
 
 // Fresh returns a node of the same kind for another run.
 func (n *OwnNode) Fresh() *OwnNode {
-	return &OwnNode{Self: n.Self, Exec: n.Exec, Config: n.Config, Dir: n.Dir, Mint: n.Mint, Stderr: n.Stderr}
+	return &OwnNode{Self: n.Self, Exec: n.Exec, Config: n.Config, TLS: n.TLS, Dir: n.Dir, Mint: n.Mint, Stderr: n.Stderr}
 }
 
 // defaultExec is the node that a scenario without one gets.
@@ -99,7 +104,13 @@ func (n *OwnNode) start(ctx context.Context) error {
 	if n.Config == nil {
 		n.Config = defaultConfig
 	}
-	doc, err := yaml.Marshal(n.Config)
+	cfg := n.Config
+	if n.TLS {
+		if cfg, err = n.certify(); err != nil {
+			return err
+		}
+	}
+	doc, err := yaml.Marshal(cfg)
 	if err != nil {
 		return fmt.Errorf("writing the node's configuration: %w", err)
 	}
@@ -112,6 +123,27 @@ func (n *OwnNode) start(ctx context.Context) error {
 	}
 	return nil
 }
+
+// certify makes a certificate for the node, and returns its configuration with it.
+func (n *OwnNode) certify() (map[string]any, error) {
+	host, _, err := net.SplitHostPort(n.addr)
+	if err != nil {
+		return nil, err
+	}
+	cert, key, err := secure.SelfSigned(certified, host)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]any{"cert": filepath.Join(n.data, "cert.pem"), "key": filepath.Join(n.data, "key.pem")}
+	err = errors.Join(os.WriteFile(files["cert"].(string), cert, 0o600), os.WriteFile(files["key"].(string), key, 0o600))
+	n.trust = &Trust{CA: string(cert)}
+	cfg := maps.Clone(n.Config)
+	cfg["tls"] = files
+	return cfg, err
+}
+
+// certified is longer than any run.
+const certified = 30 * 24 * time.Hour
 
 // startMax bounds how long a node takes until it serves.
 const startMax = 60 * time.Second
@@ -175,11 +207,16 @@ func (n *OwnNode) launch(ctx context.Context) error {
 }
 
 func (n *OwnNode) serves(ctx context.Context) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.addr+"/readyz", nil)
+	client, base, err := n.trust.web(n.addr, 0)
 	if err != nil {
 		return false
 	}
-	resp, err := http.DefaultClient.Do(req)
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/readyz", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return false
 	}
@@ -194,6 +231,35 @@ func (n *OwnNode) kill() {
 	if n.cmd != nil {
 		_ = n.cmd.Process.Kill()
 	}
+}
+
+// drainMax is how long the node may take to end as it was asked to.
+const drainMax = 30 * time.Second
+
+// drain asks the node to end, and waits until it has.
+func (n *OwnNode) drain(ctx context.Context) error {
+	n.mu.Lock()
+	cmd, gone := n.cmd, n.gone
+	n.mu.Unlock()
+	if cmd == nil {
+		return errors.New("there is no node to drain")
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("asking the node to end: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, drainMax)
+	defer cancel()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("the node did not end within %v of SIGTERM", drainMax)
+	case <-gone:
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.err != nil {
+		return fmt.Errorf("the node was asked to end, and failed: %w", n.err)
+	}
+	return nil
 }
 
 // stopMax is how long the node may drain; its data is not needed.
@@ -223,14 +289,14 @@ func (n *OwnNode) pid() string {
 	return strconv.Itoa(n.cmd.Process.Pid)
 }
 
-// act does what is due: a line of the shell, or a kill.
+// act does what is due: a line of the shell, or an end of the node and its next life.
 func (r *running) act(ctx context.Context, act *scenario.Action) error {
 	if act.Run != "" {
 		r.Log("running " + act.Run)
 		cmd := exec.CommandContext(ctx, "sh", "-c", act.Run) //nolint:gosec // it is what the scenario asks for
 		cmd.Env = append(os.Environ(), "ADDR="+r.Addr)
 		if r.Node != nil {
-			cmd.Env = append(cmd.Env, "DATA="+r.Node.data, "PID="+r.Node.pid())
+			cmd.Env = append(cmd.Env, "SWITCHBOARD="+r.Node.Self, "DATA="+r.Node.data, "PID="+r.Node.pid())
 		}
 		cmd.WaitDelay = time.Second
 		if out, err := cmd.CombinedOutput(); err != nil && ctx.Err() == nil {
@@ -239,10 +305,17 @@ func (r *running) act(ctx context.Context, act *scenario.Action) error {
 		return nil
 	}
 	if r.Node == nil {
-		return errors.New("kill is for a node of the test's own: leave out --addr and --data")
+		return errors.New("kill and drain are for a node of the test's own: leave out --addr and --data")
 	}
-	r.Log("killing the node")
-	r.Node.kill()
+	if act.Drain {
+		r.Log("asking the node to end")
+		if err := r.Node.drain(ctx); err != nil {
+			return err
+		}
+	} else {
+		r.Log("killing the node")
+		r.Node.kill()
+	}
 	t := time.NewTimer(act.Restart.Duration())
 	defer t.Stop()
 	select {

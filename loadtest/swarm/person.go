@@ -125,7 +125,7 @@ func (p *person) connect(ctx context.Context) (l link, err error) {
 	if n := p.a.sc.Customers.Sources; n > 1 {
 		from = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+p.index%n))} //nolint:gosec // up to 250
 	}
-	if l.s, err = socket.Dial(ctx, p.a.addr, from); err != nil {
+	if l.s, err = socket.Dial(ctx, p.a.addr, from, p.a.trust); err != nil {
 		return l, err
 	}
 	if p.slow {

@@ -85,7 +85,7 @@ func (d *seat) attempt(ctx context.Context) (met bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s, err := socket.Dial(ctx, d.a.addr, nil)
+	s, err := socket.Dial(ctx, d.a.addr, nil, d.a.trust)
 	if err != nil {
 		return false, err
 	}

@@ -23,8 +23,30 @@ type watch struct {
 	client http.Client
 }
 
-func newWatch(addr string) *watch {
-	return &watch{url: "http://" + addr + "/metrics", client: http.Client{Timeout: 900 * time.Millisecond}}
+func newWatch(addr string, trust *Trust) (*watch, error) {
+	client, base, err := trust.web(addr, 900*time.Millisecond)
+	return &watch{url: base + "/metrics", client: client}, err
+}
+
+// watches are those of several nodes.
+type watches []*watch
+
+// look reads the metrics of all nodes now, and adds them up. It is ok when all are.
+func (ws watches) look(ctx context.Context) (sum vitals) {
+	if len(ws) == 1 {
+		return ws[0].look(ctx)
+	}
+	sum = vitals{ok: true, all: map[string]float64{}}
+	for _, w := range ws {
+		v := w.look(ctx)
+		sum.ok = sum.ok && v.ok
+		sum.rss += v.rss
+		sum.cpu += v.cpu
+		for name, x := range v.all {
+			sum.all[name] += x
+		}
+	}
+	return sum
 }
 
 // metricsMax bounds what is read.
@@ -93,6 +115,8 @@ var rates = map[string]string{
 
 var gauges = map[string]string{
 	"switchboard_connections":      "connections",
+	"switchboard_shard_sessions":   "sessions",
+	"process_max_fds":              "max_fds",
 	"go_goroutines":                "goroutines",
 	"go_memstats_heap_inuse_bytes": "heap",
 	"switchboard_shard_inbox":      "inbox",

@@ -2,23 +2,29 @@ package journal
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"switchboard/shard/journal/seglog"
+	"switchboard/shard/journal/replica"
 )
 
-// queue is what waits for one commit: the turns in the order they came, and their bytes in one piece.
+// queue is what waits for the committer: the turns in the order they came, their bytes in one piece, and what came from
+// elsewhere.
 type queue struct {
 	items []item
 	bytes []byte
+	mail  []replica.Message // of other replicas
+	asks  []*request        // what else touches the groups
+	ticks int
 }
 
 type item struct {
-	g            *Group
-	index, epoch uint64
-	from, to     int // in bytes; equal for a turn without operations
+	g          *Group
+	lead, turn uint64 // the term in which its owner decided it, and its number
+	from, to   int    // in bytes; equal for a turn without operations
 }
 
 func (q *queue) add(it item, ops []byte) {
@@ -28,33 +34,39 @@ func (q *queue) add(it item, ops []byte) {
 	q.items = append(q.items, it)
 }
 
+func (q *queue) empty() bool { return len(q.items)+len(q.mail)+len(q.asks) == 0 }
+
 // reset empties the queue and keeps its memory, unless a burst has made it large.
 func (q *queue) reset() {
 	clear(q.items)
-	q.items, q.bytes = q.items[:0], q.bytes[:0]
+	clear(q.mail)
+	clear(q.asks)
+	q.items, q.bytes, q.mail, q.asks, q.ticks = q.items[:0], q.bytes[:0], q.mail[:0], q.asks[:0], 0
 	if cap(q.bytes) > 4<<20 {
 		q.bytes = nil
 	}
 }
 
-// commit is the committer: take everything that waits, make it durable with one sync, make it visible, report it. While
-// it syncs, the next batch forms. It neither waits for more nor looks at a clock: the sync itself is what makes batches
-// large when there is much to do and small when there is little.
+// commit is the committer: take everything that waits, hand it to the groups, and do what they ask for. While it syncs,
+// the next batch forms. It neither waits for more nor looks at a clock, but for the groups' own: the sync itself is what
+// makes batches large when there is much to do and small when there is little.
 func (j *Journal) commit() {
 	defer close(j.ended[0])
+	defer j.clock(false)
 	var work queue
 	for j.take(&work) {
-		if err := j.write(&work); err != nil {
+		if err := j.round(&work); err != nil {
 			j.fail(err)
 			break
 		}
-		j.publish(&work)
-		j.report(nil)
 	}
 	if err := j.failure(); err != nil {
-		j.touched = append(j.touched[:0], j.groups...)
+		for _, g := range j.list() {
+			j.touch(g)
+		}
 		j.report(err)
 	}
+	j.stopAsks()
 }
 
 // take exchanges the empty queue for the one that has formed. It returns false when there is nothing left to do.
@@ -66,78 +78,227 @@ func (j *Journal) take(work *queue) bool {
 			j.mu.Unlock()
 			return false
 		}
-		if len(j.forming.items) > 0 {
+		var tick <-chan time.Time // never, while every group is one of one
+		if j.ticker != nil {
+			tick = j.ticker.C
+		}
+		if !j.forming.empty() {
 			j.forming, *work = *work, j.forming
+			j.mailed = 0
 			j.mu.Unlock()
+			select {
+			case <-tick:
+				work.ticks = 1
+			default:
+			}
 			return true
 		}
 		j.mu.Unlock()
-		<-j.wake
+		select {
+		case <-j.wake:
+		case <-tick:
+			work.ticks = 1
+			return true
+		}
 	}
 }
 
-// write makes the batch durable and then visible. The rows are applied only after the sync: the data store may flush at
-// any time, and must never hold what the log could lose.
-func (j *Journal) write(work *queue) error {
-	j.touched, j.logged = j.touched[:0], 0
+// round does what waits, and everything that follows from it now: for a group of one that is until its turns are applied.
+func (j *Journal) round(work *queue) error {
+	j.logged = 0
+	j.doing = append(j.doing, work.asks...)
+	for _, r := range work.asks {
+		r.err = r.do()
+	}
+	for _, m := range work.mail {
+		if err := j.host.Step(m); err != nil {
+			j.m.strays.Add(1) // it is old, or not for us; whoever sent it says it again
+		}
+	}
+	for range work.ticks {
+		j.host.Tick()
+		if err := j.adopt(); err != nil {
+			return err
+		}
+	}
+	j.propose(work)
+	for j.host.Collect(&j.out) {
+		j.send(j.out.Send)
+		if err := j.apply(j.out.Apply); err != nil {
+			return err
+		}
+		if err := j.write(j.out.Append); err != nil {
+			return err
+		}
+		j.host.Done(&j.out)
+		j.answer(j.out.Reads)
+		j.happened(j.out.Events)
+	}
+	j.publish(work)
+	j.report(nil)
+	for _, r := range j.doing {
+		r.done <- r.err
+	}
+	clear(j.doing)
+	j.doing = j.doing[:0]
+	return j.failure()
+}
+
+// touch notes that the owner of g has something to be told.
+func (j *Journal) touch(g *Group) {
+	if !g.touched {
+		g.touched = true
+		j.touched = append(j.touched, g)
+	}
+}
+
+// propose hands the turns to their groups, in order. The bytes are copied: they are the group's until its followers have them.
+func (j *Journal) propose(work *queue) {
 	for i := range work.items {
 		it := &work.items[i]
 		g := it.g
-		if g.turns == 0 {
-			j.touched = append(j.touched, g)
-			g.written = 0
-		}
-		g.turns++
-		if it.from < it.to {
-			g.written, g.lastEpoch = it.index, it.epoch
-		}
-	}
-	if len(work.bytes) == 0 {
-		return nil
-	}
-	if err := j.writeLog(work); err != nil {
-		return err
-	}
-	return j.writeData(work)
-}
-
-func (j *Journal) writeLog(work *queue) error {
-	b := &j.batch
-	b.Reset()
-	for i := range work.items {
-		it := &work.items[i]
-		if it.from == it.to {
+		if it.lead != g.led {
+			j.returned += it.to - it.from // of an owner that was told so
 			continue
 		}
-		b.Append(it.g.id, seglog.Record{
-			Index: it.index, Term: it.g.term, Epoch: it.epoch, Kind: kindTurn, Body: work.bytes[it.from:it.to],
-		})
+		if len(g.taken) == 0 {
+			j.takers = append(j.takers, g)
+		}
+		g.taken = append(g.taken, i)
+		if it.from < it.to {
+			g.takenBytes += turnHeader + it.to - it.from
+		}
 	}
-	if err := j.log.Write(b); err != nil {
-		return logError("writing the log", err)
+	for _, g := range j.takers {
+		j.proposeTo(g, work)
 	}
-	if err := j.failure(); err != nil {
-		return err // of the fence, meanwhile
+	clear(j.takers)
+	j.takers = j.takers[:0]
+}
+
+func (j *Journal) proposeTo(g *Group, work *queue) {
+	buf := make([]byte, 0, g.takenBytes)
+	pieces := j.pieces[:0]
+	for _, i := range g.taken {
+		it := &work.items[i]
+		f := flight{turn: it.turn, bytes: it.to - it.from}
+		if it.from < it.to {
+			start := len(buf)
+			buf = binary.BigEndian.AppendUint64(buf, it.turn)
+			buf = append(buf, work.bytes[it.from:it.to]...)
+			pieces = append(pieces, buf[start:len(buf):len(buf)])
+		}
+		g.flights = append(g.flights, f)
 	}
-	j.logged = b.Size()
-	j.m.syncs.Add(1)
+	g.taken, g.takenBytes = g.taken[:0], 0
+	if len(pieces) > 0 {
+		if err := j.host.Propose(g.id, pieces...); err != nil {
+			j.abandon(g) // it leads no more, or hands over just now
+			j.orphans[g.id] = orphanTicks
+		}
+	}
+	clear(pieces)
+	j.pieces = pieces[:0]
+	j.land(g)
+}
+
+// land ends the flights of turns that are applied.
+func (j *Journal) land(g *Group) {
+	for len(g.flights) > g.landing && g.flights[g.landing].turn <= g.at.turn {
+		j.returned += g.flights[g.landing].bytes
+		g.landing++
+		j.landed++
+		g.landed++
+		j.touch(g)
+	}
+	switch {
+	case g.landing == len(g.flights):
+		g.flights, g.landing = g.flights[:0], 0
+	case g.landing > 64:
+		g.flights = g.flights[:copy(g.flights, g.flights[g.landing:])]
+		g.landing = 0
+	}
+}
+
+// abandon tells the owner of g that what it has appended and not heard of may come or not, and that it has to begin again.
+func (j *Journal) abandon(g *Group) {
+	if g.led == 0 {
+		return
+	}
+	for _, f := range g.flights[g.landing:] {
+		j.returned += f.bytes
+	}
+	g.flights, g.landing = g.flights[:0], 0
+	g.led = 0
+	j.mu.Lock()
+	g.lead, g.queued = 0, 0
+	j.room.Broadcast()
+	j.mu.Unlock()
+	g.landed = 0
+	if durable := g.durable.Swap(nil); durable != nil {
+		(*durable)(g.applied.Load(), ErrNotLeading)
+	}
+}
+
+// orphanTicks is how long a replica may lead without an owner: longer than handing over takes.
+const orphanTicks = 40
+
+// adopt begins anew with replicas that have lost their owner to a hand-over which then came to nothing. They lead in a
+// higher term then, if they do: an owner must not begin twice in one.
+func (j *Journal) adopt() error {
+	for id, left := range j.orphans {
+		if j.orphans[id] = left - 1; left > 1 {
+			continue
+		}
+		delete(j.orphans, id)
+		if g := j.groups[id]; g != nil && g.status.Mode == OK {
+			j.host.Remove(id)
+			if err := j.add(g); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
-func (j *Journal) writeData(work *queue) error {
-	b := j.data.NewBatchWithSize(len(work.bytes) + len(work.items)*16)
-	for i := range work.items {
-		it := &work.items[i]
-		if err := applyOps(b, it.g.id, work.bytes[it.from:it.to]); err != nil {
-			return err
+// apply makes rows of what is decided for good. It is on this disk by then: the data store may flush at any time, and must
+// never hold what the log could lose.
+func (j *Journal) apply(list []replica.Apply) error {
+	if len(list) == 0 {
+		return nil
+	}
+	size := 0
+	for i := range list {
+		for _, e := range list[i].Entries {
+			size += len(e.GetData()) + 64
 		}
 	}
-	for _, g := range j.touched {
-		if g.written == 0 {
-			continue
+	b := j.data.NewBatchWithSize(size)
+	for i := range list {
+		a := &list[i]
+		g := j.groups[a.Group]
+		at := g.at
+		for _, e := range a.Entries {
+			r, err := entryRecord(e, at.epoch)
+			if err == nil {
+				err = r.follows(at)
+			}
+			if err == nil && r.kind == kindTurn {
+				_, ops := r.turn()
+				j.applied += len(ops)
+				err = applyOps(b, g.id, ops)
+			}
+			if err != nil {
+				return fmt.Errorf("applying entry %d of group %d: %w", e.GetIndex(), g.id, err)
+			}
+			at = at.next(r)
 		}
-		if err := putApplied(b, g.id, applied{index: g.written, term: g.term, epoch: g.lastEpoch}); err != nil {
+		if err := putApplied(b, g.id, at); err != nil {
 			return err
+		}
+		g.next = at
+		if a.Conf != nil {
+			g.meta.conf, g.meta.confAt, g.newMeta = a.Conf, at.index, true
 		}
 	}
 	if err := b.Commit(pebble.NoSync); err != nil {
@@ -146,7 +307,23 @@ func (j *Journal) writeData(work *queue) error {
 	if err := j.failure(); err != nil {
 		return err
 	}
+	for i := range list {
+		g := j.groups[list[i].Group]
+		j.reach(g, g.next)
+		j.land(g)
+		if j.cfg.Applied != nil {
+			j.cfg.Applied(int(g.id))
+		}
+	}
 	return closeBatch(b)
+}
+
+// reach says how far the rows of g are.
+func (j *Journal) reach(g *Group, at applied) {
+	j.mu.Lock()
+	g.at = at
+	j.mu.Unlock()
+	g.applied.Store(at.turn)
 }
 
 func closeBatch(b *pebble.Batch) error {
@@ -187,50 +364,50 @@ func applyOps(b *pebble.Batch, group uint16, ops []byte) error {
 	return nil
 }
 
-func putApplied(b *pebble.Batch, group uint16, a applied) error {
+func putApplied(b *pebble.Batch, group uint16, at applied) error {
 	op := b.SetDeferred(3, appliedSize)
 	dataKey(op.Key[:0], group, tagApplied, nil)
-	a.put(op.Value, op.Key)
+	at.put(op.Value, op.Key)
 	if err := op.Finish(); err != nil {
 		return fmt.Errorf("building a data batch: %w", err)
 	}
 	return nil
 }
 
-// publish publishes what the batch made durable, makes room, and tells watch when it is time.
+// publish makes room for what is done, and tells watch when it is time.
 func (j *Journal) publish(work *queue) {
-	size, turns := len(work.bytes), uint64(len(work.items))
-	for _, g := range j.touched {
-		if g.written != 0 {
-			g.applied.Store(g.written)
-		}
-	}
 	j.mu.Lock()
-	j.held -= size
+	j.held -= j.returned
 	for _, g := range j.touched {
-		g.queued -= g.turns
+		g.queued -= g.landed
+		g.landed = 0
 	}
 	if j.waiting > 0 {
 		j.room.Broadcast()
 	}
 	j.mu.Unlock()
-	j.m.commits.Add(1)
-	j.m.turns.Add(turns)
-	j.m.bytes.Add(uint64(size))
-	fence := j.sinceFence.Add(turns) >= j.cfg.FenceTurns
-	flush := j.sinceFlush.Add(int64(max(size, j.logged/4))) >= j.cfg.FlushBytes
-	look := j.sinceLook.Add(int64(size)) >= j.lookBytes
+	if len(work.items) > 0 {
+		j.m.commits.Add(1)
+	}
+	j.m.turns.Add(j.landed)
+	j.m.bytes.Add(uint64(j.applied)) //nolint:gosec // a length
+	fence := j.sinceFence.Add(j.landed) >= j.cfg.FenceTurns
+	flush := j.sinceFlush.Add(int64(max(j.applied, j.logged/4))) >= j.cfg.FlushBytes
+	look := j.sinceLook.Add(int64(j.applied)) >= j.lookBytes
 	if fence || flush || look || j.logged > 0 && j.log.Hungry() {
 		poke(j.nudge)
 	}
+	j.returned, j.landed, j.applied = 0, 0, 0
 }
 
-// report tells the owners of this batch how far they have come.
+// report tells the owners of this round how far they have come.
 func (j *Journal) report(err error) {
 	for _, g := range j.touched {
-		g.turns = 0
+		g.touched = false
 		if durable := g.durable.Load(); durable != nil {
 			(*durable)(g.applied.Load(), err)
 		}
 	}
+	clear(j.touched)
+	j.touched = j.touched[:0]
 }

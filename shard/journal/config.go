@@ -3,14 +3,18 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"switchboard/shard/journal/replica"
 )
 
 // Limits that no configuration changes.
 const (
-	groupsMax   = 4095     // the slots of the fence file hold no more
+	groupsMax   = 4096     // the groups of a host
 	turnSizeMax = 16 << 20 // bytes of one turn; well below what a batch of Pebble can hold
 	keySizeMax  = 64 << 10 // bytes of one key
 )
@@ -26,6 +30,8 @@ var (
 	ErrNoSpace = errors.New("journal: disk space is below the mark")
 	// ErrReadOnly says that the group lost data and refuses to write until AcceptLoss, or is quarantined.
 	ErrReadOnly = errors.New("journal: group is read-only")
+	// ErrNotLeading says that another replica leads the group, or nobody does just now.
+	ErrNotLeading = replica.ErrNotLeading
 	// ErrTooLarge says that a turn or a key is over its limit (16 MiB, 64 KiB) and will never fit.
 	ErrTooLarge = errors.New("journal: turn is too large")
 	// ErrFailed says that a write or sync of the disk failed. The journal is dead; open it again in a new process.
@@ -44,11 +50,25 @@ type Config struct {
 	Dir string
 	// FS is the file system; nil means the machine's. Tests pass one in memory.
 	FS vfs.FS
-	// Groups is the number of groups, numbered from 0; default 1, at most 4095. It may grow between two openings, never
-	// shrink.
+	// Groups is how many groups are made that have this replica alone, numbered from 0; default 1, at most 4096. It may grow
+	// between two openings, never shrink. Below zero none is made: groups come by Create and Join.
 	Groups int
-	// Replica is this node's id in its groups; default 1. Never reuse one whose disk was lost.
-	Replica uint64
+	// Node is this node's number, of which the ids of its replicas are made; default 1. Never give a node another number, nor
+	// the number of a node whose disk was lost.
+	Node uint32
+	// Ticks is how often the clocks of groups with several replicas move on; default 50 ms. A leader is missed after 10 to
+	// 20 of them.
+	Tick time.Duration
+	// Send sends what Receive takes to another node, or loses it; messages to one node must stay in order. It must not block,
+	// nor keep msg. Nil is for a node that is alone.
+	Send func(node uint32, msg []byte)
+	// Stream starts to send a snapshot to another node: header is for ReceiveSnapshot there, and write writes the rest. It must not
+	// block; whatever becomes of it, done is called once, with nil when all of it was taken. Nil is for a node that is alone.
+	Stream func(node uint32, header []byte, write func(io.Writer) error, done func(error))
+	// Applied is told that rows of a group have become newer, by the committer: it must not block. May be nil.
+	Applied func(group int)
+	// Notify is told what becomes of the node's replicas, by the committer: it must not block. May be nil.
+	Notify func(replica.Event)
 	// QueueTurns is how many turns of one group may wait or be on their way to the disk; default 256. Full means that
 	// Append blocks.
 	QueueTurns int
@@ -85,13 +105,15 @@ func (c *Config) Validate() error {
 		return errors.New("journal: Config.Dir is empty")
 	}
 	c.Groups = or(c.Groups, 1)
-	if c.Groups < 0 || c.Groups > groupsMax {
-		return fmt.Errorf("journal: Config.Groups is %d; it must be 1 to %d", c.Groups, groupsMax)
+	c.Groups = max(or(c.Groups, 1), 0)
+	if c.Groups > groupsMax {
+		return fmt.Errorf("journal: Config.Groups is %d; it must be at most %d", c.Groups, groupsMax)
 	}
 	if c.QueueTurns < 0 || c.QueueBytes < 0 || c.FlushBytes < 0 || c.CacheBytes < 0 {
 		return errors.New("journal: a size in Config is negative")
 	}
-	c.Replica = or(c.Replica, 1)
+	c.Node = or(c.Node, 1)
+	c.Tick = or(c.Tick, 50*time.Millisecond)
 	c.QueueTurns = or(c.QueueTurns, 256)
 	c.QueueBytes = or(c.QueueBytes, 32<<20)
 	c.FlushBytes = or(c.FlushBytes, 64<<20)

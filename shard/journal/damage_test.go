@@ -60,9 +60,9 @@ func makeDisk(t *testing.T, clean bool) disk {
 	must(t, err)
 	for id := range entries {
 		if !clean {
-			entries[id].last = turns - turns/4
+			entries[id].last, entries[id].turn = turns-turns/4+2, turns-turns/4
 		}
-		d.fenced = append(d.fenced, entries[id].last)
+		d.fenced = append(d.fenced, entries[id].turn)
 	}
 	must(t, errors.Join(fe.write(entries), fe.f.Close()))
 	return d
@@ -113,7 +113,7 @@ func (d disk) lastBatch(t *testing.T) (name string, from int64) {
 	return name, from
 }
 
-// record finds the record of a group in the log: its file, where it begins and how long it is.
+// record finds the record of a turn in the log: its file, where it begins and how long it is.
 func (d disk) record(t *testing.T, group uint16, index uint64) (name string, from, size int64) {
 	t.Helper()
 	for _, file := range d.files(t, "log/*.log") {
@@ -121,8 +121,8 @@ func (d disk) record(t *testing.T, group uint16, index uint64) (name string, fro
 		must(t, err)
 		for at := 4096; at+48 < len(b); at += 8 {
 			body := binary.BigEndian.Uint32(b[at+4:])
-			if binary.BigEndian.Uint64(b[at+16:]) == index && binary.BigEndian.Uint16(b[at+40:]) == group && b[at+43] == kindTurn &&
-				body < 100 && bytes.Contains(b[at+48:], key(index)) {
+			if binary.BigEndian.Uint16(b[at+40:]) == group && b[at+43] == kindTurn && body < 100 &&
+				binary.BigEndian.Uint64(b[at+48:]) == index && bytes.Contains(b[at+48:at+48+int(body)], key(index)) {
 				return file, int64(at), 48 + int64(body)
 			}
 		}
@@ -183,7 +183,7 @@ func (d disk) verdict(t *testing.T, where string) string {
 		return "refused"
 	}
 	result := "no effect"
-	for id, g := range j.groups {
+	for id, g := range j.list() {
 		next, wrong := uint64(1), ""
 		err := g.Scan(nil, nil, false, func(k, v []byte) bool {
 			if string(k) != string(key(next)) || string(v) != string(val(next)) {
@@ -353,7 +353,7 @@ func TestAcceptDamagedLog(t *testing.T) {
 	// The second group's rows reach its fence, so after the log was replaced only the fence's word says that it lost some.
 	fe, entries, err := openFence(d.fs, d.cfg.Dir)
 	must(t, err)
-	entries[1].last = 500
+	entries[1].last, entries[1].turn = 502, 500
 	must(t, errors.Join(fe.write(entries), fe.f.Close()))
 	j := open(t, d.cfg)
 	must(t, j.AcceptLoss(0))

@@ -22,6 +22,11 @@
 // lives. A failed write or sync of the log: Config.Fatal is called at once and nothing is ever retried, because after a
 // failed sync nobody knows what the disk holds.
 //
-// What it does not do: it knows no sessions and no mail, it does not compress or encrypt, and it does not replicate
-// yet. A group of one is its own majority; replication will sit between Append and the committer.
+// A group may have replicas on several nodes (package replica): then its log is the same everywhere as far as it is decided, a
+// turn is durable when a majority has it on disk, and only the leader's owner appends. A node that is alone is a group of one on
+// the same path. What other nodes send comes in by Receive and ReceiveSnapshot, and leaves by Config.Send and Config.Stream;
+// Create, Join, Change, Transfer and Remove are what moving a replica is made of.
+//
+// What it does not do: it knows no sessions and no mail, it does not compress or encrypt, and it does not decide where
+// replicas live.
 package journal

@@ -14,22 +14,26 @@ import (
 //
 //	magic u64 | sequence u64 | groups u64 | entries | crc32c u32
 //
+// with an entry for each group that is there, ascending,
+//
 // and begins at a multiple of slotSize. Readers take the valid slot with the higher sequence.
 const (
 	fenceName   = "FENCE"
-	fenceMagic  = 0x5357_4a46_454e_4331 // SWJFENC1
-	slotSize    = 256 << 10
-	entrySize   = 8 * 8
+	fenceMagic  = 0x5357_4a46_454e_4332 // SWJFENC2
+	slotSize    = 512 << 10
+	entrySize   = 10 * 8
 	fenceHeader = 3 * 8
 )
 
 // entry is what the fence says of one group. All of it was durable before it was written here.
 type entry struct {
-	replica, term, vote uint64
-	last, lastTerm      uint64 // the log reaches at least so far
-	commit              uint64
-	epoch               uint64
-	lossFrom            uint64 // the first index that was found lost and is not accepted yet; 0 for none
+	group                uint64
+	replica, term        uint64
+	last, lastTerm, turn uint64 // the log reaches at least so far, all of it decided for good
+	epoch                uint64
+	lossFrom             uint64 // the first turn that was found lost and is not accepted yet; 0 for none
+	shared               uint64 // 1 when the group has, or had, replicas elsewhere
+	spare                uint64
 }
 
 // fence is the open fence file. It belongs to one goroutine at a time: Open, then watch, then Close.
@@ -120,8 +124,8 @@ func (fe *fence) write(entries []entry) error {
 	return nil
 }
 
-func (e *entry) fields() [8]*uint64 {
-	return [8]*uint64{&e.replica, &e.term, &e.vote, &e.last, &e.lastTerm, &e.commit, &e.epoch, &e.lossFrom}
+func (e *entry) fields() [10]*uint64 {
+	return [10]*uint64{&e.group, &e.replica, &e.term, &e.last, &e.lastTerm, &e.turn, &e.epoch, &e.lossFrom, &e.shared, &e.spare}
 }
 
 func exists(fs vfs.FS, name string) (bool, error) {

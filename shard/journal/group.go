@@ -10,27 +10,46 @@ import (
 // Group is one shard's part of the journal. Append belongs to its owner; everything else may be called from any
 // goroutine.
 type Group struct {
-	// Fixed after Open.
-	j    *Journal
-	id   uint16
-	term uint64
-	// The last record that Open found, and its term.
-	openLast, openTerm uint64
+	// Fixed.
+	j  *Journal
+	id uint16
 
 	// Guarded by j.mu.
+	lead   uint64 // the term in which this replica leads, 0 while it does not
 	last   uint64 // given out
 	queued int    // turns forming or on their way
-	epoch  uint64
 	status Status
+	at     applied // changed by commit only, which reads it without the lock
+	shared bool    // it has, or had, replicas elsewhere
+	self   uint64  // the replica's id
 
-	// Owned by commit, between taking a batch and reporting it.
-	turns     int
-	written   uint64 // the last index in this batch; 0 when it has only empty turns
-	lastEpoch uint64
+	// Owned by commit, and by Open before it runs.
+	meta    meta
+	newMeta bool // it is to be written
+	led     uint64
+	next    applied
+	flights []flight // what was proposed, or passes in order, and is not applied
+	landing int      // of flights, those before are done
+	landed  int      // in this round
+	touched bool
+	taken   []int // of this round's turns
+	arrived *arrival
+	// How long the pieces of taken are.
+	takenBytes int
+
+	// Owned by watch, and by Open and Close when that does not run.
+	fenced    entry
+	truncated uint64
 
 	// Shared.
-	applied atomic.Uint64
+	applied atomic.Uint64 // the turn of at
 	durable atomic.Pointer[func(index uint64, err error)]
+}
+
+// flight is a turn between being proposed and being applied.
+type flight struct {
+	turn  uint64
+	bytes int
 }
 
 // Mode is what a group can do.
@@ -65,7 +84,8 @@ func (s Status) err() error {
 // Start says whom to tell what is durable. The committer calls durable once for each commit that held a turn of this
 // group, also for turns without operations, with the highest durable index; its rows can be read by then. It must not
 // block, as all groups wait for it: set a number, wake the owner. With an error the index is the last one known to be
-// durable and no further call comes. Call Start once, before the first Append.
+// durable and no further call comes; ErrNotLeading says that another replica leads now, and what was appended behind the
+// index may come or not. Call Start before the first Append, and again when the replica leads again.
 func (g *Group) Start(durable func(index uint64, err error)) { g.durable.Store(&durable) }
 
 // Append queues the turn and returns its index; the turn is durable when Start's function says so, and may be reused at
@@ -73,7 +93,7 @@ func (g *Group) Start(durable func(index uint64, err error)) { g.durable.Store(&
 // it returns the index of the turn before it and is reported like any other.
 //
 // While the group's or the journal's queue is full Append blocks; that is the back-pressure. Errors: ErrNoSpace (try
-// again later), ErrReadOnly, ErrTooLarge, ErrClosed, ErrFailed. On an error nothing was queued.
+// again later), ErrNotLeading, ErrReadOnly, ErrTooLarge, ErrClosed, ErrFailed. On an error nothing was queued.
 func (g *Group) Append(t *Turn) (index uint64, err error) {
 	if t.err != nil {
 		return 0, t.err
@@ -97,10 +117,10 @@ func (g *Group) Append(t *Turn) (index uint64, err error) {
 		g.last++
 	}
 	index = g.last
-	j.forming.add(item{g: g, index: index, epoch: g.epoch}, t.ops)
+	first := j.forming.empty()
+	j.forming.add(item{g: g, lead: g.lead, turn: index}, t.ops)
 	g.queued++
 	j.held += len(t.ops)
-	first := len(j.forming.items) == 1
 	j.mu.Unlock()
 	if first {
 		poke(j.wake)
@@ -126,6 +146,8 @@ func (g *Group) refuse(t *Turn) error {
 		return ErrClosed
 	case g.status.Mode != OK:
 		return g.status.err()
+	case g.lead == 0:
+		return ErrNotLeading
 	case (j.noSpace || j.noSpare) && !t.Empty():
 		return ErrNoSpace
 	}
@@ -151,11 +173,19 @@ func (g *Group) Applied() uint64 { return g.applied.Load() }
 func (g *Group) Epoch() uint64 {
 	g.j.mu.Lock()
 	defer g.j.mu.Unlock()
-	return g.epoch
+	return g.at.epoch
 }
 
-// Term grows with every opening. It is durable before Open returns.
-func (g *Group) Term() uint64 { return g.term }
+// Term is the term in which this replica leads its group, and 0 while it does not. It grows with every change of the leader,
+// and with every opening; it is durable on a majority before anybody leads in it.
+func (g *Group) Term() uint64 {
+	g.j.mu.Lock()
+	defer g.j.mu.Unlock()
+	return g.lead
+}
+
+// ID is the group's number.
+func (g *Group) ID() int { return int(g.id) }
 
 // State tells how the group is.
 func (g *Group) State() Status {

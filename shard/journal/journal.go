@@ -6,25 +6,26 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"switchboard/shard/journal/replica"
 	"switchboard/shard/journal/seglog"
 )
 
 // Journal is the durable log and the rows of all groups of a node. All its methods may be called from any goroutine.
 type Journal struct {
 	// Fixed after Open.
-	cfg    Config
-	groups []*Group
-	data   *pebble.DB
-	cache  *pebble.Cache
-	lock   io.Closer
-	wake   chan struct{}    // for commit: something waits
-	nudge  chan struct{}    // for watch: look now
-	asks   chan ask         // for watch: AcceptLoss
-	stop   chan struct{}    // for watch: end
-	ended  [2]chan struct{} // closed by commit and by watch
+	cfg   Config
+	data  *pebble.DB
+	cache *pebble.Cache
+	lock  io.Closer
+	wake  chan struct{}    // for commit: something waits
+	nudge chan struct{}    // for watch: look now
+	asks  chan ask         // for watch: AcceptLoss
+	stop  chan struct{}    // for watch: end
+	ended [2]chan struct{} // closed by commit and by watch
 	// Below freeMin bytes of space Append refuses; after lookBytes of turns watch looks again.
 	freeMin   uint64
 	lookBytes int64
@@ -32,19 +33,32 @@ type Journal struct {
 	// Set by Open; set again by watch, in AcceptLoss, while every group is still read-only.
 	log *seglog.Log
 
-	// Owned by commit.
-	touched []*Group
+	// Owned by commit, and by Open before it runs.
+	host    *replica.Host
+	out     replica.Batch
+	ticker  *time.Ticker // while a group has several replicas
+	touched []*Group     // whose owners have something to be told
+	takers  []*Group     // that have turns in this round
+	pieces  [][]byte
 	batch   seglog.Batch
-	logged  int // bytes that the batch at hand took in the log
+	parcels map[uint32][]byte // for other nodes
+	waiters map[uint16][]waiter
+	orphans map[uint16]int // ticks that are left until a leader without an owner begins anew
+	doing   []*request     // to be answered when the round is done
+	// Of this round: bytes that the log took, bytes of turns that were applied, bytes and turns that are off the queue.
+	logged, applied, returned int
+	landed                    uint64
 
 	// Owned by watch, and by Open and Close when watch does not run.
 	fence     *fence
 	entries   []entry // as last written
-	truncated []uint64
-	logBroken error // why log is nil
+	logBroken error   // why log is nil
 
 	mu sync.Mutex
-	// Guarded by mu.
+	// Guarded by mu. Commit changes groups, and reads them without the lock.
+	groups     []*Group  // nil for those that are not here
+	mailed     int       // bytes of mail in forming
+	asksEnded  bool      // commit runs no more
 	room       sync.Cond // an Append may go on
 	waiting    int       // Appends that wait for room
 	forming    queue     // the next commit
@@ -63,8 +77,28 @@ type Journal struct {
 	m          counters
 }
 
-// Group returns group id, 0 to Config.Groups-1. Another id is a bug and panics.
-func (j *Journal) Group(id int) *Group { return j.groups[id] }
+// Group returns group id, or nil when this node has no replica of it.
+func (j *Journal) Group(id int) *Group {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if id < 0 || id >= len(j.groups) {
+		return nil
+	}
+	return j.groups[id]
+}
+
+// list returns the groups that are here, in order.
+func (j *Journal) list() []*Group {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	list := make([]*Group, 0, len(j.groups))
+	for _, g := range j.groups {
+		if g != nil {
+			list = append(list, g)
+		}
+	}
+	return list
+}
 
 // Close waits until everything that was appended is durable and reported, flushes the data store, rewrites the fence,
 // and lets go of the directory. Nothing of the journal runs when it returns. A second call returns nil.
@@ -148,7 +182,7 @@ func (j *Journal) Healthy() error {
 		errs = append(errs, fmt.Errorf("writing in the background: %w", j.background))
 	}
 	for _, g := range j.groups {
-		if g.status.Mode != OK {
+		if g != nil && g.status.Mode != OK {
 			errs = append(errs, fmt.Errorf("group %d: %w", g.id, g.status.err()))
 		}
 	}

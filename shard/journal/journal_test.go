@@ -134,7 +134,7 @@ func TestAppendAndReopen(t *testing.T) {
 		j := open(t, config(t, fs, groups))
 		for id := range groups {
 			g := j.Group(id)
-			if g.Last() != round*100 || g.Applied() != round*100 || g.Term() != round+1 || g.Epoch() != 0 {
+			if g.Last() != round*100 || g.Applied() != round*100 || g.Term() != round+2 || g.Epoch() != 0 {
 				t.Fatalf("round %d: last %d, applied %d, term %d, epoch %d", round, g.Last(), g.Applied(), g.Term(), g.Epoch())
 			}
 			appendMany(t, own(g), 100)

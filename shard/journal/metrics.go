@@ -18,13 +18,17 @@ type Metrics struct {
 	Stalls      uint64 // times a store held writes back
 	Troubles    uint64 // flushes and compactions that failed
 	Corruptions uint64 // damaged files that were reported
+	Strays      uint64 // messages of other replicas that were too old, or for nobody here
+	Snapshots   uint64 // that were begun to be sent
+	Installed   uint64 // snapshots that were taken
 	FreeBytes   uint64 // free space when last looked; 0 when unknown
 }
 
 type counters struct {
 	commits, syncs, turns, bytes, waits            atomic.Uint64
 	fences, flushes, truncations, replayed, stalls atomic.Uint64
-	troubles, corruptions, free                    atomic.Uint64
+	troubles, corruptions, free, strays            atomic.Uint64
+	snapshots, installed                           atomic.Uint64
 }
 
 // Metrics returns the counters as they are now.
@@ -38,6 +42,7 @@ func (j *Journal) Metrics() Metrics {
 		Waits: c.waits.Load(), QueueTurns: waiting, QueueBytes: held,
 		Fences: c.fences.Load(), Flushes: c.flushes.Load(), Truncations: c.truncations.Load(),
 		Replayed: c.replayed.Load(), Stalls: c.stalls.Load(), Troubles: c.troubles.Load(),
-		Corruptions: c.corruptions.Load(), FreeBytes: c.free.Load(),
+		Corruptions: c.corruptions.Load(), Strays: c.strays.Load(),
+		Snapshots: c.snapshots.Load(), Installed: c.installed.Load(), FreeBytes: c.free.Load(),
 	}
 }

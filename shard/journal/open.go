@@ -5,18 +5,21 @@ import (
 	"fmt"
 	"io"
 	iofs "io/fs"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"switchboard/shard/journal/replica"
 	"switchboard/shard/journal/seglog"
 )
 
 // formatVersion is the layout of the directory. A program refuses others; raising it after a release needs a migration
-// here. Version 1 had the log in a Pebble store, and was never released.
+// here. Version 1 had the log in a Pebble store, version 2 no members; neither was ever released.
 const (
-	formatVersion = 2
+	formatVersion = 3
 	formatName    = "FORMAT"
 	lockName      = "LOCK"
 )
@@ -61,16 +64,19 @@ func newJournal(cfg Config, lock io.Closer) *Journal {
 		nudge:     make(chan struct{}, 1),
 		asks:      make(chan ask),
 		stop:      make(chan struct{}),
-		truncated: make([]uint64, cfg.Groups),
 		lookBytes: math.MaxInt64,
+		parcels:   map[uint32][]byte{},
+		waiters:   map[uint16][]waiter{},
+		orphans:   map[uint16]int{},
 	}
 	j.room.L = &j.mu
 	for i := range j.ended {
 		j.ended[i] = make(chan struct{})
 	}
-	for id := range cfg.Groups {
-		j.groups = append(j.groups, &Group{j: j, id: uint16(id)})
-	}
+	j.host = replica.NewHost(replica.Config{
+		Log: stored{j}, UncommittedBytes: 2*uint64(cfg.QueueBytes) + 2*turnSizeMax, //nolint:gosec // not negative
+		Warn: func(group uint16, what string) { cfg.Log.Warn("replication", "group", group, "what", what) },
+	})
 	return j
 }
 
@@ -99,16 +105,14 @@ func (j *Journal) load() error {
 		j.logBroken = err
 		j.cfg.Log.Error("the log cannot be opened; all groups are read-only", "dir", j.cfg.Dir, "err", err)
 	}
-	var fenced []entry
-	j.fence, fenced, err = openFence(j.cfg.FS, j.cfg.Dir)
+	j.fence, j.entries, err = openFence(j.cfg.FS, j.cfg.Dir)
 	fenceLost := errors.Is(err, errNoFence) && !fresh
 	if err != nil && !errors.Is(err, errNoFence) {
 		return err
 	}
-	if len(fenced) > j.cfg.Groups {
-		return fmt.Errorf("the journal has %d groups, more than the %d asked for: %w", len(fenced), j.cfg.Groups, ErrFormat)
+	if err := j.dropArrivals(); err != nil {
+		return err
 	}
-	j.entries = append(fenced, make([]entry, j.cfg.Groups-len(fenced))...)
 	if err := j.recover(fenceLost); err != nil {
 		return err
 	}
@@ -119,6 +123,9 @@ func (j *Journal) load() error {
 	}
 	j.measure()
 	j.look()
+	if err := j.lead(); err != nil {
+		return err
+	}
 	if err := j.keepFence(); err != nil {
 		return err
 	}
@@ -128,37 +135,100 @@ func (j *Journal) load() error {
 	return j.failure()
 }
 
+// known is every group that the disk or the configuration knows of, with what the fence says of it.
+func (j *Journal) known() map[uint16]entry {
+	all := map[uint16]entry{}
+	for id := range j.cfg.Groups {
+		all[uint16(id)] = entry{group: uint64(id)} //nolint:gosec // bounded by Validate
+	}
+	if j.log != nil {
+		for id := range uint16(groupsMax) {
+			if b := j.log.Meta(id, nil); len(b) > 0 {
+				if m, err := readMeta(b); err == nil && m.removed {
+					delete(all, id)
+					continue
+				}
+				all[id] = entry{group: uint64(id)}
+			}
+		}
+	}
+	for _, e := range j.entries {
+		id := uint16(e.group) //nolint:gosec // as written
+		if j.log != nil {
+			if m, err := readMeta(j.log.Meta(id, nil)); err == nil && m.removed {
+				continue
+			}
+		}
+		all[id] = e
+	}
+	return all
+}
+
 // recover brings all groups up to date.
 func (j *Journal) recover(fenceLost bool) error {
-	for _, g := range j.groups {
-		e := &j.entries[g.id]
-		r := recovery{g: g, fenced: *e, fenceLost: fenceLost}
+	all := j.known()
+	var fresh []*Group
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		e := all[id]
+		g := &Group{j: j, id: id, fenced: e, shared: e.shared != 0}
+		r := recovery{g: g, fenced: e, fenceLost: fenceLost}
 		if err := r.run(); err != nil {
-			return fmt.Errorf("recovering group %d: %w", g.id, err)
+			return fmt.Errorf("recovering group %d: %w", id, err)
 		}
-		g.term = max(e.term, r.at.term) + 1
-		g.epoch = max(e.epoch, r.at.epoch)
-		g.last, g.openLast, g.openTerm = r.at.index, r.at.index, r.at.term
-		g.applied.Store(r.at.index)
-		if g.status = r.status; g.status.Mode != OK {
+		if r.fresh && r.status.Mode == OK {
+			self := replica.ID(j.cfg.Node, uint32(id)+1)
+			g = j.first(id, self, []uint64{self})
+			fresh = append(fresh, g)
+			j.put(g)
+			continue
+		}
+		g.at, g.status = r.at, r.status
+		g.at.epoch = max(e.epoch, r.at.epoch)
+		g.last = g.at.turn
+		g.applied.Store(g.at.turn)
+		j.put(g)
+		if g.status.Mode != OK {
 			j.cfg.Log.Error("a group does not take writes", "group", g.id, "mode", g.status.Mode.String(),
 				"reason", g.status.Reason, "loss_from", g.status.LossFrom)
+		}
+	}
+	if len(fresh) > 0 {
+		if err := j.begin(fresh); err != nil {
+			return err
 		}
 	}
 	return j.align()
 }
 
-// align lets the log go on where the rows are. It ends before them when its last batch was damaged after the rows of it were
-// flushed.
+// align makes the log end and go on where the rows are. It ends before them when its last batch was damaged after the rows of it
+// were flushed, and both when a snapshot was taken and the log not told.
 func (j *Journal) align() error {
 	if j.log == nil {
 		return nil
 	}
 	var points []seglog.Point
+	var b seglog.Batch
 	for _, g := range j.groups {
-		if _, _, last := j.log.Bounds(g.id); g.status.Mode == OK && last < g.last {
-			j.cfg.Log.Warn("the end of the log was damaged; its rows are safe", "group", g.id, "log", last, "rows", g.last)
-			points = append(points, seglog.Point{Group: g.id, UpTo: g.last, Term: g.openTerm})
+		if g == nil || g.status.Mode != OK || g.at.index == 0 {
+			continue
+		}
+		prev, _, last := j.log.Bounds(g.id)
+		term, known := j.log.Term(g.id, g.at.index)
+		switch {
+		case last < g.at.index:
+			if alone(g.meta.conf) {
+				j.cfg.Log.Warn("the end of the log was damaged; its rows are safe", "group", g.id, "log", last, "rows", g.at.index)
+			}
+		case known && term != g.at.term && last > prev:
+			b.CutSuffix(g.id, prev+1)
+		default:
+			continue
+		}
+		points = append(points, seglog.Point{Group: g.id, UpTo: g.at.index, Term: g.at.term})
+	}
+	if !b.Empty() {
+		if err := j.log.Write(&b); err != nil {
+			return logError("cutting the log behind a snapshot", err)
 		}
 	}
 	if len(points) == 0 {
@@ -167,10 +237,23 @@ func (j *Journal) align() error {
 	return logError("aligning the log with the rows", j.log.Truncate(points))
 }
 
+// lead takes up the replicas. Those that are alone lead, in a new term, when it returns.
+func (j *Journal) lead() error {
+	for _, g := range j.list() {
+		if g.status.Mode != OK {
+			continue
+		}
+		if err := j.add(g); err != nil {
+			return err
+		}
+	}
+	return j.round(&queue{})
+}
+
 // checkFresh refuses to call a directory new that only lost its FORMAT file.
 func (j *Journal) checkFresh() error {
 	for _, g := range j.groups {
-		if g.last != 0 || j.entries[g.id].last != 0 {
+		if g != nil && (g.at.turn > 0 || g.fenced.turn > 0 || g.shared) {
 			return fmt.Errorf("the file %s is missing but there is data: %w", formatName, ErrFormat)
 		}
 	}

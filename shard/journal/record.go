@@ -10,9 +10,14 @@ import (
 
 // The kinds of records in the log. They are on the disk: never change a number.
 const (
-	kindTurn  = 1 // body: operations
+	kindTurn  = 1 // body: u64, the turn's number, and its operations
 	kindEpoch = 2 // body: u64, the index before the hole that was accepted; the only record that may follow a hole
+	kindBlank = 3 // no body: the first entry of a leader's term
+	kindConf  = 4 // body: a change of the group's members, as Raft writes it (ConfChangeV2)
 )
+
+// turnHeader is what stands before a turn's operations.
+const turnHeader = 8
 
 // record is a record of the log, whole and of a known kind. The log has looked at its checksum.
 type record struct {
@@ -22,23 +27,53 @@ type record struct {
 }
 
 func readRecord(r seglog.Record) (record, error) {
-	if r.Kind != kindTurn && r.Kind != kindEpoch || r.Kind == kindEpoch && len(r.Body) != 8 {
+	ok := false
+	switch r.Kind {
+	case kindTurn:
+		ok = len(r.Body) >= turnHeader
+	case kindEpoch:
+		ok = len(r.Body) == 8
+	case kindBlank:
+		ok = len(r.Body) == 0
+	case kindConf:
+		ok = true
+	}
+	if !ok {
 		return record{}, fmt.Errorf("record %d is of kind %d with %d bytes: %w", r.Index, r.Kind, len(r.Body), ErrFormat)
 	}
 	return record{index: r.Index, term: r.Term, epoch: r.Epoch, kind: r.Kind, body: r.Body}, nil
 }
 
-// follows says why r may not come after the record at last, or nil.
-func (r record) follows(last, term, epoch uint64) error {
+// turn is the number of a turn, and its operations.
+func (r record) turn() (number uint64, ops []byte) {
+	return binary.BigEndian.Uint64(r.body), r.body[turnHeader:]
+}
+
+// follows says why r may not come after what is applied, or nil.
+func (r record) follows(at applied) error {
 	switch {
-	case r.kind == kindEpoch && r.index > last && r.epoch > epoch && binary.BigEndian.Uint64(r.body) == last:
+	case r.kind == kindEpoch && r.index > at.index && r.epoch > at.epoch && binary.BigEndian.Uint64(r.body) == at.index:
 		return nil
-	case r.index != last+1:
-		return fmt.Errorf("record %d follows %d: %w", r.index, last, ErrDamaged)
-	case r.term < term || r.epoch != epoch:
-		return fmt.Errorf("record %d is of term %d and epoch %d after %d and %d: %w", r.index, r.term, r.epoch, term, epoch, ErrDamaged)
+	case r.index != at.index+1:
+		return fmt.Errorf("record %d follows %d: %w", r.index, at.index, ErrDamaged)
+	case r.term < at.term || r.epoch != at.epoch:
+		return fmt.Errorf("record %d is of term %d and epoch %d after %d and %d: %w", r.index, r.term, r.epoch, at.term, at.epoch, ErrDamaged)
+	case r.kind == kindTurn && binary.BigEndian.Uint64(r.body) != at.turn+1:
+		return fmt.Errorf("record %d has turn %d after %d: %w", r.index, binary.BigEndian.Uint64(r.body), at.turn, ErrDamaged)
 	}
 	return nil
+}
+
+// next is how far the group is with r applied.
+func (at applied) next(r record) applied {
+	at.index, at.term = r.index, r.term
+	switch r.kind {
+	case kindTurn:
+		at.turn, _ = r.turn()
+	case kindEpoch:
+		at.turn, at.base, at.epoch = r.index, r.index, r.epoch
+	}
+	return at
 }
 
 func checksum(parts ...[]byte) uint32 {
@@ -53,8 +88,9 @@ func checksum(parts ...[]byte) uint32 {
 // A key of the data store is the group, a tag, and for rows the row's own key.
 const (
 	tagApplied = 0
-	tagRow     = 1
-	tagEnd     = 2 // above all rows
+	tagConf    = 1 // the members that came with a snapshot
+	tagRow     = 2
+	tagEnd     = 3 // above all rows
 )
 
 func dataKey(dst []byte, group uint16, tag byte, key []byte) []byte {
@@ -63,27 +99,27 @@ func dataKey(dst []byte, group uint16, tag byte, key []byte) []byte {
 	return append(dst, key...)
 }
 
-// applied is how far a group's rows reach. It is written in the same batch as what it covers.
-type applied struct{ index, term, epoch uint64 }
+// applied is how far a group's rows reach. It is written in the same batch as what it covers. Turns have numbers of their
+// own, as the log has entries besides them. The log is not read below base: a loss was accepted there.
+type applied struct{ index, term, epoch, turn, base uint64 }
 
-const appliedSize = 3*8 + 4
+const appliedSize = 5*8 + 4
 
-func (a applied) put(dst, key []byte) {
-	binary.BigEndian.PutUint64(dst, a.index)
-	binary.BigEndian.PutUint64(dst[8:], a.term)
-	binary.BigEndian.PutUint64(dst[16:], a.epoch)
-	binary.BigEndian.PutUint32(dst[24:], checksum(key, dst[:24]))
+func (at applied) put(dst, key []byte) {
+	for i, v := range [...]uint64{at.index, at.term, at.epoch, at.turn, at.base} {
+		binary.BigEndian.PutUint64(dst[8*i:], v)
+	}
+	binary.BigEndian.PutUint32(dst[appliedSize-4:], checksum(key, dst[:appliedSize-4]))
 }
 
-func readApplied(key, value []byte) (applied, error) {
-	if len(value) != appliedSize || binary.BigEndian.Uint32(value[24:]) != checksum(key, value[:24]) {
+func readApplied(key, value []byte) (at applied, err error) {
+	if len(value) != appliedSize || binary.BigEndian.Uint32(value[appliedSize-4:]) != checksum(key, value[:appliedSize-4]) {
 		return applied{}, fmt.Errorf("an applied index has a wrong checksum: %w", ErrDamaged)
 	}
-	return applied{
-		index: binary.BigEndian.Uint64(value),
-		term:  binary.BigEndian.Uint64(value[8:]),
-		epoch: binary.BigEndian.Uint64(value[16:]),
-	}, nil
+	for i, v := range []*uint64{&at.index, &at.term, &at.epoch, &at.turn, &at.base} {
+		*v = binary.BigEndian.Uint64(value[8*i:])
+	}
+	return at, nil
 }
 
 func epochBody(whole uint64) []byte { return binary.BigEndian.AppendUint64(nil, whole) }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"switchboard/shard/journal/replica"
 	"switchboard/shard/journal/seglog"
 )
 
@@ -19,7 +20,9 @@ type recovery struct {
 	fenced    entry
 	fenceLost bool // there was a fence, and it cannot be read
 
-	at     applied // how far the group is whole
+	at     applied // how far the rows are whole
+	end    applied // how far the log is
+	fresh  bool    // nothing was ever written of this group
 	status Status
 	dry    bool // check only; apply nothing
 	seen   uint64
@@ -27,19 +30,38 @@ type recovery struct {
 
 // run returns an error only for what makes the journal unusable; a loss goes to status.
 func (r *recovery) run() error {
-	key := dataKey(nil, r.g.id, tagApplied, nil)
-	if err := r.start(key); err != nil {
+	g, log := r.g, r.g.j.log
+	if log != nil && len(log.Meta(g.id, nil)) == 0 && !log.Loss(g.id).Any() {
+		if _, _, last := log.Bounds(g.id); last <= 1 {
+			r.fresh = true
+		}
+	}
+	if err := r.start(); err != nil {
 		if !errors.Is(err, ErrDamaged) {
 			return err
 		}
 		// The rows are not readable here, so nobody knows how far they reach. Never below the fence.
-		r.at = applied{index: r.fenced.last, term: r.fenced.term, epoch: r.fenced.epoch}
+		r.at = applied{index: r.fenced.last, term: r.fenced.lastTerm, epoch: r.fenced.epoch, turn: r.fenced.turn}
+		r.end = r.at
 		r.status = Status{Mode: Quarantined, Reason: err.Error()}
 		return nil
 	}
-	if r.g.j.log == nil {
-		r.lost("the log cannot be opened: " + r.g.j.logBroken.Error())
-	} else if err := r.replay(); err != nil {
+	if r.at.index > 1 || r.fenced.last > 1 {
+		r.fresh = false
+	}
+	if r.fresh {
+		if r.fenceLost {
+			r.lost("the fence cannot be read, so nobody knows how far the log reached")
+		}
+		return nil
+	}
+	err := r.identify()
+	if err == nil && log == nil {
+		r.lost("the log cannot be opened: " + g.j.logBroken.Error())
+	} else if err == nil {
+		err = r.replay()
+	}
+	if err != nil {
 		if !errors.Is(err, ErrDamaged) {
 			return err
 		}
@@ -50,23 +72,76 @@ func (r *recovery) run() error {
 }
 
 // start reads how far the data store has flushed.
-func (r *recovery) start(key []byte) error {
+func (r *recovery) start() error {
+	key := dataKey(nil, r.g.id, tagApplied, nil)
 	v, done, err := r.g.j.data.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+		if r.g.j.log != nil { // nothing was flushed: the rows begin where the log does, unless that forgot something
+			if prev, term, _ := r.g.j.log.Bounds(r.g.id); prev <= 1 {
+				r.at = applied{index: prev, term: term}
+			}
+		}
+	case err != nil:
 		return storeError("reading the applied index", err)
+	default:
+		r.at, err = readApplied(key, v)
+		if err := errors.Join(err, storeError("reading the applied index", done.Close())); err != nil {
+			return err
+		}
 	}
-	r.at, err = readApplied(key, v)
-	return errors.Join(err, storeError("reading the applied index", done.Close()))
+	r.end = r.at
+	return nil
 }
 
-// replay applies the records behind the applied index, as long as each follows the one before.
+// identify finds out who the replica is and who its peers are.
+func (r *recovery) identify() error {
+	g, j := r.g, r.g.j
+	var err error
+	if j.log != nil && !j.log.Loss(g.id).Meta {
+		if b := j.log.Meta(g.id, nil); len(b) > 0 {
+			if g.meta, err = readMeta(b); err != nil {
+				return err
+			}
+		}
+	}
+	switch {
+	case g.meta.self != 0:
+	case g.shared:
+		return fmt.Errorf("what the replica has promised to others is lost: %w", ErrDamaged)
+	default: // it was alone, and has promised nothing
+		self := r.fenced.replica
+		if self == 0 {
+			self = replica.ID(j.cfg.Node, uint32(g.id)+1)
+		}
+		g.meta = j.first(g.id, self, []uint64{self}).meta
+		g.meta.term = max(r.fenced.term, r.at.term)
+		g.newMeta = true
+	}
+	conf, err := j.storedConf(g.id)
+	if err != nil {
+		return err
+	}
+	if conf.confAt > g.meta.confAt { // a snapshot was taken, and the log not told
+		g.meta.conf, g.meta.confAt, g.newMeta = conf.conf, conf.confAt, true
+	}
+	g.self = g.meta.self
+	g.shared = g.shared || !alone(g.meta.conf)
+	return nil
+}
+
+// replay applies the records behind the applied index that are known to be decided for good, as long as each follows the one
+// before, and looks at the others.
 func (r *recovery) replay() error {
 	b := r.g.j.data.NewBatch()
 	defer func() { b.Close() }() //nolint:errcheck // an empty batch, or one that is given up
 	log := r.g.j.log
+	if term, ok := log.Term(r.g.id, r.at.index); ok && term != r.at.term {
+		return nil // a snapshot took its place; align drops what is behind
+	}
+	if len(r.g.meta.conf.GetVoters()) == 0 {
+		return nil // it waits for its first snapshot
+	}
 	var err error
 	readErr := log.Read(r.g.id, r.at.index+1, math.MaxUint64, 0, func(x seglog.Record) bool {
 		err = r.step(b, x)
@@ -79,8 +154,8 @@ func (r *recovery) replay() error {
 	if readErr != nil {
 		return logError("reading the log", readErr)
 	}
-	if _, _, last := log.Bounds(r.g.id); last > r.at.index {
-		return fmt.Errorf("the log ended at %d and can be read up to %d: %w", last, r.at.index, ErrDamaged)
+	if _, _, last := log.Bounds(r.g.id); last > r.end.index {
+		return fmt.Errorf("the log ended at %d and can be read up to %d: %w", last, r.end.index, ErrDamaged)
 	}
 	if log.Loss(r.g.id).Unsure {
 		return fmt.Errorf("the log lost batches of which nobody can say what they were: %w", ErrDamaged)
@@ -88,26 +163,41 @@ func (r *recovery) replay() error {
 	return nil
 }
 
-// step applies one record.
+// decided reports whether a record is known to be decided for good. What a group of one has is; a change of its members may
+// be where that ends.
+func (r *recovery) decided(rec record) bool {
+	if rec.index <= max(r.fenced.last, r.g.meta.confAt) {
+		return true
+	}
+	return alone(r.g.meta.conf) && rec.kind != kindConf && r.at.index+1 == rec.index
+}
+
+// step looks at one record, and applies it when it is decided.
 func (r *recovery) step(b *pebble.Batch, x seglog.Record) error {
 	rec, err := readRecord(x)
 	if err != nil {
 		return err
 	}
-	if err := rec.follows(r.at.index, r.at.term, r.at.epoch); err != nil {
+	if err := rec.follows(r.end); err != nil {
 		return err
 	}
+	decided := r.decided(rec) || rec.kind == kindEpoch
 	if rec.kind == kindTurn {
-		if err := checkOps(rec.body); err != nil {
+		_, ops := rec.turn()
+		if err := checkOps(ops); err != nil {
 			return err
 		}
-		if !r.dry {
-			if err := applyOps(b, r.g.id, rec.body); err != nil {
+		if decided && !r.dry {
+			if err := applyOps(b, r.g.id, ops); err != nil {
 				return err
 			}
 		}
 	}
-	r.at = applied{index: rec.index, term: rec.term, epoch: rec.epoch}
+	r.end = r.end.next(rec)
+	if !decided {
+		return nil
+	}
+	r.at = r.end
 	r.seen++
 	if b.Len() < replayBytes {
 		return nil
@@ -149,8 +239,8 @@ func (r *recovery) compare() {
 	case r.status.Mode != OK:
 	case r.fenceLost:
 		r.lost("the fence cannot be read, so nobody knows how far the log reached")
-	case r.at.index < r.fenced.last:
-		r.lost(fmt.Sprintf("the log ends at %d, its fence says %d", r.at.index, r.fenced.last))
+	case r.end.index < r.fenced.last:
+		r.lost(fmt.Sprintf("the log ends at %d, its fence says %d", r.end.index, r.fenced.last))
 	case r.fenced.lossFrom != 0 && r.at.epoch <= r.fenced.epoch:
 		r.lost("a loss was found before and is not accepted yet")
 	}
@@ -160,5 +250,5 @@ func (r *recovery) compare() {
 }
 
 func (r *recovery) lost(reason string) {
-	r.status = Status{Mode: ReadOnly, Reason: reason, LossFrom: r.at.index + 1}
+	r.status = Status{Mode: ReadOnly, Reason: reason, LossFrom: r.at.turn + 1}
 }

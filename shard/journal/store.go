@@ -141,7 +141,7 @@ func (j *Journal) corrupted(info pebble.DataCorruptionInfo) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, g := range j.groups {
-		if int(g.id) >= from && int(g.id) <= to && g.status.Mode == OK {
+		if g != nil && int(g.id) >= from && int(g.id) <= to && g.status.Mode == OK {
 			g.status = Status{Mode: Quarantined, Reason: "damaged file " + info.Path}
 		}
 	}

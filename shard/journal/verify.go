@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	iofs "io/fs"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2/sstable"
 
@@ -46,8 +48,8 @@ func Verify(cfg Config, report func(Finding)) error {
 	if v.entries, err = v.readFence(cfg); err != nil {
 		return errors.Join(err, lock.Close())
 	}
-	cfg.Groups = max(cfg.Groups, len(v.entries))
 	v.j = newJournal(cfg, lock)
+	v.j.entries = v.entries
 	v.run()
 	err = v.j.release()
 	if v.damages > 0 {
@@ -109,14 +111,24 @@ func (v *verifier) run() {
 	if j.log, report, err = j.openLog(false, true); err != nil {
 		j.logBroken = err
 		v.damage(-1, err)
+		v.know()
 	} else {
+		v.know()
 		v.log(report)
 	}
 	if j.data == nil {
 		return
 	}
-	for _, g := range j.groups {
+	for _, g := range j.list() {
 		v.group(g)
+	}
+}
+
+// know makes the groups that the directory tells of known.
+func (v *verifier) know() {
+	all := v.j.known()
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		v.j.put(&Group{j: v.j, id: id, fenced: all[id], shared: all[id].shared != 0})
 	}
 }
 
@@ -124,7 +136,7 @@ func (v *verifier) run() {
 // any more, or was accepted, stays in the file until that is recycled; it is told, and is nothing to act on.
 func (v *verifier) log(report *seglog.Report) {
 	lost := false
-	for _, g := range v.j.groups {
+	for _, g := range v.j.list() {
 		loss := v.j.log.Loss(g.id)
 		for _, r := range loss.Ranges {
 			v.damage(int(g.id), fmt.Errorf("the log has lost the records %d to %d", r.From, r.To))
@@ -193,10 +205,7 @@ func (v *verifier) table(file string) error {
 
 // group checks one group's log, its rows and its fence against each other.
 func (v *verifier) group(g *Group) {
-	var fenced entry
-	if int(g.id) < len(v.entries) {
-		fenced = v.entries[g.id]
-	}
+	fenced := g.fenced
 	r := recovery{g: g, fenced: fenced, fenceLost: v.noFence, dry: true}
 	if err := r.run(); err != nil {
 		v.damage(int(g.id), err)
@@ -206,7 +215,7 @@ func (v *verifier) group(g *Group) {
 		v.damage(int(g.id), fmt.Errorf("%s, lost from %d on: %s", r.status.Mode, r.status.LossFrom, r.status.Reason))
 	}
 	if v.j.log != nil {
-		if _, _, last := v.j.log.Bounds(g.id); last < r.at.index {
+		if _, _, last := v.j.log.Bounds(g.id); last < r.at.index && !r.fresh {
 			v.damage(int(g.id), fmt.Errorf("the log ends at %d and its rows at %d: its end was damaged; the rows are safe", last, r.at.index))
 		}
 	}
@@ -215,8 +224,8 @@ func (v *verifier) group(g *Group) {
 	if err := g.Scan(nil, nil, false, func(_, _ []byte) bool { rows++; return true }); err != nil {
 		v.damage(int(g.id), err)
 	}
-	v.note(int(g.id), "whole up to %d, fenced at %d, epoch %d, %d records in the log, %d flushed rows",
-		r.at.index, fenced.last, r.at.epoch, records, rows)
+	v.note(int(g.id), "whole up to turn %d, fenced at %d, epoch %d, %d records in the log, %d flushed rows",
+		r.at.turn, fenced.turn, r.at.epoch, records, rows)
 }
 
 // records reads every record of the group that is still in the log, also those that are flushed already.

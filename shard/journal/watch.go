@@ -17,6 +17,8 @@ const (
 	// An accepted loss skips so many indexes beyond the last one that is known. What was given out after the last fence
 	// is not known, and must never be given out again; a disk does not write a million turns in that second.
 	epochSkip = 1 << 20
+	// keepEntries is how many entries of a group with several replicas stay in the log for those that are behind.
+	keepEntries = 10_000
 )
 
 // watch does what can be late: the fence, truncation, a look at the disk, and accepted losses. None of it is waited for
@@ -31,7 +33,7 @@ func (j *Journal) watch() {
 		case <-j.stop:
 			return
 		case a := <-j.asks:
-			a.reply <- j.acceptLoss(j.groups[a.group])
+			a.reply <- j.answered(a.group)
 			continue
 		case <-flushed:
 			flushed = nil
@@ -72,38 +74,42 @@ func (j *Journal) keepFence() error {
 		return nil //nolint:nilerr // said already; the fence stays as it is
 	}
 	j.sinceFence.Store(0)
-	next := make([]entry, len(j.groups))
+	groups := j.list()
+	next := make([]entry, len(groups))
 	j.mu.Lock()
-	for i, g := range j.groups {
-		next[i] = g.entry(j.entries[i], j.cfg.Replica)
+	for i, g := range groups {
+		next[i] = g.entry()
 	}
 	j.mu.Unlock()
-	if slices.Equal(next, j.entries) {
+	if j.fence.seq > 0 && slices.Equal(next, j.entries) {
 		return nil
 	}
 	if err := j.fence.write(next); err != nil {
 		return err
 	}
 	j.entries = next
+	for i, g := range groups {
+		g.fenced = next[i]
+	}
 	j.m.fences.Add(1)
 	return nil
 }
 
 // entry is what the fence shall say of the group. It needs j.mu.
-func (g *Group) entry(before entry, replica uint64) entry {
-	e := before
-	e.replica, e.vote, e.term = replica, replica, g.term
+func (g *Group) entry() entry {
+	e := g.fenced
+	e.group, e.replica, e.term = uint64(g.id), g.self, max(e.term, g.lead)
+	if g.shared {
+		e.shared = 1
+	}
 	if g.status.LossFrom != 0 {
 		// What was lost stays claimed until somebody accepts it.
 		e.lossFrom = g.status.LossFrom
 		return e
 	}
-	e.lossFrom, e.epoch = 0, g.epoch
-	if last := g.applied.Load(); last > e.last {
-		e.last, e.commit = last, last
-		if e.lastTerm = g.term; last == g.openLast {
-			e.lastTerm = g.openTerm
-		}
+	e.lossFrom, e.epoch = 0, g.at.epoch
+	if g.at.index > e.last {
+		e.last, e.lastTerm, e.turn = g.at.index, g.at.term, g.at.turn
 	}
 	return e
 }
@@ -118,23 +124,42 @@ func (j *Journal) truncate() error {
 		return storeError("reading what is flushed", err)
 	}
 	var points []seglog.Point
-	for i, g := range j.groups {
+	for _, g := range j.list() {
 		key := dataKey(nil, g.id, tagApplied, nil)
 		if !it.SeekGE(key) || string(it.Key()) != string(key) {
 			continue
 		}
-		a, err := readApplied(key, it.Value())
-		if err != nil || a.index <= j.truncated[i] {
+		at, err := readApplied(key, it.Value())
+		if err != nil {
 			continue // a damaged one keeps its log, and is found again when the journal opens
 		}
-		points = append(points, seglog.Point{Group: g.id, UpTo: a.index, Term: a.term})
-		j.truncated[i] = a.index
+		p := seglog.Point{Group: g.id, UpTo: at.index, Term: at.term}
+		j.mu.Lock()
+		shared := g.shared
+		j.mu.Unlock()
+		if shared { // followers that are a little behind shall not need a snapshot
+			p = seglog.Point{Group: g.id, UpTo: at.index - min(at.index, keepEntries)}
+		}
+		if p.UpTo <= g.truncated {
+			continue
+		}
+		points = append(points, p)
+		g.truncated = p.UpTo
 		j.m.truncations.Add(1)
 	}
 	if err := it.Close(); err != nil {
 		j.cfg.Log.Warn("reading what is flushed", "err", err) // the damage is reported by corrupted
 	}
-	return j.keepOn("truncating the log", j.log.Truncate(points))
+	err = j.log.Truncate(points)
+	if err == nil && len(points) > 0 {
+		j.tell(func() error {
+			for _, p := range points {
+				j.host.Compacted(p.Group, p.UpTo)
+			}
+			return nil
+		})
+	}
+	return j.keepOn("truncating the log", err)
 }
 
 // keepOn passes over errors of the log that left everything as it was.
@@ -211,26 +236,40 @@ func (j *Journal) look() {
 	}
 }
 
-// ask is one AcceptLoss on its way to watch.
+// ask is something that watch does for somebody else.
 type ask struct {
-	group int
+	group *Group // whose loss is accepted; nil is for the fence
 	reply chan error
+}
+
+// ask lets watch accept the loss of g, or write the fence when that is nil.
+func (j *Journal) ask(g *Group) error {
+	a := ask{g, make(chan error, 1)}
+	select {
+	case j.asks <- a:
+		return <-a.reply
+	case <-j.ended[1]:
+		return ErrClosed
+	}
+}
+
+func (j *Journal) answered(g *Group) error {
+	if g != nil {
+		return j.acceptLoss(g)
+	}
+	err := j.keepFence()
+	j.check(err)
+	return err
 }
 
 // AcceptLoss lets a group that lost data write again. What is lost stays lost; the group starts a new epoch, and its
 // next index lies far beyond any that may have been given out. It refuses a group that has lost nothing, and one that is
 // quarantined. It blocks until the new epoch is durable.
 func (j *Journal) AcceptLoss(group int) error {
-	if group < 0 || group >= len(j.groups) {
+	if j.Group(group) == nil {
 		return fmt.Errorf("accepting a loss: there is no group %d", group)
 	}
-	a := ask{group, make(chan error, 1)}
-	select {
-	case j.asks <- a:
-	case <-j.ended[1]:
-		return ErrClosed
-	}
-	if err := <-a.reply; err != nil {
+	if err := j.ask(j.Group(group)); err != nil {
 		return fmt.Errorf("accepting the loss of group %d: %w", group, err)
 	}
 	return nil
@@ -243,19 +282,32 @@ func (j *Journal) acceptLoss(g *Group) error {
 	if err := j.replaceLog(); err != nil {
 		return err
 	}
+	j.mu.Lock()
+	whole, shared := g.at, g.shared
+	j.mu.Unlock()
+	if shared {
+		return errors.New("the group has replicas elsewhere, which have what was lost here: take this replica off and let another take its place")
+	}
 	_, _, end := j.log.Bounds(g.id)
-	fenced, whole := j.entries[g.id], g.applied.Load()
-	at := applied{index: max(fenced.last, whole, end) + epochSkip, term: g.term, epoch: max(fenced.epoch, g.Epoch()) + 1}
-	if err := j.startEpoch(g, whole, at); err != nil {
-		j.check(err)
+	fenced := g.fenced
+	at := applied{index: max(fenced.last, whole.index, end) + epochSkip, term: max(fenced.term, whole.term, g.meta.term), epoch: max(fenced.epoch, whole.epoch) + 1}
+	at.turn, at.base = at.index, at.index
+	err := j.do(func() error {
+		if err := j.startEpoch(g, whole.index, at); err != nil {
+			j.check(err)
+			return err
+		}
+		j.reach(g, at)
+		j.mu.Lock()
+		g.last, g.status, g.self = at.turn, Status{}, g.meta.self
+		j.mu.Unlock()
+		return j.add(g)
+	})
+	if err != nil {
 		return err
 	}
-	g.applied.Store(at.index)
-	j.mu.Lock()
-	g.last, g.epoch, g.status = at.index, at.epoch, Status{}
-	j.mu.Unlock()
-	j.cfg.Log.Warn("a loss was accepted", "group", g.id, "whole_up_to", whole, "next", at.index+1, "epoch", at.epoch)
-	err := j.keepFence()
+	j.cfg.Log.Warn("a loss was accepted", "group", g.id, "whole_up_to", whole.turn, "next", at.turn+1, "epoch", at.epoch)
+	err = j.keepFence()
 	j.check(err)
 	return err
 }
@@ -269,17 +321,14 @@ func (j *Journal) startEpoch(g *Group, whole uint64, at applied) error {
 	b.Append(g.id, seglog.Record{
 		Index: at.index, Term: at.term, Epoch: at.epoch, Kind: kindEpoch, Leap: true, Body: epochBody(whole),
 	})
+	g.newMeta = true
+	if err := g.putMeta(&b); err != nil {
+		return err
+	}
 	if err := j.log.Write(&b); err != nil {
 		return logError("writing an epoch", err)
 	}
-	d := j.data.NewBatch()
-	if err := putApplied(d, g.id, at); err != nil {
-		return err
-	}
-	if err := d.Commit(pebble.NoSync); err != nil {
-		return fmt.Errorf("applying an epoch: %w", err)
-	}
-	return closeBatch(d)
+	return j.storeApplied(g.id, at)
 }
 
 // replaceLog moves a log that cannot be opened aside and begins a new one. The fence already says of every group

@@ -138,9 +138,6 @@ func (h *Host) apply(g *group, m *pb.Message) Apply {
 		if cc := change(e); cc != nil {
 			a.Conf = g.rn.ApplyConfChange(cc)
 			g.conf, g.st.conf = a.Conf, a.Conf
-			if g.st.cacheMost > 0 && alone(a.Conf) {
-				g.st.cache, g.st.cacheBytes = nil, 0
-			}
 			if !member(a.Conf, g.self) && !g.gone {
 				g.gone = true
 				h.events = append(h.events, Event{Kind: Removed, Group: g.id})
@@ -211,6 +208,7 @@ func (h *Host) Done(b *Batch) {
 			continue
 		}
 		g.st.applied = a.Entries[len(a.Entries)-1].GetIndex()
+		g.st.shrink()
 		_ = g.rn.Step(a.response) // of its own thread: cannot be wrong
 		h.mark(g)
 	}

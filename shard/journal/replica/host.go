@@ -33,7 +33,7 @@ type Config struct {
 	// ApplyBytes bounds the committed entries of one batch and group; default 4 MiB.
 	ApplyBytes uint64
 	// CacheBytes is how much of each group's latest entries stay in memory for followers; default 1 MiB. A group of one
-	// keeps none.
+	// keeps none that is applied.
 	CacheBytes int
 	// Log reads entries that are not in memory.
 	Log Log
@@ -207,6 +207,9 @@ func (h *Host) mark(g *group) {
 func (h *Host) Tick() {
 	for _, id := range h.ids {
 		g := h.groups[id]
+		if alone(g.conf) && g.ready {
+			continue // nobody to hear of, and nobody to tell
+		}
 		g.rn.Tick()
 		if g.rn.HasReady() {
 			h.mark(g)

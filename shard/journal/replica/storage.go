@@ -129,16 +129,22 @@ func (s *storage) append(entries []*pb.Entry) {
 		}
 		s.last = e.GetIndex()
 	}
-	if s.cacheMost == 0 || alone(s.conf) {
-		s.cache, s.cacheBytes = nil, 0
-		return
-	}
 	for _, e := range entries {
 		s.cache = append(s.cache, e)
 		s.cacheBytes += int(entryBytes(e)) //nolint:gosec // small
 	}
+	s.shrink()
+}
+
+// shrink drops the oldest entries, but none that is still to be applied: those are read again in a moment. When nobody follows,
+// nothing else is kept.
+func (s *storage) shrink() {
+	most := s.cacheMost
+	if alone(s.conf) {
+		most = 0
+	}
 	drop := 0
-	for s.cacheBytes > s.cacheMost && drop < len(s.cache)-1 {
+	for s.cacheBytes > most && drop < len(s.cache) && s.cache[drop].GetIndex() <= s.applied {
 		s.cacheBytes -= int(entryBytes(s.cache[drop])) //nolint:gosec // small
 		drop++
 	}

@@ -1,0 +1,357 @@
+package whatif
+
+import (
+	"switchboard/broker"
+	"switchboard/broker/level"
+	"switchboard/wire"
+)
+
+// phase is where a session stands.
+type phase uint8
+
+const (
+	nowhere phase = iota
+	waits         // in the pool, under ticket
+	with          // somebody
+)
+
+// session is a visit that is under way. It is used again for another one when it has ended.
+type session struct {
+	visit   Visit
+	id      wire.SessionID
+	index   int32
+	gen     uint32 // grows whenever what was planned for it is void
+	state   phase
+	queue   string
+	ticket  uint64
+	version uint64
+	ae      uint64
+	worker  int32
+	since   int64 // enqueued_at: it survives losses and transfers [I10]
+	wants   int64 // since when he has waited for a person, or whoever it will be; 0 when he does not
+	waited  int64 // of it until a person took it
+	human   bool  // only people from now on
+	again   bool
+	exclude string
+	bot     bool // a bot has it
+	turn    int
+	open    bool  // the customer's last word has no answer
+	moves   int   // transfers that are still to come
+	everHad bool  // a person
+	lined   int64 // when he came to the line
+	asked   int64 // when somebody was first asked to take him; 0 is never
+	offers  int   // people who were asked
+	told    int   // how often he heard his place
+	conv    *level.Conversation
+	seq     uint64
+	boost   int64
+	tickAt  int64
+}
+
+// talk returns the talk with whoever has it.
+func (p *session) talk() *Talk {
+	if p.bot {
+		return &p.visit.Bot
+	}
+	return &p.visit.Human
+}
+
+// arrive begins the session of the visit that is due.
+func (s *Sim) arrive() {
+	var i int32
+	if n := len(s.free); n > 0 {
+		i, s.free = s.free[n-1], s.free[:n-1]
+	} else {
+		i = int32(len(s.people)) //nolint:gosec // bounded by memory long before
+		s.people = append(s.people, session{index: i})
+	}
+	p := &s.people[i]
+	v := &s.next
+	bots, humans := append(p.visit.Bot.Turns[:0], v.Bot.Turns...), append(p.visit.Human.Turns[:0], v.Human.Turns...)
+	*p = session{index: i, gen: p.gen + 1, visit: *v, since: s.now, worker: -1, moves: v.Transfers}
+	p.visit.Bot.Turns, p.visit.Human.Turns = bots, humans
+	s.count++
+	p.id = name(s.count)
+	s.recent[s.count%len(s.recent)] = v.Accept
+	s.sessions[p.id] = i
+	p.queue = v.Queue
+	if p.queue == "" {
+		p.queue = s.cfg.DefaultQueue
+	}
+	s.measures.arrived(s.now)
+	if s.cfg.Levels.Len() > 0 {
+		p.conv = level.New(s.cfg.Levels)
+	}
+	s.event(p, "session.opened", "channel", v.Channel, "shop", v.Shop)
+	s.says(p, wire.OriginCustomer, v.Customer)
+	p.open = true
+	s.enqueue(p)
+	s.draw()
+}
+
+// enqueue lets the session wait, under the next ticket.
+func (s *Sim) enqueue(p *session) {
+	p.gen++
+	p.state, p.worker, p.bot = waits, -1, false
+	p.ticket++
+	s.event(p, "session.queued", "queue", p.queue, "", "")
+	t := s.task(p)
+	s.core.Offer(&t, s.now, &s.out)
+	if p.wants == 0 {
+		p.wants = s.now
+	}
+	p.asked, p.told, p.lined = 0, 0, s.now
+	s.measures.line(s, p, 1)
+	if p.visit.Patience > 0 {
+		s.at(s.now+p.visit.Patience, leaves, p.index, p.gen)
+	}
+}
+
+// task is the session's word to the pool.
+func (s *Sim) task(p *session) broker.Task {
+	t := broker.Task{
+		Session: p.id, Ticket: p.ticket, Queue: p.queue, EnqueuedAt: p.since, Priority: p.visit.Priority, Sticky: p.visit.Sticky,
+		HumansOnly: p.human, Requeue: p.again, Attributes: p.visit.Attributes, BoostMS: p.boost, Version: p.version,
+	}
+	if p.exclude != "" {
+		t.Exclude, t.Sticky = []string{p.exclude}, ""
+	}
+	return t
+}
+
+// granted makes the pool's word durable, or refuses it.
+func (s *Sim) granted(e *broker.Effect) {
+	p := s.find(e.Session)
+	switch {
+	case p == nil:
+		s.core.Refuse(e.Session, e.Ticket, e.Worker, s.now, &s.out)
+	case p.state == with && p.ticket == e.Ticket: // the pool asks again
+		s.core.Confirm(p.id, e.Ticket, e.Worker, e.Lease, p.ae, s.now, &s.out)
+	case p.state == waits && p.ticket == e.Ticket:
+		w := s.byID[e.Worker]
+		p.state, p.worker, p.bot = with, w, e.Origin == wire.OriginBot
+		p.gen++
+		p.ae++
+		s.measures.line(s, p, -1)
+		ticket, worker, lease := e.Ticket, e.Worker, e.Lease
+		s.core.Confirm(p.id, ticket, worker, lease, p.ae, s.now, &s.out)
+		s.assigned(p)
+	default:
+		s.core.Refuse(e.Session, e.Ticket, e.Worker, s.now, &s.out)
+	}
+}
+
+// assigned lets whoever has it now work on it.
+func (s *Sim) assigned(p *session) {
+	w := &s.workers[p.worker]
+	kind := string(wire.OriginHuman)
+	if p.bot {
+		kind = string(wire.OriginBot)
+		p.turn, p.wants = 0, 0
+	} else {
+		if !p.everHad {
+			p.turn = 0
+		}
+		p.everHad = true
+		p.waited = s.now - p.wants
+		s.measures.assigned++
+	}
+	s.event(p, "session.assigned", "kind", kind, "id", w.agent.ID)
+	s.loaded(w, 1)
+	s.proceed(p)
+}
+
+// proceed plans what who has the session does next.
+func (s *Sim) proceed(p *session) {
+	t := p.talk()
+	switch {
+	case p.open && p.turn < len(t.Turns):
+		s.at(s.now+t.Turns[p.turn].Reply, replies, p.index, p.gen)
+	case p.bot && !p.visit.Alone:
+		s.handOver(p)
+	case p.turn < len(t.Turns) && p.turn > 0:
+		s.at(s.now+t.Turns[p.turn-1].Think, speaks, p.index, p.gen)
+	default:
+		s.at(s.now+t.Tail, ends, p.index, p.gen)
+	}
+}
+
+// live does what is due for a session.
+func (s *Sim) live(p *session, what happening) {
+	switch what {
+	case replies:
+		if !s.workers[p.worker].on {
+			s.at(s.now+1000, replies, p.index, p.gen) // he cannot: he is gone, and may be back
+			return
+		}
+		s.reply(p)
+	case speaks:
+		s.says(p, wire.OriginCustomer, p.visit.Customer)
+		p.open = true
+		s.proceed(p)
+	case ends:
+		s.end(p, "worker")
+	case leaves:
+		s.measures.note(s, p, left)
+		s.measures.line(s, p, -1)
+		s.core.Withdraw(p.id, p.ticket, s.now, &s.out)
+		s.close(p, "customer")
+	case ticks:
+		s.tick(p)
+	}
+}
+
+// reply lets the owner answer.
+func (s *Sim) reply(p *session) {
+	w := &s.workers[p.worker]
+	t := p.talk()
+	p.open = false
+	p.turn++
+	if p.bot {
+		s.says(p, wire.OriginBot, w.agent.ID)
+		switch {
+		case p.turn < len(t.Turns):
+			s.at(s.now+t.Turns[p.turn-1].Think, speaks, p.index, p.gen)
+		case p.visit.Alone:
+			s.at(s.now+t.Tail, ends, p.index, p.gen)
+		default: // what he says next the bot cannot answer
+			s.at(s.now+t.Turns[p.turn-1].Think, speaks, p.index, p.gen)
+		}
+		return
+	}
+	s.says(p, wire.OriginHuman, w.agent.ID)
+	s.answer(p)
+	if p.moves > 0 {
+		p.moves--
+		s.transfer(p, p.visit.To)
+		return
+	}
+	if p.turn < len(t.Turns) {
+		s.at(s.now+t.Turns[p.turn-1].Think, speaks, p.index, p.gen)
+		return
+	}
+	s.at(s.now+t.Tail, ends, p.index, p.gen)
+}
+
+// answer notes the first word of a person since the customer wanted one.
+func (s *Sim) answer(p *session) {
+	if p.wants > 0 {
+		s.measures.note(s, p, answered)
+		p.wants = 0
+	}
+}
+
+// handOver sends the session from a bot to people.
+func (s *Sim) handOver(p *session) {
+	s.measures.handed++
+	p.human = true
+	s.transfer(p, "")
+}
+
+// transfer gives the session to whoever in the queue has time.
+func (s *Sim) transfer(p *session, queue string) {
+	s.event(p, "session.transferred", "queue", queue, "from", s.workers[p.worker].agent.ID)
+	s.measures.transfers++
+	p.exclude, p.again = s.workers[p.worker].agent.ID, true
+	if queue != "" {
+		p.queue = queue
+	}
+	if !p.open { // the next one says that he is there
+		p.open = true
+		if !p.bot && p.turn >= len(p.visit.Human.Turns) {
+			p.turn = len(p.visit.Human.Turns) - 1
+		}
+	}
+	s.giveBack(p, 0)
+	s.enqueue(p)
+}
+
+// giveBack ends the assignment.
+func (s *Sim) giveBack(p *session, wrapUp int64) {
+	w := p.worker
+	s.loaded(&s.workers[w], -1)
+	p.worker = -1
+	s.core.Release(p.id, p.ae, wrapUp, s.now, &s.out)
+	s.leaving(w)
+}
+
+// lost takes the session from somebody who does not come back.
+func (s *Sim) lost(e *broker.Effect) {
+	p := s.find(e.Session)
+	if p == nil || p.state != with || p.ae != e.AE {
+		s.core.Release(e.Session, e.AE, 0, s.now, &s.out)
+		return
+	}
+	s.event(p, "worker.lost", "worker", e.Worker, "", "")
+	s.measures.lost++
+	s.loaded(&s.workers[p.worker], -1)
+	p.again = true
+	p.open = true
+	if !p.bot {
+		p.turn = max(min(p.turn, len(p.visit.Human.Turns)-1), 0)
+	}
+	p.gen++
+	s.core.Release(p.id, p.ae, 0, s.now, &s.out)
+	s.enqueue(p)
+}
+
+// end closes a session that somebody has dealt with.
+func (s *Sim) end(p *session, by string) {
+	if p.bot {
+		s.measures.alone++
+	} else {
+		s.answer(p)
+		s.measures.served++
+	}
+	wrapUp := int64(0)
+	if !p.bot {
+		wrapUp = p.visit.WrapUp
+	}
+	s.giveBack(p, wrapUp)
+	s.close(p, by)
+}
+
+// close forgets the session.
+func (s *Sim) close(p *session, by string) {
+	s.event(p, "session.closed", "by", by, "", "")
+	s.measures.integrate(s.now)
+	delete(s.sessions, p.id)
+	p.gen++
+	p.state, p.conv = nowhere, nil
+	s.free = append(s.free, p.index)
+}
+
+// resorted offers the customer what the route has at its end.
+func (s *Sim) resorted(e *broker.Effect) {
+	s.core.Resorted(e.Session, e.Ticket, s.now, &s.out)
+	p := s.find(e.Session)
+	if p == nil || p.state != waits || p.ticket != e.Ticket {
+		return
+	}
+	s.measures.offeredResort++
+	if p.visit.Resort {
+		s.measures.note(s, p, resorted)
+		s.measures.line(s, p, -1)
+		s.core.Withdraw(p.id, p.ticket, s.now, &s.out)
+		s.close(p, "customer")
+	}
+}
+
+// rejected counts a customer for whom nobody will be found.
+func (s *Sim) rejected(e *broker.Effect) {
+	p := s.find(e.Session)
+	if p == nil || p.state != waits || p.ticket != e.Ticket {
+		return
+	}
+	s.measures.rejected++
+	s.measures.line(s, p, -1)
+	s.close(p, "system")
+}
+
+// placed tells a customer his place.
+func (s *Sim) placed(e *broker.Effect) {
+	if p := s.find(e.Session); p != nil && p.state == waits && p.ticket == e.Ticket {
+		p.told++
+		s.measures.told++
+	}
+}

@@ -1,0 +1,45 @@
+package member
+
+import (
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"switchboard/shard/journal/replica"
+)
+
+// Groups are the Raft groups of this node, on its disk. Its methods may be called from any goroutine; those that change what is
+// held return when that is durable.
+type Groups interface {
+	// Create takes up one of the first replicas of a new group; nothing happens when it is held already.
+	Create(group uint16, id uint64, voters []uint64) error
+	// Join takes up an empty replica that waits for the leader's snapshot; nothing happens when it is held already.
+	Join(group uint16, id uint64) error
+	// Remove takes a replica off the disk. A tombstone stays: its id never comes back. Nothing happens when it is not held.
+	Remove(group uint16, id uint64) error
+	// Status tells how the replicas of these groups are, all as of one moment; those that are not held are left out.
+	Status(groups ...uint16) (map[uint16]replica.Status, error)
+	// Size returns how many bytes a group's replica takes on the disk, about.
+	Size(group uint16) uint64
+	// Change asks for other members, as the leader. It may be lost: what became of it is seen in Status.
+	Change(group uint16, cc *pb.ConfChangeV2) error
+	// Transfer asks another replica to lead, as the leader, once what is decided is durable and heard of.
+	Transfer(group uint16, to uint64) error
+	// Step takes Raft traffic that came over a link. It does not block.
+	Step(from string, msg []byte)
+}
+
+// Row is a change of one row; nil takes it away.
+type Row struct {
+	Key   string `json:"k"`
+	Value []byte `json:"v"`
+}
+
+// Rows are the rows of the group cluster.Meta. Its methods may be called from any goroutine.
+//
+// Whoever has them tells the member of changes ([Member.Changed]) and of leaders ([Member.Leads], [Member.Follows]).
+type Rows interface {
+	// Append writes the changes, all or none, as the leader of term. applied is called once, from any goroutine: with nil when
+	// they are applied here, with an error when they are not, or it is not known; it may be called before Append returns.
+	Append(term uint64, changes []Row, applied func(error))
+	// Read calls fn for every row that is applied, as of one moment.
+	Read(fn func(key string, value []byte) error) error
+}

@@ -1,0 +1,136 @@
+package member
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"switchboard/cluster"
+)
+
+// Identity is who a node is, as its data directory has it, in node.json. It belongs to one goroutine: the [Member]'s, once
+// that is open. What others have written into node.json stays there.
+type Identity struct {
+	Cluster string `json:"cluster,omitempty"` // empty: it has asked to join, and not heard yet
+	Name    string `json:"name"`
+	Birth   string `json:"birth"` // of the data directory
+	Node    uint32 `json:"node,omitempty"`
+	Meta    uint64 `json:"meta,omitempty"` // its replica of the meta group
+	Born    uint64 `json:"born"`           // counts its starts
+	Founder bool   `json:"founder,omitempty"`
+	Peers   []Peer `json:"peers,omitempty"` // as last known: where to ask for the rows
+	// Held are the replicas on its disk, by group: an empty disk does not pass for one that has voted.
+	Held map[uint16]Held `json:"held,omitempty"`
+
+	path string
+	rest map[string]json.RawMessage // of node.json
+}
+
+// Peer is another node.
+type Peer struct {
+	Node uint32 `json:"node"`
+	Name string `json:"name"`
+	Addr string `json:"addr"`
+}
+
+// Held is a replica on the disk.
+type Held struct {
+	ID      uint64 `json:"id"`
+	Version uint64 `json:"version"` // of the state that gave it
+	Erasing bool   `json:"erasing,omitempty"`
+}
+
+const identityKey = "member"
+
+// readIdentity reads node.json in dir. It has no Birth when the directory is new.
+func readIdentity(dir string) (*Identity, error) {
+	id := &Identity{path: filepath.Join(dir, "node.json"), rest: map[string]json.RawMessage{}, Held: map[uint16]Held{}}
+	b, err := os.ReadFile(id.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return id, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &id.rest)
+	}
+	if raw := id.rest[identityKey]; err == nil && raw != nil {
+		err = json.Unmarshal(raw, id)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading who this node is from %s: %w", id.path, err)
+	}
+	if id.Held == nil {
+		id.Held = map[uint16]Held{}
+	}
+	return id, nil
+}
+
+// save writes node.json, whole or not at all.
+func (id *Identity) save() error {
+	raw, err := json.Marshal(id)
+	if err != nil {
+		return err
+	}
+	id.rest[identityKey] = raw
+	b, err := json.MarshalIndent(id.rest, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := writeWhole(id.path, b); err != nil {
+		return fmt.Errorf("writing who this node is: %w", err)
+	}
+	return nil
+}
+
+// writeWhole makes path hold b, durably, whole or not at all.
+func writeWhole(path string, b []byte) error {
+	temp := path + ".tmp"
+	f, err := os.OpenFile(temp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// know notes the other nodes of a state, and reports whether that is news.
+func (id *Identity) know(peers []Peer) bool {
+	if len(peers) == 0 || slices.Equal(peers, id.Peers) {
+		return false
+	}
+	id.Peers = peers
+	return true
+}
+
+// peersOf returns the nodes of a state other than self, in order of their numbers.
+func peersOf(s *cluster.State, self uint32) (list []Peer) {
+	for _, n := range s.Nodes {
+		if n.ID != self && n.Phase != cluster.Gone {
+			list = append(list, Peer{n.ID, n.Name, n.Addr})
+		}
+	}
+	slices.SortFunc(list, func(a, b Peer) int { return int(a.Node) - int(b.Node) })
+	return list
+}
+
+// draw returns 16 random bytes as a name.
+func draw() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}

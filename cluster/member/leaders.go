@@ -1,0 +1,156 @@
+package member
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"switchboard/cluster"
+	"switchboard/exchange/link"
+	"switchboard/wire"
+)
+
+// believe notes that a node leads a group in a term. A lower term than was heard of never wins.
+func (m *Member) believe(group uint16, node uint32, term uint64) {
+	now := m.leaders[group]
+	if term < now.term || term == now.term && now.node != 0 {
+		return
+	}
+	m.leaders[group] = leader{node, term}
+	if group == cluster.Meta {
+		m.metaTop = max(m.metaTop, term)
+	}
+}
+
+// disbelieve notes that a node leads nothing but these groups. The terms stay.
+func (m *Member) disbelieve(node uint32, leads map[uint16]uint64) {
+	for group, l := range m.leaders {
+		if l.node == node && leads[group] != l.term {
+			m.leaders[group] = leader{0, l.term}
+		}
+	}
+}
+
+// announce tells every node what this one leads, and what it is: also those that cannot reach it, as it may have another
+// address than they know.
+func (m *Member) announce() {
+	msg := m.announcement()
+	for node := range *m.lines.names.Load() {
+		m.say(node, msg)
+	}
+}
+
+// tellOf tells one node, which has just come up.
+func (m *Member) tellOf(node uint32) { m.say(node, m.announcement()) }
+
+func (m *Member) announcement() *message {
+	self := m.cfg.self(m.id.Birth)
+	self.ID = m.id.Node
+	msg := &message{Kind: sayLeads, Self: &self}
+	for _, group := range slices.Sorted(maps.Keys(m.mine)) {
+		msg.Leads = append(msg.Leads, claim{group, m.mine[group]})
+	}
+	return msg
+}
+
+// claimed takes what a node says that it leads and is.
+func (m *Member) claimed(from uint32, msg *message) {
+	if from == m.id.Node {
+		return
+	}
+	leads := map[uint16]uint64{}
+	for _, c := range msg.Leads {
+		leads[c.Group] = c.Term
+		m.believe(c.Group, from, c.Term)
+	}
+	m.disbelieve(from, leads)
+	if m.term != 0 && m.metaTop > m.term {
+		m.reign(time.Now()) // this node's disk hangs, and it has not heard yet
+	}
+	if m.term != 0 && m.writing == 0 && msg.Self != nil {
+		m.described(from, msg.Self)
+	}
+}
+
+// described notes, as the leader, what a node says of itself.
+func (m *Member) described(from uint32, self *cluster.Node) {
+	n := m.state.Nodes[from]
+	switch {
+	case n == nil || n.Phase == cluster.Gone:
+	case n.Birth != self.Birth || n.Name != self.Name:
+		m.cfg.Log.Error("member: a node has the name of another", "node", from, "name", self.Name)
+	default:
+		m.state.Describe(from, *self)
+	}
+}
+
+// plugged is what is in the exchange for a shard that another node leads.
+type plugged struct {
+	link *link.Link
+	term uint64
+}
+
+// plug puts the slots of shards that others lead into the exchange, towards their leaders, and takes out what is so no more. A
+// leader of another term is another owner, also behind the same link: it is plugged in anew. Slots that a shard of this node
+// has stay its own.
+func (m *Member) plug() {
+	for group, p := range m.plugged {
+		if l := m.leaders[group]; m.way(l) != p.link {
+			m.unplug(group)
+		}
+	}
+	for group, l := range m.leaders {
+		want := plugged{m.way(l), l.term}
+		if want.link != nil && m.plugged[group] != want {
+			m.plugIn(group, want)
+		}
+	}
+}
+
+// way returns the link to a leader that is another node, and up; nil when there is none.
+func (m *Member) way(l leader) *link.Link {
+	if l.node == 0 || l.node == m.id.Node || !m.alive(l.node) {
+		return nil
+	}
+	return m.lines.to(l.node)
+}
+
+func (m *Member) plugIn(group uint16, p plugged) {
+	if slots := m.slots(group); len(slots) > 0 {
+		m.lines.x.PlugRemote(slots, p.link)
+		m.plugged[group] = p
+	}
+}
+
+// cut plugs in anew what is behind a link on which mail was lost: who waits for answers may wait in vain.
+func (m *Member) cut(name string) {
+	for group, p := range m.plugged {
+		if p.link.Node() == name {
+			m.plugIn(group, p)
+		}
+	}
+}
+
+// replug plugs in again what was kept out by a shard of this node that is gone meanwhile.
+func (m *Member) replug() {
+	for group, p := range m.plugged {
+		m.lines.x.FillRemote(m.slots(group), p.link)
+	}
+}
+
+func (m *Member) unplug(group uint16) {
+	m.lines.x.UnplugSlots(m.slots(group), m.plugged[group].link)
+	delete(m.plugged, group)
+}
+
+// slots returns the slots of a shard of the main placement. Those of other placements have none on the board yet.
+func (m *Member) slots(group uint16) (list []wire.Slot) {
+	p := m.state.Placements[cluster.Main]
+	if p == nil {
+		return nil
+	}
+	for _, i := range p.Slots(group, wire.Slots) {
+		list = append(list, wire.Slot(i)) //nolint:gosec // below wire.Slots
+	}
+	return list
+}

@@ -1,0 +1,258 @@
+package member
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"switchboard/cluster"
+)
+
+// The operations.
+const (
+	opJoin      = "join"
+	opStatus    = "status"
+	opMove      = "move"
+	opJob       = "job"
+	opRebalance = "rebalance"
+	opDrain     = "drain"
+	opRemove    = "remove"
+	opCopies    = "copies"
+)
+
+// reads are operations that change nothing: without a leader this node's rows answer them.
+var reads = map[string]bool{opStatus: true}
+
+// NodeReport is how a node is.
+type NodeReport struct {
+	cluster.Node
+	Up       bool `json:"up"` // as the reporter's link sees it
+	Leads    int  `json:"leads"`
+	Holds    int  `json:"holds"`
+	Votes    bool `json:"votes"` // on the state of the cluster
+	Reporter bool `json:"reporter,omitempty"`
+}
+
+// ReplicaReport is how a replica is.
+type ReplicaReport struct {
+	cluster.Replica
+	// Lag is how many entries it is behind; Answers is false when its leader has not heard of it lately.
+	Lag     uint64 `json:"lag"`
+	Answers bool   `json:"answers"`
+}
+
+// ShardReport is how a shard is.
+type ShardReport struct {
+	ID        uint16          `json:"id"`
+	Placement string          `json:"placement"`
+	Epoch     uint64          `json:"epoch"`
+	Leader    uint32          `json:"leader"` // node, 0 when nobody is known to lead
+	Term      uint64          `json:"term"`
+	Replicas  []ReplicaReport `json:"replicas"`
+	Bytes     uint64          `json:"bytes"` // of one replica
+	Rate      float64         `json:"rate"`  // entries a second, the mean of about a minute
+	Job       uint64          `json:"job,omitempty"`
+}
+
+// Report is how the cluster is.
+type Report struct {
+	Cluster string               `json:"cluster"`
+	Node    uint32               `json:"node"`   // that reports
+	Leader  uint32               `json:"leader"` // of the cluster's own rows
+	Term    uint64               `json:"term"`
+	Version uint64               `json:"version"`
+	Stale   bool                 `json:"stale,omitempty"` // no leader was reached: it may be old, and lacks lags and sizes
+	Effort  cluster.Effort       `json:"effort"`
+	Nodes   []NodeReport         `json:"nodes"`
+	Shards  []ShardReport        `json:"shards"`
+	Jobs    []*cluster.Job       `json:"jobs"`
+	Places  []*cluster.Placement `json:"placements"`
+}
+
+// asking is what the operations are asked with.
+type asking struct {
+	Shard   uint16 `json:"shard,omitempty"`
+	From    uint32 `json:"from,omitempty"`
+	To      uint32 `json:"to,omitempty"`
+	Node    uint32 `json:"node,omitempty"`
+	Job     uint64 `json:"job,omitempty"`
+	Action  string `json:"action,omitempty"`
+	Undo    bool   `json:"undo,omitempty"`
+	Lost    bool   `json:"lost,omitempty"`
+	Copies  int    `json:"copies,omitempty"`
+	Placing string `json:"placement,omitempty"`
+	Why     string `json:"why,omitempty"`
+}
+
+// do does one operation on the state. An error says that it has changed nothing.
+func (m *Member) do(op, by string, body []byte, stale bool) (any, error) {
+	if op == opJoin {
+		return m.join(body)
+	}
+	var a asking
+	if err := json.Unmarshal(body, &a); err != nil {
+		return nil, fmt.Errorf("%w: a request that cannot be read: %w", cluster.ErrRefused, err)
+	}
+	if !reads[op] {
+		m.cfg.Log.Info("member: a request", "op", op, "by", by, "what", string(body))
+	}
+	switch op {
+	case opStatus:
+		return m.report(stale), nil
+	case opMove:
+		return m.move(by, &a)
+	case opJob:
+		return m.job(a.Job, a.Action)
+	case opRebalance:
+		return m.rebalance(a.Action, by)
+	case opDrain:
+		return nil, m.state.Drain(a.Node, a.Undo)
+	case opRemove:
+		return m.remove(a.Node, a.Lost)
+	case opCopies:
+		return nil, m.state.Copies(a.Placing, a.Copies)
+	}
+	return nil, fmt.Errorf("%w: %q is nothing that a cluster does", cluster.ErrRefused, op)
+}
+
+func (m *Member) join(body []byte) (any, error) {
+	var n cluster.Node
+	if err := json.Unmarshal(body, &n); err != nil {
+		return nil, fmt.Errorf("%w: a request that cannot be read: %w", cluster.ErrRefused, err)
+	}
+	id := n.ID
+	if id != 0 { // it comes back
+		was := m.state.Nodes[id]
+		if was == nil || was.Phase == cluster.Gone || was.Birth != n.Birth {
+			return nil, fmt.Errorf("%w: node %s (number %d) was removed from the cluster: to take part again it needs an empty data directory", cluster.ErrRefused, n.Name, id)
+		}
+		m.state.Describe(id, n)
+	} else {
+		var err error
+		if id, err = m.state.Join(n); err != nil {
+			return nil, err
+		}
+	}
+	return entry{Cluster: m.id.Cluster, Node: id, Meta: m.state.Nodes[id].Meta, Peers: peersOf(m.state, id)}, nil
+}
+
+// move begins a move. One that was asked for before, by the same, is the same: also when it has ended meanwhile.
+func (m *Member) move(by string, a *asking) (*cluster.Job, error) {
+	j, err := m.state.Move(a.Shard, a.From, a.To, by, a.Why)
+	if err == nil || a.From == 0 {
+		return j, err
+	}
+	for _, id := range slices.Backward(slices.Sorted(maps.Keys(m.state.Jobs))) {
+		before := m.state.Jobs[id]
+		if before.Shard != a.Shard {
+			continue
+		}
+		if before.From == a.From && before.To == a.To && before.By == by && before.Result != cluster.Aborted {
+			return before, nil
+		}
+		break
+	}
+	return nil, err
+}
+
+func (m *Member) job(id uint64, action string) (*cluster.Job, error) {
+	j := m.state.Jobs[id]
+	var err error
+	switch action {
+	case "pause", "resume":
+		err = m.state.Pause(id, action == "pause")
+	case "abort":
+		if j != nil && j.Step == cluster.Ended && j.Result != cluster.Moved {
+			return j, nil // it was asked for before
+		}
+		err = m.state.Abort(id)
+	default:
+		err = fmt.Errorf("%w: %q is nothing that a move does: pause, resume or abort", cluster.ErrRefused, action)
+	}
+	return j, err
+}
+
+func (m *Member) rebalance(action, by string) (*Balance, error) {
+	if action != "dry" {
+		if err := m.state.Rebalance(action, by); err != nil {
+			return nil, err
+		}
+	}
+	return &Balance{m.state.Effort, m.state.Plan(m.loads(), m.away()...)}, nil
+}
+
+func (m *Member) remove(node uint32, lost bool) (short []uint16, err error) {
+	if n := m.state.Nodes[node]; n != nil && n.Phase == cluster.Gone {
+		return nil, nil // it was asked for before
+	}
+	if lost && node != m.id.Node && m.alive(node) {
+		return nil, fmt.Errorf("%w: node %d is there and answers: drain it, or stop it first", cluster.ErrRefused, node)
+	}
+	if lost && node == m.id.Node {
+		return nil, fmt.Errorf("%w: node %d leads the cluster, so its disk is not lost: drain it", cluster.ErrRefused, node)
+	}
+	return m.state.Remove(node, lost)
+}
+
+// report says how the cluster is.
+func (m *Member) report(stale bool) *Report {
+	l := m.leaders[cluster.Meta]
+	r := &Report{Cluster: m.id.Cluster, Node: m.id.Node, Leader: l.node, Term: l.term, Version: m.state.Version, Stale: stale, Effort: m.state.Effort}
+	voters := m.voters()
+	for _, id := range slices.Sorted(maps.Keys(m.state.Nodes)) {
+		n := m.state.Nodes[id]
+		r.Nodes = append(r.Nodes, NodeReport{Node: *n, Up: m.alive(id), Votes: slices.Contains(voters, n.Meta), Reporter: id == m.id.Node})
+	}
+	at := func(node uint32) *NodeReport {
+		for i := range r.Nodes {
+			if r.Nodes[i].ID == node {
+				return &r.Nodes[i]
+			}
+		}
+		return &NodeReport{}
+	}
+	jobs := m.jobs()
+	for _, id := range slices.Sorted(maps.Keys(m.state.Shards)) {
+		sh, lead := m.state.Shards[id], m.leaders[id]
+		s := ShardReport{ID: id, Placement: sh.Placement, Epoch: sh.Epoch, Leader: lead.node, Term: lead.term}
+		see := m.views[id]
+		if see != nil {
+			s.Bytes, s.Rate = see.Bytes, see.rate
+		}
+		for _, rep := range sh.Replicas {
+			rr := ReplicaReport{Replica: rep}
+			if see != nil {
+				rr.Lag, rr.Answers = see.Seen.Lag[rep.ID], has(see.Seen.Lag, rep.ID)
+			}
+			s.Replicas = append(s.Replicas, rr)
+			at(rep.Node).Holds++
+		}
+		if j := jobs[id]; j != nil {
+			s.Job = j.ID
+		}
+		at(lead.node).Leads++
+		r.Shards = append(r.Shards, s)
+	}
+	for _, id := range slices.Sorted(maps.Keys(m.state.Jobs)) {
+		j := *m.state.Jobs[id]
+		r.Jobs = append(r.Jobs, &j)
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.state.Placements)) {
+		p := *m.state.Placements[name]
+		r.Places = append(r.Places, &p)
+	}
+	return r
+}
+
+func has(m map[uint64]uint64, k uint64) bool { _, ok := m[k]; return ok }
+
+// voters are the replicas that vote on the state.
+func (m *Member) voters() []uint64 {
+	all, err := m.groups.Status(cluster.Meta)
+	st, held := all[cluster.Meta]
+	if err != nil || !held {
+		return nil
+	}
+	return st.Conf.GetVoters()
+}

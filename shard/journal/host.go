@@ -1,0 +1,306 @@
+package journal
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"switchboard/shard/journal/replica"
+	"switchboard/shard/journal/seglog"
+)
+
+// Bounds of what other nodes may make a journal hold.
+const (
+	mailBytes    = 64 << 20 // of messages that wait for the committer; what comes then is lost, and said again
+	messageBytes = 32 << 20 // of one message
+	parcelHeader = 2 + 4    // group and size of a message, in what Send is handed
+)
+
+// request is something that the committer does for somebody else. The answer comes when all that follows from it is done.
+type request struct {
+	do   func() error
+	done chan error
+	err  error
+}
+
+// do lets the committer do something. It blocks until that is done and durable, or the journal ends.
+func (j *Journal) do(fn func() error) error {
+	r := &request{do: fn, done: make(chan error, 1)}
+	j.mu.Lock()
+	if j.asksEnded || j.closing {
+		err := j.broken
+		j.mu.Unlock()
+		if err == nil {
+			err = ErrClosed
+		}
+		return err
+	}
+	first := j.forming.empty()
+	j.forming.asks = append(j.forming.asks, r)
+	j.mu.Unlock()
+	if first {
+		poke(j.wake)
+	}
+	return <-r.done
+}
+
+// tell lets the committer do something, some time soon.
+func (j *Journal) tell(fn func() error) {
+	j.mu.Lock()
+	first := j.forming.empty()
+	if !j.asksEnded {
+		j.forming.asks = append(j.forming.asks, &request{do: fn, done: make(chan error, 1)})
+	}
+	j.mu.Unlock()
+	if first {
+		poke(j.wake)
+	}
+}
+
+// stopAsks answers what will not be done any more.
+func (j *Journal) stopAsks() {
+	j.mu.Lock()
+	j.asksEnded = true
+	asks, err := j.forming.asks, j.broken
+	j.forming.asks = nil
+	j.mu.Unlock()
+	if err == nil {
+		err = ErrClosed
+	}
+	for _, r := range append(asks, j.doing...) {
+		r.done <- err
+	}
+	for _, list := range j.waiters {
+		for _, w := range list {
+			w.done <- err
+		}
+	}
+}
+
+// send hands messages to Config.Send, one parcel for each node.
+func (j *Journal) send(list []replica.Message) {
+	for _, m := range list {
+		if m.Raft.GetType() == pb.MsgSnap {
+			j.sendSnapshot(m)
+			continue
+		}
+		if j.cfg.Send == nil {
+			continue
+		}
+		node := replica.NodeOf(m.To())
+		b := j.parcels[node]
+		b = binary.BigEndian.AppendUint16(b, m.Group)
+		b = append(b, 0, 0, 0, 0)
+		start := len(b)
+		b, err := proto.MarshalOptions{}.MarshalAppend(b, m.Raft)
+		if err != nil {
+			j.cfg.Log.Error("a message cannot be encoded", "group", m.Group, "err", err)
+			continue
+		}
+		binary.BigEndian.PutUint32(b[start-4:], uint32(len(b)-start)) //nolint:gosec // bounded by the limits of messages
+		j.parcels[node] = b
+	}
+	for node, b := range j.parcels {
+		if len(b) > 0 {
+			j.cfg.Send(node, b)
+			if cap(b) > 1<<20 {
+				b = nil
+			}
+			j.parcels[node] = b[:0]
+		}
+	}
+}
+
+// Receive takes what Send was handed on another node. What does not fit is dropped, as if it had been lost on the way. It fails
+// when msg is not what Send was handed. The caller may use msg again. It must be sure of who sent it.
+func (j *Journal) Receive(msg []byte) error {
+	var list []replica.Message
+	size := len(msg)
+	for len(msg) > 0 {
+		if len(msg) < parcelHeader {
+			return fmt.Errorf("a parcel ends within a header: %w", ErrFormat)
+		}
+		group, n := binary.BigEndian.Uint16(msg), binary.BigEndian.Uint32(msg[2:])
+		msg = msg[parcelHeader:]
+		if uint64(n) > uint64(len(msg)) || n > messageBytes {
+			return fmt.Errorf("a message of %d bytes in %d: %w", n, len(msg), ErrFormat)
+		}
+		m := &pb.Message{}
+		if err := proto.Unmarshal(msg[:n], m); err != nil {
+			return fmt.Errorf("a message cannot be read: %w: %w", ErrFormat, err)
+		}
+		msg = msg[n:]
+		list = append(list, replica.Message{Group: group, Raft: m})
+	}
+	j.mu.Lock()
+	if j.closing || j.mailed+size > mailBytes {
+		j.mu.Unlock()
+		return nil
+	}
+	first := j.forming.empty()
+	if j.noSpace || j.noSpare {
+		list = slices.DeleteFunc(list, func(m replica.Message) bool { return len(m.Raft.GetEntries()) > 0 })
+	}
+	j.forming.mail = append(j.forming.mail, list...)
+	j.mailed += size
+	j.mu.Unlock()
+	if first {
+		poke(j.wake)
+	}
+	return nil
+}
+
+// happened acts on what became of replicas.
+func (j *Journal) happened(list []replica.Event) {
+	for _, e := range list {
+		g := j.groups[e.Group]
+		if g == nil {
+			continue // taken off just now, by somebody who knows
+		}
+		switch e.Kind {
+		case replica.Leads:
+			g.led = e.Term
+			j.mu.Lock()
+			g.lead, g.last, g.queued = e.Term, g.at.turn, 0
+			j.mu.Unlock()
+		case replica.Follows:
+			j.abandon(g)
+			delete(j.orphans, e.Group)
+			j.dropWaiters(e.Group)
+		}
+		if j.cfg.Notify != nil {
+			j.cfg.Notify(e)
+		}
+	}
+}
+
+// waiter is somebody who wants to know whether a replica still leads.
+type waiter struct {
+	n    uint64
+	done chan error
+}
+
+// answer tells those who asked whether the replica leads.
+func (j *Journal) answer(list []replica.Read) {
+	for _, r := range list {
+		left := j.waiters[r.Group][:0]
+		for _, w := range j.waiters[r.Group] {
+			if w.n <= r.Confirmed {
+				w.done <- nil
+			} else {
+				left = append(left, w)
+			}
+		}
+		j.waiters[r.Group] = left
+	}
+}
+
+func (j *Journal) dropWaiters(group uint16) {
+	for _, w := range j.waiters[group] {
+		w.done <- ErrNotLeading
+	}
+	delete(j.waiters, group)
+}
+
+// clock starts the groups' clock when one of them has several replicas, and stops it when none has.
+func (j *Journal) clock(run bool) {
+	switch {
+	case run && j.ticker == nil:
+		j.ticker = time.NewTicker(j.cfg.Tick)
+	case !run && j.ticker != nil:
+		j.ticker.Stop()
+		j.ticker = nil
+	}
+}
+
+// add takes up a replica whose rows and log are in order.
+func (j *Journal) add(g *Group) error {
+	prev, prevTerm, last := j.log.Bounds(g.id)
+	at := g.at
+	if at.base > prev {
+		prev = at.base
+		prevTerm, _ = j.log.Term(g.id, prev)
+		if prev == at.index {
+			prevTerm = at.term
+		}
+	}
+	if len(g.meta.conf.GetVoters()) == 0 { // it waits for its first snapshot, whatever an earlier replica has left
+		prev, prevTerm, last = 0, 0, 0
+	}
+	var runs []replica.Run
+	for _, r := range j.log.Runs(g.id, nil) {
+		switch {
+		case r.First > last:
+		case len(runs) == 0 || r.First <= prev+1:
+			runs = append(runs[:0], replica.Run{First: max(r.First, prev+1), Term: r.Term})
+		default:
+			runs = append(runs, replica.Run(r))
+		}
+	}
+	if last == prev {
+		runs = nil
+	}
+	hard := &pb.HardState{Term: new(g.meta.term), Vote: new(g.meta.vote), Commit: new(at.index)}
+	if n := len(runs); n > 0 && runs[n-1].Term > g.meta.term {
+		hard.Term, hard.Vote = new(runs[n-1].Term), new(uint64(0))
+	}
+	g.meta.term, g.meta.vote = hard.GetTerm(), hard.GetVote()
+	if err := j.host.Add(replica.Start{
+		Group: g.id, ID: g.meta.self, Hard: hard, Conf: g.meta.conf, Applied: at.index, AppliedTerm: at.term,
+		Prev: prev, PrevTerm: prevTerm, Last: last, Runs: runs,
+	}); err != nil {
+		return fmt.Errorf("group %d: %w", g.id, err)
+	}
+	if g.shared {
+		j.clock(true)
+	}
+	return nil
+}
+
+// put makes a group known.
+func (j *Journal) put(g *Group) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for int(g.id) >= len(j.groups) {
+		j.groups = append(j.groups, nil)
+	}
+	j.groups[g.id] = g
+}
+
+// begin makes the first replicas of groups durable: all of them with one sync. Their logs begin behind an entry that nobody has,
+// so that who joins later needs a snapshot, and with it learns who the members are.
+func (j *Journal) begin(list []*Group) error {
+	var points []seglog.Point
+	var b seglog.Batch
+	for _, g := range list {
+		g.newMeta = true
+		if err := g.putMeta(&b); err != nil {
+			return err
+		}
+		if g.at.index > 0 {
+			points = append(points, seglog.Point{Group: g.id, UpTo: g.at.index, Term: g.at.term})
+			if err := j.storeApplied(g.id, g.at); err != nil {
+				return err
+			}
+		}
+	}
+	if len(points) > 0 {
+		if err := j.log.Truncate(points); err != nil {
+			return logError("beginning a log", err)
+		}
+	}
+	return logError("beginning a group", j.log.Write(&b))
+}
+
+// first is a group's first replica, with what all of the first replicas agree on.
+func (j *Journal) first(id uint16, self uint64, voters []uint64) *Group {
+	s := replica.Bootstrap(id, self, voters)
+	return &Group{
+		j: j, id: id, self: self, shared: len(voters) != 1, at: applied{index: s.Applied, term: s.AppliedTerm},
+		meta: meta{self: self, term: s.Hard.GetTerm(), confAt: s.Applied, conf: s.Conf},
+	}
+}

@@ -1,0 +1,248 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"switchboard/shard/journal/replica"
+	"switchboard/shard/journal/seglog"
+)
+
+// ErrRetired says that a replica was on this disk and was taken off: its id never comes back, as it has forgotten what it has
+// promised.
+var ErrRetired = errors.New("journal: the replica was retired")
+
+// Create makes the first replica of a new group here. All of voters are made with the same call, each on its node, before any of
+// them can lead. It is durable when it returns. It does nothing when the replica is here already, and refuses another one
+// of the same group, and one that was taken off (ErrRetired). But a group that has been this node's alone gets the new id, when
+// that is to be its only voter: so a node that was no member of a cluster brings its groups along.
+func (j *Journal) Create(group int, id uint64, voters []uint64) error {
+	if g := j.Group(group); g != nil && len(voters) == 1 && voters[0] == id {
+		if done, err := j.rename(g, id); done || err != nil {
+			return err
+		}
+	}
+	return j.hold(group, id, func() *Group { return j.first(uint16(group), id, voters) }) //nolint:gosec // checked there
+}
+
+// rename gives a replica that nobody else knows another id.
+func (j *Journal) rename(g *Group, id uint64) (done bool, err error) {
+	err = j.do(func() error {
+		if g.self == id || g.shared || !alone(g.meta.conf) || j.groups[g.id] != g || g.status.Mode != OK {
+			return nil
+		}
+		j.host.Remove(g.id)
+		j.abandon(g)
+		g.meta.self, g.meta.conf, g.newMeta = id, &pb.ConfState{Voters: []uint64{id}}, true
+		var b seglog.Batch
+		if err := errors.Join(g.putMeta(&b), j.log.Write(&b)); err != nil {
+			j.fail(err)
+			return err
+		}
+		j.mu.Lock()
+		g.self = id
+		j.mu.Unlock()
+		done = true
+		return j.add(g)
+	})
+	return done, err
+}
+
+// Join makes an empty replica of a group that is elsewhere. It votes for nobody and has no rows until the group's leader has
+// made it a member and has sent a snapshot. Otherwise it is as Create.
+func (j *Journal) Join(group int, id uint64) error {
+	return j.hold(group, id, func() *Group {
+		return &Group{j: j, id: uint16(group), self: id, shared: true, meta: meta{self: id, conf: &pb.ConfState{}}} //nolint:gosec // checked
+	})
+}
+
+func (j *Journal) hold(group int, id uint64, made func() *Group) error {
+	if group < 0 || group >= groupsMax || id == 0 {
+		return fmt.Errorf("replica %x of group %d cannot be: groups are 0 to %d", id, group, groupsMax-1)
+	}
+	err := j.do(func() error {
+		if g := j.Group(group); g != nil {
+			if g.self == id {
+				return nil
+			}
+			return fmt.Errorf("group %d has replica %x here already, and cannot have %x", group, g.self, id)
+		}
+		if b := j.log.Meta(uint16(group), nil); len(b) > 0 {
+			m, err := readMeta(b)
+			if err != nil {
+				return err
+			}
+			if m.removed && m.self >= id {
+				return fmt.Errorf("replica %x of group %d: %w", id, group, ErrRetired)
+			}
+		}
+		g := made()
+		if err := j.begin([]*Group{g}); err != nil {
+			j.fail(err)
+			return err
+		}
+		g.applied.Store(g.at.turn)
+		j.put(g)
+		return j.add(g)
+	})
+	if err != nil {
+		return err
+	}
+	return j.ask(nil) // the fence knows that it has peers: what is lost of such a replica is not made up
+}
+
+// Remove takes a replica off the disk; a tombstone stays. It is durable when it returns. It does nothing when another
+// replica of the group is here, or none.
+func (j *Journal) Remove(group int, id uint64) error {
+	return j.do(func() error {
+		g := j.Group(group)
+		if g == nil || g.self != id {
+			return nil
+		}
+		j.host.Remove(g.id)
+		j.abandon(g)
+		j.dropWaiters(g.id)
+		g.meta = meta{self: id, removed: true, conf: &pb.ConfState{}}
+		if err := j.erase(g); err != nil {
+			j.fail(err)
+			return err
+		}
+		j.mu.Lock()
+		j.groups[g.id] = nil
+		g.status = Status{Mode: Failed, Reason: "the replica was taken off this node"}
+		j.mu.Unlock()
+		return nil
+	})
+}
+
+// erase removes what the group has on the disk, but for its tombstone.
+func (j *Journal) erase(g *Group) error {
+	var b seglog.Batch
+	g.newMeta = true
+	if err := g.putMeta(&b); err != nil {
+		return err
+	}
+	prev, _, last := j.log.Bounds(g.id)
+	if last > max(prev, g.at.index) { // nobody may think that this was decided
+		b.CutSuffix(g.id, max(prev, g.at.index)+1)
+	}
+	if err := j.log.Write(&b); err != nil {
+		return logError("writing a tombstone", err)
+	}
+	if g.at.index > prev {
+		if err := j.log.Truncate([]seglog.Point{{Group: g.id, UpTo: g.at.index, Term: g.at.term}}); err != nil {
+			return logError("forgetting a log", err)
+		}
+	}
+	d := j.data.NewBatch()
+	if err := d.DeleteRange(dataKey(nil, g.id, 0, nil), dataKey(nil, g.id+1, 0, nil), nil); err != nil {
+		return fmt.Errorf("removing the rows of a group: %w", err)
+	}
+	if err := d.Commit(pebble.NoSync); err != nil {
+		return fmt.Errorf("removing the rows of a group: %w", err)
+	}
+	return closeBatch(d)
+}
+
+// Replica tells how a replica is. Errors: replica.ErrNoGroup.
+func (j *Journal) Replica(group int) (s replica.Status, err error) {
+	if group < 0 || group >= groupsMax {
+		return s, replica.ErrNoGroup
+	}
+	doErr := j.do(func() error {
+		s, err = j.host.Status(uint16(group)) //nolint:gosec // checked
+		return err
+	})
+	return s, doErr
+}
+
+// Replicas tells how the replicas of these groups are, as of one moment; groups that have none here are left out.
+func (j *Journal) Replicas(groups ...uint16) (map[uint16]replica.Status, error) {
+	all := map[uint16]replica.Status{}
+	err := j.do(func() error {
+		for _, id := range groups {
+			if s, err := j.host.Status(id); err == nil {
+				all[id] = s
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Change asks the group's leader, which has to be here, for another membership. It returns when that is proposed; that it
+// has come about is seen in Replica. Errors: ErrNotLeading, and what Raft refuses, as a second change while one is under way.
+func (j *Journal) Change(group int, cc *pb.ConfChangeV2) error {
+	g := j.Group(group)
+	if g == nil {
+		return replica.ErrNoGroup
+	}
+	j.mu.Lock()
+	known := g.shared
+	g.shared = true
+	j.mu.Unlock()
+	if !known { // the fence says so before it is so: what is lost of such a replica is not made up
+		if err := j.ask(nil); err != nil {
+			return err
+		}
+	}
+	return j.do(func() error {
+		j.clock(true)
+		return j.host.Change(g.id, cc)
+	})
+}
+
+// Transfer asks the leader, which has to be here, to let another replica lead. It returns when that has begun. It takes no turns
+// meanwhile: the owner ends first.
+func (j *Journal) Transfer(group int, to uint64) error {
+	if group < 0 || group >= groupsMax {
+		return replica.ErrNoGroup
+	}
+	return j.do(func() error { return j.host.Transfer(uint16(group), to) }) //nolint:gosec // checked
+}
+
+// Confirm returns nil when the replica led its group at some moment after the call, so that nothing had been decided elsewhere
+// before it. Without a quorum it blocks until the leadership is lost.
+func (j *Journal) Confirm(group int) error {
+	if group < 0 || group >= groupsMax {
+		return replica.ErrNoGroup
+	}
+	w := waiter{done: make(chan error, 1)}
+	err := j.do(func() error {
+		n, err := j.host.Confirm(uint16(group)) //nolint:gosec // checked
+		if err != nil {
+			return err
+		}
+		w.n = n
+		j.waiters[uint16(group)] = append(j.waiters[uint16(group)], w) //nolint:gosec // checked
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return <-w.done
+}
+
+// Unreachable tells the groups that a node does not answer.
+func (j *Journal) Unreachable(node uint32) {
+	j.tell(func() error {
+		j.host.Unreachable(node)
+		return nil
+	})
+}
+
+// Size returns about how many bytes a group's rows take on the disk.
+func (j *Journal) Size(group int) uint64 {
+	if group < 0 || group >= groupsMax || !j.reads.TryRLock() {
+		return 0
+	}
+	defer j.reads.RUnlock()
+	n, err := j.data.EstimateDiskUsage(dataKey(nil, uint16(group), 0, nil), dataKey(nil, uint16(group)+1, 0, nil)) //nolint:gosec // checked
+	if err != nil {
+		return 0 // nothing of it is in tables yet
+	}
+	return n
+}
