@@ -78,6 +78,9 @@ func (c *conn) restoreLine(l *line, now int64) bool {
 	return false
 }
 
+// answerMost is after how long, in ms, who has not answered is asked to attach once more.
+const answerMost = 1000
+
 // asking is a question of the edge's own to whoever is of a generation.
 type asking struct {
 	n  uint64 // its request; 0 when it was refused, or not taken
@@ -89,7 +92,7 @@ type asking struct {
 func (a *asking) due(generation uint64, now int64) bool {
 	wait := int64(againAfter)
 	if a.n != 0 {
-		wait = askMost
+		wait = answerMost
 	}
 	return a.of != generation || now-a.at >= wait
 }
