@@ -92,14 +92,15 @@ func (n *Node) openWith(i int, slots []wire.Slot, tenants map[string]*shard.Tena
 	return nil
 }
 
-// reopen ends shard i in good order, and begins it again from its log under a later term. Clients notice a pause. When it cannot be
-// opened again the error says why, and its slots are nobody's: the node goes on without it, and reopen may be called again.
-func (n *Node) reopen(i int) error {
+// reopen ends shard i, and begins it again from its log under a later term. end is how: Shard.Close in good order, Shard.Drop as if it had
+// lost its place. Clients notice a pause. When it cannot be opened again the error says why, and its slots are nobody's: the node goes
+// on without it, and reopen may be called again.
+func (n *Node) reopen(i int, end func(*shard.Shard)) error {
 	h := &n.hosts
 	h.busy <- struct{}{}
 	defer func() { <-h.busy }()
 	if s := h.open[i].Swap(nil); s != nil {
-		s.Close()
+		end(s)
 	}
 	tenants, err := n.cfg.tenants(h.groups) // as their documents are by now
 	if err != nil {
@@ -139,7 +140,7 @@ func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, slots, peers
 		if h.terms[i] == term {
 			return false, nil
 		}
-		h.open[i].Swap(nil).Close()
+		h.open[i].Swap(nil).Drop() // of a term that is over
 	}
 	if h.terms[i] != term {
 		h.opened[i] = 0
@@ -152,11 +153,11 @@ func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, slots, peers
 	return true, n.openWith(i, slots, tenants)
 }
 
-// unlead ends shard i, which another node leads, or nobody.
-func (h *hosts) unlead(i int) {
+// unlead ends shard i: by Shard.Close while this node leads it still, by Shard.Drop when it does no more.
+func (h *hosts) unlead(i int, end func(*shard.Shard)) {
 	h.busy <- struct{}{}
 	defer func() { <-h.busy }()
 	if s := h.open[i].Swap(nil); s != nil {
-		s.Close()
+		end(s)
 	}
 }

@@ -80,6 +80,9 @@ func (s *Shard) schedule(h *hosted) {
 		h.againAt = 0
 	}
 	at = s.levelAlarm(h, at)
+	if at != 0 && !s.writable { // it cannot be done now, and would be due again at once
+		at = max(at, s.now+againFirst)
+	}
 	if at != 0 && (h.alarm == 0 || at < h.alarm) {
 		h.alarm = at
 		s.alarms.add(at, h.id)
@@ -89,7 +92,7 @@ func (s *Shard) schedule(h *hosted) {
 // tick does what is due.
 func (s *Shard) tick() {
 	s.tellLate()
-	for len(s.alarms) > 0 && s.alarms[0].at <= s.now {
+	for left := len(s.alarms); left > 0 && s.alarms[0].at <= s.now; left-- { // what they bring about is for the next step
 		a := heap.Pop(&s.alarms).(alarm) //nolint:forcetypeassert // only alarms are in it
 		if a.cu != nil {
 			s.wakeCustomer(a.cu)
