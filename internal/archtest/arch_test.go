@@ -41,6 +41,7 @@ var mayImport = allowed(
 	row("internal/mailbox"),
 	row("internal/script"),
 	row("internal/archtest"),
+	row("internal/sim"),
 	row("cluster", "shard/journal/replica"),
 	row("loadtest/socket", "edge/ws", "edge/secure"),
 	row("loadtest/ledger"),

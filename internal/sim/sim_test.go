@@ -49,7 +49,6 @@ type world struct {
 	rng  *rand.Rand
 	net  *sim.Net
 	host map[string]*machine
-	key  func(context.Context) (string, error)
 	mint func(token.Claims) string
 }
 
@@ -210,7 +209,7 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// seeds are those to run: two, or as many as SIM_SEEDS says, from SIM_FROM on.
+// seeds are those to run: one, or as many as SWITCHBOARD_SIM_SEEDS says, from SWITCHBOARD_SIM_FROM on.
 func seeds(t *testing.T) (list []uint64) {
 	number := func(name string, otherwise uint64) uint64 {
 		s := os.Getenv(name)
@@ -223,8 +222,8 @@ func seeds(t *testing.T) (list []uint64) {
 		}
 		return n
 	}
-	from := number("SIM_FROM", 0)
-	for seed := range number("SIM_SEEDS", 2) {
+	from := number("SWITCHBOARD_SIM_FROM", 0)
+	for seed := range number("SWITCHBOARD_SIM_SEEDS", 1) {
 		list = append(list, from+seed)
 	}
 	return list
