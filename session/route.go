@@ -126,6 +126,9 @@ func (s *State) Grant(env *Env, g *wire.Grant, d *Decision) {
 		return
 	}
 	s.Introduce(g.Pool, d)
+	if !transfer && s.spurns(env, g, d) {
+		return
+	}
 	humans := s.HumanOnly
 	if transfer {
 		humans = humans || s.Owner.Kind == wire.OriginBot && g.Kind == wire.OriginHuman // the bots had their turn
@@ -391,6 +394,7 @@ func (s *State) Recover(epoch uint64, d *Decision) {
 func (s *State) Wake(env *Env, d *Decision) int64 {
 	s.settleLost(env, d)
 	s.settleInvites(env, d)
+	s.park(env, d)
 	if s.Phase == Assigned {
 		s.pump(env, d)
 	}

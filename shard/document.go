@@ -32,6 +32,7 @@ type Tenant struct {
 	BotGraceMS, HumanGraceMS int64
 
 	routes *routes.Document
+	rules  []byte // of its document, as they travel
 }
 
 // Document is a version of the text by which a tenant routes.
@@ -76,7 +77,11 @@ func (t *Tenant) Routed(d Document) (*Tenant, error) {
 	if b.TraceKeep == 0 {
 		b.TraceKeep = traceKeep
 	}
+	n.rules = r.Document.AppendRules(nil)
 	p := &n.Session
+	if p.Rules, err = rulesOf(n.rules); err != nil {
+		return nil, err
+	}
 	p.Queues, p.Moves, p.DefaultQueue = map[string]bool{}, map[string]string{}, b.Queues[0].Name
 	for i := range b.Queues {
 		p.Queues[b.Queues[i].Name] = true

@@ -26,7 +26,7 @@ func (c *Conversation) event(set *Set, e *wire.Entry, out *Out) {
 		keepBytes(&c.last, field(e.Body, `"id"`))
 		c.owner = c.last
 		c.assigned(set, e, out)
-	case "session.transferred", "session.released", "session.dead_lettered", "session.taken", "worker.lost":
+	case "session.transferred", "session.released", "session.dead_lettered", "session.taken", "session.parked", "worker.lost":
 		c.leave(set, e, out)
 	case "session.closed":
 		c.close(set, e, true, out)

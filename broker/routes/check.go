@@ -230,6 +230,8 @@ func (p *parsing) queue(r *Routes, q *Queue, queues, teams []string, path string
 	} else if b.Order == broker.SavableFirst {
 		p.fail(path+".order.mode", "savable_first wants a service_level: it says what can be saved")
 	}
+	p.handoff(&q.Handoff, queues, path+".handoff")
+	p.atLeast(path+".park_ms", q.ParkMS, 0)
 	for i, x := range q.Order.Boosts {
 		at := fmt.Sprintf("%s.order.boosts[%d]", path, i)
 		e := p.selector(at+".when", x.When)

@@ -109,7 +109,17 @@ type Queue struct {
 	Costs        map[string]Cost `json:"costs,omitempty" yaml:"costs" doc:"Of channels, before the document's."`
 	Calendar     string          `json:"calendar,omitempty" yaml:"calendar" doc:"Name of its calendar: outside of its hours steps that ask people are closed. Default always open."`
 	ServiceLevel string          `json:"service_level,omitempty" yaml:"service_level" doc:"Name of its service level."`
+	Handoff      Handoff         `json:"handoff,omitzero" yaml:"handoff" doc:"When a bot's session goes to people by itself."`
+	ParkMS       int64           `json:"park_ms,omitempty" yaml:"park_ms" min:"0" doc:"After how much silence of a customer who was answered his session is let go until he writes again. Default never."`
 	Route        []Step          `json:"route,omitempty" yaml:"route" doc:"Steps, tried in order. Default: bots, and humans when no bot can take it."`
+}
+
+// Handoff is when a bot's session goes to people by itself.
+type Handoff struct {
+	FailedTurns uint32   `json:"failed_turns,omitempty" yaml:"failed_turns" min:"1" max:"100" doc:"After so many failed replies in a row."`
+	FailedTypes []string `json:"failed_types,omitempty" yaml:"failed_types" doc:"Types of replies that are failed ones. Default fallback."`
+	When        string   `json:"when,omitempty" yaml:"when" doc:"A selector of the session alone: as soon as it holds."`
+	Queue       string   `json:"queue,omitempty" yaml:"queue" doc:"To whose people. Default its own."`
 }
 
 // Order is how sessions wait.
