@@ -37,7 +37,7 @@ func (s *State) task() *wire.Task {
 	t := &wire.Task{
 		Tenant: s.Tenant, Session: s.ID, Ticket: s.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt,
 		Shop: s.Shop, Tier: s.Tier, Channel: s.Channels[0], Attributes: s.Attributes, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued, Handed: s.Handed,
-		BoostMS: s.boost, Version: s.boosts, Classified: s.Classified,
+		BoostMS: s.boost, Ahead: s.ahead, Version: s.boosts, Classified: s.Classified,
 	}
 	if s.Exclude != "" {
 		t.Exclude, t.Sticky = []string{s.Exclude}, ""

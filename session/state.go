@@ -166,6 +166,7 @@ type State struct {
 	question question
 	place    *wire.Place // where it stands, while it waits
 	boost    int64       // ms by which service levels count it as having come earlier
+	ahead    uint32      // steps of its route that they open before their time
 	boosts   uint64      // how often that changed
 	tailSize int
 }

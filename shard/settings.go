@@ -25,7 +25,7 @@ const movesMost = 256
 func (p *pool) settings(s *Shard, t *Tenant, i int) wire.Envelope {
 	m := &wire.Settings{
 		Tenant: p.tenant, Version: t.Document.Version, Default: t.Session.DefaultQueue, Shard: uint32(i), //nolint:gosec // a node has few shards
-		Reply: wire.ToSlot(exchange.PoolSlot(p.tenant)), Queues: slices.Sorted(maps.Keys(t.Session.Queues)), Rules: t.rules,
+		Reply: wire.ToSlot(exchange.PoolSlot(p.tenant)), Queues: slices.Sorted(maps.Keys(t.Session.Queues)), Rules: t.rules, Levels: t.levels,
 	}
 	for _, from := range slices.Sorted(maps.Keys(t.Session.Moves)) {
 		m.Moves = append(m.Moves, from, t.Session.Moves[from])
@@ -74,6 +74,7 @@ func (s *Shard) settings(m *wire.Settings) {
 			n.Session.Moves[m.Moves[i-1]] = m.Moves[i]
 		}
 		s.merchants[m.Tenant] = n
+		s.relevel(m.Tenant, m.Levels)
 		s.displaced()
 	}
 	s.said.Mail = append(s.said.Mail, wire.Envelope{To: m.Reply, Mail: &wire.SettingsKept{Tenant: m.Tenant, Version: m.Version, Shard: m.Shard}})

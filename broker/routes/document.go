@@ -95,6 +95,16 @@ type ServiceLevel struct {
 	Count        []string  `json:"count,omitempty" yaml:"count" enum:"human,assist,bot" doc:"Whose replies count. Default human and assist."`
 	Unit         string    `json:"unit,omitempty" yaml:"unit" enum:"turn,message,customer" doc:"What is counted. Default turn."`
 	CapMS        int64     `json:"cap_ms,omitempty" yaml:"cap_ms" min:"0" doc:"A longer wait counts as this one in means. 0 is none."`
+	Closed       string    `json:"closed,omitempty" yaml:"closed" enum:"skip,pause" doc:"Outside of its calendar: skip what begins there, or pause its clock. Default skip."`
+	Warn         []Warn    `json:"warn,omitempty" yaml:"warn" doc:"What is done as the time runs out."`
+	BoostMS      int64     `json:"boost_ms,omitempty" yaml:"boost_ms" min:"0" doc:"By how much boost counts the session as having come earlier. Default the time."`
+	Holding      string    `json:"holding,omitempty" yaml:"holding" doc:"The text of holding_reply."`
+}
+
+// Warn is what is done at a part of a service level's time.
+type Warn struct {
+	At float64  `json:"at" yaml:"at" required:"1" min:"0" max:"1" doc:"The part. At 1 it is missed."`
+	Do []string `json:"do" yaml:"do" required:"1" enum:"notify,boost,next_step,holding_reply" doc:"What."`
 }
 
 // Queue is one waiting line.
