@@ -87,7 +87,7 @@ func (c *conn) command(cmd *wire.Command) {
 		}
 		c.startWatch(cmd)
 		return
-	case wire.VerbDelta, wire.VerbReply, wire.VerbAck, wire.VerbNack, wire.VerbTransfer, wire.VerbRelease, wire.VerbContext:
+	case wire.VerbDelta, wire.VerbReply, wire.VerbAck, wire.VerbNack, wire.VerbTransfer, wire.VerbRelease, wire.VerbContext, wire.VerbClose, wire.VerbAttributes, wire.VerbTyping:
 		if c.ousted.Load() { // [SW-5.7] its worker speaks from another connection, under the same ae
 			c.refuse(cmd, wire.StaleAssignment)
 			return
@@ -284,6 +284,11 @@ func (e *Edge) check(cmd *wire.Command) *wire.Error {
 	case wire.VerbSubscribe:
 		if !optionalIDs(cmd.PB.GetSubscribe().GetInstance(), cmd.PB.GetSubscribe().GetLease()) {
 			return bad("instance and lease" + idRule)
+		}
+		for name, level := range cmd.PB.GetSubscribe().GetSkills() { // [SW-3.1] as in a token
+			if !wire.ValidID(name) || !(level >= 0 && level <= 1) {
+				return bad("skills are names with levels between 0 and 1")
+			}
 		}
 	case wire.VerbAccept:
 		if !wire.ValidID(cmd.PB.GetAccept().GetOffer()) {

@@ -95,7 +95,7 @@ func (t *teller) reason(d *Decision) string {
 	case "sticky":
 		return fmt.Sprintf("It went to %s because %s had it last, %s.", d.Worker, d.Worker, after)
 	case "transfer":
-		if d.Step != "" { // to the queue
+		if d.Step != "" || d.Eligible > 0 { // to the queue: there was a choice
 			return fmt.Sprintf("It was handed to queue %s, and went to %s%s %s.", d.Queue, d.Worker, by, after)
 		}
 		return fmt.Sprintf("It went to %s because it was handed to %s by name.", d.Worker, d.Worker)
