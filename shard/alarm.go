@@ -68,6 +68,11 @@ func (s *Shard) schedule(h *hosted) {
 		return
 	}
 	at := h.state.Alarm(s.now)
+	if t := s.merchants[h.state.Tenant]; t != nil {
+		if park := h.state.ParkAt(&t.Session); park != 0 && (at == 0 || park < at) {
+			at = park
+		}
+	}
 	if h.state.Waiting() || h.state.Unbound() != nil {
 		if h.againAt == 0 {
 			h.againIn = againFirst

@@ -54,7 +54,7 @@ var mayImport = allowed(
 	row("broker/why", "wire", "broker"),
 	row("broker/whatif", "wire", "broker", "broker/level", "broker/routes", "broker/selector", "broker/whatif/erlang", "loadtest/scenario"),
 	row("broker/whatif/erlang"),
-	row("broker/routes", "broker", "broker/selector"),
+	row("broker/routes", "broker", "broker/level", "broker/selector"),
 	row("shard/journal/seglog"),
 	row("cluster/member", "cluster", "exchange", "exchange/link", "shard/journal/replica", "wire"),
 	row("loadtest/capacity", "loadtest/report", "loadtest/scenario"),
