@@ -5,7 +5,7 @@ PACKAGES := ./...
 
 FUZZTIME ?= 30s
 
-.PHONY: sim js peers all build run demo-replay loadtest test race lint fmt bench generate fuzz crash check help
+.PHONY: soak sim js peers all build run demo-replay loadtest test race lint fmt bench generate fuzz crash check help
 
 all: build
 
@@ -21,6 +21,9 @@ demo-replay: build ## play the shipped dialogues, with hand-offs and lost connec
 
 loadtest: build ## run a scenario against a node of its own (SCENARIO=chat; ARGS='--set steady=5s --html r.html')
 	bin/switchboard loadtest run $(or $(SCENARIO),chat) $(ARGS)
+
+soak: build ## the same load for an hour: memory must not grow, latency must not creep (STEADY=30m; ARGS='--html soak.html')
+	bin/switchboard loadtest run soak --set steady=$(or $(STEADY),1h) --json soak.json $(ARGS)
 
 sim: ## run simulated clusters of replicas, each under its own seed (SEEDS=n)
 	SWITCHBOARD_SEEDS=$(or $(SEEDS),1000) $(GO) test ./shard/journal/replica -run TestSimulation -count=1 -v -timeout 120m

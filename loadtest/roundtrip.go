@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-
 	"switchboard/loadtest/socket"
 )
 
@@ -100,10 +98,12 @@ type roundTrip struct {
 	from   atomic.Int64 // ns since start: answers before it do not count
 	start  time.Time
 	sent   atomic.Uint64
+	took   latencies
 }
 
 // person is one customer's socket.
 type person struct {
+	index   int
 	s       *socket.Socket
 	session string
 	frame   []byte
@@ -113,13 +113,7 @@ type person struct {
 	// Guarded by mu.
 	due      []time.Duration // when the messages without answer were due, oldest first
 	answered uint64
-	hist     *hdrhistogram.Histogram
 	err      error
-}
-
-func newHistogram() *hdrhistogram.Histogram {
-	const micro, minute = 1, 60_000_000
-	return hdrhistogram.New(micro, minute, 3)
 }
 
 func (r *roundTrip) connect(ctx context.Context) error {
@@ -150,7 +144,7 @@ func (r *roundTrip) connect(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p := &person{s: s, session: string(socket.Field([]byte(frame), `"session":`)), hist: newHistogram(), next: 3}
+		p := &person{index: i, s: s, session: string(socket.Field([]byte(frame), `"session":`)), next: 3}
 		r.people = append(r.people, p)
 		if i > 0 && i%1000 == 0 {
 			r.Progress(fmt.Sprintf("%d of %d customers are connected", i, r.Customers))
@@ -282,7 +276,7 @@ func (r *roundTrip) listen(p *person, body []byte) {
 			}
 			if int64(due) >= r.from.Load() && r.from.Load() > 0 {
 				p.answered++
-				_ = p.hist.RecordValue((now - due).Microseconds()) // up to a minute
+				r.took.record(p.index, now-due)
 			}
 			p.mu.Unlock()
 			select {
@@ -362,11 +356,10 @@ func (r *roundTrip) open() (n int) {
 
 func (r *roundTrip) result(took time.Duration) (RoundTripResult, error) {
 	out := RoundTripResult{Customers: r.Customers, Workers: r.Workers, Body: r.Body, Rate: r.Rate, Seconds: took.Seconds(), Sent: r.sent.Load()}
-	all := newHistogram()
+	all := r.took.sum()
 	var errs []error
 	for _, p := range r.people {
 		p.mu.Lock()
-		all.Merge(p.hist)
 		out.Answered += p.answered
 		if r.Rate > 0 {
 			out.Late += uint64(len(p.due))

@@ -40,18 +40,35 @@ type Load struct {
 	disorder    atomic.Uint64
 	strange     atomic.Uint64
 	fault       atomic.Pointer[error]
+	took        took
+}
+
+// took are latencies of all customers: a histogram of his own would cost 139 KB for each.
+type took [16]struct {
+	mu   sync.Mutex
+	hist *hdrhistogram.Histogram // guarded by mu; nil when empty
+}
+
+func (t *took) record(i int, d time.Duration) {
+	s := &t[i%len(t)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hist == nil {
+		s.hist = newHistogram()
+	}
+	_ = s.hist.RecordValue(min(d.Microseconds(), microsMax)) // bounded: cannot fail
 }
 
 // person is one customer.
 type person struct {
-	say sync.Mutex // held while it sends
+	index int
+	say   sync.Mutex // held while it sends
 
 	mu sync.Mutex
 	// Guarded by mu.
 	due     []time.Duration // of each message, since start; answered: negative
 	last    int             // the highest answer so far, -1: none
 	waiting int
-	hist    *hdrhistogram.Histogram
 }
 
 const (
@@ -72,8 +89,8 @@ func newLoad(cfg *Config, rate float64) *Load {
 	for i := range l.filler {
 		l.filler[i] = 'a' + byte(i%26)
 	}
-	for range l.Customers {
-		l.people = append(l.people, &person{last: -1, hist: newHistogram()})
+	for i := range l.Customers {
+		l.people = append(l.people, &person{index: i, last: -1})
 	}
 	return l
 }
@@ -187,7 +204,7 @@ func (l *Load) record(p *person, now, due time.Duration) {
 		return
 	}
 	l.counted.Add(1)
-	_ = p.hist.RecordValue(min((now - due).Microseconds(), microsMax)) // bounded: cannot fail
+	l.took.record(p.index, now-due)
 }
 
 // Fail ends the turn with err, unless it is over.
@@ -227,10 +244,13 @@ func (l *Load) drain(ctx context.Context) error {
 // latencies returns the latencies of the window in microseconds.
 func (l *Load) latencies() *hdrhistogram.Histogram {
 	all := newHistogram()
-	for _, p := range l.people {
-		p.mu.Lock()
-		all.Merge(p.hist)
-		p.mu.Unlock()
+	for i := range l.took {
+		s := &l.took[i]
+		s.mu.Lock()
+		if s.hist != nil {
+			all.Merge(s.hist)
+		}
+		s.mu.Unlock()
 	}
 	return all
 }

@@ -146,6 +146,9 @@ func (t *teller) waits() {
 		t.say("It is offered to %s, and waits for an answer%s.", list(who), t.until())
 		t.because(t.e.Worker)
 		return
+	case "asking":
+		t.say("%s is asked what it is about%s; then it is routed.", t.e.Worker, t.until())
+		return
 	case "granted":
 		t.say("It was just given to %s.", t.e.Worker)
 		t.because(t.e.Worker)

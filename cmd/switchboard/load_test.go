@@ -104,11 +104,13 @@ func TestLoadUsage(t *testing.T) {
 		t.Helper()
 		complains(t, exitUsage, want, nil, append([]string{"loadtest"}, args...)...)
 	}
-	f("there is no scenario .nothing.: the shipped ones are chat, ", "run", "nothing")
+	f("there is no scenario .nothing.: the shipped ones are capacity, chat, ", "run", "nothing")
 	f(`bad.yaml:5:3: unknown field "sokets"`, "run", bad)
 	f("--set steady=0", "run", "chat", "--set", "steady=0")
 	f("wants tokens", "run", "chat", "--addr", "127.0.0.1:1")
 	f("set --addr", "run", "chat", "--token-cmd", "echo x")
+	f("nodes of the test's own", "run", "chat", "--set", "node.count=2", "--data", t.TempDir())
+	f("each of 3 nodes wants its own", "run", "chat", "--set", "node.count=3", "--set", "workers.bots.count=2")
 	f("from one place", "run", "chat", "--token-cmd", "echo x", "--data", "x")
 	f("its own node", "run", "kill", "--data", t.TempDir())
 	f("one scenario", "run")
@@ -123,5 +125,49 @@ func TestLoadUsage(t *testing.T) {
 	}
 	if r := finish(t, as(t, nil, "loadtest", "show", "--figures")); r.code != 0 || !strings.Contains(r.out, "rss_per_conn") {
 		t.Errorf("exit %d\n%s", r.code, r.out)
+	}
+}
+
+// TestLoadNodes: two nodes, each with its own customers, workers and processes; what they tell is added up.
+func TestLoadNodes(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "r.json")
+	args := append([]string{"loadtest", "run", "chat", "--json", file, "--dir", dir, "--processes", "1"},
+		small("node.count=2", "customers.sockets=40", "talk.rate=100/s", "gates=[unanswered == 0, disconnects == 0]")...)
+	r := finish(t, as(t, nil, args...))
+	if r.code != 0 || !strings.Contains(r.out, "2 processes") {
+		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+	res, err := report.Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := 0.0
+	for i := range res.Series {
+		most = max(most, res.Series[i].Values["connections"])
+	}
+	if f := res.Figures; f["sockets"] != 40 || f["answered"] != f["due"] || most < 40 {
+		t.Errorf("the nodes tell of %v connections; %+v", most, f)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "switchboard-load-*")); err != nil || len(left) > 0 {
+		t.Errorf("directories are left: %v %v", left, err)
+	}
+}
+
+// TestLoadSoak: make soak, for as long as a test may take.
+func TestLoadSoak(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "r.json")
+	args := append([]string{"loadtest", "run", "soak", "--json", file},
+		small("steady=3s", "customers.sockets=150", "talk.rate=100/s", "talk.think.median=100ms", "gates=[unanswered == 0, disconnects == 0, unacked == 0]")...)
+	r := finish(t, as(t, nil, args...))
+	if r.code != 0 {
+		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+	res, err := report.Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := res.Figures; f["answered"] != f["due"] || f["due"] < 150 || f["audited"] < 100 {
+		t.Errorf("%+v", f)
 	}
 }

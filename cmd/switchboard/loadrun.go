@@ -74,6 +74,7 @@ type loadFlags struct {
 	remote, quiet     bool
 	findMax           bool
 	steps             int
+	repeat            int // of plan measure
 	jsonFile, webFile string
 }
 
@@ -190,9 +191,12 @@ func (f *loadFlags) place(ctx context.Context, s *swarm.Swarm) (err error) {
 	case f.command == "" && f.data == "":
 		return usageError{errors.New("a running node wants tokens: set --data to its directory, or --token-cmd")}
 	}
+	if s.Scenario.Node.Count > 1 {
+		return usageError{errors.New("node.count is for nodes of the test's own: leave out --addr and --data")}
+	}
 	for _, a := range s.Scenario.Actions {
-		if a.Kill {
-			return usageError{errors.New("the scenario kills its own node: leave out --addr and --data, or put what kills yours into run")}
+		if a.Kill || a.Drain {
+			return usageError{errors.New("the scenario ends its own node: leave out --addr and --data, or put what ends yours into run")}
 		}
 	}
 	s.Addr = f.addr

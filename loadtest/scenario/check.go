@@ -11,6 +11,7 @@ import (
 // Limits of a scenario. Everything that a run takes is bounded by its document.
 const (
 	maxSockets = 2_000_000
+	maxNodes   = 64
 	maxWorkers = 10_000
 	maxRate    = 1_000_000
 	maxSeconds = 7 * 24 * 3600
@@ -57,6 +58,10 @@ func (s *Scenario) check(at func(path string, err error)) {
 	within("ramp", s.Ramp, 0, 3600)
 	within("stop", s.Stop, 0, 3600)
 	between("audit", s.Audit, 0, 10_000)
+	between("node.count", s.Node.Count, 0, maxNodes)
+	if n, bots := s.Node.Count, s.Workers.Bots.Count+s.Workers.Humans.Count; n > 1 && bots > 0 && (s.Workers.Bots.Count < n && s.Workers.Bots.Count > 0 || s.Workers.Humans.Count < n && s.Workers.Humans.Count > 0) {
+		at("workers", fmt.Errorf("each of %d nodes wants its own: there must be %d bots at least, and as many humans, or none", n, n))
+	}
 	between("customers.sockets", s.Customers.Sockets, 1, maxSockets)
 	between("customers.sources", s.Customers.Sources, 0, 250)
 	between("customers.shops", s.Customers.Shops, 0, 1_000_000)
@@ -96,13 +101,13 @@ func (s *Scenario) checkActions(at func(path string, err error)) {
 	for i, a := range s.Actions {
 		path := fmt.Sprintf("actions[%d]", i)
 		kinds := 0
-		for _, is := range []bool{a.Drop.Value > 0, a.Run != "", a.Kill} {
+		for _, is := range []bool{a.Drop.Value > 0, a.Run != "", a.Kill, a.Drain} {
 			if is {
 				kinds++
 			}
 		}
 		if kinds != 1 && a.Drop.err == nil {
-			at(path, errors.New("it must be exactly one of drop, run and kill"))
+			at(path, errors.New("it must be exactly one of drop, run, kill and drain"))
 		}
 		if a.At.Value > s.Steady.Value {
 			at(path+".at", errors.New("it is behind the steady time"))
@@ -110,8 +115,8 @@ func (s *Scenario) checkActions(at func(path string, err error)) {
 		if a.Drop.Value == 0 && a.Within.Value+a.Back.Value+a.Jitter.Value > 0 {
 			at(path, errors.New("within, back and jitter are for drop"))
 		}
-		if !a.Kill && a.Restart.Value > 0 {
-			at(path+".restart", errors.New("restart is for kill"))
+		if !a.Kill && !a.Drain && a.Restart.Value > 0 {
+			at(path+".restart", errors.New("restart is for kill and drain"))
 		}
 	}
 }

@@ -37,6 +37,9 @@ type Node struct {
 	Exec []string `yaml:"exec,omitempty"`
 	// Config is the node's configuration.
 	Config map[string]any `yaml:"config,omitempty"`
+	// Count is how many of them; default 1. Each is a node by itself, with its share of the customers and workers and as many
+	// processes of the load generator. Actions are the first one's.
+	Count int `yaml:"count,omitempty"`
 	// TLS lets the node speak TLS, with a certificate that is made for the run.
 	TLS bool `yaml:"tls,omitempty"`
 }
@@ -131,7 +134,7 @@ type Humans struct {
 	Pace float64 `yaml:"pace,omitempty"`
 }
 
-// Action is something that happens At a moment of the steady time. It is exactly one of Drop, Run and Kill.
+// Action is something that happens At a moment of the steady time. It is exactly one of Drop, Run, Kill and Drain.
 type Action struct {
 	At Quantity `yaml:"at" unit:"time"`
 	// Drop is the share of the customers' connections that end, spread over Within; each comes back after Back, and up to
@@ -140,10 +143,12 @@ type Action struct {
 	Within Quantity `yaml:"within,omitempty" unit:"time"`
 	Back   Quantity `yaml:"back,omitempty" unit:"time"`
 	Jitter Quantity `yaml:"jitter,omitempty" unit:"time"`
-	// Run is a line for sh, with ADDR, DATA and PID of the test's own node in its environment.
+	// Run is a line for sh, with ADDR, DATA and PID of the test's own node and the program, SWITCHBOARD, in its environment.
 	Run string `yaml:"run,omitempty"`
 	// Kill sends SIGKILL to the test's own node, which starts again after Restart.
-	Kill    bool     `yaml:"kill,omitempty"`
+	Kill bool `yaml:"kill,omitempty"`
+	// Drain sends SIGTERM to the test's own node, which is started again Restart after it has ended.
+	Drain   bool     `yaml:"drain,omitempty"`
 	Restart Quantity `yaml:"restart,omitempty" unit:"time"`
 }
 
@@ -188,6 +193,7 @@ func (s *Scenario) defaults() {
 	quantity(&s.Ramp, "5s")
 	quantity(&s.Stop, "10s")
 	num(&s.Audit, 50)
+	num(&s.Node.Count, 1)
 	num(&s.Customers.Sources, (s.Customers.Sockets+19_999)/20_000)
 	quantity(&s.Customers.Slow.Pause, "200ms")
 	quantity(&s.Customers.Slow.Bytes, "512B")

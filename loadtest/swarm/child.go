@@ -156,7 +156,7 @@ func (s *Swarm) inside(ctx context.Context, wg *sync.WaitGroup, pl plan, tell fu
 func (s *Swarm) outside(ctx context.Context, wg *sync.WaitGroup, pl plan, tell func(news)) (hand, error) {
 	data := ""
 	if s.Node != nil {
-		data = s.Node.data
+		data = s.nodes[pl.Index%len(s.nodes)].data
 	}
 	cmd := s.Spawn(ctx, data)
 	in, err := cmd.StdinPipe()

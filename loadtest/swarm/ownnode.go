@@ -233,6 +233,35 @@ func (n *OwnNode) kill() {
 	}
 }
 
+// drainMax is how long the node may take to end as it was asked to.
+const drainMax = 30 * time.Second
+
+// drain asks the node to end, and waits until it has.
+func (n *OwnNode) drain(ctx context.Context) error {
+	n.mu.Lock()
+	cmd, gone := n.cmd, n.gone
+	n.mu.Unlock()
+	if cmd == nil {
+		return errors.New("there is no node to drain")
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("asking the node to end: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, drainMax)
+	defer cancel()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("the node did not end within %v of SIGTERM", drainMax)
+	case <-gone:
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.err != nil {
+		return fmt.Errorf("the node was asked to end, and failed: %w", n.err)
+	}
+	return nil
+}
+
 // stopMax is how long the node may drain; its data is not needed.
 const stopMax = 4 * time.Second
 
@@ -260,14 +289,14 @@ func (n *OwnNode) pid() string {
 	return strconv.Itoa(n.cmd.Process.Pid)
 }
 
-// act does what is due: a line of the shell, or a kill.
+// act does what is due: a line of the shell, or an end of the node and its next life.
 func (r *running) act(ctx context.Context, act *scenario.Action) error {
 	if act.Run != "" {
 		r.Log("running " + act.Run)
 		cmd := exec.CommandContext(ctx, "sh", "-c", act.Run) //nolint:gosec // it is what the scenario asks for
 		cmd.Env = append(os.Environ(), "ADDR="+r.Addr)
 		if r.Node != nil {
-			cmd.Env = append(cmd.Env, "DATA="+r.Node.data, "PID="+r.Node.pid())
+			cmd.Env = append(cmd.Env, "SWITCHBOARD="+r.Node.Self, "DATA="+r.Node.data, "PID="+r.Node.pid())
 		}
 		cmd.WaitDelay = time.Second
 		if out, err := cmd.CombinedOutput(); err != nil && ctx.Err() == nil {
@@ -276,10 +305,17 @@ func (r *running) act(ctx context.Context, act *scenario.Action) error {
 		return nil
 	}
 	if r.Node == nil {
-		return errors.New("kill is for a node of the test's own: leave out --addr and --data")
+		return errors.New("kill and drain are for a node of the test's own: leave out --addr and --data")
 	}
-	r.Log("killing the node")
-	r.Node.kill()
+	if act.Drain {
+		r.Log("asking the node to end")
+		if err := r.Node.drain(ctx); err != nil {
+			return err
+		}
+	} else {
+		r.Log("killing the node")
+		r.Node.kill()
+	}
 	t := time.NewTimer(act.Restart.Duration())
 	defer t.Stop()
 	select {

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"fmt"
+	"math"
 
 	"switchboard/loadtest/report"
 )
@@ -12,6 +13,7 @@ func (r *running) result() *report.Result {
 	c, _ := r.sum()
 	if r.atEnd == (counts{}) {
 		r.atEnd, r.cpuEnd = r.sum()
+		r.busyEnd, r.steadyAt[1] = busy(), r.now()
 	}
 	steady := sc.Steady.Value
 	res := &report.Result{
@@ -46,8 +48,14 @@ func (r *running) result() *report.Result {
 		f["rss"] = max(r.peak, r.heldRSS)
 		f["rss_per_conn"] = max(r.heldRSS-r.base.rss, 0) / held
 	}
+	if g, ok := growth(r.series, steady); ok {
+		f["rss_growth"] = g
+	}
 	if r.watched > 0 {
 		f["cpu"] = r.cores / r.watched
+	}
+	if span := float64(r.steadyAt[1]-r.steadyAt[0]) / 1e9; r.busyZero > 0 && span > 0 && r.loopback() {
+		f["machine_cpu"] = (r.busyEnd - r.busyZero) / span
 	}
 	res.Figures = f
 	for _, x := range r.findings {
@@ -60,6 +68,23 @@ func (r *running) result() *report.Result {
 	r.warn(res, &c)
 	res.Judge(sc.Checked())
 	return res
+}
+
+// growth is by how much of itself the node's memory grew from the second quarter of the steady time to the last: the first is
+// that of caches and pools that fill.
+func growth(series []report.Point, steady float64) (share float64, ok bool) {
+	mean := func(from, to float64) float64 {
+		sum, n := 0.0, 0.0
+		for i := range series {
+			if at, v := series[i].At, series[i].Values["rss"]; v > 0 && at > from && at <= to {
+				sum += v
+				n++
+			}
+		}
+		return sum / n // no number without any
+	}
+	share = mean(steady*0.75, steady)/mean(steady*0.25, steady*0.5) - 1
+	return share, !math.IsNaN(share)
 }
 
 // done is what counts as done of c.
@@ -75,6 +100,9 @@ func (r *running) warn(res *report.Result, c *counts) {
 	say := func(format string, args ...any) { res.Warnings = append(res.Warnings, fmt.Sprintf(format, args...)) }
 	if l := res.Latencies["lag"]; l.P99 > 0.005 {
 		say("the load generator was late itself, p99 %.1f ms, max %.1f ms: give it more cores or a machine of its own", l.P99*1000, l.Max*1000)
+	}
+	if others := res.Figures["machine_cpu"] - res.Figures["cpu"] - res.Figures["gen_cpu"]; others > 0.3 {
+		say("others used %.1f of the machine's processors meanwhile: latencies and rates are not the node's alone", others)
 	}
 	if c.Crowded > 0 {
 		say("%d conversations began with a customer who was in one: set customers.sockets higher", c.Crowded)

@@ -43,6 +43,17 @@ type Swarm struct {
 	Progress func(Progress)
 	// Log is told in words what happens; may be nil. It may be called by several goroutines at a time.
 	Log func(string)
+
+	nodes []*OwnNode // Node and others like it; none when the node runs already
+}
+
+// place returns the node of process i.
+func (s *Swarm) place(i int) (addr string, trust *Trust) {
+	if len(s.nodes) == 0 {
+		return s.Addr, s.Trust
+	}
+	n := s.nodes[i%len(s.nodes)]
+	return n.addr, n.trust
 }
 
 // Progress is how it goes.
@@ -71,6 +82,15 @@ func (s *Swarm) shares() (int, error) {
 	if s.Spawn == nil {
 		n = 1
 	}
+	if s.Node != nil { // each node has as many
+		count := s.Scenario.Node.Count
+		n = (n + count - 1) / count * count
+		if s.Spawn == nil && count > 1 {
+			return 0, errors.New("several nodes take several processes of the load generator")
+		}
+	} else if s.Scenario.Node.Count > 1 {
+		return 0, errors.New("node.count is for nodes of the test's own: leave out --addr and --data")
+	}
 	if each := (s.Scenario.Customers.Sockets+n-1)/n + (workers+n-1)/n; each > limit {
 		return 0, fmt.Errorf("%d sockets in each of %d processes, and a process may open %d files, which it cannot raise itself: use --processes %d, or raise the limit with `ulimit -n %d` (`LimitNOFILE` of a systemd unit)",
 			each, n, limit+spare, (need+limit-1)/limit, each+spare)
@@ -84,10 +104,21 @@ func (s *Swarm) local() error {
 	if err != nil {
 		return fmt.Errorf("the node's address is %q: it must be host:port", s.Addr)
 	}
-	if ip := net.ParseIP(host); s.Remote || host == "localhost" || ip != nil && ip.IsLoopback() {
+	if s.Remote || loopback(host) {
 		return nil
 	}
 	return fmt.Errorf("%s is not on loopback: a load test can stop a node; say --allow-remote if it is yours", s.Addr)
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// loopback tells whether the node is on this machine.
+func (s *Swarm) loopback() bool {
+	host, _, err := net.SplitHostPort(s.Addr)
+	return err == nil && loopback(host)
 }
 
 // slack is how much longer than its scenario a run may take: to start, connect, audit and end.
@@ -112,10 +143,16 @@ func (s *Swarm) Run(ctx context.Context) (res *report.Result, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, sc.Ramp.Duration()+sc.Steady.Duration()+sc.Stop.Duration()+slack, errStuck)
 	defer cancel()
 	if s.Node != nil {
-		if err := s.Node.start(ctx); err != nil {
-			return nil, err
+		s.nodes = []*OwnNode{s.Node}
+		for range sc.Node.Count - 1 {
+			s.nodes = append(s.nodes, s.Node.Fresh())
 		}
-		defer func() { err = errors.Join(err, s.Node.stop()) }()
+		for _, n := range s.nodes {
+			if err := n.start(ctx); err != nil {
+				return nil, err
+			}
+			defer func() { err = errors.Join(err, n.stop()) }()
+		}
 		s.Addr, s.Trust = s.Node.addr, s.Node.trust
 		if s.Mint, err = s.Node.Mint(s.Node.data); err != nil {
 			return nil, err
@@ -126,8 +163,13 @@ func (s *Swarm) Run(ctx context.Context) (res *report.Result, err error) {
 	}
 	r := &running{Swarm: s, processes: n, timeline: newTimeline(), total: map[string]*hdrhistogram.Histogram{}, latest: make([]sample, n), first: make([]sample, n), heard: make([]bool, n), fresh: make([]bool, n), over: make([]bool, n)}
 	r.started = time.Now()
-	if r.node, err = newWatch(s.Addr, s.Trust); err != nil {
-		return nil, err
+	for i := range max(len(s.nodes), 1) {
+		addr, trust := s.place(i)
+		w, err := newWatch(addr, trust)
+		if err != nil {
+			return nil, err
+		}
+		r.nodes = append(r.nodes, w)
 	}
 	return r.run(ctx)
 }
@@ -139,7 +181,7 @@ type running struct {
 	// Fixed.
 	processes int
 	started   time.Time
-	node      *watch
+	nodes     watches
 
 	// Owned by run.
 	zero     int64 // 0 before the steady time
@@ -156,7 +198,10 @@ type running struct {
 	atEnd    counts // when it ended
 	cpuZero  float64
 	cpuEnd   float64
-	before   counts // of the last point
+	busyZero float64 // of the machine, by everybody
+	busyEnd  float64
+	steadyAt [2]int64 // between which that is
+	before   counts   // of the last point
 	beforeAt int64
 	beforeC  float64
 	series   []report.Point
@@ -173,7 +218,7 @@ type running struct {
 
 func (r *running) run(ctx context.Context) (*report.Result, error) {
 	r.phase, r.until = "ramp", r.now()+int64(r.Scenario.Ramp.Duration())
-	r.base = r.node.look(ctx)
+	r.base = r.nodes.look(ctx)
 	r.recent = map[string]*hdrhistogram.Histogram{}
 	told := make(chan news, 64)
 	var wg sync.WaitGroup
@@ -194,7 +239,8 @@ func (r *running) run(ctx context.Context) (*report.Result, error) {
 	}()
 	name := "lt" + strconv.FormatInt(r.now()/1e6, 36)
 	for i := range r.processes {
-		pl := plan{Doc: r.Doc, Sets: r.Sets, Index: i, Of: r.processes, Addr: r.Addr, Trust: r.Trust, Run: name}
+		pl := plan{Doc: r.Doc, Sets: r.Sets, Index: i, Of: r.processes, Run: name}
+		pl.Addr, pl.Trust = r.place(i)
 		if r.processes == 1 {
 			h, err := r.inside(ctx, &wg, pl, tell)
 			if err != nil {
@@ -256,7 +302,7 @@ func (r *running) all() bool {
 
 // begin lets the steady time begin, for all at the same moment.
 func (r *running) begin(ctx context.Context, hands []hand, acts *sync.WaitGroup, tell func(news)) error {
-	r.vitals = r.node.look(ctx)
+	r.vitals = r.nodes.look(ctx)
 	r.zero = r.now() + int64(200*time.Millisecond)
 	r.Log(fmt.Sprintf("%d customers and %d workers are connected", r.Scenario.Customers.Sockets, r.Scenario.Workers.Bots.Count+r.Scenario.Workers.Humans.Count))
 	for _, h := range hands {
@@ -265,6 +311,7 @@ func (r *running) begin(ctx context.Context, hands []hand, acts *sync.WaitGroup,
 		}
 	}
 	r.atZero, r.cpuZero = r.sum()
+	r.busyZero, r.steadyAt[0] = busy(), r.now()
 	r.genHeld, r.heldRSS = r.rss(), r.vitals.rss
 	r.phase, r.until = "steady", r.zero+int64(r.Scenario.Steady.Duration())
 	for i := range r.Scenario.Actions {
@@ -340,9 +387,10 @@ func (r *running) point(ctx context.Context) {
 	if r.phase == "steady" && now >= r.until {
 		r.phase, r.until = "stop", r.until+int64(r.Scenario.Stop.Duration())
 		r.atEnd, r.cpuEnd = r.sum()
+		r.busyEnd, r.steadyAt[1] = busy(), r.now()
 	}
 	c, cpu := r.sum()
-	v := r.node.look(ctx)
+	v := r.nodes.look(ctx)
 	clear(r.fresh)
 	at := int64(0) // when they told it, on average: rates are of that time, and not of when it was heard
 	for i := range r.latest {

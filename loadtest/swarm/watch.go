@@ -28,6 +28,27 @@ func newWatch(addr string, trust *Trust) (*watch, error) {
 	return &watch{url: base + "/metrics", client: client}, err
 }
 
+// watches are those of several nodes.
+type watches []*watch
+
+// look reads the metrics of all nodes now, and adds them up. It is ok when all are.
+func (ws watches) look(ctx context.Context) (sum vitals) {
+	if len(ws) == 1 {
+		return ws[0].look(ctx)
+	}
+	sum = vitals{ok: true, all: map[string]float64{}}
+	for _, w := range ws {
+		v := w.look(ctx)
+		sum.ok = sum.ok && v.ok
+		sum.rss += v.rss
+		sum.cpu += v.cpu
+		for name, x := range v.all {
+			sum.all[name] += x
+		}
+	}
+	return sum
+}
+
 // metricsMax bounds what is read.
 const metricsMax = 4 << 20
 
@@ -94,6 +115,8 @@ var rates = map[string]string{
 
 var gauges = map[string]string{
 	"switchboard_connections":      "connections",
+	"switchboard_shard_sessions":   "sessions",
+	"process_max_fds":              "max_fds",
 	"go_goroutines":                "goroutines",
 	"go_memstats_heap_inuse_bytes": "heap",
 	"switchboard_shard_inbox":      "inbox",

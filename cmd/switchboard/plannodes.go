@@ -1,0 +1,409 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"switchboard/loadtest/capacity"
+	"switchboard/loadtest/report"
+	"switchboard/loadtest/scenario"
+	"switchboard/loadtest/swarm"
+)
+
+// planNodesFlags are those of `plan nodes`.
+type planNodesFlags struct {
+	from                                []string
+	check                               string
+	sockets, sessions, messages, tokens string
+	cores, memory, files, disk          string
+	slo, headroom                       string
+	spare                               int
+	asJSON                              bool
+	load                                capacity.Load
+	node                                capacity.Node
+	goal                                capacity.Goal
+	fitted                              []capacity.Point
+	held                                *capacity.Point
+	machine                             string
+}
+
+func newPlanNodes() *cobra.Command {
+	var f planNodesFlags
+	cmd := &cobra.Command{
+		Use:   "nodes",
+		Short: "Say how many nodes a load takes, and what runs out first",
+		Long: `Say how many nodes a load takes, which of their resources runs out first, and how sure that is. The answer comes from a
+small model that is fitted to measured runs of one node: those of --from, or shipped ones of a small machine.
+
+Measure your own machine with switchboard plan measure, or name results of loadtest run --json (of a constant rate,
+without actions). One run is left out of the fit and predicted, so that the answer says how far off the model is.`,
+		Example: `  switchboard plan nodes --connections 100000 --messages 8000 --slo "p99 < 50ms" --cores 8 --memory 16GiB
+  switchboard plan measure --json points.json && switchboard plan nodes --from points.json --connections 50000 --messages 4000
+  switchboard plan nodes --from a.json,b.json,c.json,d.json --check e.json --connections 50000 --messages 4000 --json`,
+		Args: exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.OutOrStdout()) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&f.sockets, "connections", "", "customers' sockets that are open at the same time")
+	fs.StringVar(&f.sessions, "sessions", "", "conversations that are open at the same time (default one of each connection)")
+	fs.StringVar(&f.messages, "messages", "", "messages of customers a second, in the busiest minute; each is answered")
+	fs.StringVar(&f.tokens, "tokens", "0", "tokens of streamed answers a second")
+	fs.StringVar(&f.slo, "slo", "", `what an answer may take, as "p99 < 50ms"; p50, p90, p95, p99 or p999 (default none)`)
+	fs.StringVar(&f.cores, "cores", "", "processors of a node (default those of the measured one)")
+	fs.StringVar(&f.memory, "memory", "", "memory of a node, as 8GiB (default no limit)")
+	fs.StringVar(&f.files, "files", "", "files that a node's process may open (default the measured limit)")
+	fs.StringVar(&f.disk, "disk", "", "what a node's disk takes a second, as 200MiB (default no limit)")
+	fs.StringVar(&f.headroom, "headroom", "30%", "share of processors, memory and disk that stays free")
+	fs.IntVar(&f.spare, "spare", 0, "nodes that may be lost")
+	fs.StringSliceVar(&f.from, "from", nil, "files of plan measure or loadtest run --json to fit to (default shipped ones)")
+	fs.StringVar(&f.check, "check", "", "result of loadtest run --json that is predicted, and not fitted to")
+	fs.BoolVar(&f.asJSON, "json", false, "print the plan in JSON")
+	return cmd
+}
+
+// parse reads the flags.
+func (f *planNodesFlags) parse() error {
+	for _, q := range []struct {
+		flag, text string
+		unit       scenario.Unit
+		into       *float64
+		need       bool
+	}{
+		{"connections", f.sockets, scenario.None, &f.load.Sockets, true},
+		{"messages", f.messages, scenario.Rate, &f.load.Messages, true},
+		{"sessions", f.sessions, scenario.None, &f.load.Sessions, false},
+		{"tokens", f.tokens, scenario.Rate, &f.load.Tokens, false},
+		{"cores", f.cores, scenario.None, &f.node.Cores, false},
+		{"memory", f.memory, scenario.Bytes, &f.node.Memory, false},
+		{"files", f.files, scenario.None, &f.node.Files, false},
+		{"disk", f.disk, scenario.Bytes, &f.node.Disk, false},
+		{"headroom", f.headroom, scenario.Share, &f.goal.Headroom, false},
+	} {
+		if q.text == "" {
+			if q.need {
+				return usageError{fmt.Errorf("--%s is missing: see switchboard plan nodes --help", q.flag)}
+			}
+			continue
+		}
+		v, err := scenario.ParseQuantity(q.text)
+		if err == nil && (v.Unit != q.unit && v.Unit != scenario.None || v.Value < 0) {
+			err = fmt.Errorf("it must be %s, and not below 0", q.unit)
+		}
+		if err != nil {
+			return usageError{fmt.Errorf("--%s is %q: %w", q.flag, q.text, err)}
+		}
+		*q.into = v.Value
+	}
+	if f.sessions == "" {
+		f.load.Sessions = f.load.Sockets
+	}
+	if f.goal.Headroom >= 1 {
+		return usageError{errors.New("--headroom is everything: it must be below 100%")}
+	}
+	f.goal.Spare = f.spare
+	if f.slo == "" {
+		return nil
+	}
+	g, err := scenario.ParseGate(f.slo)
+	if err != nil {
+		return usageError{fmt.Errorf("--slo: %w", err)}
+	}
+	name, ok := strings.CutPrefix(g.Metric, "answer.")
+	if !ok || g.Op != "<" && g.Op != "<=" || !slices.Contains([]string{"p50", "p90", "p95", "p99", "p999"}, name) {
+		return usageError{fmt.Errorf(`--slo is %q: it must be a percentile of answers, as "p99 < 50ms"`, f.slo)}
+	}
+	f.goal.Percentile, f.goal.Seconds = name, g.Limit.Value
+	return nil
+}
+
+// read reads the runs.
+func (f *planNodesFlags) read() error {
+	if len(f.from) == 0 {
+		fitted, check := capacity.Shipped()
+		f.fitted, f.held, f.machine = fitted, &check, "the shipped runs of a machine with 2 processors"
+	} else {
+		f.machine = strings.Join(f.from, ", ")
+	}
+	for _, name := range f.from {
+		points, check, err := readPoints(name)
+		if err != nil {
+			return usageError{err}
+		}
+		f.fitted = append(f.fitted, points...)
+		if check != nil {
+			f.held = check
+		}
+	}
+	if f.check != "" {
+		points, check, err := readPoints(f.check)
+		switch {
+		case err != nil:
+			return usageError{err}
+		case check != nil:
+			f.held = check
+		case len(points) == 1:
+			f.held = &points[0]
+		default:
+			return usageError{fmt.Errorf("--check %s has %d runs: it must be one", f.check, len(points))}
+		}
+	}
+	return nil
+}
+
+// readPoints reads a file of plan measure, or a result.
+func readPoints(name string) (points []capacity.Point, check *capacity.Point, err error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading runs: %w", err)
+	}
+	var file capacity.File
+	if err := json.Unmarshal(b, &file); err == nil && len(file.Points) > 0 {
+		return file.Points, file.Check, nil
+	}
+	r, err := report.Read(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := capacity.Of(name, r)
+	return []capacity.Point{p}, nil, err
+}
+
+func (f *planNodesFlags) run(out io.Writer) error {
+	if err := errors.Join(f.parse()); err != nil {
+		return err
+	}
+	if err := f.read(); err != nil {
+		return err
+	}
+	m, err := capacity.Fit(f.fitted)
+	if err != nil {
+		return usageError{err}
+	}
+	if f.node.Cores == 0 {
+		f.node.Cores = f.fitted[0].Cores
+	}
+	if f.node.Files == 0 {
+		f.node.Files = m.Files
+	}
+	p, err := m.Plan(f.load, f.node, f.goal)
+	if err != nil {
+		return checkError{err}
+	}
+	if f.asJSON {
+		return f.tellJSON(out, m, p)
+	}
+	return f.tell(out, m, p)
+}
+
+func (f *planNodesFlags) tellJSON(out io.Writer, m *capacity.Model, p *capacity.Plan) error {
+	doc := struct {
+		Load  capacity.Load    `json:"load"`
+		Node  capacity.Node    `json:"node"`
+		Goal  capacity.Goal    `json:"goal"`
+		Plan  *capacity.Plan   `json:"plan"`
+		Model *capacity.Model  `json:"model"`
+		Check *capacity.Errors `json:"check,omitempty"`
+	}{f.load, f.node, f.goal, p, m, nil}
+	if f.held != nil {
+		e := m.Check(f.held)
+		doc.Check = &e
+	}
+	enc := json.NewEncoder(out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(doc)
+}
+
+// percent prints a relative error.
+func percent(v float64) string {
+	if math.IsNaN(v) {
+		return "not known"
+	}
+	return fmt.Sprintf("%+.0f %%", v*100)
+}
+
+// within prints a bound of one.
+func within(v float64) string {
+	if math.IsNaN(v) {
+		return "not known"
+	}
+	return fmt.Sprintf("within %.0f %%", v*100)
+}
+
+func (f *planNodesFlags) tell(out io.Writer, m *capacity.Model, p *capacity.Plan) error {
+	var b strings.Builder
+	say := func(format string, args ...any) { _, _ = fmt.Fprintf(&b, format+"\n", args...) } // it never fails
+	word := "nodes"
+	if p.Nodes == 1 {
+		word = "node"
+	}
+	say("%d %s (%d to %d)", p.Nodes, word, p.Low, p.High)
+	say("%s run out first", firstName(p.First))
+	say("")
+	say("a node        %.0f connections, %.0f sessions, %.0f messages/s%s", p.Lost.Sockets, p.Lost.Sessions, p.Lost.Messages, lostWords(f.goal.Spare))
+	for _, r := range []struct{ name, value string }{
+		{capacity.Processors, fmt.Sprintf("%.2f of %g", p.Use.CPU, f.node.Cores)},
+		{capacity.MemoryOf, scenario.Format(p.Use.Memory, scenario.Bytes)},
+		{capacity.DiskOf, scenario.Format(p.Use.Disk, scenario.Bytes) + "/s, which is " + scenario.Format(p.Use.Disk*86400, scenario.Bytes) + " a day"},
+		{capacity.FilesOf, fmt.Sprintf("%.0f", p.Use.Files)},
+	} {
+		line := fmt.Sprintf("  %-11s %s", r.name, r.value)
+		if s, ok := p.Share[r.name]; ok {
+			line += fmt.Sprintf(" (%.0f %% of what may be used)", s*100)
+		}
+		say("%s", line)
+	}
+	if p.Expected != nil {
+		say("  %-11s %s expected, %s asked for", f.goal.Percentile, scenario.Format(*p.Expected, scenario.Time), scenario.Format(f.goal.Seconds, scenario.Time))
+	}
+	say("")
+	say("from          %s: %d runs", f.machine, len(f.fitted))
+	say("left out      each run predicted from the others: processors %s, memory %s, p99 %s", within(m.Worst.CPU), within(m.Worst.Memory), within(m.Worst.Answer))
+	if f.held != nil {
+		e := m.Check(f.held)
+		say("held back     run %s: processors %s, memory %s, p99 %s", f.held.Name, percent(e.CPU), percent(e.Memory), percent(e.Answer))
+	}
+	for _, w := range p.Beyond {
+		say("warning       %s", w)
+	}
+	if f.node.Cores != f.fitted[0].Cores {
+		say("warning       measured with %g processors, planned for %g of them as if they were as fast each", f.fitted[0].Cores, f.node.Cores)
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+func lostWords(spare int) string {
+	if spare == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", when %d are lost", spare)
+}
+
+// firstName is a resource for people.
+func firstName(name string) string {
+	switch name {
+	case capacity.Latency:
+		return "the processors (what the latency allows of them)"
+	case capacity.Processors, capacity.FilesOf:
+		return "the " + name
+	}
+	return name
+}
+
+func newPlanMeasure() *cobra.Command {
+	f := loadFlags{tokenFlags: tokenFlags{tenant: "demo"}}
+	var rate, sockets, repeat int
+	var file string
+	cmd := &cobra.Command{
+		Use:   "measure --json FILE",
+		Short: "Measure this machine for plan nodes: nine short load tests",
+		Long: `Measure what a node on this machine uses: nine runs of the scenario capacity, each with a node of its own, at several
+rates and numbers of sockets; some three minutes. Take for --rate what the machine can do (loadtest run chat --find-max).
+Nothing else should run meanwhile, or --repeat takes the quietest of several runs. What the load generator uses is left out of processor
+time, but it takes its share of the machine.`,
+		Args: exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			if file == "" {
+				return usageError{errors.New("--json is missing: the file to write")}
+			}
+			if rate < 100 || sockets < 1000 || repeat < 1 {
+				return usageError{errors.New("--rate must be 100 at least, --sockets 1000, and --repeat 1")}
+			}
+			f.repeat = repeat
+			return f.measure(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr(), file, rate, sockets)
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&file, "json", "", "file to write")
+	fs.StringVar(&f.dir, "dir", "", "where the nodes' directories are made: on the disk that is to be measured")
+	fs.StringArrayVar(&f.sets, "set", nil, "key=value of the scenario, in every run")
+	fs.IntVar(&rate, "rate", 4000, "messages a second of the fastest run")
+	fs.IntVar(&sockets, "sockets", 8000, "sockets of the largest run")
+	fs.IntVar(&repeat, "repeat", 1, "times that each run is made; that counts in which others used least of the machine")
+	fs.BoolVar(&f.quiet, "quiet", false, "say nothing while it runs")
+	return cmd
+}
+
+func (f *loadFlags) measure(ctx context.Context, out, errOut io.Writer, file string, rate, sockets int) error {
+	fitted, check := capacity.Series(rate, sockets)
+	doc := capacity.File{Version: version}
+	for i, step := range append(slices.Clone(fitted), check) {
+		res, err := f.quietest(ctx, errOut, step)
+		if err != nil {
+			return fmt.Errorf("run %s: %w", step.Name, err)
+		}
+		p, err := capacity.Of(step.Name, res)
+		if err != nil {
+			return err
+		}
+		doc.Machine = res.Machine
+		if i < len(fitted) {
+			doc.Points = append(doc.Points, p)
+		} else {
+			doc.Check = &p
+		}
+		if _, err := fmt.Fprintf(out, "%-10s %6.0f sockets %6.0f messages/s  %.2f cores (and %.2f of others)  %s  p99 %s\n",
+			p.Name, p.Sockets, p.Messages, p.CPU, p.Others, scenario.Format(p.Memory, scenario.Bytes), scenario.Format(p.Answer["p99"], scenario.Time)); err != nil {
+			return err
+		}
+	}
+	if _, err := capacity.Fit(doc.Points); err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(doc, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(b, '\n'), 0o600)
+}
+
+// quietest makes the run of a step as often as it is asked to, and returns that in which others used least.
+func (f *loadFlags) quietest(ctx context.Context, errOut io.Writer, step capacity.Step) (best *report.Result, err error) {
+	others := func(r *report.Result) float64 {
+		return r.Figures["machine_cpu"] - r.Figures["cpu"] - r.Figures["gen_cpu"]
+	}
+	for range max(f.repeat, 1) {
+		r, err := f.one(ctx, errOut, step)
+		if err != nil {
+			return nil, err
+		}
+		if best == nil || others(r) < others(best) {
+			best = r
+		}
+	}
+	return best, nil
+}
+
+// one makes one run of the series.
+func (f *loadFlags) one(ctx context.Context, errOut io.Writer, step capacity.Step) (*report.Result, error) {
+	sets := slices.Concat(step.Sets, f.sets)
+	doc, sc, err := readScenario("capacity", sets)
+	if err != nil {
+		return nil, err
+	}
+	s := swarm.Swarm{Scenario: sc, Doc: string(doc), Sets: sets}
+	if err := f.place(ctx, &s); err != nil {
+		return nil, err
+	}
+	show := newTeller(errOut, f.quiet)
+	s.Progress, s.Log = show.progress, show.say
+	res, err := s.Run(ctx)
+	show.end()
+	if err == nil && math.IsNaN(res.Value("rss")) {
+		err = errors.New("the node's /metrics could not be read")
+	}
+	return res, err
+}

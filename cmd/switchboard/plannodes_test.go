@@ -1,0 +1,75 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"switchboard/loadtest/capacity"
+)
+
+// TestPlanNodes: an answer for people and one for programs, from the shipped runs.
+func TestPlanNodes(t *testing.T) {
+	load := []string{"plan", "nodes", "--connections", "60000", "--messages", "3000/s", "--memory", "4GiB"}
+	r := finish(t, as(t, nil, load...))
+	if r.code != 0 || !regexp.MustCompile(`^\d+ nodes \(\d+ to \d+\)\n.* run out first\n`).MatchString(r.out) || !strings.Contains(r.out, "held back") {
+		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+	r = finish(t, as(t, nil, append(load, "--json", "--spare", "1", "--slo", "p99 < 2s")...))
+	var doc struct {
+		Plan  capacity.Plan
+		Check capacity.Errors
+		Goal  capacity.Goal
+	}
+	if err := json.Unmarshal([]byte(r.out), &doc); err != nil || r.code != 0 {
+		t.Fatalf("exit %d, %v\n%s\n%s", r.code, err, r.out, r.err)
+	}
+	if p := doc.Plan; p.Nodes < 4 || p.Low > p.Nodes || p.High < p.Nodes || doc.Goal.Percentile != "p99" || doc.Goal.Spare != 1 || p.Expected == nil {
+		t.Errorf("%+v", doc)
+	}
+}
+
+func TestPlanNodesUsage(t *testing.T) {
+	f := func(code int, want string, args ...string) {
+		t.Helper()
+		complains(t, code, want, nil, append([]string{"plan", "nodes"}, args...)...)
+	}
+	load := func(more ...string) []string {
+		return append([]string{"--connections", "100", "--messages", "10"}, more...)
+	}
+	bad := filepath.Join(t.TempDir(), "bad.json")
+	if err := os.WriteFile(bad, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f(exitUsage, "--connections is missing", "--messages", "3")
+	f(exitUsage, "--messages is missing", "--connections", "3")
+	f(exitUsage, "--memory is .4s.", load("--memory", "4s")...)
+	f(exitUsage, "--messages is .-5.", "--connections", "3", "--messages", "-5")
+	f(exitUsage, "percentile of answers", load("--slo", "lost == 0")...)
+	f(exitUsage, "percentile of answers", load("--slo", "p99 > 1s")...)
+	f(exitUsage, "headroom", load("--headroom", "100%")...)
+	f(exitUsage, "reading runs", load("--from", bad+"x")...)
+	f(exitUsage, "has format 0", load("--from", bad)...)
+	f(exitCheck, "no number of nodes", load("--slo", "p99 < 1us")...)
+	complains(t, exitUsage, "--json is missing", nil, "plan", "measure")
+	complains(t, exitUsage, "--rate must be", nil, "plan", "measure", "--json", bad, "--rate", "3")
+}
+
+// TestPlanMeasure: a series of the real thing, as short as can be, that a model can be fitted to.
+func TestPlanMeasure(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts nine nodes")
+	}
+	file := filepath.Join(t.TempDir(), "points.json")
+	r := finish(t, as(t, nil, append([]string{"plan", "measure", "--json", file, "--rate", "400", "--sockets", "1000"}, small("ramp=200ms", "steady=1500ms", "gates=[lost == 0]")...)...))
+	if r.code != 0 || strings.Count(r.out, "\n") != 9 {
+		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+	r = finish(t, as(t, nil, "plan", "nodes", "--from", file, "--connections", "10000", "--messages", "200"))
+	if r.code != 0 || !strings.Contains(r.out, "8 runs") || !strings.Contains(r.out, "held back     run rate-140") {
+		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+}

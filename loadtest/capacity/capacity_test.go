@@ -1,0 +1,246 @@
+package capacity
+
+import (
+	"encoding/json"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"switchboard/loadtest/report"
+)
+
+// truth is a node that follows the model exactly.
+var truth = Model{
+	CPU: [5]float64{0.01, 4e-6, 60e-6, 0.25, 5e-6}, Knee: 400, Memory: [5]float64{40 << 20, 2500, 1500, 12_000, 20 << 20}, Disk: [2]float64{2000, 900},
+	Answer: map[string][2]float64{"p50": {0.0008, 0.0004}, "p90": {0.001, 0.001}, "p95": {0.0012, 0.002}, "p99": {0.002, 0.004}, "p999": {0.004, 0.02}},
+}
+
+// measured is a run on truth, on a machine with 2 processors, with relative noise.
+func measured(name string, l Load, noise float64, rng *rand.Rand) Point {
+	off := func() float64 { return 1 + noise*(2*rng.Float64()-1) }
+	u := truth.Use(l)
+	p := Point{Name: name, Cores: 2, Load: l, CPU: u.CPU * off(), Others: u.CPU * 0.7, Memory: u.Memory * off(), Disk: u.Disk * off(), Files: 20_000, Answer: map[string]float64{}}
+	if l.Messages > 0 {
+		for _, q := range []string{"p50", "p90", "p95", "p99", "p999"} {
+			p.Answer[q] = truth.Latency(q, p.used()) * off()
+		}
+	}
+	return p
+}
+
+// series is what Series makes, measured on truth.
+func series(t testing.TB, noise float64) (points []Point, check Point) {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same every time
+	fitted, held := Series(6000, 8000)
+	for _, s := range append(fitted, held) {
+		r := point(t, s)
+		points = append(points, measured(s.Name, r, noise, rng))
+	}
+	n := len(points) - 1
+	return points[:n], points[n]
+}
+
+// point reads a step as a run would.
+func point(t testing.TB, s Step) (l Load) {
+	t.Helper()
+	for _, set := range s.Sets {
+		name, value, _ := strings.Cut(set, "=")
+		var n float64
+		if name != "customers.open" {
+			if err := json.Unmarshal([]byte(strings.TrimSuffix(value, "/s")), &n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		switch name {
+		case "talk.rate":
+			l.Messages = n
+		case "customers.sockets":
+			l.Sockets = n
+		case "customers.open":
+			if value == "true" {
+				l.Sessions = l.Sockets
+			}
+		}
+	}
+	if l.Messages > 0 {
+		l.Sessions = l.Sockets
+	}
+	return l
+}
+
+// TestFitRecovers: what follows the model is found again, also between and beyond the runs, and with noise about as well as the noise is.
+func TestFitRecovers(t *testing.T) {
+	f := func(noise, within float64) {
+		t.Helper()
+		points, check := series(t, noise)
+		m, err := Fit(points)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := m.Check(&check); math.Abs(e.CPU) > within || math.Abs(e.Memory) > within || math.Abs(e.Answer) > 2*within {
+			t.Errorf("noise %v: the run that was held back is predicted with %+v", noise, e)
+		}
+		for _, l := range []Load{{4000, 4000, 2500, 0}, {8000, 8000, 7000, 0}, {500, 500, 400, 0}} {
+			got, want := m.Use(l), truth.Use(l)
+			if math.Abs(got.CPU/want.CPU-1) > 2*within || math.Abs(got.Memory/want.Memory-1) > 2*within {
+				t.Errorf("noise %v, %+v: %+v; want %+v", noise, l, got, want)
+			}
+		}
+		if m.Files != 20_000 || m.Most.Messages != 6000 {
+			t.Errorf("%+v", m)
+		}
+	}
+	f(0, 0.03)
+	f(0.1, 0.15)
+}
+
+// TestPlan: more nodes where more is asked, and the resource that is short is named.
+func TestPlan(t *testing.T) {
+	points, _ := series(t, 0.05)
+	m, err := Fit(points)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(l Load, n Node, g Goal, first string, low, high int) *Plan {
+		t.Helper()
+		p, err := m.Plan(l, n, g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.First != first || p.Nodes < low || p.Nodes > high || p.Low > p.Nodes || p.High < p.Nodes {
+			t.Errorf("%+v on %+v: %d nodes (%d to %d), %s first; want %d to %d, %s", l, n, p.Nodes, p.Low, p.High, p.First, low, high, first)
+		}
+		return p
+	}
+	two := Node{Cores: 2}
+	// 1.4 cores are 0.29 + 60 µs a message: some 17,500 a second.
+	f(Load{1000, 1000, 50_000, 0}, two, Goal{Headroom: 0.3}, Processors, 3, 4)
+	f(Load{1000, 1000, 500, 0}, two, Goal{Headroom: 0.3}, Processors, 1, 1)
+	f(Load{300_000, 0, 100, 0}, Node{Cores: 2, Files: 20_000}, Goal{}, FilesOf, 16, 16)
+	f(Load{300_000, 300_000, 100, 0}, Node{Cores: 2, Memory: 256 << 20}, Goal{Headroom: 0.2}, MemoryOf, 5, 9)
+	f(Load{1000, 1000, 50_000, 0}, Node{Cores: 64, Disk: 10 << 20}, Goal{}, DiskOf, 5, 5)
+	tight := f(Load{1000, 1000, 20_000, 0}, two, Goal{Percentile: "p99", Seconds: 0.004, Headroom: 0.1}, Latency, 2, 5)
+	if tight.Expected == nil || *tight.Expected > 0.004 {
+		t.Errorf("expected %v", tight.Expected)
+	}
+	spare := f(Load{1000, 1000, 50_000, 0}, two, Goal{Headroom: 0.3, Spare: 2}, Processors, 5, 6)
+	if spare.Lost.Messages <= spare.Each.Messages {
+		t.Errorf("%+v", spare)
+	}
+	if p := f(Load{1000, 1000, 17_000, 0}, two, Goal{Headroom: 0.3}, Processors, 1, 1); len(p.Beyond) == 0 || p.High < 3 {
+		t.Errorf("17,000 a second on one node were never measured: %+v", p)
+	}
+	bad := func(l Load, n Node, g Goal) {
+		t.Helper()
+		if p, err := m.Plan(l, n, g); err == nil {
+			t.Errorf("%+v on %+v for %+v is planned: %+v", l, n, g, p)
+		}
+	}
+	bad(Load{}, Node{}, Goal{})
+	bad(Load{Messages: -1}, two, Goal{})
+	bad(Load{}, two, Goal{Headroom: 1})
+	bad(Load{}, two, Goal{Spare: -1})
+	bad(Load{}, two, Goal{Percentile: "p42", Seconds: 1})
+	bad(Load{Messages: 10}, two, Goal{Percentile: "p99", Seconds: 1e-6})
+	bad(Load{Messages: 10}, Node{Cores: 2, Memory: 1 << 20}, Goal{})
+}
+
+// TestMoreIsMore: whatever the load, more of it never takes fewer nodes.
+func TestMoreIsMore(t *testing.T) {
+	points, _ := series(t, 0.2)
+	m, err := Fit(points)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // the same every time
+	for range 300 {
+		l := Load{rng.Float64() * 1e5, rng.Float64() * 1e5, rng.Float64() * 1e5, rng.Float64() * 1e5}
+		node, goal := Node{Cores: 1 + 8*rng.Float64(), Memory: 1 << 30, Files: 20_000}, Goal{Percentile: "p99", Seconds: 0.2, Headroom: 0.2}
+		a, errA := m.Plan(l, node, goal)
+		b, errB := m.Plan(l.times(1.5), node, goal)
+		if errA != nil || errB != nil || b.Nodes < a.Nodes || a.Nodes < 1 {
+			t.Fatalf("%+v: %+v %v, and of half as much again %+v %v", l, a, errA, b, errB)
+		}
+	}
+}
+
+func TestFitRefuses(t *testing.T) {
+	points, _ := series(t, 0)
+	f := func(p []Point, want string) {
+		t.Helper()
+		if _, err := Fit(p); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %q", err, want)
+		}
+	}
+	f(nil, "too few")
+	f(points[:3], "too few")
+	same := []Point{points[4], points[4], points[4], points[4]}
+	f(same, "same rate")
+	broken := append([]Point(nil), points...)
+	broken[2].CPU = 0
+	f(broken, broken[2].Name)
+}
+
+// TestLeast: weights are never below zero, and columns that say the same are no trouble.
+func TestLeast(t *testing.T) {
+	x := least([][]float64{{1, 1}, {1, 2}, {1, 3}}, []float64{5, 4, 3}) // it falls
+	if x[0] <= 0 || x[1] != 0 {
+		t.Errorf("%v", x)
+	}
+	x = least([][]float64{{1, 1}, {2, 2}}, []float64{3, 6})
+	if math.Abs(x[0]+x[1]-3) > 1e-9 {
+		t.Errorf("%v", x)
+	}
+	if x = least([][]float64{{0}, {0}}, []float64{1, 2}); x[0] != 0 {
+		t.Errorf("%v", x)
+	}
+}
+
+// TestOf: a run becomes a point; one whose mean says nothing does not.
+func TestOf(t *testing.T) {
+	doc := "name: x\nabout: y\nsteady: 10s\ncustomers: {sockets: 10}\ntalk: {rate: 5/s}\n"
+	r := &report.Result{
+		Document: doc, Steady: 10, Machine: "linux/amd64, go1.26.8, 2 CPUs",
+		Figures:   map[string]float64{"rss": 1e8, "cpu": 0.5, "gen_cpu": 0.25, "machine_cpu": 1.1, "sockets": 10, "due": 50, "tokens": 20},
+		Latencies: map[string]report.Latency{"answer": {P99: 0.01, P50: 0.002}},
+		Series: []report.Point{
+			{At: -1, Values: map[string]float64{"sessions": 99}},
+			{At: 1, Values: map[string]float64{"sessions": 8, "journal_bytes": 100, "max_fds": 20_000}},
+			{At: 2, Values: map[string]float64{"sessions": 10, "journal_bytes": 300, "max_fds": 20_000}},
+			{At: 11, Values: map[string]float64{"sessions": 99}},
+		},
+	}
+	p, err := Of("r.json", r)
+	if err != nil || p.Cores != 2 || p.Load != (Load{10, 9, 5, 2}) || p.Disk != 200 || p.Files != 20_000 || p.Answer["p99"] != 0.01 || math.Abs(p.Others-0.6) > 1e-9 || p.Refused {
+		t.Errorf("%+v, %v", p, err)
+	}
+	f := func(change func(*report.Result), want string) {
+		t.Helper()
+		c := *r
+		change(&c)
+		if _, err := Of("r.json", &c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %q", err, want)
+		}
+	}
+	f(func(c *report.Result) { c.Document = doc + "actions: [{at: 1s, drop: 10%}]\n" }, "actions")
+	f(func(c *report.Result) { c.Sets = []string{"talk.curve.steps=[{at: 1s, times: 3}]"} }, "curve")
+	f(func(c *report.Result) { c.Figures = map[string]float64{"cpu": 1} }, "/metrics")
+	f(func(c *report.Result) { c.Machine = "somewhere" }, "processors")
+	f(func(c *report.Result) { c.Document = "{" }, "scenario")
+}
+
+// TestShipped: the shipped runs are a model, and the one that was held back agrees with it.
+func TestShipped(t *testing.T) {
+	points, check := Shipped()
+	m, err := Fit(points)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := m.Check(&check)
+	t.Logf("the shipped run %s is predicted with %+v; each from the others within %+v", check.Name, e, m.Worst)
+	if math.Abs(e.CPU) > 0.35 || math.Abs(e.Memory) > 0.35 {
+		t.Errorf("the run that was held back is predicted with %+v", e)
+	}
+}

@@ -1,0 +1,204 @@
+package capacity
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Model says what one node uses. See the package's documentation.
+type Model struct {
+	// CPU are cores: the base, of a socket, of a message a second, of the first messages, of a token a second.
+	CPU [5]float64 `json:"cpu"`
+	// Knee is at how many messages a second half of what the first ones take more is taken.
+	Knee float64 `json:"knee"`
+	// Memory are bytes: the base, of a socket, of a session, of a message a second, of the first messages.
+	Memory [5]float64 `json:"memory"`
+	// Disk are bytes a second: the base, and of a message.
+	Disk [2]float64 `json:"disk"`
+	// Answer are seconds by percentile: with an idle machine, and of the queue.
+	Answer map[string][2]float64 `json:"answer"`
+	// Worst is the largest relative error with which a run was predicted from the others: of processor time, memory, latency.
+	Worst Errors `json:"worst"`
+	// Most is the highest of each that was measured; Files the lowest limit of files.
+	Most  Load    `json:"most"`
+	Files float64 `json:"files"`
+
+	others []Model // each without one of the runs
+}
+
+// Errors are relative: 0.1 is ten percent.
+type Errors struct {
+	CPU    float64 `json:"cpu"`
+	Memory float64 `json:"memory"`
+	Answer float64 `json:"answer"` // of p99; NaN is not known
+}
+
+// enough is how many runs a model takes at least.
+const enough = 4
+
+// Fit fits a model to runs, of which there must be at least four, with at least two rates of messages among them.
+func Fit(points []Point) (*Model, error) {
+	if len(points) < enough {
+		return nil, fmt.Errorf("%d runs are too few for a model: it takes %d, with different rates and numbers of sockets", len(points), enough)
+	}
+	rates := map[float64]bool{}
+	for _, p := range points {
+		if p.Cores <= 0 || p.CPU <= 0 || p.Memory <= 0 {
+			return nil, fmt.Errorf("run %s: there is no processor time or memory in it", p.Name)
+		}
+		rates[math.Round(p.Messages)] = true
+	}
+	if len(rates) < 2 {
+		return nil, errors.New("all runs have the same rate of messages: a model takes two at least")
+	}
+	m := fit(points)
+	m.Worst.Answer = math.NaN()
+	for i := range points {
+		rest := slices.Concat(points[:i], points[i+1:])
+		o := fit(rest)
+		m.others = append(m.others, o)
+		if !inside(&points[i], rest) {
+			continue // it is what the others say nothing about
+		}
+		e := o.check(&points[i])
+		m.Worst.CPU, m.Worst.Memory = max(m.Worst.CPU, math.Abs(e.CPU)), max(m.Worst.Memory, math.Abs(e.Memory))
+		if v := math.Abs(e.Answer); !math.IsNaN(v) && !(v <= m.Worst.Answer) {
+			m.Worst.Answer = v
+		}
+	}
+	return &m, nil
+}
+
+// inside tells whether the rate of p lies between those of rest: further out a model is not asked to be right.
+func inside(p *Point, rest []Point) bool {
+	low, high := math.Inf(1), 0.0
+	for _, r := range rest {
+		low, high = min(low, r.Messages), max(high, r.Messages)
+	}
+	return p.Messages >= low*0.9 && p.Messages <= high*1.1
+}
+
+func fit(points []Point) Model {
+	m := Model{Answer: map[string][2]float64{}}
+	n := len(points)
+	cpu, mem, disk := make([]float64, n), make([]float64, n), make([]float64, n)
+	memRows, diskRows := make([][]float64, n), make([][]float64, n)
+	for i := range points {
+		p := &points[i]
+		cpu[i], mem[i], disk[i] = p.CPU, p.Memory, p.Disk
+		memRows[i] = memoryRow(p.Load)
+		diskRows[i] = []float64{1, p.Messages}
+		m.Most = Load{max(m.Most.Sockets, p.Sockets), max(m.Most.Sessions, p.Sessions), max(m.Most.Messages, p.Messages), max(m.Most.Tokens, p.Tokens)}
+		if p.Files > 0 && (m.Files == 0 || p.Files < m.Files) {
+			m.Files = p.Files
+		}
+	}
+	m.Memory, m.Disk = [5]float64(least(memRows, mem)), [2]float64(least(diskRows, disk))
+	best := math.Inf(1)
+	for knee := 50.0; knee <= 20_000; knee *= 1.5 {
+		rows := make([][]float64, n)
+		for i := range points {
+			rows[i] = cpuRow(points[i].Load, knee)
+		}
+		x := least(rows, cpu)
+		if e := misfit(rows, cpu, x); e < best*(1-1e-9) {
+			best, m.Knee, m.CPU = e, knee, [5]float64(x)
+		}
+	}
+	for _, name := range []string{"p50", "p90", "p95", "p99", "p999"} {
+		var rows [][]float64
+		var want []float64
+		for i := range points {
+			p := &points[i]
+			if v, u := p.Answer[name], p.used(); v > 0 && u < fullest && !p.Refused {
+				rows = append(rows, []float64{1, u / (1 - u)})
+				want = append(want, v)
+			}
+		}
+		if len(rows) > 1 {
+			m.Answer[name] = [2]float64(least(rows, want))
+		}
+	}
+	return m
+}
+
+// fullest is up to where the queue before the processors is one of a steady state.
+const fullest = 0.97
+
+func cpuRow(l Load, knee float64) []float64 {
+	return []float64{1, l.Sockets, l.Messages, l.Messages / (l.Messages + knee), l.Tokens}
+}
+
+// awake is at how many messages a second a node has half of the buffers that messages take at all.
+const awake = 50
+
+func memoryRow(l Load) []float64 {
+	return []float64{1, l.Sockets, l.Sessions, l.Messages, l.Messages / (l.Messages + awake)}
+}
+
+// Use is what one node uses.
+type Use struct {
+	CPU    float64 `json:"cpu"`    // cores
+	Memory float64 `json:"memory"` // bytes
+	Disk   float64 `json:"disk"`   // bytes a second
+	Files  float64 `json:"files"`  // that are open
+}
+
+// filesBeside is how many files a node keeps for itself, of its limit.
+const filesBeside = 512
+
+// Use returns what a node uses under l.
+func (m *Model) Use(l Load) Use {
+	return Use{
+		CPU:    dot(cpuRow(l, m.Knee), m.CPU[:]),
+		Memory: dot(memoryRow(l), m.Memory[:]),
+		Disk:   dot([]float64{1, l.Messages}, m.Disk[:]),
+		Files:  l.Sockets + filesBeside,
+	}
+}
+
+// Latency returns a percentile of the answer's latency when so much of the processors is used; NaN when it is not known,
+// infinite when they are all used.
+func (m *Model) Latency(percentile string, used float64) float64 {
+	a, ok := m.Answer[percentile]
+	switch {
+	case !ok:
+		return math.NaN()
+	case used >= 1:
+		return math.Inf(1)
+	}
+	return a[0] + a[1]*used/(1-used)
+}
+
+// What is less than that is as good as nothing: no plan depends on it, and errors are not made large by it.
+const (
+	littleCPU    = 0.05      // of all processors
+	littleMemory = 128 << 20 // bytes
+)
+
+// Check predicts a run, and returns how far off that is: 0.1 is ten percent too much, -0.1 ten percent too little; of an idle node, in
+// percent of a twentieth of the processors and of 128 MiB.
+func (m *Model) Check(p *Point) Errors { return m.check(p) }
+
+func (m *Model) check(p *Point) (e Errors) {
+	u := m.Use(p.Load)
+	e.CPU, e.Memory = (u.CPU-p.CPU)/max(p.CPU, littleCPU*p.Cores), (u.Memory-p.Memory)/max(p.Memory, littleMemory)
+	e.Answer = math.NaN()
+	used := (u.CPU + p.Others) / p.Cores
+	if v, have := m.Latency("p99", used), p.Answer["p99"]; have > 0 && !math.IsNaN(v) && !p.Refused && p.used() < fullest && used < fullest {
+		e.Answer = v/have - 1
+	}
+	return e
+}
+
+// MarshalJSON leaves out what is not known.
+func (e Errors) MarshalJSON() ([]byte, error) {
+	doc := map[string]float64{"cpu": e.CPU, "memory": e.Memory}
+	if !math.IsNaN(e.Answer) {
+		doc["answer"] = e.Answer
+	}
+	return json.Marshal(doc)
+}
