@@ -37,7 +37,7 @@ var mayImport = allowed(
 	row("console", "client/js"),
 	row("bench", "loadtest", "shard/journal", "wire"),
 	row("loadtest", "wire", "wire/wirepb", "client", "loadtest/socket"),
-	row("cmd/switchboard", "wire", "cluster", "cluster/member", "broker/level", "broker/routes", "node", "bench", "loadtest", "loadtest/scenario", "loadtest/report", "loadtest/swarm", "examples/loadtest", "client", "console", "edge", "edge/token", "shard/journal", "loadtest/capacity"),
+	row("cmd/switchboard", "wire", "cluster", "cluster/member", "broker/level", "broker/routes", "node", "bench", "loadtest", "loadtest/scenario", "loadtest/report", "loadtest/swarm", "examples/loadtest", "client", "console", "edge", "edge/token", "shard/journal", "loadtest/capacity", "broker/whatif", "broker/whatif/page", "examples"),
 	row("internal/mailbox"),
 	row("internal/script"),
 	row("internal/archtest"),
@@ -58,6 +58,8 @@ var mayImport = allowed(
 	row("shard/journal/seglog"),
 	row("cluster/member", "cluster", "exchange", "exchange/link", "shard/journal/replica", "wire"),
 	row("loadtest/capacity", "loadtest/report", "loadtest/scenario"),
+	row("broker/whatif/page", "broker/whatif", "loadtest/report"),
+	row("examples"),
 )
 
 type importRow struct {
