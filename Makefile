@@ -5,7 +5,7 @@ PACKAGES := ./...
 
 FUZZTIME ?= 30s
 
-.PHONY: soak sim js peers all build run demo-replay loadtest test race lint fmt bench generate fuzz crash check help
+.PHONY: soak sim js peers all build run cluster demo-replay loadtest test race lint fmt bench generate fuzz crash check help
 
 all: build
 
@@ -15,6 +15,9 @@ build: ## build bin/switchboard
 
 run: build ## start the demo: a node, a FAQ bot, a web page
 	bin/switchboard demo
+
+cluster: build ## start three nodes of a cluster here, each with the page; Ctrl-C stops all (NODES=n)
+	bin/switchboard demo --nodes $(or $(NODES),3)
 
 demo-replay: build ## play the shipped dialogues, with hand-offs and lost connections, and compare what arrived with what was sent
 	bin/switchboard loadtest replay --disconnects 0.2 --repeat 10
