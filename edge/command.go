@@ -113,15 +113,11 @@ func (c *conn) command(cmd *wire.Command) {
 	if c.held(cmd) {
 		return
 	}
-	id := cmd.ID
-	if !c.request(cmd, 0, c.e.cfg.inflight(who.Role)) {
-		c.refuse(cmd, wire.TooManyInflight)
-		return
-	}
-	if err := c.e.post(to, cmd); err != nil {
-		c.answered(cmd.ID)
-		cmd.ID = id
-		c.holdBack(cmd.Session, c.fail(cmd, err))
+	if err := c.pose(cmd, to, 0, c.e.cfg.inflight(who.Role)); err != nil {
+		n := c.fail(cmd, err)
+		if err.Slug == wire.Overloaded {
+			c.holdBack(cmd.Session, n)
+		}
 	}
 }
 

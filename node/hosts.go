@@ -90,14 +90,15 @@ func (n *Node) openWith(i int, slots []wire.Slot, tenants map[string]*shard.Tena
 	return nil
 }
 
-// reopen ends shard i in good order, and begins it again from its log under a later term. Clients notice a pause. When it cannot be
-// opened again the error says why, and its slots are nobody's: the node goes on without it, and reopen may be called again.
-func (n *Node) reopen(i int) error {
+// reopen ends shard i, and begins it again from its log under a later term. end is how: Shard.Close in good order, Shard.Drop as if it had
+// lost its place. Clients notice a pause. When it cannot be opened again the error says why, and its slots are nobody's: the node goes
+// on without it, and reopen may be called again.
+func (n *Node) reopen(i int, end func(*shard.Shard)) error {
 	h := &n.hosts
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s := h.open[i].Swap(nil); s != nil {
-		s.Close()
+		end(s)
 	}
 	tenants, err := n.cfg.tenants(h.groups) // as their documents are by now
 	if err != nil {
