@@ -87,44 +87,35 @@ func (c *levelCollector) Collect(ch chan<- prometheus.Metric) {
 // stopped node: cases that began at from or later and before until, Unix ms; 0 is no bound. At now, what is overdue is missed.
 // When a shard has lost data, what is left is counted, and then the error says so.
 func CountLevels(data, tenant string, set *level.Set, from, until, now int64) (t *level.Tally, err error) {
-	shards, err := Shards(data)
-	if err != nil {
-		return nil, err
-	}
-	if shards == 0 {
-		return nil, fmt.Errorf("%s is no data directory of a node", data)
-	}
-	j, err := journal.Open(journal.Config{Dir: JournalDir(data), Groups: shards, FreeMin: -1})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, j.Close()) }()
-	t = level.NewTally(set, from, until)
-	var lost error
-	for i := range shards {
-		g := j.Group(i)
-		var out level.Out
-		if err := shard.ReadSessions(g, func(of string, id wire.SessionID) error {
-			if tenant != "" && tenant != of {
-				return nil
+	err = WithStopped(data, func(j *journal.Journal, shards []int) error {
+		var lost error
+		t = level.NewTally(set, from, until)
+		for _, i := range shards {
+			g := j.Group(i)
+			var out level.Out
+			if err := shard.ReadSessions(g, func(of string, id wire.SessionID) error {
+				if tenant != "" && tenant != of {
+					return nil
+				}
+				conv := level.New(set)
+				err := shard.ReadLog(g, id, func(e *wire.Entry) error {
+					conv.Feed(set, e, &out)
+					return nil
+				})
+				conv.Tick(set, now, &out)
+				for k := range out.Samples {
+					t.Add(&out.Samples[k])
+				}
+				out.Reset()
+				return err
+			}); err != nil {
+				return err
 			}
-			conv := level.New(set)
-			err := shard.ReadLog(g, id, func(e *wire.Entry) error {
-				conv.Feed(set, e, &out)
-				return nil
-			})
-			conv.Tick(set, now, &out)
-			for k := range out.Samples {
-				t.Add(&out.Samples[k])
+			if s := g.State(); s.Mode != journal.OK {
+				lost = errors.Join(lost, fmt.Errorf("shard %d is %s, so what was counted may not be all: %s; see switchboard verify", i, s.Mode, s.Reason))
 			}
-			out.Reset()
-			return err
-		}); err != nil {
-			return nil, err
 		}
-		if s := g.State(); s.Mode != journal.OK {
-			lost = errors.Join(lost, fmt.Errorf("shard %d is %s, so what was counted may not be all: %s; see switchboard verify", i, s.Mode, s.Reason))
-		}
-	}
-	return t, lost
+		return lost
+	})
+	return t, err
 }
