@@ -214,6 +214,7 @@ func stepOf(t *testing.T, line string) broker.Step {
 		OfferN: int(c.Int("n", 0)), OfferTTLMS: c.Int("ttl", 0), Resort: resort, Calendar: c.String("calendar", ""),
 		Hours: map[string]broker.Hours{"": broker.InHours, "closed": broker.OutOfHours, "always": broker.AnyTime}[c.String("hours", "")],
 	}
+	s.Classify, s.Default = c.Bool("classify"), []byte(c.String("default", ""))
 	if c.Bool("unstaffed") {
 		s.When = broker.Unstaffed
 	}
@@ -246,7 +247,7 @@ func (d *driver) task(c *script.Command) broker.Task {
 		Session: session(c), Ticket: ticket(c), Queue: c.String("queue", "default"), EnqueuedAt: c.Int("since", d.now),
 		Priority: int32(c.Int("priority", 0)), BoostMS: c.Int("boost", 0), Cost: int(c.Int("cost", 0)), Skills: skills(c),
 		Exclude: c.List("exclude"), Sticky: c.String("sticky", ""), To: c.String("to", ""), Force: c.Bool("force"), HumansOnly: c.Bool("humans"),
-		Requeue: c.Bool("requeue"), Handed: c.Bool("handed"), Summary: []byte(c.String("summary", "")),
+		Requeue: c.Bool("requeue"), Handed: c.Bool("handed"), Classified: c.Bool("classified"), Summary: []byte(c.String("summary", "")),
 	}
 }
 
@@ -342,6 +343,10 @@ func show(e *broker.Effect) string {
 		say("c%d presence %s %s", e.Conn.ID, e.State, e.Reason)
 	case broker.Revoked:
 		say("c%d revoked %s %s", e.Conn.ID, e.Worker, e.Reason)
+	case broker.Question:
+		say("question %s/%d %s to %s c%d until %d", e.Session, e.Ticket, e.Queue, e.Worker, e.Conn.ID, e.ExpiresAt)
+	case broker.Unanswered:
+		say("unanswered %s/%d %s %s", e.Session, e.Ticket, e.Queue, e.Default)
 	case broker.CensusAsk:
 		say("census? %d", e.Shard)
 	case broker.Opened:

@@ -159,6 +159,9 @@ func (q *Queue) validate(cfg *Config) error {
 		if err := q.Steps[i].validate(cfg); err != nil {
 			return err
 		}
+		if q.Steps[i].Classify && i > 0 {
+			return errors.New("has a step that classifies and is not the first")
+		}
 		for j := range q.Steps[:i] {
 			if a, b := &q.Steps[j], &q.Steps[i]; a.Hours.overlaps(b.Hours) && a.AfterMS > b.AfterMS {
 				return errors.New("has a step that opens before the one in front of it")

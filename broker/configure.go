@@ -136,6 +136,13 @@ func (c *Core) replan(t *task, out *Effects) {
 		c.move(t)
 		return
 	}
+	if t.state == asking {
+		c.timers.remove(&t.timer) // it is asked about anew, if it still is to be
+		c.discharge(t)
+		c.aim(t, p)
+		c.move(t)
+		return
+	}
 	stays := t.state != offered || t.to != "" || p.cost == t.plan.cost && c.suits(t, p)
 	if stays {
 		c.reaccount(t, p)

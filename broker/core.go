@@ -126,7 +126,7 @@ func (c *Core) newTask(q *queue, in *Task) *task {
 	for _, w := range in.Exclude[:min(len(in.Exclude), maxBars)] {
 		t.bar(w, c.now+c.cfg.BarMS)
 	}
-	if t.sticky != "" && q.StickyMS > 0 && c.holds(c.workers[t.sticky], t) {
+	if !t.plan.question && t.sticky != "" && q.StickyMS > 0 && c.holds(c.workers[t.sticky], t) {
 		t.hold = c.now + q.StickyMS
 	}
 	t.next = c.sessions[t.session]
@@ -139,6 +139,7 @@ func (c *Core) newTask(q *queue, in *Task) *task {
 func (c *Core) describe(t *task, q *queue, in *Task) {
 	t.version, t.enqueuedAt, t.sticky, t.to = in.Version, in.EnqueuedAt, in.Sticky, in.To
 	t.force, t.humansOnly, t.requeue, t.handed, t.summary = in.Force, in.HumansOnly, in.Requeue, in.Handed, in.Summary
+	t.classified, t.present = in.Classified, in.Present
 	t.said.cost, t.said.priority, t.said.boostMS, t.attributes = in.Cost, in.Priority, in.BoostMS, in.Attributes
 	c.aim(t, c.planOf(q, in))
 }
@@ -152,6 +153,9 @@ func (c *Core) aim(t *task, p *plan) {
 	t.plan = p
 	p.tasks++
 	p.queue.tasks++
+	if p.question && t.answerBy == 0 {
+		t.answerBy = max(c.now+or(p.queue.Steps[0].OfferTTLMS, classifyMS), 1)
+	}
 	boost := t.said.boostMS + p.boost
 	if m := p.queue.MaxBoostMS; m > 0 {
 		boost = min(boost, m)
@@ -172,6 +176,7 @@ func (c *Core) aim(t *task, p *plan) {
 func (t *task) again() Task {
 	in := Task{Cost: t.said.cost, Priority: t.said.priority, BoostMS: t.said.boostMS, Attributes: t.attributes}
 	in.Session, in.Ticket, in.Version, in.Queue, in.EnqueuedAt, in.Skills = t.session, t.ticket, t.version, t.plan.queue.Name, t.enqueuedAt, t.plan.skills
+	in.Classified, in.Present = t.classified, t.present
 	in.Sticky, in.To, in.Force, in.HumansOnly, in.Requeue, in.Handed, in.Summary = t.sticky, t.to, t.force, t.humansOnly, t.requeue, t.handed, t.summary
 	return in
 }

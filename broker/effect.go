@@ -43,6 +43,12 @@ const (
 	// Placed tells Session, which waits under Ticket in Queue, its Position from 1, and the range ETA in ms when one is known;
 	// or, with Position 0, that its queue or shop is closed and OpensAt.
 	Placed
+	// Question asks Worker on Conn to say of Session, which waits under Ticket in Queue, what routing should know, until
+	// ExpiresAt. It goes to the session, which shows itself to the worker; its next ticket is the answer.
+	Question
+	// Unanswered tells Session under Ticket that nobody has classified it: it goes on with Default, a JSON object of attributes
+	// that it does not have otherwise; may be nil. Again every second until its next ticket.
+	Unanswered
 	// CensusAsk asks Shard for its live tasks. Again every second until it answers.
 	CensusAsk
 	// Opened says that matching begins; Missing shards have not answered yet.
@@ -88,6 +94,7 @@ type Effect struct {
 	State     Presence
 	ExpiresAt int64 // Unix ms
 	Summary   []byte
+	Default   []byte
 	Slug      wire.Slug
 	Kept      []Kept
 	ETA       [2]int64

@@ -31,7 +31,10 @@ func (c *Core) place(t *task, out *Effects) {
 
 // match returns who is to have t now: its last worker, or the best of the first open step that has one.
 func (c *Core) match(t *task) choice {
-	if t.sticky != "" {
+	if t.moot(c.now) {
+		return choice{}
+	}
+	if t.sticky != "" && !t.plan.question {
 		if w := c.workers[t.sticky]; w != nil && w.takes(t.cost) && c.eligible(w, t) {
 			return choice{w: w, step: -1, reason: reasonSticky}
 		}
@@ -113,6 +116,9 @@ func (c *Core) target(t *task, out *Effects) {
 		c.grant(t, w, out)
 	case !w.takes(t.cost):
 		c.failTransfer(t, "full", out)
+	case t.present: // he talks along already
+		t.reason = reasonTransfer
+		c.grant(t, w, out)
 	default:
 		c.assign(t, choice{w: w, step: -1, reason: reasonTransfer}, out)
 	}
@@ -147,7 +153,7 @@ func (c *Core) wait(t *task) {
 		w.own.push(&t.own)
 	} else {
 		for i := range p.gates {
-			if p.opens(i, t.enqueuedAt, c.now) {
+			if p.opens(i, t.enqueuedAt, c.now) && !t.moot(c.now) {
 				t.lines[i].stand(p.gates[i].class, t)
 			}
 		}
@@ -202,6 +208,10 @@ func (c *Core) move(t *task) {
 
 // tellWaiting tells t's session, for which nobody is there, when that may change.
 func (c *Core) tellWaiting(t *task, out *Effects) {
+	if t.plan.question {
+		c.giveUp(t, out)
+		return
+	}
 	if len(t.plan.clocks) > 0 {
 		c.sayOpens(t, out)
 	}
@@ -325,6 +335,10 @@ func (c *Core) unhold(w *worker) {
 // assign gives t to a worker: a bot has it at once, a human is asked [SW-5.2].
 func (c *Core) assign(t *task, x choice, out *Effects) {
 	t.reason, t.step = x.reason, x.step
+	if t.plan.question {
+		c.inquire(t, x.w, out)
+		return
+	}
 	switch {
 	case t.handed:
 		t.reason = reasonTransfer

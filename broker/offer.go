@@ -196,6 +196,9 @@ func (c *Core) displace(w *worker, why string, out *Effects) {
 		if t.state == offered {
 			c.unask(t, outcomeRescinded, "rescinded", why, out)
 		}
+		if t.state == asking {
+			c.unanswered(t)
+		}
 	}
 }
 

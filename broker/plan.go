@@ -19,19 +19,20 @@ const (
 // plan is a route as one kind of task takes it: what the queue's steps ask for once the task's attributes are in them.
 // Tasks that agree in all attributes of which the route speaks share a plan, so nothing is evaluated at dispatch.
 type plan struct {
-	key     string
-	queue   *queue
-	lane    *lane
-	skills  []Skill // that the task wants, sorted by name
-	cost    int
-	boost   int64 // of the queue's boosts
-	gates   []gate
-	resorts []resort
-	clocks  []*clock // of its queue and shop
-	stirs   bool     // steps open and close by more than the time that one has waited
-	tasks   int      // that have it, in any state
-	lined   []*task  // that wait, where that matters
-	dirty   bool
+	key      string
+	queue    *queue
+	lane     *lane
+	skills   []Skill // that the task wants, sorted by name
+	cost     int
+	boost    int64 // of the queue's boosts
+	gates    []gate
+	resorts  []resort
+	clocks   []*clock // of its queue and shop
+	question bool     // it classifies: the route comes behind
+	stirs    bool     // steps open and close by more than the time that one has waited
+	tasks    int      // that have it, in any state
+	lined    []*task  // that wait, where that matters
+	dirty    bool
 }
 
 // gate is a step of a plan, to the workers who share a delay.
@@ -103,14 +104,15 @@ func (p *plan) resorted(since, now int64) (step int, at int64) {
 // planOf returns the plan of a task, made if it is new. Nothing is allocated for a known one.
 func (c *Core) planOf(q *queue, in *Task) *plan {
 	cost := c.costOf(q, in)
-	c.skills = append(c.skills[:0], in.Skills...)
-	if len(c.skills) > 1 {
-		slices.SortFunc(c.skills, func(a, b Skill) int { return strings.Compare(a.Name, b.Name) })
-	}
+	c.sortSkills(in)
 	key := append(c.key[:0], q.Name...)
 	key = append(key, 0)
+	ask := q.classifies() && !in.Classified && in.To == ""
 	if in.HumansOnly {
 		key[len(key)-1] = 1
+	}
+	if ask {
+		key[len(key)-1] += 2
 	}
 	key = binary.AppendVarint(key, int64(cost))
 	key = appendSkills(key, c.skills)
@@ -124,10 +126,24 @@ func (c *Core) planOf(q *queue, in *Task) *plan {
 	if len(c.plans) >= c.manyPlans || c.members > c.manyMembers {
 		c.forgetPlans()
 	}
-	p := c.makePlan(q, in, cost)
+	var p *plan
+	if ask {
+		p = c.question(q, in)
+	}
+	if p == nil {
+		p = c.makePlan(q, in, cost)
+	}
 	p.key = string(key)
 	c.plans[p.key] = p
 	return p
+}
+
+// sortSkills makes c.skills what the task wants, by name.
+func (c *Core) sortSkills(in *Task) {
+	c.skills = append(c.skills[:0], in.Skills...)
+	if len(c.skills) > 1 {
+		slices.SortFunc(c.skills, func(a, b Skill) int { return strings.Compare(a.Name, b.Name) })
+	}
 }
 
 func appendSkills(key []byte, skills []Skill) []byte {
@@ -161,6 +177,7 @@ func (c *Core) costOf(q *queue, in *Task) int {
 }
 
 func (c *Core) makePlan(q *queue, in *Task, cost int) *plan {
+	c.sortSkills(in)
 	p := &plan{queue: q, lane: q.laneOf(c, in.Attributes), skills: slices.Clone(c.skills), cost: cost}
 	shop, _ := in.Attributes.Get(shopAttribute).Text()
 	p.clocks = c.clocksOf(q.Calendar)
@@ -175,6 +192,7 @@ func (c *Core) makePlan(q *queue, in *Task, cost int) *plan {
 	for i := range q.Steps {
 		s := &q.Steps[i]
 		switch {
+		case s.Classify: // it was
 		case s.Resort != NoResort:
 			p.resorts = append(p.resorts, resort{i, c.timedOf(p, s)})
 		case in.HumansOnly && s.Who == Bots: // they had their turn

@@ -277,6 +277,8 @@ func (c *Core) welcome(w *worker, ref Ref, out *Effects) {
 			t.ref = Ref{} // its connection is not this one
 		case offered:
 			c.sayOffer(t, out)
+		case asking:
+			c.sayQuestion(t, out)
 		}
 	}
 	(*out)[i].Kept = kept

@@ -72,6 +72,11 @@ type Step struct {
 	// OfferN is how many people are asked at once, at most [MaxOffers]: the first who accepts has it. Default 1.
 	OfferN     int
 	OfferTTLMS int64 // default the queue's
+	// Classify makes the step, which must be the first, a question: one of its workers is asked what the session is about,
+	// before it is routed by the others. OfferTTLMS is how long that may take in all, default 3,000; Default is a JSON object
+	// of attributes that count when nobody answers, or nobody is there.
+	Classify bool
+	Default  []byte
 	// Resort makes the step one of the last, which ask nobody: its session is told what to offer the customer. Of several the
 	// first that is open counts.
 	Resort Resort
@@ -135,6 +140,8 @@ func (s *Step) validate(cfg *Config) error {
 	switch {
 	case s.Who > Humans || s.When > Unstaffed || s.Hours > AnyTime || s.Resort > Ticket || s.AfterMS < 0 || s.OfferTTLMS < 0:
 		return fmt.Errorf("has an impossible step")
+	case s.Classify && (s.Resort != NoResort || s.AfterMS != 0 || s.OfferN > 1 || s.When != Waiting):
+		return fmt.Errorf("classifies, and opens later, asks several or is a last resort")
 	case s.OfferN < 0 || s.OfferN > MaxOffers:
 		return fmt.Errorf("asks %d at once, the limit is %d", s.OfferN, MaxOffers)
 	case s.Resort != NoResort && (s.Select != nil || s.Prefer != nil || s.Who != Any || s.Queues != nil || s.Teams != nil || s.OfferN != 0):

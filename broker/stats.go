@@ -45,7 +45,7 @@ func (c *Core) Queues() iter.Seq[QueueStats] {
 		for ; t != nil; t = t.next {
 			s := stats[t.plan.queue]
 			switch t.state {
-			case waiting:
+			case waiting, asking:
 				s.Waiting++
 				if s.OldestAt == 0 || t.enqueuedAt < s.OldestAt {
 					s.OldestAt = t.enqueuedAt
@@ -109,6 +109,17 @@ func (c *Core) Knows(queue, worker string) (queueKnown, workerKnown bool) {
 	return queue == "" || c.queues[queue] != nil, worker == "" || c.workers[worker] != nil
 }
 
+// Where returns the connection on which a worker is ready or away; the zero Conn when he is not connected.
+func (c *Core) Where(worker string) wire.Conn {
+	if w := c.workers[worker]; w != nil && w.connected {
+		return w.conn
+	}
+	return wire.Conn{}
+}
+
+// Settled tells whether everybody who may be connected has been heard: the census is taken.
+func (c *Core) Settled() bool { return c.open }
+
 // Waiting returns how many sessions wait in the queue. It costs nothing.
 func (c *Core) Waiting(name string) int {
 	if q := c.queues[name]; q != nil {
@@ -131,7 +142,7 @@ type Candidate struct {
 
 // Explanation tells why a session waits, or with whom it is.
 type Explanation struct {
-	State      string // none, waiting, offered, granted, held, lost, wrapup
+	State      string // none, waiting, offered, asking, granted, held, lost, wrapup
 	Queue      string
 	Worker     string   // whom it was offered, granted or lost
 	Asked      []string // who is asked besides him
@@ -145,7 +156,7 @@ type Explanation struct {
 	Workers    []Candidate // of its steps, best first
 }
 
-var stateNames = [...]string{"waiting", "offered", "granted", "held", "lost", "wrapup"}
+var stateNames = [...]string{"waiting", "offered", "asking", "granted", "held", "lost", "wrapup"}
 
 // Explain tells where a session stands. It looks at everybody in its queue: for people, not for routing.
 func (c *Core) Explain(session wire.SessionID) Explanation {

@@ -40,6 +40,8 @@ type Task struct {
 	HumansOnly bool     // the bots had their turn
 	Requeue    bool     // it was assigned before
 	Handed     bool     // and its owner handed it to the queue
+	Present    bool     // To is with it as a guest: he takes it without being asked
+	Classified bool     // what there is to say of it was said: it is not asked about again [SW-5a.3]
 	Summary    []byte   // for offers; shared, never changed
 	// Attributes are what routes see of it: intent, tier, language, channel, shop and the like. They are shared, and never
 	// changed. The same ticket with a higher Version is routed again by its new ones; it keeps its place by age.
@@ -53,6 +55,7 @@ type state uint8
 const (
 	waiting state = iota // in the lines of its class
 	offered              // to worker, who may accept until the timer
+	asking               // worker is asked about it until the timer; the session is nobody's
 	granted              // to worker; its session has not answered
 	held                 // by worker under ae
 	lost                 // by worker; its session has not released it
@@ -106,9 +109,12 @@ type task struct {
 	sticky     string
 	to         string
 	force      bool
+	present    bool
 	humansOnly bool
 	requeue    bool
 	handed     bool
+	classified bool
+	answerBy   int64 // while its plan is a question: until then somebody is asked
 	summary    []byte
 
 	state    state
@@ -120,7 +126,7 @@ type task struct {
 	at       int      // in plan.lined, from 1
 	late     bool     // it has waited longer than it should
 	hold     int64    // until then it waits for its last worker alone, when he is there
-	resorted int64    // when its session was last told the last resort; 0 is never, -1 that it knows
+	resorted int64    // when its session was last told the last resort, or that it goes unclassified; 0 is never, -1 that it knows
 
 	// What its session was told of its place.
 	told   int   // 0: nothing
@@ -224,6 +230,13 @@ func (t *task) wake(now int64) int64 {
 	soonest(t.hold)
 	if t.plan.queue.Order == SavableFirst {
 		soonest(t.lateAt())
+	}
+	if t.plan.question {
+		if t.moot(now) {
+			return t.resorted + againMS
+		}
+		soonest(t.answerBy)
+		return at
 	}
 	if step, due := t.plan.resorted(t.enqueuedAt, now); step >= 0 && t.resorted >= 0 {
 		soonest(t.resorted + againMS)

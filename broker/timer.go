@@ -81,6 +81,8 @@ func (c *Core) ring(t *task, out *Effects) {
 		c.move(t)
 	case offered:
 		c.expire(t, out)
+	case asking:
+		c.unanswered(t)
 	case granted:
 		c.sayGrant(t, out)
 		c.set(&t.timer, c.now+againMS)

@@ -198,9 +198,9 @@ func (g *group) do(a Act) error {
 func TestMove(t *testing.T) {
 	s := with(t, 1, 3, "a", "b", "c")
 	d := join(t, s, "d")
-	g := play(s.Shards[1])
-	epoch := s.Shards[1].Epoch
-	job, err := s.Move(1, 1, d, "ann", "the disk is old")
+	g := play(s.Shards[0])
+	epoch := s.Shards[0].Epoch
+	job, err := s.Move(0, 1, d, "ann", "the disk is old")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func TestMove(t *testing.T) {
 	if got := strings.Join(steps, ", "); got != "adding, catching up, handing over, swapping, cleaning" || job.Step != Ended || job.Result != "moved" {
 		t.Fatalf("%s; %s %s", got, job.Step, job.Result)
 	}
-	sh := s.Shards[1]
+	sh := s.Shards[0]
 	if sh.On(1) != nil || sh.On(d) == nil || sh.On(d).Learner || sh.Epoch <= epoch || !g.erased[job.Old] {
 		t.Fatalf("%+v, erased %v", sh, g.erased)
 	}
@@ -464,7 +464,7 @@ func TestPlansConverge(t *testing.T) {
 }
 
 func FuzzLoad(f *testing.F) {
-	f.Add("node/1", []byte(`{"id":1}`))
+	f.Add("member/1", []byte(`{"id":1}`))
 	f.Add("job/x", []byte(`{}`))
 	f.Fuzz(func(t *testing.T, key string, value []byte) {
 		_ = New().Load(key, value)

@@ -189,7 +189,7 @@ func TestGrow(t *testing.T) {
 	if len(list) != 2 || list[0].From != 0 || list[0].Cause != Grow || !list[0].Ordered() {
 		t.Fatalf("%+v", list)
 	}
-	g := play(s.Shards[1])
+	g := play(s.Shards[0])
 	for i := range 2 {
 		p := s.Plan(nil)[0]
 		j, err := s.Move(p.Shard, p.From, p.To, "repair", p.Why)
@@ -208,13 +208,13 @@ func TestGrow(t *testing.T) {
 			}
 			g.seen.Lag[j.New] = 0
 		}
-		if j.Step != Ended || len(s.Shards[1].Replicas) != i+2 {
-			t.Fatalf("%v: %+v", j, s.Shards[1])
+		if j.Step != Ended || len(s.Shards[0].Replicas) != i+2 {
+			t.Fatalf("%v: %+v", j, s.Shards[0])
 		}
 	}
 	for _, p := range s.Plan(nil) {
-		if p.Shard == 1 {
-			t.Fatalf("shard 1 has its copies; a plan wants %+v", p)
+		if p.Shard == 0 {
+			t.Fatalf("shard 0 has its copies; a plan wants %+v", p)
 		}
 	}
 }
@@ -223,11 +223,11 @@ func TestGrow(t *testing.T) {
 func TestStaleLeader(t *testing.T) {
 	s := with(t, 1, 3, "a", "b", "c")
 	d := join(t, s, "d")
-	g := play(s.Shards[1])
+	g := play(s.Shards[0])
 	stale := g.seen
 	stale.Voters = slices.Clone(g.seen.Voters)
 	g.seen.Term = 5
-	j, err := s.Move(1, 1, d, "ann", "")
+	j, err := s.Move(0, 1, d, "ann", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,16 +245,16 @@ func TestStaleLeader(t *testing.T) {
 	if a := s.Next(j.ID, &g.seen); a.Kind != Take || a.Remove != j.New {
 		t.Fatalf("%+v", a)
 	}
-	if !s.Belongs(1, j.New) || !s.Belongs(1, j.Old) {
+	if !s.Belongs(0, j.New) || !s.Belongs(0, j.Old) {
 		t.Fatal("what is undone may be erased already")
 	}
 	g.seen.Learners = nil
-	if a := s.Next(j.ID, &g.seen); a.Kind != Erase || s.Belongs(1, j.New) || j.Cleaning() != j.New {
+	if a := s.Next(j.ID, &g.seen); a.Kind != Erase || s.Belongs(0, j.New) || j.Cleaning() != j.New {
 		t.Fatalf("%+v, %v", a, j)
 	}
 	s.Erased(j.ID)
 	g.seen.Learners = []uint64{j.New} // an earlier question is answered late
-	if a := s.Stray(1, &g.seen); a.Kind != Take || a.Remove != j.New {
+	if a := s.Stray(0, &g.seen); a.Kind != Take || a.Remove != j.New {
 		t.Fatalf("a learner that nobody wants stays: %+v", a)
 	}
 }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -85,7 +86,7 @@ type bench struct {
 	on     map[uint16]map[uint32]bool // shard → nodes
 	weight map[uint32]float64         // node → load of what it holds, by its weight
 	shards []uint16
-	moved  map[uint16]bool // by this plan: one move a shard at a time
+	moved  map[uint16]bool // by this plan, or about to be by a job: one move a shard at a time
 }
 
 func (s *State) workbench(loads map[uint16]Load, away ...uint32) *bench {
@@ -93,6 +94,11 @@ func (s *State) workbench(loads map[uint16]Load, away ...uint32) *bench {
 	for _, id := range slices.Sorted(maps.Keys(s.Nodes)) {
 		if n := s.Nodes[id]; n.Phase == Up && n.Roles.Shard && n.Weight > 0 && !slices.Contains(away, id) {
 			w.nodes = append(w.nodes, id)
+		}
+	}
+	for _, j := range s.Jobs {
+		if j.Step != Ended {
+			w.moved[j.Shard] = true
 		}
 	}
 	w.shards = slices.Sorted(maps.Keys(s.Shards))
@@ -131,17 +137,7 @@ func (w *bench) move(shard uint16, from, to uint32) {
 }
 
 // moving tells whether a job, or this plan, has its hands on a shard.
-func (w *bench) moving(shard uint16) bool {
-	if w.moved[shard] {
-		return true
-	}
-	for _, j := range w.s.Jobs {
-		if j.Shard == shard && j.Step != Ended {
-			return true
-		}
-	}
-	return false
-}
+func (w *bench) moving(shard uint16) bool { return w.moved[shard] }
 
 // target returns the best node for another copy of a shard, not counting what is on without; 0 for none.
 func (w *bench) target(shard uint16, without uint32) uint32 {
@@ -278,7 +274,7 @@ const evenEnough = 0.1
 func (w *bench) even() (list []Proposal) {
 	for range planMost {
 		shard, from, to := w.step()
-		if shard == 0 {
+		if to == 0 {
 			return list
 		}
 		why := fmt.Sprintf("node %s carries %.0f, node %s %.0f", w.s.Nodes[from].Name, w.weight[from], w.s.Nodes[to].Name, w.weight[to])
@@ -288,31 +284,39 @@ func (w *bench) even() (list []Proposal) {
 	return list
 }
 
-// step finds the one move that helps most.
+// step finds the move that helps most, of those from the heaviest node that any move helps.
 func (w *bench) step() (shard uint16, from, to uint32) {
 	total := 0.0
 	for _, id := range w.nodes {
 		total += w.weight[id]
 	}
-	gain := 0.0
-	for _, a := range w.nodes {
+	heaviest := slices.Clone(w.nodes)
+	slices.SortStableFunc(heaviest, func(a, b uint32) int { return cmp.Compare(w.weight[b], w.weight[a]) })
+	for _, a := range heaviest {
+		var mine []uint16
+		for _, id := range w.shards {
+			if w.on[id][a] && !w.moving(id) {
+				mine = append(mine, id)
+			}
+		}
+		gain := 0.0
 		for _, b := range w.nodes {
 			gap := w.weight[a] - w.weight[b]
 			if gap <= evenEnough*total/float64(len(w.nodes)) {
 				continue
 			}
-			for _, id := range w.shards {
-				if !w.on[id][a] || w.on[id][b] || w.moving(id) || !w.fits(id, a, b) {
-					continue
-				}
+			for _, id := range mine {
 				after := gap - w.cost(id, a) - w.cost(id, b)
-				if g := gap - max(after, -after); g > gain+1e-9 {
+				if g := gap - max(after, -after); g > gain+1e-9 && !w.on[id][b] && w.fits(id, a, b) {
 					shard, from, to, gain = id, a, b, g
 				}
 			}
 		}
+		if to != 0 {
+			return shard, from, to
+		}
 	}
-	return shard, from, to
+	return 0, 0, 0
 }
 
 // fits tells whether a copy may go from a to b without putting two into one zone that were apart.

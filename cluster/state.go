@@ -95,7 +95,7 @@ type Placement struct {
 const Main = "main"
 
 // Meta is the group that replicates the rows of the State itself. No shard has this number.
-const Meta uint16 = 4094
+const Meta uint16 = 4095
 
 // State is all of it. It belongs to one goroutine. Its fields are for reading; the methods change them.
 type State struct {
@@ -124,14 +124,14 @@ func New() *State {
 type counters struct {
 	Version uint64 `json:"version"`
 	Node    uint32 `json:"node"`
-	Shard   uint16 `json:"shard"`
+	Shard   uint16 `json:"shard"` // how many were ever given
 	Job     uint64 `json:"job"`
 }
 
 // The kinds of rows, by the beginning of their keys.
 const (
 	rowCounters  = "counters"
-	rowNode      = "node/"
+	rowNode      = "member/" // what begins with node/ in the same group is the nodes' own
 	rowShard     = "shard/"
 	rowPlacement = "placement/"
 	rowJob       = "job/"
@@ -399,14 +399,14 @@ func (s *State) Place(p Placement, shards int) error {
 	if len(nodes) < p.Copies {
 		return refuse("placement %s wants %d copies, and %d nodes may hold them: %s", p.Name, p.Copies, len(nodes), wants(&p))
 	}
-	if int(s.lastShard)+shards >= int(Meta) {
-		return refuse("placement %s wants %d shards, and %d numbers are left", p.Name, shards, Meta-1-s.lastShard)
+	if int(s.lastShard)+shards > int(Meta) {
+		return refuse("placement %s wants %d shards, and %d numbers are left", p.Name, shards, Meta-s.lastShard)
 	}
 	p.Shards = nil
 	s.Placements[p.Name] = &p
 	for range shards {
-		s.lastShard++
 		sh := &Shard{ID: s.lastShard, Placement: p.Name, Epoch: 1}
+		s.lastShard++
 		s.Shards[sh.ID] = sh
 		for range p.Copies {
 			to := s.best(sh, &p, nil)

@@ -87,7 +87,7 @@ func (c *conn) command(cmd *wire.Command) {
 		}
 		c.startWatch(cmd)
 		return
-	case wire.VerbDelta, wire.VerbReply, wire.VerbAck, wire.VerbNack, wire.VerbTransfer, wire.VerbRelease, wire.VerbContext:
+	case wire.VerbDelta, wire.VerbReply, wire.VerbAck, wire.VerbNack, wire.VerbTransfer, wire.VerbRelease, wire.VerbContext, wire.VerbClose, wire.VerbAttributes, wire.VerbTyping:
 		if c.ousted.Load() { // [SW-5.7] its worker speaks from another connection, under the same ae
 			c.refuse(cmd, wire.StaleAssignment)
 			return
@@ -285,6 +285,11 @@ func (e *Edge) check(cmd *wire.Command) *wire.Error {
 		if !optionalIDs(cmd.PB.GetSubscribe().GetInstance(), cmd.PB.GetSubscribe().GetLease()) {
 			return bad("instance and lease" + idRule)
 		}
+		for name, level := range cmd.PB.GetSubscribe().GetSkills() { // [SW-3.1] as in a token
+			if !wire.ValidID(name) || !(level >= 0 && level <= 1) {
+				return bad("skills are names with levels between 0 and 1")
+			}
+		}
 	case wire.VerbAccept:
 		if !wire.ValidID(cmd.PB.GetAccept().GetOffer()) {
 			return bad("offer" + idRule)
@@ -303,6 +308,13 @@ func (e *Edge) check(cmd *wire.Command) *wire.Error {
 		}
 		if cmd.Who.Shop != "" && o.GetShop() != "" && o.GetShop() != cmd.Who.Shop { // [SW-3.1] a token's shop binds
 			return &wire.Error{Slug: wire.Forbidden, Message: "the token is bound to another shop"}
+		}
+	case wire.VerbInvite:
+		if sub, inst, _ := strings.Cut(cmd.PB.GetInvite().GetWorker(), "/"); !wire.ValidID(sub) || !optionalIDs(inst) {
+			return bad("worker" + idRule)
+		}
+		if words(cmd) > e.cfg.Limits.Body {
+			return wire.Refuse(wire.TooLarge)
 		}
 	case wire.VerbAssign:
 		if sub, inst, _ := strings.Cut(cmd.PB.GetAssign().GetWorker(), "/"); !wire.ValidID(sub) || !optionalIDs(inst) {
@@ -353,6 +365,7 @@ func external(cmd *wire.Command) *wire.Error {
 func words(cmd *wire.Command) int {
 	list := [...]string{
 		cmd.Reason, cmd.PB.GetRate().GetComment(), cmd.PB.GetTransfer().GetNote(), cmd.PB.GetRelease().GetOutcome(), cmd.PB.GetRelease().GetSummary(),
+		cmd.PB.GetInvite().GetNote(),
 	}
 	var b []byte
 	for _, s := range list {
@@ -388,11 +401,11 @@ func entitled(role wire.Role, verb wire.Verb) bool {
 		return role == wire.RoleCustomer || role == wire.RoleWorker || supervises(role)
 	case wire.VerbClose:
 		return role != wire.RoleSystem
-	case wire.VerbReply, wire.VerbNack, wire.VerbTransfer, wire.VerbRelease, wire.VerbContext, wire.VerbDelta, wire.VerbAttributes:
+	case wire.VerbReply, wire.VerbNack, wire.VerbTransfer, wire.VerbRelease, wire.VerbContext, wire.VerbDelta, wire.VerbAttributes, wire.VerbInvite, wire.VerbJoin:
 		return role == wire.RoleWorker || supervises(role) // who took a session has an owner's verbs [SW-5a.4]
 	case wire.VerbWatch, wire.VerbIdentities, wire.VerbLink:
 		return supervises(role) || role == wire.RoleService
-	case wire.VerbJoin, wire.VerbTake, wire.VerbAssign, wire.VerbStats, wire.VerbConfigure, wire.VerbDocument:
+	case wire.VerbTake, wire.VerbAssign, wire.VerbStats, wire.VerbConfigure, wire.VerbDocument:
 		return supervises(role)
 	case wire.VerbExplain:
 		return role == wire.RoleWorker || supervises(role)

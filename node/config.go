@@ -27,6 +27,8 @@ type Config struct {
 	// Shards is how many shards the node's keys are spread over; default 16. It is written into a new data directory and
 	// cannot be changed there.
 	Shards int `yaml:"shards"`
+	// Cluster makes the node a member of one.
+	Cluster Cluster `yaml:"cluster"`
 	// Tenants are the merchants.
 	Tenants map[string]Tenant `yaml:"tenants"`
 	// Limits of connections.
@@ -93,6 +95,9 @@ func (c *Config) Validate() error {
 		return errors.New("connections, per_ip or drain_ms is negative")
 	}
 	if err := c.TLS.validate(); err != nil {
+		return err
+	}
+	if err := c.Cluster.validate(); err != nil {
 		return err
 	}
 	c.Limits.Defaults()

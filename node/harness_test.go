@@ -1,8 +1,10 @@
 package node_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,6 +20,7 @@ import (
 	"switchboard/edge/token"
 	"switchboard/node"
 	"switchboard/wire"
+	"switchboard/wire/wirepb"
 )
 
 // obj is a JSON object as a black box sees it.
@@ -108,7 +111,8 @@ func workerOf(sub string, kind wire.Origin) token.Claims {
 type peer struct {
 	t    testing.TB
 	ws   *websocket.Conn
-	pb   bool // it hears Protobuf, of which it keeps nothing
+	as   wire.Codec // what it speaks; its test sees JSON
+	pb   bool       // it hears Protobuf, of which it keeps nothing
 	next int
 	in   []obj
 	gone error
@@ -116,8 +120,16 @@ type peer struct {
 
 func dial(t testing.TB, n *node.Node) *peer {
 	t.Helper()
-	return dialAddr(t, n.Addr())
+	if spoken == wire.JSON {
+		return dialAddr(t, n.Addr())
+	}
+	p := dialAddr(t, n.Addr(), spoken.Subprotocol())
+	p.as = spoken
+	return p
 }
+
+// spoken is what peers speak whose test does not care.
+var spoken wire.Codec
 
 func dialAddr(t testing.TB, addr string, protocols ...string) *peer {
 	t.Helper()
@@ -149,9 +161,56 @@ func login(t testing.TB, n *node.Node, c token.Claims) *peer {
 
 func (p *peer) raw(text string) {
 	p.t.Helper()
-	if err := p.ws.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
+	if err := p.speak([]byte(text)); err != nil {
 		p.t.Fatal(err)
 	}
+}
+
+// speak writes one message of JSON frames, in what the peer speaks.
+func (p *peer) speak(text []byte) error {
+	p.t.Helper()
+	if p.as == wire.JSON {
+		return p.ws.WriteMessage(websocket.TextMessage, text)
+	}
+	var msg []byte
+	for line := range bytes.SplitSeq(text, []byte("\n")) {
+		if len(line) == 0 {
+			continue
+		}
+		var f wirepb.ClientFrame
+		err := wire.JSON.Parse(line, &f)
+		if err == nil || errors.Is(err, wire.ErrVerb) { // of which there is no other way to say than none
+			msg, err = p.as.Append(msg, &f)
+		}
+		if err != nil {
+			p.t.Fatalf("%s cannot be said in Protobuf: %v", line, err)
+		}
+	}
+	return p.ws.WriteMessage(websocket.BinaryMessage, msg)
+}
+
+// frames returns the frames of a message as JSON.
+func (p *peer) frames(msg []byte) (list [][]byte) {
+	p.t.Helper()
+	if p.as == wire.JSON {
+		return bytes.Split(msg, []byte("\n"))
+	}
+	for len(msg) > 0 {
+		frame, rest, err := p.as.Next(msg)
+		var f wirepb.ServerFrame
+		if err == nil {
+			err = p.as.Parse(frame, &f)
+		}
+		var line []byte
+		if err == nil {
+			line, err = wire.JSON.Append(nil, &f)
+		}
+		if err != nil {
+			p.t.Fatalf("the server sent %x: %v", msg, err)
+		}
+		list, msg = append(list, line), rest
+	}
+	return list
 }
 
 func (p *peer) write(f obj) {
@@ -168,7 +227,7 @@ func (p *peer) tryWrite(f obj) error {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return p.ws.WriteMessage(websocket.TextMessage, b)
+	return p.speak(b)
 }
 
 // read returns the next frame, or nil when the connection has ended.
@@ -193,9 +252,9 @@ func (p *peer) read() obj {
 		if p.pb {
 			continue
 		}
-		for line := range strings.SplitSeq(string(msg), "\n") {
+		for _, line := range p.frames(msg) {
 			var f obj
-			if err := json.Unmarshal([]byte(line), &f); err != nil {
+			if err := json.Unmarshal(line, &f); err != nil {
 				p.t.Fatalf("the server sent %q: %v", line, err)
 			}
 			p.in = append(p.in, f)

@@ -54,9 +54,7 @@ func (t *Tenant) checkLevels() error {
 // Levels returns what a tenant's service levels have counted since the node was started, as it was some seconds ago.
 func (n *Node) Levels(tenant string) level.Report {
 	var sum level.Report
-	for _, s := range n.shards {
-		sum = sum.Merge(s.Levels()[tenant])
-	}
+	n.hosts.each(func(_ int, s *shard.Shard) { sum = sum.Merge(s.Levels()[tenant]) })
 	return sum
 }
 

@@ -5,6 +5,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"switchboard/shard"
 )
 
 // collector reads the counters of shards and journal when somebody asks.
@@ -51,7 +53,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, kind, v, labels...)
 	}
 	const count, gauge = prometheus.CounterValue, prometheus.GaugeValue
-	for i, s := range c.n.shards {
+	c.n.hosts.each(func(i int, s *shard.Shard) {
 		st, id := s.Stats(), strconv.Itoa(i)
 		put(c.mail, count, float64(st.Mail), id)
 		put(c.turns, count, float64(st.Turns), id)
@@ -62,7 +64,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		put(c.mode, gauge, float64(c.n.j.Group(i).State().Mode), id)
 		put(c.loaded, gauge, float64(st.Loaded), id)
 		put(c.inbox, gauge, float64(st.Inbox), id)
-	}
+	})
 	m := c.n.j.Metrics()
 	put(c.commits, count, float64(m.Commits))
 	put(c.syncs, count, float64(m.Syncs))

@@ -21,7 +21,6 @@ import (
 	"switchboard/edge/secure"
 	"switchboard/edge/token"
 	"switchboard/exchange"
-	"switchboard/shard"
 	"switchboard/shard/journal"
 	"switchboard/wire"
 )
@@ -31,7 +30,8 @@ type Node struct {
 	cfg    Config
 	keys   *token.Keyring
 	j      *journal.Journal
-	shards []*shard.Shard
+	hosts  hosts
+	party  *party // nil for a node that is no member of a cluster
 	edge   *edge.Edge
 	ln     net.Listener
 	cert   *secure.Files // nil without TLS
@@ -50,14 +50,15 @@ func Start(cfg Config) (n *Node, err error) {
 		}
 	}()
 	n = made
-	if n.keys, err = Keys(cfg.Data); err != nil {
-		return nil, err
-	}
-	if err := keepShards(cfg.Data, cfg.Shards); err != nil {
+	x := exchange.New(incarnation())
+	if cfg.Cluster.Listen == "" {
+		if err := n.openAlone(x); err != nil {
+			return nil, err
+		}
+	} else if err := n.openMember(x); err != nil {
 		return nil, err
 	}
 	registry := prometheus.NewRegistry()
-	jc := journal.Config{Dir: JournalDir(cfg.Data), Groups: cfg.Shards, FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log}
 	ec := edge.Config{
 		Tokens: tokens{n.keys}, Node: cfg.Name, Version: cfg.Version, Limits: cfg.Limits, Connections: connections(cfg.Connections),
 		PerIP: cfg.PerIP, TenantOrigins: func(tenant string) []string { return cfg.Tenants[tenant].Origins }, Loops: cfg.Edge.Loops,
@@ -67,19 +68,15 @@ func Start(cfg Config) (n *Node, err error) {
 	if n.cert, ec.TLS, err = cfg.TLS.open(cfg.Log); err != nil {
 		return nil, err
 	}
-	cfg.tune(&jc, &ec)
-	if n.j, err = journal.Open(jc); err != nil {
-		return nil, err
-	}
-	ec.Ready = n.j.Healthy
-	x := exchange.New(incarnation())
-	if err := n.openShards(x); err != nil {
-		return nil, err
-	}
+	cfg.tune(&journal.Config{}, &ec)
+	ec.Ready = n.healthy
 	if n.edge, err = edge.Open(x, ec); err != nil {
 		return nil, err
 	}
 	n.register(registry)
+	if n.party != nil {
+		n.party.settle()
+	}
 	if n.ln, err = net.Listen("tcp", cfg.Listen); err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
@@ -88,35 +85,76 @@ func Start(cfg Config) (n *Node, err error) {
 	return n, nil
 }
 
-func (n *Node) serve() { n.served <- n.edge.Serve(n.ln) }
+// openAlone opens the journal and the shards of a node that is no member of a cluster.
+func (n *Node) openAlone(x *exchange.Exchange) (err error) {
+	cfg := &n.cfg
+	if n.keys, err = Keys(cfg.Data); err != nil {
+		return err
+	}
+	if err := keepShards(cfg.Data, cfg.Shards); err != nil {
+		return err
+	}
+	jc := n.journalConfig()
+	jc.Groups = cfg.Shards
+	if n.j, err = journal.Open(jc); err != nil {
+		return err
+	}
+	return n.openShards(x)
+}
 
-func (n *Node) openShards(x *exchange.Exchange) error {
-	count := n.cfg.Shards
-	peers := make([]wire.Slot, count)
-	for i := range peers {
-		peers[i] = wire.Slot(i) //nolint:gosec // bounded by Validate
+// healthy says what of the node does not work, or nil.
+func (n *Node) healthy() error {
+	err := n.j.Healthy()
+	if n.party != nil {
+		err = errors.Join(err, n.party.ready())
 	}
-	groups := make([]*journal.Group, count)
-	for i := range groups {
-		groups[i] = n.j.Group(i)
+	return err
+}
+
+func (n *Node) journalConfig() journal.Config {
+	cfg := &n.cfg
+	jc := journal.Config{Dir: JournalDir(cfg.Data), FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log}
+	cfg.tune(&jc, &edge.Config{})
+	return jc
+}
+
+// joinPatience is how long a new node asks to be let in, and for what it must know to serve.
+const joinPatience = time.Minute
+
+// openMember opens the journal of a member of a cluster; its shards are opened as it leads them.
+func (n *Node) openMember(x *exchange.Exchange) error {
+	cfg := &n.cfg
+	ctx, cancel := context.WithTimeout(context.Background(), joinPatience)
+	defer cancel()
+	if len(cfg.Cluster.Join) == 0 { // it brings its shards and keys along, or makes the cluster's
+		if _, err := Keys(cfg.Data); err != nil {
+			return err
+		}
+		if err := keepShards(cfg.Data, cfg.Shards); err != nil {
+			return err
+		}
 	}
-	tenants, err := n.cfg.tenants(groups)
+	id, mc, err := n.enter(ctx, x)
 	if err != nil {
 		return err
 	}
-	for i := range count {
-		var slots []wire.Slot
-		for s := i; s < wire.Slots; s += count {
-			slots = append(slots, wire.Slot(s)) //nolint:gosec // below wire.Slots
-		}
-		s, err := shard.Open(x, groups[i], shard.Config{ID: i, Slots: slots, Peers: peers, Tenants: tenants, Log: n.cfg.Log})
-		if err != nil {
-			return err
-		}
-		n.shards = append(n.shards, s)
+	n.prepareShards(x)
+	jc := n.journalConfig()
+	n.party.tune(&jc, id.Node)
+	if n.j, err = journal.Open(jc); err != nil {
+		return err
 	}
-	return nil
+	if err := n.party.open(mc); err != nil {
+		return err
+	}
+	if err := n.party.shareKeys(ctx); err != nil {
+		return err
+	}
+	n.keys, err = token.LoadOrCreate(cfg.Data)
+	return err
 }
+
+func (n *Node) serve() { n.served <- n.edge.Serve(n.ln) }
 
 // Addr returns the address that is listened on.
 func (n *Node) Addr() string { return n.ln.Addr().String() }
@@ -137,6 +175,9 @@ func (n *Node) Close(ctx context.Context) error {
 	defer cancel()
 	n.cfg.Log.Info("draining", "connections", n.edge.Connections())
 	n.edge.Drain(ctx)
+	if n.party != nil {
+		n.party.keep.handOver(ctx)
+	}
 	err := n.undo()
 	n.cfg.Log.Info("stopped")
 	return err
@@ -152,11 +193,15 @@ func (n *Node) undo() error {
 		_ = n.ln.Close()
 		errs = append(errs, <-n.served)
 	}
-	for _, s := range n.shards {
-		s.Close()
+	if n.party != nil {
+		n.party.end()
 	}
+	n.hosts.close()
 	if n.j != nil {
 		errs = append(errs, n.j.Close())
+	}
+	if n.party != nil && n.party.lines != nil {
+		errs = append(errs, n.party.lines.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -174,9 +219,11 @@ func incarnation() uint64 {
 // settings is what a data directory was made with and cannot change.
 type settings struct {
 	Shards int `json:"shards"`
+	// Member is there when the node is one of a cluster, whose rows say how many shards there are.
+	Member json.RawMessage `json:"member,omitempty"`
 }
 
-// Shards returns how many shards the data directory has, or 0 when it is new.
+// Shards returns how many shards the data directory has, or 0 when it is new or its cluster knows.
 func Shards(data string) (int, error) {
 	b, err := os.ReadFile(filepath.Join(data, "node.json"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -189,7 +236,7 @@ func Shards(data string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading the number of shards from %s: %w", filepath.Join(data, "node.json"), err)
 	}
-	if s.Shards < 1 {
+	if s.Shards < 1 && s.Member == nil {
 		return 0, fmt.Errorf("%s names no number of shards: restore it from a backup", filepath.Join(data, "node.json"))
 	}
 	return s.Shards, nil
@@ -207,7 +254,7 @@ func keepShards(data string, shards int) error {
 			return fmt.Errorf("%s is missing, and there is a journal: write the number of shards that the directory was made with "+
 				`into it, {"shards":N}`, filepath.Join(data, "node.json"))
 		}
-		b, _ := json.Marshal(settings{shards}) // of a plain field, it cannot fail
+		b, _ := json.Marshal(settings{Shards: shards}) // of a plain field, it cannot fail
 		if err := writeDurably(filepath.Join(data, "node.json"), b); err != nil {
 			return fmt.Errorf("writing node.json: %w", err)
 		}

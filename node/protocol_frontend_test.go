@@ -176,6 +176,8 @@ func TestKeysOfEveryVerb(t *testing.T) {
 	f(a, "rate", obj{"session": id, "score": 4, "comment": "good"}, obj{"score": 5})
 	f(bot, "release", obj{"session": id, "ae": 1, "outcome": "solved"}, obj{"outcome": "lost"})
 	a.ask("send", obj{"session": id, "body": text("more")})
+	for as := bot.push("assigned"); num(as["ae"]) != 2; as = bot.push("assigned") {
+	}
 	f(bot, "transfer", obj{"session": id, "ae": 2, "to": obj{"queue": "refunds"}}, obj{"to": obj{"queue": "default"}})
 	f(a, "close", obj{"session": id, "reason": "done"}, obj{"reason": "other"})
 	for _, s := range all { // the session is closed and every ae stale
@@ -240,6 +242,71 @@ func TestNotThere(t *testing.T) {
 					t.Errorf("%s: %v", name, h)
 				}
 			}
+		}
+	}
+}
+
+// [SW-2.4] [SW-4.2] [SW-4.4] What happens to a session is told in the order in which it happened, own words by their replies in
+// their place; requests of one connection take effect in the order sent.
+func TestOrder(t *testing.T) {
+	n := start(t, t.TempDir(), func(c *node.Config) { c.Limits.Inflight = 1000 })
+	defer stop(t, n)
+	const each = 150
+	var all []*peer
+	var id string
+	for range 3 {
+		p := login(t, n, customerOf("alice"))
+		id = p.open(obj{})
+		all = append(all, p)
+	}
+	var wg sync.WaitGroup
+	for k, p := range all {
+		wg.Go(func() {
+			var lines []string
+			for i := range each {
+				lines = append(lines, fmt.Sprintf(`{"id":%d,"send":{"session":%q,"body":{"text":"%d/%d"}}}`, 1000+i, id, k, i))
+				if len(lines) >= 1+i%7 || i == each-1 {
+					if p.speak([]byte(strings.Join(lines, "\n"))) != nil {
+						return
+					}
+					lines = nil
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for k, p := range all {
+		last, answered, heard, next := 1, 0, 0, 1000
+		others := map[string]int{}
+		for heard < 2*each || answered < each {
+			f := p.read()
+			if f == nil {
+				t.Fatalf("the connection ended: %v", p.gone)
+			}
+			if m, ok := f["message"].(obj); ok {
+				if num(m["prev"]) != last || num(m["seq"]) <= last {
+					t.Fatalf("connection %d: entry %v behind %v, after %d", k, m["seq"], m["prev"], last)
+				}
+				last = num(m["seq"])
+				if m["kind"] == "message" {
+					who, i, _ := strings.Cut(bodyText(m), "/")
+					if fmt.Sprint(others[who]) != i {
+						t.Fatalf("connection %d: %s's word %s came when %d was the next", k, who, i, others[who])
+					}
+					others[who]++
+					heard++
+				}
+			}
+			if r, ok := f["send"].(obj); ok {
+				if num(f["id"]) != next || num(r["seq"]) <= last {
+					t.Fatalf("connection %d: reply %v of seq %v after %d; want id %d", k, f["id"], r["seq"], last, next)
+				}
+				last, next = num(r["seq"]), next+1
+				answered++
+			}
+		}
+		if len(others) != 2 || others[fmt.Sprint(k)] != 0 {
+			t.Fatalf("connection %d heard %v", k, others)
 		}
 	}
 }

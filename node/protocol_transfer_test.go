@@ -186,3 +186,40 @@ func TestTransferTells(t *testing.T) {
 		t.Fatalf("transfers %v", list)
 	}
 }
+
+// [SW-5.8] What a transfer to a queue said is known when the node has died in between: who gets it, why, and that nobody was to
+// answer before.
+func TestTransferAcrossRestart(t *testing.T) {
+	dir := t.TempDir()
+	queues := func(c *node.Config) {
+		c.Tenants = map[string]node.Tenant{"demo": {Queues: []node.Queue{{Name: "default"}, {Name: "refunds"}}}}
+	}
+	n := start(t, dir, queues)
+	bot := login(t, n, workerOf("faq", wire.OriginBot))
+	bot.subscribe(obj{"queues": []string{"default"}, "slots": 1})
+	a := login(t, n, customerOf("alice"))
+	id, seq := waiting(a, obj{})
+	bot.said("delivery")
+	body := obj{"session": id, "ae": 1, "to": obj{"queue": "refunds"}, "note": "n", "context": obj{"x": 1}, "key": "k"}
+	first := bot.ask("transfer", body)
+	stop(t, n)
+	n = start(t, dir, queues)
+	defer stop(t, n)
+	bot = login(t, n, workerOf("faq", wire.OriginBot))
+	bot.subscribe(obj{"queues": []string{"default"}, "slots": 1})
+	if again := bot.ask("transfer", body); again["duplicate"] != true || again["seq"] != first["seq"] { // [SW-4.3]
+		t.Fatalf("the second copy: %v; the first was %v", again, first)
+	}
+	next := login(t, n, workerOf("next", wire.OriginBot))
+	next.subscribe(obj{"queues": []string{"refunds"}, "slots": 1})
+	as := next.push("assigned")
+	if as["reason"] != "transfer" || num(as["ae"]) != 2 || num(as["context"].(obj)["v"]) != 1 {
+		t.Fatalf("assigned %v", as)
+	}
+	if d := next.said("delivery"); num(d["seq"]) != seq || num(d["attempt"]) != 1 {
+		t.Fatalf("delivery %v", d)
+	}
+	if list := happened(t, n, id, "session.transferred"); len(list) != 1 {
+		t.Fatalf("it was handed on %d times", len(list))
+	}
+}

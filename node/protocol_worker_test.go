@@ -95,6 +95,30 @@ func TestShapesOfWorkers(t *testing.T) {
 	}
 }
 
+// [SW-5.1] What subscribe says of itself is held against the same rules as a token, and what it leaves out has a default.
+func TestSubscribeChecks(t *testing.T) {
+	n := startTwo(t)
+	defer stop(t, n)
+	narrow := workerOf("narrow", wire.OriginBot)
+	narrow.Queues = []string{"refunds"}
+	p := login(t, n, narrow)
+	p.refused("forbidden", "subscribe", obj{"queues": []string{"default"}, "slots": 1})
+	p.refused("no_queue", "subscribe", obj{"queues": []string{"nowhere"}, "slots": 1})
+	for _, bad := range []obj{{"slots": 1_000_000}, {"slots": 1, "skills": obj{"refund": 7}}, {"slots": 1, "skills": obj{"refund": -0.1}}, {"slots": 1, "skills": obj{"no id": 1}}, {"slots": 1, "instance": "no id"}, {"slots": 1, "lease": "no id"}} {
+		p.refused("bad_request", "subscribe", bad)
+	}
+	p.ask("subscribe", obj{"skills": obj{"refund": 1, "english": 0.5}}) // all queues of the token, one slot
+	a, b := login(t, n, customerOf("alice")), login(t, n, customerOf("ben"))
+	waiting(a, obj{}) // in default, which is not the token's
+	id, _ := waiting(b, obj{"queue": "refunds"})
+	waiting(login(t, n, customerOf("cid")), obj{"queue": "refunds"})
+	if as := p.push("assigned"); as["session"] != id {
+		t.Fatalf("assigned %v", as)
+	}
+	p.nothing("assigned")
+	p.refused("bad_request", "subscribe", obj{"slots": 1, "instance": "another"}) // a connection is one worker
+}
+
 // [SW-5] The reasons of an assignment: route, requeue, transfer, sticky.
 func TestReasons(t *testing.T) {
 	n := startTwo(t)
@@ -371,7 +395,7 @@ func TestLeases(t *testing.T) {
 	if r := bot.push("revoked"); r["reason"] != "takeover" || r["session"] != nil {
 		t.Fatalf("revoked %v", r)
 	}
-	for verb, body := range map[string]obj{"reply": {"body": 1}, "nack": {"seq": seq}, "ack": {"seq": seq}, "release": {}, "transfer": {"to": obj{"queue": "refunds"}}, "delta": {"stream": "m", "text": "x"}} {
+	for verb, body := range map[string]obj{"reply": {"body": 1}, "nack": {"seq": seq}, "ack": {"seq": seq}, "release": {}, "transfer": {"to": obj{"queue": "refunds"}}, "delta": {"stream": "m", "text": "x"}, "close": {}, "typing": {"on": true}, "attributes": {"if_v": 0, "patch": obj{}}} {
 		body["session"], body["ae"] = id, 1
 		bot.refused("stale_assignment", verb, body)
 	}
@@ -389,6 +413,9 @@ func TestLeases(t *testing.T) {
 	}
 	// Without the lease it begins anew: what was held is queued again at once.
 	_ = bot.ws.Close()
+	sue := login(t, n, supervisorOf("sue"))
+	for sue.ask("stats", obj{"scope": obj{"worker": "faq"}})["workers"].([]any)[0].(obj)["state"] == "ready" { // its grace has not begun
+	}
 	fresh := login(t, n, workerOf("faq", wire.OriginBot))
 	if k := fresh.subscribe(obj{"slots": 2}); fmt.Sprint(k["kept"]) != "[]" || k["lease"] == lease {
 		t.Fatalf("without the lease: %v", k)

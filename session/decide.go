@@ -46,6 +46,8 @@ func Decide(s *State, env *Env, c *wire.Command, d *Decision) {
 		s.context(env, c, d)
 	case wire.VerbAttributes:
 		s.attributes(env, c, d)
+	case wire.VerbInvite:
+		s.invite(env, c, d)
 	case wire.VerbJoin:
 		s.join(env, c, d)
 	case wire.VerbTake:
@@ -75,6 +77,13 @@ func (s *State) entitled(c *wire.Command) bool {
 		return (c.Who.Shop == "" || c.Who.Shop == s.Shop) && s.Holds(c) // [SW-3.1] a token's shop binds
 	case wire.RoleWorker:
 		_, ok := s.until(c.Who)
+		switch {
+		case ok:
+		case c.Verb == wire.VerbAttributes:
+			return s.asked(c.Who)
+		case c.Verb == wire.VerbJoin || c.Verb == wire.VerbLeave:
+			return s.invites(c.Who)
+		}
 		return ok
 	case wire.RoleSupervisor, wire.RoleOperator:
 		return c.Who.Shop == "" || c.Who.Shop == s.Shop
@@ -89,7 +98,7 @@ func (s *State) until(who *wire.Principal) (seq uint64, ok bool) {
 	if who.Role != wire.RoleWorker {
 		return s.Head, true
 	}
-	if s.Phase == Assigned && s.Owner.Worker == who.Worker {
+	if s.Phase == Assigned && s.Owner.Worker == who.Worker || s.hosts(who) {
 		return s.Head, true
 	}
 	for _, p := range s.Past {
@@ -202,6 +211,8 @@ func (s *State) written(c *wire.Command, done Done, duplicate bool, prev uint64,
 		m.Verb = &wirepb.ServerFrame_Take{Take: &wirepb.TakeReply{Session: string(s.ID), Ae: done.V, Duplicate: duplicate}}
 	case wire.VerbAssign:
 		m.Verb = &wirepb.ServerFrame_Assign{Assign: pb}
+	case wire.VerbInvite:
+		m.Verb = &wirepb.ServerFrame_Invite{Invite: pb}
 	case wire.VerbAttributes:
 		m.Verb = &wirepb.ServerFrame_Attributes{Attributes: &wirepb.AttributesReply{V: done.V, Duplicate: duplicate}}
 	default:
@@ -301,6 +312,8 @@ const (
 	EventRated          = "session.rated"
 	EventChannel        = "channel.attached"
 	EventJoined         = "participant.joined"
+	EventInvited        = "participant.invited"
+	EventUninvited      = "participant.uninvited"
 	EventLeft           = "participant.left"
 	EventTaken          = "session.taken"
 	EventDirected       = "session.directed"

@@ -30,6 +30,8 @@ const (
 	Joined                         // Guest is there
 	Left                           // the guest N is not any more
 	Attributed                     // the attributes are Doc at version N; Ticket is the task's from now on
+	Invited                        // Invite holds
+	Uninvited                      // that of worker Name does not any more
 	Adopted                        // its customer has become Name
 )
 
@@ -39,20 +41,23 @@ type Fact struct {
 	HumanOnly bool
 	Requeued  bool
 	Handed    bool
-	Attempt   uint32
-	At        int64
-	Seq       uint64
-	N         uint64
-	Ticket    uint64
-	Entry     *wire.Entry
-	Key       *Key
-	Owner     *Owner
-	Birth     *Birth
-	Transfer  Transfer
-	Guest     Guest
-	Name      string
-	Exclude   string
-	Doc       []byte
+	// Classified says, of Attributed, that routing need not ask.
+	Classified bool
+	Attempt    uint32
+	At         int64
+	Seq        uint64
+	N          uint64
+	Ticket     uint64
+	Entry      *wire.Entry
+	Key        *Key
+	Owner      *Owner
+	Birth      *Birth
+	Transfer   Transfer
+	Guest      Guest
+	Invite     Invite
+	Name       string
+	Exclude    string
+	Doc        []byte
 }
 
 // Birth is what a session begins with.
@@ -80,6 +85,7 @@ func (s *State) Apply(f *Fact) {
 	case Said:
 		s.said(f.Entry)
 	case Enqueued:
+		s.Classified = s.Classified && (s.Phase == Queued || f.Requeued) // what comes anew may be about something else
 		s.Phase, s.Queue, s.Ticket, s.EnqueuedAt = Queued, f.Name, f.Ticket, f.At
 		s.HumanOnly, s.Requeued, s.Handed, s.Exclude = f.HumanOnly, f.Requeued, f.Handed, f.Exclude
 	case Granted:
@@ -111,9 +117,15 @@ func (s *State) Apply(f *Fact) {
 	case Joined:
 		s.Guests = append(s.Guests, f.Guest)
 	case Left:
-		s.Guests = slices.DeleteFunc(s.Guests, func(g Guest) bool { return g.GE == f.N })
+		s.left(f.N)
+	case Invited:
+		s.uninvited(f.Invite.Worker)
+		s.Invites = append(s.Invites, f.Invite)
+	case Uninvited:
+		s.uninvited(f.Name)
 	case Attributed:
 		s.AttributesV, s.Attributes, s.Ticket = f.N, f.Doc, max(s.Ticket, f.Ticket)
+		s.Classified = s.Classified || f.Classified
 	case Adopted:
 		s.Holder = f.Name
 	case ResortSeen:
@@ -142,13 +154,34 @@ func (s *State) acked(seq uint64) {
 	}
 }
 
+func (s *State) uninvited(worker string) {
+	s.Invites = slices.DeleteFunc(s.Invites, func(i Invite) bool { return i.Worker == worker })
+}
+
+// left takes a guest out. A worker may read on what he has seen [SW-5.10].
+func (s *State) left(ge uint64) {
+	i := slices.IndexFunc(s.Guests, func(g Guest) bool { return g.GE == ge })
+	if i < 0 {
+		return
+	}
+	if g := &s.Guests[i]; g.Worker != "" {
+		s.past(g.Worker)
+	}
+	s.Guests = slices.Delete(s.Guests, i, i+1)
+}
+
+// past notes that worker sees nothing beyond the head any more.
+func (s *State) past(worker string) {
+	s.Past = slices.DeleteFunc(s.Past, func(p Past) bool { return p.Worker == worker })
+	if len(s.Past) == maxPast {
+		s.Past = slices.Delete(s.Past, 0, 1)
+	}
+	s.Past = append(s.Past, Past{worker, s.Head})
+}
+
 func (s *State) free() {
 	if s.Phase == Assigned {
-		s.Past = slices.DeleteFunc(s.Past, func(p Past) bool { return p.Worker == s.Owner.Worker })
-		if len(s.Past) == maxPast {
-			s.Past = slices.Delete(s.Past, 0, 1)
-		}
-		s.Past = append(s.Past, Past{s.Owner.Worker, s.Head})
+		s.past(s.Owner.Worker)
 	}
 	s.Phase, s.Owner, s.Transfer, s.HoldUntil = New, Owner{}, Transfer{}, 0
 }

@@ -17,7 +17,7 @@ func Create(env *Env, birth *Birth, d *Decision) *State {
 
 // open attaches the connection to s from a position on [SW-4.1] [SW-3.2].
 func (s *State) open(env *Env, c *wire.Command, d *Decision) {
-	if c.Who.Role == wire.RoleWorker && !s.owns(c.Who) {
+	if c.Who.Role == wire.RoleWorker && !s.owns(c.Who) && !s.hosts(c.Who) {
 		d.refuse(c, wire.NoSession) // a former owner reads by history; nothing new comes to him
 		return
 	}
@@ -186,6 +186,7 @@ func (s *State) close(env *Env, c *wire.Command, d *Decision) {
 
 // over lets everybody go. to is the connection that knows by its own reply.
 func (s *State) over(env *Env, to wire.Conn, d *Decision) {
+	s.disinvite(env, d)
 	for len(s.Guests) > 0 {
 		s.part(env, &s.Guests[0], d)
 	}
@@ -228,6 +229,13 @@ func (s *State) rate(env *Env, c *wire.Command, d *Decision) {
 // leave ends the connection's following, and with it that its bearer is a guest.
 func (s *State) leave(env *Env, c *wire.Command, d *Decision) {
 	s.detach(c.Conn)
+	if i := s.invited(c.Who.Worker); i != nil && c.Who.Role == wire.RoleWorker && !env.ReadOnly {
+		if s.hosts(c.Who) {
+			d.fact(s, Fact{Kind: Uninvited, Name: i.Worker})
+		} else {
+			s.uninvite(env, i, uninvitedDecline, d)
+		}
+	}
 	s.partOn(env, c.Conn, d)
 	f := d.frame(c.Conn)
 	f.Kind, f.ID, f.Session, f.Verb = wire.FrameDetach, c.ID, s.ID, c.Verb

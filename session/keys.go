@@ -162,6 +162,9 @@ func hashCold(d *xxhash.Digest, c *wire.Command, put func(string)) {
 	if v := c.PB.GetTransfer(); v != nil {
 		put(v.GetTo().GetQueue())
 		put(v.GetTo().GetWorker())
+		if kind := v.GetTo().GetKind(); kind != "" {
+			put(kind)
+		}
 		put(v.Note)
 		_, _ = d.Write(v.Context)
 	}
@@ -180,6 +183,11 @@ func hashCold(d *xxhash.Digest, c *wire.Command, put func(string)) {
 	}
 	if v := c.PB.GetJoin(); v != nil {
 		put(v.As)
+	}
+	if v := c.PB.GetInvite(); v != nil {
+		put(v.Worker)
+		put(v.As)
+		put(v.Note)
 	}
 	if v := c.PB.GetAssign(); v != nil {
 		put(v.Worker)

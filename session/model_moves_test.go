@@ -257,7 +257,7 @@ func (m *model) poolWord() {
 	if m.rarely("pool") {
 		pool--
 	}
-	word := m.n("word", 4)
+	word := m.n("word", 5)
 	if m.state().Transfer.Ticket != 0 && m.one("failed") {
 		word = 3
 	}
@@ -269,6 +269,15 @@ func (m *model) poolWord() {
 	case 3:
 		n := &wire.NoGrant{Session: m.w[0].id, Ticket: m.state().Transfer.Ticket, Pool: pool, Why: "full"}
 		m.do(func(w *world) { w.s.NoGrant(&w.env, n, &w.d) })
+	case 5:
+		f := &wire.Found{Session: m.w[0].id, Worker: []string{"bob", "bot", "bot2"}[m.n("invited", 2)]}
+		if i := m.state().invited(f.Worker); i != nil {
+			f.N = i.N + uint64(m.n("another", 4)/4)
+		}
+		if m.one("there") {
+			f.Conn = m.pick(f.Worker).conn
+		}
+		m.do(func(w *world) { w.s.Found(&w.env, f, &w.d) })
 	case 4:
 		m.pool += uint64(m.n("higher", 1))
 		m.do(func(w *world) { w.s.Introduce(m.pool, &w.d) })

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
@@ -21,9 +22,13 @@ func (m *model) supervise() {
 		}
 		cmd.Verb, cmd.PB = verb, pb
 	}
-	switch m.n("supervise", 7) {
+	switch m.n("supervise", 9) {
 	case 0:
-		as := []string{asMonitor, asAssist, asConsult, asBarge, "king"}[m.n("as", 4)]
+		as := []string{asMonitor, asAssist, asConsult, asBarge, "king", ""}[m.n("as", 5)]
+		if i := m.state().Invites; len(i) > 0 && m.one("an invited one") { // he comes
+			c = m.pick(i[m.n("of them", len(i)-1)].Worker)
+			as = ""
+		}
 		frame(wire.VerbJoin, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Join{Join: &wirepb.Join{As: as}}})
 	case 1:
 		frame(wire.VerbTake, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Take{Take: &wirepb.Take{}}})
@@ -42,8 +47,15 @@ func (m *model) supervise() {
 		}
 		cmd.GE = max(cmd.GE, 1)
 		cmd.Visibility = []string{"", wire.Public, wire.Staff}[m.n("visibility", 2)]
+	case 8, 9:
+		if m.owner != nil && m.one("the owner") {
+			c = m.pick(m.owner.sub)
+		}
+		i := &wirepb.Invite{Worker: []string{"bob", "bot", "bot2", ""}[m.n("whom", 3)], As: []string{asAssist, asConsult, asBarge, "king"}[m.n("as", 3)]}
+		frame(wire.VerbInvite, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Invite{Invite: i}})
+		cmd.AE = m.ae
 	case 7:
-		if c.who.Role == wire.RoleWorker {
+		if c.who.Role == wire.RoleWorker && m.state().guestOf(c.who) == nil {
 			return // that its connection ends is the pool's word
 		}
 		if m.owner != nil && m.owner.conn == c.conn {
@@ -73,8 +85,20 @@ func (m *model) supervised(f *Fact) {
 				m.t.Fatalf("%s has two seats", g.Sub)
 			}
 		}
+		if w := f.Guest.Worker; w != "" {
+			m.seen["invited guest"]++
+			m.guests[f.Guest.GE], m.until[w] = w, math.MaxUint64
+			if m.owner != nil && m.owner.worker == w {
+				m.t.Fatalf("the owner %s is a guest as well", w)
+			}
+		}
+	case Invited:
+		m.seen["invited"]++
 	case Left:
 		m.seen["left"]++
+		if w := m.guests[f.N]; w != "" {
+			m.until[w] = uint64(len(m.w[0].log))
+		}
 	case Attributed:
 		m.seen["attributes"]++
 		if f.N != m.attributes+1 || len(f.Doc) > m.w[0].policy.MaxBody {
@@ -105,6 +129,11 @@ func (m *model) checkGuests() {
 				m.t.Fatalf("%s left twice, or never came", ge)
 			}
 			delete(there, ge)
+		}
+	}
+	for i := range s.Invites {
+		if !isGuestKind(s.Invites[i].As) || len(s.Invites) > maxGuests || s.Phase == Closed {
+			m.t.Fatalf("invited are %+v", s.Invites)
 		}
 	}
 	for i := range s.Guests {

@@ -66,7 +66,8 @@ type model struct {
 	pending bool            // one to a worker is pending
 	streams map[string]bool // that run
 
-	attributes uint64 // their version
+	attributes uint64            // their version
+	guests     map[uint64]string // of workers, by ge
 }
 
 // result is what a key came to.
@@ -105,7 +106,7 @@ type owning struct {
 }
 
 func newModel(rt *rapid.T, seen map[string]int) *model {
-	m := &model{t: rt, seen: seen, now: 1000, pool: 1, shadow: &State{}, until: map[string]uint64{}, keys: map[string]result{}, streams: map[string]bool{}}
+	m := &model{t: rt, seen: seen, now: 1000, pool: 1, shadow: &State{}, until: map[string]uint64{}, keys: map[string]result{}, streams: map[string]bool{}, guests: map[uint64]string{}}
 	for i := range m.w {
 		m.w[i] = newWorld()
 		m.w[i].policy.ReopenWindowMS = 5000
@@ -397,6 +398,14 @@ func durable(s *State) State {
 	if len(c.Guests) == 0 {
 		c.Guests = nil
 	}
+	c.Invites = slices.Clone(c.Invites)
+	for i := range c.Invites {
+		c.Invites[i].told = false
+	}
+	if len(c.Invites) == 0 {
+		c.Invites = nil
+	}
+	c.question = question{}
 	if len(c.Past) == 0 {
 		c.Past = nil
 	}

@@ -71,13 +71,19 @@ func taskLine(t *wire.Task) string {
 	if t.Requeue {
 		b += " requeue"
 	}
+	if t.Present {
+		b += " present"
+	}
+	if t.Classified {
+		b += " classified"
+	}
 	return b
 }
 
 var factNames = map[FactKind]string{
 	Opened: "opened", Said: "said", Enqueued: "enqueued", Granted: "granted", Failed: "failed", Freed: "freed", Ended: "ended",
 	Reopened: "reopened", Known: "known", Patched: "patched", Requested: "requested", Attaching: "attaching", PoolSeen: "pool", Acked: "acked",
-	EpochBegan: "epoch", Attributed: "attributed", Joined: "joined", Left: "left", Adopted: "adopted", ResortSeen: "resorted",
+	EpochBegan: "epoch", Attributed: "attributed", Joined: "joined", Left: "left", Adopted: "adopted", Invited: "invited", Uninvited: "uninvited", ResortSeen: "resorted",
 }
 
 func factLine(f *Fact) string {
@@ -97,6 +103,8 @@ func factLine(f *Fact) string {
 		b += fmt.Sprintf(" v=%d %s", f.N, short(f.Doc))
 	case Joined:
 		b += fmt.Sprintf(" ge=%d %s as=%s", f.Guest.GE, f.Guest.Sub, f.Guest.As)
+	case Invited:
+		b += fmt.Sprintf(" %d %s as=%s by=%s until=%d", f.Invite.N, f.Invite.Worker, f.Invite.As, f.Invite.By, f.Invite.Until)
 	case Left:
 		b += fmt.Sprintf(" ge=%d", f.N)
 	case Attributed:
@@ -106,7 +114,7 @@ func factLine(f *Fact) string {
 			return b + " none"
 		}
 		b += fmt.Sprintf(" ticket=%d worker=%s", f.Transfer.Ticket, f.Transfer.Worker)
-	case Attaching, Adopted:
+	case Attaching, Adopted, Uninvited:
 		b += " " + f.Name
 	case PoolSeen:
 		b += fmt.Sprintf(" %d", f.N)
@@ -120,6 +128,9 @@ func factLine(f *Fact) string {
 	}
 	if f.HumanOnly {
 		b += " humans"
+	}
+	if f.Classified {
+		b += " classified"
 	}
 	if f.Exclude != "" {
 		b += " exclude=" + f.Exclude
@@ -139,6 +150,8 @@ func mailLine(m wire.Mail) string {
 		return taskLine(m)
 	case *wire.Resorted:
 		return fmt.Sprintf("resorted ticket=%d", m.Ticket)
+	case *wire.Seek:
+		return fmt.Sprintf("seek %d %s", m.N, m.Worker)
 	case *wire.Withdraw:
 		return fmt.Sprintf("withdraw ticket=%d", m.Ticket)
 	case *wire.Confirm:

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"slices"
+
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -9,6 +11,7 @@ import (
 type waiting struct {
 	since     int64
 	humanOnly bool
+	exact     bool // humanOnly counts in another queue too
 	requeued  bool
 	handed    bool
 	exclude   string
@@ -19,7 +22,7 @@ func (s *State) enqueue(env *Env, queue string, w waiting, d *Decision) {
 	if w.since == 0 {
 		w.since = env.Now
 	}
-	moved := queue != s.Queue
+	moved := queue != s.Queue && !w.exact
 	if to, ok := env.Policy.Queue(queue); ok {
 		queue = to // its own may be there no more
 	}
@@ -34,7 +37,7 @@ func (s *State) task() *wire.Task {
 	t := &wire.Task{
 		Tenant: s.Tenant, Session: s.ID, Ticket: s.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt,
 		Shop: s.Shop, Tier: s.Tier, Channel: s.Channels[0], Attributes: s.Attributes, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued, Handed: s.Handed,
-		BoostMS: s.boost, Version: s.boosts,
+		BoostMS: s.boost, Version: s.boosts, Classified: s.Classified,
 	}
 	if s.Exclude != "" {
 		t.Exclude, t.Sticky = []string{s.Exclude}, ""
@@ -42,6 +45,7 @@ func (s *State) task() *wire.Task {
 	if s.Phase == Assigned || s.Transfer.Ticket != 0 { // a transfer names its worker: nothing else decides
 		t.Ticket, t.To, t.From, t.Force = s.Transfer.Ticket, s.Transfer.Worker, s.Owner.Worker, s.Transfer.Force
 		t.Sticky, t.Exclude, t.Requeue, t.Handed, t.HumansOnly = "", nil, false, false, false
+		t.Present = slices.ContainsFunc(s.Guests, func(g Guest) bool { return g.Worker == t.To && g.here })
 	}
 	t.Summary = s.summary()
 	return t
@@ -132,6 +136,7 @@ func (s *State) Grant(env *Env, g *wire.Grant, d *Decision) {
 		s.revoke(wire.Conn{}, "transfer", d)
 		d.fact(s, Fact{Kind: Freed})
 	}
+	s.seated(env, g.Worker, d)
 	d.fact(s, Fact{Kind: Granted, N: s.AE + 1, HumanOnly: humans, Owner: &Owner{
 		Worker: g.Worker, Sub: g.Sub, Name: g.Name, Kind: g.Kind, Lease: g.Lease, Offer: g.Offer, Ticket: g.Ticket,
 		Since: s.Head + 1, // session.assigned, which follows
@@ -385,6 +390,7 @@ func (s *State) Recover(epoch uint64, d *Decision) {
 // Wake does what is due, and returns when to come again, or 0.
 func (s *State) Wake(env *Env, d *Decision) int64 {
 	s.settleLost(env, d)
+	s.settleInvites(env, d)
 	if s.Phase == Assigned {
 		s.pump(env, d)
 	}
@@ -393,8 +399,8 @@ func (s *State) Wake(env *Env, d *Decision) int64 {
 
 // Alarm returns when Wake has something to do, or 0.
 func (s *State) Alarm(now int64) int64 {
-	at := int64(0)
-	if s.lonely() {
+	at := s.invitesDue(now)
+	if s.lonely() && (at == 0 || now+lonelyMS < at) {
 		at = now + lonelyMS
 	}
 	if s.Phase != Assigned {

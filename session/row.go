@@ -14,7 +14,7 @@ var ErrRow = errors.New("the row is damaged or of a newer version")
 // The first byte of every row is its version. Fields are only ever added at the end, under a new version.
 const (
 	rowVersion   = 1
-	stateVersion = 4 // of a state's row: 2 has what begins with AttributesV, 3 what begins with Holder, 4 Resort
+	stateVersion = 6 // of a state's row: 2 has what begins with AttributesV, 3 what begins with Holder, 4 Resort, 5 Classified, 6 Invites
 )
 
 // AppendState appends the row of s: its durable and soft fields, without entries and keys, which have rows of their
@@ -83,6 +83,19 @@ func AppendState(dst []byte, s *State) []byte {
 	w.str(s.Holder)
 	w.int(s.OpenedAt)
 	w.num(s.Resort)
+	w.bool(s.Classified)
+	w.num(uint64(len(s.Invites)))
+	for i := range s.Invites {
+		v := &s.Invites[i]
+		w.num(v.N)
+		for _, x := range [...]string{v.Worker, v.As, v.By, v.Note} {
+			w.str(x)
+		}
+		w.int(v.Until)
+	}
+	for i := range s.Guests {
+		w.str(s.Guests[i].Worker)
+	}
 	return w.b
 }
 
@@ -137,6 +150,18 @@ func ParseState(b []byte, s *State) error {
 	}
 	if version >= 4 {
 		s.Resort = r.num()
+	}
+	if version >= 5 {
+		s.Classified = r.bool()
+	}
+	if version >= 6 {
+		s.Invites = nil
+		for range r.count() {
+			s.Invites = append(s.Invites, Invite{N: r.num(), Worker: r.str(), As: r.str(), By: r.str(), Note: r.str(), Until: r.int()})
+		}
+		for i := range s.Guests {
+			s.Guests[i].Worker = r.str()
+		}
 	}
 	if r.bad || len(r.b) != 0 || len(s.Channels) == 0 || len(s.Epochs) == 0 {
 		return ErrRow

@@ -5,6 +5,7 @@ import (
 	"math"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,7 +19,7 @@ func full() *State {
 		Tier: "gold", Channels: []string{"web", "app"}, Attributes: []byte(`{"a":1}`), Phase: Assigned, HumanOnly: true,
 		Epochs: []EpochStart{{1, 1}, {4, 9}}, Head: 12, Public: 11, Said: 10, Ticket: 5, EnqueuedAt: -7, Requeued: true, Handed: true, Exclude: "bot",
 		LastWorker: "bob", AE: 3, Owner: Owner{"bob/b", "bob", "Bob", wire.OriginHuman, "l_1", "o_1", wire.RoleOperator, 4, 8}, Past: []Past{{"bot", 4}, {"ann", 6}},
-		Transfer: Transfer{5, "ann", "please", true}, Guests: []Guest{{GE: 7, Sub: "sue", Role: wire.RoleSupervisor, As: "barge", Conn: wire.Conn{Node: 1, ID: 2}}}, AttributesV: 6, ContextV: 2, Context: []byte(`{"b":2}`), ClosedAt: math.MaxInt64, Pool: math.MaxUint64, KeyCount: 77, Resort: 4,
+		Transfer: Transfer{5, "ann", "please", true}, Guests: []Guest{{GE: 7, Sub: "sue", Role: wire.RoleSupervisor, As: "barge", Conn: wire.Conn{Node: 1, ID: 2}, Worker: "sue/x"}}, AttributesV: 6, ContextV: 2, Context: []byte(`{"b":2}`), ClosedAt: math.MaxInt64, Pool: math.MaxUint64, KeyCount: 77, Resort: 4, Classified: true, Invites: []Invite{{N: 3, Worker: "ann", As: "consult", By: "bob", Note: "please", Until: 99}},
 		Cursor: 9, FailSeq: 10, Attempt: 2, HoldUntil: 5000, Delivered: 11, Read: 8, Holder: "alice2", OpenedAt: -9,
 	}
 }
@@ -28,7 +29,7 @@ func TestStateRow(t *testing.T) {
 	v := reflect.ValueOf(*s)
 	for i := range v.NumField() { // a field that is added belongs into the row, or into this list
 		switch f := v.Type().Field(i); f.Name {
-		case "Keys", "Attached", "Tail", "old", "lists", "owner", "streams", "place", "tailSize", "boost", "boosts":
+		case "Keys", "Attached", "Tail", "old", "lists", "owner", "streams", "place", "tailSize", "boost", "boosts", "question":
 		default:
 			if v.Field(i).IsZero() {
 				t.Errorf("%s is not part of this test", f.Name)
@@ -51,22 +52,27 @@ func TestStateRow(t *testing.T) {
 	if ParseState(append(row, 0), &State{}) == nil {
 		t.Fatal("a byte too many is a state")
 	}
-	old := *s
-	old.AttributesV, old.Guests, old.Owner.Role, old.Transfer.Force = 0, nil, "", false
-	old.Holder, old.OpenedAt, old.Resort = "", 0, 0
-	before := AppendState(nil, &old)
-	before[0] = 1 // as it was written before, without the seven fields at the end
-	got = State{}
-	if err := ParseState(before[:len(before)-7], &got); err != nil || !reflect.DeepEqual(durable(&old), durable(&got)) {
-		t.Fatalf("a row of version 1: %v\n%+v", err, durable(&got))
-	}
-	old = *s
-	old.Holder, old.OpenedAt, old.Resort = "", 0, 0
-	before = AppendState(nil, &old)
-	before[0] = 2 // without the three fields at the end
-	got = State{}
-	if err := ParseState(before[:len(before)-3], &got); err != nil || !reflect.DeepEqual(durable(&old), durable(&got)) {
-		t.Fatalf("a row of version 2: %v\n%+v", err, durable(&got))
+	// As rows were written before, without the fields that each version has added at the end: zero, they are a byte each (a guest's worker goes with him).
+	old, cut := *s, 0
+	for _, x := range []struct {
+		version byte
+		fields  int
+		clear   func()
+	}{
+		{5, 2, func() { old.Invites, old.Guests = nil, slices.Clone(s.Guests); old.Guests[0].Worker = "" }},
+		{4, 1, func() { old.Classified = false }},
+		{3, 1, func() { old.Resort = 0 }},
+		{2, 2, func() { old.Holder, old.OpenedAt = "", 0 }},
+		{1, 3, func() { old.AttributesV, old.Guests, old.Owner.Role, old.Transfer.Force = 0, nil, "", false }},
+	} {
+		x.clear()
+		cut += x.fields
+		before := AppendState(nil, &old)
+		before[0] = x.version
+		got = State{}
+		if err := ParseState(before[:len(before)-cut], &got); err != nil || !reflect.DeepEqual(durable(&old), durable(&got)) {
+			t.Fatalf("a row of version %d: %v\n%+v", x.version, err, durable(&got))
+		}
 	}
 	row[0]++
 	if ParseState(row, &State{}) == nil {

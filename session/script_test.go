@@ -169,7 +169,7 @@ func (w *world) command(c *script.Command) *wire.Command {
 	case wire.VerbRate:
 		m.PB = &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Rate{Rate: &wirepb.Rate{Score: uint32(c.Int("score", 0)), Comment: c.String("comment", "")}}}
 	case wire.VerbTransfer:
-		t := &wirepb.Transfer{To: &wirepb.Target{Queue: c.String("queue", ""), Worker: c.String("worker", "")}, Note: c.String("note", ""), Context: []byte(c.String("context", ""))}
+		t := &wirepb.Transfer{To: &wirepb.Target{Queue: c.String("queue", ""), Worker: c.String("worker", ""), Kind: c.String("kind", "")}, Note: c.String("note", ""), Context: []byte(c.String("context", ""))}
 		m.PB = &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Transfer{Transfer: t}}
 	case wire.VerbRelease:
 		m.PB = &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Release{Release: &wirepb.Release{Outcome: c.String("outcome", ""), Summary: c.String("summary", ""), Tags: c.List("tags")}}}
@@ -180,6 +180,8 @@ func (w *world) command(c *script.Command) *wire.Command {
 		}
 	case wire.VerbJoin:
 		m.PB = &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Join{Join: &wirepb.Join{As: c.String("as", "")}}}
+	case wire.VerbInvite:
+		m.PB = &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Invite{Invite: &wirepb.Invite{Worker: c.String("worker", ""), As: c.String("as", ""), Note: c.String("note", "")}}}
 	case wire.VerbAssign:
 		m.PB = &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Assign{Assign: &wirepb.Assign{Worker: c.String("worker", ""), Force: c.Bool("force")}}}
 	case wire.VerbAttributes:
@@ -224,6 +226,17 @@ func (w *world) do(_ *testing.T, c *script.Command) string {
 		w.s.NoGrant(&w.env, &wire.NoGrant{Session: w.id, Ticket: uintOf(c, "ticket"), Pool: uint64(c.Int("pool", 1)), Why: c.String("why", "")}, &w.d)
 	case "resort":
 		w.s.LastResort(&w.env, &wire.Resort{Session: w.id, Ticket: uintOf(c, "ticket"), Pool: uint64(c.Int("pool", 1)), Action: c.Word(0), Step: c.String("step", ""), OpensAt: c.Int("opens", 0)}, &w.d)
+	case "found": // where an invited worker is
+		w.s.Found(&w.env, &wire.Found{Session: w.id, N: uintOf(c, "n"), Worker: c.Word(0), Conn: w.conn(c.String("conn", ""))}, &w.d)
+	case "classify":
+		who := &wire.Principal{}
+		if name := c.Word(0); name != "-" {
+			who = principal(name)
+		}
+		w.s.Classify(&w.env, &wire.Classify{
+			Session: w.id, Ticket: uintOf(c, "ticket"), Pool: uint64(c.Int("pool", 1)), Queue: "default", Worker: who.Worker, Conn: w.conn(c.String("conn", "")),
+			Until: c.Int("until", 0), Default: []byte(c.String("default", "")),
+		}, &w.d)
 	case "place":
 		w.s.Place(&wire.Place{Session: w.id, Ticket: uintOf(c, "ticket"), Queue: "default", Position: uint32(c.Int("position", 0)), ETAMS: [2]int64{0, c.Int("eta", 0)}, OpensAt: c.Int("opens", 0)}, &w.d)
 	case "introduce":

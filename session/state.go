@@ -95,7 +95,9 @@ type Guest struct {
 	Role wire.Role
 	As   string
 	Conn wire.Conn
-	here bool // known to be connected by this memory's own knowledge
+	// Worker is the id of a worker who was invited; empty of supervisors.
+	Worker string
+	here   bool // known to be connected by this memory's own knowledge
 }
 
 // EpochStart says that Epoch began with the entry First.
@@ -124,6 +126,7 @@ type State struct {
 	EnqueuedAt int64        // since when the customer waits; survives decline, loss and transfer [I10]; 0 before and after a session's work
 	Requeued   bool         // the ticket follows an assignment
 	Handed     bool         // which its owner ended with a transfer to the queue
+	Classified bool         // since it last began to wait it was said what it is about, or nobody could [SW-5a.3]
 	Exclude    string       // worker id that shall not get it back at once
 	LastWorker string
 	AE         uint64 // only grows [SW-5.3]
@@ -131,6 +134,7 @@ type State struct {
 	Past       []Past
 	Transfer   Transfer
 	Guests     []Guest
+	Invites    []Invite
 	// AttributesV counts the changes of Attributes since the session was opened [SW-5a.2].
 	AttributesV uint64
 	ContextV    uint64
@@ -156,6 +160,7 @@ type State struct {
 	lists    listing
 	owner    delivery
 	streams  []stream
+	question question
 	place    *wire.Place // where it stands, while it waits
 	boost    int64       // ms by which service levels count it as having come earlier
 	boosts   uint64      // how often that changed
@@ -201,7 +206,9 @@ func (s *State) Epoch() uint64 {
 }
 
 // Live tells whether s has business with its pool, its owner or its guests, and so must stay in memory.
-func (s *State) Live() bool { return s.Phase == Queued || s.Phase == Assigned || len(s.Guests) > 0 }
+func (s *State) Live() bool {
+	return s.Phase == Queued || s.Phase == Assigned || len(s.Guests)+len(s.Invites) > 0
+}
 
 // Remember puts rows that were read into a fresh state: the latest entries, the latest keys in the order they were
 // made, and where all older ones are. Keys beyond number listed stand in no list; all of them ride.

@@ -31,7 +31,7 @@ func (s *State) delta(env *Env, c *wire.Command, d *Decision) {
 	}
 	if st == nil {
 		if len(s.streams) >= maxStreams {
-			d.refuse(c, wire.QuotaExceeded)
+			d.fail(c, &wire.Error{Slug: wire.QuotaExceeded, Message: "as many streams run in the session as may; end one"})
 			return
 		}
 		s.streams = append(s.streams, stream{id: c.Stream})

@@ -11,7 +11,7 @@ import (
 func supervises(role wire.Role) bool { return role == wire.RoleSupervisor || role == wire.RoleOperator }
 
 // attributes patches what routing sees, if it is still the version that its sender knows, and routes again whom nobody has
-// yet [SW-5a.2]. The owner may, under its ae, and who supervises; a customer has said at open what he has to say.
+// yet [SW-5a.2]. The owner may, under its ae, who was asked what the session is about [SW-5a.3], and who supervises; a customer has said at open what he has to say.
 func (s *State) attributes(env *Env, c *wire.Command, d *Decision) {
 	a := c.PB.GetAttributes()
 	if !supervises(c.Who.Role) && c.Who.Role != wire.RoleWorker {
@@ -19,7 +19,7 @@ func (s *State) attributes(env *Env, c *wire.Command, d *Decision) {
 		return
 	}
 	key, done := s.remembered(env, c, d)
-	if done || c.Who.Role == wire.RoleWorker && !s.fenced(c, d) {
+	if done || c.Who.Role == wire.RoleWorker && !s.answers(c, d) {
 		return
 	}
 	if s.Phase == Closed {
@@ -42,6 +42,7 @@ func (s *State) attributes(env *Env, c *wire.Command, d *Decision) {
 	f := Fact{Kind: Attributed, N: s.AttributesV + 1, Doc: doc}
 	again := s.Phase == Queued && s.Transfer.Ticket == 0 // who is assigned by name is not routed
 	if again {
+		f.Classified = true     // by whomever: it is not asked about any more
 		f.Ticket = s.Ticket + 1 // a new ticket takes the place of the old in the pool, since when the customer waits stays
 	}
 	d.fact(s, f)
@@ -74,7 +75,7 @@ func (o *Owner) role() wire.Role {
 // supervised checks what the verbs of [SW-5a.4] have in common: who may, whether it was done before, and whether there is
 // something to do it to.
 func (s *State) supervised(env *Env, c *wire.Command, d *Decision) (key *Key, ok bool) {
-	if !supervises(c.Who.Role) {
+	if !supervises(c.Who.Role) && (c.Who.Role != wire.RoleWorker || c.Verb != wire.VerbJoin) {
 		d.refuse(c, wire.Forbidden)
 		return nil, false
 	}
@@ -305,22 +306,31 @@ const (
 	asBarge   = "barge"   // talks with everybody
 )
 
-// join makes a supervisor a guest [SW-5a.1]. His connection follows the session from then on, and he is a guest as long as it
-// does.
+const guestKinds = "as is monitor, assist, consult or barge"
+
+func isGuestKind(as string) bool {
+	return as == asMonitor || as == asAssist || as == asConsult || as == asBarge
+}
+
+// join makes a supervisor, or a worker who was invited, a guest [SW-5a.1]. His connection follows the session from then on, and he
+// is a guest as long as it does.
 func (s *State) join(env *Env, c *wire.Command, d *Decision) {
-	if !supervises(c.Who.Role) {
-		d.refuse(c, wire.Forbidden) // workers are not invited yet
-		return
+	as, invite := c.PB.GetJoin().GetAs(), (*Invite)(nil)
+	if c.Who.Role == wire.RoleWorker {
+		if invite = s.invited(c.Who.Worker); invite != nil && as == "" {
+			as = invite.As
+		}
 	}
-	as := c.PB.GetJoin().GetAs()
-	switch as {
-	case asMonitor, asAssist, asConsult, asBarge:
-	default:
-		d.fail(c, &wire.Error{Slug: wire.BadRequest, Message: "as is monitor, assist, consult or barge"})
+	if !isGuestKind(as) {
+		d.fail(c, &wire.Error{Slug: wire.BadRequest, Message: guestKinds})
 		return
 	}
 	key, ok := s.supervised(env, c, d)
 	if !ok {
+		return
+	}
+	if c.Who.Role == wire.RoleWorker && (invite == nil || invite.As != as || s.owns(c.Who)) {
+		d.refuse(c, wire.Forbidden) // he comes as what he was asked to
 		return
 	}
 	following := s.followed(c.Conn)
@@ -338,7 +348,7 @@ func (s *State) join(env *Env, c *wire.Command, d *Decision) {
 	}
 	s.event(env, EventJoined, objectString(objectString(body, "role", string(c.Who.Role)), "as", as), d)
 	ge := s.Head
-	d.fact(s, Fact{Kind: Joined, Guest: Guest{GE: ge, Sub: c.Who.Sub, Role: c.Who.Role, As: as, Conn: c.Conn, here: true}})
+	d.fact(s, Fact{Kind: Joined, Guest: Guest{GE: ge, Sub: c.Who.Sub, Role: c.Who.Role, As: as, Conn: c.Conn, Worker: c.Who.Worker, here: true}})
 	done := Done{Seq: ge, Epoch: s.Epoch(), TS: env.Now}
 	if following {
 		s.done(c, key, done, 0, d)
@@ -352,7 +362,7 @@ func (s *State) join(env *Env, c *wire.Command, d *Decision) {
 // guestOf returns the seat of who, or nil.
 func (s *State) guestOf(who *wire.Principal) *Guest {
 	for i := range s.Guests {
-		if g := &s.Guests[i]; g.Sub == who.Sub && g.Role == who.Role {
+		if g := &s.Guests[i]; g.Sub == who.Sub && g.Role == who.Role && g.Worker == who.Worker {
 			return g
 		}
 	}
@@ -362,6 +372,9 @@ func (s *State) guestOf(who *wire.Principal) *Guest {
 // part ends a guest's presence.
 func (s *State) part(env *Env, g *Guest, d *Decision) {
 	ge, body := g.GE, objectString(objectString(nil, "id", g.Sub), "role", string(g.Role))
+	if g.Worker != "" {
+		s.unfollow(g.Worker, d)
+	}
 	d.fact(s, Fact{Kind: Left, N: ge})
 	s.event(env, EventLeft, objectNum(body, "ge", ge), d)
 	s.pump(env, d)
@@ -411,6 +424,9 @@ func (s *State) guestSays(env *Env, c *wire.Command, d *Decision) {
 			return
 		}
 		e.Visibility, e.Origin = wire.Public, wire.OriginHuman
+		if c.Who.Kind == wire.OriginBot {
+			e.Origin = wire.OriginBot
+		}
 	}
 	prev := s.append(env, e, replied(c), d)
 	s.done(c, key, Done{Seq: e.Seq, Epoch: e.Epoch, TS: e.TS}, prev, d)

@@ -125,9 +125,13 @@ func (s *State) transfer(env *Env, c *wire.Command, d *Decision) {
 	if done || !s.fenced(c, d) || s.unanswered(c, d) {
 		return
 	}
-	queue, worker := t.GetTo().GetQueue(), t.GetTo().GetWorker()
-	if (queue == "") == (worker == "") {
+	queue, worker, kind := t.GetTo().GetQueue(), t.GetTo().GetWorker(), t.GetTo().GetKind()
+	switch {
+	case (queue == "") == (worker == ""):
 		d.fail(c, &wire.Error{Slug: wire.BadRequest, Message: "to needs a queue or a worker"})
+		return
+	case kind != "" && (worker != "" || kind != string(wire.OriginBot) && kind != string(wire.OriginHuman)):
+		d.fail(c, &wire.Error{Slug: wire.BadRequest, Message: "kind is bot or human, and of a queue"})
 		return
 	}
 	if _, ok := env.Policy.Queue(queue); queue != "" && !ok {
@@ -165,8 +169,11 @@ func (s *State) transfer(env *Env, c *wire.Command, d *Decision) {
 	s.event(env, EventTransferred, s.transferBody("queue", queue, t.Note), d)
 	seq := s.Head
 	// A bot that sends the session on inside its own queue hands it to a human there, and no human there gives it back to the
-	// bots. In another queue the bots have their turn.
+	// bots. In another queue the bots have their turn. Unless it is said who shall have it.
 	w := waiting{since: s.EnqueuedAt, humanOnly: s.HumanOnly || s.Owner.Kind == wire.OriginBot, requeued: true, handed: true, exclude: s.Owner.Worker}
+	if kind != "" {
+		w.exact, w.humanOnly = true, kind == string(wire.OriginHuman)
+	}
 	s.giveBack(env, c.Conn, "transfer", d)
 	d.fact(s, Fact{Kind: Freed})
 	s.settle()
@@ -284,13 +291,14 @@ func (s *State) endTransfer(env *Env, why string, d *Decision) {
 // revoke tells the owner that it is not any more, and ends what its connections follow as a worker: they see no later
 // entry [SW-5.10].
 func (s *State) revoke(to wire.Conn, reason string, d *Decision) {
+	owners := func(a Attachment) bool { return a.Who.Role == wire.RoleWorker && !s.hosts(a.Who) }
 	for i := range s.Attached {
-		if a := &s.Attached[i]; a.Who.Role == wire.RoleWorker {
+		if a := &s.Attached[i]; owners(*a) {
 			f := d.frame(a.Conn)
 			f.Kind, f.Session = wire.FrameDetach, s.ID
 		}
 	}
-	s.Attached = slices.DeleteFunc(s.Attached, func(a Attachment) bool { return a.Who.Role == wire.RoleWorker })
+	s.Attached = slices.DeleteFunc(s.Attached, owners)
 	conn := s.owner.conn
 	if conn == (wire.Conn{}) {
 		return

@@ -219,6 +219,10 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		st.NoGrant(&s.env, m, &s.d)
 	case *wire.Resort:
 		st.LastResort(&s.env, m, &s.d)
+	case *wire.Found:
+		st.Found(&s.env, m, &s.d)
+	case *wire.Classify:
+		st.Classify(&s.env, m, &s.d)
 	case *wire.Place:
 		st.Place(m, &s.d)
 	}
@@ -238,9 +242,9 @@ func (s *Shard) audit(c *wire.Command) {
 		return // refused, or done before
 	}
 	switch c.Verb {
-	case wire.VerbTake, wire.VerbJoin, wire.VerbAssign:
+	case wire.VerbTake, wire.VerbJoin, wire.VerbAssign, wire.VerbInvite:
 		s.log.Info("supervision", "verb", string(c.Verb), "session", c.Session, "tenant", c.Who.Tenant, "by", c.Who.Sub, "role", string(c.Who.Role),
-			"as", c.PB.GetJoin().GetAs(), "worker", c.PB.GetAssign().GetWorker(), "force", c.PB.GetAssign().GetForce())
+			"as", c.PB.GetJoin().GetAs()+c.PB.GetInvite().GetAs(), "worker", c.PB.GetAssign().GetWorker()+c.PB.GetInvite().GetWorker(), "force", c.PB.GetAssign().GetForce())
 	default:
 	}
 }

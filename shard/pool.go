@@ -153,6 +153,10 @@ func (s *Shard) poolMail(m wire.Mail) {
 		if p = s.pools[m.Tenant]; p != nil {
 			p.core.Resorted(m.Session, m.Ticket, s.now, &p.out)
 		}
+	case *wire.Seek:
+		if p = s.pools[m.Tenant]; p != nil && p.core.Settled() {
+			s.toSlotOf(m.Session, &wire.Found{Session: m.Session, N: m.N, Worker: m.Worker, Conn: p.core.Where(m.Worker)})
+		}
 	case *wire.Release:
 		if p = s.pools[m.Tenant]; p != nil {
 			p.core.Release(m.Session, m.AE, m.WrapUpMS, s.now, &p.out)
@@ -287,6 +291,10 @@ func (p *pool) effect(s *Shard, e *broker.Effect) {
 		s.toSlotOf(e.Session, &wire.NoGrant{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Why: string(e.Slug)})
 	case broker.LastResort:
 		s.toSlotOf(e.Session, &wire.Resort{Session: e.Session, Ticket: e.Ticket, Pool: p.number, Action: e.Reason, Step: e.Step, OpensAt: e.OpensAt})
+	case broker.Question, broker.Unanswered:
+		s.toSlotOf(e.Session, &wire.Classify{
+			Session: e.Session, Ticket: e.Ticket, Pool: p.number, Queue: e.Queue, Worker: e.Worker, Conn: e.Conn, Until: e.ExpiresAt, Default: e.Default,
+		})
 	case broker.Placed:
 		s.toSlotOf(e.Session, &wire.Place{Session: e.Session, Ticket: e.Ticket, Queue: e.Queue, Position: e.Position, ETAMS: e.ETA, OpensAt: e.OpensAt})
 	case broker.OfferPush:
@@ -351,7 +359,7 @@ func (p *pool) taskOf(m *wire.Task) broker.Task {
 		Session: m.Session, Ticket: m.Ticket, Queue: queue, EnqueuedAt: m.EnqueuedAt, Priority: m.Priority, Exclude: m.Exclude,
 		Sticky: m.Sticky, To: m.To, Force: m.Force, HumansOnly: m.HumansOnly, Requeue: m.Requeue, Handed: m.Handed, Summary: m.Summary,
 		Attributes: attributesOf(m),
-		BoostMS:    m.BoostMS, Version: m.Version,
+		BoostMS:    m.BoostMS, Version: m.Version, Classified: m.Classified, Present: m.Present,
 	}
 }
 

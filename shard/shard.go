@@ -341,11 +341,15 @@ func (s *Shard) handle(m wire.Mail) {
 		s.toSession(m.Session, m)
 	case *wire.Resort:
 		s.toSession(m.Session, m)
+	case *wire.Found:
+		s.toSession(m.Session, m)
+	case *wire.Classify:
+		s.toSession(m.Session, m)
 	case *wire.Place:
 		s.toSession(m.Session, m)
 	case *wire.Census:
 		s.census(m)
-	case *wire.CensusAnswer, *wire.Task, *wire.Withdraw, *wire.Confirm, *wire.Unbound, *wire.Declined, *wire.Release, *wire.Resorted:
+	case *wire.CensusAnswer, *wire.Task, *wire.Withdraw, *wire.Confirm, *wire.Unbound, *wire.Declined, *wire.Release, *wire.Resorted, *wire.Seek:
 		s.poolMail(m)
 	case *wire.Settings:
 		s.settings(m)

@@ -44,6 +44,7 @@ const (
 	VerbTake       Verb = "take"
 	VerbAssign     Verb = "assign"
 	VerbStats      Verb = "stats"
+	VerbInvite     Verb = "invite"
 	VerbWatch      Verb = "watch" // [SW-4.10]; between edge and shard: Ack is the position, Read the slot
 )
 
@@ -221,6 +222,8 @@ func (c *Command) coldSupervision(f *wirepb.ClientFrame) {
 	switch v := f.Verb.(type) {
 	case *wirepb.ClientFrame_Attributes:
 		c.Verb, c.Session, c.AE, c.Key = VerbAttributes, SessionID(v.Attributes.Session), v.Attributes.Ae, v.Attributes.Key
+	case *wirepb.ClientFrame_Invite:
+		c.Verb, c.Session, c.AE, c.Key = VerbInvite, SessionID(v.Invite.Session), v.Invite.Ae, v.Invite.Key
 	case *wirepb.ClientFrame_Join:
 		c.Verb, c.Session, c.Key = VerbJoin, SessionID(v.Join.Session), v.Join.Key
 	case *wirepb.ClientFrame_Take:

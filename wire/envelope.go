@@ -14,7 +14,7 @@ var ErrMail = errors.New("not mail of this version")
 
 // LinkVersion numbers what AppendEnvelope writes. Two nodes that differ in it do not understand each other: it grows with
 // every change of a kind of mail, of its fields or of the words that numbers stand for.
-const LinkVersion = 7
+const LinkVersion = 8
 
 // What an envelope says of itself.
 const (
@@ -34,6 +34,7 @@ var linkVerbs = [...]string{
 	string(VerbAttributes), string(VerbJoin), string(VerbTake), string(VerbAssign), string(VerbStats), string(VerbWatch),
 	string(VerbIdentities), string(VerbLink),
 	string(VerbConfigure), string(VerbDocument), string(VerbExplain),
+	string(VerbInvite),
 }
 
 // AppendEnvelope appends e as it goes to another node, and notes in roll the principal it is the first to speak of. It does
@@ -143,6 +144,12 @@ func kindOf(m Mail) byte {
 		return 23
 	case *Unbound:
 		return 24
+	case *Classify:
+		return 25
+	case *Seek:
+		return 26
+	case *Found:
+		return 27
 	}
 	return 0
 }
@@ -198,6 +205,12 @@ func newMail(kind byte) Mail {
 		return new(Resorted)
 	case 24:
 		return new(Unbound)
+	case 25:
+		return new(Classify)
+	case 26:
+		return new(Seek)
+	case 27:
+		return new(Found)
 	}
 	return nil
 }
@@ -236,6 +249,12 @@ func (c *coder) mail(m Mail) {
 		c.resort(m)
 	case *Resorted:
 		c.resorted(m)
+	case *Classify:
+		c.classify(m)
+	case *Seek:
+		c.seek(m)
+	case *Found:
+		c.found(m)
 	case *Place:
 		c.place(m)
 	case *Link:
@@ -383,6 +402,8 @@ func (c *coder) task(m *Task) {
 	c.bool(&m.Requeue)
 	c.bool(&m.Handed)
 	c.bytes(&m.Summary)
+	c.bool(&m.Classified)
+	c.bool(&m.Present)
 }
 
 func (c *coder) withdraw(m *Withdraw) {
@@ -508,6 +529,31 @@ func (c *coder) resorted(m *Resorted) {
 	c.text(&m.Tenant)
 	c.text((*string)(&m.Session))
 	c.uint(&m.Ticket)
+}
+
+func (c *coder) classify(m *Classify) {
+	c.text((*string)(&m.Session))
+	c.uint(&m.Ticket)
+	c.uint(&m.Pool)
+	c.text(&m.Queue)
+	c.text(&m.Worker)
+	c.conn(&m.Conn)
+	c.int(&m.Until)
+	c.bytes(&m.Default)
+}
+
+func (c *coder) seek(m *Seek) {
+	c.text(&m.Tenant)
+	c.text((*string)(&m.Session))
+	c.uint(&m.N)
+	c.text(&m.Worker)
+}
+
+func (c *coder) found(m *Found) {
+	c.text((*string)(&m.Session))
+	c.uint(&m.N)
+	c.text(&m.Worker)
+	c.conn(&m.Conn)
 }
 
 func (c *coder) noGrant(m *NoGrant) {

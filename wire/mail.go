@@ -132,6 +132,8 @@ type (
 		Requeue    bool     // it was assigned before
 		Handed     bool     // and its owner handed it to the queue
 		Summary    []byte   // JSON for the offer
+		Present    bool     // To is a guest of the session: he need not be asked
+		Classified bool     // it was said what it is about, or nobody could [SW-5a.3]
 	}
 	// Withdraw says that nobody needs to be found under Ticket any more.
 	Withdraw struct {
@@ -169,6 +171,13 @@ type (
 		Tenant  string
 		Session SessionID
 		Ticket  uint64
+	}
+	// Seek asks where a worker is whom the session has invited [SW-5a.1]. Repeated every second until Found.
+	Seek struct {
+		Tenant  string
+		Session SessionID
+		N       uint64 // of the invitation
+		Worker  string
 	}
 	// Live is one line of a census answer: a task that a session's shard knows of.
 	Live struct {
@@ -265,6 +274,26 @@ type (
 		Step    string // its name in the route; may be empty
 		OpensAt int64  // Unix ms; 0 is that they are open, or nobody knows
 	}
+	// Classify says who is to be asked what a waiting session is about, until when [SW-5a.3]; without Worker that nobody
+	// answers, and the session goes on with Default. Either way the next Task is the answer; without it the latter is repeated
+	// every second.
+	Classify struct {
+		Session SessionID
+		Ticket  uint64
+		Pool    uint64
+		Queue   string
+		Worker  string
+		Conn    Conn
+		Until   int64  // Unix ms
+		Default []byte // JSON object of attributes; may be empty
+	}
+	// Found says on which connection an invited worker is; on none when he is not there.
+	Found struct {
+		Session SessionID
+		N       uint64
+		Worker  string
+		Conn    Conn
+	}
 	// Place tells a waiting session its position in the queue, from 1; 0 is that it has none, because its queue or shop is
 	// closed until OpensAt.
 	Place struct {
@@ -294,6 +323,9 @@ func (*Rebind) mail()       {}
 func (*NoGrant) mail()      {}
 func (*Place) mail()        {}
 func (*Resort) mail()       {}
+func (*Seek) mail()         {}
+func (*Found) mail()        {}
+func (*Classify) mail()     {}
 func (*Resorted) mail()     {}
 func (*Link) mail()         {}
 func (*Linked) mail()       {}

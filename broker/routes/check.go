@@ -1,6 +1,7 @@
 package routes
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -246,6 +247,9 @@ func (p *parsing) queue(r *Routes, q *Queue, queues, teams []string, path string
 		if i > 0 && q.Route[i-1].Resort != "" && q.Route[i].Resort == "" {
 			p.fail(at, "there is a step behind the last resort")
 		}
+		if q.Route[i].Classify.asks() && i > 0 {
+			p.fail(at+".classify", "only the first step can classify")
+		}
 		s := p.step(&q.Route[i], queues, teams, at)
 		p.known(at+".calendar", "calendar", s.Calendar, slices.Sorted(maps.Keys(r.Calendars)))
 		for _, o := range b.Steps {
@@ -263,6 +267,9 @@ func (p *parsing) step(s *Step, queues, teams []string, path string) broker.Step
 	b := broker.Step{Name: s.Name, AfterMS: s.AfterMS, Calendar: s.Calendar, Queues: s.Queues, Teams: s.Teams, OfferN: s.Offer.N, OfferTTLMS: s.Offer.TTLMS}
 	b.Who = broker.Who(p.oneOf(path+".who", s.Who, "any", "bots", "humans"))
 	b.When = broker.When(p.oneOf(path+".when", s.When, "waiting", "unstaffed"))
+	if s.Classify.asks() {
+		p.classify(s, &b, path)
+	}
 	b.Hours = broker.Hours(p.oneOf(path+".hours", s.Hours, "open", "closed", "always"))
 	if s.Hours == "" && (s.Who == "bots" || s.Resort != "") {
 		b.Hours = broker.AnyTime
@@ -294,6 +301,33 @@ func (p *parsing) step(s *Step, queues, teams []string, path string) broker.Step
 		p.known(fmt.Sprintf("%s.teams[%d]", path, i), "team", name, teams)
 	}
 	return b
+}
+
+// asks tells whether c was written.
+func (c *Classify) asks() bool { return c.TTLMS != 0 || c.Default != nil }
+
+// classify makes b a question.
+func (p *parsing) classify(s *Step, b *broker.Step, path string) {
+	b.Classify, b.OfferTTLMS = true, s.Classify.TTLMS
+	p.atLeast(path+".classify.ttl_ms", s.Classify.TTLMS, 0)
+	if s.AfterMS != 0 || s.When == "unstaffed" || s.Offer != (Offer{}) || s.Resort != "" {
+		p.fail(path+".classify", "a step that classifies has no after_ms, when, offer or resort")
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Classify.Default)) {
+		at := path + ".classify.default." + name
+		v, ok := selector.ValueOf(s.Classify.Default[name])
+		switch kind := p.schema.Task(name); {
+		case kind == selector.None:
+			p.fail(at, "there is no attribute task.%s; declare it under attributes.task", name)
+		case !ok || v.Kind() != kind:
+			p.fail(at, "%s is a %s", name, kind)
+		}
+	}
+	if doc, err := json.Marshal(s.Classify.Default); err != nil {
+		p.fail(path+".classify.default", "it cannot be written: %v", err)
+	} else if s.Classify.Default != nil {
+		b.Default = doc
+	}
 }
 
 // selector parses src, and tells its mistake where it stands.

@@ -148,7 +148,14 @@ type Step struct {
 	Queues   []string `json:"queues,omitempty" yaml:"queues" doc:"Overflow: the workers of these queues."`
 	Teams    []string `json:"teams,omitempty" yaml:"teams" doc:"Only members of these teams; without queues wherever they work."`
 	Offer    Offer    `json:"offer,omitzero" yaml:"offer" doc:"How people are asked."`
+	Classify Classify `json:"classify,omitzero" yaml:"classify" doc:"Of the first step: it routes nobody, but asks one of its workers what the session is about, before the other steps."`
 	Resort   string   `json:"resort,omitempty" yaml:"resort" enum:"leave_message,callback,ticket" doc:"A last step: what the customer is offered. He goes on waiting."`
+}
+
+// Classify is how it is asked what a session is about.
+type Classify struct {
+	TTLMS   int64          `json:"ttl_ms,omitempty" yaml:"ttl_ms" min:"1" doc:"How long that may take in all. Default 3000."`
+	Default map[string]any `json:"default,omitempty" yaml:"default" doc:"Attributes that count where the session has none, when nobody answers or nobody is there."`
 }
 
 // Offer is how people are asked.

@@ -159,13 +159,9 @@ func (m *measures) note(s *Sim, p *session, how outcome) {
 	} {
 		f.add(how, p.waited, since, ok)
 	}
-	if p.told == 0 && how != answered || p.told == 0 && p.waited > toldAfter {
-		m.untold++
-	}
-	p.told = 0
 }
 
-// toldAfter is how long somebody has waited who should know his place, ms.
+// toldAfter is how long somebody has been in line, and nobody was asked to take him, who should know his place, ms.
 const toldAfter = 2_000
 
 func of(m map[string]*Figures, name string) *Figures {
@@ -178,7 +174,16 @@ func of(m map[string]*Figures, name string) *Figures {
 }
 
 // line notes that one more waits, or one fewer.
-func (m *measures) line(s *Sim, by int) {
+func (m *measures) line(s *Sim, p *session, by int) {
+	if by < 0 {
+		until := s.now
+		if p.asked > 0 {
+			until = p.asked
+		}
+		if p.told == 0 && until-p.lined > toldAfter {
+			m.untold++
+		}
+	}
 	m.waiting += by
 	m.maxWaiting = max(m.maxWaiting, m.waiting)
 	h := &m.hours[m.hour(s.now)]

@@ -38,7 +38,8 @@ type Result struct {
 	Missed    int `json:"missed"`
 	Resorts   int `json:"resorts"` // customers who were offered the last resort
 	Told      int `json:"told"`    // messages about the place in line
-	// Untold is who waited more than two seconds and never heard his place: it is told to the first 256 of a line.
+	// Untold is who was in line for more than two seconds before anybody was asked, and never heard his place: it is told to the
+	// first 256 of a line.
 	Untold  int `json:"untold"`
 	MaxLine int `json:"max_line"`
 
@@ -77,6 +78,9 @@ func (s *Sim) finish() *Result {
 				s.tally.Add(&s.levels.Samples[i])
 			}
 			s.levels.Reset()
+		}
+		if p.state == waits {
+			m.line(s, p, -1)
 		}
 		if p.wants > 0 {
 			m.note(s, p, unserved)

@@ -35,11 +35,13 @@ type session struct {
 	exclude string
 	bot     bool // a bot has it
 	turn    int
-	open    bool // the customer's last word has no answer
-	moves   int  // transfers that are still to come
-	everHad bool // a person
-	told    int  // how often he heard his place
-	toldAt  int64
+	open    bool  // the customer's last word has no answer
+	moves   int   // transfers that are still to come
+	everHad bool  // a person
+	lined   int64 // when he came to the line
+	asked   int64 // when somebody was first asked to take him; 0 is never
+	offers  int   // people who were asked
+	told    int   // how often he heard his place
 	conv    *level.Conversation
 	seq     uint64
 	boost   int64
@@ -70,6 +72,7 @@ func (s *Sim) arrive() {
 	p.visit.Bot.Turns, p.visit.Human.Turns = bots, humans
 	s.count++
 	p.id = name(s.count)
+	s.recent[s.count%len(s.recent)] = v.Accept
 	s.sessions[p.id] = i
 	p.queue = v.Queue
 	if p.queue == "" {
@@ -97,7 +100,8 @@ func (s *Sim) enqueue(p *session) {
 	if p.wants == 0 {
 		p.wants = s.now
 	}
-	s.measures.line(s, 1)
+	p.asked, p.told, p.lined = 0, 0, s.now
+	s.measures.line(s, p, 1)
 	if p.visit.Patience > 0 {
 		s.at(s.now+p.visit.Patience, leaves, p.index, p.gen)
 	}
@@ -128,7 +132,7 @@ func (s *Sim) granted(e *broker.Effect) {
 		p.state, p.worker, p.bot = with, w, e.Origin == wire.OriginBot
 		p.gen++
 		p.ae++
-		s.measures.line(s, -1)
+		s.measures.line(s, p, -1)
 		ticket, worker, lease := e.Ticket, e.Worker, e.Lease
 		s.core.Confirm(p.id, ticket, worker, lease, p.ae, s.now, &s.out)
 		s.assigned(p)
@@ -189,7 +193,7 @@ func (s *Sim) live(p *session, what happening) {
 		s.end(p, "worker")
 	case leaves:
 		s.measures.note(s, p, left)
-		s.measures.line(s, -1)
+		s.measures.line(s, p, -1)
 		s.core.Withdraw(p.id, p.ticket, s.now, &s.out)
 		s.close(p, "customer")
 	case ticks:
@@ -327,7 +331,7 @@ func (s *Sim) resorted(e *broker.Effect) {
 	s.measures.offeredResort++
 	if p.visit.Resort {
 		s.measures.note(s, p, resorted)
-		s.measures.line(s, -1)
+		s.measures.line(s, p, -1)
 		s.core.Withdraw(p.id, p.ticket, s.now, &s.out)
 		s.close(p, "customer")
 	}
@@ -340,16 +344,13 @@ func (s *Sim) rejected(e *broker.Effect) {
 		return
 	}
 	s.measures.rejected++
-	s.measures.line(s, -1)
+	s.measures.line(s, p, -1)
 	s.close(p, "system")
 }
 
 // placed tells a customer his place.
 func (s *Sim) placed(e *broker.Effect) {
 	if p := s.find(e.Session); p != nil && p.state == waits && p.ticket == e.Ticket {
-		if p.told == 0 {
-			p.toldAt = s.now
-		}
 		p.told++
 		s.measures.told++
 	}

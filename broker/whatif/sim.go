@@ -32,6 +32,8 @@ type Config struct {
 	Assigned bool
 	AwayMS   int64 // how long somebody is away who missed an offer; default 60,000
 	Hooks    []Hook
+
+	all []Visit // of the day, where a search plays parts of it
 }
 
 // Hook is something that the caller does At a moment, before anything else of it.
@@ -55,6 +57,7 @@ type Sim struct {
 	byID     map[string]int32
 	offers   []offer
 	freeOff  []int32
+	recent   [64]int64 // how long the last visits' first offers take
 	next     Visit
 	more     bool
 	count    int

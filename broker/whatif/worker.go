@@ -17,6 +17,7 @@ type worker struct {
 	away   bool // he missed an offer
 	busy   int  // sessions that he has
 	ready  bool // as the measures know him
+	there  bool
 	gen    uint32
 }
 
@@ -142,11 +143,20 @@ func (s *Sim) Drop(agent string, back int64) {
 func (s *Sim) asked(e *broker.Effect) {
 	p, w := s.find(e.Session), s.byID[e.Worker]
 	s.measures.offers++
-	if p == nil || p.visit.Miss {
-		if p != nil {
-			p.visit.Miss = false // the next one looks
-		}
-		return // he looks elsewhere: it will expire
+	if p == nil {
+		return
+	}
+	if p.asked == 0 {
+		p.asked = s.now
+	}
+	after := p.visit.Accept
+	if p.offers > 0 { // another one, who takes the time that others took: a slow visit does not make everybody slow
+		after = s.recent[(s.count+7*p.offers)%len(s.recent)]
+	}
+	p.offers++
+	if p.visit.Miss {
+		p.visit.Miss = false // the next one looks
+		return               // he looks elsewhere: it will expire
 	}
 	var i int32
 	if n := len(s.freeOff); n > 0 {
@@ -156,7 +166,7 @@ func (s *Sim) asked(e *broker.Effect) {
 		s.offers = append(s.offers, offer{})
 	}
 	s.offers[i] = offer{e.Offer, w}
-	s.at(s.now+p.visit.Accept, accepts, i, 0)
+	s.at(s.now+after, accepts, i, 0)
 }
 
 // accept takes an offer; when it is gone by now, nothing comes of it.
@@ -186,21 +196,24 @@ func (s *Sim) missed(e *broker.Effect) {
 	s.at(s.now+s.cfg.AwayMS, returns, i, w.gen)
 }
 
-// duty notes whether a worker takes new sessions, after that may have changed.
+// duty notes whether a worker is there and takes new sessions, after that may have changed.
 func (s *Sim) duty(w *worker) {
-	ready := w.on && !w.leaves && !w.away
-	if ready == w.ready || w.agent.Bot {
+	if w.agent.Bot {
 		return
 	}
 	m := &s.measures
 	m.integrate(s.now)
-	w.ready = ready
-	by := 1
-	if !ready {
-		by = -1
+	note := func(is bool, was *bool, sum *int, by int) {
+		switch {
+		case is && !*was:
+			*sum += by
+		case !is && *was:
+			*sum -= by
+		}
+		*was = is
 	}
-	m.agents += by
-	m.slots += by * max(w.agent.Slots, 1)
+	note(w.on && !w.leaves && !w.away, &w.ready, &m.agents, 1)
+	note(w.on, &w.there, &m.slots, max(w.agent.Slots, 1))
 }
 
 // loaded notes that a worker has one session more, or one fewer.

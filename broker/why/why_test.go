@@ -56,6 +56,10 @@ func TestTell(t *testing.T) {
 	}
 	f(Session{Phase: "assigned", Owner: "bob"}, broker.Explanation{State: "held"}, []broker.Decision{{Queue: "default", Worker: "bob", Reason: "sticky", WaitedMS: 61_000}},
 		"bob has it.", "It went to bob because bob had it last, after it had waited 1 min 1 s in queue default.")
+	f(Session{Phase: "assigned", Owner: "bob"}, broker.Explanation{State: "held"}, []broker.Decision{{Queue: "refunds", Worker: "bob", Reason: "transfer", WaitedMS: 2_000, Eligible: 3, Free: 1}},
+		"bob has it.", "It was handed to queue refunds, and went to bob after it had waited 2 s in queue refunds.", "3 workers met the step at that time, and 1 was free.")
+	f(Session{Phase: "assigned", Owner: "bob"}, broker.Explanation{State: "held"}, []broker.Decision{{Queue: "refunds", Worker: "bob", Reason: "transfer", WaitedMS: 2_000}},
+		"bob has it.", "It went to bob because it was handed to bob by name.")
 	f(Session{Phase: "assigned", Owner: "bob", Transfer: "cy"}, broker.Explanation{State: "held"}, nil,
 		"bob has it.", "It is being handed to cy, who has not taken it yet.",
 		"Why is not known any more: the last 1024 decisions are kept, and none from before the node was started.")

@@ -95,7 +95,7 @@ func (t *teller) reason(d *Decision) string {
 	case "sticky":
 		return fmt.Sprintf("It went to %s because %s had it last, %s.", d.Worker, d.Worker, after)
 	case "transfer":
-		if d.Step != "" { // to the queue
+		if d.Step != "" || d.Eligible > 0 { // to the queue: there was a choice
 			return fmt.Sprintf("It was handed to queue %s, and went to %s%s %s.", d.Queue, d.Worker, by, after)
 		}
 		return fmt.Sprintf("It went to %s because it was handed to %s by name.", d.Worker, d.Worker)
@@ -145,6 +145,9 @@ func (t *teller) waits() {
 		who := append([]string{t.e.Worker}, t.e.Asked...)
 		t.say("It is offered to %s, and waits for an answer%s.", list(who), t.until())
 		t.because(t.e.Worker)
+		return
+	case "asking":
+		t.say("%s is asked what it is about%s; then it is routed.", t.e.Worker, t.until())
 		return
 	case "granted":
 		t.say("It was just given to %s.", t.e.Worker)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"reflect"
 	"strconv"
 	"testing"
 	"time"
@@ -63,7 +64,7 @@ func chaos(t *testing.T, w *world, rng *rand.Rand) {
 		case 6, 7:
 			w.heal()
 		case 8, 9:
-			_, _ = n.m.Move(ctx, "chaos", uint16(1+rng.IntN(4)), uint32(1+rng.IntN(5)), uint32(1+rng.IntN(5)), "")
+			_, _ = n.m.Move(ctx, "chaos", uint16(rng.IntN(4)), uint32(1+rng.IntN(5)), uint32(1+rng.IntN(5)), "")
 		case 10:
 			if r, err := n.m.Status(ctx); err == nil && len(r.Jobs) > 0 {
 				_, _ = n.m.Job(ctx, "chaos", r.Jobs[len(r.Jobs)-1].ID, []string{"pause", "resume", "abort"}[rng.IntN(3)])
@@ -95,6 +96,19 @@ func chaos(t *testing.T, w *world, rng *rand.Rand) {
 	r := w.settled(3, 5)
 	w.write()
 	w.whole(r)
+	for _, n := range w.nodes { // rows that were read one by one are what all of them are
+		n.m.Close()
+		if n.m.loaded == nil {
+			continue // it leads, and is ahead of them
+		}
+		if err := n.m.catchUp(); err != nil {
+			t.Fatal(err)
+		}
+		was := n.m.state
+		if err := n.m.load(); err != nil || !reflect.DeepEqual(was, n.m.state) {
+			t.Fatalf("%s has\n%+v\nand the rows say\n%+v\n%v", n.name, was, n.m.state, err)
+		}
+	}
 	ids := map[uint64]string{}
 	for _, s := range r.Shards {
 		for _, rep := range s.Replicas {

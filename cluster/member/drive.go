@@ -31,7 +31,7 @@ func (m *Member) reign(now time.Time) {
 	}
 	m.abandon()
 	m.term = term
-	m.views = map[uint16]*sight{}
+	m.views, m.base = map[uint16]*sight{}, m.round
 	if term == 0 {
 		m.reload(now)
 		return
@@ -45,6 +45,7 @@ func (m *Member) reign(now time.Time) {
 		m.term = 0
 		return
 	}
+	m.loaded = nil // from now on the state is changed here
 	if m.state.Version == 0 && m.id.Founder {
 		m.found()
 	}
@@ -132,7 +133,7 @@ func (m *Member) drive(beat bool, now time.Time) {
 	if !beat {
 		return
 	}
-	m.sweep()
+	m.sweep(now)
 	m.reform()
 	if now.Sub(m.planned) >= beatAfter {
 		m.planned = now
@@ -205,13 +206,31 @@ func (m *Member) send(to uint32, o *order) {
 }
 
 // sweep ends moves whose old replica is on a node that is gone or away: it erases the replica itself when it is back and
-// reads the rows.
-func (m *Member) sweep() {
+// reads the rows. Moves to a node that is gone are taken back, and those to one that is away, unless a person asked for them.
+func (m *Member) sweep(now time.Time) {
 	for _, j := range m.jobs() {
 		if id := j.Cleaning(); id != 0 && !m.here(replica.NodeOf(id)) {
 			m.state.Erased(j.ID)
+			continue
+		}
+		n, since := m.state.Nodes[j.To], m.down[j.To]
+		gone := n == nil || n.Phase == cluster.Gone
+		if gone || !m.alive(j.To) && !since.IsZero() && now.Sub(since) >= giveUpAfter && planned(j) {
+			_ = m.state.Abort(j.ID) // refused when it is nearly done: then it ends without that node
 		}
 	}
+}
+
+// giveUpAfter is how long a move waits for a node that is away, when a plan has begun it: the next plan chooses another.
+const giveUpAfter = time.Minute
+
+// planned tells whether a plan has asked for a move.
+func planned(j *cluster.Job) bool {
+	switch j.By {
+	case cluster.ByEffort, string(cluster.Repair), string(cluster.Grow), string(cluster.Drain):
+		return true
+	}
+	return false
 }
 
 // erased hears that a replica is off its node's disk.
@@ -253,7 +272,7 @@ func (m *Member) seen(from uint32, msg *message) {
 			s = &sight{}
 			m.views[v.Group] = s
 		}
-		if msg.N <= s.after || msg.N > m.round || v.Seen.Term < s.Seen.Term {
+		if msg.N <= max(s.after, m.base) || msg.N > m.round || v.Seen.Term < s.Seen.Term {
 			continue
 		}
 		if past := now.Sub(s.at).Seconds(); !s.at.IsZero() && past > 0 && v.Applied >= s.Applied {
@@ -319,8 +338,7 @@ func (m *Member) away() (list []uint32) {
 // plan begins the moves that are ordered, and those of an effort that runs.
 func (m *Member) plan() {
 	var list []cluster.Proposal
-	effort := m.state.Effort.Run && !m.state.Effort.Paused
-	if effort {
+	if e := m.state.Effort; e.Run && !e.Paused && len(m.jobs()) < max(1, len(m.up)) { // else nothing could be begun
 		list = m.state.Plan(m.loads(), m.away()...)
 		m.state.Even(list)
 	} else {

@@ -15,6 +15,8 @@ import (
 
 	"switchboard/cluster"
 	"switchboard/exchange"
+	"switchboard/exchange/link"
+	"switchboard/wire"
 )
 
 // A leader whose disk hangs answers nobody; another takes its place, and it believes that, also for those who ask it.
@@ -53,7 +55,7 @@ func TestPowerCut(t *testing.T) {
 		for _, rep := range r.Shards[0].Replicas {
 			to -= rep.Node
 		}
-		job, err := w.nodes["a"].m.Move(t.Context(), "ann", 1, r.Shards[0].Replicas[0].Node, to, "")
+		job, err := w.nodes["a"].m.Move(t.Context(), "ann", 0, r.Shards[0].Replicas[0].Node, to, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +107,7 @@ func TestBelieve(t *testing.T) {
 		a.m.hear("stranger", []byte(`{"kind":"leads","leads":[{"group":1,"term":99}]}`))
 		a.m.hear("b", []byte(`{"kind":"nothing"}`))
 		a.m.hear("b", []byte(`{"kind":"act"}`))
-		a.m.hear("b", []byte(`{"kind":"act","act":{"group":4094,"act":{"Kind":5,"Remove":4294967297}},"term":99999}`))
+		a.m.hear("b", []byte(`{"kind":"act","act":{"group":4095,"act":{"Kind":5,"Remove":4294967297}},"term":99999}`))
 		a.m.hear("b", []byte(`{"kind":"seen","views":[{"group":1},{"group":9}]}`))
 		a.m.hear("b", []byte(`{"kind":"answer","n":7}`))
 		a.m.hear("b", []byte(`{"kind":"see","groups":[1,2,77]}`))
@@ -187,6 +189,67 @@ func TestForeigner(t *testing.T) {
 			a.l.set([]Peer{{2, "b", "b"}})
 			return "not yet"
 		})
+	})
+}
+
+// While a node was away all others were replaced: it comes back by the addresses that it is configured with. Once it was
+// removed it is told so.
+func TestComeBack(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		w.start("a z1", "b z2", "c z3")
+		w.settled(3, 3)
+		w.write()
+		// c has no replica and no vote when it goes.
+		w.start("d z3", "e z1", "f z2")
+		w.settled(3, 5)
+		for _, n := range []string{"a", "b"} {
+			if err := w.nodes["d"].m.Drain(t.Context(), "ann", w.number(n), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.kill("c")
+		empty := func(names ...string) {
+			t.Helper()
+			w.await("they are empty", func() string {
+				for _, n := range w.report().Nodes {
+					if n.Holds > 0 && (n.Name == names[0] || n.Name == names[len(names)-1]) {
+						return fmt.Sprintf("%+v", n)
+					}
+				}
+				return ""
+			})
+		}
+		empty("a", "b")
+		for _, n := range []string{"a", "b"} {
+			id := w.number(n)
+			w.await("it is removed", func() string {
+				if _, err := w.nodes["d"].m.Remove(t.Context(), "ann", id, false); err != nil {
+					return err.Error()
+				}
+				return ""
+			})
+			w.kill(n)
+			w.leader()
+		}
+		w.start("c z3")
+		w.write()
+		w.whole(w.settled(3, 3))
+
+		id := w.number("c")
+		w.kill("c")
+		w.await("its end is noticed", func() string {
+			if _, err := w.nodes["d"].m.Remove(t.Context(), "ann", id, true); err != nil {
+				return err.Error()
+			}
+			return ""
+		})
+		if _, err := w.enter("c z3"); !errors.Is(err, cluster.ErrRefused) || !strings.Contains(err.Error(), "was removed") {
+			t.Fatal(err)
+		}
+		other := filepath.Join(t.TempDir(), "x")
+		if _, err := Enter(t.Context(), Config{Dir: other, Name: "x", Addr: "x", Roles: cluster.Roles{Edge: true}}); !errors.Is(err, cluster.ErrRefused) {
+			t.Fatal(err)
+		}
 	})
 }
 
@@ -311,4 +374,76 @@ func TestLoopbackTLS(t *testing.T) {
 	if _, err := Enter(short, stranger); err == nil {
 		t.Fatal("who has no certificate is let in")
 	}
+}
+
+// Who waits for an answer of a shard elsewhere learns when another owner is there, and when mail was lost on the way.
+func TestGenerations(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		w.start("a", "b", "c")
+		r := w.settled(3, 3)
+		s := r.Shards[0]
+		lead := w.nodes[w.name(r, s.Leader)]
+		var far *node
+		for _, n := range w.names() {
+			if n != lead.name {
+				far = w.nodes[n]
+			}
+		}
+		slot := wire.Slot(s.ID)
+		was := uint64(0)
+		w.await("it is plugged in", func() string {
+			if was = far.x.Generation(slot); was == 0 {
+				return "not yet"
+			}
+			return ""
+		})
+		time.Sleep(5 * time.Second)
+		if now := far.x.Generation(slot); now != was {
+			t.Fatalf("nothing has happened, and generation %d is %d", was, now)
+		}
+		far.l.notify(link.Event{Kind: link.Cut, Node: lead.name, Lost: 1})
+		w.await("the cut is noticed", func() string {
+			if far.x.Generation(slot) == was {
+				return "not yet"
+			}
+			return ""
+		})
+		was = far.x.Generation(slot)
+		// The leadership goes away and comes back, between two looks.
+		for _, to := range []*node{far, lead} {
+			var from *node
+			w.await("somebody leads", func() string {
+				for _, n := range w.nodes {
+					n.b.mu.Lock()
+					if n.b.leads[s.ID] != 0 {
+						from = n
+					}
+					n.b.mu.Unlock()
+				}
+				if from == nil {
+					return "nobody"
+				}
+				return ""
+			})
+			for _, rep := range s.Replicas {
+				if w.name(r, rep.Node) == to.name && from != to {
+					_ = from.b.Transfer(s.ID, rep.ID)
+				}
+			}
+			w.await("it has gone over", func() string {
+				to.b.mu.Lock()
+				defer to.b.mu.Unlock()
+				if to.b.leads[s.ID] == 0 {
+					return "not yet"
+				}
+				return ""
+			})
+		}
+		w.await("the new owner is noticed", func() string {
+			if g := far.x.Generation(slot); g == was || g == 0 {
+				return fmt.Sprint("generation ", g)
+			}
+			return ""
+		})
+	})
 }

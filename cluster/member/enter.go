@@ -16,6 +16,9 @@ import (
 // askAgainAfter is how long a node that wants to join waits when nobody it knows has an answer.
 const askAgainAfter = time.Second
 
+// comeBackWithin is how long a node that was a member asks who is there.
+const comeBackWithin = 3 * time.Second
+
 // entry is what a node that joins is told.
 type entry struct {
 	Cluster string `json:"cluster"`
@@ -47,6 +50,9 @@ func Enter(ctx context.Context, cfg Config) (*Identity, error) {
 	}
 	id.Born++
 	if id.Cluster == "" && len(cfg.Join) == 0 {
+		if !cfg.Roles.Shard {
+			return nil, fmt.Errorf("%w: a node without the role shard cannot found a cluster, as it could hold nothing: give it the role, or an address to join", cluster.ErrRefused)
+		}
 		id.Cluster, id.Node, id.Founder = "c-"+draw(), 1, true
 		id.Meta = replica.ID(1, 1)
 	}
@@ -54,7 +60,7 @@ func Enter(ctx context.Context, cfg Config) (*Identity, error) {
 		return nil, err
 	}
 	if id.Cluster != "" {
-		return id, nil
+		return id, id.comeBack(ctx, &cfg)
 	}
 	got, err := ask(ctx, &cfg, cfg.self(id.Birth))
 	if err != nil {
@@ -64,16 +70,46 @@ func Enter(ctx context.Context, cfg Config) (*Identity, error) {
 	return id, id.save()
 }
 
+// comeBack asks, where to ask is configured, who is there by now: all that this node knew may have been replaced. When nobody
+// answers soon the whole cluster is being started, and it goes on with what it knows.
+func (id *Identity) comeBack(ctx context.Context, cfg *Config) error {
+	if len(cfg.Join) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, comeBackWithin)
+	defer cancel()
+	self := cfg.self(id.Birth)
+	self.ID = id.Node
+	got, err := ask(ctx, cfg, self)
+	switch {
+	case errors.Is(err, cluster.ErrRefused):
+		return err
+	case err != nil:
+		cfg.Log.Warn("coming back: nobody says who is there", "error", err)
+		return nil
+	case got.Cluster != id.Cluster:
+		return fmt.Errorf("%w: %v are of cluster %s, and this node is of cluster %s", cluster.ErrRefused, cfg.Join, got.Cluster, id.Cluster)
+	}
+	if id.know(got.Peers) {
+		return id.save()
+	}
+	return nil
+}
+
 // ask asks members to be let in.
 func ask(ctx context.Context, cfg *Config, self cluster.Node) (*entry, error) {
-	question, err := json.Marshal(self)
+	body, err := json.Marshal(self)
+	if err != nil {
+		return nil, err
+	}
+	asked, err := json.Marshal(question{Op: opJoin, Body: body})
 	if err != nil {
 		return nil, err
 	}
 	var last error
 	for {
 		for _, addr := range cfg.Join {
-			_, b, err := link.Ask(ctx, addr, cfg.link(), question)
+			_, b, err := link.Ask(ctx, addr, cfg.link(), asked)
 			var a answer
 			if err == nil {
 				err = json.Unmarshal(b, &a)

@@ -24,6 +24,11 @@ func (m *Member) follow(now time.Time) {
 		return
 	}
 	peers := peersOf(m.state, m.id.Node)
+	for _, p := range m.id.Peers { // rows may be older than what was known, and who is not in them has the newer ones
+		if m.state.Nodes[p.Node] == nil {
+			peers = append(peers, p)
+		}
+	}
 	m.lines.set(peers)
 	m.watch(peers, now)
 	if m.id.know(peers) || m.id.Founder {
@@ -49,7 +54,7 @@ func (m *Member) watch(peers []Peer, now time.Time) {
 		if !m.alive(p.Node) && m.down[p.Node].IsZero() {
 			m.down[p.Node] = now
 		}
-		if k := m.lines.to(p.Node); k != nil && k.Status().Up {
+		if k := m.lines.to(p.Node); k != nil && !m.alive(p.Node) && k.Status().Up {
 			m.linked(p.Node, true, now) // it came up before its number was known
 		}
 	}

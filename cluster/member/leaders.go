@@ -84,46 +84,57 @@ func (m *Member) described(from uint32, self *cluster.Node) {
 	}
 }
 
-// plug puts the slots of shards that others lead into the exchange, towards their leaders, and takes out what is so no more.
-// Slots that a shard of this node has stay its own.
+// plugged is what is in the exchange for a shard that another node leads.
+type plugged struct {
+	link *link.Link
+	term uint64
+}
+
+// plug puts the slots of shards that others lead into the exchange, towards their leaders, and takes out what is so no more. A
+// leader of another term is another owner, also behind the same link: it is plugged in anew. Slots that a shard of this node
+// has stay its own.
 func (m *Member) plug() {
-	for group, at := range m.plugged {
-		if l := m.leaders[group]; l.node == 0 || l.node == m.id.Node || !m.alive(l.node) || m.lines.to(l.node) != at.link {
+	for group, p := range m.plugged {
+		if l := m.leaders[group]; m.way(l) != p.link {
 			m.unplug(group)
 		}
 	}
 	for group, l := range m.leaders {
-		if at, ok := m.plugged[group]; ok && at.term == l.term || l.node == 0 || l.node == m.id.Node || !m.alive(l.node) {
-			continue
-		}
-		if k, slots := m.lines.to(l.node), m.slots(group); k != nil && len(slots) > 0 {
-			m.lines.x.PlugRemote(slots, k)
-			m.plugged[group] = plugged{k, l.node, l.term}
+		want := plugged{m.way(l), l.term}
+		if want.link != nil && m.plugged[group] != want {
+			m.plugIn(group, want)
 		}
 	}
 }
 
-// plugged is what the board has for a shard: the link to its leader, and the term in which that leads.
-type plugged struct {
-	link *link.Link
-	node uint32
-	term uint64
+// way returns the link to a leader that is another node, and up; nil when there is none.
+func (m *Member) way(l leader) *link.Link {
+	if l.node == 0 || l.node == m.id.Node || !m.alive(l.node) {
+		return nil
+	}
+	return m.lines.to(l.node)
 }
 
-// missed begins a new generation of what a node leads, as mail between it and this node may have been lost: who waits for an
-// answer shall not wait in vain.
-func (m *Member) missed(node uint32) {
-	for group, at := range m.plugged {
-		if at.node == node {
-			m.lines.x.PlugRemote(m.slots(group), at.link)
+func (m *Member) plugIn(group uint16, p plugged) {
+	if slots := m.slots(group); len(slots) > 0 {
+		m.lines.x.PlugRemote(slots, p.link)
+		m.plugged[group] = p
+	}
+}
+
+// cut plugs in anew what is behind a link on which mail was lost: who waits for answers may wait in vain.
+func (m *Member) cut(name string) {
+	for group, p := range m.plugged {
+		if p.link.Node() == name {
+			m.plugIn(group, p)
 		}
 	}
 }
 
-// replug says again what is plugged in: a shard of this node may have been there a moment ago.
+// replug plugs in again what was kept out by a shard of this node that is gone meanwhile.
 func (m *Member) replug() {
-	for group, at := range m.plugged {
-		m.lines.x.FillRemote(m.slots(group), at.link)
+	for group, p := range m.plugged {
+		m.lines.x.FillRemote(m.slots(group), p.link)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"switchboard/exchange"
 	"switchboard/exchange/link"
@@ -21,6 +22,9 @@ const (
 	channelRaft   = 1
 	channelMember = 2
 )
+
+// certSoon is how long before its end a certificate is warned of.
+const certSoon = 60 * 24 * time.Hour
 
 // Lines are this node's links, by the numbers of nodes. They are there before the journal, which sends its Raft traffic
 // over them, and the [Member], who says which there are. What comes before the member is open is dropped. All methods may be
@@ -68,6 +72,11 @@ func Connect(x *exchange.Exchange, listener net.Listener, id *Identity, cfg Conf
 		return nil, err
 	}
 	l.set(id.Peers)
+	if cfg.TLS != nil && len(cfg.TLS.Certificates) > 0 && cfg.TLS.Certificates[0].Leaf != nil {
+		if until := Expiry(cfg.TLS); time.Until(until) < certSoon {
+			cfg.Log.Warn("member: this node's certificate ends soon", "at", until)
+		}
+	}
 	return l, nil
 }
 
@@ -183,10 +192,13 @@ func (l *Lines) number(name string) uint32 {
 }
 
 func (l *Lines) notify(ev link.Event) {
-	if m := l.member.Load(); m != nil && (ev.Kind == link.Up || ev.Kind == link.Down || ev.Kind == link.Ended) {
-		m.news.link(ev.Node, ev.Kind == link.Up)
-	} else if m != nil {
-		m.news.tell(func() { m.news.lost[ev.Node] = true })
+	if m := l.member.Load(); m != nil {
+		switch ev.Kind {
+		case link.Up, link.Down, link.Ended:
+			m.news.link(ev.Node, ev.Kind == link.Up)
+		case link.Restarted, link.Cut:
+			m.news.lost(ev.Node)
+		}
 	}
 	l.cfg.Notify(ev)
 }
@@ -210,11 +222,11 @@ func (l *Lines) stream(name string, header []byte, r io.Reader) error {
 	return l.cfg.Stream(n, header, r)
 }
 
-// answer lets a node in that asks for it.
-func (l *Lines) answer(node string, question []byte) ([]byte, error) {
+// answer answers who is no member: a node that wants to be one, or an operator.
+func (l *Lines) answer(name string, question []byte) ([]byte, error) {
 	m := l.member.Load()
 	if m == nil {
 		return nil, errStarting
 	}
-	return json.Marshal(m.let(node, question))
+	return json.Marshal(m.let(name, question))
 }

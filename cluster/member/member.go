@@ -1,6 +1,7 @@
 package member
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -24,12 +25,15 @@ var (
 )
 
 const (
-	beatAfter = time.Second // how often everything is said again
-	inboxSize = 1 << 12     // messages that wait; more are dropped, and said again
+	beatAfter = time.Second            // how often everything is said again
+	readAfter = 100 * time.Millisecond // how often rows are read again, at most
+	inboxSize = 1 << 12                // messages that wait; more are dropped, and said again
 )
 
 // Member is this node's part in its cluster. Its methods may be called from any goroutine.
 type Member struct {
+	*Operations // what operators ask of it
+
 	// Fixed after Open.
 	id     *Identity // its fields below the name are run's
 	cfg    Config
@@ -43,6 +47,7 @@ type Member struct {
 	done   chan struct{}
 
 	// Shared.
+	main    atomic.Pointer[cluster.Placement]
 	closing sync.Once
 	dropped atomic.Uint64
 
@@ -59,6 +64,9 @@ type Member struct {
 	open    map[uint64]*request // forwarded, or held until the rows are written
 	numbers uint64              // of questions and requests
 	beaten  time.Time
+	loaded  map[string][]byte // rows that the state was made of; nil when it is not what they say, as on the leader
+	reread  bool              // rows have changed since
+	read    time.Time
 
 	// Owned by run: what the leader of the meta group knows.
 	term     uint64 // in which it leads, 0 while it does not
@@ -67,6 +75,7 @@ type Member struct {
 	held     []held
 	views    map[uint16]*sight
 	round    uint64 // of questions for views
+	base     uint64 // of the last question of an earlier time as the leader
 	planned  time.Time
 	rest     time.Time // until when it writes nothing
 	balanced time.Time
@@ -96,11 +105,15 @@ func Open(lines *Lines, groups Groups, rows Rows, cfg Config) (*Member, error) {
 		state: cluster.New(), leaders: map[uint16]leader{}, mine: map[uint16]uint64{}, up: map[uint32]time.Time{}, down: map[uint32]time.Time{},
 		plugged: map[uint16]plugged{}, open: map[uint64]*request{}, views: map[uint16]*sight{},
 	}
+	m.Operations = &Operations{m.ask}
 	if err := m.hold(); err != nil {
 		return nil, err
 	}
 	if err := m.load(); err != nil {
 		return nil, err
+	}
+	if self := m.state.Nodes[m.id.Node]; self != nil && self.Phase == cluster.Gone {
+		return nil, fmt.Errorf("%w: node %s (number %d) was removed from the cluster: to take part again it needs an empty data directory", cluster.ErrRefused, m.id.Name, m.id.Node)
 	}
 	lines.member.Store(m)
 	for _, s := range lines.links.Status() {
@@ -200,21 +213,37 @@ func (m *Member) turn(beat bool) {
 	m.forward(now)
 	if beat && now.Sub(m.beaten) >= beatAfter {
 		m.beaten = now
+		if n := m.dropped.Swap(0); n > 0 {
+			m.cfg.Log.Warn("member: messages found no room", "dropped", n)
+		}
 		m.announce()
 		m.follow(now)
 	}
 	m.plug()
+	m.show()
 }
+
+// show lets others see what they ask for without waiting.
+func (m *Member) show() {
+	p := m.state.Placements[cluster.Main]
+	if old := m.main.Load(); p == nil || m.writing != 0 || old != nil && slices.Equal(old.Shards, p.Shards) {
+		return
+	}
+	shown := *p
+	shown.Shards = slices.Clone(p.Shards)
+	m.main.Store(&shown)
+}
+
+// Main returns the main placement as this node last knew it, nil when it does not yet. Nobody may change it. It does not block.
+func (m *Member) Main() *cluster.Placement { return m.main.Load() }
 
 // heed takes the news.
 func (m *Member) heed(n heard, now time.Time) {
 	for name, up := range n.links {
 		m.linked(m.lines.number(name), up, now)
 	}
-	for name := range n.lost {
-		if node := m.lines.number(name); node != 0 {
-			m.missed(node)
-		}
+	for name := range n.cut {
+		m.cut(name)
 	}
 	for _, w := range n.wrote {
 		m.wrote(w, now)
@@ -228,7 +257,8 @@ func (m *Member) heed(n heard, now time.Time) {
 		m.reign(now)
 		m.announce()
 	}
-	if n.changed && m.term == 0 {
+	m.reread = m.reread || n.changed
+	if m.reread && m.term == 0 && now.Sub(m.read) >= readAfter { // or with the next beat
 		m.reload(now)
 	}
 }
@@ -240,10 +270,12 @@ func (m *Member) linked(node uint32, up bool, now time.Time) {
 	}
 	_, was := m.up[node]
 	switch {
-	case up && !was:
-		m.up[node] = now
-		delete(m.down, node)
-		m.tellOf(node)
+	case up:
+		if !was {
+			m.up[node] = now
+			delete(m.down, node)
+		}
+		m.tellOf(node) // it may be another process by now
 	case !up && was:
 		delete(m.up, node)
 		m.down[node] = now
@@ -256,19 +288,49 @@ func (m *Member) alive(node uint32) bool {
 	return up || node == m.id.Node
 }
 
-// load reads the rows.
+// load reads the rows into a new state.
 func (m *Member) load() error {
-	s := cluster.New()
-	if err := m.rows.Read(s.Load); err != nil {
+	m.state, m.loaded = cluster.New(), map[string][]byte{}
+	return m.catchUp()
+}
+
+// catchUp reads the rows that are other than they were when they were last read. On the leader, who changes the state, they are not:
+// there, and after a failure, it is load that helps.
+func (m *Member) catchUp() error {
+	seen := make(map[string]bool, len(m.loaded))
+	err := m.rows.Read(func(key string, value []byte) error {
+		seen[key] = true
+		if old, known := m.loaded[key]; known && bytes.Equal(old, value) {
+			return nil
+		}
+		m.loaded[key] = bytes.Clone(value)
+		return m.state.Load(key, value)
+	})
+	for key := range m.loaded {
+		if err == nil && !seen[key] {
+			delete(m.loaded, key)
+			err = m.state.Load(key, nil)
+		}
+	}
+	m.reread, m.read = false, time.Now()
+	if err != nil {
+		m.loaded = nil
 		return fmt.Errorf("reading the rows of the cluster: %w", err)
 	}
-	m.state = s
 	return nil
 }
 
 // reload reads the rows again and does what follows.
 func (m *Member) reload(now time.Time) {
-	if err := m.load(); err != nil {
+	read := m.load
+	if m.loaded != nil {
+		read = m.catchUp
+	}
+	err := read()
+	if m.term != 0 {
+		m.loaded = nil
+	}
+	if err != nil {
 		m.cfg.Log.Error("member", "error", err)
 		return
 	}

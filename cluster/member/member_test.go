@@ -35,7 +35,7 @@ func TestGrowth(t *testing.T) {
 		for _, s := range r.Shards {
 			for _, name := range w.names() {
 				n := w.nodes[name]
-				err := n.x.Post(wire.Envelope{To: wire.ToSlot(wire.Slot(s.ID - 1)), Mail: &wire.Frame{}})
+				err := n.x.Post(wire.Envelope{To: wire.ToSlot(wire.Slot(s.ID)), Mail: &wire.Frame{}})
 				if here := n.m.id.Node == s.Leader; here != errors.Is(err, exchange.ErrNowhere) {
 					t.Errorf("shard %d is led by node %d; mail from node %d for it: %v", s.ID, s.Leader, n.m.id.Node, err)
 				}
@@ -79,7 +79,7 @@ func TestKillInAMove(t *testing.T) {
 					w.write()
 					w.whole(r)
 					for _, s := range r.Shards {
-						if s.ID != 1 {
+						if s.ID != 0 {
 							continue
 						}
 						for _, rep := range s.Replicas {
@@ -320,6 +320,61 @@ func TestRequests(t *testing.T) {
 	})
 }
 
+// The node that a replica moves to is lost: an operator's move waits until he gives the node up, a planned one chooses another.
+func TestLostTarget(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		w.start("a z1", "b z2", "c z3")
+		w.settled(3, 3)
+		w.write()
+		w.start("d z1", "e z2")
+		r := w.settled(3, 5)
+		d := w.number("d")
+		lead := w.leader()
+		w.net.isolate("d", true)
+		if _, err := lead.m.Move(t.Context(), "ann", 0, r.Shards[0].Replicas[0].Node, d, ""); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		if j := w.report().Jobs; j[len(j)-1].Step == cluster.Ended || j[len(j)-1].Step == cluster.Undoing {
+			t.Fatalf("nobody has given it up: %v", j[len(j)-1])
+		}
+		w.kill("d")
+		if _, err := lead.m.Remove(t.Context(), "ann", d, true); err != nil {
+			t.Fatal(err)
+		}
+		r = w.settled(3, 3)
+		w.whole(r)
+		if j := r.Jobs[len(r.Jobs)-1]; j.Result != cluster.Aborted {
+			t.Fatalf("%v", j)
+		}
+		// A drain begins a move to e, the only one that is free, which goes away; then f comes.
+		e := w.number("e")
+		w.net.isolate("e", true)
+		if err := lead.m.Drain(t.Context(), "ann", r.Shards[0].Replicas[0].Node, false); err != nil {
+			t.Fatal(err)
+		}
+		w.start("f z1")
+		w.await("it has gone elsewhere", func() string {
+			for _, s := range w.report().Shards {
+				for _, rep := range s.Replicas {
+					if rep.Node == r.Shards[0].Replicas[0].Node {
+						return fmt.Sprintf("%+v, %v", s, w.report().Jobs)
+					}
+				}
+			}
+			return ""
+		})
+		w.heal()
+		for _, s := range w.report().Shards {
+			for _, rep := range s.Replicas {
+				if rep.Node == e {
+					t.Fatalf("who was away has it: %+v", s)
+				}
+			}
+		}
+	})
+}
+
 // Leaders spread over the nodes by themselves.
 func TestLeadersBalance(t *testing.T) {
 	virtual(t, func(t *testing.T, w *world) {
@@ -375,5 +430,42 @@ func TestReplaceAfter(t *testing.T) {
 			return ""
 		})
 		w.whole(w.settled(3, 3))
+	})
+}
+
+// An operator who is no member asks any of them.
+func TestOperator(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		w.start("a", "b", "c")
+		w.settled(3, 3)
+		lead := w.leader().name
+		for _, name := range w.names() {
+			op := At(name, Seat{Name: "ann", Plain: true, Dial: w.net.dial("ann")})
+			r, err := op.Status(t.Context())
+			if err != nil || r.Stale || len(r.Shards) != 4 || w.name(r, r.Leader) != lead {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			if _, err := op.Move(t.Context(), "root", 0, 1, 2, ""); !errors.Is(err, cluster.ErrRefused) || !strings.Contains(err.Error(), "already") {
+				t.Fatal(err)
+			}
+			if err := op.Drain(t.Context(), "", 3, false); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := op.Rebalance(t.Context(), "", "run"); err != nil {
+				t.Fatal(err)
+			}
+			if b, err := op.Rebalance(t.Context(), "", "dry"); err != nil || b.Effort.Run && b.Effort.By != "ann" {
+				t.Fatalf("%+v, %v", b, err)
+			}
+			if err := op.Drain(t.Context(), "", 3, true); err != nil {
+				t.Fatal(err)
+			}
+			if err := op.ask(t.Context(), "dance", "", asking{}, nil); !errors.Is(err, cluster.ErrRefused) {
+				t.Fatal(err)
+			}
+			if err := op.ask(t.Context(), opJoin, "", cluster.Node{Name: "b", Birth: "x"}, nil); !errors.Is(err, cluster.ErrRefused) {
+				t.Fatalf("ann joins as another: %v", err)
+			}
+		}
 	})
 }

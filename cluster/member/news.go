@@ -16,7 +16,7 @@ type news struct {
 	leads   map[uint16]uint64 // groups that this node leads, with the term
 	led     bool              // leads has changed
 	links   map[string]bool   // by name: up, since the last look
-	lost    map[string]bool   // by name: nodes with which mail may have been lost
+	cut     map[string]bool   // by name: mail was lost since
 	wrote   []wrote           // at most one for each Append
 }
 
@@ -26,7 +26,7 @@ type wrote struct {
 }
 
 func newNews() *news {
-	return &news{wake: make(chan struct{}, 1), leads: map[uint16]uint64{}, links: map[string]bool{}, lost: map[string]bool{}}
+	return &news{wake: make(chan struct{}, 1), leads: map[uint16]uint64{}, links: map[string]bool{}, cut: map[string]bool{}}
 }
 
 func (n *news) tell(note func()) {
@@ -41,28 +41,30 @@ func (n *news) tell(note func()) {
 
 func (n *news) link(name string, up bool) { n.tell(func() { n.links[name] = up }) }
 
+func (n *news) lost(name string) { n.tell(func() { n.cut[name] = true }) }
+
 // heard is what was new.
 type heard struct {
 	changed, led bool
 	leads        map[uint16]uint64
-	links, lost  map[string]bool
+	links, cut   map[string]bool
 	wrote        []wrote
 }
 
 func (n *news) take() (h heard) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	h = heard{n.changed, n.led, nil, n.links, n.lost, n.wrote}
+	h = heard{changed: n.changed, led: n.led, wrote: n.wrote}
 	if n.led {
 		h.leads = maps.Clone(n.leads)
 	}
-	n.changed, n.led, n.wrote = false, false, nil
 	if len(n.links) > 0 {
-		n.links = map[string]bool{}
+		h.links, n.links = n.links, map[string]bool{}
 	}
-	if len(n.lost) > 0 {
-		n.lost = map[string]bool{}
+	if len(n.cut) > 0 {
+		h.cut, n.cut = n.cut, map[string]bool{}
 	}
+	n.changed, n.led, n.wrote = false, false, nil
 	return h
 }
 

@@ -1,7 +1,6 @@
 package member
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -86,65 +85,6 @@ type asking struct {
 	Why     string `json:"why,omitempty"`
 }
 
-// Status reports how the cluster is, by its leader; after 2 s without one, by this node.
-func (m *Member) Status(ctx context.Context) (*Report, error) {
-	r := &Report{}
-	return r, m.ask(ctx, opStatus, "", asking{}, r)
-}
-
-// Nodes reports the nodes, those that are gone too.
-func (m *Member) Nodes(ctx context.Context) ([]NodeReport, error) {
-	r, err := m.Status(ctx)
-	return r.Nodes, err
-}
-
-// Shards reports the shards.
-func (m *Member) Shards(ctx context.Context) ([]ShardReport, error) {
-	r, err := m.Status(ctx)
-	return r.Shards, err
-}
-
-// Move begins to move a replica of a shard from one node to another, for whoever by names. Asked again while it is under way it
-// returns the same job.
-func (m *Member) Move(ctx context.Context, by string, shard uint16, from, to uint32, why string) (*cluster.Job, error) {
-	j := &cluster.Job{}
-	return j, m.ask(ctx, opMove, by, asking{Shard: shard, From: from, To: to, Why: why}, j)
-}
-
-// Job pauses, resumes or aborts a move.
-func (m *Member) Job(ctx context.Context, by string, id uint64, action string) (*cluster.Job, error) {
-	j := &cluster.Job{}
-	return j, m.ask(ctx, opJob, by, asking{Job: id, Action: action}, j)
-}
-
-// Balance is what a rebalance is about.
-type Balance struct {
-	Effort cluster.Effort     `json:"effort"`
-	Plan   []cluster.Proposal `json:"plan"`
-}
-
-// Rebalance does "run", "pause", "resume" or "abort"; with "dry" nothing. It returns what a plan wants now.
-func (m *Member) Rebalance(ctx context.Context, by, action string) (*Balance, error) {
-	b := &Balance{}
-	return b, m.ask(ctx, opRebalance, by, asking{Action: action}, b)
-}
-
-// Drain makes a node give away what it holds, or takes that back.
-func (m *Member) Drain(ctx context.Context, by string, node uint32, undo bool) error {
-	return m.ask(ctx, opDrain, by, asking{Node: node, Undo: undo}, nil)
-}
-
-// Remove takes a node out for good. It is refused while the node has replicas, unless lost says that its disk is gone: then
-// others stand in for them, and the shards that are short of a copy until then are returned.
-func (m *Member) Remove(ctx context.Context, by string, node uint32, lost bool) (short []uint16, err error) {
-	return short, m.ask(ctx, opRemove, by, asking{Node: node, Lost: lost}, &short)
-}
-
-// Copies says how many copies the shards of a placement shall have.
-func (m *Member) Copies(ctx context.Context, by, placement string, n int) error {
-	return m.ask(ctx, opCopies, by, asking{Placing: placement, Copies: n}, nil)
-}
-
 // do does one operation on the state. An error says that it has changed nothing.
 func (m *Member) do(op, by string, body []byte, stale bool) (any, error) {
 	if op == opJoin {
@@ -161,10 +101,7 @@ func (m *Member) do(op, by string, body []byte, stale bool) (any, error) {
 	case opStatus:
 		return m.report(stale), nil
 	case opMove:
-		if j := m.jobs()[a.Shard]; j != nil && j.From == a.From && j.To == a.To && a.From != 0 {
-			return j, nil // it was asked for before
-		}
-		return m.state.Move(a.Shard, a.From, a.To, by, a.Why)
+		return m.move(by, &a)
 	case opJob:
 		return m.job(a.Job, a.Action)
 	case opRebalance:
@@ -184,11 +121,39 @@ func (m *Member) join(body []byte) (any, error) {
 	if err := json.Unmarshal(body, &n); err != nil {
 		return nil, fmt.Errorf("%w: a request that cannot be read: %w", cluster.ErrRefused, err)
 	}
-	id, err := m.state.Join(n)
-	if err != nil {
-		return nil, err
+	id := n.ID
+	if id != 0 { // it comes back
+		was := m.state.Nodes[id]
+		if was == nil || was.Phase == cluster.Gone || was.Birth != n.Birth {
+			return nil, fmt.Errorf("%w: node %s (number %d) was removed from the cluster: to take part again it needs an empty data directory", cluster.ErrRefused, n.Name, id)
+		}
+		m.state.Describe(id, n)
+	} else {
+		var err error
+		if id, err = m.state.Join(n); err != nil {
+			return nil, err
+		}
 	}
 	return entry{Cluster: m.id.Cluster, Node: id, Meta: m.state.Nodes[id].Meta, Peers: peersOf(m.state, id)}, nil
+}
+
+// move begins a move. One that was asked for before, by the same, is the same: also when it has ended meanwhile.
+func (m *Member) move(by string, a *asking) (*cluster.Job, error) {
+	j, err := m.state.Move(a.Shard, a.From, a.To, by, a.Why)
+	if err == nil || a.From == 0 {
+		return j, err
+	}
+	for _, id := range slices.Backward(slices.Sorted(maps.Keys(m.state.Jobs))) {
+		before := m.state.Jobs[id]
+		if before.Shard != a.Shard {
+			continue
+		}
+		if before.From == a.From && before.To == a.To && before.By == by && before.Result != cluster.Aborted {
+			return before, nil
+		}
+		break
+	}
+	return nil, err
 }
 
 func (m *Member) job(id uint64, action string) (*cluster.Job, error) {

@@ -176,17 +176,21 @@ func (r *request) expire(m *Member) {
 	}
 }
 
-// let asks the leader to let a node in, for that node.
-func (m *Member) let(name string, question []byte) answer {
+// let asks the leader, for a node that wants to be let in or an operator, who is certain to have this name.
+func (m *Member) let(name string, b []byte) answer {
+	var q question
 	var n cluster.Node
-	if err := json.Unmarshal(question, &n); err != nil {
-		return answerOf(nil, fmt.Errorf("%w: a question that cannot be read: %w", cluster.ErrRefused, err))
+	err := json.Unmarshal(b, &q)
+	if err == nil && q.Op == opJoin {
+		if err = json.Unmarshal(q.Body, &n); err == nil && (n.Name != name || n.Birth == "") {
+			err = fmt.Errorf("node %q asks for node %q", name, n.Name)
+		}
 	}
-	if n.Name != name || n.Birth == "" {
-		return answerOf(nil, fmt.Errorf("%w: node %q asks for node %q", cluster.ErrRefused, name, n.Name))
+	if err != nil {
+		return answerOf(nil, fmt.Errorf("%w: a question that cannot be understood: %w", cluster.ErrRefused, err))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), questionFor)
 	defer cancel()
 	var got json.RawMessage
-	return answerOf(&got, m.ask(ctx, opJoin, name, n, &got))
+	return answerOf(&got, m.ask(ctx, q.Op, name, q.Body, &got))
 }

@@ -13,10 +13,22 @@ import (
 func newCluster() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cluster", Short: "What several nodes need to be one broker",
+		Long: `Make certificates for the nodes of a cluster, and look after one that runs. Any node is asked, on the port of its links, and it asks
+whoever leads. With --cluster-tls DIR the operator needs a certificate of the cluster's authority, as a node does: cluster certs
+makes one; its name is noted with what is done.`,
 		Args: exactly(0, "a command: see switchboard cluster --help"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newCerts())
+	s := &seat{}
+	ask := func(sub *cobra.Command) *cobra.Command {
+		s.flags(sub)
+		return sub
+	}
+	cmd.AddCommand(newCerts(),
+		ask(s.status("status", "Say in short how the cluster is", printStatus)),
+		ask(s.status("nodes", "List the nodes", printNodes)),
+		ask(s.status("shards", "List the shards: leader, replicas, size, lag", printShards)),
+		ask(s.jobs()), ask(s.move()), ask(s.rebalance()), ask(s.drain()), ask(s.remove()), ask(s.copies()))
 	return cmd
 }
 

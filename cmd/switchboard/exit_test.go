@@ -196,6 +196,22 @@ func terminate(t *testing.T, cmd *exec.Cmd, stderr *lines) {
 	}
 }
 
+// [SW-8.1] Both ways to ask a node to stop make it drain and exit 0, and its address can be had again at once.
+func TestStopSignals(t *testing.T) {
+	data, addr := filepath.Join(t.TempDir(), "data"), "127.0.0.1:0"
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		var cmd *exec.Cmd
+		var stderr *lines
+		cmd, addr, _, stderr = up(t, nil, "--data", data, "--listen", addr)
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Fatalf("%v: %v\n%s", sig, err, stderr)
+		}
+	}
+}
+
 // A data directory that cannot be served as it is: what is said, and that it is served again when that is mended.
 func TestDataDirectory(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")

@@ -44,6 +44,13 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	fs.Int64Var(&f.cfg.DrainMS, "drain-ms", 0, "how long a shutdown waits for connections to go (default 10000)")
 	fs.Int64Var(&f.cfg.FreeMin, "free-min", 0, "free bytes on the disk below which writes are refused (default 1 GiB or 5 % of the disk)")
 	fs.StringVar(&f.profiles, "pprof", "", "loopback host:port to serve Go profiles on (default off)")
+	c := &f.cfg.Cluster
+	fs.StringVar(&c.Listen, "cluster-listen", "", "host:port for other nodes: makes the node a member of a cluster (default off)")
+	fs.StringVar(&c.Advertise, "cluster-advertise", "", "host:port that other nodes are told to dial (default --cluster-listen)")
+	fs.StringSliceVar(&c.Join, "join", nil, "host:port of members of the cluster, when the node is new; without it a new node founds one")
+	fs.StringVar(&c.TLS, "cluster-tls", "", "directory with ca.crt, NAME.crt and NAME.key (see cluster certs)")
+	fs.StringVar(&c.Zone, "zone", "", "where the node is: copies of a shard go to different zones")
+	fs.StringToStringVar(&c.Labels, "label", nil, "labels of the node, as disk=ssd; placements may ask for them")
 	fs.BoolVar(&f.logJSON, "log-json", false, "log in JSON")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 }
@@ -105,7 +112,10 @@ func (f *nodeFlags) overlay(cmd *cobra.Command, flags *node.Config) {
 		"shards": func() { f.cfg.Shards = flags.Shards }, "connections": func() { f.cfg.Connections = flags.Connections },
 		"drain-ms": func() { f.cfg.DrainMS = flags.DrainMS }, "free-min": func() { f.cfg.FreeMin = flags.FreeMin },
 		"tls-cert": func() { f.cfg.TLS.Cert = flags.TLS.Cert }, "tls-key": func() { f.cfg.TLS.Key = flags.TLS.Key },
-		"dev": func() { f.cfg.Dev = flags.Dev },
+		"dev":            func() { f.cfg.Dev = flags.Dev },
+		"cluster-listen": func() { f.cfg.Cluster.Listen = flags.Cluster.Listen }, "cluster-advertise": func() { f.cfg.Cluster.Advertise = flags.Cluster.Advertise },
+		"join": func() { f.cfg.Cluster.Join = flags.Cluster.Join }, "cluster-tls": func() { f.cfg.Cluster.TLS = flags.Cluster.TLS },
+		"zone": func() { f.cfg.Cluster.Zone = flags.Cluster.Zone }, "label": func() { f.cfg.Cluster.Labels = flags.Cluster.Labels },
 	} {
 		if cmd.Flags().Changed(name) {
 			set()
@@ -121,11 +131,16 @@ func newServe() *cobra.Command {
 		Long: `Run a node. It drains on SIGTERM and SIGINT: connections are told to come back, what was taken
 becomes durable, and it exits 0. On SIGHUP it reads its certificate again, which it also does when that changes.
 
+With --cluster-listen it is a member of a cluster: it founds one, brings along what its data directory has, or joins the one
+at --join. Every node serves every customer; shards have copies on three nodes as soon as there are three.
+
 With --dev it makes the tenant "demo" with the queue "default", prints ready-made tokens, and listens on
 loopback only. Without it, tenants come from --config and their keys from keys.json in the data directory.`,
 		Example: `  switchboard serve --data /var/lib/switchboard --config switchboard.yaml
   switchboard serve --data ./data --dev
-  switchboard serve --data ./data --config switchboard.yaml --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem`,
+  switchboard serve --data ./data --config switchboard.yaml --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem
+  switchboard serve --data ./n1 --dev --name n1 --cluster-listen 127.0.0.1:7570
+  switchboard serve --data ./n2 --dev --name n2 --listen 127.0.0.1:7471 --cluster-listen 127.0.0.1:7571 --join 127.0.0.1:7570`,
 		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.load(cmd); err != nil {

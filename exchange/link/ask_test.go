@@ -54,12 +54,13 @@ func TestAsk(t *testing.T) {
 
 func TestAskEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	asked := make(chan struct{})
+	asked, over := make(chan struct{}), make(chan struct{})
 	addr := answering(t, Config{Answer: func(string, []byte) ([]byte, error) {
 		close(asked)
-		<-ctx.Done()
+		<-over
 		return nil, nil
 	}})
+	defer close(over)
 	go func() {
 		<-asked
 		cancel()

@@ -31,13 +31,13 @@ var mayImport = allowed(
 	row("edge/ws"),
 	row("edge/secure"),
 	row("edge/token", "wire"),
-	row("node", "wire", "session", "broker/level", "broker/routes", "exchange", "shard", "shard/journal", "edge", "edge/token", "edge/secure"),
+	row("node", "wire", "session", "broker/level", "broker/routes", "exchange", "shard", "shard/journal", "edge", "edge/token", "edge/secure", "cluster", "cluster/member", "shard/journal/replica"),
 	row("client", "wire", "wire/wirepb"),
 	row("client/js"),
 	row("console", "client/js"),
 	row("bench", "loadtest", "shard/journal", "wire"),
 	row("loadtest", "wire", "wire/wirepb", "client", "loadtest/socket"),
-	row("cmd/switchboard", "wire", "broker/level", "broker/routes", "node", "bench", "loadtest", "loadtest/scenario", "loadtest/report", "loadtest/swarm", "loadtest/capacity", "examples/loadtest", "client", "console", "edge", "edge/token", "shard/journal", "cluster/member"),
+	row("cmd/switchboard", "wire", "cluster", "cluster/member", "broker/level", "broker/routes", "node", "bench", "loadtest", "loadtest/scenario", "loadtest/report", "loadtest/swarm", "examples/loadtest", "client", "console", "edge", "edge/token", "shard/journal", "loadtest/capacity"),
 	row("internal/mailbox"),
 	row("internal/script"),
 	row("internal/archtest"),
@@ -47,7 +47,6 @@ var mayImport = allowed(
 	row("loadtest/scenario"),
 	row("loadtest/report", "loadtest/ledger", "loadtest/scenario"),
 	row("loadtest/swarm", "loadtest/ledger", "loadtest/scenario", "loadtest/report", "loadtest/socket", "edge/secure"),
-	row("loadtest/capacity", "loadtest/report", "loadtest/scenario"),
 	row("examples/loadtest"),
 	row("broker/selector"),
 	row("broker/level", "wire"),
@@ -57,6 +56,7 @@ var mayImport = allowed(
 	row("broker/routes", "broker", "broker/selector"),
 	row("shard/journal/seglog"),
 	row("cluster/member", "cluster", "exchange", "exchange/link", "shard/journal/replica", "wire"),
+	row("loadtest/capacity", "loadtest/report", "loadtest/scenario"),
 )
 
 type importRow struct {
@@ -81,7 +81,7 @@ var mayStart = []string{
 	"exchange/link.Open", "exchange/link.Add", "exchange/link.accept", "exchange/link.connect",
 	"edge.Open", "edge.accept", "edge.stream", "edge.start", "edge.openLoops",
 	"client.dial", "client.connect",
-	"node.Start",
+	"node.Start", "node.start",
 	"cmd/switchboard.chat", "cmd/switchboard.desk", "cmd/switchboard.serveProfiles", "cmd/switchboard.demo",
 }
 

@@ -159,6 +159,20 @@ func (j *Journal) Replica(group int) (s replica.Status, err error) {
 	return s, doErr
 }
 
+// Replicas tells how the replicas of these groups are, as of one moment; groups that have none here are left out.
+func (j *Journal) Replicas(groups ...uint16) (map[uint16]replica.Status, error) {
+	all := map[uint16]replica.Status{}
+	err := j.do(func() error {
+		for _, id := range groups {
+			if s, err := j.host.Status(id); err == nil {
+				all[id] = s
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
 // Change asks the group's leader, which has to be here, for another membership. It returns when that is proposed; that it
 // has come about is seen in Replica. Errors: ErrNotLeading, and what Raft refuses, as a second change while one is under way.
 func (j *Journal) Change(group int, cc *pb.ConfChangeV2) error {

@@ -60,6 +60,7 @@ type ClientFrame struct {
 	//	*ClientFrame_Assign
 	//	*ClientFrame_Stats
 	//	*ClientFrame_Watch
+	//	*ClientFrame_Invite
 	Verb          isClientFrame_Verb `protobuf_oneof:"verb"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -370,6 +371,15 @@ func (x *ClientFrame) GetWatch() *Watch {
 	return nil
 }
 
+func (x *ClientFrame) GetInvite() *Invite {
+	if x != nil {
+		if x, ok := x.Verb.(*ClientFrame_Invite); ok {
+			return x.Invite
+		}
+	}
+	return nil
+}
+
 type isClientFrame_Verb interface {
 	isClientFrame_Verb()
 }
@@ -490,6 +500,10 @@ type ClientFrame_Watch struct {
 	Watch *Watch `protobuf:"bytes,65,opt,name=watch,proto3,oneof"`
 }
 
+type ClientFrame_Invite struct {
+	Invite *Invite `protobuf:"bytes,66,opt,name=invite,proto3,oneof"`
+}
+
 func (*ClientFrame_Hello) isClientFrame_Verb() {}
 
 func (*ClientFrame_Refresh) isClientFrame_Verb() {}
@@ -548,6 +562,8 @@ func (*ClientFrame_Stats) isClientFrame_Verb() {}
 
 func (*ClientFrame_Watch) isClientFrame_Verb() {}
 
+func (*ClientFrame_Invite) isClientFrame_Verb() {}
+
 // ServerFrame is a reply when it has an id, a push otherwise [SW-2.4].
 type ServerFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -597,6 +613,9 @@ type ServerFrame struct {
 	//	*ServerFrame_Stats
 	//	*ServerFrame_Watch
 	//	*ServerFrame_Identities
+	//	*ServerFrame_Classify
+	//	*ServerFrame_Invite
+	//	*ServerFrame_Invited
 	Verb          isServerFrame_Verb `protobuf_oneof:"verb"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1033,6 +1052,33 @@ func (x *ServerFrame) GetIdentities() *Identities {
 	return nil
 }
 
+func (x *ServerFrame) GetClassify() *Classify {
+	if x != nil {
+		if x, ok := x.Verb.(*ServerFrame_Classify); ok {
+			return x.Classify
+		}
+	}
+	return nil
+}
+
+func (x *ServerFrame) GetInvite() *Done {
+	if x != nil {
+		if x, ok := x.Verb.(*ServerFrame_Invite); ok {
+			return x.Invite
+		}
+	}
+	return nil
+}
+
+func (x *ServerFrame) GetInvited() *Invited {
+	if x != nil {
+		if x, ok := x.Verb.(*ServerFrame_Invited); ok {
+			return x.Invited
+		}
+	}
+	return nil
+}
+
 type isServerFrame_Verb interface {
 	isServerFrame_Verb()
 }
@@ -1209,6 +1255,18 @@ type ServerFrame_Identities struct {
 	Identities *Identities `protobuf:"bytes,70,opt,name=identities,proto3,oneof"`
 }
 
+type ServerFrame_Classify struct {
+	Classify *Classify `protobuf:"bytes,71,opt,name=classify,proto3,oneof"`
+}
+
+type ServerFrame_Invite struct {
+	Invite *Done `protobuf:"bytes,66,opt,name=invite,proto3,oneof"`
+}
+
+type ServerFrame_Invited struct {
+	Invited *Invited `protobuf:"bytes,72,opt,name=invited,proto3,oneof"`
+}
+
 func (*ServerFrame_Hello) isServerFrame_Verb() {}
 
 func (*ServerFrame_Refresh) isServerFrame_Verb() {}
@@ -1294,6 +1352,12 @@ func (*ServerFrame_Stats) isServerFrame_Verb() {}
 func (*ServerFrame_Watch) isServerFrame_Verb() {}
 
 func (*ServerFrame_Identities) isServerFrame_Verb() {}
+
+func (*ServerFrame_Classify) isServerFrame_Verb() {}
+
+func (*ServerFrame_Invite) isServerFrame_Verb() {}
+
+func (*ServerFrame_Invited) isServerFrame_Verb() {}
 
 type Done struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2381,6 +2445,8 @@ func (x *Author) GetName() string {
 //	session.dead_lettered    staff
 //	session.rated            staff
 //	session.taken            staff
+//	participant.invited      staff
+//	participant.uninvited    staff
 //	session.directed         staff
 //	worker.lost              staff
 //	channel.attached         staff
@@ -4142,6 +4208,116 @@ func (x *Offer) GetSummary() []byte {
 	return nil
 }
 
+// Classify asks a worker what a session is about, before it is routed [SW-5a.3]. He answers by attributes, with attributes_v as
+// if_v and without ae.
+type Classify struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Queue         string                 `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
+	ExpiresMs     int64                  `protobuf:"varint,3,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	Customer      *Author                `protobuf:"bytes,4,opt,name=customer,proto3" json:"customer,omitempty"`
+	Shop          string                 `protobuf:"bytes,5,opt,name=shop,proto3" json:"shop,omitempty"`
+	Attributes    []byte                 `protobuf:"bytes,6,opt,name=attributes,proto3" json:"attributes,omitempty"`
+	AttributesV   uint64                 `protobuf:"varint,7,opt,name=attributes_v,json=attributesV,proto3" json:"attributes_v,omitempty"`
+	Head          uint64                 `protobuf:"varint,8,opt,name=head,proto3" json:"head,omitempty"`
+	Tail          []*Entry               `protobuf:"bytes,9,rep,name=tail,proto3" json:"tail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Classify) Reset() {
+	*x = Classify{}
+	mi := &file_switchboard_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Classify) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Classify) ProtoMessage() {}
+
+func (x *Classify) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Classify.ProtoReflect.Descriptor instead.
+func (*Classify) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *Classify) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Classify) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *Classify) GetExpiresMs() int64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
+func (x *Classify) GetCustomer() *Author {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
+func (x *Classify) GetShop() string {
+	if x != nil {
+		return x.Shop
+	}
+	return ""
+}
+
+func (x *Classify) GetAttributes() []byte {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *Classify) GetAttributesV() uint64 {
+	if x != nil {
+		return x.AttributesV
+	}
+	return 0
+}
+
+func (x *Classify) GetHead() uint64 {
+	if x != nil {
+		return x.Head
+	}
+	return 0
+}
+
+func (x *Classify) GetTail() []*Entry {
+	if x != nil {
+		return x.Tail
+	}
+	return nil
+}
+
 type OfferEnded struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Offer         string                 `protobuf:"bytes,1,opt,name=offer,proto3" json:"offer,omitempty"`
@@ -4152,7 +4328,7 @@ type OfferEnded struct {
 
 func (x *OfferEnded) Reset() {
 	*x = OfferEnded{}
-	mi := &file_switchboard_proto_msgTypes[41]
+	mi := &file_switchboard_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4164,7 +4340,7 @@ func (x *OfferEnded) String() string {
 func (*OfferEnded) ProtoMessage() {}
 
 func (x *OfferEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[41]
+	mi := &file_switchboard_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4177,7 +4353,7 @@ func (x *OfferEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OfferEnded.ProtoReflect.Descriptor instead.
 func (*OfferEnded) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{41}
+	return file_switchboard_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *OfferEnded) GetOffer() string {
@@ -4203,7 +4379,7 @@ type Accept struct {
 
 func (x *Accept) Reset() {
 	*x = Accept{}
-	mi := &file_switchboard_proto_msgTypes[42]
+	mi := &file_switchboard_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4215,7 +4391,7 @@ func (x *Accept) String() string {
 func (*Accept) ProtoMessage() {}
 
 func (x *Accept) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[42]
+	mi := &file_switchboard_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4228,7 +4404,7 @@ func (x *Accept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Accept.ProtoReflect.Descriptor instead.
 func (*Accept) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{42}
+	return file_switchboard_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Accept) GetOffer() string {
@@ -4248,7 +4424,7 @@ type AcceptReply struct {
 
 func (x *AcceptReply) Reset() {
 	*x = AcceptReply{}
-	mi := &file_switchboard_proto_msgTypes[43]
+	mi := &file_switchboard_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4260,7 +4436,7 @@ func (x *AcceptReply) String() string {
 func (*AcceptReply) ProtoMessage() {}
 
 func (x *AcceptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[43]
+	mi := &file_switchboard_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4273,7 +4449,7 @@ func (x *AcceptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptReply.ProtoReflect.Descriptor instead.
 func (*AcceptReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{43}
+	return file_switchboard_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AcceptReply) GetSession() string {
@@ -4300,7 +4476,7 @@ type Decline struct {
 
 func (x *Decline) Reset() {
 	*x = Decline{}
-	mi := &file_switchboard_proto_msgTypes[44]
+	mi := &file_switchboard_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4312,7 +4488,7 @@ func (x *Decline) String() string {
 func (*Decline) ProtoMessage() {}
 
 func (x *Decline) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[44]
+	mi := &file_switchboard_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4325,7 +4501,7 @@ func (x *Decline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decline.ProtoReflect.Descriptor instead.
 func (*Decline) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{44}
+	return file_switchboard_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Decline) GetOffer() string {
@@ -4352,7 +4528,7 @@ type Document struct {
 
 func (x *Document) Reset() {
 	*x = Document{}
-	mi := &file_switchboard_proto_msgTypes[45]
+	mi := &file_switchboard_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4364,7 +4540,7 @@ func (x *Document) String() string {
 func (*Document) ProtoMessage() {}
 
 func (x *Document) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[45]
+	mi := &file_switchboard_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4377,7 +4553,7 @@ func (x *Document) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Document.ProtoReflect.Descriptor instead.
 func (*Document) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{45}
+	return file_switchboard_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Document) GetV() uint64 {
@@ -4417,7 +4593,7 @@ type Assigned struct {
 
 func (x *Assigned) Reset() {
 	*x = Assigned{}
-	mi := &file_switchboard_proto_msgTypes[46]
+	mi := &file_switchboard_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4429,7 +4605,7 @@ func (x *Assigned) String() string {
 func (*Assigned) ProtoMessage() {}
 
 func (x *Assigned) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[46]
+	mi := &file_switchboard_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4442,7 +4618,7 @@ func (x *Assigned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assigned.ProtoReflect.Descriptor instead.
 func (*Assigned) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{46}
+	return file_switchboard_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Assigned) GetSession() string {
@@ -4558,7 +4734,7 @@ type Claimed struct {
 
 func (x *Claimed) Reset() {
 	*x = Claimed{}
-	mi := &file_switchboard_proto_msgTypes[47]
+	mi := &file_switchboard_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4570,7 +4746,7 @@ func (x *Claimed) String() string {
 func (*Claimed) ProtoMessage() {}
 
 func (x *Claimed) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[47]
+	mi := &file_switchboard_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4583,7 +4759,7 @@ func (x *Claimed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claimed.ProtoReflect.Descriptor instead.
 func (*Claimed) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{47}
+	return file_switchboard_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Claimed) GetLease() string {
@@ -4648,7 +4824,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_switchboard_proto_msgTypes[48]
+	mi := &file_switchboard_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4660,7 +4836,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[48]
+	mi := &file_switchboard_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4673,7 +4849,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{48}
+	return file_switchboard_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Delivery) GetSession() string {
@@ -4814,7 +4990,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_switchboard_proto_msgTypes[49]
+	mi := &file_switchboard_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4826,7 +5002,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[49]
+	mi := &file_switchboard_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4839,7 +5015,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{49}
+	return file_switchboard_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Reply) GetSession() string {
@@ -4926,7 +5102,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_switchboard_proto_msgTypes[50]
+	mi := &file_switchboard_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4938,7 +5114,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[50]
+	mi := &file_switchboard_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4951,7 +5127,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{50}
+	return file_switchboard_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Nack) GetSession() string {
@@ -4996,17 +5172,19 @@ func (x *Nack) GetKey() string {
 	return ""
 }
 
+// Target is where a transfer goes: to a queue or to a worker. Kind, of a queue alone, says who shall have it there: bot or human.
 type Target struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Queue         string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
 	Worker        string                 `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
+	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_switchboard_proto_msgTypes[51]
+	mi := &file_switchboard_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5018,7 +5196,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[51]
+	mi := &file_switchboard_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5031,7 +5209,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{51}
+	return file_switchboard_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Target) GetQueue() string {
@@ -5044,6 +5222,13 @@ func (x *Target) GetQueue() string {
 func (x *Target) GetWorker() string {
 	if x != nil {
 		return x.Worker
+	}
+	return ""
+}
+
+func (x *Target) GetKind() string {
+	if x != nil {
+		return x.Kind
 	}
 	return ""
 }
@@ -5063,7 +5248,7 @@ type Transfer struct {
 
 func (x *Transfer) Reset() {
 	*x = Transfer{}
-	mi := &file_switchboard_proto_msgTypes[52]
+	mi := &file_switchboard_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5075,7 +5260,7 @@ func (x *Transfer) String() string {
 func (*Transfer) ProtoMessage() {}
 
 func (x *Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[52]
+	mi := &file_switchboard_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5088,7 +5273,7 @@ func (x *Transfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
 func (*Transfer) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{52}
+	return file_switchboard_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Transfer) GetSession() string {
@@ -5155,7 +5340,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_switchboard_proto_msgTypes[53]
+	mi := &file_switchboard_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5167,7 +5352,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[53]
+	mi := &file_switchboard_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5180,7 +5365,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{53}
+	return file_switchboard_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Release) GetSession() string {
@@ -5245,7 +5430,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_switchboard_proto_msgTypes[54]
+	mi := &file_switchboard_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5257,7 +5442,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[54]
+	mi := &file_switchboard_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5270,7 +5455,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{54}
+	return file_switchboard_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Context) GetSession() string {
@@ -5318,7 +5503,7 @@ type ContextReply struct {
 
 func (x *ContextReply) Reset() {
 	*x = ContextReply{}
-	mi := &file_switchboard_proto_msgTypes[55]
+	mi := &file_switchboard_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5330,7 +5515,7 @@ func (x *ContextReply) String() string {
 func (*ContextReply) ProtoMessage() {}
 
 func (x *ContextReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[55]
+	mi := &file_switchboard_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5343,7 +5528,7 @@ func (x *ContextReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContextReply.ProtoReflect.Descriptor instead.
 func (*ContextReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{55}
+	return file_switchboard_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ContextReply) GetV() uint64 {
@@ -5375,7 +5560,7 @@ type Attributes struct {
 
 func (x *Attributes) Reset() {
 	*x = Attributes{}
-	mi := &file_switchboard_proto_msgTypes[56]
+	mi := &file_switchboard_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5387,7 +5572,7 @@ func (x *Attributes) String() string {
 func (*Attributes) ProtoMessage() {}
 
 func (x *Attributes) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[56]
+	mi := &file_switchboard_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5400,7 +5585,7 @@ func (x *Attributes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attributes.ProtoReflect.Descriptor instead.
 func (*Attributes) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{56}
+	return file_switchboard_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Attributes) GetSession() string {
@@ -5448,7 +5633,7 @@ type AttributesReply struct {
 
 func (x *AttributesReply) Reset() {
 	*x = AttributesReply{}
-	mi := &file_switchboard_proto_msgTypes[57]
+	mi := &file_switchboard_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5460,7 +5645,7 @@ func (x *AttributesReply) String() string {
 func (*AttributesReply) ProtoMessage() {}
 
 func (x *AttributesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[57]
+	mi := &file_switchboard_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5473,7 +5658,7 @@ func (x *AttributesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttributesReply.ProtoReflect.Descriptor instead.
 func (*AttributesReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{57}
+	return file_switchboard_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *AttributesReply) GetV() uint64 {
@@ -5490,7 +5675,185 @@ func (x *AttributesReply) GetDuplicate() bool {
 	return false
 }
 
-// Join makes a supervisor a guest: monitor, assist, consult or barge [SW-5a.1].
+// Invite asks a worker to come as a guest [SW-5a.1]. Its reply means requested. Workers name the ae of their assignment.
+type Invite struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Ae            uint64                 `protobuf:"varint,2,opt,name=ae,proto3" json:"ae,omitempty"`
+	Worker        string                 `protobuf:"bytes,3,opt,name=worker,proto3" json:"worker,omitempty"`
+	As            string                 `protobuf:"bytes,4,opt,name=as,proto3" json:"as,omitempty"`
+	Note          string                 `protobuf:"bytes,5,opt,name=note,proto3" json:"note,omitempty"`
+	Key           string                 `protobuf:"bytes,6,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Invite) Reset() {
+	*x = Invite{}
+	mi := &file_switchboard_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Invite) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Invite) ProtoMessage() {}
+
+func (x *Invite) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Invite.ProtoReflect.Descriptor instead.
+func (*Invite) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *Invite) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Invite) GetAe() uint64 {
+	if x != nil {
+		return x.Ae
+	}
+	return 0
+}
+
+func (x *Invite) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+func (x *Invite) GetAs() string {
+	if x != nil {
+		return x.As
+	}
+	return ""
+}
+
+func (x *Invite) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *Invite) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+// Invited tells a worker that he may join.
+type Invited struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	As            string                 `protobuf:"bytes,2,opt,name=as,proto3" json:"as,omitempty"`
+	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Note          string                 `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`
+	Queue         string                 `protobuf:"bytes,5,opt,name=queue,proto3" json:"queue,omitempty"`
+	Summary       []byte                 `protobuf:"bytes,6,opt,name=summary,proto3" json:"summary,omitempty"`
+	ExpiresMs     int64                  `protobuf:"varint,7,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Invited) Reset() {
+	*x = Invited{}
+	mi := &file_switchboard_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Invited) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Invited) ProtoMessage() {}
+
+func (x *Invited) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Invited.ProtoReflect.Descriptor instead.
+func (*Invited) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *Invited) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Invited) GetAs() string {
+	if x != nil {
+		return x.As
+	}
+	return ""
+}
+
+func (x *Invited) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Invited) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *Invited) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *Invited) GetSummary() []byte {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
+func (x *Invited) GetExpiresMs() int64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
+// Join makes a supervisor, or a worker who was invited, a guest: monitor, assist, consult or barge [SW-5a.1].
 type Join struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -5502,7 +5865,7 @@ type Join struct {
 
 func (x *Join) Reset() {
 	*x = Join{}
-	mi := &file_switchboard_proto_msgTypes[58]
+	mi := &file_switchboard_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5514,7 +5877,7 @@ func (x *Join) String() string {
 func (*Join) ProtoMessage() {}
 
 func (x *Join) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[58]
+	mi := &file_switchboard_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5527,7 +5890,7 @@ func (x *Join) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Join.ProtoReflect.Descriptor instead.
 func (*Join) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{58}
+	return file_switchboard_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Join) GetSession() string {
@@ -5562,7 +5925,7 @@ type JoinReply struct {
 
 func (x *JoinReply) Reset() {
 	*x = JoinReply{}
-	mi := &file_switchboard_proto_msgTypes[59]
+	mi := &file_switchboard_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5574,7 +5937,7 @@ func (x *JoinReply) String() string {
 func (*JoinReply) ProtoMessage() {}
 
 func (x *JoinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[59]
+	mi := &file_switchboard_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5587,7 +5950,7 @@ func (x *JoinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinReply.ProtoReflect.Descriptor instead.
 func (*JoinReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{59}
+	return file_switchboard_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *JoinReply) GetSession() string {
@@ -5622,7 +5985,7 @@ type Take struct {
 
 func (x *Take) Reset() {
 	*x = Take{}
-	mi := &file_switchboard_proto_msgTypes[60]
+	mi := &file_switchboard_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5634,7 +5997,7 @@ func (x *Take) String() string {
 func (*Take) ProtoMessage() {}
 
 func (x *Take) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[60]
+	mi := &file_switchboard_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5647,7 +6010,7 @@ func (x *Take) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Take.ProtoReflect.Descriptor instead.
 func (*Take) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{60}
+	return file_switchboard_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Take) GetSession() string {
@@ -5675,7 +6038,7 @@ type TakeReply struct {
 
 func (x *TakeReply) Reset() {
 	*x = TakeReply{}
-	mi := &file_switchboard_proto_msgTypes[61]
+	mi := &file_switchboard_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5687,7 +6050,7 @@ func (x *TakeReply) String() string {
 func (*TakeReply) ProtoMessage() {}
 
 func (x *TakeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[61]
+	mi := &file_switchboard_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5700,7 +6063,7 @@ func (x *TakeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeReply.ProtoReflect.Descriptor instead.
 func (*TakeReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{61}
+	return file_switchboard_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *TakeReply) GetSession() string {
@@ -5737,7 +6100,7 @@ type Assign struct {
 
 func (x *Assign) Reset() {
 	*x = Assign{}
-	mi := &file_switchboard_proto_msgTypes[62]
+	mi := &file_switchboard_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5749,7 +6112,7 @@ func (x *Assign) String() string {
 func (*Assign) ProtoMessage() {}
 
 func (x *Assign) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[62]
+	mi := &file_switchboard_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5762,7 +6125,7 @@ func (x *Assign) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assign.ProtoReflect.Descriptor instead.
 func (*Assign) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{62}
+	return file_switchboard_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Assign) GetSession() string {
@@ -5806,7 +6169,7 @@ type Scope struct {
 
 func (x *Scope) Reset() {
 	*x = Scope{}
-	mi := &file_switchboard_proto_msgTypes[63]
+	mi := &file_switchboard_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5818,7 +6181,7 @@ func (x *Scope) String() string {
 func (*Scope) ProtoMessage() {}
 
 func (x *Scope) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[63]
+	mi := &file_switchboard_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5831,7 +6194,7 @@ func (x *Scope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scope.ProtoReflect.Descriptor instead.
 func (*Scope) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{63}
+	return file_switchboard_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Scope) GetShop() string {
@@ -5873,7 +6236,7 @@ type Watch struct {
 
 func (x *Watch) Reset() {
 	*x = Watch{}
-	mi := &file_switchboard_proto_msgTypes[64]
+	mi := &file_switchboard_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5885,7 +6248,7 @@ func (x *Watch) String() string {
 func (*Watch) ProtoMessage() {}
 
 func (x *Watch) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[64]
+	mi := &file_switchboard_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5898,7 +6261,7 @@ func (x *Watch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Watch.ProtoReflect.Descriptor instead.
 func (*Watch) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{64}
+	return file_switchboard_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Watch) GetScope() *Scope {
@@ -5924,7 +6287,7 @@ type WatchReply struct {
 
 func (x *WatchReply) Reset() {
 	*x = WatchReply{}
-	mi := &file_switchboard_proto_msgTypes[65]
+	mi := &file_switchboard_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5936,7 +6299,7 @@ func (x *WatchReply) String() string {
 func (*WatchReply) ProtoMessage() {}
 
 func (x *WatchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[65]
+	mi := &file_switchboard_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5949,7 +6312,7 @@ func (x *WatchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchReply.ProtoReflect.Descriptor instead.
 func (*WatchReply) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{65}
+	return file_switchboard_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *WatchReply) GetCursor() string {
@@ -5970,7 +6333,7 @@ type Stats struct {
 
 func (x *Stats) Reset() {
 	*x = Stats{}
-	mi := &file_switchboard_proto_msgTypes[66]
+	mi := &file_switchboard_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5982,7 +6345,7 @@ func (x *Stats) String() string {
 func (*Stats) ProtoMessage() {}
 
 func (x *Stats) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[66]
+	mi := &file_switchboard_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5995,7 +6358,7 @@ func (x *Stats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stats.ProtoReflect.Descriptor instead.
 func (*Stats) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{66}
+	return file_switchboard_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Stats) GetScope() *Scope {
@@ -6031,7 +6394,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_switchboard_proto_msgTypes[67]
+	mi := &file_switchboard_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6043,7 +6406,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[67]
+	mi := &file_switchboard_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6056,7 +6419,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{67}
+	return file_switchboard_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Snapshot) GetTs() int64 {
@@ -6119,7 +6482,7 @@ type LevelStats struct {
 
 func (x *LevelStats) Reset() {
 	*x = LevelStats{}
-	mi := &file_switchboard_proto_msgTypes[68]
+	mi := &file_switchboard_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6131,7 +6494,7 @@ func (x *LevelStats) String() string {
 func (*LevelStats) ProtoMessage() {}
 
 func (x *LevelStats) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[68]
+	mi := &file_switchboard_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6144,7 +6507,7 @@ func (x *LevelStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LevelStats.ProtoReflect.Descriptor instead.
 func (*LevelStats) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{68}
+	return file_switchboard_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *LevelStats) GetLevel() string {
@@ -6207,7 +6570,7 @@ type LevelWindow struct {
 
 func (x *LevelWindow) Reset() {
 	*x = LevelWindow{}
-	mi := &file_switchboard_proto_msgTypes[69]
+	mi := &file_switchboard_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6219,7 +6582,7 @@ func (x *LevelWindow) String() string {
 func (*LevelWindow) ProtoMessage() {}
 
 func (x *LevelWindow) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[69]
+	mi := &file_switchboard_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6232,7 +6595,7 @@ func (x *LevelWindow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LevelWindow.ProtoReflect.Descriptor instead.
 func (*LevelWindow) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{69}
+	return file_switchboard_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *LevelWindow) GetWindow() string {
@@ -6300,7 +6663,7 @@ type QueueStats struct {
 
 func (x *QueueStats) Reset() {
 	*x = QueueStats{}
-	mi := &file_switchboard_proto_msgTypes[70]
+	mi := &file_switchboard_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6312,7 +6675,7 @@ func (x *QueueStats) String() string {
 func (*QueueStats) ProtoMessage() {}
 
 func (x *QueueStats) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[70]
+	mi := &file_switchboard_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6325,7 +6688,7 @@ func (x *QueueStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueStats.ProtoReflect.Descriptor instead.
 func (*QueueStats) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{70}
+	return file_switchboard_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *QueueStats) GetQueue() string {
@@ -6400,7 +6763,7 @@ type WorkerStats struct {
 
 func (x *WorkerStats) Reset() {
 	*x = WorkerStats{}
-	mi := &file_switchboard_proto_msgTypes[71]
+	mi := &file_switchboard_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6412,7 +6775,7 @@ func (x *WorkerStats) String() string {
 func (*WorkerStats) ProtoMessage() {}
 
 func (x *WorkerStats) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[71]
+	mi := &file_switchboard_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6425,7 +6788,7 @@ func (x *WorkerStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerStats.ProtoReflect.Descriptor instead.
 func (*WorkerStats) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{71}
+	return file_switchboard_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *WorkerStats) GetWorker() string {
@@ -6487,7 +6850,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_switchboard_proto_msgTypes[72]
+	mi := &file_switchboard_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6499,7 +6862,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[72]
+	mi := &file_switchboard_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6512,7 +6875,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{72}
+	return file_switchboard_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Presence) GetState() string {
@@ -6538,7 +6901,7 @@ type Slots struct {
 
 func (x *Slots) Reset() {
 	*x = Slots{}
-	mi := &file_switchboard_proto_msgTypes[73]
+	mi := &file_switchboard_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6550,7 +6913,7 @@ func (x *Slots) String() string {
 func (*Slots) ProtoMessage() {}
 
 func (x *Slots) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[73]
+	mi := &file_switchboard_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6563,7 +6926,7 @@ func (x *Slots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slots.ProtoReflect.Descriptor instead.
 func (*Slots) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{73}
+	return file_switchboard_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Slots) GetSlots() uint32 {
@@ -6584,7 +6947,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_switchboard_proto_msgTypes[74]
+	mi := &file_switchboard_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6596,7 +6959,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[74]
+	mi := &file_switchboard_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6609,7 +6972,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{74}
+	return file_switchboard_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Revoked) GetSession() string {
@@ -6644,7 +7007,7 @@ type Wrapup struct {
 
 func (x *Wrapup) Reset() {
 	*x = Wrapup{}
-	mi := &file_switchboard_proto_msgTypes[75]
+	mi := &file_switchboard_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6656,7 +7019,7 @@ func (x *Wrapup) String() string {
 func (*Wrapup) ProtoMessage() {}
 
 func (x *Wrapup) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[75]
+	mi := &file_switchboard_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6669,7 +7032,7 @@ func (x *Wrapup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wrapup.ProtoReflect.Descriptor instead.
 func (*Wrapup) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{75}
+	return file_switchboard_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Wrapup) GetSession() string {
@@ -6728,7 +7091,7 @@ var File_switchboard_proto protoreflect.FileDescriptor
 
 const file_switchboard_proto_rawDesc = "" +
 	"\n" +
-	"\x11switchboard.proto\x12\x0eswitchboard.v1\x1a google/protobuf/descriptor.proto\"\xc0\v\n" +
+	"\x11switchboard.proto\x12\x0eswitchboard.v1\x1a google/protobuf/descriptor.proto\"\xf2\v\n" +
 	"\vClientFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12-\n" +
 	"\x05hello\x18\x02 \x01(\v2\x15.switchboard.v1.HelloH\x00R\x05hello\x123\n" +
@@ -6762,8 +7125,9 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x04take\x18> \x01(\v2\x14.switchboard.v1.TakeH\x00R\x04take\x120\n" +
 	"\x06assign\x18? \x01(\v2\x16.switchboard.v1.AssignH\x00R\x06assign\x12-\n" +
 	"\x05stats\x18@ \x01(\v2\x15.switchboard.v1.StatsH\x00R\x05stats\x12-\n" +
-	"\x05watch\x18A \x01(\v2\x15.switchboard.v1.WatchH\x00R\x05watchB\x06\n" +
-	"\x04verb\"\xc5\x11\n" +
+	"\x05watch\x18A \x01(\v2\x15.switchboard.v1.WatchH\x00R\x05watch\x120\n" +
+	"\x06invite\x18B \x01(\v2\x16.switchboard.v1.InviteH\x00R\x06inviteB\x06\n" +
+	"\x04verb\"\xe2\x12\n" +
 	"\vServerFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
 	"\x05hello\x18\x02 \x01(\v2\x1a.switchboard.v1.HelloReplyH\x00R\x05hello\x128\n" +
@@ -6814,7 +7178,10 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x05watch\x18A \x01(\v2\x1a.switchboard.v1.WatchReplyH\x00R\x05watch\x12<\n" +
 	"\n" +
 	"identities\x18F \x01(\v2\x1a.switchboard.v1.IdentitiesH\x00R\n" +
-	"identitiesB\x06\n" +
+	"identities\x126\n" +
+	"\bclassify\x18G \x01(\v2\x18.switchboard.v1.ClassifyH\x00R\bclassify\x12.\n" +
+	"\x06invite\x18B \x01(\v2\x14.switchboard.v1.DoneH\x00R\x06invite\x123\n" +
+	"\ainvited\x18H \x01(\v2\x17.switchboard.v1.InvitedH\x00R\ainvitedB\x06\n" +
 	"\x04verb\"L\n" +
 	"\x04Done\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
@@ -7054,7 +7421,20 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x05queue\x18\x03 \x01(\tR\x05queue\x12\x1d\n" +
 	"\n" +
 	"expires_ms\x18\x04 \x01(\x03R\texpiresMs\x12\x1e\n" +
-	"\asummary\x18\x05 \x01(\fB\x04\x88\xb5\x18\x01R\asummary\":\n" +
+	"\asummary\x18\x05 \x01(\fB\x04\x88\xb5\x18\x01R\asummary\"\xbb\x02\n" +
+	"\bClassify\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
+	"\x05queue\x18\x02 \x01(\tR\x05queue\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\x03 \x01(\x03R\texpiresMs\x122\n" +
+	"\bcustomer\x18\x04 \x01(\v2\x16.switchboard.v1.AuthorR\bcustomer\x12\x12\n" +
+	"\x04shop\x18\x05 \x01(\tR\x04shop\x12$\n" +
+	"\n" +
+	"attributes\x18\x06 \x01(\fB\x04\x88\xb5\x18\x01R\n" +
+	"attributes\x12'\n" +
+	"\fattributes_v\x18\a \x01(\x04B\x04\x90\xb5\x18\x01R\vattributesV\x12\x18\n" +
+	"\x04head\x18\b \x01(\x04B\x04\x90\xb5\x18\x01R\x04head\x12/\n" +
+	"\x04tail\x18\t \x03(\v2\x15.switchboard.v1.EntryB\x04\x90\xb5\x18\x01R\x04tail\":\n" +
 	"\n" +
 	"OfferEnded\x12\x14\n" +
 	"\x05offer\x18\x01 \x01(\tR\x05offer\x12\x16\n" +
@@ -7138,10 +7518,11 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12\x19\n" +
 	"\bdelay_ms\x18\x04 \x01(\x03R\adelayMs\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x10\n" +
-	"\x03key\x18\x06 \x01(\tR\x03key\"6\n" +
+	"\x03key\x18\x06 \x01(\tR\x03key\"J\n" +
 	"\x06Target\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x16\n" +
-	"\x06worker\x18\x02 \x01(\tR\x06worker\"\xc4\x01\n" +
+	"\x06worker\x18\x02 \x01(\tR\x06worker\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\"\xc4\x01\n" +
 	"\bTransfer\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
 	"\x02ae\x18\x02 \x01(\x04R\x02ae\x12&\n" +
@@ -7178,7 +7559,23 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x03key\x18\x05 \x01(\tR\x03key\"=\n" +
 	"\x0fAttributesReply\x12\f\n" +
 	"\x01v\x18\x01 \x01(\x04R\x01v\x12\x1c\n" +
-	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"B\n" +
+	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"\x80\x01\n" +
+	"\x06Invite\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
+	"\x02ae\x18\x02 \x01(\x04R\x02ae\x12\x16\n" +
+	"\x06worker\x18\x03 \x01(\tR\x06worker\x12\x0e\n" +
+	"\x02as\x18\x04 \x01(\tR\x02as\x12\x12\n" +
+	"\x04note\x18\x05 \x01(\tR\x04note\x12\x10\n" +
+	"\x03key\x18\x06 \x01(\tR\x03key\"\xac\x01\n" +
+	"\aInvited\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
+	"\x02as\x18\x02 \x01(\tR\x02as\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x12\n" +
+	"\x04note\x18\x04 \x01(\tR\x04note\x12\x14\n" +
+	"\x05queue\x18\x05 \x01(\tR\x05queue\x12\x1e\n" +
+	"\asummary\x18\x06 \x01(\fB\x04\x88\xb5\x18\x01R\asummary\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\a \x01(\x03R\texpiresMs\"B\n" +
 	"\x04Join\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x0e\n" +
 	"\x02as\x18\x02 \x01(\tR\x02as\x12\x10\n" +
@@ -7284,7 +7681,7 @@ func file_switchboard_proto_rawDescGZIP() []byte {
 	return file_switchboard_proto_rawDescData
 }
 
-var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
+var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
 var file_switchboard_proto_goTypes = []any{
 	(*ClientFrame)(nil),               // 0: switchboard.v1.ClientFrame
 	(*ServerFrame)(nil),               // 1: switchboard.v1.ServerFrame
@@ -7327,43 +7724,46 @@ var file_switchboard_proto_goTypes = []any{
 	(*Kept)(nil),                      // 38: switchboard.v1.Kept
 	(*SubscribeReply)(nil),            // 39: switchboard.v1.SubscribeReply
 	(*Offer)(nil),                     // 40: switchboard.v1.Offer
-	(*OfferEnded)(nil),                // 41: switchboard.v1.OfferEnded
-	(*Accept)(nil),                    // 42: switchboard.v1.Accept
-	(*AcceptReply)(nil),               // 43: switchboard.v1.AcceptReply
-	(*Decline)(nil),                   // 44: switchboard.v1.Decline
-	(*Document)(nil),                  // 45: switchboard.v1.Document
-	(*Assigned)(nil),                  // 46: switchboard.v1.Assigned
-	(*Claimed)(nil),                   // 47: switchboard.v1.Claimed
-	(*Delivery)(nil),                  // 48: switchboard.v1.Delivery
-	(*Reply)(nil),                     // 49: switchboard.v1.Reply
-	(*Nack)(nil),                      // 50: switchboard.v1.Nack
-	(*Target)(nil),                    // 51: switchboard.v1.Target
-	(*Transfer)(nil),                  // 52: switchboard.v1.Transfer
-	(*Release)(nil),                   // 53: switchboard.v1.Release
-	(*Context)(nil),                   // 54: switchboard.v1.Context
-	(*ContextReply)(nil),              // 55: switchboard.v1.ContextReply
-	(*Attributes)(nil),                // 56: switchboard.v1.Attributes
-	(*AttributesReply)(nil),           // 57: switchboard.v1.AttributesReply
-	(*Join)(nil),                      // 58: switchboard.v1.Join
-	(*JoinReply)(nil),                 // 59: switchboard.v1.JoinReply
-	(*Take)(nil),                      // 60: switchboard.v1.Take
-	(*TakeReply)(nil),                 // 61: switchboard.v1.TakeReply
-	(*Assign)(nil),                    // 62: switchboard.v1.Assign
-	(*Scope)(nil),                     // 63: switchboard.v1.Scope
-	(*Watch)(nil),                     // 64: switchboard.v1.Watch
-	(*WatchReply)(nil),                // 65: switchboard.v1.WatchReply
-	(*Stats)(nil),                     // 66: switchboard.v1.Stats
-	(*Snapshot)(nil),                  // 67: switchboard.v1.Snapshot
-	(*LevelStats)(nil),                // 68: switchboard.v1.LevelStats
-	(*LevelWindow)(nil),               // 69: switchboard.v1.LevelWindow
-	(*QueueStats)(nil),                // 70: switchboard.v1.QueueStats
-	(*WorkerStats)(nil),               // 71: switchboard.v1.WorkerStats
-	(*Presence)(nil),                  // 72: switchboard.v1.Presence
-	(*Slots)(nil),                     // 73: switchboard.v1.Slots
-	(*Revoked)(nil),                   // 74: switchboard.v1.Revoked
-	(*Wrapup)(nil),                    // 75: switchboard.v1.Wrapup
-	nil,                               // 76: switchboard.v1.Subscribe.SkillsEntry
-	(*descriptorpb.FieldOptions)(nil), // 77: google.protobuf.FieldOptions
+	(*Classify)(nil),                  // 41: switchboard.v1.Classify
+	(*OfferEnded)(nil),                // 42: switchboard.v1.OfferEnded
+	(*Accept)(nil),                    // 43: switchboard.v1.Accept
+	(*AcceptReply)(nil),               // 44: switchboard.v1.AcceptReply
+	(*Decline)(nil),                   // 45: switchboard.v1.Decline
+	(*Document)(nil),                  // 46: switchboard.v1.Document
+	(*Assigned)(nil),                  // 47: switchboard.v1.Assigned
+	(*Claimed)(nil),                   // 48: switchboard.v1.Claimed
+	(*Delivery)(nil),                  // 49: switchboard.v1.Delivery
+	(*Reply)(nil),                     // 50: switchboard.v1.Reply
+	(*Nack)(nil),                      // 51: switchboard.v1.Nack
+	(*Target)(nil),                    // 52: switchboard.v1.Target
+	(*Transfer)(nil),                  // 53: switchboard.v1.Transfer
+	(*Release)(nil),                   // 54: switchboard.v1.Release
+	(*Context)(nil),                   // 55: switchboard.v1.Context
+	(*ContextReply)(nil),              // 56: switchboard.v1.ContextReply
+	(*Attributes)(nil),                // 57: switchboard.v1.Attributes
+	(*AttributesReply)(nil),           // 58: switchboard.v1.AttributesReply
+	(*Invite)(nil),                    // 59: switchboard.v1.Invite
+	(*Invited)(nil),                   // 60: switchboard.v1.Invited
+	(*Join)(nil),                      // 61: switchboard.v1.Join
+	(*JoinReply)(nil),                 // 62: switchboard.v1.JoinReply
+	(*Take)(nil),                      // 63: switchboard.v1.Take
+	(*TakeReply)(nil),                 // 64: switchboard.v1.TakeReply
+	(*Assign)(nil),                    // 65: switchboard.v1.Assign
+	(*Scope)(nil),                     // 66: switchboard.v1.Scope
+	(*Watch)(nil),                     // 67: switchboard.v1.Watch
+	(*WatchReply)(nil),                // 68: switchboard.v1.WatchReply
+	(*Stats)(nil),                     // 69: switchboard.v1.Stats
+	(*Snapshot)(nil),                  // 70: switchboard.v1.Snapshot
+	(*LevelStats)(nil),                // 71: switchboard.v1.LevelStats
+	(*LevelWindow)(nil),               // 72: switchboard.v1.LevelWindow
+	(*QueueStats)(nil),                // 73: switchboard.v1.QueueStats
+	(*WorkerStats)(nil),               // 74: switchboard.v1.WorkerStats
+	(*Presence)(nil),                  // 75: switchboard.v1.Presence
+	(*Slots)(nil),                     // 76: switchboard.v1.Slots
+	(*Revoked)(nil),                   // 77: switchboard.v1.Revoked
+	(*Wrapup)(nil),                    // 78: switchboard.v1.Wrapup
+	nil,                               // 79: switchboard.v1.Subscribe.SkillsEntry
+	(*descriptorpb.FieldOptions)(nil), // 80: google.protobuf.FieldOptions
 }
 var file_switchboard_proto_depIdxs = []int32{
 	6,   // 0: switchboard.v1.ClientFrame.hello:type_name -> switchboard.v1.Hello
@@ -7378,108 +7778,114 @@ var file_switchboard_proto_depIdxs = []int32{
 	33,  // 9: switchboard.v1.ClientFrame.leave:type_name -> switchboard.v1.Leave
 	12,  // 10: switchboard.v1.ClientFrame.identify:type_name -> switchboard.v1.Identify
 	37,  // 11: switchboard.v1.ClientFrame.subscribe:type_name -> switchboard.v1.Subscribe
-	42,  // 12: switchboard.v1.ClientFrame.accept:type_name -> switchboard.v1.Accept
-	44,  // 13: switchboard.v1.ClientFrame.decline:type_name -> switchboard.v1.Decline
+	43,  // 12: switchboard.v1.ClientFrame.accept:type_name -> switchboard.v1.Accept
+	45,  // 13: switchboard.v1.ClientFrame.decline:type_name -> switchboard.v1.Decline
 	26,  // 14: switchboard.v1.ClientFrame.delta:type_name -> switchboard.v1.Delta
-	49,  // 15: switchboard.v1.ClientFrame.reply:type_name -> switchboard.v1.Reply
-	50,  // 16: switchboard.v1.ClientFrame.nack:type_name -> switchboard.v1.Nack
-	52,  // 17: switchboard.v1.ClientFrame.transfer:type_name -> switchboard.v1.Transfer
-	53,  // 18: switchboard.v1.ClientFrame.release:type_name -> switchboard.v1.Release
-	54,  // 19: switchboard.v1.ClientFrame.context:type_name -> switchboard.v1.Context
-	72,  // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
-	73,  // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
-	75,  // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
-	56,  // 23: switchboard.v1.ClientFrame.attributes:type_name -> switchboard.v1.Attributes
-	58,  // 24: switchboard.v1.ClientFrame.join:type_name -> switchboard.v1.Join
-	60,  // 25: switchboard.v1.ClientFrame.take:type_name -> switchboard.v1.Take
-	62,  // 26: switchboard.v1.ClientFrame.assign:type_name -> switchboard.v1.Assign
-	66,  // 27: switchboard.v1.ClientFrame.stats:type_name -> switchboard.v1.Stats
-	64,  // 28: switchboard.v1.ClientFrame.watch:type_name -> switchboard.v1.Watch
-	9,   // 29: switchboard.v1.ServerFrame.hello:type_name -> switchboard.v1.HelloReply
-	11,  // 30: switchboard.v1.ServerFrame.refresh:type_name -> switchboard.v1.RefreshReply
-	20,  // 31: switchboard.v1.ServerFrame.open:type_name -> switchboard.v1.OpenReply
-	22,  // 32: switchboard.v1.ServerFrame.send:type_name -> switchboard.v1.SendReply
-	30,  // 33: switchboard.v1.ServerFrame.history:type_name -> switchboard.v1.HistoryReply
-	2,   // 34: switchboard.v1.ServerFrame.close:type_name -> switchboard.v1.Done
-	2,   // 35: switchboard.v1.ServerFrame.rate:type_name -> switchboard.v1.Done
-	2,   // 36: switchboard.v1.ServerFrame.leave:type_name -> switchboard.v1.Done
-	13,  // 37: switchboard.v1.ServerFrame.identify:type_name -> switchboard.v1.IdentifyReply
-	39,  // 38: switchboard.v1.ServerFrame.subscribe:type_name -> switchboard.v1.SubscribeReply
-	43,  // 39: switchboard.v1.ServerFrame.accept:type_name -> switchboard.v1.AcceptReply
-	2,   // 40: switchboard.v1.ServerFrame.decline:type_name -> switchboard.v1.Done
-	22,  // 41: switchboard.v1.ServerFrame.reply:type_name -> switchboard.v1.SendReply
-	2,   // 42: switchboard.v1.ServerFrame.nack:type_name -> switchboard.v1.Done
-	2,   // 43: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
-	2,   // 44: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
-	55,  // 45: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
-	72,  // 46: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
-	2,   // 47: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
-	2,   // 48: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
-	2,   // 49: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
-	3,   // 50: switchboard.v1.ServerFrame.error:type_name -> switchboard.v1.Error
-	18,  // 51: switchboard.v1.ServerFrame.message:type_name -> switchboard.v1.Entry
-	48,  // 52: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
-	46,  // 53: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
-	40,  // 54: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
-	41,  // 55: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
-	74,  // 56: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
-	24,  // 57: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
-	25,  // 58: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
-	26,  // 59: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
-	27,  // 60: switchboard.v1.ServerFrame.stream:type_name -> switchboard.v1.Stream
-	34,  // 61: switchboard.v1.ServerFrame.state:type_name -> switchboard.v1.State
-	35,  // 62: switchboard.v1.ServerFrame.lag:type_name -> switchboard.v1.Lag
-	36,  // 63: switchboard.v1.ServerFrame.bye:type_name -> switchboard.v1.Bye
-	28,  // 64: switchboard.v1.ServerFrame.rewind:type_name -> switchboard.v1.Rewind
-	57,  // 65: switchboard.v1.ServerFrame.attributes:type_name -> switchboard.v1.AttributesReply
-	59,  // 66: switchboard.v1.ServerFrame.join:type_name -> switchboard.v1.JoinReply
-	61,  // 67: switchboard.v1.ServerFrame.take:type_name -> switchboard.v1.TakeReply
-	2,   // 68: switchboard.v1.ServerFrame.assign:type_name -> switchboard.v1.Done
-	67,  // 69: switchboard.v1.ServerFrame.stats:type_name -> switchboard.v1.Snapshot
-	65,  // 70: switchboard.v1.ServerFrame.watch:type_name -> switchboard.v1.WatchReply
-	15,  // 71: switchboard.v1.ServerFrame.identities:type_name -> switchboard.v1.Identities
-	14,  // 72: switchboard.v1.Resume.customer:type_name -> switchboard.v1.Customer
-	5,   // 73: switchboard.v1.Hello.resume:type_name -> switchboard.v1.Resume
-	3,   // 74: switchboard.v1.Resumed.error:type_name -> switchboard.v1.Error
-	27,  // 75: switchboard.v1.Resumed.streams:type_name -> switchboard.v1.Stream
-	7,   // 76: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
-	8,   // 77: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
-	14,  // 78: switchboard.v1.Identities.identities:type_name -> switchboard.v1.Customer
-	17,  // 79: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
-	4,   // 80: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
-	14,  // 81: switchboard.v1.Open.customer:type_name -> switchboard.v1.Customer
-	16,  // 82: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
-	27,  // 83: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
-	14,  // 84: switchboard.v1.Send.customer:type_name -> switchboard.v1.Customer
-	17,  // 85: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
-	17,  // 86: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
-	14,  // 87: switchboard.v1.History.customer:type_name -> switchboard.v1.Customer
-	18,  // 88: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
-	14,  // 89: switchboard.v1.Close.customer:type_name -> switchboard.v1.Customer
-	14,  // 90: switchboard.v1.Leave.customer:type_name -> switchboard.v1.Customer
-	76,  // 91: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
-	38,  // 92: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
-	17,  // 93: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
-	45,  // 94: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
-	18,  // 95: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
-	48,  // 96: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
-	46,  // 97: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
-	74,  // 98: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
-	17,  // 99: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
-	51,  // 100: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
-	63,  // 101: switchboard.v1.Watch.scope:type_name -> switchboard.v1.Scope
-	63,  // 102: switchboard.v1.Stats.scope:type_name -> switchboard.v1.Scope
-	70,  // 103: switchboard.v1.Snapshot.queues:type_name -> switchboard.v1.QueueStats
-	71,  // 104: switchboard.v1.Snapshot.workers:type_name -> switchboard.v1.WorkerStats
-	68,  // 105: switchboard.v1.Snapshot.levels:type_name -> switchboard.v1.LevelStats
-	69,  // 106: switchboard.v1.LevelStats.windows:type_name -> switchboard.v1.LevelWindow
-	77,  // 107: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
-	77,  // 108: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
-	109, // [109:109] is the sub-list for method output_type
-	109, // [109:109] is the sub-list for method input_type
-	109, // [109:109] is the sub-list for extension type_name
-	107, // [107:109] is the sub-list for extension extendee
-	0,   // [0:107] is the sub-list for field type_name
+	50,  // 15: switchboard.v1.ClientFrame.reply:type_name -> switchboard.v1.Reply
+	51,  // 16: switchboard.v1.ClientFrame.nack:type_name -> switchboard.v1.Nack
+	53,  // 17: switchboard.v1.ClientFrame.transfer:type_name -> switchboard.v1.Transfer
+	54,  // 18: switchboard.v1.ClientFrame.release:type_name -> switchboard.v1.Release
+	55,  // 19: switchboard.v1.ClientFrame.context:type_name -> switchboard.v1.Context
+	75,  // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
+	76,  // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
+	78,  // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
+	57,  // 23: switchboard.v1.ClientFrame.attributes:type_name -> switchboard.v1.Attributes
+	61,  // 24: switchboard.v1.ClientFrame.join:type_name -> switchboard.v1.Join
+	63,  // 25: switchboard.v1.ClientFrame.take:type_name -> switchboard.v1.Take
+	65,  // 26: switchboard.v1.ClientFrame.assign:type_name -> switchboard.v1.Assign
+	69,  // 27: switchboard.v1.ClientFrame.stats:type_name -> switchboard.v1.Stats
+	67,  // 28: switchboard.v1.ClientFrame.watch:type_name -> switchboard.v1.Watch
+	59,  // 29: switchboard.v1.ClientFrame.invite:type_name -> switchboard.v1.Invite
+	9,   // 30: switchboard.v1.ServerFrame.hello:type_name -> switchboard.v1.HelloReply
+	11,  // 31: switchboard.v1.ServerFrame.refresh:type_name -> switchboard.v1.RefreshReply
+	20,  // 32: switchboard.v1.ServerFrame.open:type_name -> switchboard.v1.OpenReply
+	22,  // 33: switchboard.v1.ServerFrame.send:type_name -> switchboard.v1.SendReply
+	30,  // 34: switchboard.v1.ServerFrame.history:type_name -> switchboard.v1.HistoryReply
+	2,   // 35: switchboard.v1.ServerFrame.close:type_name -> switchboard.v1.Done
+	2,   // 36: switchboard.v1.ServerFrame.rate:type_name -> switchboard.v1.Done
+	2,   // 37: switchboard.v1.ServerFrame.leave:type_name -> switchboard.v1.Done
+	13,  // 38: switchboard.v1.ServerFrame.identify:type_name -> switchboard.v1.IdentifyReply
+	39,  // 39: switchboard.v1.ServerFrame.subscribe:type_name -> switchboard.v1.SubscribeReply
+	44,  // 40: switchboard.v1.ServerFrame.accept:type_name -> switchboard.v1.AcceptReply
+	2,   // 41: switchboard.v1.ServerFrame.decline:type_name -> switchboard.v1.Done
+	22,  // 42: switchboard.v1.ServerFrame.reply:type_name -> switchboard.v1.SendReply
+	2,   // 43: switchboard.v1.ServerFrame.nack:type_name -> switchboard.v1.Done
+	2,   // 44: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
+	2,   // 45: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
+	56,  // 46: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
+	75,  // 47: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
+	2,   // 48: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
+	2,   // 49: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
+	2,   // 50: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
+	3,   // 51: switchboard.v1.ServerFrame.error:type_name -> switchboard.v1.Error
+	18,  // 52: switchboard.v1.ServerFrame.message:type_name -> switchboard.v1.Entry
+	49,  // 53: switchboard.v1.ServerFrame.delivery:type_name -> switchboard.v1.Delivery
+	47,  // 54: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
+	40,  // 55: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
+	42,  // 56: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
+	77,  // 57: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
+	24,  // 58: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
+	25,  // 59: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
+	26,  // 60: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
+	27,  // 61: switchboard.v1.ServerFrame.stream:type_name -> switchboard.v1.Stream
+	34,  // 62: switchboard.v1.ServerFrame.state:type_name -> switchboard.v1.State
+	35,  // 63: switchboard.v1.ServerFrame.lag:type_name -> switchboard.v1.Lag
+	36,  // 64: switchboard.v1.ServerFrame.bye:type_name -> switchboard.v1.Bye
+	28,  // 65: switchboard.v1.ServerFrame.rewind:type_name -> switchboard.v1.Rewind
+	58,  // 66: switchboard.v1.ServerFrame.attributes:type_name -> switchboard.v1.AttributesReply
+	62,  // 67: switchboard.v1.ServerFrame.join:type_name -> switchboard.v1.JoinReply
+	64,  // 68: switchboard.v1.ServerFrame.take:type_name -> switchboard.v1.TakeReply
+	2,   // 69: switchboard.v1.ServerFrame.assign:type_name -> switchboard.v1.Done
+	70,  // 70: switchboard.v1.ServerFrame.stats:type_name -> switchboard.v1.Snapshot
+	68,  // 71: switchboard.v1.ServerFrame.watch:type_name -> switchboard.v1.WatchReply
+	15,  // 72: switchboard.v1.ServerFrame.identities:type_name -> switchboard.v1.Identities
+	41,  // 73: switchboard.v1.ServerFrame.classify:type_name -> switchboard.v1.Classify
+	2,   // 74: switchboard.v1.ServerFrame.invite:type_name -> switchboard.v1.Done
+	60,  // 75: switchboard.v1.ServerFrame.invited:type_name -> switchboard.v1.Invited
+	14,  // 76: switchboard.v1.Resume.customer:type_name -> switchboard.v1.Customer
+	5,   // 77: switchboard.v1.Hello.resume:type_name -> switchboard.v1.Resume
+	3,   // 78: switchboard.v1.Resumed.error:type_name -> switchboard.v1.Error
+	27,  // 79: switchboard.v1.Resumed.streams:type_name -> switchboard.v1.Stream
+	7,   // 80: switchboard.v1.HelloReply.limits:type_name -> switchboard.v1.Limits
+	8,   // 81: switchboard.v1.HelloReply.resumed:type_name -> switchboard.v1.Resumed
+	14,  // 82: switchboard.v1.Identities.identities:type_name -> switchboard.v1.Customer
+	17,  // 83: switchboard.v1.Entry.from:type_name -> switchboard.v1.Author
+	4,   // 84: switchboard.v1.Open.from:type_name -> switchboard.v1.Position
+	14,  // 85: switchboard.v1.Open.customer:type_name -> switchboard.v1.Customer
+	16,  // 86: switchboard.v1.OpenReply.worker:type_name -> switchboard.v1.Worker
+	27,  // 87: switchboard.v1.OpenReply.streams:type_name -> switchboard.v1.Stream
+	14,  // 88: switchboard.v1.Send.customer:type_name -> switchboard.v1.Customer
+	17,  // 89: switchboard.v1.Typing.from:type_name -> switchboard.v1.Author
+	17,  // 90: switchboard.v1.Receipt.who:type_name -> switchboard.v1.Author
+	14,  // 91: switchboard.v1.History.customer:type_name -> switchboard.v1.Customer
+	18,  // 92: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
+	14,  // 93: switchboard.v1.Close.customer:type_name -> switchboard.v1.Customer
+	14,  // 94: switchboard.v1.Leave.customer:type_name -> switchboard.v1.Customer
+	79,  // 95: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
+	38,  // 96: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
+	17,  // 97: switchboard.v1.Classify.customer:type_name -> switchboard.v1.Author
+	18,  // 98: switchboard.v1.Classify.tail:type_name -> switchboard.v1.Entry
+	17,  // 99: switchboard.v1.Assigned.customer:type_name -> switchboard.v1.Author
+	46,  // 100: switchboard.v1.Assigned.context:type_name -> switchboard.v1.Document
+	18,  // 101: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
+	49,  // 102: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
+	47,  // 103: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
+	77,  // 104: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
+	17,  // 105: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
+	52,  // 106: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
+	66,  // 107: switchboard.v1.Watch.scope:type_name -> switchboard.v1.Scope
+	66,  // 108: switchboard.v1.Stats.scope:type_name -> switchboard.v1.Scope
+	73,  // 109: switchboard.v1.Snapshot.queues:type_name -> switchboard.v1.QueueStats
+	74,  // 110: switchboard.v1.Snapshot.workers:type_name -> switchboard.v1.WorkerStats
+	71,  // 111: switchboard.v1.Snapshot.levels:type_name -> switchboard.v1.LevelStats
+	72,  // 112: switchboard.v1.LevelStats.windows:type_name -> switchboard.v1.LevelWindow
+	80,  // 113: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
+	80,  // 114: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
+	115, // [115:115] is the sub-list for method output_type
+	115, // [115:115] is the sub-list for method input_type
+	115, // [115:115] is the sub-list for extension type_name
+	113, // [113:115] is the sub-list for extension extendee
+	0,   // [0:113] is the sub-list for field type_name
 }
 
 func init() { file_switchboard_proto_init() }
@@ -7517,6 +7923,7 @@ func file_switchboard_proto_init() {
 		(*ClientFrame_Assign)(nil),
 		(*ClientFrame_Stats)(nil),
 		(*ClientFrame_Watch)(nil),
+		(*ClientFrame_Invite)(nil),
 	}
 	file_switchboard_proto_msgTypes[1].OneofWrappers = []any{
 		(*ServerFrame_Hello)(nil),
@@ -7562,20 +7969,23 @@ func file_switchboard_proto_init() {
 		(*ServerFrame_Stats)(nil),
 		(*ServerFrame_Watch)(nil),
 		(*ServerFrame_Identities)(nil),
+		(*ServerFrame_Classify)(nil),
+		(*ServerFrame_Invite)(nil),
+		(*ServerFrame_Invited)(nil),
 	}
 	file_switchboard_proto_msgTypes[19].OneofWrappers = []any{}
 	file_switchboard_proto_msgTypes[29].OneofWrappers = []any{}
 	file_switchboard_proto_msgTypes[31].OneofWrappers = []any{}
-	file_switchboard_proto_msgTypes[49].OneofWrappers = []any{}
-	file_switchboard_proto_msgTypes[52].OneofWrappers = []any{}
+	file_switchboard_proto_msgTypes[50].OneofWrappers = []any{}
 	file_switchboard_proto_msgTypes[53].OneofWrappers = []any{}
+	file_switchboard_proto_msgTypes[54].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_switchboard_proto_rawDesc), len(file_switchboard_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   77,
+			NumMessages:   80,
 			NumExtensions: 2,
 			NumServices:   0,
 		},

@@ -1,0 +1,123 @@
+package member
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"net"
+
+	"switchboard/cluster"
+	"switchboard/exchange/link"
+)
+
+// Operations are what operators do with a cluster: at a member of this process, or [At] one elsewhere. Whichever member is asked
+// forwards to the leader. by is who asks, for the log and the jobs. cluster.ErrRefused says that it was not done, and why;
+// [ErrUnavailable] that it is not known. All may be asked for twice, and called from any goroutine.
+type Operations struct {
+	ask func(ctx context.Context, op, by string, in, out any) error
+}
+
+// Seat is who asks from outside.
+type Seat struct {
+	// Name is who asks, as ids are [SW-1].
+	Name string
+	// TLS has a certificate for that name, and the authority of the cluster: [LoadTLS] reads it. Nil means a plain connection, which is for
+	// loopback unless Plain says otherwise.
+	TLS   *tls.Config
+	Plain bool
+	// Dial connects to an address; default TCP.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+}
+
+// At returns the operations of the cluster that the node listening at addr, for links, is a member of. by is the seat's name,
+// whatever else is said. Whoever has a certificate of the cluster's authority may operate.
+func At(addr string, seat Seat) *Operations {
+	cfg := link.Config{Node: seat.Name, TLS: seat.TLS, Plain: seat.Plain, Dial: seat.Dial}
+	return &Operations{func(ctx context.Context, op, _ string, in, out any) error {
+		body, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		q, err := json.Marshal(question{Op: op, Body: body})
+		if err != nil {
+			return err
+		}
+		_, b, err := link.Ask(ctx, addr, cfg, q)
+		if err != nil {
+			return err
+		}
+		var a answer
+		if err := json.Unmarshal(b, &a); err != nil {
+			return err
+		}
+		if err := a.err(); err != nil || out == nil {
+			return err
+		}
+		return json.Unmarshal(a.Body, out)
+	}}
+}
+
+// question is what a stranger asks a member.
+type question struct {
+	Op   string          `json:"op"`
+	Body json.RawMessage `json:"body"`
+}
+
+// Status reports how the cluster is, by its leader; after 2 s without one, by this node.
+func (o *Operations) Status(ctx context.Context) (*Report, error) {
+	r := &Report{}
+	return r, o.ask(ctx, opStatus, "", asking{}, r)
+}
+
+// Nodes reports the nodes, those that are gone too.
+func (o *Operations) Nodes(ctx context.Context) ([]NodeReport, error) {
+	r, err := o.Status(ctx)
+	return r.Nodes, err
+}
+
+// Shards reports the shards.
+func (o *Operations) Shards(ctx context.Context) ([]ShardReport, error) {
+	r, err := o.Status(ctx)
+	return r.Shards, err
+}
+
+// Move begins to move a replica of a shard from one node to another, for whoever by names. Asked again while it is under way it
+// returns the same job.
+func (o *Operations) Move(ctx context.Context, by string, shard uint16, from, to uint32, why string) (*cluster.Job, error) {
+	j := &cluster.Job{}
+	return j, o.ask(ctx, opMove, by, asking{Shard: shard, From: from, To: to, Why: why}, j)
+}
+
+// Job pauses, resumes or aborts a move.
+func (o *Operations) Job(ctx context.Context, by string, id uint64, action string) (*cluster.Job, error) {
+	j := &cluster.Job{}
+	return j, o.ask(ctx, opJob, by, asking{Job: id, Action: action}, j)
+}
+
+// Balance is what a rebalance is about.
+type Balance struct {
+	Effort cluster.Effort     `json:"effort"`
+	Plan   []cluster.Proposal `json:"plan"`
+}
+
+// Rebalance does "run", "pause", "resume" or "abort"; with "dry" nothing. It returns what a plan wants now.
+func (o *Operations) Rebalance(ctx context.Context, by, action string) (*Balance, error) {
+	b := &Balance{}
+	return b, o.ask(ctx, opRebalance, by, asking{Action: action}, b)
+}
+
+// Drain makes a node give away what it holds, or takes that back.
+func (o *Operations) Drain(ctx context.Context, by string, node uint32, undo bool) error {
+	return o.ask(ctx, opDrain, by, asking{Node: node, Undo: undo}, nil)
+}
+
+// Remove takes a node out for good. It is refused while the node has replicas, unless lost says that its disk is gone: then
+// others stand in for them, and the shards that are short of a copy until then are returned.
+func (o *Operations) Remove(ctx context.Context, by string, node uint32, lost bool) (short []uint16, err error) {
+	return short, o.ask(ctx, opRemove, by, asking{Node: node, Lost: lost}, &short)
+}
+
+// Copies says how many copies the shards of a placement shall have.
+func (o *Operations) Copies(ctx context.Context, by, placement string, n int) error {
+	return o.ask(ctx, opCopies, by, asking{Placing: placement, Copies: n}, nil)
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"switchboard/cluster"
+	"switchboard/cluster/member"
+)
+
+// seat is where an operator asks a cluster from [SW-8.7].
+type seat struct {
+	at, certs, as string
+	plain, json   bool
+	timeout       time.Duration
+}
+
+func (s *seat) flags(cmd *cobra.Command) {
+	fs := cmd.PersistentFlags()
+	fs.StringVar(&s.at, "at", "127.0.0.1:7471", "host:port of any node's links")
+	fs.StringVar(&s.certs, "cluster-tls", "", "directory with ca.crt, and NAME.crt and NAME.key of --as; without, plain connections on loopback")
+	fs.StringVar(&s.as, "as", "operator", "who asks: the name of the certificate, and what the log and the jobs say")
+	fs.BoolVar(&s.plain, "cluster-plain", false, "plain connections beyond loopback")
+	fs.BoolVar(&s.json, "json", false, "print the answer as JSON")
+	fs.DurationVar(&s.timeout, "timeout", 20*time.Second, "how long to wait")
+}
+
+// do asks one thing.
+func (s *seat) do(cmd *cobra.Command, fn func(ctx context.Context, op *member.Operations) error) error {
+	cfg := member.Seat{Name: s.as, Plain: s.plain}
+	if s.certs != "" {
+		var err error
+		if cfg.TLS, err = member.LoadTLS(s.certs, s.as); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), s.timeout)
+	defer cancel()
+	return fn(ctx, member.At(s.at, cfg))
+}
+
+// print prints v as JSON, or as text says.
+func (s *seat) print(cmd *cobra.Command, v any, text func(w io.Writer)) error {
+	out := cmd.OutOrStdout()
+	if s.json {
+		e := json.NewEncoder(out)
+		e.SetIndent("", "  ")
+		return e.Encode(v)
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	text(w)
+	return w.Flush()
+}
+
+func line(w io.Writer, cells ...any) {
+	for i, c := range cells {
+		if i > 0 {
+			_, _ = fmt.Fprint(w, "\t") // the writer keeps it, Flush tells
+		}
+		_, _ = fmt.Fprint(w, c)
+	}
+	_, _ = fmt.Fprintln(w)
+}
+
+// names are the nodes of a report by their numbers.
+func names(r *member.Report) map[uint32]string {
+	m := map[uint32]string{0: "-"}
+	for i := range r.Nodes {
+		m[r.Nodes[i].ID] = r.Nodes[i].Name
+	}
+	return m
+}
+
+// node finds a node by its name or number.
+func (s *seat) node(ctx context.Context, op *member.Operations, arg string) (uint32, error) {
+	if n, err := strconv.ParseUint(arg, 10, 32); err == nil && n > 0 {
+		return uint32(n), nil
+	}
+	r, err := op.Status(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for i := range r.Nodes {
+		if n := &r.Nodes[i]; n.Name == arg && n.Phase != cluster.Gone {
+			return n.ID, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: there is no node %s: see switchboard cluster nodes", cluster.ErrRefused, arg)
+}
+
+func (s *seat) status(use, short string, text func(w io.Writer, r *member.Report)) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return s.do(cmd, func(ctx context.Context, op *member.Operations) error {
+				r, err := op.Status(ctx)
+				if err != nil {
+					return err
+				}
+				return s.print(cmd, r, func(w io.Writer) { text(w, r) })
+			})
+		},
+	}
+}
+
+func printStatus(w io.Writer, r *member.Report) {
+	name := names(r)
+	line(w, "cluster", r.Cluster)
+	line(w, "leader", name[r.Leader])
+	if r.Stale {
+		line(w, "", "nobody leads: this is what node "+name[r.Node]+" last knew")
+	}
+	up, short, silent, open := 0, 0, 0, 0
+	nodes := 0
+	for i := range r.Nodes {
+		if r.Nodes[i].Phase != cluster.Gone {
+			nodes++
+			if r.Nodes[i].Up {
+				up++
+			}
+		}
+	}
+	copies := map[string]int{}
+	for _, p := range r.Places {
+		copies[p.Name] = p.Copies
+	}
+	for i := range r.Shards {
+		if len(r.Shards[i].Replicas) < copies[r.Shards[i].Placement] {
+			short++
+		}
+		if r.Shards[i].Leader == 0 {
+			silent++
+		}
+	}
+	for _, j := range r.Jobs {
+		if j.Step != cluster.Ended {
+			open++
+		}
+	}
+	line(w, "nodes", fmt.Sprintf("%d, %d up", nodes, up))
+	line(w, "shards", fmt.Sprintf("%d, %d without a leader, %d with fewer copies than wanted", len(r.Shards), silent, short))
+	line(w, "moves", open)
+	line(w, "rebalance", effort(r.Effort))
+}
+
+func effort(e cluster.Effort) string {
+	switch {
+	case !e.Run:
+		return "not running"
+	case e.Paused:
+		return "paused, begun by " + e.By
+	}
+	return "running, begun by " + e.By
+}
+
+func printNodes(w io.Writer, r *member.Report) {
+	line(w, "NODE", "NAME", "ADDRESS", "STATE", "ZONE", "WEIGHT", "REPLICAS", "LEADS", "VOTES", "LABELS")
+	for i := range r.Nodes {
+		n := &r.Nodes[i]
+		state := string(n.Phase)
+		if n.Phase != cluster.Gone && !n.Up {
+			state += ", away"
+		}
+		var labels []string
+		for k, v := range n.Labels {
+			labels = append(labels, k+"="+v)
+		}
+		line(w, n.ID, n.Name, n.Addr, state, n.Zone, n.Weight, n.Holds, n.Leads, n.Votes, strings.Join(labels, ","))
+	}
+}
+
+func printShards(w io.Writer, r *member.Report) {
+	name := names(r)
+	line(w, "SHARD", "PLACEMENT", "LEADER", "TERM", "EPOCH", "BYTES", "PER SECOND", "MOVE", "REPLICAS")
+	for i := range r.Shards {
+		s := &r.Shards[i]
+		var on []string
+		for _, rep := range s.Replicas {
+			t := name[rep.Node]
+			switch {
+			case rep.Learner:
+				t += " (learns)"
+			case !rep.Answers:
+				t += " (silent)"
+			case rep.Lag > 0:
+				t += fmt.Sprintf(" (-%d)", rep.Lag)
+			}
+			on = append(on, t)
+		}
+		move := "-"
+		if s.Job != 0 {
+			move = strconv.FormatUint(s.Job, 10)
+		}
+		line(w, s.ID, s.Placement, name[s.Leader], s.Term, s.Epoch, s.Bytes, fmt.Sprintf("%.1f", s.Rate), move, strings.Join(on, " "))
+	}
+}
+
+func printJobs(w io.Writer, r *member.Report) {
+	name := names(r)
+	line(w, "MOVE", "SHARD", "FROM", "TO", "STEP", "BY", "WHY")
+	for _, j := range r.Jobs {
+		step := string(j.Step)
+		if j.Step == cluster.Ended {
+			step = j.Result
+		}
+		if j.Paused {
+			step += ", paused"
+		}
+		line(w, j.ID, j.Shard, name[j.From], name[j.To], step, j.By, j.Why)
+	}
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+
+	"switchboard/cluster"
+	"switchboard/cluster/member"
+	"switchboard/exchange"
+	"switchboard/exchange/link"
+)
+
+// [SW-8.7] Operators' commands say who asks and what, and print what a node answers.
+func TestClusterOperations(t *testing.T) {
+	certs := t.TempDir()
+	run := func(args ...string) (string, error) {
+		var out bytes.Buffer
+		root := newRoot()
+		root.SetOut(&out)
+		root.SetArgs(append([]string{"cluster"}, args...))
+		err := root.ExecuteContext(t.Context())
+		return out.String(), err
+	}
+	if _, err := run("certs", certs, "--node", "n1", "--node", "ann"); err != nil {
+		t.Fatal(err)
+	}
+	tls, err := member.LoadTLS(certs, "n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := member.Report{
+		Cluster: "c-1", Node: 1, Leader: 1, Effort: cluster.Effort{Run: true, By: "ann"},
+		Nodes: []member.NodeReport{
+			{Node: cluster.Node{ID: 1, Name: "n1", Addr: "10.0.0.1:7471", Zone: "z1", Weight: 100, Phase: cluster.Up}, Up: true, Leads: 1, Holds: 1, Votes: true},
+			{Node: cluster.Node{ID: 2, Name: "n2", Addr: "10.0.0.2:7471", Weight: 50, Phase: cluster.Draining}},
+		},
+		Shards: []member.ShardReport{{ID: 0, Placement: "main", Epoch: 4, Leader: 1, Term: 7, Bytes: 12345, Rate: 1.5, Job: 9, Replicas: []member.ReplicaReport{
+			{Replica: cluster.Replica{ID: 1, Node: 1}, Answers: true}, {Replica: cluster.Replica{ID: 2, Node: 2, Learner: true}},
+		}}},
+		Jobs:   []*cluster.Job{{ID: 9, Shard: 0, From: 1, To: 2, Step: cluster.Catching, By: "ann", Why: "because"}},
+		Places: []*cluster.Placement{{Name: "main", Copies: 3}},
+	}
+	asked := ""
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := link.Open(exchange.New(1), ln, link.Config{
+		Cluster: "c-1", Node: "n1", TLS: tls, Log: slog.New(slog.DiscardHandler),
+		Answer: func(who string, b []byte) ([]byte, error) {
+			var q struct {
+				Op   string
+				Body json.RawMessage
+			}
+			if err := json.Unmarshal(b, &q); err != nil {
+				return nil, err
+			}
+			var v any
+			switch q.Op {
+			case "status":
+				v = report
+			case "move", "job":
+				v = report.Jobs[0]
+			case "rebalance":
+				v = member.Balance{Effort: report.Effort, Plan: []cluster.Proposal{{Shard: 0, From: 1, To: 2, Why: "node n1 carries 9, node n2 1"}}}
+			case "remove":
+				return json.Marshal(map[string]any{"err": "node n2 still has replicas of 1 shards", "refused": true})
+			}
+			if q.Op != "status" {
+				asked = who + " " + q.Op + " " + string(q.Body)
+			}
+			return json.Marshal(map[string]any{"body": v})
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	f := func(wantAsked, want string, args ...string) {
+		t.Helper()
+		asked = ""
+		out, err := run(append(args, "--at", ln.Addr().String(), "--cluster-tls", certs, "--as", "ann")...)
+		if err != nil {
+			out += err.Error()
+		}
+		out = strings.Join(strings.Fields(out), " ")
+		if !strings.Contains(out, want) || asked != wantAsked {
+			t.Errorf("%v asks %q and prints %q; want %q and %q", args, asked, out, wantAsked, want)
+		}
+	}
+	f("", "nodes 2, 1 up shards 1, 0 without a leader, 1 with fewer copies than wanted moves 1 rebalance running, begun by ann", "status")
+	f("", "2 n2 10.0.0.2:7471 draining, away 50 0 0 false", "nodes")
+	f("", "0 main n1 7 4 12345 1.5 9 n1 n2 (learns)", "shards")
+	f("", "9 0 n1 n2 catching up ann because", "moves")
+	f("", `"cluster": "c-1"`, "status", "--json")
+	f(`ann move {"from":1,"to":2,"why":"slow"}`, "job 9: shard 0 from node 1 to node 2, catching up", "move", "0", "--from", "n1", "--to", "2", "--why", "slow")
+	f(`ann job {"job":9,"action":"abort"}`, "job 9", "moves", "abort", "9")
+	f(`ann rebalance {"action":"dry"}`, "shard 0 a copy n1 -> n2 node n1 carries 9", "rebalance")
+	f(`ann rebalance {"action":"pause"}`, "running", "rebalance", "pause")
+	f(`ann drain {"node":2,"undo":true}`, "drains: false", "drain", "n2", "--undo")
+	f(`ann copies {"copies":5,"placement":"main"}`, "wants 5 copies", "copies", "5")
+	f("", "refused: node n2 still has replicas", "remove", "n2")
+	f("", "there is no node n7", "drain", "n7")
+	f("", "is not the number of a move", "moves", "abort", "x")
+	if _, err := run("remove", "2", "--at", ln.Addr().String(), "--cluster-tls", certs, "--as", "ann"); !errors.Is(err, cluster.ErrRefused) {
+		t.Errorf("a refusal is %v", err)
+	}
+	if out, err := run("status", "--at", ln.Addr().String()); err == nil {
+		t.Errorf("who shows no certificate is told %s", out)
+	}
+	if _, err := run("status", "--at", ln.Addr().String(), "--cluster-tls", certs, "--as", "bob"); err == nil || !strings.Contains(err.Error(), "bob") {
+		t.Errorf("bob has no certificate: %v", err)
+	}
+}

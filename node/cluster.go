@@ -1,0 +1,277 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"switchboard/cluster"
+	"switchboard/cluster/member"
+	"switchboard/edge/token"
+	"switchboard/exchange"
+	"switchboard/shard/journal"
+	"switchboard/shard/journal/replica"
+	"switchboard/wire"
+)
+
+// Cluster is how a node is a member of one. A node without Listen is none; it becomes one when it is started with it, and keeps
+// all that it has.
+type Cluster struct {
+	// Listen is host:port at which other nodes reach this one.
+	Listen string `yaml:"listen"`
+	// Advertise is what others are told to dial; default Listen.
+	Advertise string `yaml:"advertise"`
+	// Join are addresses of members, of which one must answer when the node is new. Without, a new node founds a cluster.
+	Join []string `yaml:"join"`
+	// TLS is a directory with ca.crt, NAME.crt and NAME.key, as `switchboard cluster certs` makes them. Without, nodes talk in
+	// the clear, which is refused beyond loopback unless Plain says so.
+	TLS   string `yaml:"tls"`
+	Plain bool   `yaml:"plain"`
+	// Roles are edge and shard; default both.
+	Roles []string `yaml:"roles"`
+	// Zone and Labels say where the node is; Weight what it can take beside others, default 100.
+	Zone   string            `yaml:"zone"`
+	Labels map[string]string `yaml:"labels"`
+	Weight int               `yaml:"weight"`
+	// Copies is how many replicas a shard of a new cluster shall have; default 3. They come as nodes come.
+	Copies int `yaml:"copies"`
+	// ReplaceAfterMS is how long a node may be away before others take over its replicas; default 0: when an operator says so.
+	ReplaceAfterMS int64 `yaml:"replace_after_ms"`
+}
+
+func (c *Cluster) validate() error {
+	if c.Listen == "" {
+		if len(c.Join) > 0 || c.TLS != "" || c.Advertise != "" {
+			return errors.New("cluster.join, cluster.tls and cluster.advertise are for a member of a cluster: set cluster.listen to host:port, too")
+		}
+		return nil
+	}
+	for _, r := range c.Roles {
+		if r != "edge" && r != "shard" {
+			return fmt.Errorf("cluster.roles has %q: roles are edge and shard", r)
+		}
+	}
+	for _, a := range append([]string{c.Listen}, c.Join...) {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			return fmt.Errorf("%q is no host:port of a cluster: %w", a, err)
+		}
+	}
+	if c.ReplaceAfterMS < 0 || c.Copies < 0 || c.Weight < 0 {
+		return errors.New("cluster.copies, cluster.weight or cluster.replace_after_ms is negative")
+	}
+	return nil
+}
+
+// party is the node's part in its cluster.
+type party struct {
+	n     *Node
+	lines *member.Lines
+	rows  *metaRows
+	keep  *keeper
+
+	// Set while the node starts: what comes before is dropped, and said again.
+	journal atomic.Pointer[journal.Journal]
+	member  atomic.Pointer[member.Member]
+}
+
+// enter makes the node known to its cluster, and opens its links. It comes before the journal.
+func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Identity, cfg member.Config, err error) {
+	c := &n.cfg.Cluster
+	ln, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, cfg, fmt.Errorf("listening for the cluster: %w", err)
+	}
+	p := &party{n: n}
+	addr := c.Advertise
+	if addr == "" {
+		addr = ln.Addr().String()
+	}
+	cfg = member.Config{
+		Dir: n.cfg.Data, Name: n.cfg.Name, Addr: addr, Join: c.Join, Zone: c.Zone, Labels: c.Labels, Weight: c.Weight, Plain: c.Plain,
+		Roles:  cluster.Roles{Edge: slices.Contains(c.Roles, "edge"), Shard: slices.Contains(c.Roles, "shard")},
+		Shards: n.cfg.Shards, Copies: c.Copies, ReplaceAfter: time.Duration(c.ReplaceAfterMS) * time.Millisecond,
+		Stream: p.receive, Log: n.cfg.Log,
+	}
+	if c.TLS != "" {
+		if cfg.TLS, err = member.LoadTLS(c.TLS, n.cfg.Name); err != nil {
+			return nil, cfg, errors.Join(err, ln.Close())
+		}
+	}
+	if id, err = member.Enter(ctx, cfg); err != nil {
+		return nil, cfg, errors.Join(err, ln.Close())
+	}
+	if p.lines, err = member.Connect(x, ln, id, cfg); err != nil {
+		return nil, cfg, errors.Join(err, ln.Close())
+	}
+	p.rows, p.keep = newMetaRows(p), newKeeper(p)
+	n.party = p
+	return id, cfg, nil
+}
+
+// receive takes a snapshot.
+func (p *party) receive(_ uint32, header []byte, r io.Reader) error {
+	j := p.journal.Load()
+	if j == nil {
+		return errors.New("the node is starting: try again")
+	}
+	return j.ReceiveSnapshot(header, r)
+}
+
+// tune makes the journal that of a member.
+func (p *party) tune(jc *journal.Config, node uint32) {
+	jc.Groups, jc.Node = -1, node
+	jc.Send = func(node uint32, msg []byte) { _ = p.lines.Send(node, msg) } // what is lost is said again
+	jc.Stream = p.lines.Push
+	jc.Notify = p.keep.tell
+	jc.Applied = func(group int) {
+		if group == int(cluster.Meta) {
+			if m := p.member.Load(); m != nil {
+				m.Changed()
+			}
+		}
+	}
+}
+
+// open takes part, once the journal is open.
+func (p *party) open(cfg member.Config) error {
+	p.journal.Store(p.n.j)
+	m, err := member.Open(p.lines, groups{p}, p.rows, cfg)
+	if err != nil {
+		return err
+	}
+	p.member.Store(m)
+	p.keep.start()
+	return nil
+}
+
+// end ends the node's part. The journal and the links are closed after it.
+func (p *party) end() {
+	if m := p.member.Load(); m != nil {
+		m.Close()
+	}
+	p.keep.stop()
+}
+
+// groups are the journal's groups as the member has them.
+type groups struct{ p *party }
+
+func (g groups) Create(group uint16, id uint64, voters []uint64) error {
+	return g.p.n.j.Create(int(group), id, voters)
+}
+
+func (g groups) Join(group uint16, id uint64) error { return g.p.n.j.Join(int(group), id) }
+
+func (g groups) Remove(group uint16, id uint64) error { return g.p.n.j.Remove(int(group), id) }
+
+func (g groups) Status(list ...uint16) (map[uint16]replica.Status, error) {
+	return g.p.n.j.Replicas(list...)
+}
+
+func (g groups) Change(group uint16, cc *pb.ConfChangeV2) error {
+	return g.p.n.j.Change(int(group), cc)
+}
+
+func (g groups) Size(group uint16) uint64 { return g.p.n.j.Size(int(group)) }
+
+// Transfer ends the owner first, in good order, so that nothing in flight becomes unknown.
+func (g groups) Transfer(group uint16, to uint64) error { return g.p.keep.transfer(group, to) }
+
+func (g groups) Step(from string, msg []byte) {
+	if err := g.p.n.j.Receive(msg); err != nil {
+		g.p.n.cfg.Log.Error("a message of another node makes no sense", "node", from, "err", err)
+	}
+}
+
+// keysRow is the row of the meta group with the keys of tokens: every node checks by the same ones.
+const keysRow = nodePrefix + "keys"
+
+// shareKeys makes the keys of tokens the cluster's: the first node tells its own, the others take them.
+func (p *party) shareKeys(ctx context.Context) error {
+	path := filepath.Join(p.n.cfg.Data, token.FileName)
+	mine, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reading the keys of tokens: %w", err)
+	}
+	if err == nil {
+		if shared := p.rows.get(keysRow); shared == nil || bytes.Equal(shared, mine) {
+			p.rows.want(keysRow, mine)
+			return nil
+		}
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if shared := p.rows.get(keysRow); shared != nil {
+			if _, err := token.Parse(shared); err != nil {
+				return fmt.Errorf("the cluster's keys of tokens cannot be read: %w", err)
+			}
+			if err := writeDurably(path, shared); err != nil {
+				return fmt.Errorf("writing the keys of tokens: %w", err)
+			}
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the cluster has not told its keys of tokens: is a majority of its nodes up? %w", context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+}
+
+// ready says why the node cannot serve every session, or nil.
+func (p *party) ready() error {
+	m := p.member.Load()
+	if m == nil || m.Main() == nil {
+		return errors.New("the cluster's map is not known yet")
+	}
+	for i, shard := range m.Main().Shards {
+		if p.n.hosts.x.Generation(wire.Slot(i)) == 0 { //nolint:gosec // below wire.Slots
+			return fmt.Errorf("nobody is known to lead shard %d", shard)
+		}
+	}
+	return nil
+}
+
+// settle waits until the node can serve every session, and no longer than settlePatience: then it serves those it can.
+func (p *party) settle() {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(settlePatience); time.Now().Before(end); <-tick.C {
+		if p.ready() == nil {
+			return
+		}
+	}
+	p.n.cfg.Log.Warn("not all shards have a leader; serving what there is", "err", p.ready())
+}
+
+const settlePatience = 10 * time.Second
+
+// slotsOf says which slots a shard has, and a slot of every shard. ok is false while the rows have not said so.
+func (p *party) slotsOf(group uint16) (slots, peers []wire.Slot, ok bool) {
+	m := p.member.Load()
+	if m == nil {
+		return nil, nil, false
+	}
+	place := m.Main()
+	if place == nil || !slices.Contains(place.Shards, group) {
+		return nil, nil, false
+	}
+	for _, i := range place.Slots(group, wire.Slots) {
+		slots = append(slots, wire.Slot(i)) //nolint:gosec // below wire.Slots
+	}
+	for i := range place.Shards {
+		peers = append(peers, wire.Slot(i)) //nolint:gosec // below wire.Slots
+	}
+	return slots, peers, true
+}

@@ -1,0 +1,157 @@
+package node
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"switchboard/cluster"
+	"switchboard/exchange"
+	"switchboard/shard"
+	"switchboard/shard/journal"
+	"switchboard/wire"
+)
+
+// hosts are the shards of the node.
+type hosts struct {
+	// Fixed after openShards.
+	x      *exchange.Exchange
+	peers  []wire.Slot // a slot of every shard
+	groups []*journal.Group
+	open   []atomic.Pointer[shard.Shard] // nil while one is closed
+
+	mu sync.Mutex // who opens and closes
+	// Guarded by mu.
+	opened []uint16 // how often each was, in its term
+	terms  []uint64 // of those that are opened as this node leads them
+}
+
+func (n *Node) openShards(x *exchange.Exchange) error {
+	count := n.cfg.Shards
+	h := &n.hosts
+	h.x, h.peers, h.groups = x, make([]wire.Slot, count), make([]*journal.Group, count)
+	for i := range count {
+		h.peers[i] = wire.Slot(i) //nolint:gosec // bounded by Validate
+		h.groups[i] = n.j.Group(i)
+	}
+	h.open, h.opened = make([]atomic.Pointer[shard.Shard], count), make([]uint16, count)
+	tenants, err := n.cfg.tenants(h.groups)
+	if err != nil {
+		return err
+	}
+	for i := range count {
+		if err := n.openShard(i, tenants); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepareShards is openShards for a member of a cluster: shards are opened when this node leads them.
+func (n *Node) prepareShards(x *exchange.Exchange) {
+	h := &n.hosts
+	h.x, h.groups = x, make([]*journal.Group, cluster.Meta)
+	h.open, h.opened, h.terms = make([]atomic.Pointer[shard.Shard], cluster.Meta), make([]uint16, cluster.Meta), make([]uint64, cluster.Meta)
+}
+
+// here returns the groups of shards that have a replica here.
+func (n *Node) here(count int) (list []*journal.Group) {
+	for i := range count {
+		if g := n.j.Group(i); g != nil {
+			list = append(list, g)
+		}
+	}
+	return list
+}
+
+// openShard opens shard i, which is closed. The caller keeps others from doing the same.
+func (n *Node) openShard(i int, tenants map[string]*shard.Tenant) error {
+	var slots []wire.Slot
+	for s := i; s < wire.Slots; s += n.cfg.Shards {
+		slots = append(slots, wire.Slot(s)) //nolint:gosec // below wire.Slots
+	}
+	return n.openWith(i, slots, tenants)
+}
+
+func (n *Node) openWith(i int, slots []wire.Slot, tenants map[string]*shard.Tenant) error {
+	h := &n.hosts
+	if h.opened[i] == math.MaxUint16 {
+		return fmt.Errorf("shard %d was opened %d times: start the node again", i, h.opened[i])
+	}
+	s, err := shard.Open(h.x, h.groups[i], shard.Config{
+		ID: i, Opening: h.opened[i], Slots: slots, Peers: h.peers, Tenants: tenants, Log: n.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	h.opened[i]++
+	h.open[i].Store(s)
+	return nil
+}
+
+// reopen ends shard i in good order, and begins it again from its log under a later term. Clients notice a pause. When it cannot be
+// opened again the error says why, and its slots are nobody's: the node goes on without it, and reopen may be called again.
+func (n *Node) reopen(i int) error {
+	h := &n.hosts
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.open[i].Swap(nil); s != nil {
+		s.Close()
+	}
+	tenants, err := n.cfg.tenants(h.groups) // as their documents are by now
+	if err != nil {
+		return err
+	}
+	return n.openShard(i, tenants)
+}
+
+// each calls do for every shard that is open.
+func (h *hosts) each(do func(i int, s *shard.Shard)) {
+	for i := range h.open {
+		if s := h.open[i].Load(); s != nil {
+			do(i, s)
+		}
+	}
+}
+
+// close ends all shards.
+func (h *hosts) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range h.open {
+		if s := h.open[i].Swap(nil); s != nil {
+			s.Close()
+		}
+	}
+}
+
+// lead opens shard i, which this node leads in term, if it is not open in that. It is told which slots it has, and those of all.
+func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, slots, peers []wire.Slot) (opened bool, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.open[i].Load(); s != nil {
+		if h.terms[i] == term {
+			return false, nil
+		}
+		h.open[i].Swap(nil).Close()
+	}
+	if h.terms[i] != term {
+		h.opened[i] = 0
+	}
+	h.groups[i], h.peers, h.terms[i] = g, peers, term
+	tenants, err := n.cfg.tenants(n.here(len(peers)))
+	if err != nil {
+		return false, err
+	}
+	return true, n.openWith(i, slots, tenants)
+}
+
+// unlead ends shard i, which another node leads, or nobody.
+func (h *hosts) unlead(i int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.open[i].Swap(nil); s != nil {
+		s.Close()
+	}
+}

@@ -1,0 +1,235 @@
+package node
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"switchboard/cluster"
+	"switchboard/shard/journal/replica"
+)
+
+// keeper opens the shards that this node leads, and closes those that it leads no more. One goroutine does so: an owner that
+// ends takes its time, and the journal's committer, who tells, has none.
+type keeper struct {
+	p    *party
+	wake chan struct{}
+	life context.Context // of what the node sends
+	end  context.CancelFunc
+	done chan struct{}
+
+	mu sync.Mutex
+	// Guarded by mu.
+	events  []replica.Event
+	handing map[uint16]bool // owners that have ended, as another replica is to lead
+	led     map[uint16]uint64
+	started bool
+}
+
+// openAgain is how long a shard waits that could not be opened.
+const openAgain = 100 * time.Millisecond
+
+func newKeeper(p *party) *keeper {
+	k := &keeper{p: p, wake: make(chan struct{}, 1), done: make(chan struct{}), handing: map[uint16]bool{}, led: map[uint16]uint64{}}
+	k.life, k.end = context.WithCancel(context.Background())
+	return k
+}
+
+// tell takes what became of a replica. It does not block.
+func (k *keeper) tell(e replica.Event) {
+	k.mu.Lock()
+	k.events = append(k.events, e)
+	switch e.Kind {
+	case replica.Leads:
+		k.led[e.Group] = e.Term
+	case replica.Follows, replica.Removed:
+		delete(k.led, e.Group)
+		delete(k.handing, e.Group)
+	}
+	k.mu.Unlock()
+	k.nudge()
+}
+
+func (k *keeper) nudge() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (k *keeper) start() {
+	k.mu.Lock()
+	k.started = true
+	k.mu.Unlock()
+	go k.run()
+}
+
+// stop ends the goroutine and all shards.
+func (k *keeper) stop() {
+	k.end()
+	k.mu.Lock()
+	started := k.started
+	k.mu.Unlock()
+	if started {
+		<-k.done
+	}
+	k.p.n.hosts.close()
+}
+
+func (k *keeper) run() {
+	defer close(k.done)
+	tick := time.NewTicker(openAgain)
+	defer tick.Stop()
+	for {
+		select {
+		case <-k.life.Done():
+			return
+		case <-k.wake:
+		case <-tick.C:
+		}
+		k.step()
+	}
+}
+
+// step does what the events say, and tries again what did not work.
+func (k *keeper) step() {
+	k.mu.Lock()
+	events := k.events
+	k.events = nil
+	k.mu.Unlock()
+	m := k.p.member.Load()
+	for _, e := range events {
+		switch {
+		case e.Kind == replica.Leads && e.Group == cluster.Meta:
+			k.p.rows.lead(e.Term)
+			m.Leads(e.Group, e.Term)
+		case e.Kind == replica.Leads: // opened below, and told when it is
+		default:
+			if e.Group != cluster.Meta {
+				k.close(e.Group)
+			}
+			m.Follows(e.Group)
+		}
+	}
+	k.mu.Lock()
+	led := maps.Clone(k.led)
+	for group := range k.handing {
+		delete(led, group)
+	}
+	k.mu.Unlock()
+	k.p.rows.ensure()
+	for _, group := range slices.Sorted(maps.Keys(led)) {
+		if group == cluster.Meta {
+			continue
+		}
+		if err := k.open(group, led[group]); err != nil {
+			k.p.n.cfg.Log.Error("a shard that this node leads cannot be opened; it is tried again", "shard", group, "err", err)
+		}
+	}
+}
+
+// open opens a shard that is not open in this term.
+func (k *keeper) open(group uint16, term uint64) error {
+	n := k.p.n
+	g := n.j.Group(int(group))
+	if g == nil || g.Term() != term {
+		return nil // it has ended meanwhile, and that is said
+	}
+	slots, peers, ok := k.p.slotsOf(group)
+	if !ok {
+		return nil // the rows will say
+	}
+	opened, err := n.hosts.lead(n, int(group), term, g, slots, peers)
+	if opened && err == nil {
+		k.p.member.Load().Leads(group, term)
+	}
+	return err
+}
+
+func (k *keeper) close(group uint16) { k.p.n.hosts.unlead(int(group)) }
+
+// transfer ends the owner of a shard and lets another replica lead. When that comes to nothing the shard is opened again.
+func (k *keeper) transfer(group uint16, to uint64) error {
+	n := k.p.n
+	if group != cluster.Meta {
+		k.mu.Lock()
+		term, led := k.led[group]
+		if led {
+			k.handing[group] = true
+		}
+		k.mu.Unlock()
+		if !led {
+			return replica.ErrNotLeading
+		}
+		time.AfterFunc(handOverPatience, func() { k.recall(group, term) })
+		k.close(group)
+	}
+	err := n.j.Transfer(int(group), to)
+	if err != nil {
+		k.mu.Lock()
+		delete(k.handing, group)
+		k.mu.Unlock()
+		k.nudge()
+	}
+	return err
+}
+
+// handOverPatience is how long another replica may take to lead: an election's time, and the way there and back.
+const handOverPatience = 1500 * time.Millisecond
+
+// recall opens a shard again that was to be led elsewhere and still is led here.
+func (k *keeper) recall(group uint16, term uint64) {
+	k.mu.Lock()
+	if k.led[group] == term {
+		delete(k.handing, group)
+	}
+	k.mu.Unlock()
+	k.nudge()
+}
+
+// handOver lets others lead what this node leads.
+func (k *keeper) handOver(ctx context.Context) {
+	n := k.p.n
+	k.mu.Lock()
+	led := slices.Sorted(maps.Keys(k.led))
+	k.mu.Unlock()
+	asked := false
+	for _, group := range led {
+		all, err := n.j.Replicas(group)
+		if err != nil {
+			return
+		}
+		s := all[group]
+		var best uint64
+		for id, f := range s.Followers {
+			if f.Active && !f.Learner && (best == 0 || f.Match > s.Followers[best].Match) {
+				best = id
+			}
+		}
+		if best != 0 && k.transfer(group, best) == nil {
+			asked = true
+		}
+	}
+	if !asked {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, handOverPatience)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		k.mu.Lock()
+		left := len(k.handing)
+		k.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
