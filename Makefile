@@ -5,7 +5,7 @@ PACKAGES := ./...
 
 FUZZTIME ?= 30s
 
-.PHONY: soak sim js peers all build run demo-replay loadtest test race lint fmt bench generate fuzz crash check help
+.PHONY: soak sim js peers all build run cluster demo-replay loadtest test race lint fmt bench generate fuzz crash crash-cluster check help
 
 all: build
 
@@ -16,6 +16,9 @@ build: ## build bin/switchboard
 run: build ## start the demo: a node, a FAQ bot, a web page
 	bin/switchboard demo
 
+cluster: build ## start three nodes of a cluster here, each with the page; Ctrl-C stops all (NODES=n)
+	bin/switchboard demo --nodes $(or $(NODES),3)
+
 demo-replay: build ## play the shipped dialogues, with hand-offs and lost connections, and compare what arrived with what was sent
 	bin/switchboard loadtest replay --disconnects 0.2 --repeat 10
 
@@ -25,11 +28,15 @@ loadtest: build ## run a scenario against a node of its own (SCENARIO=chat; ARGS
 soak: build ## the same load for an hour: memory must not grow, latency must not creep (STEADY=30m; ARGS='--html soak.html')
 	bin/switchboard loadtest run soak --set steady=$(or $(STEADY),1h) --json soak.json $(ARGS)
 
-sim: ## run simulated clusters of replicas, each under its own seed (SEEDS=n)
+sim: ## run simulated clusters, of replicas (SEEDS=n, default 1000) and of whole nodes (a tenth of that), each under its own seed
 	SWITCHBOARD_SEEDS=$(or $(SEEDS),1000) $(GO) test ./shard/journal/replica -run TestSimulation -count=1 -v -timeout 120m
+	SWITCHBOARD_SIM_SEEDS=$(shell expr \( $(or $(SEEDS),1000) + 9 \) / 10) SWITCHBOARD_SIM_FROM=$(or $(FROM),0) $(GO) test ./internal/sim -run TestCluster -count=1 -v -timeout 240m
 
 crash: ## kill -9 the real binary, and cut its disk's power, again and again under load; check every acknowledged word (CRASHES=n)
 	SWITCHBOARD_CRASHES=$(or $(CRASHES),50) $(GO) test ./cmd/switchboard -run 'TestKill|TestPowerCut' -count=1 -v -timeout 60m
+
+crash-cluster: ## kill, freeze, stop, move and drain the nodes of a real cluster under load, again and again; check every acknowledged word (CRASHES=n)
+	SWITCHBOARD_CRASHES=$(or $(CRASHES),10) $(GO) test ./cmd/switchboard -run TestClusterCrash -count=1 -v -timeout 120m
 
 fuzz: ## fuzz every target for FUZZTIME
 	@for pkg in $$($(GO) list $(PACKAGES)); do \

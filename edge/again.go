@@ -67,7 +67,7 @@ func (c *conn) ask() {
 		case !l.behind && l.resync == 0:
 			l.listed = false
 			continue
-		case !l.behind || c.paging != nil:
+		case !l.behind || c.paging != nil || l.lost:
 		case l.askedAt != 0 && late == nil: // its shard did not answer: the others first
 			late = l
 		case l.askedAt == 0 && first == nil:

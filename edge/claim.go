@@ -8,7 +8,6 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"switchboard/exchange"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -142,7 +141,13 @@ func (d *desk) done() {
 
 // subscribe makes the desk's subscription what the claim wants: its queue beside those that it has, and its slots.
 func (d *desk) subscribe(m claim) *wire.Error {
-	d.gate <- struct{}{}
+	late := time.NewTimer(againMost)
+	defer late.Stop()
+	select {
+	case d.gate <- struct{}{}:
+	case <-late.C: // nobody is there who could be told
+		return wire.Refuse(wire.Unavailable)
+	}
 	defer func() { <-d.gate }()
 	d.mu.Lock()
 	if over := d.over; over != nil {
@@ -200,16 +205,31 @@ func (d *desk) ask(cmd *wire.Command) (*wire.Frame, *wire.Error) {
 	d.answer = nil
 	cmd.ID, cmd.Conn = d.asked, d.id
 	d.mu.Unlock()
-	if err := d.e.post(wire.ToSlot(exchange.PoolSlot(cmd.Who.Tenant)), cmd); err != nil {
-		return nil, err
-	}
+	a := asked{e: d.e, cmd: cmd, to: poolOf(cmd.Who.Tenant)}
+	begun := time.Now()
 	late := time.NewTimer(d.e.cfg.Answer)
 	defer late.Stop()
+	tick := time.NewTicker(againAfter * time.Millisecond)
+	defer tick.Stop()
 	for {
+		now, owners := time.Now(), *d.e.changed.Load()
+		if err := a.post(now); err != nil {
+			return nil, err
+		}
+		if a.generation == 0 && now.Sub(begun) > againMost {
+			return nil, wire.Refuse(wire.Unavailable)
+		}
 		d.mu.Lock()
 		f, over, changed := d.answer, d.over, d.changed
+		d.answer = nil
+		if f != nil && f.Kind == wire.FrameAnswer {
+			d.generation = a.generation
+		}
 		d.mu.Unlock()
 		switch {
+		case f != nil && f.Kind == wire.FrameMoved:
+			a.refused(a.generation, now)
+			continue
 		case f != nil && f.Kind == wire.FrameError:
 			return nil, f.Err
 		case f != nil:
@@ -219,6 +239,8 @@ func (d *desk) ask(cmd *wire.Command) (*wire.Frame, *wire.Error) {
 		}
 		select {
 		case <-changed:
+		case <-owners:
+		case <-tick.C:
 		case <-late.C:
 			return nil, wire.Refuse(wire.Deadline)
 		case <-d.e.stop:
@@ -334,7 +356,7 @@ func assignmentCommand(ctx *fasthttp.RequestCtx, who *wire.Principal, parts []st
 		return nil, wire.Refuse(wire.InvalidBody)
 	}
 	cmd.Who, cmd.Session, cmd.AE = who, wire.SessionID(parts[1]), ae
-	if key := string(ctx.Request.Header.Peek("Idempotency-Key")); key != "" {
+	if key := idempotency(ctx); key != "" {
 		cmd.Key = key
 	}
 	return cmd, nil

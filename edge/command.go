@@ -88,7 +88,7 @@ func (c *conn) command(cmd *wire.Command) {
 		c.startWatch(cmd)
 		return
 	case wire.VerbDelta, wire.VerbReply, wire.VerbAck, wire.VerbNack, wire.VerbTransfer, wire.VerbRelease, wire.VerbContext, wire.VerbClose, wire.VerbAttributes, wire.VerbTyping:
-		if c.ousted.Load() { // [SW-5.7] its worker speaks from another connection, under the same ae
+		if c.ousted.Load() && cmd.GE == 0 { // [SW-5.7] its worker speaks from another connection, under the same ae
 			c.refuse(cmd, wire.StaleAssignment)
 			return
 		}
@@ -113,15 +113,11 @@ func (c *conn) command(cmd *wire.Command) {
 	if c.held(cmd) {
 		return
 	}
-	id := cmd.ID
-	if !c.request(cmd, 0, c.e.cfg.inflight(who.Role)) {
-		c.refuse(cmd, wire.TooManyInflight)
-		return
-	}
-	if err := c.e.post(to, cmd); err != nil {
-		c.answered(cmd.ID)
-		cmd.ID = id
-		c.holdBack(cmd.Session, c.fail(cmd, err))
+	if err := c.pose(cmd, to, 0, c.e.cfg.inflight(who.Role)); err != nil {
+		n := c.fail(cmd, err)
+		if err.Slug == wire.Overloaded {
+			c.holdBack(cmd.Session, n)
+		}
 	}
 }
 

@@ -52,6 +52,7 @@ type conn struct {
 	paging *line   // whose page is on its way
 	resume *resume // a hello that is not answered yet
 	feeds  *watching
+	stats  *observing
 	ending bool // a close frame is written: nothing follows it
 
 	seat seat // in the loop
@@ -70,34 +71,44 @@ type conn struct {
 	feedAt     atomic.Int64 // when the writer is to ask the feeds again
 	watching   atomic.Bool
 	subscribed atomic.Bool
-	ousted     atomic.Bool // another connection has subscribed as this worker
+	seen       atomic.Uint64 // changes of the exchange that the writer has looked at
+	restless   atomic.Bool   // something waits for an owner
+	unanswered atomic.Int32  // how many are pending
+	ousted     atomic.Bool   // another connection has subscribed as this worker
 	greeted    atomic.Bool
 
 	mu sync.Mutex
 	// Guarded by mu.
-	queue    []item
-	bytes    int    // that wait or are being written, about
-	put      uint64 // items ever queued
-	writer   bool   // a writer runs
-	poked    bool   // the writer shall look around although nothing was queued
-	closed   bool   // the reader has ended: nothing more is taken
-	dropped  map[wire.SessionID]*loss
-	feedLost bool // a piece of a feed was dropped
-	pending  map[uint64]request
-	lastReq  uint64
-	inflight int // pending requests that the client waits for
-	opens    int // pending requests to open
+	queue       []item
+	bytes       int    // that wait or are being written, about
+	put         uint64 // items ever queued
+	writer      bool   // a writer runs
+	poked       bool   // the writer shall look around although nothing was queued
+	closed      bool   // the reader has ended: nothing more is taken
+	dropped     map[wire.SessionID]*loss
+	feedLost    bool // a piece of a feed was dropped
+	pending     map[uint64]request
+	flights     map[lane]*flight // of lanes that have no line
+	spareFlight *flight
+	lastReq     uint64
+	kept        int // bytes of pending, about
+	inflight    int // pending requests that the client waits for
+	opens       int // pending requests to open
 
 	// Changed by write under mu, so that write reads it without and everybody else with it.
-	lines map[wire.SessionID]*line
+	lines    map[wire.SessionID]*line
+	standing *standing // of a worker who has subscribed
 }
 
 // item is a frame in the outbox.
 type item struct {
 	f    *wire.Frame
+	term uint64 // of the shard that sent it; 0 of the edge's own
 	size int32
 	own  bool    // the edge's own reply: its id is the client's, and no request waits for it
 	hail *resume // a hello whose sessions are being asked
+	// refused is the line of a resume, from 1, that nobody could be asked for.
+	refused int
 	// watch is what the connection watches from now on.
 	watch *watching
 }
@@ -107,15 +118,6 @@ type loss struct {
 	entries bool
 	deltas  bool
 	ae, seq uint64 // the first delivery
-}
-
-// request is what somebody was asked for.
-type request struct {
-	id      uint64 // the client's; 0 when it wants no reply
-	at      int64  // Unix ms
-	verb    wire.Verb
-	session wire.SessionID
-	line    int // of a resume, from 1
 }
 
 // The edge's own kinds of frames.
@@ -128,7 +130,7 @@ const (
 // Put takes mail for the socket. It never blocks.
 func (c *conn) Put(e wire.Envelope) bool {
 	if f, ok := e.Mail.(*wire.Frame); ok {
-		c.enqueue(item{f: f})
+		c.enqueue(item{f: f, term: e.Term})
 	}
 	return true // no other mail has business here
 }
@@ -155,7 +157,7 @@ func (c *conn) enqueue(it item) uint64 {
 		c.mu.Unlock()
 		return 0
 	}
-	if c.bytes > 0 && c.bytes+int(it.size) > outboxMax*c.e.cfg.Outbox {
+	if c.bytes > 0 && c.bytes+int(it.size) > c.outboxMost() {
 		c.mu.Unlock()
 		c.abort(wire.CloseSlow)
 		return 0
@@ -175,8 +177,20 @@ func (c *conn) enqueue(it item) uint64 {
 	return n
 }
 
-// outboxMax is at how many times Outbox a connection is closed whose replies do not fit.
-const outboxMax = 4
+// At how many times Outbox a connection is closed when something does not fit that nobody asks for again: replies, and what a
+// worker is assigned. A worker may be given 10,000 sessions within a moment, of some KB each.
+const (
+	outboxMax       = 4
+	outboxMaxWorker = 64
+)
+
+// outboxMost is how many bytes may wait for the socket.
+func (c *conn) outboxMost() int {
+	if who := c.who.Load(); who != nil && who.Role != wire.RoleCustomer {
+		return outboxMaxWorker * c.e.cfg.Outbox
+	}
+	return outboxMax * c.e.cfg.Outbox
+}
 
 // wake lets the writer look around although nothing was queued.
 func (c *conn) wake() {
@@ -270,52 +284,6 @@ func frameSize(f *wire.Frame) int {
 		n += proto.Size(f.PB)
 	}
 	return n
-}
-
-// request notes that cmd will be answered and gives it a number of the edge's own, so that a late answer never meets
-// another request. It reports false when the client has too many unanswered ones.
-func (c *conn) request(cmd *wire.Command, line int, limit int) bool {
-	own := cmd.Verb == wire.VerbSend || cmd.Verb == wire.VerbReply // whose answers stand for their entries
-	if cmd.ID == 0 && line == 0 && !own {
-		return true
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.inflight >= limit || len(c.pending) >= 2*limit+1 {
-		return false
-	}
-	if c.pending == nil {
-		c.pending = map[uint64]request{}
-	}
-	c.lastReq++
-	c.pending[c.lastReq] = request{id: cmd.ID, at: c.e.now(), verb: cmd.Verb, session: cmd.Session, line: line}
-	c.count(cmd.ID, cmd.Verb, 1)
-	cmd.ID = c.lastReq
-	return true
-}
-
-// answered takes request n off the list, if it is still there.
-func (c *conn) answered(n uint64) (r request, ok bool) {
-	if n == 0 {
-		return request{}, false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if r, ok = c.pending[n]; ok {
-		delete(c.pending, n)
-		c.count(r.id, r.verb, -1)
-	}
-	return r, ok
-}
-
-// count keeps the numbers of what is pending. It needs mu.
-func (c *conn) count(id uint64, verb wire.Verb, by int) {
-	if id != 0 {
-		c.inflight += by
-	}
-	if follows(verb) {
-		c.opens += by
-	}
 }
 
 // reply queues an answer of the edge's own to the client's request id, and returns its number.

@@ -61,15 +61,18 @@ type desk struct {
 	away    bool // a missed offer made its worker so
 	asked   uint64
 	answer  *wire.Frame // to the question asked
-	heardAt int64       // when its worker was last heard of, Unix ms
-	claims  int         // that wait
-	turn    uint64      // of the latest claim: it takes the place of the one before
-	n       uint64      // what has come
-	held    map[wire.SessionID]*holding
-	revoked []ending
-	size    int
-	over    *wire.Error // why it has ended
-	closed  bool        // its pool is told
+	// Of the pool that knows the desk, and of the question by which another is told: docs/adr/0019.
+	generation uint64
+	renewing   asking
+	heardAt    int64  // when its worker was last heard of, Unix ms
+	claims     int    // that wait
+	turn       uint64 // of the latest claim: it takes the place of the one before
+	n          uint64 // what has come
+	held       map[wire.SessionID]*holding
+	revoked    []ending
+	size       int
+	over       *wire.Error // why it has ended
+	closed     bool        // its pool is told
 }
 
 // holding is one assignment of a desk.
@@ -186,6 +189,8 @@ func (e *Edge) watchDesks(now int64) {
 		d.mu.Lock()
 		if d.over != nil || d.claims == 0 && now-d.heardAt > deskLease.Milliseconds() {
 			list = append(list, d)
+		} else if d.lease != "" && d.generation != e.x.Generation(exchange.PoolSlot(d.key.tenant)) {
+			d.renew(now)
 		}
 		d.mu.Unlock()
 	}
@@ -229,8 +234,12 @@ func (d *desk) Put(env wire.Envelope) bool {
 // take puts one frame in its place; accept is an offer to be accepted. It needs mu.
 func (d *desk) take(f *wire.Frame) (accept string) {
 	switch f.Kind {
-	case wire.FrameAnswer, wire.FrameError:
-		if f.ID != 0 && f.ID == d.asked {
+	case wire.FrameAnswer, wire.FrameError, wire.FrameMoved:
+		switch {
+		case f.ID == 0 || f.ID != d.asked:
+		case f.ID == d.renewing.n:
+			d.renewed(f)
+		default:
 			d.answer = f
 		}
 	case wire.FrameAssigned:
@@ -264,8 +273,11 @@ func (d *desk) assigned(f *wire.Frame) {
 		}
 		return
 	}
-	d.drop(f.Session)
 	a := f.PB.GetAssigned()
+	if h := d.held[f.Session]; h != nil && h.pb.Ae == a.Ae {
+		return // it was told, by an owner of the session's shard that has ended; the next cannot know that
+	}
+	d.drop(f.Session)
 	d.n++
 	h := &holding{pb: a, at: d.n, size: frameSize(f)}
 	for _, e := range a.Tail {

@@ -42,6 +42,13 @@ type Edge struct {
 	paces    paces
 	desks    desks
 
+	changed atomic.Pointer[chan struct{}] // closed when another has come in the place of an owner
+	saw     uint64                        // owned by tick: changes of the exchange
+
+	restMu sync.Mutex
+	// Guarded by restMu.
+	waiting map[*conn]struct{} // that want to know when owners change
+
 	mu sync.Mutex
 	// Guarded by mu.
 	done    bool
@@ -76,6 +83,8 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 	for i := range e.table {
 		e.table[i].conns = map[uint64]*conn{}
 	}
+	changed := make(chan struct{})
+	e.changed.Store(&changed)
 	var protocols []string
 	for _, c := range wire.Subprotocols() {
 		protocols = append(protocols, c.Subprotocol())
@@ -421,6 +430,7 @@ func (e *Edge) newConn(sock net.Conn, m mode, ip string) *conn {
 	if t, ok := below(sock).(*net.TCPConn); ok {
 		_ = t.SetWriteBuffer(sendBuffer)
 	}
+	c.seen.Store(e.x.Changes())
 	c.lastRead.Store(c.accepted)
 	c.lastWrite.Store(c.accepted)
 	return c
@@ -463,7 +473,45 @@ func (e *Edge) forget(c *conn) {
 		}
 		e.mu.Unlock()
 	}
+	e.restMu.Lock()
+	delete(e.waiting, c)
+	e.restMu.Unlock()
 	e.open.Add(-1)
+}
+
+// unrest lets c be woken as soon as owners have changed; without, it is when it is visited.
+func (e *Edge) unrest(c *conn) {
+	e.restMu.Lock()
+	if e.waiting == nil {
+		e.waiting = map[*conn]struct{}{}
+	}
+	e.waiting[c] = struct{}{}
+	e.restMu.Unlock()
+}
+
+// stir wakes those who wait for owners or for their answers, when some have changed. The others notice when they are visited.
+func (e *Edge) stir() {
+	changes := e.x.Changes()
+	if changes == e.saw {
+		return
+	}
+	e.saw = changes
+	next := make(chan struct{})
+	close(*e.changed.Swap(&next))
+	e.restMu.Lock()
+	list := e.waiting
+	e.waiting = nil
+	e.restMu.Unlock()
+	for c := range list {
+		c.wake()
+	}
+	for i := range e.table {
+		for _, c := range e.table[i].list(nil) {
+			if _, woken := list[c]; !woken && c.unanswered.Load() > 0 {
+				c.wake()
+			}
+		}
+	}
 }
 
 // post sends a command on, and says what became of it.

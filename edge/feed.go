@@ -28,6 +28,8 @@ type feed struct {
 	asked   bool
 	at      uint64
 	askedAt int64
+	// generation is of the owner that it was last asked of.
+	generation uint64
 }
 
 // feedsAsked is how many pages may be on their way for one connection: together they fit into its outbox.
@@ -175,8 +177,9 @@ func (c *conn) askFeeds() {
 		if x.known {
 			cmd.Ack = wire.Some(x.at)
 		}
+		generation := c.e.x.Generation(x.slot)
 		if c.e.post(wire.ToSlot(x.slot), cmd) == nil {
-			x.asked, x.askedAt = true, now
+			x.asked, x.askedAt, x.generation = true, now, generation
 			pages++
 		}
 	}
@@ -185,6 +188,18 @@ func (c *conn) askFeeds() {
 		next = now + askMost/4
 	}
 	c.feedAt.Store(next)
+}
+
+// restoreFeeds lets the feeds be asked for again whose owners have changed: those that are there know nothing of them.
+func (c *conn) restoreFeeds() {
+	if c.feeds == nil {
+		return
+	}
+	for i := range c.feeds.feeds {
+		if x := &c.feeds.feeds[i]; x.generation != 0 && x.generation != c.e.x.Generation(x.slot) {
+			x.live, x.asked = false, false
+		}
+	}
 }
 
 // missedFeed lets every feed be asked for again: the outbox was full.

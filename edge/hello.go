@@ -91,15 +91,14 @@ func (c *conn) resumeLine(i int, id wire.SessionID, from *wirepb.Resume) {
 		}}},
 		For: wire.ExternalOf(from.Customer),
 	}
-	c.request(cmd, i+1, maxPending)
 	err := external(cmd)
 	if to, ok := route(cmd); err == nil && ok && id != "" {
-		err = c.e.post(to, cmd)
+		err = c.pose(cmd, to, i+1, maxPending)
 	} else if err == nil {
 		err = wire.Refuse(wire.NoSession)
 	}
 	if err != nil {
-		c.enqueue(item{f: &wire.Frame{Kind: wire.FrameError, ID: cmd.ID, Session: id, Err: err}})
+		c.enqueue(item{f: &wire.Frame{Kind: wire.FrameError, Session: id, Err: err}, refused: i + 1})
 	}
 }
 
@@ -136,10 +135,10 @@ func (c *conn) await(r *resume, it item) {
 		c.place(it)
 		return
 	case wire.FrameAttach, wire.FrameError:
-		if i, ok := c.resumeAnswered(it); ok {
+		if i, q, ok := c.resumeAnswered(it); ok {
 			r.answer(i, f)
 			if f.Kind == wire.FrameAttach {
-				c.follow(f)
+				c.follow(f, q, it.term)
 			}
 			if r.left == 0 {
 				c.greet(r)
@@ -159,18 +158,21 @@ func (c *conn) await(r *resume, it item) {
 }
 
 // resumeAnswered returns which line of the resume f answers, if it does.
-func (c *conn) resumeAnswered(it item) (line int, ok bool) {
+func (c *conn) resumeAnswered(it item) (line int, q *request, ok bool) {
+	if it.refused != 0 {
+		return it.refused - 1, nil, true
+	}
 	if it.own {
-		return 0, false
+		return 0, nil, false
 	}
 	c.mu.Lock()
-	q := c.pending[it.f.ID]
+	r := c.pending[it.f.ID]
 	c.mu.Unlock()
-	if q.line == 0 {
-		return 0, false
+	if r.line == 0 {
+		return 0, nil, false
 	}
 	c.answered(it.f.ID)
-	return q.line - 1, true
+	return int(r.line) - 1, &r, true
 }
 
 func (r *resume) answer(i int, f *wire.Frame) {
@@ -193,8 +195,7 @@ func (c *conn) greet(r *resume) {
 	c.mu.Lock()
 	for n, q := range c.pending {
 		if q.line != 0 { // whoever answers from now on is told that nobody follows
-			delete(c.pending, n)
-			c.count(q.id, q.verb, -1)
+			c.strike(n, &q)
 		}
 	}
 	c.mu.Unlock()

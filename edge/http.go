@@ -177,58 +177,6 @@ func (e *Edge) pace(who *wire.Principal) time.Duration {
 	return wait
 }
 
-// call is a connection for one request: an inlet that waits for one frame.
-type call struct{ answer chan *wire.Frame }
-
-// Put takes the answer; what else comes is nobody's.
-func (c call) Put(e wire.Envelope) bool {
-	if f, ok := e.Mail.(*wire.Frame); ok && f.ID == 1 {
-		select {
-		case c.answer <- f:
-		default:
-		}
-	}
-	return true
-}
-
-// ask checks and posts cmd and waits for its answer.
-func (e *Edge) ask(cmd *wire.Command) *wire.Frame {
-	failed := func(err *wire.Error) *wire.Frame { return &wire.Frame{Kind: wire.FrameError, Err: err} }
-	if err := e.check(cmd); err != nil {
-		return failed(err)
-	}
-	if e.draining.Load() {
-		return failed(wire.Refuse(wire.Draining))
-	}
-	to, ok := route(cmd)
-	if !ok {
-		return failed(wire.Refuse(wire.NoSession))
-	}
-	c := call{make(chan *wire.Frame, 1)}
-	cmd.ID, cmd.Conn = 1, wire.Conn{Node: e.x.Node(), ID: e.lastConn.Add(1)}
-	e.x.PlugConn(cmd.Conn.ID, c)
-	if err := e.post(to, cmd); err != nil {
-		e.x.UnplugConn(cmd.Conn.ID)
-		return failed(err)
-	}
-	late := time.NewTimer(e.cfg.Answer)
-	defer late.Stop()
-	slug := wire.Deadline
-	select {
-	case f := <-c.answer:
-		e.x.UnplugConn(cmd.Conn.ID)
-		if f.Kind == wire.FrameAttach { // the request's own attachment ends with it
-			e.gone(cmd.Conn, cmd.Who, f.Session)
-		}
-		return f
-	case <-late.C:
-	case <-e.stop:
-		slug = wire.Unavailable
-	}
-	e.adopt(cmd.Conn, cmd.Who) // an attachment may still come
-	return failed(wire.Refuse(slug))
-}
-
 func (e *Edge) httpOpen(ctx *fasthttp.RequestCtx, who *wire.Principal) {
 	frame := &wirepb.ClientFrame{}
 	body := bytes.TrimSpace(ctx.PostBody())
@@ -242,6 +190,9 @@ func (e *Edge) httpOpen(ctx *fasthttp.RequestCtx, who *wire.Principal) {
 	cmd := &wire.Command{}
 	cmd.Cold(frame)
 	cmd.Who = who
+	if cmd.Key == "" {
+		cmd.Key = idempotency(ctx)
+	}
 	f := e.ask(cmd)
 	if f.Kind == wire.FrameError {
 		problem(ctx, f.Err)
@@ -277,6 +228,15 @@ type message struct {
 	} `json:"customer"`
 }
 
+// idempotency returns the key of a request [SW-4.3]. Who writes the header as a structured field has put it in quotes.
+func idempotency(ctx *fasthttp.RequestCtx) string {
+	key := string(ctx.Request.Header.Peek("Idempotency-Key"))
+	if n := len(key); n > 2 && key[0] == '"' && key[n-1] == '"' {
+		return key[1 : n-1]
+	}
+	return key
+}
+
 func (e *Edge) httpSend(ctx *fasthttp.RequestCtx, who *wire.Principal, id wire.SessionID) {
 	raw := append([]byte(nil), ctx.PostBody()...)
 	var m message
@@ -284,7 +244,7 @@ func (e *Edge) httpSend(ctx *fasthttp.RequestCtx, who *wire.Principal, id wire.S
 		problem(ctx, wire.Refuse(wire.InvalidBody))
 		return
 	}
-	key := string(ctx.Request.Header.Peek("Idempotency-Key"))
+	key := idempotency(ctx)
 	cmd := &wire.Command{
 		Verb: wire.VerbSend, Who: who, Session: id, Key: key, Type: m.Type, Body: wire.AppendBody(nil, m.Body), ReplyTo: m.ReplyTo,
 	}
@@ -380,9 +340,8 @@ func (e *Edge) stream(sock net.Conn, ip string, who *wire.Principal, until time.
 	}
 	e.x.PlugConn(c.id.ID, c)
 	cmd.Conn, cmd.ID = c.id, 1
-	c.request(cmd, 0, 1)
 	to, _ := route(cmd)
-	if err := e.post(to, cmd); err != nil {
+	if err := c.pose(cmd, to, 0, 1); err != nil {
 		c.bye(wire.CloseReconnect, 0)
 	}
 	go c.read(nil)

@@ -218,7 +218,18 @@ func TestOverloaded(t *testing.T) {
 		slots[i] = wire.Slot(i)
 	}
 	r.x.UnplugSlots(slots, r.shard)
-	if m, _ := p.ask(fmt.Sprintf(`"send":{"session":%q,"body":5}`, one)); m.GetError().GetSlug() != string(wire.Unavailable) {
+	c := r.conn(r.shard.lastConn(wire.VerbSend))
+	p.say(send(105, one))
+	eventually(t, "it waits for somebody", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.pending) == 1
+	})
+	r.pass(againMost + time.Second)
+	m := p.next()
+	for ; m.Id == 0; m = p.next() {
+	}
+	if m.Id != 105 || m.GetError().GetSlug() != string(wire.Unavailable) {
 		t.Fatalf("then came %v", m)
 	}
 	r.x.PlugSlots(slots, r.shard)

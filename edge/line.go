@@ -1,6 +1,8 @@
 package edge
 
 import (
+	"slices"
+
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -24,6 +26,22 @@ type line struct {
 	resync  uint64 // deliveries are dropped until this one and those behind it come again
 	synced  bool   // the resync was asked for
 	askedAt int64  // when a page or a resync was asked for; 0 when none is on its way
+
+	// Of its owner: docs/adr/0019.
+	epoch   uint64         // of the last entry that was written, or the owner's
+	whom    *wire.External // that a service follows it for
+	running []string       // streams that were shown and have not ended; bounded by those that a session may have
+	told    bool           // the client knows that nobody is there
+	asking  asking         // by which it is attached again
+	aeTerm  uint64         // of the owner that the deliveries are of
+
+	// Changed by write under conn.mu, as attached is.
+	flight     flight
+	term       uint64 // of the owner that it is attached to
+	generation uint64 // of that owner, or of whom the assignment was last known to
+	lost       bool   // he is not there any more;
+	back       bool   // and it is attached to another, but requests still wait
+	lostAt     int64
 }
 
 // askMost is after how long a question that nobody answered is asked again.
@@ -39,30 +57,35 @@ func (c *conn) place(it item) {
 	case wire.FrameAnswer, wire.FrameError:
 		c.answer(it)
 	case wire.FramePush, wire.FrameKeep:
-		if r := f.PB.GetRevoked(); r != nil && r.Session == "" {
-			c.ousted.Store(true)
+		if it.own || f.Session != "" || c.poolSays(it) {
+			if r := f.PB.GetRevoked(); r != nil && r.Session == "" {
+				c.ousted.Store(true)
+			}
+			c.encode(f)
 		}
-		c.encode(f)
 	case wire.FrameMessage:
 		c.entry(it)
 	case wire.FrameWrote:
 		c.wrote(it)
 	case wire.FrameDelivery:
-		if l := c.lines[f.Session]; l != nil && l.ae == f.AE && l.resync == 0 {
+		if l := c.lines[f.Session]; l != nil && l.ae == f.AE && l.resync == 0 && it.term >= l.aeTerm {
 			c.encode(f)
 		}
 	case wire.FrameDelta:
-		if l := c.lines[f.Session]; l != nil && l.attached && !l.streams {
+		if l := c.lines[f.Session]; l != nil && l.attached && !l.streams && c.current(l, it) {
+			l.runs(f.Stream)
 			c.encode(f)
 		}
 	case wire.FrameAttach:
-		c.attach(f)
+		c.attach(it)
 	case wire.FrameDetach:
 		c.detached(f)
 	case wire.FramePage:
-		c.page(f)
+		c.page(it)
 	case wire.FrameAssigned, wire.FrameRevoked, wire.FrameResync:
-		c.assignment(f)
+		c.assignment(it)
+	case wire.FrameMoved:
+		c.moved(f)
 	case wire.FrameFeed:
 		c.feedFrame(f)
 	case wire.FrameBye:
@@ -75,6 +98,25 @@ func (c *conn) place(it item) {
 // answer writes a reply, if somebody still waits for it [SW-2.3].
 func (c *conn) answer(it item) {
 	f := it.f
+	var r request
+	if !it.own {
+		var ok bool
+		switch r, ok = c.answered(f.ID); {
+		case !ok:
+			return
+		case r.own && f.Kind == wire.FrameError:
+			c.refusedOwn(f, &r)
+			return
+		case r.own && r.verb == wire.VerbSubscribe:
+			c.stoodUp(f, &r, it.term)
+			return
+		case r.own:
+			if r.verb == wire.VerbStats && c.stats != nil && c.stats.asking.n == r.cmd.ID {
+				c.stats.asking.n, c.stats.generation = 0, r.generation
+			}
+			return
+		}
+	}
 	if c.mode == modeSSE {
 		c.bye(wire.CloseReconnect, 0) // a stream that cannot begin: its open was refused
 		return
@@ -86,23 +128,47 @@ func (c *conn) answer(it item) {
 	if f.PB.GetSubscribe() != nil {
 		c.ousted.Store(false)
 	}
-	r, ok := c.answered(f.ID)
-	if !ok {
-		return
+	if f.Kind == wire.FrameAnswer {
+		c.settled(f, &r, it.term)
+	} else if r.again && r.verb == wire.VerbWrapup && f.Err.Slug == wire.NoSession {
+		// The pool that knew of it has ended, and the wrap-up with it.
+		f = &wire.Frame{Kind: wire.FrameAnswer, Verb: r.verb, Session: r.session, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Wrapup{Wrapup: &wirepb.Done{}}}}
 	}
 	if f.ID = r.id; f.ID != 0 {
 		c.encode(f)
 	}
 }
 
+// settled takes note of what an answer has settled, so that another owner can be told.
+func (c *conn) settled(f *wire.Frame, r *request, term uint64) {
+	switch r.verb {
+	case wire.VerbSubscribe, wire.VerbStats, wire.VerbSlots, wire.VerbPresence, wire.VerbAccept, wire.VerbDecline:
+		c.poolAnswered(f, r, term)
+	case wire.VerbRelease: // when it was asked for again, the first answer told nobody that the assignment is over
+		if l := c.lines[r.session]; l != nil && l.ae != 0 && l.ae == r.cmd.AE {
+			l.ae, l.resync = 0, 0
+			c.forget(l)
+		}
+	default:
+	}
+}
+
 // attach begins to follow a session where f says [SW-4.4].
-func (c *conn) attach(f *wire.Frame) {
+func (c *conn) attach(it item) {
+	f := it.f
+	if l := c.lines[f.Session]; l != nil && l.attached && it.term != 0 && it.term < l.term {
+		return // of an owner that has ended: it is asked for again
+	}
 	r, ok := c.answered(f.ID)
-	if f.ID != 0 && !ok {
+	switch {
+	case f.ID != 0 && !ok:
 		c.giveUp(f.Session)
 		return
+	case r.own:
+		c.attachedAgain(f, &r, it.term)
+		return
 	}
-	c.follow(f)
+	c.follow(f, &r, it.term)
 	if f.ID = r.id; f.ID != 0 {
 		c.encode(f)
 	}
@@ -131,9 +197,28 @@ func (c *conn) giveUp(id wire.SessionID) {
 // follows tells whether verb makes its connection follow a session.
 func follows(verb wire.Verb) bool { return verb == wire.VerbOpen || verb == wire.VerbJoin }
 
-// follow makes the cursor of an attachment.
-func (c *conn) follow(f *wire.Frame) {
+// follow makes the cursor of an attachment, which r has asked for.
+func (c *conn) follow(f *wire.Frame, r *request, term uint64) {
 	l := c.line(f.Session)
+	_, slot, _ := l.id.Place()
+	generation := c.e.x.Generation(slot)
+	if r.changes != 0 && r.changes != c.e.x.Changes() && (r.slot != slot || r.generation != generation) {
+		generation = 0 // it may be an owner's that has ended by now: attached again it is certain
+	}
+	c.mu.Lock()
+	l.attached, l.term, l.generation = true, term, generation
+	if l.lost {
+		l.back = true
+		c.restless.Store(true)
+	}
+	c.mu.Unlock()
+	l.epoch, l.running, l.asking = f.PB.GetOpen().GetEpoch(), nil, asking{}
+	if r.cmd != nil {
+		l.whom = r.cmd.For
+	}
+	for _, s := range f.PB.GetOpen().GetStreams() {
+		l.runs(s.Stream)
+	}
 	held := l.held
 	l.held = nil
 	for _, it := range held {
@@ -141,7 +226,7 @@ func (c *conn) follow(f *wire.Frame) {
 			c.writeReply(it.f)
 		}
 	}
-	l.attached, l.lagged, l.streams = true, false, false
+	l.lagged, l.streams = false, false
 	l.last, l.head = f.Seq, f.Head
 	c.hungry(l, l.last < l.head)
 }
@@ -156,9 +241,31 @@ func (c *conn) line(id wire.SessionID) *line {
 	if c.lines == nil {
 		c.lines = map[wire.SessionID]*line{}
 	}
+	if f := c.flights[lane{session: id}]; f != nil {
+		l.flight = *f
+		delete(c.flights, lane{session: id})
+	}
 	c.lines[id] = l
 	c.mu.Unlock()
 	return l
+}
+
+// streamsMost bounds the streams of one session that are remembered.
+const streamsMost = 8
+
+// runs notes that a stream was shown.
+func (l *line) runs(name string) {
+	if !slices.Contains(l.running, name) && len(l.running) < streamsMost {
+		l.running = append(l.running, name)
+	}
+}
+
+// wrote notes that an entry was written, by which a stream may have ended.
+func (l *line) wrote(e *wire.Entry) {
+	l.last, l.epoch = e.Seq, max(l.epoch, e.Epoch)
+	if e.Stream != "" {
+		l.running = slices.DeleteFunc(l.running, func(name string) bool { return name == e.Stream })
+	}
 }
 
 // forget drops a line that nothing is left of.
@@ -168,6 +275,9 @@ func (c *conn) forget(l *line) {
 	}
 	c.mu.Lock()
 	delete(c.lines, l.id)
+	if l.flight.n > 0 {
+		*c.flight(lane{session: l.id}) = l.flight
+	}
 	c.mu.Unlock()
 	if c.paging == l {
 		c.paging = nil
@@ -183,7 +293,12 @@ func (c *conn) detached(f *wire.Frame) {
 				c.writeReply(it.f)
 			}
 		}
-		l.held, l.attached = nil, false
+		l.held = nil
+		c.mu.Lock()
+		l.attached, l.lost, l.back, l.lostAt = false, false, false, 0
+		c.mu.Unlock()
+		c.answered(l.asking.n)
+		l.asking, l.told, l.running = asking{}, false, nil
 		c.hungry(l, false)
 		c.forget(l)
 	}
@@ -199,12 +314,12 @@ func (c *conn) entry(it item) {
 	f := it.f
 	l := c.lines[f.Session]
 	switch {
-	case l == nil || !l.attached || f.Entry.Seq <= l.last:
+	case l == nil || !l.attached || !c.current(l, it) || f.Entry.Seq <= l.last:
 	case f.Prev > l.last:
 		c.hold(l, it)
 	default:
 		c.encode(f)
-		l.last = f.Entry.Seq
+		l.wrote(f.Entry)
 		c.release(l)
 	}
 }
@@ -213,6 +328,13 @@ func (c *conn) entry(it item) {
 func (c *conn) wrote(it item) {
 	f := it.f
 	l := c.lines[f.Session]
+	if !c.current(l, it) {
+		return // and not answered: it is asked for again
+	}
+	if l != nil && l.attached && f.Duplicate && f.Seq > l.last && c.repeated(f.ID) {
+		// The first answer is lost, so this one stands for the entry. What lies before it is read first.
+		f.Duplicate, f.Prev = false, f.Seq-1
+	}
 	switch {
 	case l == nil || !l.attached || f.Duplicate || f.Seq <= l.last:
 		c.writeReply(f)
@@ -239,7 +361,7 @@ func (c *conn) writeReply(f *wire.Frame) bool {
 // it comes too late) the entry is read like everybody else's.
 func (c *conn) writeOwn(l *line, f *wire.Frame) {
 	if c.writeReply(f) {
-		l.last = f.Seq
+		l.last, l.epoch = f.Seq, max(l.epoch, f.Epoch)
 		return
 	}
 	l.head = max(l.head, f.Seq)
@@ -251,7 +373,7 @@ func (c *conn) hold(l *line, it item) {
 	if it.f.Kind == wire.FrameWrote || len(l.held) < heldMost {
 		l.held = append(l.held, it) // replies are bounded by the requests that may be unanswered
 	}
-	l.head = max(l.head, it.f.Prev)
+	l.head = max(l.head, it.f.Prev, it.f.Seq)
 	c.hungry(l, true)
 }
 
@@ -271,16 +393,17 @@ func (c *conn) release(l *line) {
 			c.writeReply(f)
 		case f.Entry.Seq > l.last:
 			c.encode(f)
-			l.last = f.Entry.Seq
+			l.wrote(f.Entry)
 		}
 	}
 	l.held = nil
 }
 
 // page writes what a page holds [SW-4.7].
-func (c *conn) page(f *wire.Frame) {
+func (c *conn) page(it item) {
+	f := it.f
 	l := c.lines[f.Session]
-	if l == nil || c.paging != l || f.Seq != l.after {
+	if !c.current(l, it) || l == nil || c.paging != l || f.Seq != l.after {
 		return // of an attachment that is no more
 	}
 	c.paging, l.askedAt = nil, 0
@@ -295,7 +418,7 @@ func (c *conn) page(f *wire.Frame) {
 		if mine := l.takeWrote(e.Seq); mine == nil || !c.writeReply(mine) {
 			c.encode(&wire.Frame{Kind: wire.FrameMessage, Session: f.Session, Entry: e, Prev: l.last})
 		}
-		l.last = e.Seq
+		l.wrote(e)
 		c.spill()
 	}
 	l.head = f.Head
@@ -326,11 +449,26 @@ func (l *line) takeWrote(seq uint64) *wire.Frame {
 }
 
 // assignment begins, renews and ends the deliveries of a session [SW-5.4].
-func (c *conn) assignment(f *wire.Frame) {
+func (c *conn) assignment(it item) {
+	f := it.f
 	switch f.Kind {
 	case wire.FrameAssigned:
 		l := c.line(f.Session)
-		l.ae, l.resync, l.synced = f.AE, 0, false
+		if f.AE < l.ae || f.AE == l.ae && it.term < l.aeTerm {
+			return // the word of an owner that has ended
+		}
+		again := f.AE == l.ae
+		l.ae, l.aeTerm, l.resync, l.synced = f.AE, it.term, 0, false
+		if !l.attached {
+			_, slot, _ := l.id.Place()
+			c.mu.Lock()
+			l.generation, l.lostAt = c.e.x.Generation(slot), 0
+			c.mu.Unlock()
+			c.goesOn(l, "assigned")
+		}
+		if again { // it was told here, by an owner that has ended; the next cannot know that
+			return
+		}
 	case wire.FrameResync:
 		if l := c.lines[f.Session]; l != nil && l.ae == f.AE && l.resync == f.Seq {
 			l.resync, l.synced = 0, false

@@ -4,6 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
 	accepted, refused, framesIn, framesOut, dropped, lagged, overloaded prometheus.Counter
+	reattached, repeated, stalled                                       prometheus.Counter
 	handshakesFailed                                                    prometheus.Counter
 	closed, errors, handshakes                                          *prometheus.CounterVec
 }
@@ -24,12 +25,15 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		lagged:           counter("lags_total", "Times a slow socket was told that it lags."),
 		handshakesFailed: counter("tls_handshakes_failed_total", "TLS handshakes that came to nothing."),
 		overloaded:       counter("overloaded_total", "Requests refused because a shard's inbox was full."),
+		reattached:       counter("reattached_total", "Times a session or a worker was made known to an owner that is new."),
+		repeated:         counter("requests_repeated_total", "Requests that were asked for again, of an owner that is new."),
+		stalled:          counter("stalls_total", "Times a client was told that its session has no owner for the moment."),
 		closed:           vec("closed_total", "Connections closed by the server, by reason.", "reason"),
 		handshakes:       vec("tls_handshakes_total", "TLS handshakes, by version and whether the client resumed.", "version", "resumed"),
 		errors:           vec("errors_total", "Requests that the edge refused, by slug.", "slug"),
 	}
 	if r != nil {
-		r.MustRegister(m.accepted, m.refused, m.framesIn, m.framesOut, m.dropped, m.lagged, m.overloaded, m.closed, m.errors, m.handshakes, m.handshakesFailed)
+		r.MustRegister(m.accepted, m.refused, m.framesIn, m.framesOut, m.dropped, m.lagged, m.overloaded, m.reattached, m.repeated, m.stalled, m.closed, m.errors, m.handshakes, m.handshakesFailed)
 	}
 	return m
 }

@@ -25,6 +25,7 @@ func (e *Edge) tick() {
 			return
 		case <-t.C:
 		}
+		e.stir()
 		list = e.visit(i, list)
 	}
 }
@@ -73,7 +74,7 @@ func (c *conn) watch(now int64) {
 	}
 	c.watchPing(now)
 	c.watchRequests(now)
-	if at := c.askAt.Load(); at != 0 && now >= at {
+	if at := c.askAt.Load(); at != 0 && now >= at || c.restless.Load() || c.seen.Load() != c.e.x.Changes() {
 		c.wake()
 	} else if at := c.feedAt.Load(); at != 0 && now >= at {
 		c.wake()
@@ -105,23 +106,6 @@ func (c *conn) watchPing(now int64) {
 	if silent {
 		c.pinged.Store(now)
 		c.push(&wire.Frame{Kind: framePing})
-	}
-}
-
-// watchRequests answers what nobody has answered in time.
-func (c *conn) watchRequests(now int64) {
-	var late []request
-	c.mu.Lock()
-	for n, r := range c.pending {
-		if now-r.at > c.e.cfg.Answer.Milliseconds() && r.line == 0 {
-			late = append(late, r)
-			delete(c.pending, n)
-			c.count(r.id, r.verb, -1)
-		}
-	}
-	c.mu.Unlock()
-	for _, r := range late {
-		c.reply(r.id, &wire.Frame{Kind: wire.FrameError, Session: r.session, Verb: r.verb, Err: wire.Refuse(wire.Deadline)})
 	}
 }
 

@@ -93,6 +93,9 @@ func (c *conn) turn(b *buffers) bool {
 	if r := c.resume; r != nil && c.e.now() > r.by {
 		c.greet(r)
 	}
+	if !c.ending && !closed {
+		c.restore()
+	}
 	c.flush()
 	if c.seat.full {
 		c.park(upTo, closed)

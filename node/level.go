@@ -3,9 +3,6 @@ package node
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -15,33 +12,10 @@ import (
 	"switchboard/wire"
 )
 
-// levels returns t's service levels, ready to be used beside the teams of its document; without any they are nil.
-func (t *Tenant) levels(routed *shard.Tenant) (*level.Set, error) {
-	if len(t.Levels) == 0 {
-		return nil, nil //nolint:nilnil // none
-	}
-	teams := map[string][]string{}
-	for i := range routed.Broker.Teams {
-		team := &routed.Broker.Teams[i]
-		for _, w := range team.Workers {
-			sub, _, _ := strings.Cut(w, "/") // entries name who speaks, not his instance
-			if !slices.Contains(teams[team.Name], sub) {
-				teams[team.Name] = append(teams[team.Name], sub)
-			}
-		}
-	}
-	return level.Compile(t.Levels, teams, time.LoadLocation)
-}
-
 // checkLevels tells which service levels want what t does not have.
 func (t *Tenant) checkLevels() error {
 	for i := range t.routed.Levels.Len() {
 		d := t.routed.Levels.Definition(i)
-		for _, w := range d.Warn {
-			if slices.Contains(w.Do, level.NextStep) {
-				return fmt.Errorf("level %s: no pool takes next_step yet: use boost, holding_reply or notify", d.Name)
-			}
-		}
 		for _, q := range d.Queues {
 			if !t.routed.Session.Queues[q] {
 				return fmt.Errorf("level %s: there is no queue %q", d.Name, q)
@@ -93,9 +67,6 @@ func (c *levelCollector) Collect(ch chan<- prometheus.Metric) {
 			d := set.Definition(i)
 			ch <- prometheus.MustNewConstMetric(c.limit, prometheus.GaugeValue, float64(d.LimitMS)/1e3, name, d.Name)
 		}
-		if set.Len() == 0 {
-			continue
-		}
 		for _, row := range c.n.Levels(name) {
 			if row.Of != level.OfQueue {
 				continue
@@ -116,44 +87,35 @@ func (c *levelCollector) Collect(ch chan<- prometheus.Metric) {
 // stopped node: cases that began at from or later and before until, Unix ms; 0 is no bound. At now, what is overdue is missed.
 // When a shard has lost data, what is left is counted, and then the error says so.
 func CountLevels(data, tenant string, set *level.Set, from, until, now int64) (t *level.Tally, err error) {
-	shards, err := Shards(data)
-	if err != nil {
-		return nil, err
-	}
-	if shards == 0 {
-		return nil, fmt.Errorf("%s is no data directory of a node", data)
-	}
-	j, err := journal.Open(journal.Config{Dir: JournalDir(data), Groups: shards, FreeMin: -1})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, j.Close()) }()
-	t = level.NewTally(set, from, until)
-	var lost error
-	for i := range shards {
-		g := j.Group(i)
-		var out level.Out
-		if err := shard.ReadSessions(g, func(of string, id wire.SessionID) error {
-			if tenant != "" && tenant != of {
-				return nil
+	err = WithStopped(data, func(j *journal.Journal, shards []int) error {
+		var lost error
+		t = level.NewTally(set, from, until)
+		for _, i := range shards {
+			g := j.Group(i)
+			var out level.Out
+			if err := shard.ReadSessions(g, func(of string, id wire.SessionID) error {
+				if tenant != "" && tenant != of {
+					return nil
+				}
+				conv := level.New(set)
+				err := shard.ReadLog(g, id, func(e *wire.Entry) error {
+					conv.Feed(set, e, &out)
+					return nil
+				})
+				conv.Tick(set, now, &out)
+				for k := range out.Samples {
+					t.Add(&out.Samples[k])
+				}
+				out.Reset()
+				return err
+			}); err != nil {
+				return err
 			}
-			conv := level.New(set)
-			err := shard.ReadLog(g, id, func(e *wire.Entry) error {
-				conv.Feed(set, e, &out)
-				return nil
-			})
-			conv.Tick(set, now, &out)
-			for k := range out.Samples {
-				t.Add(&out.Samples[k])
+			if s := g.State(); s.Mode != journal.OK {
+				lost = errors.Join(lost, fmt.Errorf("shard %d is %s, so what was counted may not be all: %s; see switchboard verify", i, s.Mode, s.Reason))
 			}
-			out.Reset()
-			return err
-		}); err != nil {
-			return nil, err
 		}
-		if s := g.State(); s.Mode != journal.OK {
-			lost = errors.Join(lost, fmt.Errorf("shard %d is %s, so what was counted may not be all: %s; see switchboard verify", i, s.Mode, s.Reason))
-		}
-	}
-	return t, lost
+		return lost
+	})
+	return t, err
 }

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"errors"
 	"fmt"
 
 	"switchboard/shard"
@@ -11,29 +10,34 @@ import (
 
 // ReadLog gives fn every entry of a session in order, from the data directory of a stopped node [SW-8.3]. fn's error
 // ends it. When the session's shard has lost data, what is left is given to fn, and then the error says so.
-func ReadLog(data string, id wire.SessionID, fn func(*wire.Entry) error) (err error) {
-	shards, err := Shards(data)
-	if err != nil {
-		return err
-	}
-	if shards == 0 {
-		return fmt.Errorf("%s is no data directory of a node", data)
-	}
+func ReadLog(data string, id wire.SessionID, fn func(*wire.Entry) error) error {
 	_, slot, ok := id.Place()
 	if !ok {
 		return fmt.Errorf("%q is no session id", id)
 	}
-	j, err := journal.Open(journal.Config{Dir: JournalDir(data), Groups: shards, FreeMin: -1})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, j.Close()) }()
-	g := j.Group(int(slot) % shards)
-	if err := shard.ReadLog(g, id, fn); err != nil {
-		return err
-	}
-	if s := g.State(); s.Mode != journal.OK {
-		return fmt.Errorf("shard %d is %s, so what is printed may not be all: %s; see switchboard verify", int(slot)%shards, s.Mode, s.Reason)
-	}
-	return nil
+	return WithStopped(data, func(j *journal.Journal, shards []int) error {
+		if cfg, err := StoppedJournal(data); err == nil && cfg.Groups > 0 { // a node alone: every shard is here
+			shards = []int{int(slot) % cfg.Groups}
+		}
+		missing := fmt.Errorf("there is no session %s", id)
+		for _, i := range shards {
+			g, any := j.Group(i), false
+			err := shard.ReadLog(g, id, func(e *wire.Entry) error {
+				any = true
+				return fn(e)
+			})
+			s := g.State()
+			switch {
+			case !any && s.Mode == journal.OK:
+				missing = err
+				continue
+			case err != nil:
+				return err
+			case s.Mode != journal.OK:
+				return fmt.Errorf("shard %d is %s, so what is printed may not be all: %s; see switchboard verify", i, s.Mode, s.Reason)
+			}
+			return nil
+		}
+		return missing
+	})
 }

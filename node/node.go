@@ -77,7 +77,7 @@ func Start(cfg Config) (n *Node, err error) {
 	if n.party != nil {
 		n.party.settle()
 	}
-	if n.ln, err = net.Listen("tcp", cfg.Listen); err != nil {
+	if n.ln, err = cfg.Network.Listen(cfg.Listen); err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	go n.serve()
@@ -113,7 +113,7 @@ func (n *Node) healthy() error {
 
 func (n *Node) journalConfig() journal.Config {
 	cfg := &n.cfg
-	jc := journal.Config{Dir: JournalDir(cfg.Data), FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log}
+	jc := journal.Config{Dir: JournalDir(cfg.Data), FS: cfg.Disk, SegmentBytes: cfg.SegmentBytes, FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log}
 	cfg.tune(&jc, &edge.Config{})
 	return jc
 }
@@ -223,23 +223,33 @@ type settings struct {
 	Member json.RawMessage `json:"member,omitempty"`
 }
 
-// Shards returns how many shards the data directory has, or 0 when it is new or its cluster knows.
-func Shards(data string) (int, error) {
-	b, err := os.ReadFile(filepath.Join(data, "node.json"))
+// readSettings returns nil when the directory is new.
+func readSettings(data string) (*settings, error) {
+	path := filepath.Join(data, "node.json")
+	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return nil, nil
 	}
-	var s settings
+	s := &settings{}
 	if err == nil {
-		err = json.Unmarshal(b, &s)
+		err = json.Unmarshal(b, s)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("reading the number of shards from %s: %w", filepath.Join(data, "node.json"), err)
+		return nil, fmt.Errorf("reading the number of shards from %s: %w", path, err)
 	}
 	if s.Shards < 1 && s.Member == nil {
-		return 0, fmt.Errorf("%s names no number of shards: restore it from a backup", filepath.Join(data, "node.json"))
+		return nil, fmt.Errorf("%s names no number of shards: restore it from a backup", path)
 	}
-	return s.Shards, nil
+	return s, nil
+}
+
+// Shards returns how many shards the data directory has, or 0 when it is new or its cluster knows.
+func Shards(data string) (int, error) {
+	s, err := readSettings(data)
+	if s == nil {
+		return 0, err
+	}
+	return s.Shards, err
 }
 
 // keepShards writes the number of shards into a new directory, and refuses another number in an old one: keys would be

@@ -82,6 +82,7 @@ type Shard struct {
 	loaded  *mailbox.Box[result]
 	durable atomic.Uint64
 	failed  atomic.Bool
+	dropped atomic.Bool // no last words
 	stats   stats
 	counts  atomic.Pointer[map[string]level.Report]
 	stop    chan struct{}
@@ -224,6 +225,14 @@ func (s *Shard) Close() {
 	s.wg.Wait()
 }
 
+// Drop is Close for an owner that has lost its place: nothing more is decided, and nothing of what was decided is said any more.
+// What it has given to the journal may be in the log; who asked for it asks the next owner. It waits until the journal is done with
+// it, so that the next reads everything.
+func (s *Shard) Drop() {
+	s.dropped.Store(true)
+	s.Close()
+}
+
 // run is the owner.
 func (s *Shard) run() {
 	defer s.wg.Done()
@@ -238,7 +247,11 @@ func (s *Shard) run() {
 		case <-s.loaded.Wake():
 		case <-timer.C:
 		case <-s.stop:
-			s.finish()
+			if s.dropped.Load() {
+				s.drop()
+			} else {
+				s.finish()
+			}
 			return
 		}
 		s.step()
@@ -306,6 +319,14 @@ func (s *Shard) finish() {
 		}
 	}
 	s.again() // once more, for what has found no room
+}
+
+// drop waits until the journal is done with what it was given.
+func (s *Shard) drop() {
+	s.inbox.Close()
+	for s.durable.Load() < s.last && !s.failed.Load() {
+		<-s.inbox.Wake()
+	}
 }
 
 // meant tells whether what e asks for is asked of this owner, and not of one before it that its sender still knew. It is never

@@ -22,17 +22,31 @@ import (
 
 func newDemo() *cobra.Command {
 	var f nodeFlags
+	var nodes int
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run a node with a FAQ bot and a web page to try it",
 		Long: `Run a node with a FAQ bot inside and a web page: a customer on the left, an agent on the right, the session's log
 between them. Ask the bot something, say "human", accept in the agent's pane. Then pull the plug (Ctrl-C, or kill -9),
-start it again, and find every word.`,
+start it again, and find every word.
+
+With --nodes 3 it is a cluster of three processes, each with its page. Kill any of them: the others go on at once, and after
+some seconds it is started again and catches up.`,
 		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.cfg.Dev = true
+			if nodes > 1 && f.cfg.Data == "" {
+				f.cfg.Data = "cluster-data"
+			}
 			if f.cfg.Data == "" && f.file == "" {
 				f.cfg.Data = "demo-data"
+			}
+			if nodes > 1 {
+				c, err := newCrew(cmd, &f, nodes)
+				if err != nil {
+					return err
+				}
+				return c.run(cmd)
 			}
 			if err := f.load(cmd); err != nil {
 				return err
@@ -42,6 +56,7 @@ start it again, and find every word.`,
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().IntVar(&nodes, "nodes", 1, "processes of a cluster on this machine")
 	return cmd
 }
 
@@ -65,10 +80,10 @@ func demo(cmd *cobra.Command, cfg node.Config) error {
 	go func() {
 		stopped <- client.Work(ctx, client.WorkerConfig{
 			Config: client.Config{URL: "ws://" + n.Addr() + "/v1/connect", Token: client.StaticToken(bot), Client: "faq-bot/" + version},
-			Queues: []string{"default"}, Slots: 100,
+			Queues: []string{"default"}, Slots: 100, Instance: cfg.Name, // every node of a cluster has one
 		}, faq)
 	}()
-	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "\n  Open  http://%s/\n\n  Data is in %s. Ctrl-C stops; start again and every word is there.\n\n", n.Addr(), cfg.Data); err != nil {
+	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "\n  Open  %s://%s/\n\n  Data is in %s. Ctrl-C stops; start again and every word is there.\n\n", scheme(n), n.Addr(), cfg.Data); err != nil {
 		cancel()
 	}
 	<-ctx.Done()

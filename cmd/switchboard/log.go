@@ -189,14 +189,11 @@ It exits 3 when something is not what was written.`,
 			if data == "" {
 				return usageError{fmt.Errorf("no data directory: set --data")}
 			}
-			shards, err := node.Shards(data)
+			cfg, err := node.StoppedJournal(data)
 			if err != nil {
 				return err
 			}
-			if shards == 0 {
-				return fmt.Errorf("%s is no data directory of a node", data)
-			}
-			return verify(cmd, journal.Config{Dir: node.JournalDir(data), Groups: shards})
+			return verify(cmd, cfg)
 		},
 	}
 	cmd.Flags().StringVar(&data, "data", "", "data directory of a stopped node")

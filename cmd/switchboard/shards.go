@@ -2,8 +2,8 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -22,23 +22,11 @@ func newShards() *cobra.Command {
 }
 
 // withJournal opens the journal of a stopped node for fn.
-func withJournal(data string, fn func(j *journal.Journal, shards int) error) (err error) {
+func withJournal(data string, fn func(j *journal.Journal, shards []int) error) (err error) {
 	if data == "" {
 		return usageError{fmt.Errorf("no data directory: set --data")}
 	}
-	shards, err := node.Shards(data)
-	if err != nil {
-		return err
-	}
-	if shards == 0 {
-		return fmt.Errorf("%s is no data directory of a node", data)
-	}
-	j, err := journal.Open(journal.Config{Dir: node.JournalDir(data), Groups: shards, FreeMin: -1})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, j.Close()) }()
-	return fn(j, shards)
+	return node.WithStopped(data, fn)
 }
 
 // shardLine is one shard in `shards ls`.
@@ -61,8 +49,8 @@ one is not ok.`,
 		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			bad := 0
-			err := withJournal(data, func(j *journal.Journal, shards int) error {
-				for i := range shards {
+			err := withJournal(data, func(j *journal.Journal, shards []int) error {
+				for _, i := range shards {
 					g := j.Group(i)
 					st := g.State()
 					if st.Mode != journal.OK {
@@ -116,9 +104,9 @@ is given out twice.`,
 			if err != nil {
 				return usageError{fmt.Errorf("%q is no shard number", args[0])}
 			}
-			return withJournal(data, func(j *journal.Journal, shards int) error {
-				if id < 0 || id >= shards {
-					return usageError{fmt.Errorf("there is no shard %d: they are 0 to %d", id, shards-1)}
+			return withJournal(data, func(j *journal.Journal, shards []int) error {
+				if !slices.Contains(shards, id) {
+					return usageError{fmt.Errorf("there is no shard %d: they are %s", id, ranges(shards))}
 				}
 				if err := j.AcceptLoss(id); err != nil {
 					return err
@@ -130,4 +118,23 @@ is given out twice.`,
 	}
 	cmd.Flags().StringVar(&data, "data", "", "data directory of a stopped node")
 	return cmd
+}
+
+// ranges tells numbers that ascend in short: 0 to 3, 5.
+func ranges(list []int) (text string) {
+	for i := 0; i < len(list); {
+		k := i
+		for k+1 < len(list) && list[k+1] == list[k]+1 {
+			k++
+		}
+		if text != "" {
+			text += ", "
+		}
+		text += strconv.Itoa(list[i])
+		if k > i {
+			text += " to " + strconv.Itoa(list[k])
+		}
+		i = k + 1
+	}
+	return text
 }

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bufio"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestDemoNodes starts the cluster for trying, kills a node with SIGKILL, sees it come again, and stops all.
+func TestDemoNodes(t *testing.T) {
+	bin, data := build(t), filepath.Join(t.TempDir(), "data")
+	addr := freeRow(t)
+	cmd := exec.Command(bin, "demo", "--nodes", "3", "--data", data, "--listen", addr, "--free-min", "-1") //nolint:noctx // it is stopped by a signal
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	told := bufio.NewScanner(stdout)
+	for told.Scan() && !strings.Contains(told.Text(), "Ctrl-C stops all") {
+		said.WriteString(told.Text() + "\n")
+	}
+	for _, want := range []string{"n1  http://" + addr + "/", "n3  http://", "customer  ey", "operator  ey"} {
+		if !strings.Contains(said.String(), want) {
+			t.Errorf("it says\n%s\nwithout %q", said.String(), want)
+		}
+	}
+	started := regexp.MustCompile(`^n2  started: kill -9 (\d+)$`)
+	times := 0
+	for log := bufio.NewScanner(stderr); times < 2 && log.Scan(); {
+		if m := started.FindStringSubmatch(log.Text()); m != nil {
+			if times++; times == 1 {
+				pid, _ := strconv.Atoi(m[1])
+				if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	if times != 2 {
+		t.Errorf("n2 was started %d times", times)
+	}
+	if err := (&crewNode{name: "n1", addr: addr}).ready(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ends with %v", err)
+	}
+	for i := range 3 {
+		if ln, err := net.Listen("tcp", above(t, addr, i)); err != nil {
+			t.Errorf("node %d is left behind: %v", i+1, err)
+		} else {
+			_ = ln.Close()
+		}
+	}
+}
+
+// freeRow returns an address that has room above it for a crew.
+func freeRow(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		addr := freeAddr(t)
+		room := true
+		for _, i := range []int{0, 1, 2, linksAbove, linksAbove + 1, linksAbove + 2} {
+			_, port, _ := net.SplitHostPort(addr)
+			if n, _ := strconv.Atoi(port); n+linksAbove+3 > 1<<16 {
+				room = false
+				break
+			}
+			ln, err := net.Listen("tcp", above(t, addr, i))
+			if err != nil {
+				room = false
+				break
+			}
+			_ = ln.Close()
+		}
+		if room {
+			return addr
+		}
+	}
+	t.Fatal("no free ports")
+	return ""
+}
+
+func above(t *testing.T, addr string, n int) string {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return net.JoinHostPort(host, strconv.Itoa(p+n))
+}

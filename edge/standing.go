@@ -1,0 +1,241 @@
+package edge
+
+import (
+	"maps"
+	"slices"
+
+	"switchboard/wire"
+	"switchboard/wire/wirepb"
+)
+
+// standing is what a worker's connection is to its pool, kept so that a pool that begins anew can be told.
+type standing struct {
+	// Owned by write.
+	subscribe *wire.Command // as the client last said it; shared, and never changed
+	slots     uint32        // said since; 0 is none
+	presence  string
+	lease     string
+	offers    map[string]bool // that were shown and have not ended
+	term      uint64
+	asking    asking // by which a pool is told
+
+	// Changed by write under conn.mu.
+	slot       wire.Slot
+	generation uint64
+	lost       bool // its pool is not there any more;
+	back       bool // and another knows the worker, but requests still wait
+	lostAt     int64
+}
+
+// observing is the stats that the connection is sent [SW-5a.5].
+type observing struct {
+	cmd        *wire.Command // shared, and never changed
+	generation uint64        // of the pool that was told
+	asking     asking
+}
+
+// poolAnswered takes note of what a worker has agreed upon with his pool.
+func (c *conn) poolAnswered(f *wire.Frame, r *request, term uint64) {
+	s := c.standing
+	switch r.verb {
+	case wire.VerbSubscribe:
+		c.stand(f, r, term)
+	case wire.VerbStats:
+		c.stats = nil
+		if r.cmd.PB.GetStats().GetEveryMs() > 0 {
+			c.stats = &observing{cmd: r.cmd, generation: r.generation}
+		}
+	case wire.VerbSlots:
+		if s != nil {
+			s.slots = r.cmd.PB.GetSlots().GetSlots()
+		}
+	case wire.VerbPresence:
+		if s != nil {
+			s.presence = r.cmd.PB.GetPresence().GetState()
+		}
+	case wire.VerbAccept:
+		if s != nil {
+			delete(s.offers, r.cmd.PB.GetAccept().GetOffer())
+		}
+	case wire.VerbDecline:
+		if s != nil {
+			delete(s.offers, r.cmd.PB.GetDecline().GetOffer())
+		}
+	default:
+	}
+}
+
+// stand notes a subscription that its client has asked for.
+func (c *conn) stand(f *wire.Frame, r *request, term uint64) {
+	s := c.standing
+	if s == nil {
+		s = &standing{presence: "ready"}
+	}
+	s.subscribe, s.slots, s.lease, s.term = r.cmd, 0, f.PB.GetSubscribe().GetLease(), term
+	c.mu.Lock()
+	s.slot, s.generation = r.slot, r.generation
+	c.standing = s
+	c.mu.Unlock()
+}
+
+// poolSays takes note of what a pool pushes, and tells whether its worker is to hear of it.
+func (c *conn) poolSays(it item) bool {
+	s := c.standing
+	if s == nil || it.f.Kind != wire.FrameKeep {
+		return true
+	}
+	switch v := it.f.PB.GetVerb().(type) {
+	case *wirepb.ServerFrame_Offer:
+		if it.term < s.term && it.term != 0 || s.offers[v.Offer.Offer] {
+			return false // of a pool that is none any more; or it was shown before
+		}
+		if s.offers == nil {
+			s.offers = map[string]bool{}
+		}
+		s.offers[v.Offer.Offer] = true
+	case *wirepb.ServerFrame_OfferEnded:
+		delete(s.offers, v.OfferEnded.Offer)
+	case *wirepb.ServerFrame_Presence:
+		s.presence = v.Presence.State
+	case *wirepb.ServerFrame_Revoked:
+		if v.Revoked.Session == "" { // [SW-5.7] another connection is the worker's
+			c.fall()
+		}
+	}
+	return true
+}
+
+// fall ends the standing, and with it everything that the worker has here.
+func (c *conn) fall() {
+	c.mu.Lock()
+	c.standing = nil
+	c.mu.Unlock()
+	if supervises(c.who.Load().Role) {
+		return
+	}
+	for _, l := range c.lines {
+		if l.ae != 0 {
+			l.ae, l.resync = 0, 0
+			c.forget(l)
+		}
+	}
+}
+
+// restoreStanding tells a pool that has begun anew who works here. It reports whether nothing is to be waited for.
+func (c *conn) restoreStanding(now int64) bool {
+	s := c.standing
+	if s == nil {
+		return true
+	}
+	generation := c.e.x.Generation(s.slot)
+	switch {
+	case !s.lost && s.generation == generation, s.back && s.generation == generation:
+		return true
+	default:
+		c.mu.Lock()
+		if !s.lost {
+			s.lost, s.lostAt = true, now
+		}
+		s.back = false
+		c.mu.Unlock()
+	}
+	if generation == 0 || !s.asking.due(generation, now) {
+		return false
+	}
+	c.answered(s.asking.n)
+	cmd := *s.subscribe
+	m := s.subscribe.PB.GetSubscribe()
+	pb := &wirepb.Subscribe{Queues: m.GetQueues(), Slots: m.GetSlots(), Window: m.GetWindow(), Skills: m.GetSkills(), Instance: m.GetInstance(), Lease: s.lease}
+	if s.slots != 0 {
+		pb.Slots = s.slots
+	}
+	cmd.Who, cmd.Resume, cmd.Type, cmd.PB = c.who.Load(), true, s.presence, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Subscribe{Subscribe: pb}}
+	s.asking = asking{c.askOwn(&cmd, wire.ToSlot(s.slot), generation), generation, now}
+	return false
+}
+
+// stoodUp is the answer to restoreStanding.
+func (c *conn) stoodUp(f *wire.Frame, r *request, term uint64) {
+	s := c.standing
+	if s == nil || s.asking.n != r.cmd.ID {
+		return
+	}
+	s.asking.n = 0
+	m := f.PB.GetSubscribe()
+	if m.GetLease() != s.lease { // it would come back with one that nobody knows
+		c.bye(wire.CloseReconnect, 0)
+		return
+	}
+	if term != s.term {
+		c.rescind(s)
+	}
+	kept := map[string]uint64{}
+	for _, k := range m.GetKept() {
+		kept[k.Session] = k.Ae
+	}
+	for _, l := range slices.Collect(maps.Values(c.lines)) {
+		if l.ae != 0 && kept[string(l.id)] != l.ae {
+			c.encode(&wire.Frame{Kind: wire.FrameRevoked, Session: l.id, AE: l.ae, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
+				Revoked: &wirepb.Revoked{Session: string(l.id), Ae: l.ae, Reason: "lease"},
+			}}})
+			l.ae, l.resync = 0, 0
+			c.forget(l)
+		}
+	}
+	c.e.m.reattached.Inc()
+	c.mu.Lock()
+	s.term, s.generation, s.back = term, s.asking.of, true
+	c.mu.Unlock()
+	c.restless.Store(true) // what waits behind it
+}
+
+// rescind ends the offers of a pool that is none any more: it cannot be asked what became of them. One that is being accepted is
+// answered by the next.
+func (c *conn) rescind(s *standing) {
+	accepting := map[string]bool{}
+	c.mu.Lock()
+	for _, r := range c.pending {
+		if r.verb == wire.VerbAccept {
+			accepting[r.cmd.PB.GetAccept().GetOffer()] = true
+		}
+	}
+	c.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(s.offers)) {
+		if !accepting[id] {
+			delete(s.offers, id)
+			c.encode(&wire.Frame{Kind: wire.FrameKeep, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_OfferEnded{
+				OfferEnded: &wirepb.OfferEnded{Offer: id, Reason: "rescinded"},
+			}}})
+		}
+	}
+}
+
+// unseated ends a standing that a pool does not take: another connection has it.
+func (c *conn) unseated(err *wire.Error) {
+	if err.Slug != wire.StaleAssignment {
+		c.bye(wire.CloseReconnect, 0)
+		return
+	}
+	c.fall()
+	c.encode(&wire.Frame{Kind: wire.FrameKeep, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{Revoked: &wirepb.Revoked{Reason: "takeover"}}}})
+}
+
+// restoreStats asks a pool that has begun anew for what the connection is sent of it.
+func (c *conn) restoreStats(now int64) bool {
+	s := c.stats
+	if s == nil {
+		return true
+	}
+	to, _ := route(s.cmd)
+	generation := c.e.x.Generation(slotOf(to))
+	if s.generation == generation {
+		return true
+	}
+	if generation == 0 || !s.asking.due(generation, now) {
+		return false
+	}
+	cmd := *s.cmd
+	cmd.Who = c.who.Load()
+	s.asking = asking{c.askOwn(&cmd, to, generation), generation, now}
+	return false
+}
