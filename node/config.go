@@ -117,6 +117,9 @@ func (c *Config) Validate() error {
 		if _, ok := c.Tenants["demo"]; !ok {
 			c.Tenants["demo"] = Tenant{Queues: []Queue{{Name: "default"}}}
 		}
+		if c.Cluster.Operators == nil {
+			c.Cluster.Operators = []string{"demo"}
+		}
 	}
 	if c.tune == nil {
 		c.tune = func(*journal.Config, *edge.Config) {}
