@@ -14,3 +14,33 @@ func (n *Node) Reopen(i int) error { return n.reopen(i, (*shard.Shard).Close) }
 
 // Crash lets shard i lose its place, and begins it again.
 func (n *Node) Crash(i int) error { return n.reopen(i, (*shard.Shard).Drop) }
+
+// HandOver lets another replica lead shard i in good order. It reports false when the node does not lead it, or nobody could.
+func (n *Node) HandOver(i int) bool {
+	group := uint16(i) //nolint:gosec // of a test
+	all, err := n.j.Replicas(group)
+	if err != nil {
+		return false
+	}
+	for id, f := range all[group].Followers {
+		if f.Active && !f.Learner {
+			return n.party.keep.transfer(group, id) == nil
+		}
+	}
+	return false
+}
+
+// Followers returns how many replicas follow this node's of shard i, and could lead.
+func (n *Node) Followers(i int) (count int) {
+	group := uint16(i) //nolint:gosec // of a test
+	all, err := n.j.Replicas(group)
+	if err != nil {
+		return 0
+	}
+	for _, f := range all[group].Followers {
+		if f.Active && !f.Learner {
+			count++
+		}
+	}
+	return count
+}

@@ -238,7 +238,8 @@ func (p *peer) read() obj {
 			return nil
 		}
 		if err := p.ws.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			p.t.Fatal(err)
+			p.gone = err
+			return nil
 		}
 		_, msg, err := p.ws.ReadMessage()
 		if err != nil {

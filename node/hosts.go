@@ -135,7 +135,7 @@ func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, slots, peers
 		if h.terms[i] == term {
 			return false, nil
 		}
-		h.open[i].Swap(nil).Close()
+		h.open[i].Swap(nil).Drop() // of a term that is over
 	}
 	if h.terms[i] != term {
 		h.opened[i] = 0
@@ -148,11 +148,11 @@ func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, slots, peers
 	return true, n.openWith(i, slots, tenants)
 }
 
-// unlead ends shard i, which another node leads, or nobody.
-func (h *hosts) unlead(i int) {
+// unlead ends shard i: by Shard.Close while this node leads it still, by Shard.Drop when it does no more.
+func (h *hosts) unlead(i int, end func(*shard.Shard)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s := h.open[i].Swap(nil); s != nil {
-		s.Close()
+		end(s)
 	}
 }

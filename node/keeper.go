@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"switchboard/cluster"
+	"switchboard/shard"
 	"switchboard/shard/journal/replica"
 )
 
@@ -108,7 +109,7 @@ func (k *keeper) step() {
 		case e.Kind == replica.Leads: // opened below, and told when it is
 		default:
 			if e.Group != cluster.Meta {
-				k.close(e.Group)
+				k.close(e.Group, (*shard.Shard).Drop)
 			}
 			m.Follows(e.Group)
 		}
@@ -148,7 +149,7 @@ func (k *keeper) open(group uint16, term uint64) error {
 	return err
 }
 
-func (k *keeper) close(group uint16) { k.p.n.hosts.unlead(int(group)) }
+func (k *keeper) close(group uint16, end func(*shard.Shard)) { k.p.n.hosts.unlead(int(group), end) }
 
 // transfer ends the owner of a shard and lets another replica lead. When that comes to nothing the shard is opened again.
 func (k *keeper) transfer(group uint16, to uint64) error {
@@ -164,7 +165,7 @@ func (k *keeper) transfer(group uint16, to uint64) error {
 			return replica.ErrNotLeading
 		}
 		time.AfterFunc(handOverPatience, func() { k.recall(group, term) })
-		k.close(group)
+		k.close(group, (*shard.Shard).Close)
 	}
 	err := n.j.Transfer(int(group), to)
 	if err != nil {

@@ -22,6 +22,7 @@ const (
 	refusalsMax   = 1 << 10   // sessions of connections that are being refused
 	againMax      = 1 << 12
 	refuseFor     = 500 * time.Millisecond
+	movedFor      = 150 * time.Millisecond // how long a request is kept behind another that found nobody here: less than its edge waits before it asks again
 	redialMin     = 20 * time.Millisecond
 	redialMax     = time.Second
 	streamStall   = 30 * time.Second

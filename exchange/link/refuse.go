@@ -51,7 +51,11 @@ func (p *postbox) refuse(c *wire.Command, err error) {
 		if p.refused == nil {
 			p.refused = map[refusal]refused{}
 		}
-		p.refused[r] = refused{now.Add(refuseFor), err}
+		wait := movedFor
+		if errors.Is(err, exchange.ErrOverloaded) {
+			wait = refuseFor
+		}
+		p.refused[r] = refused{now.Add(wait), err}
 	}
 	f := &wire.Frame{Kind: wire.FrameMoved, ID: c.ID, Verb: c.Verb, Session: c.Session}
 	if errors.Is(err, exchange.ErrOverloaded) {
