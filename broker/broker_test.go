@@ -245,7 +245,7 @@ func queueOf(t *testing.T, c *script.Command) broker.Queue {
 func (d *driver) task(c *script.Command) broker.Task {
 	return broker.Task{
 		Session: session(c), Ticket: ticket(c), Queue: c.String("queue", "default"), EnqueuedAt: c.Int("since", d.now),
-		Priority: int32(c.Int("priority", 0)), BoostMS: c.Int("boost", 0), Cost: int(c.Int("cost", 0)), Skills: skills(c),
+		Priority: int32(c.Int("priority", 0)), BoostMS: c.Int("boost", 0), Ahead: int(c.Int("ahead", 0)), Cost: int(c.Int("cost", 0)), Skills: skills(c),
 		Exclude: c.List("exclude"), Sticky: c.String("sticky", ""), To: c.String("to", ""), Force: c.Bool("force"), HumansOnly: c.Bool("humans"),
 		Requeue: c.Bool("requeue"), Handed: c.Bool("handed"), Classified: c.Bool("classified"), Summary: []byte(c.String("summary", "")),
 	}

@@ -140,6 +140,7 @@ func (c *Core) describe(t *task, q *queue, in *Task) {
 	t.version, t.enqueuedAt, t.sticky, t.to = in.Version, in.EnqueuedAt, in.Sticky, in.To
 	t.force, t.humansOnly, t.requeue, t.handed, t.summary = in.Force, in.HumansOnly, in.Requeue, in.Handed, in.Summary
 	t.classified, t.present = in.Classified, in.Present
+	t.said.ahead = in.Ahead
 	t.said.cost, t.said.priority, t.said.boostMS, t.attributes = in.Cost, in.Priority, in.BoostMS, in.Attributes
 	c.aim(t, c.planOf(q, in))
 }
@@ -174,7 +175,7 @@ func (c *Core) aim(t *task, p *plan) {
 
 // again returns t as its session would say it anew.
 func (t *task) again() Task {
-	in := Task{Cost: t.said.cost, Priority: t.said.priority, BoostMS: t.said.boostMS, Attributes: t.attributes}
+	in := Task{Ahead: t.said.ahead, Cost: t.said.cost, Priority: t.said.priority, BoostMS: t.said.boostMS, Attributes: t.attributes}
 	in.Session, in.Ticket, in.Version, in.Queue, in.EnqueuedAt, in.Skills = t.session, t.ticket, t.version, t.plan.queue.Name, t.enqueuedAt, t.plan.skills
 	in.Classified, in.Present = t.classified, t.present
 	in.Sticky, in.To, in.Force, in.HumansOnly, in.Requeue, in.Handed, in.Summary = t.sticky, t.to, t.force, t.humansOnly, t.requeue, t.handed, t.summary

@@ -88,7 +88,7 @@ func (c *Core) decide(t *task, x choice) {
 	}
 	for i := range t.plan.gates {
 		g := &t.plan.gates[i]
-		if g.step != x.step || !t.plan.opens(i, t.enqueuedAt, c.now) {
+		if g.step != x.step || !t.plan.opens(i, t, c.now) {
 			continue
 		}
 		d.Asked = g.n - 1

@@ -55,7 +55,7 @@ func (c *Core) pick(t *task) choice {
 		if best != nil && g.step != step {
 			break
 		}
-		if len(g.class.free.nodes) == 0 || !p.opens(i, t.enqueuedAt, c.now) {
+		if len(g.class.free.nodes) == 0 || !p.opens(i, t, c.now) {
 			continue
 		}
 		if m := g.class.best(t); m != nil && (best == nil || m.before(best)) {
@@ -93,7 +93,7 @@ func (c *Core) eligible(w *worker, t *task) bool {
 func (c *Core) chosen(t *task, w *worker) choice {
 	p := t.plan
 	for i := range p.gates {
-		if !p.opens(i, t.enqueuedAt, c.now) || t.hold > c.now {
+		if !p.opens(i, t, c.now) || t.hold > c.now {
 			continue
 		}
 		for _, m := range w.members {
@@ -153,7 +153,7 @@ func (c *Core) wait(t *task) {
 		w.own.push(&t.own)
 	} else {
 		for i := range p.gates {
-			if p.opens(i, t.enqueuedAt, c.now) && !t.moot(c.now) {
+			if p.opens(i, t, c.now) && !t.moot(c.now) {
 				t.lines[i].stand(p.gates[i].class, t)
 			}
 		}

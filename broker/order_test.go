@@ -279,3 +279,64 @@ func TestSharesAreNotSaved(t *testing.T) {
 		}
 	})
 }
+
+// [I5] However boosts come together, the queue's, the session's own and what a service level adds later, nobody is overtaken by
+// one who came more than the largest of them later; with a bound, by one who came more than that later.
+func TestBoundedOvertaking(t *testing.T) {
+	overtaken := 0
+	rapid.Check(t, func(t *rapid.T) {
+		bound := int64(rapid.IntRange(0, 3).Draw(t, "bound")) * 700
+		c := newCounter(t, broker.Config{Queues: []broker.Queue{{
+			Name: "q", MaxBoostMS: bound, Boosts: []broker.Boost{{When: selector.MustParse("task.tier == 'vip'"), MS: 1500}, {When: selector.MustParse("task.vip"), MS: 900}},
+		}}}, wire.OriginBot)
+		most := int64(1500 + 2000)
+		if bound > 0 {
+			most = bound
+		}
+		busy := wire.SessionID("first")
+		c.arrive(broker.Task{Session: busy, Queue: "q"})
+		waiting := map[wire.SessionID]*broker.Task{}
+		var ids []wire.SessionID
+		for range 60 {
+			c.now += int64(rapid.IntRange(0, 400).Draw(t, "ms"))
+			c.core.Tick(c.now, &c.out)
+			switch rapid.IntRange(0, 3).Draw(t, "event") {
+			case 0, 1:
+				task := broker.Task{Session: wire.SessionID(fmt.Sprintf("s%05d", c.arrived)), Queue: "q", EnqueuedAt: c.now, Ticket: 1, BoostMS: int64(rapid.IntRange(0, 2).Draw(t, "own")) * 500}
+				if rapid.Bool().Draw(t, "vip") {
+					task.Attributes = selector.Attrs{{Name: "tier", Value: selector.StringOf("vip")}, {Name: "vip", Value: selector.BoolOf(true)}}
+				}
+				c.arrive(task)
+				waiting[task.Session] = &task
+				ids = append(ids, task.Session)
+			case 2: // a warning boosts somebody who waits
+				if x := waiting[rapid.SampledFrom(append(ids, busy)).Draw(t, "whom")]; x != nil {
+					x.Version++
+					x.BoostMS = 2000
+					c.core.Offer(x, c.now, &c.out)
+				}
+			default:
+				got, ok := c.next(busy)
+				if !ok {
+					c.arrive(broker.Task{Session: busy, Queue: "q"})
+					continue
+				}
+				served := waiting[got]
+				delete(waiting, got)
+				for _, o := range waiting {
+					late := served.EnqueuedAt - o.EnqueuedAt
+					if late > most {
+						t.Fatalf("%+v is overtaken by %+v, which came %d later; at most %d", o, served, late, most)
+					}
+					if late > 0 {
+						overtaken++
+					}
+				}
+				busy = got
+			}
+		}
+	})
+	if overtaken == 0 {
+		t.Fatal("nobody was overtaken: the model saw too little")
+	}
+}

@@ -53,9 +53,29 @@ type resort struct {
 	timed timed
 }
 
-// opens tells whether the i'th gate is open to a task that waits since.
-func (p *plan) opens(i int, since, now int64) bool {
+// after returns how long t has to wait for the i'th gate. Steps that are opened ahead take the time of one in front of them.
+func (p *plan) after(i int, t *task) int64 {
 	g := &p.gates[i]
+	if t.said.ahead == 0 {
+		return g.after
+	}
+	n, step := t.said.ahead, g.step
+	for j := i - 1; j >= 0; j-- {
+		o := &p.gates[j]
+		if o.step == step || !o.timed.hours.overlaps(g.timed.hours) {
+			continue
+		}
+		if step = o.step; n == 1 {
+			return min(o.after-o.delay+g.delay, g.after)
+		}
+		n--
+	}
+	return g.delay
+}
+
+// opens tells whether the i'th gate is open to t.
+func (p *plan) opens(i int, t *task, now int64) bool {
+	g, since := &p.gates[i], t.enqueuedAt
 	if len(g.timed.clocks) > 0 {
 		if g.timed.shut() {
 			return false
@@ -63,7 +83,7 @@ func (p *plan) opens(i int, since, now int64) bool {
 		since = g.timed.begins(since)
 	}
 	// A gate without delay is open also to one whose session's clock is ahead.
-	if g.after == 0 || since+g.after <= now {
+	if after := p.after(i, t); after == 0 || since+after <= now {
 		return true
 	}
 	return g.when == Unstaffed && (g.delay == 0 || since+g.delay <= now) && !p.staffed(g.step)

@@ -239,7 +239,7 @@ func (c *Core) candidate(t *task, w *worker) Candidate {
 			x.Step = t.plan.queue.stepName(g.step)
 		}
 		may = true
-		opens = opens || t.plan.opens(i, t.enqueuedAt, c.now)
+		opens = opens || t.plan.opens(i, t, c.now)
 		shut = shut && g.timed.shut()
 	}
 	switch {

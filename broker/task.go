@@ -31,6 +31,7 @@ type Task struct {
 	EnqueuedAt int64 // Unix ms; since when the customer waits [I10]
 	Priority   int32 // of Strict queues; the smaller first
 	BoostMS    int64 // of Ageing and Strict queues: counts as if it had come so much earlier
+	Ahead      int   // so many steps of its route open before their time: each when the one so many before it does
 	Cost       int   // slots that it takes, or All; default by its channel
 	Skills     []Skill
 	Exclude    []string // worker ids that shall not get it at once; the first 8 count
@@ -100,6 +101,7 @@ type task struct {
 		cost     int
 		priority int32
 		boostMS  int64
+		ahead    int
 	}
 	plan       *plan
 	priority   int32
@@ -212,14 +214,14 @@ func (t *task) wake(now int64) int64 {
 	}
 	for i := range t.plan.gates {
 		g := &t.plan.gates[i]
-		if g.after == 0 || t.to != "" {
+		if t.plan.after(i, t) == 0 || t.to != "" {
 			continue
 		}
 		if g.timed.shut() {
 			continue // its clock rings
 		}
 		since := g.timed.begins(t.enqueuedAt)
-		soonest(since + g.after)
+		soonest(since + t.plan.after(i, t))
 		if g.when == Unstaffed {
 			soonest(since + g.delay)
 		}

@@ -356,7 +356,7 @@ func assignmentCommand(ctx *fasthttp.RequestCtx, who *wire.Principal, parts []st
 		return nil, wire.Refuse(wire.InvalidBody)
 	}
 	cmd.Who, cmd.Session, cmd.AE = who, wire.SessionID(parts[1]), ae
-	if key := string(ctx.Request.Header.Peek("Idempotency-Key")); key != "" {
+	if key := idempotency(ctx); key != "" {
 		cmd.Key = key
 	}
 	return cmd, nil

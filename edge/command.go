@@ -88,7 +88,7 @@ func (c *conn) command(cmd *wire.Command) {
 		c.startWatch(cmd)
 		return
 	case wire.VerbDelta, wire.VerbReply, wire.VerbAck, wire.VerbNack, wire.VerbTransfer, wire.VerbRelease, wire.VerbContext, wire.VerbClose, wire.VerbAttributes, wire.VerbTyping:
-		if c.ousted.Load() { // [SW-5.7] its worker speaks from another connection, under the same ae
+		if c.ousted.Load() && cmd.GE == 0 { // [SW-5.7] its worker speaks from another connection, under the same ae
 			c.refuse(cmd, wire.StaleAssignment)
 			return
 		}

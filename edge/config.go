@@ -70,7 +70,8 @@ type Config struct {
 	Stall time.Duration
 	// Answer is how long a request may stay unanswered before it is told deadline; default 10 s.
 	Answer time.Duration
-	// Outbox is how many bytes of pushes may wait for one socket; default 256 KiB. Four times as much closes it 3008.
+	// Outbox is how many bytes of pushes may wait for one socket; default 256 KiB. Four times as much, of workers and supervisors 64 times
+	// as much, closes it 3008: what may not be dropped does not fit.
 	Outbox int
 	// Origins are the browsers' origins that may connect; empty means that Origin is not checked [SW-2.9].
 	Origins []string

@@ -157,7 +157,7 @@ func (c *conn) enqueue(it item) uint64 {
 		c.mu.Unlock()
 		return 0
 	}
-	if c.bytes > 0 && c.bytes+int(it.size) > outboxMax*c.e.cfg.Outbox {
+	if c.bytes > 0 && c.bytes+int(it.size) > c.outboxMost() {
 		c.mu.Unlock()
 		c.abort(wire.CloseSlow)
 		return 0
@@ -177,8 +177,20 @@ func (c *conn) enqueue(it item) uint64 {
 	return n
 }
 
-// outboxMax is at how many times Outbox a connection is closed whose replies do not fit.
-const outboxMax = 4
+// At how many times Outbox a connection is closed when something does not fit that nobody asks for again: replies, and what a
+// worker is assigned. A worker may be given 10,000 sessions within a moment, of some KB each.
+const (
+	outboxMax       = 4
+	outboxMaxWorker = 64
+)
+
+// outboxMost is how many bytes may wait for the socket.
+func (c *conn) outboxMost() int {
+	if who := c.who.Load(); who != nil && who.Role != wire.RoleCustomer {
+		return outboxMaxWorker * c.e.cfg.Outbox
+	}
+	return outboxMax * c.e.cfg.Outbox
+}
 
 // wake lets the writer look around although nothing was queued.
 func (c *conn) wake() {

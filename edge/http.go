@@ -192,6 +192,9 @@ func (e *Edge) httpOpen(ctx *fasthttp.RequestCtx, who *wire.Principal) {
 	cmd := &wire.Command{}
 	cmd.Cold(frame)
 	cmd.Who = who
+	if cmd.Key == "" {
+		cmd.Key = idempotency(ctx)
+	}
 	f := e.ask(cmd)
 	if f.Kind == wire.FrameError {
 		problem(ctx, f.Err)
@@ -227,6 +230,15 @@ type message struct {
 	} `json:"customer"`
 }
 
+// idempotency returns the key of a request [SW-4.3]. Who writes the header as a structured field has put it in quotes.
+func idempotency(ctx *fasthttp.RequestCtx) string {
+	key := string(ctx.Request.Header.Peek("Idempotency-Key"))
+	if n := len(key); n > 2 && key[0] == '"' && key[n-1] == '"' {
+		return key[1 : n-1]
+	}
+	return key
+}
+
 func (e *Edge) httpSend(ctx *fasthttp.RequestCtx, who *wire.Principal, id wire.SessionID) {
 	raw := append([]byte(nil), ctx.PostBody()...)
 	var m message
@@ -234,7 +246,7 @@ func (e *Edge) httpSend(ctx *fasthttp.RequestCtx, who *wire.Principal, id wire.S
 		problem(ctx, wire.Refuse(wire.InvalidBody))
 		return
 	}
-	key := string(ctx.Request.Header.Peek("Idempotency-Key"))
+	key := idempotency(ctx)
 	cmd := &wire.Command{
 		Verb: wire.VerbSend, Who: who, Session: id, Key: key, Type: m.Type, Body: wire.AppendBody(nil, m.Body), ReplyTo: m.ReplyTo,
 	}

@@ -2,11 +2,17 @@ package edge
 
 import (
 	"errors"
+	"sync"
 	"time"
 
 	"switchboard/edge/ws"
 	"switchboard/wire"
 )
+
+// chunk is what is read at once from a socket that was idle.
+const chunk = 16 << 10
+
+var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
 
 // maxMessage is how many frames' worth of bytes one message may have.
 const maxMessage = 4

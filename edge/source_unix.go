@@ -6,17 +6,11 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync"
 	"syscall"
 )
 
-// chunk is what is read at once from a socket that was idle.
-const chunk = 16 << 10
-
 // ownChunk is what is read at once where a connection has to hold its buffer while it waits.
 const ownChunk = 2 << 10
-
-var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
 
 // source reads from a socket and holds no buffer while nothing comes: it takes one when there is something to read.
 type source struct {

@@ -99,6 +99,7 @@ type roundTrip struct {
 	start  time.Time
 	sent   atomic.Uint64
 	took   latencies
+	fault  atomic.Pointer[error] // what ended a worker
 }
 
 // person is one customer's socket.
@@ -187,6 +188,7 @@ func (r *roundTrip) serve(s *socket.Socket) {
 	for {
 		msg, err := s.Read()
 		if err != nil {
+			r.lost(err)
 			return
 		}
 		out = out[:0]
@@ -216,15 +218,29 @@ func (r *roundTrip) serve(s *socket.Socket) {
 			out = append(out, body...)
 			out = append(out, `"}}`...)
 			if len(out) > 48<<10 {
-				if s.Send(out) != nil {
+				if err := s.Send(out); err != nil {
+					r.lost(err)
 					return
 				}
 				out = out[:0]
 			}
 		}
-		if len(out) > 0 && s.Send(out) != nil {
-			return
+		if len(out) > 0 {
+			if err := s.Send(out); err != nil {
+				r.lost(err)
+				return
+			}
 		}
+	}
+}
+
+// lost takes note that a worker's connection has ended before the run did: without him there is no result.
+func (r *roundTrip) lost(err error) {
+	select {
+	case <-r.done:
+	default:
+		err = fmt.Errorf("a worker's connection ended: %w", err)
+		r.fault.CompareAndSwap(nil, &err)
 	}
 }
 
@@ -358,6 +374,9 @@ func (r *roundTrip) result(took time.Duration) (RoundTripResult, error) {
 	out := RoundTripResult{Customers: r.Customers, Workers: r.Workers, Body: r.Body, Rate: r.Rate, Seconds: took.Seconds(), Sent: r.sent.Load()}
 	all := r.took.sum()
 	var errs []error
+	if err := r.fault.Load(); err != nil {
+		errs = append(errs, *err)
+	}
 	for _, p := range r.people {
 		p.mu.Lock()
 		out.Answered += p.answered

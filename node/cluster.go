@@ -91,7 +91,7 @@ type party struct {
 // enter makes the node known to its cluster, and opens its links. It comes before the journal.
 func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Identity, cfg member.Config, err error) {
 	c := &n.cfg.Cluster
-	ln, err := net.Listen("tcp", c.Listen)
+	ln, err := n.cfg.Network.Listen(c.Listen)
 	if err != nil {
 		return nil, cfg, fmt.Errorf("listening for the cluster: %w", err)
 	}
@@ -104,7 +104,7 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 		Dir: n.cfg.Data, Name: n.cfg.Name, Addr: addr, Join: c.Join, Zone: c.Zone, Labels: c.Labels, Weight: c.Weight, Plain: c.Plain,
 		Roles:  cluster.Roles{Edge: slices.Contains(c.Roles, "edge"), Shard: slices.Contains(c.Roles, "shard")},
 		Shards: n.cfg.Shards, Copies: c.Copies, ReplaceAfter: time.Duration(c.ReplaceAfterMS) * time.Millisecond,
-		Stream: p.receive, Log: n.cfg.Log,
+		Stream: p.receive, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
 	}
 	if c.TLS != "" {
 		if cfg.TLS, err = member.LoadTLS(c.TLS, n.cfg.Name); err != nil {

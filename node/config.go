@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -57,8 +58,30 @@ type Config struct {
 	// Log takes what an operator should know; default slog.Default.
 	Log *slog.Logger `yaml:"-"`
 
+	// Network is how the node listens and dials; nil means TCP. A simulation has one of its own.
+	Network Network `yaml:"-"`
+	// Disk is the file system of the journal; nil means the machine's. SegmentBytes is that of journal.Config.
+	Disk         journal.FS `yaml:"-"`
+	SegmentBytes int64      `yaml:"-"`
+
 	// tune changes what the parts are opened with: a test's bad disk, its short patience. It is nil elsewhere.
 	tune func(*journal.Config, *edge.Config)
+}
+
+// Network is a way to other machines. Its methods may be called from any goroutine.
+type Network interface {
+	Listen(addr string) (net.Listener, error)
+	Dial(ctx context.Context, addr string) (net.Conn, error)
+}
+
+// tcp is the usual network.
+type tcp struct{}
+
+func (tcp) Listen(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
+
+func (tcp) Dial(ctx context.Context, addr string) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", addr)
 }
 
 // Edge is how sockets are served.
@@ -120,6 +143,9 @@ func (c *Config) Validate() error {
 		if c.Cluster.Operators == nil {
 			c.Cluster.Operators = []string{"demo"}
 		}
+	}
+	if c.Network == nil {
+		c.Network = tcp{}
 	}
 	if c.tune == nil {
 		c.tune = func(*journal.Config, *edge.Config) {}

@@ -3,7 +3,6 @@ package node
 import (
 	"fmt"
 	"math"
-	"sync"
 	"sync/atomic"
 
 	"switchboard/cluster"
@@ -21,8 +20,9 @@ type hosts struct {
 	groups []*journal.Group
 	open   []atomic.Pointer[shard.Shard] // nil while one is closed
 
-	mu sync.Mutex // who opens and closes
-	// Guarded by mu.
+	// Who opens and closes holds the one place in busy. It is no mutex, as closing may take until the replica leads no more.
+	busy chan struct{}
+	// Guarded by busy.
 	opened []uint16 // how often each was, in its term
 	terms  []uint64 // of those that are opened as this node leads them
 }
@@ -35,6 +35,7 @@ func (n *Node) openShards(x *exchange.Exchange) error {
 		h.peers[i] = wire.Slot(i) //nolint:gosec // bounded by Validate
 		h.groups[i] = n.j.Group(i)
 	}
+	h.busy = make(chan struct{}, 1)
 	h.open, h.opened = make([]atomic.Pointer[shard.Shard], count), make([]uint16, count)
 	tenants, err := n.cfg.tenants(h.groups)
 	if err != nil {
@@ -52,6 +53,7 @@ func (n *Node) openShards(x *exchange.Exchange) error {
 func (n *Node) prepareShards(x *exchange.Exchange) {
 	h := &n.hosts
 	h.x, h.groups = x, make([]*journal.Group, cluster.Meta)
+	h.busy = make(chan struct{}, 1)
 	h.open, h.opened, h.terms = make([]atomic.Pointer[shard.Shard], cluster.Meta), make([]uint16, cluster.Meta), make([]uint64, cluster.Meta)
 }
 
@@ -95,8 +97,8 @@ func (n *Node) openWith(i int, slots []wire.Slot, tenants map[string]*shard.Tena
 // on without it, and reopen may be called again.
 func (n *Node) reopen(i int, end func(*shard.Shard)) error {
 	h := &n.hosts
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.busy <- struct{}{}
+	defer func() { <-h.busy }()
 	if s := h.open[i].Swap(nil); s != nil {
 		end(s)
 	}
@@ -118,8 +120,11 @@ func (h *hosts) each(do func(i int, s *shard.Shard)) {
 
 // close ends all shards.
 func (h *hosts) close() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	if h.busy == nil {
+		return // none was ever opened
+	}
+	h.busy <- struct{}{}
+	defer func() { <-h.busy }()
 	for i := range h.open {
 		if s := h.open[i].Swap(nil); s != nil {
 			s.Close()
@@ -129,8 +134,8 @@ func (h *hosts) close() {
 
 // lead opens shard i, which this node leads in term, if it is not open in that. It is told which slots it has, and those of all.
 func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, slots, peers []wire.Slot) (opened bool, err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.busy <- struct{}{}
+	defer func() { <-h.busy }()
 	if s := h.open[i].Load(); s != nil {
 		if h.terms[i] == term {
 			return false, nil
@@ -150,8 +155,8 @@ func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, slots, peers
 
 // unlead ends shard i: by Shard.Close while this node leads it still, by Shard.Drop when it does no more.
 func (h *hosts) unlead(i int, end func(*shard.Shard)) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.busy <- struct{}{}
+	defer func() { <-h.busy }()
 	if s := h.open[i].Swap(nil); s != nil {
 		end(s)
 	}

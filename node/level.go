@@ -3,9 +3,6 @@ package node
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -15,33 +12,10 @@ import (
 	"switchboard/wire"
 )
 
-// levels returns t's service levels, ready to be used beside the teams of its document; without any they are nil.
-func (t *Tenant) levels(routed *shard.Tenant) (*level.Set, error) {
-	if len(t.Levels) == 0 {
-		return nil, nil //nolint:nilnil // none
-	}
-	teams := map[string][]string{}
-	for i := range routed.Broker.Teams {
-		team := &routed.Broker.Teams[i]
-		for _, w := range team.Workers {
-			sub, _, _ := strings.Cut(w, "/") // entries name who speaks, not his instance
-			if !slices.Contains(teams[team.Name], sub) {
-				teams[team.Name] = append(teams[team.Name], sub)
-			}
-		}
-	}
-	return level.Compile(t.Levels, teams, time.LoadLocation)
-}
-
 // checkLevels tells which service levels want what t does not have.
 func (t *Tenant) checkLevels() error {
 	for i := range t.routed.Levels.Len() {
 		d := t.routed.Levels.Definition(i)
-		for _, w := range d.Warn {
-			if slices.Contains(w.Do, level.NextStep) {
-				return fmt.Errorf("level %s: no pool takes next_step yet: use boost, holding_reply or notify", d.Name)
-			}
-		}
 		for _, q := range d.Queues {
 			if !t.routed.Session.Queues[q] {
 				return fmt.Errorf("level %s: there is no queue %q", d.Name, q)
@@ -92,9 +66,6 @@ func (c *levelCollector) Collect(ch chan<- prometheus.Metric) {
 		for i := range set.Len() {
 			d := set.Definition(i)
 			ch <- prometheus.MustNewConstMetric(c.limit, prometheus.GaugeValue, float64(d.LimitMS)/1e3, name, d.Name)
-		}
-		if set.Len() == 0 {
-			continue
 		}
 		for _, row := range c.n.Levels(name) {
 			if row.Of != level.OfQueue {

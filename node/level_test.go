@@ -87,6 +87,6 @@ func TestLevelsConfig(t *testing.T) {
 	f("there twice", level.Definition{Preset: "taobao"}, level.Definition{Preset: "taobao"})
 	f("no preset", level.Definition{Preset: "ebay"})
 	f("no queue", level.Definition{Name: "a", LimitMS: 1, Queues: []string{"nowhere"}})
-	f("next_step", level.Definition{Name: "a", LimitMS: 1, Warn: []level.Warning{{At: 1, Do: []string{level.NextStep}}}})
+	f("", level.Definition{Name: "a", LimitMS: 1, Warn: []level.Warning{{At: 1, Do: []string{level.NextStep}}}})
 	f("at most 16", make([]level.Definition, 17)...)
 }

@@ -80,7 +80,7 @@ func Start(cfg Config) (n *Node, err error) {
 	if n.party != nil {
 		n.party.settle()
 	}
-	if n.ln, err = net.Listen("tcp", cfg.Listen); err != nil {
+	if n.ln, err = cfg.Network.Listen(cfg.Listen); err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	go n.serve()
@@ -116,7 +116,7 @@ func (n *Node) healthy() error {
 
 func (n *Node) journalConfig() journal.Config {
 	cfg := &n.cfg
-	jc := journal.Config{Dir: JournalDir(cfg.Data), FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log}
+	jc := journal.Config{Dir: JournalDir(cfg.Data), FS: cfg.Disk, SegmentBytes: cfg.SegmentBytes, FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log}
 	cfg.tune(&jc, &edge.Config{})
 	return jc
 }

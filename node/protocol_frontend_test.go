@@ -310,3 +310,27 @@ func TestOrder(t *testing.T) {
 		}
 	}
 }
+
+// [SW-7] [SW-4.3] A key in a header is the key of the verb, in quotes or without, whichever way it is used again.
+func TestKeysInHeaders(t *testing.T) {
+	n := start(t, t.TempDir())
+	defer stop(t, n)
+	c := without(t, n, customerOf("alice"))
+	o := c.want(200, "", "/v1/sessions", `{"channel":"web"}`, "Idempotency-Key", "o1")
+	id := o["session"].(string)
+	if again := c.want(200, "", "/v1/sessions", `{"channel":"web"}`, "Idempotency-Key", `"o1"`); again["duplicate"] != true || again["session"] != id {
+		t.Fatalf("open again: %v", again)
+	}
+	c.want(409, "idempotency_conflict", "/v1/sessions", `{"channel":"app"}`, "Idempotency-Key", "o1")
+	path, body := "/v1/sessions/"+id+"/messages", `{"type":"text","body":{"text":"hi"}}`
+	first := c.want(201, "", path, body, "Idempotency-Key", `"k1"`)
+	if again := c.want(200, "", path, body, "Idempotency-Key", "k1"); again["seq"] != first["seq"] {
+		t.Fatalf("sent again: %v; first %v", again, first)
+	}
+	if again := login(t, n, customerOf("alice")).ask("send", obj{"session": id, "key": "k1", "type": "text", "body": text("hi")}); again["duplicate"] != true || again["seq"] != first["seq"] {
+		t.Fatalf("sent again over a socket: %v", again)
+	}
+	for _, bad := range []string{`"k1`, `k1"`, `""`, `"a b"`, `a"b`} {
+		c.want(400, "bad_request", path, body, "Idempotency-Key", bad)
+	}
+}

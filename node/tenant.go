@@ -172,19 +172,15 @@ func (t *Tenant) validate(name string, maxBody int) error {
 
 // route returns t as shards know it when it goes by d.
 func (t *Tenant) route(d shard.Document, maxBody int) (*shard.Tenant, error) {
-	routed, err := t.base(maxBody).Routed(d)
-	if err != nil {
-		return nil, err
-	}
-	routed.Levels, err = t.levels(routed)
-	return routed, err
+	return t.base(maxBody).Routed(d)
 }
 
 // base returns t as shards know it, without a document.
 func (t *Tenant) base(maxBody int) *shard.Tenant {
 	return &shard.Tenant{
-		Session: session.Policy{ReopenWindowMS: t.ReopenWindowMS, MaxAttempts: t.MaxAttempts, WrapUpMS: t.WrapUpMS, MaxBody: maxBody},
-		Home:    t.DefaultQueue, BotGraceMS: t.GraceBotsMS, HumanGraceMS: t.GraceHumansMS,
+		Session:     session.Policy{ReopenWindowMS: t.ReopenWindowMS, MaxAttempts: t.MaxAttempts, WrapUpMS: t.WrapUpMS, MaxBody: maxBody},
+		Definitions: t.Levels,
+		Home:        t.DefaultQueue, BotGraceMS: t.GraceBotsMS, HumanGraceMS: t.GraceHumansMS,
 	}
 }
 

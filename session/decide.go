@@ -317,6 +317,7 @@ const (
 	EventLeft           = "participant.left"
 	EventTaken          = "session.taken"
 	EventDirected       = "session.directed"
+	EventParked         = "session.parked"
 	EventResort         = "session.last_resort"
 )
 

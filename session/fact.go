@@ -32,6 +32,7 @@ const (
 	Attributed                     // the attributes are Doc at version N; Ticket is the task's from now on
 	Invited                        // Invite holds
 	Uninvited                      // that of worker Name does not any more
+	Stumbled                       // N turns of its bot have failed in a row
 	Adopted                        // its customer has become Name
 )
 
@@ -126,6 +127,8 @@ func (s *State) Apply(f *Fact) {
 	case Attributed:
 		s.AttributesV, s.Attributes, s.Ticket = f.N, f.Doc, max(s.Ticket, f.Ticket)
 		s.Classified = s.Classified || f.Classified
+	case Stumbled:
+		s.Stumbles = uint32(f.N) //nolint:gosec // counted one by one
 	case Adopted:
 		s.Holder = f.Name
 	case ResortSeen:
@@ -183,5 +186,5 @@ func (s *State) free() {
 	if s.Phase == Assigned {
 		s.past(s.Owner.Worker)
 	}
-	s.Phase, s.Owner, s.Transfer, s.HoldUntil = New, Owner{}, Transfer{}, 0
+	s.Phase, s.Owner, s.Transfer, s.HoldUntil, s.Stumbles = New, Owner{}, Transfer{}, 0, 0
 }

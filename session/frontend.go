@@ -218,6 +218,9 @@ func (s *State) rate(env *Env, c *wire.Command, d *Decision) {
 	if r.Comment != "" {
 		body = objectString(body, "comment", r.Comment)
 	}
+	if s.LastWorker != "" { // who is meant: he has it, or had it last
+		body = objectString(body, "worker", s.LastWorker)
+	}
 	e := &wire.Entry{From: c.Who.Author(), Origin: wire.OriginSystem, Kind: wire.KindEvent, Type: EventRated, Body: body, Visibility: EventVisibility(EventRated)}
 	s.append(env, e, wire.Conn{}, d)
 	s.done(c, key, Done{Seq: e.Seq, Epoch: e.Epoch, TS: e.TS}, 0, d)

@@ -39,13 +39,14 @@ func (s *State) Hold(env *Env, text string, d *Decision) {
 	s.pump(env, d)
 }
 
-// Boost lets the session count as having come ms earlier, until it is told otherwise. While it waits its pool hears of it, when
+// Boost lets the session count as having come ms earlier, and opens so many steps of its route before their time, until it is told
+// otherwise. While it waits its pool hears of it, when
 // tell is set; otherwise with what it is told next. It is no fact: service levels know it again when the session is read.
-func (s *State) Boost(env *Env, ms int64, tell bool, d *Decision) {
-	if ms == s.boost {
+func (s *State) Boost(env *Env, ms int64, steps uint32, tell bool, d *Decision) {
+	if ms == s.boost && steps == s.ahead {
 		return
 	}
-	s.boost = ms
+	s.boost, s.ahead = ms, steps
 	s.boosts++
 	if tell && s.Phase == Queued && s.Transfer.Ticket == 0 {
 		d.post(env, s.task())

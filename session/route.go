@@ -37,7 +37,7 @@ func (s *State) task() *wire.Task {
 	t := &wire.Task{
 		Tenant: s.Tenant, Session: s.ID, Ticket: s.Ticket, Queue: s.Queue, EnqueuedAt: s.EnqueuedAt,
 		Shop: s.Shop, Tier: s.Tier, Channel: s.Channels[0], Attributes: s.Attributes, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued, Handed: s.Handed,
-		BoostMS: s.boost, Version: s.boosts, Classified: s.Classified,
+		BoostMS: s.boost, Ahead: s.ahead, Version: s.boosts, Classified: s.Classified,
 	}
 	if s.Exclude != "" {
 		t.Exclude, t.Sticky = []string{s.Exclude}, ""
@@ -126,6 +126,9 @@ func (s *State) Grant(env *Env, g *wire.Grant, d *Decision) {
 		return
 	}
 	s.Introduce(g.Pool, d)
+	if !transfer && s.spurns(env, g, d) {
+		return
+	}
 	humans := s.HumanOnly
 	if transfer {
 		humans = humans || s.Owner.Kind == wire.OriginBot && g.Kind == wire.OriginHuman // the bots had their turn
@@ -391,6 +394,7 @@ func (s *State) Recover(epoch uint64, d *Decision) {
 func (s *State) Wake(env *Env, d *Decision) int64 {
 	s.settleLost(env, d)
 	s.settleInvites(env, d)
+	s.park(env, d)
 	if s.Phase == Assigned {
 		s.pump(env, d)
 	}

@@ -14,7 +14,7 @@ var ErrRow = errors.New("the row is damaged or of a newer version")
 // The first byte of every row is its version. Fields are only ever added at the end, under a new version.
 const (
 	rowVersion   = 1
-	stateVersion = 6 // of a state's row: 2 has what begins with AttributesV, 3 what begins with Holder, 4 Resort, 5 Classified, 6 Invites
+	stateVersion = 7 // of a state's row: 2 has what begins with AttributesV, 3 what begins with Holder, 4 Resort, 5 Classified, 6 Invites, 7 Stumbles
 )
 
 // AppendState appends the row of s: its durable and soft fields, without entries and keys, which have rows of their
@@ -96,6 +96,7 @@ func AppendState(dst []byte, s *State) []byte {
 	for i := range s.Guests {
 		w.str(s.Guests[i].Worker)
 	}
+	w.num(uint64(s.Stumbles))
 	return w.b
 }
 
@@ -162,6 +163,9 @@ func ParseState(b []byte, s *State) error {
 		for i := range s.Guests {
 			s.Guests[i].Worker = r.str()
 		}
+	}
+	if version >= 7 {
+		s.Stumbles = uint32(min(r.num(), math.MaxUint32))
 	}
 	if r.bad || len(r.b) != 0 || len(s.Channels) == 0 || len(s.Epochs) == 0 {
 		return ErrRow

@@ -286,6 +286,14 @@ func (w *world) do(_ *testing.T, c *script.Command) string {
 			Decide(w.s, &w.env, m, &w.d)
 		}
 		return w.quiet()
+	case "rule": // of the queue default
+		r := &Rule{FailedTurns: uint32(c.Int("failed", 0)), FailedTypes: []string{"fallback"}, To: c.String("to", ""), ParkMS: c.Int("park", 0)}
+		if mood := c.String("mood", ""); mood != "" {
+			r.Holds = func(s *State) bool { return strings.Contains(string(s.Attributes), mood) }
+		}
+		w.policy.Rules = map[string]*Rule{"default": r}
+	case "parkat":
+		fmt.Fprintf(&w.out, "%d\n", w.s.ParkAt(&w.policy))
 	case "wrapup":
 		w.policy.WrapUpMS = c.Int("ms", 0)
 	case "policy":

@@ -45,6 +45,8 @@ type Policy struct {
 	MaxBody        int             // bytes of a stream's text and of a context document
 	Queues         map[string]bool // the queues that exist
 	DefaultQueue   string          // where an open without queue goes
+	// Rules are what sessions of a queue go by while somebody has them; may be nil.
+	Rules map[string]*Rule
 	// Moves says where the sessions of queues go that are there no more.
 	Moves map[string]string
 }
@@ -137,6 +139,7 @@ type State struct {
 	Invites    []Invite
 	// AttributesV counts the changes of Attributes since the session was opened [SW-5a.2].
 	AttributesV uint64
+	Stumbles    uint32 // failed turns in a row of the bot that has it
 	ContextV    uint64
 	Context     []byte // JSON
 	ClosedAt    int64
@@ -163,6 +166,7 @@ type State struct {
 	question question
 	place    *wire.Place // where it stands, while it waits
 	boost    int64       // ms by which service levels count it as having come earlier
+	ahead    uint32      // steps of its route that they open before their time
 	boosts   uint64      // how often that changed
 	tailSize int
 }

@@ -50,6 +50,7 @@ func (s *State) attributes(env *Env, c *wire.Command, d *Decision) {
 	if again {
 		d.post(env, s.task())
 	}
+	s.changed(env, d)
 }
 
 // ownerName returns the name under which who owns sessions. A supervisor's is no worker's: no id has its first sign.

@@ -37,6 +37,7 @@ func (s *State) reply(env *Env, c *wire.Command, d *Decision) {
 		s.moveCursor(c.Ack.Value, d)
 	}
 	s.done(c, key, Done{Seq: e.Seq, Epoch: e.Epoch, TS: e.TS}, prev, d)
+	s.turned(env, e, d)
 	s.pump(env, d)
 }
 

@@ -68,6 +68,11 @@ func (s *Shard) schedule(h *hosted) {
 		return
 	}
 	at := h.state.Alarm(s.now)
+	if t := s.merchants[h.state.Tenant]; t != nil {
+		if park := h.state.ParkAt(&t.Session); park != 0 && (at == 0 || park < at) {
+			at = park
+		}
+	}
 	if h.state.Waiting() || h.state.Unbound() != nil {
 		if h.againAt == 0 {
 			h.againIn = againFirst
@@ -80,6 +85,9 @@ func (s *Shard) schedule(h *hosted) {
 		h.againAt = 0
 	}
 	at = s.levelAlarm(h, at)
+	if at != 0 && !s.writable { // it cannot be done now, and would be due again at once
+		at = max(at, s.now+againFirst)
+	}
 	if at != 0 && (h.alarm == 0 || at < h.alarm) {
 		h.alarm = at
 		s.alarms.add(at, h.id)
@@ -89,7 +97,7 @@ func (s *Shard) schedule(h *hosted) {
 // tick does what is due.
 func (s *Shard) tick() {
 	s.tellLate()
-	for len(s.alarms) > 0 && s.alarms[0].at <= s.now {
+	for left := len(s.alarms); left > 0 && s.alarms[0].at <= s.now; left-- { // what they bring about is for the next step
 		a := heap.Pop(&s.alarms).(alarm) //nolint:forcetypeassert // only alarms are in it
 		if a.cu != nil {
 			s.wakeCustomer(a.cu)

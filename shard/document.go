@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"switchboard/broker"
@@ -26,12 +27,16 @@ type Tenant struct {
 	Document Document
 	// Home is the queue of an open that names none, while the document has such a queue; else the first.
 	Home string
-	// Levels are its service levels; nil is none.
-	Levels *level.Set
+	// Definitions are the service levels of its configuration. Routed adds those of the document, and makes Levels of all; nil
+	// is none.
+	Definitions []level.Definition
+	Levels      *level.Set
 	// BotGraceMS and HumanGraceMS count where the document says nothing; default 5,000 and 30,000.
 	BotGraceMS, HumanGraceMS int64
 
 	routes *routes.Document
+	rules  []byte // of its document, as they travel
+	levels []byte // what Levels were made of
 }
 
 // Document is a version of the text by which a tenant routes.
@@ -76,7 +81,15 @@ func (t *Tenant) Routed(d Document) (*Tenant, error) {
 	if b.TraceKeep == 0 {
 		b.TraceKeep = traceKeep
 	}
+	n.levels = measureOf(slices.Concat(t.Definitions, r.Document.Definitions()), b.Teams)
+	if n.Levels, err = compile(n.levels); err != nil {
+		return nil, routes.Errors{{What: err.Error()}}
+	}
+	n.rules = r.Document.AppendRules(nil)
 	p := &n.Session
+	if p.Rules, err = rulesOf(n.rules); err != nil {
+		return nil, err
+	}
 	p.Queues, p.Moves, p.DefaultQueue = map[string]bool{}, map[string]string{}, b.Queues[0].Name
 	for i := range b.Queues {
 		p.Queues[b.Queues[i].Name] = true

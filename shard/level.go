@@ -23,6 +23,7 @@ const (
 type levels struct {
 	tenant string
 	set    *level.Set
+	text   []byte // what it was made of
 	rates  *level.Rates
 	out    level.Out
 	said   int64 // when it was published last; 0 when nothing was counted yet
@@ -41,7 +42,7 @@ func (s *Shard) openLevels() {
 	s.levels = map[string]*levels{}
 	for name, t := range s.cfg.Tenants {
 		if t.Levels.Len() > 0 {
-			s.levels[name] = &levels{tenant: name, set: t.Levels, rates: level.NewRates(t.Levels)}
+			s.levels[name] = &levels{tenant: name, set: t.Levels, text: t.levels, rates: level.NewRates(t.Levels)}
 		}
 	}
 	s.levelAt = s.now + levelAgain
@@ -82,7 +83,7 @@ func (s *Shard) countUpTo(durable uint64) {
 		s.add(c.lv)
 		s.overtaken(c)
 		if h := s.sessions[c.e.Session]; h != nil && h.level == c.conv && h.state != nil {
-			h.state.Boost(&s.env, h.level.BoostMS(), false, &s.d)
+			h.state.Boost(&s.env, h.level.BoostMS(), h.level.Steps(), false, &s.d)
 			if at, ok := h.level.Next(); ok && (h.alarm == 0 || at < h.alarm) {
 				s.schedule(h)
 			}
@@ -154,7 +155,7 @@ func (s *Shard) due(h *hosted) {
 		s.act(h, lv.set, &lv.out.Actions[i])
 	}
 	lv.out.Reset()
-	h.state.Boost(&s.env, h.level.BoostMS(), true, &s.d)
+	h.state.Boost(&s.env, h.level.BoostMS(), h.level.Steps(), true, &s.d)
 }
 
 // countedUntil returns the last moment up to which everything of a session is counted.
@@ -244,7 +245,7 @@ func (s *Shard) restore(h *hosted, row []byte) {
 		}
 		h.level = conv
 	}
-	st.Boost(&s.env, h.level.BoostMS(), false, &s.d)
+	st.Boost(&s.env, h.level.BoostMS(), h.level.Steps(), false, &s.d)
 }
 
 // publish says what was counted: to the tenants' pools, which add it up, and to whoever asks the node.

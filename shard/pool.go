@@ -359,7 +359,7 @@ func (p *pool) taskOf(m *wire.Task) broker.Task {
 		Session: m.Session, Ticket: m.Ticket, Queue: queue, EnqueuedAt: m.EnqueuedAt, Priority: m.Priority, Exclude: m.Exclude,
 		Sticky: m.Sticky, To: m.To, Force: m.Force, HumansOnly: m.HumansOnly, Requeue: m.Requeue, Handed: m.Handed, Summary: m.Summary,
 		Attributes: attributesOf(m),
-		BoostMS:    m.BoostMS, Version: m.Version, Classified: m.Classified, Present: m.Present,
+		BoostMS:    m.BoostMS, Version: m.Version, Classified: m.Classified, Present: m.Present, Ahead: int(m.Ahead),
 	}
 }
 

@@ -25,7 +25,7 @@ const movesMost = 256
 func (p *pool) settings(s *Shard, t *Tenant, i int) wire.Envelope {
 	m := &wire.Settings{
 		Tenant: p.tenant, Version: t.Document.Version, Default: t.Session.DefaultQueue, Shard: uint32(i), //nolint:gosec // a node has few shards
-		Reply: wire.ToSlot(exchange.PoolSlot(p.tenant)), Queues: slices.Sorted(maps.Keys(t.Session.Queues)),
+		Reply: wire.ToSlot(exchange.PoolSlot(p.tenant)), Queues: slices.Sorted(maps.Keys(t.Session.Queues)), Rules: t.rules, Levels: t.levels,
 	}
 	for _, from := range slices.Sorted(maps.Keys(t.Session.Moves)) {
 		m.Moves = append(m.Moves, from, t.Session.Moves[from])
@@ -62,6 +62,11 @@ func (s *Shard) settings(m *wire.Settings) {
 	if old := s.merchants[m.Tenant]; old != nil && m.Version > old.version {
 		n := &merchant{Session: old.Session, version: m.Version}
 		n.Session.Queues, n.Session.Moves, n.Session.DefaultQueue = map[string]bool{}, map[string]string{}, m.Default
+		rules, err := rulesOf(m.Rules)
+		if err != nil { // of a newer version of the program: sessions go by none until this node is one as well
+			s.log.Error("the rules of a tenant's document are not understood", "tenant", m.Tenant, "version", m.Version, "err", err)
+		}
+		n.Session.Rules = rules
 		for _, q := range m.Queues {
 			n.Session.Queues[q] = true
 		}
@@ -69,6 +74,7 @@ func (s *Shard) settings(m *wire.Settings) {
 			n.Session.Moves[m.Moves[i-1]] = m.Moves[i]
 		}
 		s.merchants[m.Tenant] = n
+		s.relevel(m.Tenant, m.Levels)
 		s.displaced()
 	}
 	s.said.Mail = append(s.said.Mail, wire.Envelope{To: m.Reply, Mail: &wire.SettingsKept{Tenant: m.Tenant, Version: m.Version, Shard: m.Shard}})

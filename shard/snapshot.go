@@ -104,7 +104,7 @@ func (p *pool) snapshot(s *Shard, scope *wirepb.Scope) *wirepb.ServerFrame {
 			}
 		}
 	}
-	set := s.cfg.Tenants[p.tenant].Levels
+	set := p.t.Levels
 	p.levelStats(set, scope, m)
 	most := workersMost
 	if len(m.Levels) > 0 {

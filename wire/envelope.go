@@ -404,6 +404,7 @@ func (c *coder) task(m *Task) {
 	c.bytes(&m.Summary)
 	c.bool(&m.Classified)
 	c.bool(&m.Present)
+	c.uint32(&m.Ahead)
 }
 
 func (c *coder) withdraw(m *Withdraw) {

@@ -118,6 +118,7 @@ type (
 		EnqueuedAt int64 // Unix ms; never changes while somebody waits [I10]
 		Priority   int32
 		BoostMS    int64  // counts as if it had come so much earlier
+		Ahead      uint32 // steps of its route that open before their time
 		Version    uint64 // grows under one ticket with what changes of it
 		Shop       string
 		Tier       string

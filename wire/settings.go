@@ -12,6 +12,8 @@ type (
 		Moves   []string // in pairs: a queue that is there no more, and where its sessions go
 		Shard   uint32   // that is told, as the pool counts them
 		Reply   Address
+		Rules   []byte // what sessions go by while somebody has them: of package broker/routes; may be empty
+		Levels  []byte // its service levels: of package shard; may be empty
 	}
 	// SettingsKept says that a shard goes by Version, or by a higher one.
 	SettingsKept struct {
@@ -29,6 +31,8 @@ func (c *coder) settings(m *Settings) {
 	c.texts(&m.Moves)
 	c.uint32(&m.Shard)
 	c.address(&m.Reply)
+	c.bytes(&m.Rules)
+	c.bytes(&m.Levels)
 }
 
 func (c *coder) settingsKept(m *SettingsKept) {

@@ -23,7 +23,8 @@ func centrifuge() *Peer {
 			addr := loopback(ports[0])
 			return t.launch(ctx, addr, "-listen", addr, "-workers", strconv.Itoa(t.Workers))
 		},
-		join: joinCentrifuge,
+		join:   joinCentrifuge,
+		gather: gatherCentrifuge,
 	}
 }
 

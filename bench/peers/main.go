@@ -40,7 +40,7 @@ func main() {
 func run(ctx context.Context) (err error) {
 	cfg := &Config{Progress: func(s string) { fmt.Fprintln(os.Stderr, s) }}
 	only := flag.String("only", "", "regular expression: who takes part (default everybody)")
-	rates := flag.String("rates", "max", "comma-separated: max, or round trips a second on schedule, such as max,1000,5000")
+	rates := flag.String("rates", "max", "comma-separated: max, or round trips a second on schedule, such as max,1000,5000; none for --idle and --watchers alone")
 	asJSON := flag.Bool("json", false, "print JSON")
 	list := flag.Bool("list", false, "list everybody, and how to install them")
 	flag.StringVar(&cfg.Dir, "dir", "", "directory on the disk to be measured (default the system's for temporary files)")
@@ -50,6 +50,7 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&cfg.Workers, "workers", 8, "worker connections")
 	flag.IntVar(&cfg.Body, "body", 256, "bytes of a body, 32 or more")
 	flag.IntVar(&cfg.Idle, "idle", 0, "also connect so many customers who say nothing, and tell what they cost")
+	flag.IntVar(&cfg.Watchers, "watchers", 0, "also let one speaker's tokens be heard by so many, and tell what one costs")
 	flag.DurationVar(&cfg.Warm, "warm", 1500*time.Millisecond, "how long a turn runs before it is measured")
 	flag.DurationVar(&cfg.Time, "time", 4*time.Second, "how long a turn is measured")
 	flag.Float64Var(&cfg.Others, "others", 0.25, "processors that others may use during a turn; with more it is taken again")
@@ -93,6 +94,9 @@ func run(ctx context.Context) (err error) {
 }
 
 func parseRates(s string) (rates []float64, err error) {
+	if s == "none" {
+		return nil, nil
+	}
 	for v := range strings.SplitSeq(s, ",") {
 		if v == "max" {
 			rates = append(rates, 0)

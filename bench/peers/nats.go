@@ -26,6 +26,7 @@ func natsCore() *Peer {
 		DoesNot: "store anything; order a customer's messages over workers; notice a worker that dies with them",
 		start:   func(ctx context.Context, t *Turn) error { return startNATS(ctx, t, 1, "") },
 		join:    joinNATS,
+		gather:  gatherNATS,
 	}
 }
 

@@ -27,6 +27,8 @@ type Peer struct {
 	start func(ctx context.Context, t *Turn) error
 	// join connects customers and workers to them.
 	join func(ctx context.Context, t *Turn, l *Load) (Swarm, error)
+	// gather connects a speaker and watchers to them; nil when that is not its work.
+	gather func(ctx context.Context, t *Turn, h *hall) (Audience, error)
 }
 
 // Swarm is a peer's customers and workers, connected.

@@ -37,6 +37,8 @@ type Config struct {
 	Patience time.Duration
 	// Idle is how many customers are connected and say nothing, in a turn of its own; 0: there is none.
 	Idle int
+	// Watchers is how many hear one speaker's tokens, in a turn of its own; 0: there is none.
+	Watchers int
 	// Progress is told what happens.
 	Progress func(string)
 }
@@ -94,6 +96,13 @@ func Run(ctx context.Context, cfg *Config) (*Report, error) {
 			if cfg.Idle > 0 && ctx.Err() == nil {
 				r := idle(ctx, cfg, row, n, cfg.Idle)
 				row.Idle = append(row.Idle, r)
+				cfg.Progress(r.line(row.Name))
+			}
+		}
+		for _, row := range field {
+			if cfg.Watchers > 0 && row.peer.gather != nil && ctx.Err() == nil {
+				r := fan(ctx, cfg, row, n, cfg.Watchers)
+				row.Fan = append(row.Fan, r)
 				cfg.Progress(r.line(row.Name))
 			}
 		}

@@ -31,6 +31,7 @@ func switchboardRaw() *Peer {
 		DoesNot: "replicate",
 		start:   startSwitchboard,
 		join:    joinSwitchboard,
+		gather:  gatherSwitchboard,
 	}
 }
 

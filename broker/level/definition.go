@@ -86,6 +86,8 @@ type Definition struct {
 	// Shops and Queues narrow it down; default all. The queue is that in which the session was last.
 	Shops  []string `yaml:"shops,omitempty" json:"shops,omitempty"`
 	Queues []string `yaml:"queues,omitempty" json:"queues,omitempty"`
+	// Either counts what is of Shops or of Queues; default, what is of both.
+	Either bool `yaml:"-" json:"either,omitempty"`
 	// Warn says what is done as the limit comes nearer; default nothing, and nothing is written.
 	Warn []Warning `yaml:"warn,omitempty" json:"warn,omitempty"`
 	// BoostMS is by how much boost counts the session as having come earlier; default the limit.

@@ -3,6 +3,7 @@ package level
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 
 	"switchboard/wire"
 )
@@ -15,6 +16,14 @@ func (c *Conversation) event(set *Set, e *wire.Entry, out *Out) {
 	case "session.queued":
 		keepBytes(&c.queue, field(e.Body, `"queue"`))
 		c.leave(set, e, out)
+		if c.early != 0 && c.early+1 == e.Seq { // what he said a moment ago is of this queue
+			for i := range c.clocks {
+				if r := &set.defs[i]; r.replies && len(r.Queues) > 0 && len(c.clocks[i].marks) == 0 && !slices.Contains(r.Ignore, c.earlyType) {
+					c.begin(set, i, c.early, out)
+				}
+			}
+		}
+		c.early = 0
 		for i := range c.clocks {
 			if r := &set.defs[i]; r.Clock == Waiting && len(c.clocks[i].marks) == 0 {
 				c.begin(set, i, e.Seq, out)
@@ -26,7 +35,7 @@ func (c *Conversation) event(set *Set, e *wire.Entry, out *Out) {
 		keepBytes(&c.last, field(e.Body, `"id"`))
 		c.owner = c.last
 		c.assigned(set, e, out)
-	case "session.transferred", "session.released", "session.dead_lettered", "session.taken", "worker.lost":
+	case "session.transferred", "session.released", "session.dead_lettered", "session.taken", "session.parked", "worker.lost":
 		c.leave(set, e, out)
 	case "session.closed":
 		c.close(set, e, true, out)

@@ -16,12 +16,16 @@ type Conversation struct {
 	shop, queue, customer, owner string
 	last                         string // the owner before: mostly he comes again
 
-	kind   kinds  // of who has the session: human, bot or 0
-	seq    uint64 // of the last entry that was fed
-	now    int64  // its time, or the last Tick's
-	next   int64
-	boost  int64
-	clocks []clock // as the set's definitions
+	kind  kinds  // of who has the session: human, bot or 0
+	seq   uint64 // of the last entry that was fed
+	now   int64  // its time, or the last Tick's
+	next  int64
+	boost int64
+	steps uint32
+	// The customer's word of this moment, while the session has no queue: it is queued in the next entry.
+	early     uint64
+	earlyType string
+	clocks    []clock // as the set's definitions
 }
 
 // clock is one definition's.
@@ -61,6 +65,9 @@ func (c *Conversation) Next() (at int64, ok bool) { return c.next, c.next != nev
 
 // BoostMS returns by how much warnings let the session count as having come earlier; 0 is not at all.
 func (c *Conversation) BoostMS() int64 { return c.boost }
+
+// Steps returns how many steps of its route warnings have opened before their time.
+func (c *Conversation) Steps() uint32 { return c.steps }
 
 // Open tells whether any case is open.
 func (c *Conversation) Open() bool {
@@ -103,6 +110,10 @@ func (c *Conversation) message(set *Set, e *wire.Entry, out *Out) {
 	}
 	if e.Origin == wire.OriginCustomer {
 		keep(&c.customer, e.From.ID)
+		if c.queue == "" {
+			c.early = e.Seq
+			keep(&c.earlyType, e.Type)
+		}
 		for i := range c.clocks {
 			if r := &set.defs[i]; r.replies && !slices.Contains(r.Ignore, e.Type) {
 				c.asked(set, i, e, out)
@@ -271,18 +282,23 @@ func (c *Conversation) fire(r *rule, i, j int, m *mark, out *Out) {
 
 // settled looks when something is due again, and what the warnings that were given boost.
 func (c *Conversation) settled(set *Set) {
-	c.next, c.boost = never, 0
+	c.next, c.boost, c.steps = never, 0, 0
 	for i := range c.clocks {
 		k := &c.clocks[i]
 		if len(k.marks) == 0 {
 			continue
 		}
 		r := &set.defs[i]
+		steps := uint32(0)
 		for _, s := range r.steps[:k.marks[0].fired] {
+			if s.do&DoNextStep != 0 {
+				steps++
+			}
 			if s.do&DoBoost != 0 {
 				c.boost = max(c.boost, r.BoostMS)
 			}
 		}
+		c.steps = max(c.steps, steps)
 		if c.held(r) {
 			continue
 		}

@@ -155,6 +155,9 @@ func (s *Set) Index(name string) (int, bool) {
 
 // scope tells whether r speaks of a session.
 func (r *rule) scope(shop, queue string) bool {
+	if r.Either {
+		return slices.Contains(r.Shops, shop) || slices.Contains(r.Queues, queue)
+	}
 	return (r.Shops == nil || slices.Contains(r.Shops, shop)) && (r.Queues == nil || slices.Contains(r.Queues, queue))
 }
 

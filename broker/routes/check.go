@@ -37,7 +37,7 @@ func (p *parsing) check(r *Routes) {
 		r.Broker.Calendars = append(r.Broker.Calendars, broker.Calendar{Name: c.Name, At: c.Around})
 	}
 	for i := range d.ServiceLevels {
-		p.level(&d.ServiceLevels[i], calendars, fmt.Sprintf("$.service_levels[%d]", i))
+		p.level(d, &d.ServiceLevels[i], calendars, fmt.Sprintf("$.service_levels[%d]", i))
 		r.Levels[d.ServiceLevels[i].Name] = &d.ServiceLevels[i]
 	}
 	b := &r.Broker
@@ -150,7 +150,7 @@ func (p *parsing) attributes(a *Attributes) {
 	}
 }
 
-func (p *parsing) level(s *ServiceLevel, calendars []string, path string) {
+func (p *parsing) level(d *Document, s *ServiceLevel, calendars []string, path string) {
 	p.known(path+".calendar", "calendar", s.Calendar, calendars)
 	p.atLeast(path+".first_reply_ms", s.FirstReplyMS, 1)
 	p.atLeast(path+".cap_ms", s.CapMS, 0)
@@ -164,7 +164,18 @@ func (p *parsing) level(s *ServiceLevel, calendars []string, path string) {
 	for i, w := range s.WarnAt {
 		if w <= 0 || w >= 1 || i > 0 && w <= s.WarnAt[i-1] {
 			p.fail(path+".warn_at", "warn_at has fractions between 0 and 1, ascending")
-			break
+			return
+		}
+	}
+	p.oneOf(path+".closed", s.Closed, "skip", "pause")
+	if len(s.Warn) > 0 && len(s.WarnAt) > 0 {
+		p.fail(path+".warn_at", "warn says it all: with it there is no warn_at")
+		return
+	}
+	if before := len(p.errs); before == 0 { // what is wrong otherwise was told where it stands
+		x := s.definition(d)
+		if err := x.Validate(); err != nil {
+			p.fail(path, "%v", err)
 		}
 	}
 }
@@ -230,6 +241,8 @@ func (p *parsing) queue(r *Routes, q *Queue, queues, teams []string, path string
 	} else if b.Order == broker.SavableFirst {
 		p.fail(path+".order.mode", "savable_first wants a service_level: it says what can be saved")
 	}
+	p.handoff(&q.Handoff, queues, path+".handoff")
+	p.atLeast(path+".park_ms", q.ParkMS, 0)
 	for i, x := range q.Order.Boosts {
 		at := fmt.Sprintf("%s.order.boosts[%d]", path, i)
 		e := p.selector(at+".when", x.When)

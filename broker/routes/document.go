@@ -95,6 +95,16 @@ type ServiceLevel struct {
 	Count        []string  `json:"count,omitempty" yaml:"count" enum:"human,assist,bot" doc:"Whose replies count. Default human and assist."`
 	Unit         string    `json:"unit,omitempty" yaml:"unit" enum:"turn,message,customer" doc:"What is counted. Default turn."`
 	CapMS        int64     `json:"cap_ms,omitempty" yaml:"cap_ms" min:"0" doc:"A longer wait counts as this one in means. 0 is none."`
+	Closed       string    `json:"closed,omitempty" yaml:"closed" enum:"skip,pause" doc:"Outside of its calendar: skip what begins there, or pause its clock. Default skip."`
+	Warn         []Warn    `json:"warn,omitempty" yaml:"warn" doc:"What is done as the time runs out."`
+	BoostMS      int64     `json:"boost_ms,omitempty" yaml:"boost_ms" min:"0" doc:"By how much boost counts the session as having come earlier. Default the time."`
+	Holding      string    `json:"holding,omitempty" yaml:"holding" doc:"The text of holding_reply."`
+}
+
+// Warn is what is done at a part of a service level's time.
+type Warn struct {
+	At float64  `json:"at" yaml:"at" required:"1" min:"0" max:"1" doc:"The part. At 1 it is missed."`
+	Do []string `json:"do" yaml:"do" required:"1" enum:"notify,boost,next_step,holding_reply" doc:"What."`
 }
 
 // Queue is one waiting line.
@@ -109,7 +119,17 @@ type Queue struct {
 	Costs        map[string]Cost `json:"costs,omitempty" yaml:"costs" doc:"Of channels, before the document's."`
 	Calendar     string          `json:"calendar,omitempty" yaml:"calendar" doc:"Name of its calendar: outside of its hours steps that ask people are closed. Default always open."`
 	ServiceLevel string          `json:"service_level,omitempty" yaml:"service_level" doc:"Name of its service level."`
+	Handoff      Handoff         `json:"handoff,omitzero" yaml:"handoff" doc:"When a bot's session goes to people by itself."`
+	ParkMS       int64           `json:"park_ms,omitempty" yaml:"park_ms" min:"0" doc:"After how much silence of a customer who was answered his session is let go until he writes again. Default never."`
 	Route        []Step          `json:"route,omitempty" yaml:"route" doc:"Steps, tried in order. Default: bots, and humans when no bot can take it."`
+}
+
+// Handoff is when a bot's session goes to people by itself.
+type Handoff struct {
+	FailedTurns uint32   `json:"failed_turns,omitempty" yaml:"failed_turns" min:"1" max:"100" doc:"After so many failed replies in a row."`
+	FailedTypes []string `json:"failed_types,omitempty" yaml:"failed_types" doc:"Types of replies that are failed ones. Default fallback."`
+	When        string   `json:"when,omitempty" yaml:"when" doc:"A selector of the session alone: as soon as it holds."`
+	Queue       string   `json:"queue,omitempty" yaml:"queue" doc:"To whose people. Default its own."`
 }
 
 // Order is how sessions wait.

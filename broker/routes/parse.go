@@ -223,7 +223,7 @@ func (p *parsing) fail(path, format string, args ...any) {
 // failAt is fail, some lines and columns into what is written there.
 func (p *parsing) failAt(path string, line, column int, what string) {
 	e := &Error{Path: path, What: what}
-	for at := path; at != ""; at = at[:max(strings.LastIndexAny(at, ".["), 0)] {
+	for at := path; at != "" && p.file != nil; at = at[:max(strings.LastIndexAny(at, ".["), 0)] {
 		q, err := yaml.PathString(at)
 		if err != nil {
 			continue

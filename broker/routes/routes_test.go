@@ -146,6 +146,12 @@ func TestErrors(t *testing.T) {
 	f(route("{hours: nights}"), "is none of open, closed, always")
 	f(route("{after_ms: 5}, {hours: always}"), "opens before one in front of it")
 	f(route("{resort: ticket, hours: closed}, {who: bots}"), "behind the last resort")
+	f(head+"    handoff: {queue: b, failed_turns: 2}\n", `no queue "b"`)
+	f(head+"    handoff: {queue: a}\n", "say when")
+	f(head+"    handoff: {when: worker.id == 'a'}\n", "cannot speak of workers")
+	f(head+"    handoff: {failed_types: [x]}\n", "say after how many")
+	f(head+"    handoff: {failed_turns: 2, failed_types: ['a b']}\n", "is no type")
+	f(head+"    park_ms: -1\n", "at least 0")
 	f(route("{}, {classify: {ttl_ms: 5}}"), "only the first step")
 	f(route("{classify: {ttl_ms: 5}, after_ms: 5}"), "has no after_ms")
 	f(route("{classify: {default: {plan: gold}}}"), "there is no attribute task.plan")
@@ -474,4 +480,37 @@ func FuzzParse(f *testing.F) {
 		}
 		broker.New(r.Broker)
 	})
+}
+
+// What sessions go by comes out as it went in, with selectors that speak of the document's own attributes; what is no rules is an
+// error.
+func TestRules(t *testing.T) {
+	r := parse(t, []byte(`
+version: 1
+attributes: {task: {plan: string}}
+queues:
+  - {name: a, handoff: {failed_turns: 2, when: task.plan == 'gold', queue: b}, park_ms: 5}
+  - {name: b, handoff: {failed_turns: 1, failed_types: [sorry, what]}}
+  - {name: c}
+`))
+	list, err := routes.ParseRules(r.Document.AppendRules(nil))
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	a, b := list[0], list[1]
+	if a.Queue != "a" || a.FailedTurns != 2 || !slices.Equal(a.FailedTypes, []string{"fallback"}) || a.To != "b" || a.ParkMS != 5 || a.Holds.String() != "task.plan == 'gold'" {
+		t.Errorf("%+v", a)
+	}
+	if b.Queue != "b" || !slices.Equal(b.FailedTypes, []string{"sorry", "what"}) || b.Holds != nil || b.ParkMS != 0 {
+		t.Errorf("%+v", b)
+	}
+	none := parse(t, []byte("version: 1\nqueues: [{name: a}]\n"))
+	if b := none.Document.AppendRules(nil); len(b) != 0 {
+		t.Errorf("no rules are %q", b)
+	}
+	for _, bad := range []string{"{", `{"rules":[{"queue":"a","when":"task.plan =="}]}`, `{"task":{"plan":"colour"},"rules":[]}`} {
+		if _, err := routes.ParseRules([]byte(bad)); err == nil {
+			t.Errorf("%s are rules", bad)
+		}
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"switchboard/broker/level"
 	"switchboard/broker/routes"
 	"switchboard/broker/selector"
+	"switchboard/loadtest/scenario"
 )
 
 // Config makes a simulation of the day under a tenant's routes. load finds a time zone, as [time.LoadLocation] does. Each
@@ -115,6 +116,13 @@ func (d *Day) agents(start time.Time) (list []Agent, err error) {
 		}
 	}
 	return list, nil
+}
+
+// AgentsFrom returns the staff and bots of the day at another time, by the hours of the clock in zone.
+func (d *Day) AgentsFrom(start, end int64, zone *time.Location) ([]Agent, error) {
+	other := *d
+	other.Length = scenario.Seconds(time.Duration(end-start) * time.Millisecond)
+	return other.agents(time.UnixMilli(start).In(zone))
 }
 
 func skillsOf(m map[string]float64) (list []Skill) {

@@ -8,7 +8,9 @@ const (
 	accepts                     // a person takes an offer
 	replies                     // who has the session answers
 	speaks                      // the customer says the next thing
+	hands                       // a bot hands over
 	ends                        // who has the session closes it
+	classifies                  // a bot says what a session is about
 	leaves                      // the customer has no patience left
 	ticks                       // a service level has something due
 	begins                      // a shift

@@ -3,6 +3,7 @@ package whatif
 import (
 	"switchboard/broker"
 	"switchboard/broker/level"
+	"switchboard/broker/selector"
 	"switchboard/wire"
 )
 
@@ -33,7 +34,10 @@ type session struct {
 	human   bool  // only people from now on
 	again   bool
 	exclude string
-	bot     bool // a bot has it
+	handed  bool   // its owner sent it on
+	sticky  string // who had it last
+	known   bool   // routing need not ask what it is about
+	bot     bool   // a bot has it
 	turn    int
 	open    bool  // the customer's last word has no answer
 	moves   int   // transfers that are still to come
@@ -68,7 +72,7 @@ func (s *Sim) arrive() {
 	p := &s.people[i]
 	v := &s.next
 	bots, humans := append(p.visit.Bot.Turns[:0], v.Bot.Turns...), append(p.visit.Human.Turns[:0], v.Human.Turns...)
-	*p = session{index: i, gen: p.gen + 1, visit: *v, since: s.now, worker: -1, moves: v.Transfers}
+	*p = session{index: i, gen: p.gen + 1, visit: *v, since: s.now, worker: -1, moves: v.Transfers, sticky: v.Sticky}
 	p.visit.Bot.Turns, p.visit.Human.Turns = bots, humans
 	s.count++
 	p.id = name(s.count)
@@ -110,8 +114,8 @@ func (s *Sim) enqueue(p *session) {
 // task is the session's word to the pool.
 func (s *Sim) task(p *session) broker.Task {
 	t := broker.Task{
-		Session: p.id, Ticket: p.ticket, Queue: p.queue, EnqueuedAt: p.since, Priority: p.visit.Priority, Sticky: p.visit.Sticky,
-		HumansOnly: p.human, Requeue: p.again, Attributes: p.visit.Attributes, BoostMS: p.boost, Version: p.version,
+		Session: p.id, Ticket: p.ticket, Queue: p.queue, EnqueuedAt: p.since, Priority: p.visit.Priority, Sticky: p.sticky,
+		HumansOnly: p.human, Requeue: p.again, Handed: p.handed, Classified: p.known, Attributes: p.visit.Attributes, BoostMS: p.boost, Version: p.version,
 	}
 	if p.exclude != "" {
 		t.Exclude, t.Sticky = []string{p.exclude}, ""
@@ -130,6 +134,7 @@ func (s *Sim) granted(e *broker.Effect) {
 	case p.state == waits && p.ticket == e.Ticket:
 		w := s.byID[e.Worker]
 		p.state, p.worker, p.bot = with, w, e.Origin == wire.OriginBot
+		p.sticky, p.exclude = e.Worker, ""
 		p.gen++
 		p.ae++
 		s.measures.line(s, p, -1)
@@ -167,6 +172,8 @@ func (s *Sim) proceed(p *session) {
 	switch {
 	case p.open && p.turn < len(t.Turns):
 		s.at(s.now+t.Turns[p.turn].Reply, replies, p.index, p.gen)
+	case p.bot && !p.visit.Alone && t.Tail > 0:
+		s.at(s.now+t.Tail, hands, p.index, p.gen)
 	case p.bot && !p.visit.Alone:
 		s.handOver(p)
 	case p.turn < len(t.Turns) && p.turn > 0:
@@ -189,8 +196,12 @@ func (s *Sim) live(p *session, what happening) {
 		s.says(p, wire.OriginCustomer, p.visit.Customer)
 		p.open = true
 		s.proceed(p)
+	case hands:
+		s.handOver(p)
 	case ends:
 		s.end(p, "worker")
+	case classifies:
+		s.classified(p)
 	case leaves:
 		s.measures.note(s, p, left)
 		s.measures.line(s, p, -1)
@@ -244,7 +255,6 @@ func (s *Sim) answer(p *session) {
 // handOver sends the session from a bot to people.
 func (s *Sim) handOver(p *session) {
 	s.measures.handed++
-	p.human = true
 	s.transfer(p, "")
 }
 
@@ -252,9 +262,11 @@ func (s *Sim) handOver(p *session) {
 func (s *Sim) transfer(p *session, queue string) {
 	s.event(p, "session.transferred", "queue", queue, "from", s.workers[p.worker].agent.ID)
 	s.measures.transfers++
-	p.exclude, p.again = s.workers[p.worker].agent.ID, true
-	if queue != "" {
-		p.queue = queue
+	p.exclude, p.again, p.handed, p.known = s.workers[p.worker].agent.ID, true, true, false
+	p.human = p.human || p.bot
+	if queue != "" && queue != p.queue { // in another queue the bots have their turn
+		p.queue, p.human = queue, false
+		p.visit.Attributes = p.visit.Attributes.With("queue", selector.StringOf(queue))
 	}
 	if !p.open { // the next one says that he is there
 		p.open = true
@@ -285,7 +297,8 @@ func (s *Sim) lost(e *broker.Effect) {
 	s.event(p, "worker.lost", "worker", e.Worker, "", "")
 	s.measures.lost++
 	s.loaded(&s.workers[p.worker], -1)
-	p.again = true
+	p.again, p.handed, p.exclude = true, false, ""
+	p.visit.Attributes = p.visit.Attributes.With("last_worker", selector.StringOf(p.sticky))
 	p.open = true
 	if !p.bot {
 		p.turn = max(min(p.turn, len(p.visit.Human.Turns)-1), 0)
@@ -335,6 +348,46 @@ func (s *Sim) resorted(e *broker.Effect) {
 		s.core.Withdraw(p.id, p.ticket, s.now, &s.out)
 		s.close(p, "customer")
 	}
+}
+
+// questioned lets a bot say what the session is about, after the time of an answer.
+func (s *Sim) questioned(e *broker.Effect) {
+	p := s.find(e.Session)
+	if p == nil || p.state != waits || p.ticket != e.Ticket {
+		return
+	}
+	after := int64(0)
+	if t := p.visit.Bot.Turns; len(t) > 0 {
+		after = t[0].Reply
+	}
+	s.at(s.now+after, classifies, p.index, p.gen)
+}
+
+// unanswered goes on with what stands in for what nobody has said.
+func (s *Sim) unanswered(e *broker.Effect) {
+	p := s.find(e.Session)
+	if p == nil || p.state != waits || p.ticket != e.Ticket || p.known {
+		return
+	}
+	if standIn, err := selector.ParseAttrs(e.Default); err == nil {
+		for _, a := range standIn {
+			if p.visit.Attributes.Get(a.Name).Kind() == selector.None {
+				p.visit.Attributes = p.visit.Attributes.With(a.Name, a.Value)
+			}
+		}
+	}
+	s.classified(p)
+}
+
+// classified tells the pool that there is nothing more to ask.
+func (s *Sim) classified(p *session) {
+	if p.known || p.state != waits {
+		return
+	}
+	p.known = true
+	p.ticket++
+	t := s.task(p)
+	s.core.Offer(&t, s.now, &s.out)
 }
 
 // rejected counts a customer for whom nobody will be found.

@@ -223,6 +223,10 @@ func (s *Sim) settle() {
 			if p := s.find(e.Session); p == nil || p.state != with || p.ae != e.AE {
 				s.core.Release(e.Session, e.AE, 0, s.now, &s.out)
 			}
+		case broker.Question:
+			s.questioned(e)
+		case broker.Unanswered:
+			s.unanswered(e)
 		case broker.LastResort:
 			s.resorted(e)
 		case broker.Reject:

@@ -13,7 +13,7 @@ type Turn struct {
 // Talk is one party's share of a conversation.
 type Talk struct {
 	Turns []Turn
-	Tail  int64 // from the last answer to the end, ms
+	Tail  int64 // from the last answer to the end, ms; of a bot that hands over, from the customer's last word to that
 }
 
 // Visit is one session that will come, with everything that chance decides about it. The zero patience is endless.

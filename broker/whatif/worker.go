@@ -2,6 +2,7 @@ package whatif
 
 import (
 	"fmt"
+	"slices"
 
 	"switchboard/broker"
 	"switchboard/wire"
@@ -35,12 +36,17 @@ func (s *Sim) hire(a *Agent) error {
 	if len(s.workers) == maxAgents {
 		return fmt.Errorf("there are more than %d agents", maxAgents)
 	}
-	if n := s.cfg.Routes.MaxSlots; n > 0 && a.Slots > n {
+	if n := or(s.cfg.Routes.MaxSlots, 10_000); a.Slots > n {
 		return fmt.Errorf("agent %s has %d slots, the routes allow %d", a.ID, a.Slots, n)
 	}
 	i := int32(len(s.workers)) //nolint:gosec // bounded
 	s.byID[a.ID] = i
 	s.workers = append(s.workers, worker{agent: a})
+	for _, q := range a.Queues {
+		if !slices.ContainsFunc(s.cfg.Routes.Queues, func(x broker.Queue) bool { return x.Name == q }) {
+			return fmt.Errorf("agent %s works in the queue %s, and there is none", a.ID, q)
+		}
+	}
 	last := int64(-1 << 62)
 	for _, x := range a.Shifts {
 		if x.From < last || x.To <= x.From {

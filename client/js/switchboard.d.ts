@@ -50,7 +50,7 @@ export class Session extends Feed<SessionEvents> {
   send(type: string, body: any, more?: { reply_to?: number; key?: string }): Promise<Written>
   ack(seq?: number, read?: number): void
   typing(on?: boolean): void
-  history(range?: Range): Promise<{ entries?: Entry[]; more: boolean }>
+  history(range?: Range): Promise<{ entries: Entry[]; more: boolean }>
   close(reason?: string, key?: string): Promise<Written>
   rate(score: 1 | 2 | 3 | 4 | 5, comment?: string, key?: string): Promise<Written>
   leave(): Promise<void>

@@ -83,7 +83,7 @@ func demo(cmd *cobra.Command, cfg node.Config) error {
 			Queues: []string{"default"}, Slots: 100, Instance: cfg.Name, // every node of a cluster has one
 		}, faq)
 	}()
-	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "\n  Open  http://%s/\n\n  Data is in %s. Ctrl-C stops; start again and every word is there.\n\n", n.Addr(), cfg.Data); err != nil {
+	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "\n  Open  %s://%s/\n\n  Data is in %s. Ctrl-C stops; start again and every word is there.\n\n", scheme(n), n.Addr(), cfg.Data); err != nil {
 		cancel()
 	}
 	<-ctx.Done()

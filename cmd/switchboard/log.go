@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,16 +19,35 @@ import (
 
 func newLog() *cobra.Command {
 	var data, addr, tok string
-	var asJSON bool
+	var asJSON, all bool
+	var tenant, from, to string
 	cmd := &cobra.Command{
-		Use:   "log SESSION (--data DIR | --addr HOST:PORT --token T)",
-		Short: "Print a session's entries",
+		Use:   "log (SESSION (--data DIR | --addr HOST:PORT --token T) | --all --data DIR)",
+		Short: "Print a session's entries, or those of all",
 		Long: `Print a session's entries in order: from the data directory of a stopped node, or from a running one with
-a token that may see the session.`,
+a token that may see the session.
+
+With --all it prints every session of a stopped node: a JSON object a line, with what is known of the session (tenant, customer,
+shop, tier, channel, attributes) and all its entries. switchboard plan replay reads that.`,
 		Example: `  switchboard log --data ./data s_00c1k0v7x2m9q4ab --json
-  switchboard log --addr 127.0.0.1:7470 --token "$TOKEN" s_00c1k0v7x2m9q4ab`,
-		Args: exactly(1, "one session id"),
+  switchboard log --addr 127.0.0.1:7470 --token "$TOKEN" s_00c1k0v7x2m9q4ab
+  switchboard log --all --data ./data --tenant acme --from 2026-11-11 --to 2026-11-12 > day.jsonl`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if all == (len(args) == 1) || len(args) > 1 {
+				return usageError{fmt.Errorf("it takes one session id, or --all")}
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if all {
+				if data == "" || addr != "" {
+					return usageError{fmt.Errorf("--all reads the data directory of a stopped node: set --data")}
+				}
+				return printAll(cmd, data, tenant, from, to)
+			}
+			if tenant+from+to != "" {
+				return usageError{fmt.Errorf("--tenant, --from and --to go with --all")}
+			}
 			id := wire.SessionID(args[0])
 			if _, _, ok := id.Place(); !ok {
 				return usageError{fmt.Errorf("%q is no session id", id)}
@@ -61,8 +81,29 @@ a token that may see the session.`,
 	fs.StringVar(&data, "data", "", "data directory of a stopped node")
 	fs.StringVar(&addr, "addr", "", "host:port of a running node")
 	fs.StringVar(&tok, "token", "", "token for a running node")
-	fs.BoolVar(&asJSON, "json", false, "one JSON object a line")
+	fs.BoolVar(&asJSON, "json", false, "one JSON object a line; --all always prints that")
+	fs.BoolVar(&all, "all", false, "every session of a stopped node")
+	fs.StringVar(&tenant, "tenant", "", "with --all: the sessions of this tenant alone")
+	fs.StringVar(&from, "from", "", "with --all: sessions with an entry then or later, as 2026-11-02T08:00 in UTC, or RFC 3339")
+	fs.StringVar(&to, "to", "", "with --all: and before")
 	return cmd
+}
+
+// printAll prints every session of a data directory, one a line.
+func printAll(cmd *cobra.Command, data, tenant, from, to string) error {
+	first, err := moment("from", from, time.UTC)
+	if err != nil {
+		return err
+	}
+	last, err := moment("to", to, time.UTC)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(cmd.OutOrStdout())
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	err = node.ReadRecords(data, tenant, first, last, func(r *node.Record) error { return enc.Encode(r) })
+	return errors.Join(err, out.Flush()) // what could be read is printed
 }
 
 // printEntry prints one entry, whose JSON is raw.

@@ -191,6 +191,14 @@ func (f *nodeFlags) until(asked context.Context, hup <-chan os.Signal, n *node.N
 	}
 }
 
+// scheme is what a browser calls the node's protocol.
+func scheme(n *node.Node) string {
+	if n.Secure() {
+		return "https"
+	}
+	return "http"
+}
+
 // start is node.Start with a wrong configuration as a wrong call.
 func start(cfg node.Config) (*node.Node, error) {
 	if err := cfg.Validate(); err != nil {

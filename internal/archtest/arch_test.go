@@ -37,10 +37,11 @@ var mayImport = allowed(
 	row("console", "client/js"),
 	row("bench", "loadtest", "shard/journal", "wire"),
 	row("loadtest", "wire", "wire/wirepb", "client", "loadtest/socket"),
-	row("cmd/switchboard", "wire", "cluster", "cluster/member", "broker/level", "broker/routes", "node", "bench", "loadtest", "loadtest/scenario", "loadtest/report", "loadtest/swarm", "examples/loadtest", "client", "console", "edge", "edge/token", "shard/journal", "loadtest/capacity"),
+	row("cmd/switchboard", "wire", "cluster", "cluster/member", "broker/level", "broker/routes", "node", "bench", "loadtest", "loadtest/scenario", "loadtest/report", "loadtest/swarm", "examples/loadtest", "client", "console", "edge", "edge/token", "shard/journal", "loadtest/capacity", "broker/whatif", "broker/whatif/page", "examples"),
 	row("internal/mailbox"),
 	row("internal/script"),
 	row("internal/archtest"),
+	row("internal/sim"),
 	row("cluster", "shard/journal/replica"),
 	row("loadtest/socket", "edge/ws", "edge/secure"),
 	row("loadtest/ledger"),
@@ -53,10 +54,12 @@ var mayImport = allowed(
 	row("broker/why", "wire", "broker"),
 	row("broker/whatif", "wire", "broker", "broker/level", "broker/routes", "broker/selector", "broker/whatif/erlang", "loadtest/scenario"),
 	row("broker/whatif/erlang"),
-	row("broker/routes", "broker", "broker/selector"),
+	row("broker/routes", "broker", "broker/level", "broker/selector"),
 	row("shard/journal/seglog"),
 	row("cluster/member", "cluster", "exchange", "exchange/link", "shard/journal/replica", "wire"),
 	row("loadtest/capacity", "loadtest/report", "loadtest/scenario"),
+	row("broker/whatif/page", "broker/whatif", "loadtest/report"),
+	row("examples"),
 )
 
 type importRow struct {

@@ -1,7 +1,6 @@
 package archtest
 
 import (
-	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -9,20 +8,15 @@ import (
 	"testing"
 )
 
-// elsewhere are the clauses of docs/protocol.md, or the halves of one, that no test of a single node can hold, and why. A clause
-// that stands here wholly need not be cited by a test.
+// elsewhere says what of a clause no test of a single node can hold, and why; the rest of it is tested and cited like any other.
+// There is no clause that belongs elsewhere wholly.
 var elsewhere = map[string]string{
-	"5a.3": "classify: this server pushes no such task yet",
-}
-
-// halves say what of a clause belongs to the cluster; the rest of it is cited like any other.
-var halves = map[string]string{
 	"1":    "that the epoch grows when recovery finds the log shorter than it had promised: a replica's story; the loss that an operator accepts is TestAcceptLoss",
 	"4.2":  "durable on a majority of the shard's replicas: one node has one copy",
 	"4.8":  "owner of the shard and worker fail together: there is no second node that would go on",
 	"5.2":  "accepting twice gives the same answer after a failover: on one node, after a restart",
-	"6.2":  "3011 reconnect and 3014 rebalance: nobody is sent elsewhere. 3503 kicked, 3504 connection_limit and 3510 tenant_suspended: no operator can say so yet",
 	"5.10": "search and export: there are none yet",
+	"6.2":  "3011 reconnect and 3014 rebalance: nobody is sent elsewhere. 3503 kicked, 3504 connection_limit and 3510 tenant_suspended: no operator can say so yet",
 }
 
 var (
@@ -59,7 +53,7 @@ func citations(t *testing.T, suffix string) map[string]string {
 	return at
 }
 
-// Every clause of the protocol is cited by a test, but for those that belong elsewhere; whatever is cited exists.
+// Every clause of the protocol is cited by a test; whatever is cited exists.
 func TestClauses(t *testing.T) {
 	numbers, sections := clauses(t)
 	for first, want := range map[string]int{"2": 9, "3": 4, "4": 11, "5": 10, "5a": 6, "6": 3, "7": 3, "8": 7} {
@@ -78,7 +72,7 @@ func TestClauses(t *testing.T) {
 	}
 	tests := citations(t, "_test.go")
 	for _, c := range append(numbers, "1", "3", "4", "5", "7") { // and the sections with words or frames of their own
-		if why := elsewhere[c]; tests[c] == "" && why == "" {
+		if tests[c] == "" {
 			t.Errorf("no test cites [SW-%s]", c)
 		}
 	}
@@ -88,11 +82,9 @@ func TestClauses(t *testing.T) {
 			t.Errorf("%s cites [SW-%s], which docs/protocol.md does not have", name, c)
 		}
 	}
-	for _, list := range []map[string]string{elsewhere, halves} {
-		for c := range maps.Keys(list) {
-			if !slices.Contains(known, c) {
-				t.Errorf("clause %s is said to belong elsewhere, and docs/protocol.md does not have it", c)
-			}
+	for c := range elsewhere {
+		if !slices.Contains(known, c) {
+			t.Errorf("clause %s is said to belong elsewhere, and docs/protocol.md does not have it", c)
 		}
 	}
 }

@@ -243,7 +243,7 @@ func BenchmarkTurn(b *testing.B) {
 func TestAllocs(t *testing.T) {
 	s := echo(t)
 	turn(t, s, request)
-	if n := testing.AllocsPerRun(500, func() { turn(t, s, request) }); n > 3+tlsAllocs() {
+	if n := testing.AllocsPerRun(500, func() { turn(t, s, request) }); n > 3+forgets+tlsAllocs() {
 		t.Errorf("%v allocations for a request and its answer", n)
 	}
 }

@@ -70,6 +70,10 @@ func (p *person) reply(frame []byte) error {
 		if p.keep && len(p.old) < 8 {
 			p.old = append(p.old, p.account)
 		}
+		// Whoever closes still follows, and a connection follows as many sessions as it may.
+		if p.s.Send(fmt.Appendf(nil, `{"leave":{"session":%q}}`, p.account.Session)) != nil {
+			_ = p.s.Conn.Close()
+		}
 		p.account, p.stage = ledger.Account{}, idle
 		p.pump()
 	case id == idHistory && p.audit != nil:

@@ -44,6 +44,9 @@ var (
 	ErrDamaged = errors.New("journal: damaged")
 )
 
+// FS is a file system, as the store below has it.
+type FS = vfs.FS
+
 // Config says where a journal lives and how much it may use. The zero value of each field means its default.
 type Config struct {
 	// Dir is the directory, which is created when it does not exist. It has no default.
@@ -96,7 +99,8 @@ type Config struct {
 	// Log takes what an operator should know; default slog.Default.
 	Log *slog.Logger
 
-	segment int64 // bytes of a segment of the log; 0 for seglog's default. Tests want small ones
+	// SegmentBytes is the size of a file of the log; default 64 MiB. Disks in memory want small ones.
+	SegmentBytes int64
 }
 
 // Validate fills in the defaults and reports a field that makes no sense. Open and Verify call it.

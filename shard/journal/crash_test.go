@@ -69,7 +69,7 @@ func TestPowerCuts(t *testing.T) {
 	cfg := config(t, errorfs.Wrap(mem, c), groups)
 	cfg.FenceTurns = 25
 	cfg.FlushBytes = 2000 // flush and truncate all the time
-	cfg.segment = 16 << 10
+	cfg.SegmentBytes = 16 << 10
 	cfg.QueueTurns = 8
 	for range 2 {
 		j := open(t, cfg)

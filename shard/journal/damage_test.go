@@ -28,7 +28,7 @@ func makeDisk(t *testing.T, clean bool) disk {
 	const groups, turns = 2, 2000
 	mem := vfs.NewCrashableMem()
 	cfg := config(t, mem, groups)
-	cfg.segment = 64 << 10
+	cfg.SegmentBytes = 64 << 10
 	j := open(t, cfg)
 	for id := range groups {
 		o := own(j.Group(id))

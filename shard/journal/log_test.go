@@ -47,7 +47,7 @@ func TestNoRoomForASegment(t *testing.T) {
 			return nil
 		})}
 		cfg := config(t, errorfs.Wrap(vfs.NewMem(), on), 1)
-		cfg.segment = 256 << 10
+		cfg.SegmentBytes = 256 << 10
 		j, err := Open(cfg)
 		must(t, err)
 		g := j.Group(0)
@@ -88,7 +88,7 @@ func TestNoRoomForASegment(t *testing.T) {
 func TestLongLogIsFlushed(t *testing.T) {
 	cfg := config(t, vfs.NewMem(), 1)
 	cfg.FlushBytes = 100 << 10
-	cfg.segment = 64 << 10
+	cfg.SegmentBytes = 64 << 10
 	j := open(t, cfg)
 	o := own(j.Group(0))
 	for j.Metrics().Truncations < 3 {

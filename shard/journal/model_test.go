@@ -80,7 +80,7 @@ func (w *world) open() {
 	var err error
 	w.j, err = Open(Config{
 		Dir: "/j", FS: w.mem, Groups: len(w.models), FreeMin: -1, CacheBytes: 1 << 20, Log: quiet,
-		FlushBytes: w.flush, FenceTurns: 5, QueueTurns: 20, segment: 32 << 10,
+		FlushBytes: w.flush, FenceTurns: 5, QueueTurns: 20, SegmentBytes: 32 << 10,
 		Fatal: func(err error) { panic(err) },
 	})
 	if err != nil {

@@ -57,7 +57,7 @@ func (n *net) start(id uint32) {
 	p := n.nodes[id]
 	p.out, p.done = make(chan func(), 1000), make(chan struct{})
 	p.cfg = Config{
-		Dir: "/j", FS: p.disk, Groups: p.alone, Node: id, FreeMin: -1, CacheBytes: 1 << 20, Log: quiet, segment: 64 << 10, FlushBytes: 64 << 10,
+		Dir: "/j", FS: p.disk, Groups: p.alone, Node: id, FreeMin: -1, CacheBytes: 1 << 20, Log: quiet, SegmentBytes: 64 << 10, FlushBytes: 64 << 10,
 		Send: func(to uint32, msg []byte) {
 			msg = bytes.Clone(msg)
 			p.post(func() {

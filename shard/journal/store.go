@@ -65,7 +65,7 @@ func (fs orderly) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 // openLog opens the log and says in the node's own log what is damaged in it.
 func (j *Journal) openLog(create, readOnly bool) (*seglog.Log, *seglog.Report, error) {
 	l, report, err := seglog.Open(seglog.Config{
-		Dir: j.cfg.FS.PathJoin(j.cfg.Dir, logDir), FS: j.cfg.FS, SegmentBytes: j.cfg.segment, Create: create, ReadOnly: readOnly,
+		Dir: j.cfg.FS.PathJoin(j.cfg.Dir, logDir), FS: j.cfg.FS, SegmentBytes: j.cfg.SegmentBytes, Create: create, ReadOnly: readOnly,
 	})
 	if err != nil {
 		return nil, nil, logError("opening the log", err)

@@ -1,6 +1,7 @@
 // Command centrifuge-server is the opponent "centrifuge": the smallest server of that library which does this workload. What is
 // published to "work" goes to the workers' channels in turn, since the library has no queues; everything else goes to its
-// channel. A history of 100 publications is kept in memory for a minute.
+// channel. A history of 100 publications is kept in memory for a minute, but of channels
+// that begin with "live:".
 package main
 
 import (
@@ -10,6 +11,7 @@ import (
 	"log"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -47,7 +49,11 @@ func run(listen string, workers uint64) error {
 			if channel == "work" {
 				channel = "w:" + strconv.FormatUint(turn.Add(1)%workers, 10)
 			}
-			res, err := node.Publish(channel, e.Data, history)
+			var keep []centrifuge.PublishOption
+			if !strings.HasPrefix(channel, "live:") {
+				keep = append(keep, history)
+			}
+			res, err := node.Publish(channel, e.Data, keep...)
 			done(centrifuge.PublishReply{Result: &res}, err)
 		})
 	})

@@ -1,0 +1,66 @@
+package routes
+
+import (
+	"slices"
+
+	"switchboard/broker/level"
+)
+
+// Definitions returns the document's service levels as they are counted: those that a queue or a shop names, each for the sessions
+// of these.
+func (d *Document) Definitions() []level.Definition {
+	var list []level.Definition
+	for i := range d.ServiceLevels {
+		s := &d.ServiceLevels[i]
+		x := s.definition(d)
+		for _, q := range d.Queues {
+			if q.ServiceLevel == s.Name {
+				x.Queues = append(x.Queues, q.Name)
+			}
+		}
+		for _, p := range d.Shops {
+			if p.ServiceLevel == s.Name {
+				x.Shops = append(x.Shops, p.Name)
+			}
+		}
+		if len(x.Queues)+len(x.Shops) > 0 {
+			x.Either = true
+			list = append(list, x)
+		}
+	}
+	return list
+}
+
+// definition returns what s says, wherever it counts.
+func (s *ServiceLevel) definition(d *Document) level.Definition {
+	x := level.Definition{
+		Name: s.Name, Clock: level.EveryResponse, LimitMS: s.FirstReplyMS, CapMS: s.CapMS, Target: s.Target, Count: s.Count, Closed: s.Closed,
+		Unit: s.Unit, BoostMS: s.BoostMS, Holding: s.Holding,
+	}
+	if s.Unit == "customer" {
+		x.Unit = level.Day
+	}
+	for _, w := range s.Warn {
+		x.Warn = append(x.Warn, level.Warning{At: w.At, Do: w.Do})
+	}
+	for _, at := range s.WarnAt {
+		x.Warn = append(x.Warn, level.Warning{At: at, Do: []string{level.Notify}})
+	}
+	i := slices.IndexFunc(d.Calendars, func(c CalendarDoc) bool { return c.Name == s.Calendar })
+	if i < 0 {
+		return x
+	}
+	c := &d.Calendars[i]
+	x.Hours.Zone, x.Hours.Weekly = c.Zone, []level.Weekly{}
+	for _, h := range c.Weekly {
+		x.Hours.Weekly = append(x.Hours.Weekly, level.Weekly{Days: h.Days, From: h.From, To: h.To})
+	}
+	for _, h := range c.Holidays {
+		y := level.Holiday{Date: h.Date}
+		for _, o := range h.Open {
+			y.Open = append(y.Open, level.Span{From: o.From, To: o.To})
+		}
+		x.Hours.Holidays = append(x.Hours.Holidays, y)
+	}
+	return x
+}

@@ -1,0 +1,109 @@
+package routes
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"switchboard/broker/selector"
+)
+
+// Rule is what sessions of a queue go by themselves, while somebody has them. Its JSON travels from where a document counts to the
+// shards that host sessions.
+type Rule struct {
+	Queue string `json:"queue"`
+	// A bot's session goes to people of the queue To (default its own) after so many replies in a row of one of these types,
+	// and as soon as When holds of it.
+	FailedTurns uint32   `json:"failed_turns,omitempty"`
+	FailedTypes []string `json:"failed_types,omitempty"`
+	When        string   `json:"when,omitempty"`
+	To          string   `json:"to,omitempty"`
+	// ParkMS is after how much silence of a customer who was answered a session is let go until he writes again; 0 is never.
+	ParkMS int64 `json:"park_ms,omitempty"`
+
+	Holds *selector.Expr `json:"-"` // When; nil when there is none
+}
+
+// defaultFailed is the type of replies that count as failed turns, when the document does not say.
+const defaultFailed = "fallback"
+
+// rules is how they travel: with the kinds of the attributes that When may speak of.
+type rules struct {
+	Task  map[string]string `json:"task,omitempty"`
+	Rules []Rule            `json:"rules"`
+}
+
+// AppendRules appends what [ParseRules] reads; nothing when there are none.
+func (d *Document) AppendRules(dst []byte) []byte {
+	r := rules{Task: d.Attributes.Task, Rules: d.rules()}
+	if len(r.Rules) == 0 {
+		return dst
+	}
+	b, err := json.Marshal(&r)
+	if err != nil {
+		panic(err) // it has plain fields alone
+	}
+	return append(dst, b...)
+}
+
+// rules returns the rules of queues that have any.
+func (d *Document) rules() (list []Rule) {
+	for i := range d.Queues {
+		q := &d.Queues[i]
+		r := Rule{Queue: q.Name, FailedTurns: q.Handoff.FailedTurns, FailedTypes: q.Handoff.FailedTypes, When: q.Handoff.When, To: q.Handoff.Queue, ParkMS: q.ParkMS}
+		if r.FailedTurns > 0 && len(r.FailedTypes) == 0 {
+			r.FailedTypes = []string{defaultFailed}
+		}
+		if r.FailedTurns > 0 || r.When != "" || r.ParkMS > 0 {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// ParseRules reads what AppendRules has written.
+func ParseRules(b []byte) ([]Rule, error) {
+	if len(b) == 0 {
+		return nil, nil
+	}
+	var r rules
+	if err := json.Unmarshal(b, &r); err != nil {
+		return nil, err
+	}
+	p := &parsing{schema: selector.Standard()}
+	p.attributes(&Attributes{Task: r.Task})
+	if len(p.errs) > 0 {
+		return nil, p.errs
+	}
+	for i := range r.Rules {
+		if r.Rules[i].When == "" {
+			continue
+		}
+		e, err := p.schema.Parse(r.Rules[i].When)
+		if err != nil {
+			return nil, fmt.Errorf("queue %s: %w", r.Rules[i].Queue, err)
+		}
+		r.Rules[i].Holds = e
+	}
+	return r.Rules, nil
+}
+
+// handoff checks when a queue's bots give up.
+func (p *parsing) handoff(h *Handoff, queues []string, path string) {
+	p.known(path+".queue", "queue", h.Queue, queues)
+	if h.When != "" {
+		if e := p.selector(path+".when", h.When); e.AsksWorkers() {
+			p.fail(path+".when", "it is of the session alone; it cannot speak of workers")
+		}
+	}
+	if h.FailedTurns == 0 && len(h.FailedTypes) > 0 {
+		p.fail(path+".failed_types", "say after how many: failed_turns")
+	}
+	if h.FailedTurns == 0 && h.When == "" && h.Queue != "" {
+		p.fail(path, "say when: failed_turns or when")
+	}
+	for i, x := range h.FailedTypes {
+		if !id(x) {
+			p.fail(fmt.Sprintf("%s.failed_types[%d]", path, i), "%q is no type: it has A-Z a-z 0-9 _ . : - alone", x)
+		}
+	}
+}

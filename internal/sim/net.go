@@ -1,0 +1,152 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+)
+
+// Net is a network between hosts, which are named by what stands before the colon of their addresses. Its methods may be called from
+// any goroutine of the bubble.
+type Net struct {
+	mu sync.Mutex
+	// Guarded by mu.
+	rng       *rand.Rand
+	delay     time.Duration // of one way, at most
+	listeners map[string]*listener
+	conns     map[*conn]struct{}
+	cut       map[[2]string]bool // from one host to another
+}
+
+// NewNet returns a network without faults. Each piece takes up to delay.
+func NewNet(rng *rand.Rand, delay time.Duration) *Net {
+	return &Net{rng: rng, delay: delay, listeners: map[string]*listener{}, conns: map[*conn]struct{}{}, cut: map[[2]string]bool{}}
+}
+
+// Host is a network as one host has it.
+type Host struct {
+	n    *Net
+	name string
+}
+
+// Host returns the network as host name has it.
+func (n *Net) Host(name string) *Host { return &Host{n, name} }
+
+func host(addr string) string {
+	h, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	return h
+}
+
+var (
+	errRefused = errors.New("sim: connection refused")
+	errReset   = errors.New("sim: connection reset")
+)
+
+// Listen takes an address, which must be free.
+func (h *Host) Listen(addr string) (net.Listener, error) {
+	n := h.n
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.listeners[addr] != nil {
+		return nil, errors.New("sim: the address " + addr + " is in use")
+	}
+	l := &listener{n: n, addr: address(addr), conns: make(chan net.Conn), closed: make(chan struct{})}
+	n.listeners[addr] = l
+	return l, nil
+}
+
+// Dial connects to an address. A cut either way leaves it waiting until ctx ends.
+func (h *Host) Dial(ctx context.Context, addr string) (net.Conn, error) {
+	n := h.n
+	n.mu.Lock()
+	l, to := n.listeners[addr], host(addr)
+	lost := n.cut[[2]string{h.name, to}] || n.cut[[2]string{to, h.name}]
+	n.mu.Unlock()
+	if lost {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+	if l == nil {
+		return nil, errRefused
+	}
+	a, b := n.pair(h.name, to)
+	select {
+	case l.conns <- b:
+		return a, nil
+	case <-l.closed:
+		_, _ = a.Close(), b.Close()
+		return nil, errRefused
+	case <-ctx.Done():
+		_, _ = a.Close(), b.Close()
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Cut loses everything that host a says to host b, silently, until it is healed. A host of "" stands for all.
+func (n *Net) Cut(a, b string, cut bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut[[2]string{a, b}] = cut
+	if !cut {
+		for c := range n.conns { // what was held goes on, as TCP does when it sends again
+			if c.from == a && c.to == b {
+				c.poke()
+			}
+		}
+	}
+}
+
+// Reset breaks every connection of a host, as the end of its process does.
+func (n *Net) Reset(name string) {
+	n.mu.Lock()
+	var list []*conn
+	for c := range n.conns {
+		if c.from == name || c.to == name {
+			list = append(list, c)
+		}
+	}
+	n.mu.Unlock()
+	for _, c := range list {
+		c.break1(errReset)
+	}
+}
+
+type listener struct {
+	n      *Net
+	addr   address
+	conns  chan net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *listener) Close() error {
+	l.once.Do(func() {
+		close(l.closed)
+		l.n.mu.Lock()
+		delete(l.n.listeners, string(l.addr))
+		l.n.mu.Unlock()
+	})
+	return nil
+}
+
+func (l *listener) Addr() net.Addr { return l.addr }
+
+type address string
+
+func (a address) Network() string { return "sim" }
+func (a address) String() string  { return string(a) }

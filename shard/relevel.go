@@ -1,0 +1,86 @@
+package shard
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"switchboard/broker"
+	"switchboard/broker/level"
+)
+
+// measure is what a tenant's service levels are made of: those of its configuration and of its document, and who is of which team.
+// Its JSON travels with the document's settings.
+type measure struct {
+	Defs  []level.Definition  `json:"defs"`
+	Teams map[string][]string `json:"teams,omitempty"`
+}
+
+// measureOf returns it, or nothing when there are no levels.
+func measureOf(defs []level.Definition, teams []broker.Team) []byte {
+	if len(defs) == 0 {
+		return nil
+	}
+	m := measure{Defs: defs, Teams: map[string][]string{}}
+	for i := range teams {
+		team := &teams[i]
+		for _, w := range team.Workers {
+			sub, _, _ := strings.Cut(w, "/") // entries name who speaks, not his instance
+			if !slices.Contains(m.Teams[team.Name], sub) {
+				m.Teams[team.Name] = append(m.Teams[team.Name], sub)
+			}
+		}
+	}
+	b, err := json.Marshal(&m)
+	if err != nil {
+		panic(err) // it has plain fields alone
+	}
+	return b
+}
+
+// compile makes service levels of a measure; nil when there are none.
+func compile(b []byte) (*level.Set, error) {
+	if len(b) == 0 {
+		return nil, nil //nolint:nilnil // none
+	}
+	var m measure
+	if err := json.Unmarshal(b, &m); err != nil {
+		return nil, err
+	}
+	return level.Compile(m.Defs, m.Teams, time.LoadLocation)
+}
+
+// relevel lets the sessions of a tenant be counted by other service levels from now on. What was counted begins anew; what a session
+// has open is found again in the end of its log.
+func (s *Shard) relevel(tenant string, text []byte) {
+	old := s.levels[tenant]
+	if old == nil && len(text) == 0 || old != nil && string(old.text) == string(text) {
+		return
+	}
+	set, err := compile(text)
+	if err != nil { // of a newer version of the program: those of before go on
+		s.log.Error("a tenant's service levels are not understood", "tenant", tenant, "err", err)
+		return
+	}
+	delete(s.levels, tenant)
+	if set.Len() > 0 {
+		s.levels[tenant] = &levels{tenant: tenant, set: set, text: text, rates: level.NewRates(set)}
+		s.levelAt = min(s.levelAt, s.now+levelEvery)
+	}
+	for _, h := range s.sessions {
+		if h.level == nil && h.state == nil || h.state != nil && h.state.Tenant != tenant {
+			continue
+		}
+		if h.state == nil { // whose it is is known when it is read again
+			h.level = nil
+			continue
+		}
+		if h.level = nil; set.Len() > 0 {
+			s.restore(h, nil)
+			s.schedule(h)
+		} else {
+			h.state.Boost(&s.env, 0, 0, false, &s.d)
+		}
+	}
+}
