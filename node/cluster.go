@@ -46,6 +46,9 @@ type Cluster struct {
 	Weight int               `yaml:"weight"`
 	// Copies is how many replicas a shard of a new cluster shall have; default 3. They come as nodes come.
 	Copies int `yaml:"copies"`
+	// Operators are the tenants whose operators may look after the cluster over HTTP [SW-7.5]; default none, with Dev the tenant demo.
+	// Whoever has a key of such a tenant may take nodes away.
+	Operators []string `yaml:"operators"`
 	// ReplaceAfterMS is how long a node may be away before others take over its replicas; default 0: when an operator says so.
 	ReplaceAfterMS int64 `yaml:"replace_after_ms"`
 }
@@ -183,6 +186,16 @@ func (g groups) Change(group uint16, cc *pb.ConfChangeV2) error {
 }
 
 func (g groups) Size(group uint16) uint64 { return g.p.n.j.Size(int(group)) }
+
+func (g groups) Sessions(group uint16) int64 {
+	if group >= cluster.Meta { // which is no shard
+		return 0
+	}
+	if s := g.p.n.hosts.open[group].Load(); s != nil {
+		return s.Stats().Sessions
+	}
+	return 0
+}
 
 // Transfer ends the owner first, in good order, so that nothing in flight becomes unknown.
 func (g groups) Transfer(group uint16, to uint64) error { return g.p.keep.transfer(group, to) }

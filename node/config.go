@@ -140,6 +140,9 @@ func (c *Config) Validate() error {
 		if _, ok := c.Tenants["demo"]; !ok {
 			c.Tenants["demo"] = Tenant{Queues: []Queue{{Name: "default"}}}
 		}
+		if c.Cluster.Operators == nil {
+			c.Cluster.Operators = []string{"demo"}
+		}
 	}
 	if c.Network == nil {
 		c.Network = tcp{}

@@ -68,6 +68,9 @@ func Start(cfg Config) (n *Node, err error) {
 	if n.cert, ec.TLS, err = cfg.TLS.open(cfg.Log); err != nil {
 		return nil, err
 	}
+	if n.party != nil {
+		ec.Operate, ec.Operators = n.party.operate, cfg.Cluster.Operators
+	}
 	cfg.tune(&journal.Config{}, &ec)
 	ec.Ready = n.healthy
 	if n.edge, err = edge.Open(x, ec); err != nil {
