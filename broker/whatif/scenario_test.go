@@ -154,7 +154,7 @@ func TestShops(t *testing.T) {
 	}
 	f := func(people int, help bool) *Result {
 		t.Helper()
-		cfg := configure(t, string(day), string(doc), fmt.Sprintf("staff[0].count=%d", people), "customers.patience={median: 100h}")
+		cfg := configure(t, string(day), string(doc), fmt.Sprintf("staff[0].count=%d", people), "customers.patience={median: 100h}", "start=2026-11-02T08:00", "length=15h", "sessions=53000")
 		cfg.Routes.Shops = slices.Clone(cfg.Routes.Shops)
 		for i := range cfg.Routes.Shops { // the figures are those of people who are there from eight to eleven
 			cfg.Routes.Shops[i].Calendar = ""

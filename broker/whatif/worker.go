@@ -36,7 +36,7 @@ func (s *Sim) hire(a *Agent) error {
 	if len(s.workers) == maxAgents {
 		return fmt.Errorf("there are more than %d agents", maxAgents)
 	}
-	if n := or(s.cfg.Routes.MaxSlots, 10_000); a.Slots > n {
+	if n := or(s.cfg.Routes.MaxSlots, 10_000); a.Slots > n || a.Slots < 0 {
 		return fmt.Errorf("agent %s has %d slots, the routes allow %d", a.ID, a.Slots, n)
 	}
 	i := int32(len(s.workers)) //nolint:gosec // bounded
