@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,9 @@ type Cluster struct {
 	// the clear, which is refused beyond loopback unless Plain says so.
 	TLS   string `yaml:"tls"`
 	Plain bool   `yaml:"plain"`
+	// URL is where clients reach this node when another one that is drained sends them away, as wss://n1.example/v1/connect. Without, they
+	// are told to come back and go through what spreads them. With Dev the default is the address of Listen.
+	URL string `yaml:"url"`
 	// Roles are edge and shard; default both.
 	Roles []string `yaml:"roles"`
 	// Zone and Labels say where the node is; Weight what it can take beside others, default 100.
@@ -64,6 +68,9 @@ func (c *Cluster) validate() error {
 		if r != "edge" && r != "shard" {
 			return fmt.Errorf("cluster.roles has %q: roles are edge and shard", r)
 		}
+	}
+	if u := c.URL; u != "" && !strings.HasPrefix(u, "ws://") && !strings.HasPrefix(u, "wss://") {
+		return fmt.Errorf("cluster.url is %q: it must be ws://… or wss://…/v1/connect", u)
 	}
 	for _, a := range append([]string{c.Listen}, c.Join...) {
 		if _, _, err := net.SplitHostPort(a); err != nil {
@@ -101,7 +108,7 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 		addr = ln.Addr().String()
 	}
 	cfg = member.Config{
-		Dir: n.cfg.Data, Name: n.cfg.Name, Addr: addr, Join: c.Join, Zone: c.Zone, Labels: c.Labels, Weight: c.Weight, Plain: c.Plain,
+		Dir: n.cfg.Data, Name: n.cfg.Name, Addr: addr, URL: c.URL, Join: c.Join, Zone: c.Zone, Labels: c.Labels, Weight: c.Weight, Plain: c.Plain,
 		Roles:  cluster.Roles{Edge: slices.Contains(c.Roles, "edge"), Shard: slices.Contains(c.Roles, "shard")},
 		Shards: n.cfg.Shards, Copies: c.Copies, ReplaceAfter: time.Duration(c.ReplaceAfterMS) * time.Millisecond,
 		Stream: p.receive, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
