@@ -39,7 +39,8 @@ type Roles struct {
 type Node struct {
 	ID     uint32            `json:"id"`
 	Name   string            `json:"name"`
-	Addr   string            `json:"addr"` // of its links, host:port
+	Addr   string            `json:"addr"`          // of its links, host:port
+	URL    string            `json:"url,omitempty"` // at which clients reach it when another node sends them there; empty: they are sent nowhere
 	Roles  Roles             `json:"roles"`
 	Zone   string            `json:"zone,omitempty"`
 	Labels map[string]string `json:"labels,omitempty"`
@@ -274,11 +275,11 @@ func (s *State) Describe(id uint32, n Node) {
 		return
 	}
 	now := *was
-	now.Addr, now.Roles, now.Zone, now.Labels, now.Weight = n.Addr, n.Roles, n.Zone, n.Labels, n.Weight
+	now.Addr, now.URL, now.Roles, now.Zone, now.Labels, now.Weight = n.Addr, n.URL, n.Roles, n.Zone, n.Labels, n.Weight
 	if now.Weight == 0 {
 		now.Weight = 100
 	}
-	if now.Addr == was.Addr && now.Roles == was.Roles && now.Zone == was.Zone && now.Weight == was.Weight && maps.Equal(now.Labels, was.Labels) {
+	if now.Addr == was.Addr && now.URL == was.URL && now.Roles == was.Roles && now.Zone == was.Zone && now.Weight == was.Weight && maps.Equal(now.Labels, was.Labels) {
 		return
 	}
 	s.Nodes[id] = &now

@@ -81,6 +81,9 @@ type Config struct {
 	TokenInURL bool
 	// Ready returns nil when the node serves; its error goes into /readyz.
 	Ready func() error
+	// Operate looks after the cluster [SW-7.5], for operators of the tenants Operators; nil means 404.
+	Operate   Operate
+	Operators []string
 	// Metrics serves /metrics; nil means 404.
 	Metrics http.Handler
 	// Static serves what no other path does, and reports whether it did; may be nil.

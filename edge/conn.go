@@ -299,12 +299,15 @@ func (c *conn) reply(id uint64, f *wire.Frame) uint64 {
 func (c *conn) push(f *wire.Frame) { c.enqueue(item{f: f, own: true}) }
 
 // bye says why the connection will be closed, and closes it when that is written [SW-6.2]. Only the first counts.
-func (c *conn) bye(code wire.CloseCode, afterMS int64) {
+func (c *conn) bye(code wire.CloseCode, afterMS int64) { c.byeTo(code, afterMS, "") }
+
+// byeTo is bye with the URL of another node, to which the client shall go.
+func (c *conn) byeTo(code wire.CloseCode, afterMS int64, to string) {
 	if !c.byeAt.CompareAndSwap(0, c.e.now()) {
 		return
 	}
 	c.e.m.closed.WithLabelValues(code.String()).Inc()
-	c.push(&wire.Frame{Kind: wire.FrameBye, Seq: uint64(code), TS: afterMS})
+	c.push(&wire.Frame{Kind: wire.FrameBye, Seq: uint64(code), TS: afterMS, Text: to})
 }
 
 // closeFrame closes with one of RFC 6455's own codes.
@@ -339,8 +342,8 @@ func (c *conn) letGo() {
 	_ = below(c.sock).Close()
 }
 
-func byePB(code wire.CloseCode, afterMS int64) *wirepb.ServerFrame {
+func byePB(code wire.CloseCode, afterMS int64, to string) *wirepb.ServerFrame {
 	return &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Bye{Bye: &wirepb.Bye{
-		Code: uint32(code), Reason: code.String(), Reconnect: code.Reconnect(), AfterMs: afterMS,
+		Code: uint32(code), Reason: code.String(), Reconnect: code.Reconnect(), AfterMs: afterMS, To: to,
 	}}}
 }

@@ -30,12 +30,15 @@ type echo struct {
 
 	refuse atomic.Pointer[func(*wire.Command) bool] // true: the inbox is full
 	ignore atomic.Pointer[func(*wire.Command) bool] // true: it is never answered
+	mute   atomic.Pointer[func(*wire.Command) bool] // true: it is done, and not answered
+	term   uint64
 
 	mu       sync.Mutex
 	sessions map[wire.SessionID]*echoSession
 	gone     map[wire.Conn][]wire.SessionID
 	seen     []wire.Command
 	births   uint64
+	keys     map[string]*wire.Entry
 }
 
 type echoSession struct {
@@ -49,19 +52,25 @@ type echoSession struct {
 }
 
 func newEcho(t testing.TB, x *exchange.Exchange) *echo {
-	s := &echo{x: x, box: mailbox.New[wire.Envelope](1<<16, 0), stop: make(chan struct{}), sessions: map[wire.SessionID]*echoSession{}, gone: map[wire.Conn][]wire.SessionID{}}
+	s := &echo{x: x, term: 1, sessions: map[wire.SessionID]*echoSession{}, gone: map[wire.Conn][]wire.SessionID{}, keys: map[string]*wire.Entry{}}
 	slots := make([]wire.Slot, wire.Slots)
 	for i := range slots {
 		slots[i] = wire.Slot(i)
 	}
+	s.begin(t)
 	x.PlugSlots(slots, s)
+	return s
+}
+
+// begin starts the owner.
+func (s *echo) begin(t testing.TB) {
+	s.box, s.stop = mailbox.New[wire.Envelope](1<<16, 0), make(chan struct{})
 	s.wg.Add(1)
 	go s.run()
 	t.Cleanup(func() {
 		close(s.stop)
 		s.wg.Wait()
 	})
-	return s
 }
 
 func (s *echo) Put(e wire.Envelope) bool {
@@ -94,7 +103,7 @@ func (s *echo) run() {
 }
 
 func (s *echo) post(to wire.Conn, f *wire.Frame) {
-	_ = s.x.Post(wire.Envelope{To: to.Address(), Term: 1, Mail: f})
+	_ = s.x.Post(wire.Envelope{To: to.Address(), Term: s.term, Mail: f})
 }
 
 func (s *echo) fail(c *wire.Command, slug wire.Slug) {
@@ -138,9 +147,16 @@ func (s *echo) command(c *wire.Command) {
 	case wire.VerbOpen:
 		s.open(e, c)
 	case wire.VerbSend, wire.VerbReply:
+		if old := s.keys[c.Key]; old != nil && c.Key != "" {
+			if c.ID != 0 {
+				s.post(c.Conn, &wire.Frame{Kind: wire.FrameWrote, Verb: c.Verb, ID: c.ID, Session: e.id, Seq: old.Seq, Epoch: 1, TS: old.TS, Duplicate: true})
+			}
+			return
+		}
 		n := &wire.Entry{From: c.Who.Author(), Origin: wire.OriginCustomer, Kind: wire.KindMessage, Type: cmp.Or(c.Type, "text"), Body: c.Body, Visibility: wire.Public}
 		prev := s.append(e, n, c.Conn, c.Who)
-		if c.ID != 0 {
+		s.keys[c.Key] = n
+		if f := s.mute.Load(); c.ID != 0 && (f == nil || !(*f)(c)) {
 			s.post(c.Conn, &wire.Frame{Kind: wire.FrameWrote, Verb: c.Verb, ID: c.ID, Session: e.id, Seq: n.Seq, Epoch: 1, TS: n.TS, Prev: prev})
 		}
 	case wire.VerbPage:
@@ -233,6 +249,13 @@ func (e *echoSession) running() (list []*wirepb.Stream) {
 		list = append(list, &wirepb.Stream{Session: string(e.id), Stream: name, Off: uint64(len(text)), Text: text})
 	}
 	return list
+}
+
+// head returns the seq of the last entry.
+func (s *echo) head(id wire.SessionID) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sessions[id].log)
 }
 
 // say appends an entry of somebody without a connection.

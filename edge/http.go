@@ -38,6 +38,8 @@ func (e *Edge) http(ctx *fasthttp.RequestCtx) {
 		e.customers(ctx, strings.Split(strings.TrimPrefix(path, "/v1/customers"), "/"))
 	case strings.HasPrefix(path, configPath):
 		e.config(ctx, strings.Split(strings.TrimPrefix(path, strings.TrimSuffix(configPath, "/")), "/"))
+	case e.cfg.Operate != nil && (path == clusterPath || strings.HasPrefix(path, clusterPath+"/")):
+		e.cluster(ctx, strings.TrimPrefix(path, clusterPath))
 	case e.cfg.Static != nil && e.cfg.Static(ctx):
 	default:
 		nowhere(ctx)

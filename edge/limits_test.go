@@ -455,7 +455,7 @@ func TestAnothersSocket(t *testing.T) {
 		b.open()
 		r.shard.say(secret, `"for a alone"`, wire.Public)
 		if left != nil {
-			left.Put(wire.Envelope{Mail: &wire.Frame{Kind: wire.FrameKeep, PB: byePB(wire.CloseKicked, 0)}})
+			left.Put(wire.Envelope{Mail: &wire.Frame{Kind: wire.FrameKeep, PB: byePB(wire.CloseKicked, 0, "")}})
 			left.bye(wire.CloseKicked, 0)
 		}
 		if _, pushed := b.ask(`"leave":{"session":"s_0000000000000000"}`); len(pushed) > 0 {

@@ -117,7 +117,7 @@ func TestDescriptorReuse(t *testing.T) {
 		was := a.seat.fd
 		late := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP, Fd: a.seat.slot, Pad: h.l.slots[a.seat.slot].gen}
 		put(t, old, asks(77)) // unread, and marked, when it is cut
-		a.Put(wire.Envelope{Mail: &wire.Frame{Kind: wire.FrameKeep, PB: byePB(wire.CloseKicked, 7)}})
+		a.Put(wire.Envelope{Mail: &wire.Frame{Kind: wire.FrameKeep, PB: byePB(wire.CloseKicked, 7, "")}})
 		a.cut()
 		h.until(func() bool { return a.seat.fd < 0 })
 		if got, _ := io.ReadAll(old); len(got) > 0 {
@@ -141,7 +141,7 @@ func TestDescriptorReuse(t *testing.T) {
 		if b.seat.ended {
 			t.Fatal("an event of the old connection was taken for the new one's")
 		}
-		a.Put(wire.Envelope{Mail: &wire.Frame{Kind: wire.FrameKeep, PB: byePB(wire.CloseKicked, 7)}})
+		a.Put(wire.Envelope{Mail: &wire.Frame{Kind: wire.FrameKeep, PB: byePB(wire.CloseKicked, 7, "")}})
 		a.bye(wire.CloseKicked, 0)
 		a.wake()
 		a.cut()
@@ -411,7 +411,7 @@ func TestWake(t *testing.T) {
 	p.ask(`"subscribe":{"queues":["default"]}`)
 	conn := r.shard.lastConn(wire.VerbSubscribe)
 	for i := range 3000 {
-		r.shard.post(conn, &wire.Frame{Kind: wire.FrameKeep, PB: byePB(wire.CloseKicked, int64(i))})
+		r.shard.post(conn, &wire.Frame{Kind: wire.FrameKeep, PB: byePB(wire.CloseKicked, int64(i), "")})
 		if m := p.next(); m.GetBye().GetAfterMs() != int64(i) {
 			t.Fatalf("push %d: %v", i, m)
 		}

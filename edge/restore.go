@@ -121,16 +121,22 @@ func (c *conn) restoreOwner(l *line, slot wire.Slot, generation uint64, now int6
 		}
 		return false
 	}
-	who := c.who.Load()
-	if supervises(who.Role) {
-		cmd := &wire.Command{Verb: wire.VerbResync, Conn: c.id, Who: who, Session: l.id, AE: l.ae, Resume: true}
-		if c.e.x.PostTo(wire.Envelope{To: wire.ToSlot(slot), Mail: cmd}, generation) != nil {
-			return false
-		}
+	if !c.ownsAgain(l, slot, generation) {
+		return false
 	}
 	l.generation, l.lostAt, l.synced = generation, 0, false
 	c.goesOn(l, "assigned")
 	return true
+}
+
+// ownsAgain says that the connection is that of the supervisor who has taken a session.
+func (c *conn) ownsAgain(l *line, slot wire.Slot, generation uint64) bool {
+	who := c.who.Load()
+	if l.ae == 0 || !supervises(who.Role) {
+		return true
+	}
+	cmd := &wire.Command{Verb: wire.VerbResync, Conn: c.id, Who: who, Session: l.id, AE: l.ae, Resume: true}
+	return c.e.x.PostTo(wire.Envelope{To: wire.ToSlot(slot), Mail: cmd}, generation) == nil
 }
 
 // lose notes that whom a line is attached to is not there any more.
@@ -179,6 +185,10 @@ func (c *conn) attachedAgain(f *wire.Frame, r *request, term uint64) {
 	if o.GetHow() != "exact" { // [SW-3.2] what it has is not what there is: its own resume tells it
 		c.bye(wire.CloseReconnect, 0)
 		return
+	}
+	if _, slot, _ := l.id.Place(); !c.ownsAgain(l, slot, l.asking.of) {
+		c.restless.Store(true)
+		return // once more
 	}
 	c.e.m.reattached.Inc()
 	l.epoch, l.head, l.lagged = max(l.epoch, o.GetEpoch()), max(f.Head, l.last), false

@@ -224,7 +224,7 @@ func (c *conn) control(f *wire.Frame) {
 func (c *conn) sayBye(f *wire.Frame) {
 	code := wire.CloseCode(f.Seq) //nolint:gosec // a close code
 	c.byeAt.CompareAndSwap(0, c.e.now())
-	c.encode(&wire.Frame{Kind: wire.FrameKeep, PB: byePB(code, f.TS)})
+	c.encode(&wire.Frame{Kind: wire.FrameKeep, PB: byePB(code, f.TS, f.Text)})
 	c.control(&wire.Frame{Kind: frameClose, Seq: uint64(code), Text: code.String()})
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,9 @@ type Cluster struct {
 	// the clear, which is refused beyond loopback unless Plain says so.
 	TLS   string `yaml:"tls"`
 	Plain bool   `yaml:"plain"`
+	// URL is where clients reach this node when another one that is drained sends them away, as wss://n1.example/v1/connect. Without, they
+	// are told to come back and go through what spreads them. With Dev the default is the address of Listen.
+	URL string `yaml:"url"`
 	// Roles are edge and shard; default both.
 	Roles []string `yaml:"roles"`
 	// Zone and Labels say where the node is; Weight what it can take beside others, default 100.
@@ -46,6 +50,9 @@ type Cluster struct {
 	Weight int               `yaml:"weight"`
 	// Copies is how many replicas a shard of a new cluster shall have; default 3. They come as nodes come.
 	Copies int `yaml:"copies"`
+	// Operators are the tenants whose operators may look after the cluster over HTTP [SW-7.5]; default none, with Dev the tenant demo.
+	// Whoever has a key of such a tenant may take nodes away.
+	Operators []string `yaml:"operators"`
 	// ReplaceAfterMS is how long a node may be away before others take over its replicas; default 0: when an operator says so.
 	ReplaceAfterMS int64 `yaml:"replace_after_ms"`
 }
@@ -61,6 +68,9 @@ func (c *Cluster) validate() error {
 		if r != "edge" && r != "shard" {
 			return fmt.Errorf("cluster.roles has %q: roles are edge and shard", r)
 		}
+	}
+	if u := c.URL; u != "" && !strings.HasPrefix(u, "ws://") && !strings.HasPrefix(u, "wss://") {
+		return fmt.Errorf("cluster.url is %q: it must be ws://… or wss://…/v1/connect", u)
 	}
 	for _, a := range append([]string{c.Listen}, c.Join...) {
 		if _, _, err := net.SplitHostPort(a); err != nil {
@@ -98,7 +108,7 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 		addr = ln.Addr().String()
 	}
 	cfg = member.Config{
-		Dir: n.cfg.Data, Name: n.cfg.Name, Addr: addr, Join: c.Join, Zone: c.Zone, Labels: c.Labels, Weight: c.Weight, Plain: c.Plain,
+		Dir: n.cfg.Data, Name: n.cfg.Name, Addr: addr, URL: c.URL, Join: c.Join, Zone: c.Zone, Labels: c.Labels, Weight: c.Weight, Plain: c.Plain,
 		Roles:  cluster.Roles{Edge: slices.Contains(c.Roles, "edge"), Shard: slices.Contains(c.Roles, "shard")},
 		Shards: n.cfg.Shards, Copies: c.Copies, ReplaceAfter: time.Duration(c.ReplaceAfterMS) * time.Millisecond,
 		Stream: p.receive, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
@@ -183,6 +193,16 @@ func (g groups) Change(group uint16, cc *pb.ConfChangeV2) error {
 }
 
 func (g groups) Size(group uint16) uint64 { return g.p.n.j.Size(int(group)) }
+
+func (g groups) Sessions(group uint16) int64 {
+	if group >= cluster.Meta { // which is no shard
+		return 0
+	}
+	if s := g.p.n.hosts.open[group].Load(); s != nil {
+		return s.Stats().Sessions
+	}
+	return 0
+}
 
 // Transfer ends the owner first, in good order, so that nothing in flight becomes unknown.
 func (g groups) Transfer(group uint16, to uint64) error { return g.p.keep.transfer(group, to) }

@@ -140,6 +140,16 @@ func (c *Config) Validate() error {
 		if _, ok := c.Tenants["demo"]; !ok {
 			c.Tenants["demo"] = Tenant{Queues: []Queue{{Name: "default"}}}
 		}
+		if _, port, _ := net.SplitHostPort(c.Listen); c.Cluster.URL == "" && c.Cluster.Listen != "" && port != "0" {
+			scheme := "ws://"
+			if c.TLS.Cert != "" {
+				scheme = "wss://"
+			}
+			c.Cluster.URL = scheme + c.Listen + "/v1/connect"
+		}
+		if c.Cluster.Operators == nil {
+			c.Cluster.Operators = []string{"demo"}
+		}
 	}
 	if c.Network == nil {
 		c.Network = tcp{}

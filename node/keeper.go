@@ -21,6 +21,9 @@ type keeper struct {
 	end  context.CancelFunc
 	done chan struct{}
 
+	// Owned by run.
+	pace int // connections to be sent away each tick, 0 while none are
+
 	mu sync.Mutex
 	// Guarded by mu.
 	events  []replica.Event
@@ -89,6 +92,7 @@ func (k *keeper) run() {
 			return
 		case <-k.wake:
 		case <-tick.C:
+			k.sendAway()
 		}
 		k.step()
 	}

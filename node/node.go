@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -33,6 +34,7 @@ type Node struct {
 	hosts  hosts
 	party  *party // nil for a node that is no member of a cluster
 	edge   *edge.Edge
+	open   atomic.Pointer[edge.Edge] // edge, for who runs before there is one
 	ln     net.Listener
 	cert   *secure.Files // nil without TLS
 	served chan error
@@ -68,11 +70,15 @@ func Start(cfg Config) (n *Node, err error) {
 	if n.cert, ec.TLS, err = cfg.TLS.open(cfg.Log); err != nil {
 		return nil, err
 	}
+	if n.party != nil {
+		ec.Operate, ec.Operators = n.party.operate, cfg.Cluster.Operators
+	}
 	cfg.tune(&journal.Config{}, &ec)
 	ec.Ready = n.healthy
 	if n.edge, err = edge.Open(x, ec); err != nil {
 		return nil, err
 	}
+	n.open.Store(n.edge)
 	n.register(registry)
 	if n.party != nil {
 		n.party.settle()
@@ -106,7 +112,7 @@ func (n *Node) openAlone(x *exchange.Exchange) (err error) {
 func (n *Node) healthy() error {
 	err := n.j.Healthy()
 	if n.party != nil {
-		err = errors.Join(err, n.party.ready())
+		err = errors.Join(err, n.party.ready(), n.party.leaving())
 	}
 	return err
 }

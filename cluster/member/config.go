@@ -22,6 +22,8 @@ type Config struct {
 	Name string
 	// Addr is host:port at which others reach the node's links.
 	Addr string
+	// URL is where clients reach the node, when another sends them there; may be empty.
+	URL string
 	// Roles, Zone, Labels and Weight are what the cluster knows of the node; roles default to both, weight to 100. A change counts
 	// from the next start on.
 	Roles  cluster.Roles
@@ -95,7 +97,7 @@ func (c Config) withDefaults() (Config, error) {
 
 // self is what the node says of itself.
 func (c *Config) self(birth string) cluster.Node {
-	return cluster.Node{Name: c.Name, Addr: c.Addr, Roles: c.Roles, Zone: c.Zone, Labels: c.Labels, Weight: c.Weight, Birth: birth}
+	return cluster.Node{Name: c.Name, Addr: c.Addr, URL: c.URL, Roles: c.Roles, Zone: c.Zone, Labels: c.Labels, Weight: c.Weight, Birth: birth}
 }
 
 func (c *Config) link() link.Config {

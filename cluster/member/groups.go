@@ -19,6 +19,8 @@ type Groups interface {
 	Status(groups ...uint16) (map[uint16]replica.Status, error)
 	// Size returns how many bytes a group's replica takes on the disk, about.
 	Size(group uint16) uint64
+	// Sessions returns how many sessions of a shard that is led here are in memory.
+	Sessions(group uint16) int64
 	// Change asks for other members, as the leader. It may be lost: what became of it is seen in Status.
 	Change(group uint16, cc *pb.ConfChangeV2) error
 	// Transfer asks another replica to lead, as the leader, once what is decided is durable and heard of.

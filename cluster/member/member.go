@@ -48,6 +48,7 @@ type Member struct {
 
 	// Shared.
 	main    atomic.Pointer[cluster.Placement]
+	around  atomic.Pointer[Around]
 	closing sync.Once
 	dropped atomic.Uint64
 
@@ -218,6 +219,7 @@ func (m *Member) turn(beat bool) {
 		}
 		m.announce()
 		m.follow(now)
+		m.lookAround()
 	}
 	m.plug()
 	m.show()

@@ -57,6 +57,8 @@ type view struct {
 	Seen    cluster.Seen `json:"seen"`
 	Bytes   uint64       `json:"bytes"`
 	Applied uint64       `json:"applied"`
+	// Sessions that are in memory.
+	Sessions int64 `json:"sessions,omitempty"`
 }
 
 // answer is what becomes of a request.

@@ -26,7 +26,7 @@ func (m *Member) see(groups ...uint16) (list []view) {
 	}
 	for _, group := range groups {
 		if st, held := all[group]; held && st.Leads {
-			list = append(list, view{Group: group, Seen: seenOf(&st), Bytes: m.groups.Size(group), Applied: st.Applied})
+			list = append(list, view{Group: group, Seen: seenOf(&st), Bytes: m.groups.Size(group), Applied: st.Applied, Sessions: m.groups.Sessions(group)})
 		}
 	}
 	return list

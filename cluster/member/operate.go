@@ -50,8 +50,9 @@ type ShardReport struct {
 	Leader    uint32          `json:"leader"` // node, 0 when nobody is known to lead
 	Term      uint64          `json:"term"`
 	Replicas  []ReplicaReport `json:"replicas"`
-	Bytes     uint64          `json:"bytes"` // of one replica
-	Rate      float64         `json:"rate"`  // entries a second, the mean of about a minute
+	Bytes     uint64          `json:"bytes"`    // of one replica
+	Sessions  int64           `json:"sessions"` // in memory, loaded or attached
+	Rate      float64         `json:"rate"`     // entries a second, the mean of about a minute
 	Job       uint64          `json:"job,omitempty"`
 }
 
@@ -218,7 +219,7 @@ func (m *Member) report(stale bool) *Report {
 		s := ShardReport{ID: id, Placement: sh.Placement, Epoch: sh.Epoch, Leader: lead.node, Term: lead.term}
 		see := m.views[id]
 		if see != nil {
-			s.Bytes, s.Rate = see.Bytes, see.rate
+			s.Bytes, s.Rate, s.Sessions = see.Bytes, see.rate, see.Sessions
 		}
 		for _, rep := range sh.Replicas {
 			rr := ReplicaReport{Replica: rep}

@@ -13,23 +13,27 @@ import (
 func newCluster() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cluster", Short: "What several nodes need to be one broker",
-		Long: `Make certificates for the nodes of a cluster, and look after one that runs. Any node is asked, on the port of its links, and it asks
-whoever leads. With --cluster-tls DIR the operator needs a certificate of the cluster's authority, as a node does: cluster certs
-makes one; its name is noted with what is done.`,
+		Long: `Make certificates for the nodes of a cluster, and see how one is that runs. "switchboard nodes" and "switchboard shards" look after it.
+` + askedHow,
 		Args: exactly(0, "a command: see switchboard cluster --help"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	s := &seat{}
-	ask := func(sub *cobra.Command) *cobra.Command {
-		s.flags(sub)
-		return sub
-	}
-	cmd.AddCommand(newCerts(),
-		ask(s.status("status", "Say in short how the cluster is", printStatus)),
-		ask(s.status("nodes", "List the nodes", printNodes)),
-		ask(s.status("shards", "List the shards: leader, replicas, size, lag", printShards)),
-		ask(s.jobs()), ask(s.move()), ask(s.rebalance()), ask(s.drain()), ask(s.remove()), ask(s.copies()))
+	cmd.AddCommand(newCerts(), s.asks(s.status("status", "Say in short how the cluster is", printStatus)))
 	return cmd
+}
+
+// askedHow tells how a cluster is asked.
+const askedHow = `
+Any node is asked, on the port of its links (--at), and it asks whoever leads. With --cluster-tls DIR the operator needs a certificate
+of the cluster's authority, as a node does: "cluster certs" makes one; its name is noted with what is done.`
+
+func newNodes() *cobra.Command {
+	s := &seat{}
+	cmd := s.status("nodes", "List the nodes of a cluster, drain or remove one", printNodes)
+	cmd.Long = "List the nodes of a cluster: where they are, how they are, what they hold. \"drain\" and \"remove\" take one out.\n" + askedHow
+	cmd.AddCommand(s.drain(), s.remove())
+	return s.asks(cmd)
 }
 
 func newCerts() *cobra.Command {

@@ -23,9 +23,15 @@ type seat struct {
 	timeout       time.Duration
 }
 
+// asks gives a command, and those below it, the flags of who asks.
+func (s *seat) asks(cmd *cobra.Command) *cobra.Command {
+	s.flags(cmd)
+	return cmd
+}
+
 func (s *seat) flags(cmd *cobra.Command) {
 	fs := cmd.PersistentFlags()
-	fs.StringVar(&s.at, "at", "127.0.0.1:7471", "host:port of any node's links")
+	fs.StringVar(&s.at, "at", "127.0.0.1:7570", "host:port of any node's links")
 	fs.StringVar(&s.certs, "cluster-tls", "", "directory with ca.crt, and NAME.crt and NAME.key of --as; without, plain connections on loopback")
 	fs.StringVar(&s.as, "as", "operator", "who asks: the name of the certificate, and what the log and the jobs say")
 	fs.BoolVar(&s.plain, "cluster-plain", false, "plain connections beyond loopback")
@@ -93,7 +99,7 @@ func (s *seat) node(ctx context.Context, op *member.Operations, arg string) (uin
 			return n.ID, nil
 		}
 	}
-	return 0, fmt.Errorf("%w: there is no node %s: see switchboard cluster nodes", cluster.ErrRefused, arg)
+	return 0, fmt.Errorf("%w: there is no node %s: see switchboard nodes", cluster.ErrRefused, arg)
 }
 
 func (s *seat) status(use, short string, text func(w io.Writer, r *member.Report)) *cobra.Command {
@@ -179,7 +185,7 @@ func printNodes(w io.Writer, r *member.Report) {
 
 func printShards(w io.Writer, r *member.Report) {
 	name := names(r)
-	line(w, "SHARD", "PLACEMENT", "LEADER", "TERM", "EPOCH", "BYTES", "PER SECOND", "MOVE", "REPLICAS")
+	line(w, "SHARD", "PLACEMENT", "LEADER", "TERM", "EPOCH", "BYTES", "SESSIONS", "PER SECOND", "MOVE", "REPLICAS")
 	for i := range r.Shards {
 		s := &r.Shards[i]
 		var on []string
@@ -199,7 +205,7 @@ func printShards(w io.Writer, r *member.Report) {
 		if s.Job != 0 {
 			move = strconv.FormatUint(s.Job, 10)
 		}
-		line(w, s.ID, s.Placement, name[s.Leader], s.Term, s.Epoch, s.Bytes, fmt.Sprintf("%.1f", s.Rate), move, strings.Join(on, " "))
+		line(w, s.ID, s.Placement, name[s.Leader], s.Term, s.Epoch, s.Bytes, s.Sessions, fmt.Sprintf("%.1f", s.Rate), move, strings.Join(on, " "))
 	}
 }
 

@@ -22,11 +22,11 @@ func TestClusterOperations(t *testing.T) {
 		var out bytes.Buffer
 		root := newRoot()
 		root.SetOut(&out)
-		root.SetArgs(append([]string{"cluster"}, args...))
+		root.SetArgs(args)
 		err := root.ExecuteContext(t.Context())
 		return out.String(), err
 	}
-	if _, err := run("certs", certs, "--node", "n1", "--node", "ann"); err != nil {
+	if _, err := run("cluster", "certs", certs, "--node", "n1", "--node", "ann"); err != nil {
 		t.Fatal(err)
 	}
 	tls, err := member.LoadTLS(certs, "n1")
@@ -39,7 +39,7 @@ func TestClusterOperations(t *testing.T) {
 			{Node: cluster.Node{ID: 1, Name: "n1", Addr: "10.0.0.1:7471", Zone: "z1", Weight: 100, Phase: cluster.Up}, Up: true, Leads: 1, Holds: 1, Votes: true},
 			{Node: cluster.Node{ID: 2, Name: "n2", Addr: "10.0.0.2:7471", Weight: 50, Phase: cluster.Draining}},
 		},
-		Shards: []member.ShardReport{{ID: 0, Placement: "main", Epoch: 4, Leader: 1, Term: 7, Bytes: 12345, Rate: 1.5, Job: 9, Replicas: []member.ReplicaReport{
+		Shards: []member.ShardReport{{ID: 0, Placement: "main", Epoch: 4, Leader: 1, Term: 7, Bytes: 12345, Sessions: 17, Rate: 1.5, Job: 9, Replicas: []member.ReplicaReport{
 			{Replica: cluster.Replica{ID: 1, Node: 1}, Answers: true}, {Replica: cluster.Replica{ID: 2, Node: 2, Learner: true}},
 		}}},
 		Jobs:   []*cluster.Job{{ID: 9, Shard: 0, From: 1, To: 2, Step: cluster.Catching, By: "ann", Why: "because"}},
@@ -93,27 +93,30 @@ func TestClusterOperations(t *testing.T) {
 			t.Errorf("%v asks %q and prints %q; want %q and %q", args, asked, out, wantAsked, want)
 		}
 	}
-	f("", "nodes 2, 1 up shards 1, 0 without a leader, 1 with fewer copies than wanted moves 1 rebalance running, begun by ann", "status")
+	f("", "nodes 2, 1 up shards 1, 0 without a leader, 1 with fewer copies than wanted moves 1 rebalance running, begun by ann", "cluster", "status")
 	f("", "2 n2 10.0.0.2:7471 draining, away 50 0 0 false", "nodes")
-	f("", "0 main n1 7 4 12345 1.5 9 n1 n2 (learns)", "shards")
-	f("", "9 0 n1 n2 catching up ann because", "moves")
-	f("", `"cluster": "c-1"`, "status", "--json")
-	f(`ann move {"from":1,"to":2,"why":"slow"}`, "job 9: shard 0 from node 1 to node 2, catching up", "move", "0", "--from", "n1", "--to", "2", "--why", "slow")
-	f(`ann job {"job":9,"action":"abort"}`, "job 9", "moves", "abort", "9")
-	f(`ann rebalance {"action":"dry"}`, "shard 0 a copy n1 -> n2 node n1 carries 9", "rebalance")
-	f(`ann rebalance {"action":"pause"}`, "running", "rebalance", "pause")
-	f(`ann drain {"node":2,"undo":true}`, "drains: false", "drain", "n2", "--undo")
-	f(`ann copies {"copies":5,"placement":"main"}`, "wants 5 copies", "copies", "5")
-	f("", "refused: node n2 still has replicas", "remove", "n2")
-	f("", "there is no node n7", "drain", "n7")
-	f("", "is not the number of a move", "moves", "abort", "x")
-	if _, err := run("remove", "2", "--at", ln.Addr().String(), "--cluster-tls", certs, "--as", "ann"); !errors.Is(err, cluster.ErrRefused) {
+	f("", "0 main n1 7 4 12345 17 1.5 9 n1 n2 (learns)", "shards", "ls")
+	f("", "9 0 n1 n2 catching up ann because", "shards", "moves")
+	f("", `"cluster": "c-1"`, "cluster", "status", "--json")
+	f(`ann move {"from":1,"to":2,"why":"slow"}`, "job 9: shard 0 from node 1 to node 2, catching up", "shards", "move", "0", "--from", "n1", "--to", "2", "--why", "slow")
+	f(`ann move {"from":1,"to":2}`, "job 9", "shards", "move", "0", "--to", "n2")
+	f("", "there is no shard 7", "shards", "move", "7", "--to", "n2")
+	f(`ann rebalance {"action":"run"}`, "shard 0 moves: catching up n1 -> n2 because", "shards", "rebalance")
+	f(`ann job {"job":9,"action":"abort"}`, "job 9", "shards", "moves", "abort", "9")
+	f(`ann rebalance {"action":"dry"}`, "shard 0 a copy n1 -> n2 node n1 carries 9", "shards", "rebalance", "--dry-run")
+	f(`ann rebalance {"action":"pause"}`, "running", "shards", "rebalance", "pause")
+	f(`ann drain {"node":2,"undo":true}`, "drains: false", "nodes", "drain", "n2", "--undo")
+	f(`ann copies {"copies":5,"placement":"main"}`, "wants 5 copies", "shards", "copies", "5")
+	f("", "refused: node n2 still has replicas", "nodes", "remove", "n2")
+	f("", "there is no node n7", "nodes", "drain", "n7")
+	f("", "is not the number of a move", "shards", "moves", "abort", "x")
+	if _, err := run("nodes", "remove", "2", "--at", ln.Addr().String(), "--cluster-tls", certs, "--as", "ann"); !errors.Is(err, cluster.ErrRefused) {
 		t.Errorf("a refusal is %v", err)
 	}
-	if out, err := run("status", "--at", ln.Addr().String()); err == nil {
+	if out, err := run("cluster", "status", "--at", ln.Addr().String()); err == nil {
 		t.Errorf("who shows no certificate is told %s", out)
 	}
-	if _, err := run("status", "--at", ln.Addr().String(), "--cluster-tls", certs, "--as", "bob"); err == nil || !strings.Contains(err.Error(), "bob") {
+	if _, err := run("cluster", "status", "--at", ln.Addr().String(), "--cluster-tls", certs, "--as", "bob"); err == nil || !strings.Contains(err.Error(), "bob") {
 		t.Errorf("bob has no certificate: %v", err)
 	}
 }

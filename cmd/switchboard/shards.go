@@ -13,11 +13,14 @@ import (
 )
 
 func newShards() *cobra.Command {
+	s := &seat{}
 	cmd := &cobra.Command{
-		Use: "shards", Short: "Look at the shards of a stopped node, and accept what one of them has lost",
-		Args: exactly(0, "a subcommand"), RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use: "shards", Short: "Look after the shards of a cluster, or of a stopped node",
+		Long: "List the shards of a cluster, move their replicas, and make everything even. With --data, \"ls\" and \"accept-loss\" are about the\n" +
+			"shards of a stopped node.\n" + askedHow,
+		Args: exactly(0, "a subcommand: see switchboard shards --help"), RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newShardsList(), newAcceptLoss())
+	cmd.AddCommand(newShardsList(s), s.asks(s.jobs()), s.asks(s.move()), s.asks(s.rebalance()), s.asks(s.copies()), newAcceptLoss())
 	return cmd
 }
 
@@ -39,39 +42,46 @@ type shardLine struct {
 	Reason   string `json:"reason,omitempty"`
 }
 
-func newShardsList() *cobra.Command {
+func newShardsList(s *seat) *cobra.Command {
 	var data string
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "ls --data DIR", Short: "List the shards of a stopped node and how they are",
-		Long: `List the shards of a stopped node. A shard that lost data is read-only, and says from which turn on. It exits 3 when
-one is not ok.`,
-		Args: exactly(0, "no arguments"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			bad := 0
-			err := withJournal(data, func(j *journal.Journal, shards []int) error {
-				for _, i := range shards {
-					g := j.Group(i)
-					st := g.State()
-					if st.Mode != journal.OK {
-						bad++
-					}
-					l := shardLine{Shard: i, Mode: st.Mode.String(), Epoch: g.Epoch() + 1, Last: g.Last(), LossFrom: st.LossFrom, Reason: st.Reason}
-					if err := l.print(cmd, asJSON); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-			if err == nil && bad > 0 {
-				return checkError{fmt.Errorf("%d shards are not ok", bad)}
-			}
-			return err
-		},
+	cmd := s.status("ls", "List the shards: leader, replicas, size, sessions, rate, lag", printShards)
+	cmd.Use = "ls [--data DIR]"
+	cmd.Long = `List the shards of a cluster: leader, bytes of a copy, sessions in memory, entries a second, where the copies are and how many entries they
+are behind.
+
+With --data, list those of a stopped node, and how they are. A shard that lost data is read-only, and says from which turn on. It exits 3
+when one is not ok; --json prints an object a line.`
+	ofCluster := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if data == "" {
+			return ofCluster(cmd, args)
+		}
+		return listStopped(cmd, data, s.json)
 	}
 	cmd.Flags().StringVar(&data, "data", "", "data directory of a stopped node")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
-	return cmd
+	return s.asks(cmd)
+}
+
+func listStopped(cmd *cobra.Command, data string, asJSON bool) error {
+	bad := 0
+	err := withJournal(data, func(j *journal.Journal, shards []int) error {
+		for _, i := range shards {
+			g := j.Group(i)
+			st := g.State()
+			if st.Mode != journal.OK {
+				bad++
+			}
+			l := shardLine{Shard: i, Mode: st.Mode.String(), Epoch: g.Epoch() + 1, Last: g.Last(), LossFrom: st.LossFrom, Reason: st.Reason}
+			if err := l.print(cmd, asJSON); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil && bad > 0 {
+		return checkError{fmt.Errorf("%d shards are not ok", bad)}
+	}
+	return err
 }
 
 func (l *shardLine) print(cmd *cobra.Command, asJSON bool) error {

@@ -1,0 +1,37 @@
+package member
+
+import (
+	"maps"
+	"slices"
+
+	"switchboard/cluster"
+)
+
+// Around is what a node that serves clients wants to know of its cluster.
+type Around struct {
+	// Leaving says that an operator drains this node: its clients shall go elsewhere.
+	Leaving bool
+	// Elsewhere is how many other nodes serve clients and are there; URLs are where, of those that have said so.
+	Elsewhere int
+	URLs      []string
+}
+
+// Around returns what was so within the last second. It may be called from any goroutine; what it returns is not to be changed.
+func (m *Member) Around() *Around { return m.around.Load() }
+
+// lookAround keeps what Around tells.
+func (m *Member) lookAround() {
+	a := &Around{}
+	for _, id := range slices.Sorted(maps.Keys(m.state.Nodes)) {
+		switch n := m.state.Nodes[id]; {
+		case id == m.id.Node:
+			a.Leaving = n.Phase == cluster.Draining && !n.Absent
+		case n.Phase == cluster.Up && n.Roles.Edge && m.alive(id):
+			a.Elsewhere++
+			if n.URL != "" {
+				a.URLs = append(a.URLs, n.URL)
+			}
+		}
+	}
+	m.around.Store(a)
+}

@@ -1,0 +1,82 @@
+package node_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"switchboard/edge/token"
+	"switchboard/node"
+	"switchboard/wire"
+)
+
+// [SW-6.2] A node that is drained sends its connections to the others, whose addresses it knows, and who comes later as well; when that
+// is taken back they may stay.
+func TestDrainedNodeSendsAway(t *testing.T) {
+	w := newTown(t)
+	at := map[string]string{}
+	clients := func(name string) func(*node.Config) {
+		at[name] = free(t)
+		return func(c *node.Config) { c.Listen = at[name] }
+	}
+	a := w.start("a", clients("a"))
+	w.start("b", clients("b"))
+	operator := token.Claims{Sub: "olga", Role: wire.RoleOperator}
+	settled := make([]*peer, 12)
+	for i := range settled {
+		settled[i] = login(t, a, customerOf(fmt.Sprint("c", i)))
+		settled[i].open(obj{})
+	}
+	if code, v := operate(t, a, operator, "POST", "/nodes/1", `{"action":"drain"}`); code != 200 {
+		t.Fatalf("draining is answered %d %v", code, v)
+	}
+	for _, p := range settled {
+		code, bye := p.closed()
+		if code != 3001 || bye["to"] != "ws://"+at["b"]+"/v1/connect" || bye["reconnect"] != true || num(bye["after_ms"]) > 500 {
+			t.Errorf("it is closed %d with %v", code, bye)
+		}
+	}
+	late := dial(t, a)
+	late.send("hello", obj{"token": mint(t, a, customerOf("late"))})
+	if code, _ := late.closed(); code != 3001 {
+		t.Errorf("who comes late is closed %d", code)
+	}
+	b := w.nodes["b"]
+	p := login(t, b, customerOf("c0"))
+	if h := p.ask("history", obj{"session": p.open(obj{}), "limit": 10}); len(h["entries"].([]any)) == 0 {
+		t.Error("the session is empty elsewhere")
+	}
+	if code, v := operate(t, b, operator, "POST", "/nodes/1", `{"action":"undrain"}`); code != 200 {
+		t.Fatalf("taking it back is answered %d %v", code, v)
+	}
+	for end := time.Now().Add(time.Minute); ; {
+		p := dial(t, a)
+		p.send("hello", obj{"token": mint(t, a, customerOf("back"))})
+		stayed := p.stays()
+		_ = p.ws.Close()
+		if stayed {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("nobody may stay although the node is drained no more")
+		}
+	}
+	w.stop("b")
+	w.stop("a")
+}
+
+// stays says whether the connection is open after a second of silence: a node that drains sends some away each tenth of one.
+func (p *peer) stays() bool {
+	p.t.Helper()
+	if err := p.ws.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		p.t.Fatal(err)
+	}
+	for {
+		if _, _, err := p.ws.ReadMessage(); err != nil {
+			silent, ok := errors.AsType[net.Error](err)
+			return ok && silent.Timeout()
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"switchboard/cluster"
+	"switchboard/cluster/member"
+	"switchboard/edge"
+	"switchboard/wire"
+)
+
+// operating is what operators send [SW-7.5].
+type operating struct {
+	Shard    uint16
+	From, To uint32
+	Why      string
+	Action   string
+	DiskLost bool `json:"disk_lost"`
+	Copies   int
+}
+
+// operate does what an operator asks over HTTP. It is edge.Operate.
+func (p *party) operate(ctx context.Context, by, path string, body []byte) (any, error) {
+	m := p.member.Load()
+	if m == nil {
+		return nil, &wire.Error{Slug: wire.Unavailable, Message: "the node is starting"}
+	}
+	var q operating
+	if body != nil {
+		if err := json.Unmarshal(body, &q); err != nil {
+			return nil, &wire.Error{Slug: wire.BadRequest, Message: "the body is no JSON object of this kind: " + err.Error()}
+		}
+	}
+	what, arg, _ := strings.Cut(path, "/")
+	v, err := q.do(ctx, m.Operations, by, what, arg, body == nil)
+	switch {
+	case err == nil, errors.Is(err, edge.ErrNoOperation):
+		return v, err
+	case errors.Is(err, cluster.ErrRefused):
+		return nil, &wire.Error{Slug: wire.BadRequest, Message: strings.TrimPrefix(err.Error(), cluster.ErrRefused.Error()+": ")}
+	}
+	return nil, &wire.Error{Slug: wire.Unavailable, Message: err.Error()}
+}
+
+func (q *operating) do(ctx context.Context, op *member.Operations, by, what, arg string, reads bool) (any, error) {
+	switch {
+	case reads && what == "" && arg == "":
+		return op.Status(ctx)
+	case reads:
+	case what == "moves" && arg == "":
+		return op.Move(ctx, by, q.Shard, q.From, q.To, q.Why)
+	case what == "moves":
+		id, err := strconv.ParseUint(arg, 10, 64)
+		if err != nil {
+			return nil, edge.ErrNoOperation
+		}
+		return op.Job(ctx, by, id, q.Action)
+	case what == "rebalance" && arg == "":
+		return op.Rebalance(ctx, by, q.Action)
+	case what == "nodes" && arg != "":
+		id, err := strconv.ParseUint(arg, 10, 32)
+		if err != nil {
+			return nil, edge.ErrNoOperation
+		}
+		return q.node(ctx, op, by, uint32(id))
+	case what == "placements" && arg != "":
+		return struct{}{}, op.Copies(ctx, by, arg, q.Copies)
+	}
+	return nil, edge.ErrNoOperation
+}
+
+// node is what is done with a node.
+func (q *operating) node(ctx context.Context, op *member.Operations, by string, id uint32) (any, error) {
+	short := []uint16{}
+	var err error
+	switch q.Action {
+	case "drain", "undrain":
+		err = op.Drain(ctx, by, id, q.Action == "undrain")
+	case "remove":
+		var list []uint16
+		list, err = op.Remove(ctx, by, id, q.DiskLost)
+		short = append(short, list...)
+	default:
+		err = fmt.Errorf("%w: with a node one can drain, undrain or remove", cluster.ErrRefused)
+	}
+	return map[string]any{"short": short}, err
+}
