@@ -58,8 +58,10 @@ func TestAskedAgain(t *testing.T) {
 		eventually(t, "four are asked", func() bool { return r.shard.count(wire.VerbSend) == 5 })
 		r.shard.mu.Lock() // seq 4, before those that were not done; its push is lost as well
 		e := r.shard.sessions[id]
-		e.log = append(e.log, &wire.Entry{Session: id, Seq: 4, Epoch: 1, TS: 1, From: wire.Author{Role: wire.RoleWorker, ID: "bob"}, Origin: wire.OriginHuman,
-			Kind: wire.KindMessage, Type: "text", Body: []byte(`"between"`), Visibility: wire.Public})
+		e.log = append(e.log, &wire.Entry{
+			Session: id, Seq: 4, Epoch: 1, TS: 1, From: wire.Author{Role: wire.RoleWorker, ID: "bob"}, Origin: wire.OriginHuman,
+			Kind: wire.KindMessage, Type: "text", Body: []byte(`"between"`), Visibility: wire.Public,
+		})
 		r.shard.mu.Unlock()
 		old := r.shard
 		r.x.UnplugSlots(allSlots(), old)

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -431,7 +432,11 @@ func (s *Shard) commit() {
 // again, behind the turns that are still on their way. The pools keep what they decided: it came of what is durable, and
 // nobody says it again.
 func (s *Shard) abandon(err error) {
-	s.log.Error("the journal refused a turn; reading the shard again", "err", err)
+	if errors.Is(err, journal.ErrNotLeading) {
+		s.log.Info("another node leads the shard, or nobody does; it ends here", "err", err)
+	} else {
+		s.log.Error("the journal refused a turn; reading the shard again", "err", err)
+	}
 	s.held = append(s.held, outgoing{index: s.last, mail: append([]wire.Envelope(nil), s.said.Mail...)})
 	s.said.Reset()
 	s.unread = s.last

@@ -154,7 +154,7 @@ func TestShops(t *testing.T) {
 	}
 	f := func(people int, help bool) *Result {
 		t.Helper()
-		cfg := configure(t, string(day), string(doc), fmt.Sprintf("staff[0].count=%d", people), "customers.patience={median: 100h}")
+		cfg := configure(t, string(day), string(doc), fmt.Sprintf("staff[0].count=%d", people), "customers.patience={median: 100h}", "start=2026-11-02T08:00", "length=15h", "sessions=53000")
 		cfg.Routes.Shops = slices.Clone(cfg.Routes.Shops)
 		for i := range cfg.Routes.Shops { // the figures are those of people who are there from eight to eleven
 			cfg.Routes.Shops[i].Calendar = ""
@@ -329,6 +329,31 @@ func TestKilledAgent(t *testing.T) {
 	}
 	f(29_000, 0, 1)
 	f(31_000, 5, 2)
+}
+
+// TestDroppedAtTheEnd: who is cut off when his shift ends comes back for the session that he has, and for no other; nobody answers or
+// closes while he is away.
+func TestDroppedAtTheEnd(t *testing.T) {
+	end := testStart + 60_000
+	cfg := Config{
+		Routes: routing(t, plain).Broker, Start: testStart, End: testStart + hourMS, DrainMS: hourMS,
+		Visits: Of([]Visit{
+			{At: testStart, Human: Talk{Turns: []Turn{{Reply: 1000}}, Tail: 60_500}},
+			{At: testStart + 1000, Human: Talk{Turns: []Turn{{}}}},
+		}),
+		Agents: []Agent{{ID: "ann", Shifts: []Shift{{testStart, end}}}},
+		Hooks: []Hook{
+			{end - 500, func(s *Sim) { s.Drop("ann", 10_000) }},
+			{end + 9_000, func(s *Sim) {
+				if worker, _, _ := s.Where(1); worker != "ann" {
+					t.Errorf("the session is with %q while she is cut off", worker)
+				}
+			}},
+		},
+	}
+	if r := play(t, cfg); r.Served != 1 || r.Lost != 0 || r.People.Unserved != 1 {
+		t.Errorf("%d served, %d lost, %d unserved", r.Served, r.Lost, r.People.Unserved)
+	}
 }
 
 // TestRacingAccepts is S15: 1,000 sessions are offered to two people at once, who both accept in the same moment: each is assigned once,

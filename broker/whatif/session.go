@@ -186,20 +186,21 @@ func (s *Sim) proceed(p *session) {
 // live does what is due for a session.
 func (s *Sim) live(p *session, what happening) {
 	switch what {
-	case replies:
-		if !s.workers[p.worker].on {
-			s.at(s.now+1000, replies, p.index, p.gen) // he cannot: he is gone, and may be back
-			return
+	case replies, ends, hands:
+		switch {
+		case !s.workers[p.worker].on:
+			s.at(s.now+1000, what, p.index, p.gen) // he cannot: he is gone, and may be back
+		case what == replies:
+			s.reply(p)
+		case what == hands:
+			s.handOver(p)
+		default:
+			s.end(p)
 		}
-		s.reply(p)
 	case speaks:
 		s.says(p, wire.OriginCustomer, p.visit.Customer)
 		p.open = true
 		s.proceed(p)
-	case hands:
-		s.handOver(p)
-	case ends:
-		s.end(p, "worker")
 	case classifies:
 		s.classified(p)
 	case leaves:
@@ -309,7 +310,7 @@ func (s *Sim) lost(e *broker.Effect) {
 }
 
 // end closes a session that somebody has dealt with.
-func (s *Sim) end(p *session, by string) {
+func (s *Sim) end(p *session) {
 	if p.bot {
 		s.measures.alone++
 	} else {
@@ -321,7 +322,7 @@ func (s *Sim) end(p *session, by string) {
 		wrapUp = p.visit.WrapUp
 	}
 	s.giveBack(p, wrapUp)
-	s.close(p, by)
+	s.close(p, "worker")
 }
 
 // close forgets the session.

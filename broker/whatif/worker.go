@@ -13,6 +13,7 @@ type worker struct {
 	agent  *Agent
 	conn   wire.Conn
 	lease  string
+	due    bool // his shift is on
 	on     bool // connected
 	leaves bool // his shift is over, and he still has somebody
 	away   bool // he missed an offer
@@ -36,7 +37,7 @@ func (s *Sim) hire(a *Agent) error {
 	if len(s.workers) == maxAgents {
 		return fmt.Errorf("there are more than %d agents", maxAgents)
 	}
-	if n := or(s.cfg.Routes.MaxSlots, 10_000); a.Slots > n {
+	if n := or(s.cfg.Routes.MaxSlots, 10_000); a.Slots > n || a.Slots < 0 {
 		return fmt.Errorf("agent %s has %d slots, the routes allow %d", a.ID, a.Slots, n)
 	}
 	i := int32(len(s.workers)) //nolint:gosec // bounded
@@ -65,6 +66,7 @@ func (s *Sim) work(e event) {
 	switch e.what {
 	case begins:
 		w.gen++
+		w.due = true
 		if w.on { // he was about to go
 			w.leaves = false
 			s.presence(w, broker.Ready)
@@ -74,11 +76,9 @@ func (s *Sim) work(e event) {
 		s.connect(e.who, "")
 	case goes:
 		w.gen++
+		w.due = false
 		if w.on {
-			w.leaves = true
-			s.presence(w, broker.Draining)
-			s.duty(w)
-			s.leaving(e.who)
+			s.goHome(e.who)
 		}
 	case returns:
 		if w.on && w.gen == e.gen {
@@ -91,6 +91,9 @@ func (s *Sim) work(e event) {
 	case reconnects:
 		if !w.on {
 			s.connect(e.who, w.lease)
+			if !w.due { // he only ends what he has
+				s.goHome(e.who)
+			}
 		}
 	}
 }
@@ -124,6 +127,15 @@ func (s *Sim) disconnect(w *worker) {
 		s.core.ConnLost(w.conn, s.now, &s.out)
 		s.duty(w)
 	}
+}
+
+// goHome lets a worker end what he has, and take nothing new.
+func (s *Sim) goHome(i int32) {
+	w := &s.workers[i]
+	w.leaves = true
+	s.presence(w, broker.Draining)
+	s.duty(w)
+	s.leaving(i)
 }
 
 // leaving sends a worker home whose shift is over and who has nobody left.

@@ -24,6 +24,11 @@ func Table(w io.Writer, zone *time.Location, results ...*whatif.Result) error {
 		}
 		line("%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t%d\t%d\t%.0f", name, r.Sessions, r.Alone, p.Wanted, percent(p.Rate), seconds(p.MeanLine), seconds(p.P95), seconds(p.MaxWait), p.Left, p.Unserved, r.AgentHours)
 	}
+	for _, r := range results {
+		if r.Rejected > 0 || r.Resorts > 0 {
+			line("%s\t%d rejected as too many\t%d offered the last resort\t%d took it", r.Policy, r.Rejected, r.Resorts, r.People.Resorted)
+		}
+	}
 	if len(results) == 1 {
 		line("")
 		line("hour\tsessions\twanted a person\tin time\tmean wait\tp95\tleft\tlongest line\tpeople\tfull")
