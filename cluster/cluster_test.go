@@ -470,3 +470,30 @@ func FuzzLoad(f *testing.F) {
 		_ = New().Load(key, value)
 	})
 }
+
+// TestStarted tells a data directory from an old copy of it by the random numbers of its starts.
+func TestStarted(t *testing.T) {
+	s := New()
+	id, err := s.Join(Node{Name: "a", Addr: "a:1", Birth: "b1", Roles: Roles{Edge: true, Shard: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(good bool, starts ...string) {
+		t.Helper()
+		if err := s.Started(id, starts); (err == nil) != good || !good && !errors.Is(err, ErrRefused) {
+			t.Errorf("%v is answered %v", starts, err)
+		}
+	}
+	f(true)                 // one that knows nothing of starts
+	f(true, "1")            // the first
+	f(true, "1")            // asked again
+	f(true, "1", "2", "3")  // two starts that nobody heard of
+	f(false, "1", "x")      // an old copy
+	f(true, "3", "4")       // the newer one all the same
+	f(true, "3", "4", "5")  // the answer to the last was lost
+	f(false, "3", "4", "6") // a copy made before that start
+	f(true, "5", "7")
+	if err := s.Started(99, []string{"1"}); err != nil {
+		t.Errorf("a node that is not there is answered %v", err)
+	}
+}

@@ -48,6 +48,8 @@ type Node struct {
 	Phase  Phase             `json:"phase"`
 	// Birth is a random number that its data directory was made with: two directories are two nodes, whatever they call themselves.
 	Birth string `json:"birth,omitempty"`
+	// Start is a random number of its last start that the cluster has heard of; empty before. A directory that does not know it is older.
+	Start string `json:"start,omitempty"`
 	// Meta is the id of its replica of the meta group.
 	Meta uint64 `json:"meta"`
 	// Absent says that it drains because it was away for too long: when it comes back it is up again.
@@ -284,6 +286,25 @@ func (s *State) Describe(id uint32, n Node) {
 	}
 	s.Nodes[id] = &now
 	s.touch(rowNode, uint64(id))
+}
+
+// Started notes that a node has started. starts are random numbers of its starts, the last one last, of which its data directory knows that
+// the cluster may have heard: when that is none of them, the directory is an old copy of itself. What it has promised since it does
+// not know, so it is refused.
+func (s *State) Started(id uint32, starts []string) error {
+	was := s.Nodes[id]
+	switch {
+	case was == nil || len(starts) == 0 || was.Start == starts[len(starts)-1]:
+		return nil
+	case was.Start != "" && !slices.Contains(starts, was.Start):
+		return fmt.Errorf("%w: the data directory of node %s is an old copy of itself: what it has promised since is not in it. "+
+			"Put the newer one back, or remove the node (nodes remove %s --disk-lost) and start it with an empty directory", ErrRefused, was.Name, was.Name)
+	}
+	now := *was
+	now.Start = starts[len(starts)-1]
+	s.Nodes[id] = &now
+	s.touch(rowNode, uint64(id))
+	return nil
 }
 
 // node returns a node that is not gone.

@@ -261,9 +261,16 @@ func Shards(data string) (int, error) {
 // keepShards writes the number of shards into a new directory, and refuses another number in an old one: keys would be
 // looked for where they are not.
 func keepShards(data string, shards int) error {
-	have, err := Shards(data)
+	s, err := readSettings(data)
 	if err != nil {
 		return err
+	}
+	have := 0
+	if s != nil {
+		have = s.Shards
+	}
+	if have == 0 && s != nil { // a member's that has joined: its cluster knows
+		return nil
 	}
 	if have == 0 {
 		if _, err := os.Stat(JournalDir(data)); err == nil {

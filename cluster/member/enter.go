@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"switchboard/cluster"
@@ -26,6 +27,15 @@ type entry struct {
 	Meta    uint64 `json:"meta"`
 	Peers   []Peer `json:"peers"`
 }
+
+// entering is what a node says that joins or comes back.
+type entering struct {
+	cluster.Node
+	Starts []string `json:"starts,omitempty"` // see Identity
+}
+
+// startsMost bounds how many starts a node remembers that its cluster did not hear of.
+const startsMost = 1024
 
 // Enter says who this node is: as its directory has it when it was a member before, otherwise by founding a cluster or, with
 // Config.Join, by asking members until one answers or ctx ends. It counts the start. cluster.ErrRefused says that asking again
@@ -49,6 +59,10 @@ func Enter(ctx context.Context, cfg Config) (*Identity, error) {
 		id.Name, id.Birth = cfg.Name, draw()
 	}
 	id.Born++
+	id.Starts = append(id.Starts, draw())
+	if n := len(id.Starts) - startsMost; n > 0 {
+		id.Starts = slices.Delete(id.Starts, 1, 1+n) // the first is the one that was heard of
+	}
 	if id.Cluster == "" && len(cfg.Join) == 0 {
 		if !cfg.Roles.Shard {
 			return nil, fmt.Errorf("%w: a node without the role shard cannot found a cluster, as it could hold nothing: give it the role, or an address to join", cluster.ErrRefused)
@@ -62,25 +76,36 @@ func Enter(ctx context.Context, cfg Config) (*Identity, error) {
 	if id.Cluster != "" {
 		return id, id.comeBack(ctx, &cfg)
 	}
-	got, err := ask(ctx, &cfg, cfg.self(id.Birth))
+	got, err := ask(ctx, &cfg, cfg.Join, entering{cfg.self(id.Birth), id.Starts})
 	if err != nil {
 		return nil, err
 	}
+	id.heard()
 	id.Cluster, id.Node, id.Meta, id.Peers = got.Cluster, got.Node, got.Meta, got.Peers
 	return id, id.save()
 }
 
-// comeBack asks, where to ask is configured, who is there by now: all that this node knew may have been replaced. When nobody
-// answers soon the whole cluster is being started, and it goes on with what it knows.
+// heard notes that the cluster knows of this start.
+func (id *Identity) heard() { id.Starts = id.Starts[len(id.Starts)-1:] }
+
+// comeBack asks who is there by now, of those whom this node knew or who are configured, as all whom it knew may have been replaced; and
+// is refused when its directory is an old copy. When nobody answers soon the whole cluster is being started, and it goes on with what it
+// knows.
 func (id *Identity) comeBack(ctx context.Context, cfg *Config) error {
-	if len(cfg.Join) == 0 {
+	at := slices.Clone(cfg.Join)
+	for _, p := range id.Peers {
+		if !slices.Contains(at, p.Addr) {
+			at = append(at, p.Addr)
+		}
+	}
+	if len(at) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, comeBackWithin)
 	defer cancel()
 	self := cfg.self(id.Birth)
 	self.ID = id.Node
-	got, err := ask(ctx, cfg, self)
+	got, err := ask(ctx, cfg, at, entering{self, id.Starts})
 	switch {
 	case errors.Is(err, cluster.ErrRefused):
 		return err
@@ -88,16 +113,15 @@ func (id *Identity) comeBack(ctx context.Context, cfg *Config) error {
 		cfg.Log.Warn("coming back: nobody says who is there", "error", err)
 		return nil
 	case got.Cluster != id.Cluster:
-		return fmt.Errorf("%w: %v are of cluster %s, and this node is of cluster %s", cluster.ErrRefused, cfg.Join, got.Cluster, id.Cluster)
+		return fmt.Errorf("%w: %v are of cluster %s, and this node is of cluster %s", cluster.ErrRefused, at, got.Cluster, id.Cluster)
 	}
-	if id.know(got.Peers) {
-		return id.save()
-	}
-	return nil
+	id.heard()
+	id.know(got.Peers)
+	return id.save()
 }
 
-// ask asks members to be let in.
-func ask(ctx context.Context, cfg *Config, self cluster.Node) (*entry, error) {
+// ask asks members, at one of these addresses, to be let in.
+func ask(ctx context.Context, cfg *Config, at []string, self entering) (*entry, error) {
 	body, err := json.Marshal(self)
 	if err != nil {
 		return nil, err
@@ -108,7 +132,7 @@ func ask(ctx context.Context, cfg *Config, self cluster.Node) (*entry, error) {
 	}
 	var last error
 	for {
-		for _, addr := range cfg.Join {
+		for _, addr := range at {
 			_, b, err := link.Ask(ctx, addr, cfg.link(), asked)
 			var a answer
 			if err == nil {

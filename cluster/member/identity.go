@@ -24,7 +24,10 @@ type Identity struct {
 	Meta    uint64 `json:"meta,omitempty"` // its replica of the meta group
 	Born    uint64 `json:"born"`           // counts its starts
 	Founder bool   `json:"founder,omitempty"`
-	Peers   []Peer `json:"peers,omitempty"` // as last known: where to ask for the rows
+	// Starts are random numbers of its starts, since the last one that the cluster is known to have heard of, that one first: by them it
+	// tells this directory from an old copy of it.
+	Starts []string `json:"starts,omitempty"`
+	Peers  []Peer   `json:"peers,omitempty"` // as last known: where to ask for the rows
 	// Held are the replicas on its disk, by group: an empty disk does not pass for one that has voted.
 	Held map[uint16]Held `json:"held,omitempty"`
 

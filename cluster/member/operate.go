@@ -118,7 +118,7 @@ func (m *Member) do(op, by string, body []byte, stale bool) (any, error) {
 }
 
 func (m *Member) join(body []byte) (any, error) {
-	var n cluster.Node
+	var n entering
 	if err := json.Unmarshal(body, &n); err != nil {
 		return nil, fmt.Errorf("%w: a request that cannot be read: %w", cluster.ErrRefused, err)
 	}
@@ -128,10 +128,17 @@ func (m *Member) join(body []byte) (any, error) {
 		if was == nil || was.Phase == cluster.Gone || was.Birth != n.Birth {
 			return nil, fmt.Errorf("%w: node %s (number %d) was removed from the cluster: to take part again it needs an empty data directory", cluster.ErrRefused, n.Name, id)
 		}
-		m.state.Describe(id, n)
+		if err := m.state.Started(id, n.Starts); err != nil {
+			m.cfg.Log.Error("member: a node comes with an old copy of its data directory", "node", n.Name)
+			return nil, err
+		}
+		m.state.Describe(id, n.Node)
 	} else {
 		var err error
-		if id, err = m.state.Join(n); err != nil {
+		if id, err = m.state.Join(n.Node); err != nil {
+			return nil, err
+		}
+		if err := m.state.Started(id, n.Starts); err != nil {
 			return nil, err
 		}
 	}
