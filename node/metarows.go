@@ -14,8 +14,10 @@ import (
 type metaRows struct {
 	p *party
 
-	mu sync.Mutex
-	// Guarded by mu.
+	order sync.Mutex // of those who append; it is held while the journal has no room
+	mu    sync.Mutex
+	// Guarded by mu, which is never held while something is waited for.
+	done    uint64 // turns that are applied
 	term    uint64 // in which this node may append
 	waiting []applied
 	wanted  map[string][]byte // the node's own rows, as they shall be when there are none
@@ -53,6 +55,7 @@ func (r *metaRows) durable(index uint64, err error) {
 	}
 	ready := r.waiting[:n]
 	r.waiting = append([]applied(nil), r.waiting[n:]...)
+	r.done = max(r.done, index)
 	if err != nil {
 		r.term = 0
 	}
@@ -82,17 +85,31 @@ func (r *metaRows) Append(term uint64, changes []member.Row, tell func(error)) {
 }
 
 func (r *metaRows) append(term uint64, t *journal.Turn, tell func(error)) error {
+	r.order.Lock()
+	defer r.order.Unlock()
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	now := r.term
+	r.mu.Unlock()
 	g := r.p.n.j.Group(int(cluster.Meta))
-	if term != r.term || term == 0 || g == nil {
+	if term != now || term == 0 || g == nil {
 		return journal.ErrNotLeading
 	}
 	index, err := g.Append(t)
 	if err != nil {
 		return err
 	}
-	r.waiting = append(r.waiting, applied{index, tell})
+	r.mu.Lock()
+	done, lost := r.done >= index, r.term != term
+	if !done && !lost {
+		r.waiting = append(r.waiting, applied{index, tell})
+	}
+	r.mu.Unlock()
+	switch {
+	case done:
+		tell(nil)
+	case lost:
+		return journal.ErrNotLeading // it may come or not
+	}
 	return nil
 }
 

@@ -203,11 +203,11 @@ func (n *Node) undo() error {
 		n.party.end()
 	}
 	n.hosts.close()
+	if n.party != nil && n.party.lines != nil { // streams read and write the journal
+		errs = append(errs, n.party.lines.Close())
+	}
 	if n.j != nil {
 		errs = append(errs, n.j.Close())
-	}
-	if n.party != nil && n.party.lines != nil {
-		errs = append(errs, n.party.lines.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -269,6 +269,8 @@ func (j *Journal) apply(list []replica.Apply) error {
 	}
 	size := 0
 	for i := range list {
+		g := j.groups[list[i].Group]
+		g.next = g.at
 		for _, e := range list[i].Entries {
 			size += len(e.GetData()) + 64
 		}
@@ -277,7 +279,7 @@ func (j *Journal) apply(list []replica.Apply) error {
 	for i := range list {
 		a := &list[i]
 		g := j.groups[a.Group]
-		at := g.at
+		at := g.next // a group may have several pieces
 		for _, e := range a.Entries {
 			r, err := entryRecord(e, at.epoch)
 			if err == nil {
@@ -301,6 +303,9 @@ func (j *Journal) apply(list []replica.Apply) error {
 			g.meta.conf, g.meta.confAt, g.newMeta = a.Conf, at.index, true
 		}
 	}
+	if err := j.writeMembers(list); err != nil {
+		return err
+	}
 	if err := b.Commit(pebble.NoSync); err != nil {
 		return fmt.Errorf("applying a batch: %w", err)
 	}
@@ -316,6 +321,23 @@ func (j *Journal) apply(list []replica.Apply) error {
 		}
 	}
 	return closeBatch(b)
+}
+
+// writeMembers makes changes of members durable before anybody, the fence or the rows, says that they are decided: a replica that
+// comes back behind such a change must know of it.
+func (j *Journal) writeMembers(list []replica.Apply) error {
+	j.batch.Reset()
+	for i := range list {
+		if list[i].Conf != nil {
+			if err := j.groups[list[i].Group].putMeta(&j.batch); err != nil {
+				return err
+			}
+		}
+	}
+	if j.batch.Empty() {
+		return nil
+	}
+	return logError("writing the members of a group", j.log.Write(&j.batch))
 }
 
 // reach says how far the rows of g are.

@@ -148,6 +148,8 @@ func (g *Group) refuse(t *Turn) error {
 		return g.status.err()
 	case g.lead == 0:
 		return ErrNotLeading
+	case g.shared && len(t.ops) > sharedTurn:
+		return fmt.Errorf("a turn of %d bytes in a group with several replicas: %w", len(t.ops), ErrTooLarge)
 	case (j.noSpace || j.noSpare) && !t.Empty():
 		return ErrNoSpace
 	}

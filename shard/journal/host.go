@@ -17,6 +17,8 @@ import (
 const (
 	mailBytes    = 64 << 20 // of messages that wait for the committer; what comes then is lost, and said again
 	messageBytes = 32 << 20 // of one message
+	parcelBytes  = 1 << 20  // after which a parcel is sent
+	sharedTurn   = 6 << 20  // of a turn of a group with several replicas, which a link must take in one piece
 	parcelHeader = 2 + 4    // group and size of a message, in what Send is handed
 )
 
@@ -102,6 +104,10 @@ func (j *Journal) send(list []replica.Message) {
 			continue
 		}
 		binary.BigEndian.PutUint32(b[start-4:], uint32(len(b)-start)) //nolint:gosec // bounded by the limits of messages
+		if len(b) > parcelBytes {                                     // a link takes 8 MiB at once
+			j.cfg.Send(node, b)
+			b = nil
+		}
 		j.parcels[node] = b
 	}
 	for node, b := range j.parcels {
@@ -134,7 +140,9 @@ func (j *Journal) Receive(msg []byte) error {
 			return fmt.Errorf("a message cannot be read: %w: %w", ErrFormat, err)
 		}
 		msg = msg[n:]
-		list = append(list, replica.Message{Group: group, Raft: m})
+		if m.GetType() != pb.MsgSnap { // those come with their rows
+			list = append(list, replica.Message{Group: group, Raft: m})
+		}
 	}
 	j.mu.Lock()
 	if j.closing || j.mailed+size > mailBytes {
@@ -158,8 +166,12 @@ func (j *Journal) Receive(msg []byte) error {
 func (j *Journal) happened(list []replica.Event) {
 	for _, e := range list {
 		g := j.groups[e.Group]
-		if g == nil {
-			continue // taken off just now, by somebody who knows
+		if g == nil { // taken off just now
+			delete(j.orphans, e.Group)
+			if j.cfg.Notify != nil && e.Kind == replica.Follows {
+				j.cfg.Notify(e)
+			}
+			continue
 		}
 		switch e.Kind {
 		case replica.Leads:

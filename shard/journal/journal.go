@@ -74,6 +74,7 @@ type Journal struct {
 	sinceFence atomic.Uint64
 	sinceFlush atomic.Int64
 	sinceLook  atomic.Int64
+	arrivals   atomic.Uint64 // files of snapshots, for their names
 	m          counters
 }
 

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -64,6 +65,9 @@ func (j *Journal) hold(group int, id uint64, made func() *Group) error {
 		return fmt.Errorf("replica %x of group %d cannot be: groups are 0 to %d", id, group, groupsMax-1)
 	}
 	err := j.do(func() error {
+		if j.log == nil {
+			return fmt.Errorf("group %d cannot be made: %w", group, j.logBroken)
+		}
 		if g := j.Group(group); g != nil {
 			if g.self == id {
 				return nil
@@ -78,6 +82,10 @@ func (j *Journal) hold(group int, id uint64, made func() *Group) error {
 			if m.removed && m.self >= id {
 				return fmt.Errorf("replica %x of group %d: %w", id, group, ErrRetired)
 			}
+		}
+		if err := j.excise(uint16(group)); err != nil { // an end before a removal was flushed leaves rows
+			j.fail(err)
+			return err
 		}
 		g := made()
 		if err := j.begin([]*Group{g}); err != nil {
@@ -101,6 +109,9 @@ func (j *Journal) Remove(group int, id uint64) error {
 		g := j.Group(group)
 		if g == nil || g.self != id {
 			return nil
+		}
+		if j.log == nil {
+			return fmt.Errorf("group %d cannot be taken off: %w", group, j.logBroken)
 		}
 		j.host.Remove(g.id)
 		j.abandon(g)
@@ -137,14 +148,13 @@ func (j *Journal) erase(g *Group) error {
 			return logError("forgetting a log", err)
 		}
 	}
-	d := j.data.NewBatch()
-	if err := d.DeleteRange(dataKey(nil, g.id, 0, nil), dataKey(nil, g.id+1, 0, nil), nil); err != nil {
-		return fmt.Errorf("removing the rows of a group: %w", err)
-	}
-	if err := d.Commit(pebble.NoSync); err != nil {
-		return fmt.Errorf("removing the rows of a group: %w", err)
-	}
-	return closeBatch(d)
+	return j.excise(g.id)
+}
+
+// excise removes all rows of a group, for good when it returns.
+func (j *Journal) excise(group uint16) error {
+	span := pebble.KeyRange{Start: dataKey(nil, group, 0, nil), End: dataKey(nil, group+1, 0, nil)}
+	return storeError("removing the rows of a group", j.data.Excise(context.Background(), span))
 }
 
 // Replica tells how a replica is. Errors: replica.ErrNoGroup.

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -393,4 +394,28 @@ func TestGrowAndShrink(t *testing.T) {
 func (n *net) startAlone(id uint32, groups int) {
 	n.nodes[id].alone = groups
 	n.start(id)
+}
+
+// TestPieces applies what is decided for one group in several pieces of one round.
+func TestPieces(t *testing.T) {
+	j := open(t, config(t, vfs.NewMem(), 2))
+	must(t, j.do(func() error {
+		g := j.groups[0]
+		entry := func(index, turn uint64) *pb.Entry {
+			var b Turn
+			b.Put(key(turn), val(turn))
+			return &pb.Entry{Index: new(index), Term: new(g.at.term), Data: append(binary.BigEndian.AppendUint64(nil, turn), b.ops...)}
+		}
+		at := g.at.index
+		if err := j.apply([]replica.Apply{
+			{Group: 0, Entries: []*pb.Entry{entry(at+1, 1)}},
+			{Group: 0, Entries: []*pb.Entry{entry(at+2, 2), entry(at+3, 3)}},
+		}); err != nil {
+			return err
+		}
+		// Raft has not said so: the rows are taken back before it goes on.
+		j.reach(g, applied{index: at, term: g.at.term})
+		return j.storeApplied(0, g.at)
+	}))
+	wantRows(t, j.Group(0), 1, 3)
 }

@@ -161,6 +161,9 @@ func (j *Journal) ReceiveSnapshot(header []byte, r io.Reader) error {
 		return fmt.Errorf("a snapshot for replica %x came to %x: %w", h.To, self, replica.ErrNoGroup)
 	}
 	a, err := j.readSnapshot(&h, bufio.NewReaderSize(r, 256<<10))
+	if err == nil { // so that the committer need not wait for it
+		err = storeError("flushing the data store", j.data.Flush())
+	}
 	if err == nil {
 		err = j.do(func() error {
 			if j.Group(int(h.Group)) != g || g.arrived != nil {
@@ -259,7 +262,7 @@ func (j *Journal) readSnapshot(h *snapshotHeader, r *bufio.Reader) (a *arrival, 
 			}
 		}
 		if w == nil {
-			name := fs.PathJoin(dir, fmt.Sprintf("%d-%x-%d.sst", h.Group, h.To, len(a.files)))
+			name := fs.PathJoin(dir, fmt.Sprintf("%d-%x-%d.sst", h.Group, h.To, j.arrivals.Add(1)))
 			f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
 			if err != nil {
 				return a, fmt.Errorf("making a table of a snapshot: %w", err)

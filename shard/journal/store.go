@@ -42,6 +42,8 @@ func (j *Journal) storeOptions() *pebble.Options {
 		// An owner of a shard would rather wait for a compaction than a customer for an answer; the default stops at 12.
 		L0StopWritesThreshold: 64,
 	}
+	// The tables of a snapshot are in the manifest when taking them returns: without a write-ahead log nothing else keeps them.
+	o.Experimental.DisableIngestAsFlushable = func() bool { return true }
 	// Nothing is synced by size or by time: one commit, one sync, when the previous one returns.
 	o.WALBytesPerSync, o.WALMinSyncInterval = 0, nil
 	return o

@@ -150,15 +150,17 @@ func (j *Journal) truncate() error {
 	if err := it.Close(); err != nil {
 		j.cfg.Log.Warn("reading what is flushed", "err", err) // the damage is reported by corrupted
 	}
-	err = j.log.Truncate(points)
-	if err == nil && len(points) > 0 {
-		j.tell(func() error {
+	if len(points) > 0 { // nobody may look for what is gone
+		if err := j.do(func() error {
 			for _, p := range points {
 				j.host.Compacted(p.Group, p.UpTo)
 			}
 			return nil
-		})
+		}); err != nil {
+			return nil //nolint:nilerr // it ends
+		}
 	}
+	err = j.log.Truncate(points)
 	return j.keepOn("truncating the log", err)
 }
 

@@ -37,12 +37,6 @@ func (j *Journal) write(list []replica.Append) error {
 			b.Append(g.id, seglog.Record{Index: r.index, Term: r.term, Epoch: r.epoch, Kind: r.kind, Body: r.body})
 		}
 	}
-	// A change of the members is known for good before anything that follows from it leaves.
-	for i := range j.out.Apply {
-		if err := j.groups[j.out.Apply[i].Group].putMeta(b); err != nil {
-			return err
-		}
-	}
 	if b.Empty() {
 		return nil
 	}

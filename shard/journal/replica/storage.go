@@ -98,6 +98,9 @@ func (s *storage) Entries(lo, hi, maxBytes uint64) ([]*pb.Entry, error) {
 		return append([]*pb.Entry(nil), list...), nil
 	}
 	list, err := s.log.Entries(s.group, lo, hi, maxBytes)
+	if err != nil && lo <= s.applied {
+		return nil, raft.ErrCompacted // what is applied can go out as a snapshot; raft would panic at another error
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading entries %d to %d of group %d: %w", lo, hi, s.group, err)
 	}
