@@ -275,9 +275,13 @@ func (j *Journal) apply(list []replica.Apply) error {
 	}
 	b := j.data.NewBatchWithSize(size)
 	for i := range list {
+		g := j.groups[list[i].Group]
+		g.next = g.at
+	}
+	for i := range list {
 		a := &list[i]
 		g := j.groups[a.Group]
-		at := g.at
+		at := g.next // a group may be in the list more than once
 		for _, e := range a.Entries {
 			r, err := entryRecord(e, at.epoch)
 			if err == nil {
