@@ -222,7 +222,6 @@ func TestLostDiskIsReplaced(t *testing.T) {
 	book.holds(t, a, b, c)
 	w.stop("a")
 	w.healthy(b, 2)
-	w.say(book, c, b, "cat")
 	book.holds(t, b, c)
 	w.stopAll()
 }

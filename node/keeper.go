@@ -194,41 +194,37 @@ func (k *keeper) recall(group uint16, term uint64) {
 	k.nudge()
 }
 
-// handOver lets others lead what this node leads.
+// askAgain is how long a hand-over may take until another replica, or the same, is asked once more.
+const askAgain = 300 * time.Millisecond
+
+// handOver lets others lead what this node leads, and what it comes to lead meanwhile, until it leads nothing that another could or
+// handOverPatience has passed.
 func (k *keeper) handOver(ctx context.Context) {
-	n := k.p.n
-	k.mu.Lock()
-	led := slices.Sorted(maps.Keys(k.led))
-	k.mu.Unlock()
-	asked := false
-	for _, group := range led {
-		all, err := n.j.Replicas(group)
-		if err != nil {
-			return
-		}
-		s := all[group]
-		var best uint64
-		for id, f := range s.Followers {
-			if f.Active && !f.Learner && (best == 0 || f.Match > s.Followers[best].Match) {
-				best = id
-			}
-		}
-		if best != 0 && k.transfer(group, best) == nil {
-			asked = true
-		}
-	}
-	if !asked {
-		return
-	}
 	ctx, cancel := context.WithTimeout(ctx, handOverPatience)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
+	asked := map[uint16]time.Time{}
 	for {
 		k.mu.Lock()
-		left := len(k.handing)
+		led := slices.Sorted(maps.Keys(k.led))
 		k.mu.Unlock()
-		if left == 0 {
+		alone := 0
+		for _, group := range led {
+			if time.Since(asked[group]) < askAgain {
+				continue
+			}
+			to := k.successor(group)
+			if to == 0 {
+				alone++
+				continue
+			}
+			asked[group] = time.Now()
+			if err := k.transfer(group, to); err != nil {
+				k.p.n.cfg.Log.Warn("a shard is not handed over", "shard", group, "err", err)
+			}
+		}
+		if len(led) == alone {
 			return
 		}
 		select {
@@ -237,4 +233,19 @@ func (k *keeper) handOver(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// successor is the replica that is best to lead a group after this node's, 0 when there is none.
+func (k *keeper) successor(group uint16) (best uint64) {
+	all, err := k.p.n.j.Replicas(group)
+	if err != nil {
+		return 0
+	}
+	s := all[group]
+	for id, f := range s.Followers {
+		if f.Active && !f.Learner && (best == 0 || f.Match > s.Followers[best].Match) {
+			best = id
+		}
+	}
+	return best
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 
 	"switchboard/shard"
@@ -27,14 +28,17 @@ func ReadLog(data string, id wire.SessionID, fn func(*wire.Entry) error) error {
 				return fn(e)
 			})
 			s := g.State()
+			lost := fmt.Errorf("shard %d is %s, so what is printed may not be all: %s; see switchboard verify", i, s.Mode, s.Reason)
 			switch {
 			case !any && s.Mode == journal.OK:
-				missing = err
+				continue
+			case !any: // it may be there, and may have been
+				missing = errors.Join(missing, lost)
 				continue
 			case err != nil:
 				return err
 			case s.Mode != journal.OK:
-				return fmt.Errorf("shard %d is %s, so what is printed may not be all: %s; see switchboard verify", i, s.Mode, s.Reason)
+				return lost
 			}
 			return nil
 		}
