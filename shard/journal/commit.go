@@ -277,10 +277,6 @@ func (j *Journal) apply(list []replica.Apply) error {
 	}
 	b := j.data.NewBatchWithSize(size)
 	for i := range list {
-		g := j.groups[list[i].Group]
-		g.next = g.at
-	}
-	for i := range list {
 		a := &list[i]
 		g := j.groups[a.Group]
 		at := g.next // a group may have several pieces
