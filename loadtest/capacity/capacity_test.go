@@ -179,8 +179,17 @@ func TestFitRefuses(t *testing.T) {
 	same := []Point{points[4], points[4], points[4], points[4]}
 	f(same, "same rate")
 	broken := append([]Point(nil), points...)
-	broken[2].CPU = 0
-	f(broken, broken[2].Name)
+	broken[4].CPU = 0
+	f(broken, broken[4].Name)
+	idle := append([]Point(nil), points...)
+	for i := range idle {
+		if idle[i].Messages == 0 {
+			idle[i].CPU = 0 // less than a tick of the clock
+		}
+	}
+	if _, err := Fit(idle); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestLeast: weights are never below zero, and columns that say the same are no trouble.

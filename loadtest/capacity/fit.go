@@ -46,7 +46,8 @@ func Fit(points []Point) (*Model, error) {
 	}
 	rates := map[float64]bool{}
 	for _, p := range points {
-		if p.Cores <= 0 || p.CPU <= 0 || p.Memory <= 0 {
+		// A node that only holds sockets may use less than a clock's tick.
+		if p.Cores <= 0 || p.CPU < 0 || p.CPU == 0 && p.Messages > 0 || p.Memory <= 0 {
 			return nil, fmt.Errorf("run %s: there is no processor time or memory in it", p.Name)
 		}
 		rates[math.Round(p.Messages)] = true
@@ -88,7 +89,7 @@ func fit(points []Point) Model {
 	memRows, diskRows := make([][]float64, n), make([][]float64, n)
 	for i := range points {
 		p := &points[i]
-		cpu[i], mem[i], disk[i] = p.CPU, p.Memory, p.Disk
+		cpu[i], mem[i], disk[i] = max(p.CPU, leastCPU), p.Memory, p.Disk
 		memRows[i] = memoryRow(p.Load)
 		diskRows[i] = []float64{1, p.Messages}
 		m.Most = Load{max(m.Most.Sockets, p.Sockets), max(m.Most.Sessions, p.Sessions), max(m.Most.Messages, p.Messages), max(m.Most.Tokens, p.Tokens)}
@@ -124,6 +125,9 @@ func fit(points []Point) Model {
 	}
 	return m
 }
+
+// leastCPU is what a run is taken to have used that has used less than can be measured, in cores.
+const leastCPU = 0.001
 
 // fullest is up to where the queue before the processors is one of a steady state.
 const fullest = 0.97
