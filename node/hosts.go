@@ -23,7 +23,7 @@ type hosts struct {
 	// Who opens and closes holds the one place in busy. It is no mutex, as closing may take until the replica leads no more.
 	busy chan struct{}
 	// Guarded by busy.
-	opened []uint16 // how often each was, in its term
+	opened []uint16 // how often each was, in whatever term: no two owners have the same number
 	terms  []uint64 // of those that are opened as this node leads them
 }
 
@@ -141,9 +141,6 @@ func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, slots, peers
 			return false, nil
 		}
 		h.open[i].Swap(nil).Drop() // of a term that is over
-	}
-	if h.terms[i] != term {
-		h.opened[i] = 0
 	}
 	h.groups[i], h.peers, h.terms[i] = g, peers, term
 	tenants, err := n.cfg.tenants(n.here(len(peers)))

@@ -200,8 +200,8 @@ func (c *conn) Close() error {
 	return nil
 }
 
-// break1 ends both ends at once.
-func (c *conn) break1(err error) {
+// breaks ends both ends at once, as when a host is gone.
+func (c *conn) breaks(err error) {
 	for _, e := range []*conn{c, c.peer} {
 		e.mu.Lock()
 		if e.err == nil {

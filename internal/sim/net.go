@@ -88,7 +88,7 @@ func (h *Host) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	}
 }
 
-// Cut loses everything that host a says to host b, silently, until it is healed. A host of "" stands for all.
+// Cut holds everything that host a says to host b, silently, until it is healed.
 func (n *Net) Cut(a, b string, cut bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -113,7 +113,7 @@ func (n *Net) Reset(name string) {
 	}
 	n.mu.Unlock()
 	for _, c := range list {
-		c.break1(errReset)
+		c.breaks(errReset)
 	}
 }
 

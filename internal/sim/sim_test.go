@@ -50,6 +50,10 @@ type world struct {
 	net  *sim.Net
 	host map[string]*machine
 	mint func(token.Claims) string
+
+	mu sync.Mutex
+	// Guarded by mu.
+	ways *rand.Rand // which node a client tries
 }
 
 // machine is a node with its disks, of which one loses what was not synced.
@@ -62,7 +66,10 @@ type machine struct {
 
 func newWorld(t *testing.T, seed uint64) *world {
 	rng := rand.New(rand.NewPCG(seed, 11))
-	w := &world{t: t, rng: rng, net: sim.NewNet(rand.New(rand.NewPCG(seed, 12)), 2*time.Millisecond), host: map[string]*machine{}}
+	w := &world{
+		t: t, rng: rng, net: sim.NewNet(rand.New(rand.NewPCG(seed, 12)), 2*time.Millisecond), host: map[string]*machine{},
+		ways: rand.New(rand.NewPCG(seed, 13)),
+	}
 	for _, name := range []string{"a", "b", "c"} {
 		w.host[name] = &machine{name: name, dir: t.TempDir(), disk: vfs.NewCrashableMem()}
 		w.start(name)
@@ -105,7 +112,6 @@ func (w *world) off(name string, cut bool) {
 	m := w.host[name]
 	if cut {
 		m.disk = m.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: w.rng})
-		w.net.Cut(name, "", true)
 		for other := range w.host { // nobody hears what it says after its end
 			w.net.Cut(name, other, true)
 			w.net.Cut(other, name, true)
@@ -133,7 +139,9 @@ func (w *world) off(name string, cut bool) {
 // dial connects clients to whichever node answers.
 func (w *world) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	names := []string{"a", "b", "c"}
-	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	w.mu.Lock()
+	w.ways.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	w.mu.Unlock()
 	for _, name := range names {
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		c, err := w.net.Host("out").Dial(ctx, name+":7470")

@@ -93,8 +93,11 @@ func (j *Journal) hold(group int, id uint64, made func() *Group) error {
 			return err
 		}
 		g.applied.Store(g.at.turn)
+		if err := j.add(g); err != nil {
+			return err
+		}
 		j.put(g)
-		return j.add(g)
+		return nil
 	})
 	if err != nil {
 		return err

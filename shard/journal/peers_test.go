@@ -42,7 +42,9 @@ type peer struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	events []replica.Event
+	events  []replica.Event
+	applied func(group int) // is told by the committer
+	largest int             // of the parcels that it sent
 }
 
 func newNet(t *testing.T, nodes ...uint32) *net {
@@ -60,6 +62,9 @@ func (n *net) start(id uint32) {
 	p.cfg = Config{
 		Dir: "/j", FS: p.disk, Groups: p.alone, Node: id, FreeMin: -1, CacheBytes: 1 << 20, Log: quiet, SegmentBytes: 64 << 10, FlushBytes: 64 << 10,
 		Send: func(to uint32, msg []byte) {
+			p.mu.Lock()
+			p.largest = max(p.largest, len(msg))
+			p.mu.Unlock()
 			msg = bytes.Clone(msg)
 			p.post(func() {
 				if q := n.reach(id, to); q != nil {
@@ -80,6 +85,14 @@ func (n *net) start(id uint32) {
 				}
 				done(err)
 			}()
+		},
+		Applied: func(group int) {
+			p.mu.Lock()
+			f := p.applied
+			p.mu.Unlock()
+			if f != nil {
+				f(group)
+			}
 		},
 		Notify: func(e replica.Event) {
 			p.mu.Lock()
@@ -102,6 +115,13 @@ func (n *net) start(id uint32) {
 	n.mu.Lock()
 	p.j = j
 	n.mu.Unlock()
+}
+
+// watch lets f know when rows become newer.
+func (p *peer) watch(f func(group int)) {
+	p.mu.Lock()
+	p.applied = f
+	p.mu.Unlock()
 }
 
 func (p *peer) post(f func()) {

@@ -127,6 +127,9 @@ func (r *recovery) identify() error {
 	}
 	g.self = g.meta.self
 	g.shared = g.shared || !alone(g.meta.conf)
+	if r.fenced.replica != g.self && !alone(g.meta.conf) {
+		r.fenced = entry{group: r.fenced.group} // it says how far another replica was, which was taken off
+	}
 	return nil
 }
 

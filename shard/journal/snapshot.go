@@ -162,12 +162,15 @@ func (j *Journal) ReceiveSnapshot(header []byte, r io.Reader) error {
 	}
 	a, err := j.readSnapshot(&h, bufio.NewReaderSize(r, 256<<10))
 	if err == nil { // so that the committer need not wait for it
-		err = storeError("flushing the data store", j.data.Flush())
+		err = j.flush()
 	}
 	if err == nil {
 		err = j.do(func() error {
 			if j.Group(int(h.Group)) != g || g.arrived != nil {
 				return fmt.Errorf("the replica is gone, or takes another snapshot: %w", replica.ErrNoGroup)
+			}
+			if prev, _, _ := j.log.Bounds(h.Group); a.at.index < prev {
+				return fmt.Errorf("a snapshot at %d, and an earlier replica had forgotten up to %d here: a later one will do", a.at.index, prev)
 			}
 			g.arrived = a
 			index, term := a.at.index, a.at.term
@@ -185,6 +188,15 @@ func (j *Journal) ReceiveSnapshot(header []byte, r io.Reader) error {
 		})
 	}
 	return errors.Join(err, j.removeFiles(a.files))
+}
+
+// flush makes the rows that are applied durable by themselves.
+func (j *Journal) flush() error {
+	if !j.reads.TryRLock() {
+		return ErrClosed
+	}
+	defer j.reads.RUnlock()
+	return storeError("flushing the data store", j.data.Flush())
 }
 
 // readSnapshot makes tables of a stream.

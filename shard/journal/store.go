@@ -141,13 +141,30 @@ func (j *Journal) corrupted(info pebble.DataCorruptionInfo) {
 	j.cfg.Log.Error("a file is damaged; its groups are quarantined",
 		"file", info.Path, "from", from, "to", to, "err", info.Details)
 	j.mu.Lock()
-	defer j.mu.Unlock()
+	var shared []*Group
 	for _, g := range j.groups {
 		if g != nil && int(g.id) >= from && int(g.id) <= to && g.status.Mode == OK {
 			g.status = Status{Mode: Quarantined, Reason: "damaged file " + info.Path}
+			if g.shared {
+				shared = append(shared, g)
+			}
 		}
 	}
 	j.room.Broadcast()
+	j.mu.Unlock()
+	if len(shared) > 0 {
+		j.tell(func() error { return j.withdraw(shared) })
+	}
+}
+
+// withdraw lets replicas with damaged rows take no part in their groups any more: the others have whole ones.
+func (j *Journal) withdraw(list []*Group) error {
+	for _, g := range list {
+		if j.groups[g.id] == g {
+			j.host.Remove(g.id) // it says Follows, if it led
+		}
+	}
+	return nil
 }
 
 func groupOf(key []byte, otherwise int) int {
