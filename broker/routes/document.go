@@ -137,6 +137,7 @@ type Queue struct {
 type Handoff struct {
 	FailedTurns uint32   `json:"failed_turns,omitempty" yaml:"failed_turns" min:"1" max:"100" doc:"After so many failed replies in a row."`
 	FailedTypes []string `json:"failed_types,omitempty" yaml:"failed_types" doc:"Types of replies that are failed ones. Default fallback."`
+	AskedTypes  []string `json:"asked_types,omitempty" yaml:"asked_types" doc:"When the customer asks for people: types of his messages that say so, as human."`
 	When        string   `json:"when,omitempty" yaml:"when" doc:"A selector of the session alone: as soon as it holds."`
 	Queue       string   `json:"queue,omitempty" yaml:"queue" doc:"To whose people. Default its own."`
 }

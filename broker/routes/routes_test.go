@@ -151,6 +151,7 @@ func TestErrors(t *testing.T) {
 	f(head+"    handoff: {when: worker.id == 'a'}\n", "cannot speak of workers")
 	f(head+"    handoff: {failed_types: [x]}\n", "say after how many")
 	f(head+"    handoff: {failed_turns: 2, failed_types: ['a b']}\n", "is no type")
+	f(head+"    handoff: {asked_types: ['a b', text]}\n", "is no type", "usually say")
 	f(head+"    park_ms: -1\n", "at least 0")
 	f(route("{}, {classify: {ttl_ms: 5}}"), "only the first step")
 	f(route("{classify: {ttl_ms: 5}, after_ms: 5}"), "has no after_ms")
