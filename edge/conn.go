@@ -171,9 +171,9 @@ func (c *conn) enqueue(it item) uint64 {
 	c.put++
 	n := c.put
 	if c.alone(&it) {
-		at := c.company.at
+		at, most := c.company.at, c.company.patience(c.e.cfg.AckDelay)
 		c.mu.Unlock()
-		c.loop.wait(c, at)
+		c.loop.wait(c, at, most)
 		return n
 	}
 	start := c.begin()
