@@ -44,21 +44,23 @@ type Fact struct {
 	Handed    bool
 	// Classified says, of Attributed, that routing need not ask.
 	Classified bool
-	Attempt    uint32
-	At         int64
-	Seq        uint64
-	N          uint64
-	Ticket     uint64
-	Entry      *wire.Entry
-	Key        *Key
-	Owner      *Owner
-	Birth      *Birth
-	Transfer   Transfer
-	Guest      Guest
-	Invite     Invite
-	Name       string
-	Exclude    string
-	Doc        []byte
+	// Followed says, of Enqueued, that a connection of the customer follows the session.
+	Followed bool
+	Attempt  uint32
+	At       int64
+	Seq      uint64
+	N        uint64
+	Ticket   uint64
+	Entry    *wire.Entry
+	Key      *Key
+	Owner    *Owner
+	Birth    *Birth
+	Transfer Transfer
+	Guest    Guest
+	Invite   Invite
+	Name     string
+	Exclude  string
+	Doc      []byte
 }
 
 // Birth is what a session begins with.
@@ -89,6 +91,7 @@ func (s *State) Apply(f *Fact) {
 		s.Classified = s.Classified && (s.Phase == Queued || f.Requeued) // what comes anew may be about something else
 		s.Phase, s.Queue, s.Ticket, s.EnqueuedAt = Queued, f.Name, f.Ticket, f.At
 		s.HumanOnly, s.Requeued, s.Handed, s.Exclude = f.HumanOnly, f.Requeued, f.Handed, f.Exclude
+		s.Followed = f.Followed
 	case Granted:
 		s.Phase, s.Owner, s.AE, s.LastWorker, s.Transfer = Assigned, *f.Owner, f.N, f.Owner.Worker, Transfer{}
 		s.HumanOnly, s.Exclude = f.HumanOnly, ""
