@@ -12,5 +12,7 @@ func (l *loop) mark(*conn)               {}
 func (l *loop) cut(*conn)                {}
 func (l *loop) hurry(*conn)              {}
 func (l *loop) unseat(*conn)             {}
+func (l *loop) now() int64               { return 0 }
+func (l *loop) wait(*conn, int64)        {}
 func (c *conn) offer()                   {}
 func (c *conn) park(upTo uint64, _ bool) {}

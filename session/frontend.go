@@ -122,12 +122,13 @@ func (s *State) send(env *Env, c *wire.Command, d *Decision) {
 	}
 	prev := s.append(env, e, replied(c), d)
 	s.done(c, key, Done{Seq: e.Seq, Epoch: e.Epoch, TS: e.TS}, prev, d)
-	switch s.Phase {
-	case New:
+	switch {
+	case s.asks(env, e):
+		s.toPeople(env, d)
+	case s.Phase == New:
 		s.enqueue(env, s.Queue, waiting{since: env.Now}, d) // [SW-4.6]
-	case Assigned:
+	case s.Phase == Assigned:
 		s.pump(env, d)
-	case Queued, Closed:
 	}
 }
 

@@ -288,6 +288,9 @@ func (w *world) do(_ *testing.T, c *script.Command) string {
 		return w.quiet()
 	case "rule": // of the queue default
 		r := &Rule{FailedTurns: uint32(c.Int("failed", 0)), FailedTypes: []string{"fallback"}, To: c.String("to", ""), ParkMS: c.Int("park", 0)}
+		if asked := c.String("asked", ""); asked != "" {
+			r.AskedTypes = []string{asked}
+		}
 		if mood := c.String("mood", ""); mood != "" {
 			r.Holds = func(s *State) bool { return strings.Contains(string(s.Attributes), mood) }
 		}
