@@ -33,6 +33,7 @@ type Node struct {
 	j      *journal.Journal
 	hosts  hosts
 	party  *party // nil for a node that is no member of a cluster
+	frozen *freezer
 	edge   *edge.Edge
 	open   atomic.Pointer[edge.Edge] // edge, for who runs before there is one
 	ln     net.Listener
@@ -45,7 +46,11 @@ func Start(cfg Config) (n *Node, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if err := refuseHalf(cfg.Data); err != nil {
+		return nil, err
+	}
 	made := &Node{cfg: cfg, served: make(chan error, 1)}
+	made.frozen = newFreezer(func() *journal.Journal { return made.j })
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, made.undo())
@@ -71,8 +76,8 @@ func Start(cfg Config) (n *Node, err error) {
 	if n.cert, ec.TLS, err = cfg.TLS.open(cfg.Log); err != nil {
 		return nil, err
 	}
-	if n.party != nil {
-		ec.Operate, ec.Operators = n.party.operate, cfg.Cluster.Operators
+	if n.party != nil || len(cfg.Cluster.Operators) > 0 {
+		ec.Operate, ec.Operators = n.operate, cfg.Cluster.Operators
 	}
 	cfg.tune(&journal.Config{}, &ec)
 	ec.Ready = n.healthy
@@ -204,6 +209,7 @@ func (n *Node) undo() error {
 		n.party.end()
 	}
 	n.hosts.close()
+	n.frozen.close()
 	if n.party != nil && n.party.lines != nil { // streams read and write the journal
 		errs = append(errs, n.party.lines.Close())
 	}
@@ -232,6 +238,9 @@ type settings struct {
 
 // readSettings returns nil when the directory is new.
 func readSettings(data string) (*settings, error) {
+	if err := refuseHalf(data); err != nil {
+		return nil, err
+	}
 	path := filepath.Join(data, "node.json")
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

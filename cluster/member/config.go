@@ -51,6 +51,9 @@ type Config struct {
 	StreamRate int
 	// Stream takes a stream that a node opened; see link.Config.
 	Stream func(node uint32, header []byte, r io.Reader) error
+	// Asked answers what is asked for by [Lines.Ask], or by whoever has a certificate of the cluster, and is nothing that the cluster does. by is who asks. nil
+	// refuses. It may be called from any goroutine, also before the Member is open.
+	Asked func(ctx context.Context, by, op string, body []byte) (any, error)
 	// Notify is told what becomes of links, as link.Config.Notify is; may be nil.
 	Notify func(link.Event)
 	// Log takes what an operator should know; default slog.Default.

@@ -1,0 +1,177 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"switchboard/backup"
+	"switchboard/cluster"
+	"switchboard/edge/token"
+	"switchboard/shard/journal"
+)
+
+// restoring is a file that stands in a data directory while a backup is put into it. No node starts beside it.
+const restoring = "RESTORING"
+
+// refuseHalf refuses a directory that a backup was not put into to the end.
+func refuseHalf(data string) error {
+	_, err := os.Stat(filepath.Join(data, restoring))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return errors.Join(err, fmt.Errorf("a restore into %s runs, or did not end: run switchboard restore into it again", data))
+}
+
+// Restored is what Restore has done.
+type Restored struct {
+	Backup string    `json:"backup"`
+	Taken  time.Time `json:"taken"`
+	Data   string    `json:"data"`
+	Shards int       `json:"shards"`
+	Rows   uint64    `json:"rows"`
+	Bytes  uint64    `json:"bytes"`
+	// Epoch is that of the positions which are given out from now on [SW-1].
+	Epoch uint64 `json:"epoch"`
+}
+
+// Restore makes a data directory of a backup: that of a node which is alone, and of which a cluster can be made as of any such node. Every session
+// begins a new epoch. data must be missing or empty, or hold what a restore has left that did not end. now gives the epoch its number: see ADR 0028. progress, which may
+// be nil, is told each shard that is done.
+//
+// Until it returns nil the directory is of no use, and says so to whoever starts there. Errors: backup.ErrDamaged and others of it, journal.ErrNoSpace, those of the file system.
+func Restore(ctx context.Context, d *backup.Dir, m *backup.Manifest, data string, now time.Time, progress func(shard int)) (*Restored, error) {
+	if err := restorable(m); err != nil {
+		return nil, err
+	}
+	mark, err := beginRestore(data, m.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = mark.Close() }() // it is only locked
+	r := &Restored{Backup: m.ID, Taken: m.Taken, Data: data, Shards: m.Shards}
+	number := max(uint64(max(now.Unix(), 1)), m.Highest()+1) //nolint:gosec // not negative
+	r.Epoch = number + 1
+	made, err := journal.Restore(journal.Config{Dir: JournalDir(data), Groups: m.Shards}, number, func(i int, put func(k, v []byte) error) error {
+		err := d.Rows(m, i, func(k, v []byte) error {
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+			return put(k, v)
+		})
+		if err == nil && progress != nil {
+			progress(i)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("restoring into %s, which is of no use now: %w", data, err)
+	}
+	r.Rows, r.Bytes = made.Rows, made.Bytes
+	if len(m.Keys) > 0 {
+		if err := writeDurably(filepath.Join(data, token.FileName), m.Keys); err != nil {
+			return nil, fmt.Errorf("writing the keys of tokens: %w", err)
+		}
+	}
+	settings, err := json.Marshal(struct {
+		Shards   int       `json:"shards"`
+		Restored *Restored `json:"restored"` // for people
+	}{m.Shards, r})
+	if err != nil {
+		return nil, err
+	}
+	if err := writeDurably(filepath.Join(data, "node.json"), settings); err != nil {
+		return nil, fmt.Errorf("writing node.json: %w", err)
+	}
+	if err := os.Remove(filepath.Join(data, restoring)); err != nil {
+		return nil, err
+	}
+	return r, syncDirectory(data)
+}
+
+// restorable says why a backup cannot be put into a directory of a node that is alone, or nil.
+func restorable(m *backup.Manifest) error {
+	if len(m.Keys) > 0 {
+		if _, err := token.Parse(m.Keys); err != nil {
+			return fmt.Errorf("the keys of tokens in backup %s: %w", m.ID, err)
+		}
+	}
+	s := cluster.New()
+	for key, value := range m.Cluster {
+		if len(key) < len(nodePrefix) || key[:len(nodePrefix)] != nodePrefix {
+			if err := s.Load(key, value); err != nil {
+				return fmt.Errorf("backup %s has rows of a cluster that this version does not understand: %w", m.ID, err)
+			}
+		}
+	}
+	for name, p := range s.Placements {
+		want := make([]uint16, m.Shards)
+		for i := range want {
+			want[i] = uint16(i) //nolint:gosec // bounded by what a cluster has
+		}
+		if name != cluster.Main || !slices.Equal(p.Shards, want) {
+			return fmt.Errorf("backup %s is of a cluster with the placement %s of %d of its %d shards: only shards of the placement %s can be restored so far", m.ID, name, len(p.Shards), m.Shards, cluster.Main)
+		}
+	}
+	return nil
+}
+
+// beginRestore makes the directory, and marks it.
+func beginRestore(data, id string) (mark *os.File, err error) {
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return nil, err
+	}
+	list, err := os.ReadDir(data)
+	if err != nil {
+		return nil, err
+	}
+	half := slices.ContainsFunc(list, func(e os.DirEntry) bool { return e.Name() == restoring })
+	for _, e := range list {
+		switch name := e.Name(); {
+		case name == "lost+found" || name == restoring:
+		case !half:
+			return nil, fmt.Errorf("%s has %s in it, and a backup is put into an empty directory only: name another one, or move it aside", data, name)
+		case name != "journal" && name != token.FileName && name != token.FileName+".tmp" && name != "node.json" && name != "node.json.tmp":
+			return nil, fmt.Errorf("%s has %s in it, which no restore has written: move it aside", data, name)
+		}
+	}
+	if mark, err = os.OpenFile(filepath.Join(data, restoring), os.O_CREATE|os.O_RDWR, 0o600); err != nil { //nolint:gosec // the operator's path
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, mark.Close())
+		}
+	}()
+	if err := syscall.Flock(int(mark.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // a descriptor
+		return nil, fmt.Errorf("another restore into %s runs: %w", data, err)
+	}
+	if _, err := fmt.Fprintf(mark, "backup %s is being put here; this directory is of no use until that has ended\n", id); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(mark.Sync(), syncDirectory(data), syncDirectory(filepath.Dir(filepath.Clean(data)))); err != nil {
+		return nil, fmt.Errorf("marking %s: %w", data, err)
+	}
+	// What an earlier run has left goes before anything else.
+	for _, name := range []string{"node.json", "node.json.tmp", token.FileName, token.FileName + ".tmp", "journal"} {
+		if err := os.RemoveAll(filepath.Join(data, name)); err != nil {
+			return nil, fmt.Errorf("removing what a restore that did not end has left: %w", err)
+		}
+	}
+	return mark, nil
+}
+
+func syncDirectory(dir string) error {
+	d, err := os.Open(dir) //nolint:gosec // the operator's path
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
