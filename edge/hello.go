@@ -134,6 +134,9 @@ func (c *conn) await(r *resume, it item) {
 	case wire.FrameBye, frameClose, framePing, framePong:
 		c.place(it)
 		return
+	case wire.FrameMoved: // a line of it may be asked for again, where its session is by now
+		c.moved(f)
+		return
 	case wire.FrameAttach, wire.FrameError:
 		if i, q, ok := c.resumeAnswered(it); ok {
 			r.answer(i, f)

@@ -36,8 +36,9 @@ type Exchange struct {
 	conns [stripes]stripe
 	nodes atomic.Pointer[map[uint64]Inlet] // of other nodes, by their incarnation; a new map at every change
 
-	last    atomic.Uint64 // generation that was given out
-	changes atomic.Uint64 // of slots, that can be seen
+	last    atomic.Uint64                 // generation that was given out
+	changes atomic.Uint64                 // of slots, that can be seen
+	changed atomic.Pointer[chan struct{}] // closed at the next of them
 
 	mu sync.Mutex
 	// Guarded by mu: who may change nodes.
@@ -60,6 +61,8 @@ type stripe struct {
 // New returns an empty table for the node's incarnation, which is not 0.
 func New(node uint64) *Exchange {
 	x := &Exchange{node: node}
+	changed := make(chan struct{})
+	x.changed.Store(&changed)
 	for i := range x.conns {
 		x.conns[i].inlets = map[uint64]Inlet{}
 	}
@@ -75,7 +78,7 @@ func (x *Exchange) PlugSlots(slots []wire.Slot, in Inlet) {
 	for _, s := range slots {
 		x.slots[s].Store(p)
 	}
-	x.changes.Add(1) // last: who sees it sees the slots
+	x.change() // last: who sees it sees the slots
 }
 
 // PlugRemote connects link to the slots: a shard of the node behind it. It takes the place of another link, and of nothing;
@@ -108,7 +111,7 @@ func (x *Exchange) plugRemote(slots []wire.Slot, link Inlet, free func(*plug) bo
 		}
 	}
 	if made != nil {
-		x.changes.Add(1) // last: who sees it sees the slots
+		x.change() // last: who sees it sees the slots
 	}
 }
 
@@ -119,7 +122,7 @@ func (x *Exchange) UnplugSlots(slots []wire.Slot, in Inlet) {
 			x.slots[s].CompareAndSwap(p, nil)
 		}
 	}
-	x.changes.Add(1)
+	x.change()
 }
 
 // Generation returns a number for what is plugged in at slot: another one after each PlugSlots and PlugRemote, larger than all
@@ -135,6 +138,16 @@ func (x *Exchange) Generation(slot wire.Slot) uint64 {
 // Changes returns a number that grows whenever slots are plugged or unplugged. As long as it is the same, so is every
 // Generation; looking at it is cheaper than looking at them.
 func (x *Exchange) Changes() uint64 { return x.changes.Load() }
+
+// Changed returns a channel that is closed when Changes grows beyond what it was at the call. Take it before looking at Changes:
+// then no change is missed.
+func (x *Exchange) Changed() <-chan struct{} { return *x.changed.Load() }
+
+func (x *Exchange) change() {
+	x.changes.Add(1)
+	next := make(chan struct{})
+	close(*x.changed.Swap(&next))
+}
 
 // PlugConn connects in as connection id of this node. Ids are never used twice.
 func (x *Exchange) PlugConn(id uint64, in Inlet) {
