@@ -11,18 +11,27 @@ type Placement struct {
 	Name string `json:"name"`
 	// Group tells its slots and the ids of its sessions from those of others: 0 for Main. It is given once.
 	Group   uint8             `json:"group,omitempty"`
-	Shards  []uint16          `json:"shards"` // slot i of 4,096 is on Shards[i mod len]
+	Shards  []uint16          `json:"shards"`
 	Copies  int               `json:"copies"` // replicas that vote, as far as there are nodes
 	Require map[string]string `json:"require,omitempty"`
 	// Tenants are those who live here, ascending. A tenant is here for good from the moment that he is named.
 	Tenants []string `json:"tenants,omitempty"`
+
+	// Base is how many shards the placement was made with: slot i of 4,096 is on Shards[i mod Base], unless Parts has it. 0 is all.
+	Base int `json:"base,omitempty"`
+	// Parts has the slots of shards that were split off others, ascending.
+	Parts map[uint16][]uint16 `json:"parts,omitempty"`
+	// Shape counts what has happened to Shards, Parts and Split. A shard is never opened by an older shape than before.
+	Shape uint64 `json:"shape,omitempty"`
+	// Split is the shard that is being split, or the last that was.
+	Split *Split `json:"split,omitempty"`
 }
 
 // Main is the placement of everybody who has none of his own.
 const Main = "main"
 
-// groupsMost is how many placements there may be: of the 256 groups the last is nobody's.
-const groupsMost = 255
+// groupsMost is how many placements there may be: of the 256 groups the last is nobody's, and that before it has the addresses of shards.
+const groupsMost = 254
 
 // Place makes a placement with so many shards of so many copies each, on nodes that have the labels, and puts the first
 // replicas where there is least. Its tenants must live nowhere yet.
@@ -30,7 +39,7 @@ func (s *State) Place(p Placement, shards int) error {
 	if err := s.placeable(&p, shards); err != nil {
 		return err
 	}
-	p.Shards, p.Group = nil, s.nextGroup()
+	p.Shards, p.Group, p.Base, p.Parts, p.Shape, p.Split = nil, s.nextGroup(), shards, nil, 0, nil
 	p.Require = maps.Clone(p.Require)
 	p.Tenants = slices.Compact(slices.Sorted(slices.Values(p.Tenants)))
 	s.Placements[p.Name] = &p

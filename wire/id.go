@@ -38,6 +38,12 @@ const Nowhere = Groups - 1
 // shard has it.
 type Slot uint32
 
+// ShardGroup is a group that no placement ever has either: its slot n is the address of shard n, whatever slots that has.
+const ShardGroup = Groups - 2
+
+// ShardSlot returns the address of a shard.
+func ShardSlot(shard int) Slot { return At(ShardGroup, shard) }
+
 // At returns slot n of a group; n is below [Slots].
 func At(group uint8, n int) Slot { return Slot(group)*Slots + Slot(n) } //nolint:gosec // below Slots
 
