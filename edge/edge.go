@@ -107,6 +107,7 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 	if err := e.openLoops(); err != nil {
 		return nil, err
 	}
+	e.saw = x.Changes() // before there is anybody who could wait
 	e.wg.Add(1)
 	go e.tick()
 	return e, nil

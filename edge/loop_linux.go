@@ -37,6 +37,8 @@ type loop struct {
 	asleep  atomic.Bool
 	closing atomic.Bool
 
+	patience patience
+
 	mu sync.Mutex
 	// Guarded by mu.
 	marks []*conn // that want to be visited
@@ -84,6 +86,7 @@ func newLoop(e *Edge) (*loop, error) {
 // closeLoops ends the loops, which have no connections any more, and joins them.
 func (e *Edge) closeLoops() {
 	for _, l := range e.loops {
+		l.endPatience()
 		l.closing.Store(true)
 		l.wake()
 		<-l.ended

@@ -375,8 +375,11 @@ func (c *conn) postAgain(n uint64, blocked map[lane]bool, now int64) {
 	if l := c.lines[r.lane().session]; l != nil && l.attached {
 		term = l.termFor(r.slot)
 	}
-	cmd := &wire.Command{}
-	*cmd = *r.cmd
+	cmd := r.cmd
+	if !cmd.Hot() {
+		copied := *cmd
+		cmd = &copied
+	}
 	r.waits, r.lostAt, r.again, r.posted = false, 0, r.again || r.posted, true
 	r.generation, r.changes, r.postedAt = generation, c.e.x.Changes(), now
 	c.pending[n] = r

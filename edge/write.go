@@ -66,7 +66,7 @@ func (c *conn) turn(b *buffers) bool {
 	b.done = 0
 	b.items, c.queue = c.queue, b.items[:0]
 	upTo, lost, poked, closed, feedLost := c.put, c.dropped, c.poked, c.closed, c.feedLost
-	c.dropped, c.poked, c.feedLost = nil, false, false
+	c.dropped, c.poked, c.feedLost, c.company.waits = nil, false, false, false
 	if len(b.items) == 0 && len(lost) == 0 && !poked && !feedLost {
 		if cap(c.queue) > idleItems {
 			c.queue = nil

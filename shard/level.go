@@ -178,7 +178,7 @@ func (s *Shard) act(h *hosted, set *level.Set, a *level.Action) {
 		}, &s.d)
 	}
 	if a.Do&level.DoHoldingReply != 0 {
-		h.state.Hold(&s.env, d.Holding, &s.d)
+		h.state.Hold(&s.env, d.Holding, d.HoldingBy, &s.d)
 	}
 }
 

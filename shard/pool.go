@@ -31,6 +31,7 @@ type pool struct {
 	observers map[wire.Conn]*observer
 	counted   []broker.QueueStats
 	countedAt int64
+	listed    map[string]*listing // by queue; empty is all
 	// What the shards have counted, by shard.
 	reports map[uint32]level.Report
 	levels  level.Report // of all of them; nil when it is to be added up again

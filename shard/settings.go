@@ -91,7 +91,7 @@ func (p *pool) adopt(s *Shard, version uint64) {
 	d := &next.Document
 	s.log.Info("configured", "tenant", p.tenant, "version", d.Version, "by", d.By, "role", string(d.Role), "bytes", len(d.Text),
 		"queues", len(next.Broker.Queues), "changes", len(p.t.changes(next)))
-	p.t, p.countedAt, p.settleAt = next, 0, s.now+settleMS
+	p.t, p.countedAt, p.listed, p.settleAt = next, 0, nil, s.now+settleMS
 	p.core.Configure(next.Broker, s.now, &p.out)
 	p.tell(s)
 }

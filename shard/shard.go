@@ -157,6 +157,9 @@ func (s *Shard) recover() error {
 	}); err != nil {
 		return err
 	}
+	if n := s.g.Epoch(); n > 0 { // cursors that were given out before it began are not of what follows [SW-4.10]
+		s.lsn = max(s.lsn, n<<journal.FloorBits)
+	}
 	var live []wire.SessionID
 	if err := s.g.Scan([]byte{rowLive}, []byte{rowLive + 1}, false, func(k, _ []byte) bool {
 		live = append(live, wire.SessionID(k[1:]))
