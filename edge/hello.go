@@ -92,7 +92,7 @@ func (c *conn) resumeLine(i int, id wire.SessionID, from *wirepb.Resume) {
 		For: wire.ExternalOf(from.Customer),
 	}
 	err := external(cmd)
-	if to, ok := route(cmd); err == nil && ok && id != "" {
+	if to, ok := c.e.route(cmd); err == nil && ok && id != "" {
 		err = c.pose(cmd, to, i+1, maxPending)
 	} else if err == nil {
 		err = wire.Refuse(wire.NoSession)
