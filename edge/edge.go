@@ -443,6 +443,7 @@ func (e *Edge) newConn(sock net.Conn, m mode, ip string) *conn {
 		_ = t.SetWriteBuffer(sendBuffer)
 	}
 	c.seen.Store(e.x.Changes())
+	c.pingMS = e.cfg.Ping.Milliseconds()
 	c.lastRead.Store(c.accepted)
 	c.lastWrite.Store(c.accepted)
 	return c
