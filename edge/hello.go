@@ -66,6 +66,7 @@ func (c *conn) hello(cmd *wire.Command) bool {
 		r.sessions = append(r.sessions, wire.SessionID(line.Session))
 	}
 	r.left = len(r.sessions)
+	c.pingMS = c.e.cfg.ping(who.Role).Milliseconds()
 	c.greeted.Store(true)
 	if r.left == 0 {
 		c.reply(r.id, &wire.Frame{Kind: wire.FrameAnswer, Verb: wire.VerbHello, PB: helloPB(reply)})
