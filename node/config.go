@@ -9,6 +9,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"switchboard/cluster"
 	"switchboard/edge"
 	"switchboard/shard/journal"
 )
@@ -166,6 +167,9 @@ func (c *Config) Validate() error {
 	for name, t := range c.Tenants {
 		if err := t.validate(name, c.Limits.Body); err != nil {
 			return err
+		}
+		if c.Cluster.Listen == "" && t.Placement != "" && t.Placement != cluster.Main {
+			return fmt.Errorf("tenant %s: placement is %s, and this node is no member of a cluster: set cluster.listen, too", name, t.Placement)
 		}
 		c.Tenants[name] = t
 	}
