@@ -155,6 +155,11 @@ func (p *party) openBackup(ctx context.Context, o *Opening, asked map[uint32][]i
 	if err != nil {
 		return &wire.Error{Slug: wire.Unavailable, Message: err.Error()}
 	}
+	for _, place := range r.Places {
+		if place.Split.Open() { // a slot that goes over just now would be in both, or in none
+			return &wire.Error{Slug: wire.Unavailable, Message: fmt.Sprintf("shard %d is being split: take the backup when that is over", place.Split.From)}
+		}
+	}
 	o.From = fmt.Sprintf("cluster %s, asked at node %s", r.Cluster, p.n.cfg.Name)
 	for i := range r.Shards {
 		s := &r.Shards[i]

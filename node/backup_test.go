@@ -9,12 +9,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"switchboard/backup"
+	"switchboard/cluster"
+	"switchboard/cluster/member"
 	"switchboard/edge/token"
 	"switchboard/node"
 	"switchboard/wire"
@@ -347,6 +350,29 @@ func TestBackupOfACluster(t *testing.T) {
 	for _, name := range []string{"c", "b", "a"} {
 		w.stop(name)
 	}
+	before, err := d.Backup("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// One disk that is left is enough.
+	left := backup.Open(t.TempDir(), nil)
+	m, err := node.BackupStopped(t.Context(), left, w.dirs["a"], "test", node.Taking{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Total().Rows <= before.Total().Rows || string(m.Keys) != string(before.Keys) || !strings.Contains(m.From, "member") {
+		t.Errorf("of a stopped member: %+v", m)
+	}
+	lone, _ := restore(t, left, "")
+	n := start(t, lone)
+	for who, id := range ids {
+		c := login(t, n, customerOf(who))
+		if h := c.ask("history", obj{"session": id, "limit": 100}); len(h["entries"].([]any)) < 3 {
+			t.Fatalf("the words of %s are not on the disk that is left: %v", who, h)
+		}
+		_ = c.ws.Close()
+	}
+	stop(t, n)
 	dir, r := restore(t, d, "")
 
 	// It begins as the cluster of one, at the address of the old one, and grows.
@@ -383,6 +409,67 @@ func TestBackupOfACluster(t *testing.T) {
 	for _, name := range []string{"z", "y", "x"} {
 		next.stop(name)
 	}
+}
+
+// TestBackupOfPlacements: who lives in a placement lives there in the cluster that comes of the backup.
+func TestBackupOfPlacements(t *testing.T) {
+	w := newTown(t)
+	region := func(name string) func(*node.Config) {
+		return func(c *node.Config) { c.Cluster.Labels = map[string]string{"region": name} }
+	}
+	haus := func(c *node.Config) {
+		c.Tenants = map[string]node.Tenant{"haus": {Queues: []node.Queue{{Name: "default"}}, Placement: "eu"}}
+	}
+	w.dirs["a"], w.addrs["a"] = t.TempDir(), free(t)
+	keys := `{"version":1,"tenants":{"demo":{"keys":[{"kid":"demo-1","secret":"a secret of thirty-two bytes: demo"}]},"haus":{"keys":[{"kid":"haus-1","secret":"a secret of thirty-two bytes: haus"}]}}}`
+	if err := os.WriteFile(filepath.Join(w.dirs["a"], "keys.json"), []byte(keys), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.start("a", region("eu"))
+	op := member.At(w.addrs["a"], member.Seat{Name: "ann", Plain: true})
+	if _, err := op.Place(t.Context(), "ann", &cluster.Placement{Name: "eu", Copies: 1, Require: map[string]string{"region": "eu"}}, 2, false); err != nil {
+		t.Fatal(err)
+	}
+	w.stop("a")
+	a := w.start("a", region("eu"), haus)
+	ann := customerOf("ann")
+	ann.Tenant = "haus"
+	c := login(t, a, ann)
+	id := c.open(obj{})
+	c.ask("send", obj{"session": id, "body": text("of the house")})
+	other := talk(t, a, a, "bob")
+	d := backup.Open(t.TempDir(), nil)
+	if m := take(t, d, operatorOf(t, a)); m.Shards != 6 {
+		t.Fatalf("a backup of %d shards", m.Shards)
+	}
+	w.stop("a")
+	dir, r := restore(t, d, "")
+	if _, err := node.Start(node.Config{Data: dir, Listen: "127.0.0.1:0", Dev: true, FreeMin: -1, Shards: 6}); err == nil || !strings.Contains(err.Error(), "cluster.listen") {
+		t.Fatalf("alone: %v", err)
+	}
+	next := newTown(t)
+	next.dirs["x"], next.addrs["x"] = dir, free(t)
+	x := next.start("x", region("us"), haus, func(c *node.Config) { c.Shards = 6 })
+	for range 2 {
+		c = login(t, x, ann)
+		if got := c.open(obj{}); got != id {
+			t.Fatalf("session %s of haus is %s", id, got)
+		}
+		h := c.ask("history", obj{"session": id, "limit": 100})
+		if !slices.ContainsFunc(h["entries"].([]any), func(e any) bool { return bodyText(e.(obj)) == "of the house" }) {
+			t.Fatalf("session %s has %v", id, h)
+		}
+		if s := c.ask("send", obj{"session": id, "body": text("on")}); num(s["epoch"]) != int(r.Epoch) {
+			t.Fatalf("it goes on as %v", s)
+		}
+		bob := login(t, x, customerOf("bob"))
+		if got := bob.open(obj{}); got != other {
+			t.Fatalf("session %s of demo is %s", other, got)
+		}
+		next.stop("x")
+		x = next.start("x", region("us"), haus, func(c *node.Config) { c.Shards = 6 })
+	}
+	next.stop("x")
 }
 
 // through lets somebody see what is asked.

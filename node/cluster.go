@@ -119,6 +119,11 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 		Shards: n.cfg.Shards, Copies: c.Copies, ReplaceAfter: time.Duration(c.ReplaceAfterMS) * time.Millisecond,
 		Stream: p.receive, Asked: p.asked, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
 	}
+	if s, err := readSettings(n.cfg.Data); err != nil {
+		return nil, cfg, errors.Join(err, ln.Close())
+	} else if s != nil {
+		cfg.Found = s.Placements
+	}
 	if c.TLS != "" {
 		if cfg.TLS, err = member.LoadTLS(c.TLS, n.cfg.Name); err != nil {
 			return nil, cfg, errors.Join(err, ln.Close())

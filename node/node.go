@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"switchboard/cluster"
 	"switchboard/edge"
 	"switchboard/edge/secure"
 	"switchboard/edge/token"
@@ -105,6 +106,9 @@ func (n *Node) openAlone(x *exchange.Exchange) (err error) {
 	}
 	if err := keepShards(cfg.Data, cfg.Shards); err != nil {
 		return err
+	}
+	if s, err := readSettings(cfg.Data); err != nil || len(s.Placements) > 0 {
+		return errors.Join(err, fmt.Errorf("%s holds the placements of a cluster: start it as a member of a cluster, with cluster.listen", cfg.Data))
 	}
 	jc := n.journalConfig()
 	jc.Groups = cfg.Shards
@@ -235,6 +239,8 @@ func incarnation() uint64 {
 // settings is what a data directory was made with and cannot change.
 type settings struct {
 	Shards int `json:"shards"`
+	// Placements are those of the cluster whose backup was restored here, when it had more than main.
+	Placements []*cluster.Placement `json:"placements,omitempty"`
 	// Member is there when the node is one of a cluster, whose rows say how many shards there are.
 	Member json.RawMessage `json:"member,omitempty"`
 }

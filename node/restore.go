@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -48,7 +50,8 @@ type Restored struct {
 //
 // Until it returns nil the directory is of no use, and says so to whoever starts there. Errors: backup.ErrDamaged and others of it, journal.ErrNoSpace, those of the file system.
 func Restore(ctx context.Context, d *backup.Dir, m *backup.Manifest, data string, now time.Time, progress func(shard int)) (*Restored, error) {
-	if err := restorable(m); err != nil {
+	places, err := restorable(m)
+	if err != nil {
 		return nil, err
 	}
 	mark, err := beginRestore(data, m.ID)
@@ -80,14 +83,14 @@ func Restore(ctx context.Context, d *backup.Dir, m *backup.Manifest, data string
 			return nil, fmt.Errorf("writing the keys of tokens: %w", err)
 		}
 	}
-	settings, err := json.Marshal(struct {
-		Shards   int       `json:"shards"`
+	said, err := json.Marshal(struct {
+		settings
 		Restored *Restored `json:"restored"` // for people
-	}{m.Shards, r})
+	}{settings{Shards: m.Shards, Placements: places}, r})
 	if err != nil {
 		return nil, err
 	}
-	if err := writeDurably(filepath.Join(data, "node.json"), settings); err != nil {
+	if err := writeDurably(filepath.Join(data, "node.json"), said); err != nil {
 		return nil, fmt.Errorf("writing node.json: %w", err)
 	}
 	if err := os.Remove(filepath.Join(data, restoring)); err != nil {
@@ -96,31 +99,33 @@ func Restore(ctx context.Context, d *backup.Dir, m *backup.Manifest, data string
 	return r, syncDirectory(data)
 }
 
-// restorable says why a backup cannot be put into a directory of a node that is alone, or nil.
-func restorable(m *backup.Manifest) error {
+// restorable says why a backup cannot be restored, or nil, and returns the placements of its cluster when it had more than main has without being asked.
+func restorable(m *backup.Manifest) ([]*cluster.Placement, error) {
 	if len(m.Keys) > 0 {
 		if _, err := token.Parse(m.Keys); err != nil {
-			return fmt.Errorf("the keys of tokens in backup %s: %w", m.ID, err)
+			return nil, fmt.Errorf("the keys of tokens in backup %s: %w", m.ID, err)
 		}
 	}
 	s := cluster.New()
 	for key, value := range m.Cluster {
-		if len(key) < len(nodePrefix) || key[:len(nodePrefix)] != nodePrefix {
-			if err := s.Load(key, value); err != nil {
-				return fmt.Errorf("backup %s has rows of a cluster that this version does not understand: %w", m.ID, err)
-			}
+		if strings.HasPrefix(key, nodePrefix) {
+			continue
+		}
+		if err := s.Load(key, value); err != nil {
+			return nil, fmt.Errorf("backup %s has rows of a cluster that this version does not understand: %w", m.ID, err)
 		}
 	}
-	for name, p := range s.Placements {
-		want := make([]uint16, m.Shards)
-		for i := range want {
-			want[i] = uint16(i) //nolint:gosec // bounded by what a cluster has
-		}
-		if name != cluster.Main || !slices.Equal(p.Shards, want) {
-			return fmt.Errorf("backup %s is of a cluster with the placement %s of %d of its %d shards: only shards of the placement %s can be restored so far", m.ID, name, len(p.Shards), m.Shards, cluster.Main)
-		}
+	list := slices.SortedFunc(maps.Values(s.Placements), func(a, b *cluster.Placement) int { return int(a.Group) - int(b.Group) })
+	if len(list) == 0 {
+		return nil, nil
 	}
-	return nil
+	if err := cluster.Adoptable(list, m.Shards); err != nil {
+		return nil, fmt.Errorf("backup %s cannot be restored: %w", m.ID, err)
+	}
+	if p := list[0]; len(list) == 1 && len(p.Parts) == 0 && (p.Base == 0 || p.Base == m.Shards) && slices.IsSorted(p.Shards) {
+		return nil, nil // a node alone has its keys where main has them
+	}
+	return list, nil
 }
 
 // beginRestore makes the directory, and marks it.

@@ -34,6 +34,8 @@ type Config struct {
 	Join []string
 	// Shards and Copies are those of the main placement when a cluster is founded; default 16 and 3. Copies come as nodes come.
 	Shards, Copies int
+	// Found are the placements of a cluster that is founded by a node which has all their shards, as a backup has brought them; default main alone.
+	Found []*cluster.Placement
 	// Tick is how often the leader of the meta group looks at what moves; default 200 ms.
 	Tick time.Duration
 	// Balance is how often leaders are evened out; default 10 s, below zero never.
