@@ -94,12 +94,12 @@ func (s *noted) Open(ctx context.Context) (*node.Opening, error) {
 }
 
 // chatter lets customers talk until stop is closed.
-func chatter(t *testing.T, n *node.Node, b *books, customers int, stop chan struct{}) *sync.WaitGroup {
+func chatter(t *testing.T, n *node.Node, b *books, customers int, who string, stop chan struct{}) *sync.WaitGroup {
 	t.Helper()
 	var wg sync.WaitGroup
 	ready := make(chan struct{}, customers)
 	for i := range customers {
-		c := login(t, n, customerOf(fmt.Sprintf("c%d", i)))
+		c := login(t, n, customerOf(fmt.Sprint(who, i)))
 		id := c.open(obj{})
 		wg.Go(func() {
 			for k := 0; ; k++ {
@@ -151,7 +151,7 @@ func TestBackupUnderLoad(t *testing.T) {
 		quiet++
 	}
 	stop1 := make(chan struct{})
-	wg := chatter(t, n, b, customers, stop1)
+	wg := chatter(t, n, b, customers, "c", stop1)
 	src := &noted{Source: operatorOf(t, n), books: b}
 	first := take(t, d, src)
 	src.Source = operatorOf(t, n)
@@ -326,13 +326,18 @@ func TestBackupOfACluster(t *testing.T) {
 	}
 	d := backup.Open(t.TempDir(), nil)
 	asked := 0
+	b := &books{last: map[string]int{}, said: map[string]map[int]string{}}
+	quiet := make(chan struct{})
+	wg := chatter(t, w.nodes["b"], b, 4, "load", quiet)
+	var src *noted
 	for _, name := range []string{"a", "b", "c"} {
-		src := operatorOf(t, w.nodes[name])
-		src.Client = &http.Client{Timeout: time.Minute, Transport: through(func(r *http.Request) {
+		at := operatorOf(t, w.nodes[name])
+		at.Client = &http.Client{Timeout: time.Minute, Transport: through(func(r *http.Request) {
 			if strings.Count(r.URL.Path, "/") > 6 { // a page
 				asked++
 			}
 		})}
+		src = &noted{Source: at, books: b}
 		m := take(t, d, src)
 		if m.Shards != 4 || m.Total().Rows == 0 || len(m.Keys) == 0 || len(m.Cluster) == 0 || !strings.HasPrefix(m.From, "cluster ") {
 			t.Fatalf("asked at %s: %+v", name, m)
@@ -343,6 +348,8 @@ func TestBackupOfACluster(t *testing.T) {
 			}
 		}
 	}
+	close(quiet)
+	wg.Wait()
 	if asked < 12 {
 		t.Errorf("%d pages of 4 shards were read three times", asked)
 	}
@@ -379,6 +386,16 @@ func TestBackupOfACluster(t *testing.T) {
 	next := newTown(t)
 	next.dirs["x"], next.addrs["x"] = dir, w.addrs["a"]
 	x := next.start("x")
+	for i := range 4 { // what was acknowledged before the last backup is there
+		c := login(t, x, customerOf(fmt.Sprintf("load%d", i)))
+		id := c.open(obj{})
+		last := src.last[id]
+		h := c.ask("history", obj{"session": id, "after": max(last-1, 0), "limit": 1})
+		if e := h["entries"].([]any); last == 0 || len(e) != 1 || bodyText(e[0].(obj)) != b.said[id][last] {
+			t.Fatalf("session %s has not its entry %d, %q: %v", id, last, b.said[id][last], h)
+		}
+		_ = c.ws.Close()
+	}
 	for who, id := range ids {
 		c := login(t, x, customerOf(who))
 		if h := c.ask("history", obj{"session": id, "limit": 100}); len(h["entries"].([]any)) < 3 {
@@ -483,6 +500,7 @@ func (f through) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestBackupRefuses(t *testing.T) {
 	n := start(t, t.TempDir())
 	defer stop(t, n)
+	talk(t, n, n, "ann")
 	d := backup.Open(t.TempDir(), nil)
 	for _, c := range []token.Claims{
 		{Sub: "sue", Role: wire.RoleSupervisor},
@@ -521,6 +539,14 @@ func TestBackupRefuses(t *testing.T) {
 	f(http.StatusServiceUnavailable, func(p *node.FrozenPart) int { p.Group = 4000; return 0 })
 	f(http.StatusBadRequest, func(*node.FrozenPart) int { return 1 })
 	f(http.StatusNotFound, func(*node.FrozenPart) int { return -1 })
+	// A page that was lost on its way is read again.
+	for _, p := range o.Parts {
+		one, err := src.Page(t.Context(), &p, 0)
+		two, err2 := src.Page(t.Context(), &p, 0)
+		if err != nil || err2 != nil || string(one.Rows) != string(two.Rows) || one.More != two.More {
+			t.Errorf("page 0 of shard %d: %v and %v", p.Group, err, err2)
+		}
+	}
 	if err := src.Touch(t.Context(), &p); err != nil {
 		t.Error(err)
 	}

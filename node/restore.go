@@ -130,7 +130,7 @@ func restorable(m *backup.Manifest) ([]*cluster.Placement, error) {
 
 // beginRestore makes the directory, and marks it.
 func beginRestore(data, id string) (mark *os.File, err error) {
-	if err := os.MkdirAll(data, 0o700); err != nil {
+	if err := makeDirs(data); err != nil {
 		return nil, err
 	}
 	list, err := os.ReadDir(data)
@@ -161,7 +161,7 @@ func beginRestore(data, id string) (mark *os.File, err error) {
 	if _, err := fmt.Fprintf(mark, "backup %s is being put here; this directory is of no use until that has ended\n", id); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(mark.Sync(), syncDirectory(data), syncDirectory(filepath.Dir(filepath.Clean(data)))); err != nil {
+	if err := errors.Join(mark.Sync(), syncDirectory(data)); err != nil {
 		return nil, fmt.Errorf("marking %s: %w", data, err)
 	}
 	// What an earlier run has left goes before anything else.
@@ -171,6 +171,29 @@ func beginRestore(data, id string) (mark *os.File, err error) {
 		}
 	}
 	return mark, nil
+}
+
+// makeDirs makes a directory and those above it, and their names durable.
+func makeDirs(dir string) error {
+	dir = filepath.Clean(dir)
+	var above []string
+	for p := dir; ; p = filepath.Dir(p) {
+		if _, err := os.Stat(p); err == nil || p == filepath.Dir(p) {
+			break
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		above = append(above, filepath.Dir(p))
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, p := range slices.Backward(above) {
+		if err := syncDirectory(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func syncDirectory(dir string) error {
