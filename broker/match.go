@@ -65,7 +65,11 @@ func (c *Core) pick(t *task) choice {
 	if best == nil {
 		return choice{}
 	}
-	return choice{w: best.w, step: step, reason: t.reasonOf(best.w), m: best}
+	reason := reasonRoute
+	if from := best.class.from; len(from) != 1 || from[0] != p.queue {
+		reason = t.reasonOf(best.w)
+	}
+	return choice{w: best.w, step: step, reason: reason, m: best}
 }
 
 // reasonOf returns why w gets t by a step.
