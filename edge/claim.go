@@ -205,7 +205,7 @@ func (d *desk) ask(cmd *wire.Command) (*wire.Frame, *wire.Error) {
 	d.answer = nil
 	cmd.ID, cmd.Conn = d.asked, d.id
 	d.mu.Unlock()
-	a := asked{e: d.e, cmd: cmd, to: poolOf(cmd.Who.Tenant)}
+	a := asked{e: d.e, cmd: cmd, to: d.e.poolOf(cmd.Who.Tenant)}
 	begun := time.Now()
 	late := time.NewTimer(d.e.cfg.Answer)
 	defer late.Stop()

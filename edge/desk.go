@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"switchboard/exchange"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -191,7 +190,7 @@ func (e *Edge) closeDesk(d *desk, why *wire.Error) {
 	d.mu.Unlock()
 	if first {
 		e.postGone(wire.Envelope{
-			To:   wire.ToSlot(exchange.PoolSlot(who.Tenant)),
+			To:   wire.ToSlot(e.x.PoolSlot(who.Tenant)),
 			Mail: &wire.Command{Verb: wire.VerbGone, Conn: d.id, Who: who},
 		})
 	}
@@ -230,7 +229,7 @@ func (e *Edge) watchDesks(now int64) {
 		d.mu.Lock()
 		if d.over != nil || d.claims == 0 && now-d.heardAt > deskLease.Milliseconds() {
 			list = append(list, d)
-		} else if d.lease != "" && d.generation != e.x.Generation(exchange.PoolSlot(d.key.tenant)) {
+		} else if d.lease != "" && d.generation != e.x.Generation(e.x.PoolSlot(d.key.tenant)) {
 			d.renew(now)
 		}
 		d.mu.Unlock()
@@ -267,7 +266,7 @@ func (d *desk) Put(env wire.Envelope) bool {
 	case accept != "":
 		// Whoever claims has accepted [SW-7]. Should the inbox be full the offer expires, and the next claim says ready again.
 		pb := &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Accept{Accept: &wirepb.Accept{Offer: accept}}}
-		_ = d.e.post(wire.ToSlot(exchange.PoolSlot(who.Tenant)), &wire.Command{Verb: wire.VerbAccept, Conn: d.id, Who: who, PB: pb})
+		_ = d.e.post(wire.ToSlot(d.e.x.PoolSlot(who.Tenant)), &wire.Command{Verb: wire.VerbAccept, Conn: d.id, Who: who, PB: pb})
 	}
 	return true
 }

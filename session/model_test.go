@@ -294,6 +294,16 @@ func (m *model) fact(f *Fact) {
 		}
 		m.ae = f.N
 		m.seen["granted"]++
+	case EpochBegan: // what was given out before is nothing of this epoch
+		s := m.shadow
+		if s.AE < f.N<<20 || s.AttributesV < f.N<<20 || s.Phase == Assigned && !s.Owner.taken() && s.Owner.Lease+s.Owner.Offer != "" {
+			m.t.Fatalf("epoch %d goes on with ae %d, attributes %d and lease %q", f.N, s.AE, s.AttributesV, s.Owner.Lease)
+		}
+		m.ae, m.attributes = s.AE, s.AttributesV
+		if m.owner != nil {
+			m.owner.ae = s.AE
+		}
+		m.seen["epoch"]++
 	case Known:
 		name := f.Key.Sender + "/" + f.Key.Key
 		if _, twice := m.keys[name]; twice {

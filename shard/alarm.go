@@ -133,7 +133,7 @@ func (s *Shard) tick() {
 // again posts the mail that found no room.
 func (s *Shard) again() {
 	list := s.retry
-	s.retry = nil
+	s.retry, s.anew = nil, nil
 	for _, e := range list {
 		s.send(e)
 	}
