@@ -26,6 +26,7 @@ func (c *Core) place(t *task, out *Effects) {
 		}
 		c.wait(t)
 		c.tellWaiting(t, out)
+		c.tellFar(t, out)
 	}
 }
 
