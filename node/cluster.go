@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -89,10 +90,15 @@ type party struct {
 	lines *member.Lines
 	rows  *metaRows
 	keep  *keeper
+	self  uint32 // the node's number
 
 	// Set while the node starts: what comes before is dropped, and said again.
 	journal atomic.Pointer[journal.Journal]
 	member  atomic.Pointer[member.Member]
+
+	mu sync.Mutex
+	// Guarded by mu.
+	addrs map[uint32]string // of the links of nodes that a backup was opened at
 }
 
 // enter makes the node known to its cluster, and opens its links. It comes before the journal.
@@ -102,7 +108,7 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 	if err != nil {
 		return nil, cfg, fmt.Errorf("listening for the cluster: %w", err)
 	}
-	p := &party{n: n}
+	p := &party{n: n, addrs: map[uint32]string{}}
 	addr := c.Advertise
 	if addr == "" {
 		addr = ln.Addr().String()
@@ -111,7 +117,12 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 		Dir: n.cfg.Data, Name: n.cfg.Name, Addr: addr, URL: c.URL, Join: c.Join, Zone: c.Zone, Labels: c.Labels, Weight: c.Weight, Plain: c.Plain,
 		Roles:  cluster.Roles{Edge: slices.Contains(c.Roles, "edge"), Shard: slices.Contains(c.Roles, "shard")},
 		Shards: n.cfg.Shards, Copies: c.Copies, ReplaceAfter: time.Duration(c.ReplaceAfterMS) * time.Millisecond,
-		Stream: p.receive, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
+		Stream: p.receive, Asked: p.asked, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
+	}
+	if s, err := readSettings(n.cfg.Data); err != nil {
+		return nil, cfg, errors.Join(err, ln.Close())
+	} else if s != nil {
+		cfg.Found = s.Placements
 	}
 	if c.TLS != "" {
 		if cfg.TLS, err = member.LoadTLS(c.TLS, n.cfg.Name); err != nil {
@@ -121,6 +132,7 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 	if id, err = member.Enter(ctx, cfg); err != nil {
 		return nil, cfg, errors.Join(err, ln.Close())
 	}
+	p.self = id.Node
 	if p.lines, err = member.Connect(x, ln, id, cfg); err != nil {
 		return nil, cfg, errors.Join(err, ln.Close())
 	}

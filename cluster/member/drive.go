@@ -57,7 +57,11 @@ func (m *Member) found() {
 	if err == nil && (id != m.id.Node || m.state.Nodes[id].Meta != m.id.Meta) {
 		err = fmt.Errorf("the first node is %d", id)
 	}
-	if err == nil && m.cfg.Roles.Shard {
+	switch {
+	case err != nil:
+	case len(m.cfg.Found) > 0:
+		err = m.state.Adopt(m.cfg.Found, id)
+	case m.cfg.Roles.Shard:
 		if err = m.state.Place(cluster.Placement{Name: cluster.Main, Copies: 1}, m.cfg.Shards); err == nil {
 			err = m.state.Copies(cluster.Main, m.cfg.Copies)
 		}

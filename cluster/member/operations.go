@@ -33,28 +33,31 @@ type Seat struct {
 // whatever else is said. Whoever has a certificate of the cluster's authority may operate.
 func At(addr string, seat Seat) *Operations {
 	cfg := link.Config{Node: seat.Name, TLS: seat.TLS, Plain: seat.Plain, Dial: seat.Dial}
-	return &Operations{func(ctx context.Context, op, _ string, in, out any) error {
-		body, err := json.Marshal(in)
-		if err != nil {
-			return err
-		}
-		q, err := json.Marshal(question{Op: op, Body: body})
-		if err != nil {
-			return err
-		}
-		_, b, err := link.Ask(ctx, addr, cfg, q)
-		if err != nil {
-			return err
-		}
-		var a answer
-		if err := json.Unmarshal(b, &a); err != nil {
-			return err
-		}
-		if err := a.err(); err != nil || out == nil {
-			return err
-		}
-		return json.Unmarshal(a.Body, out)
-	}}
+	return &Operations{func(ctx context.Context, op, _ string, in, out any) error { return askAt(ctx, addr, cfg, op, in, out) }}
+}
+
+// askAt asks a member one thing.
+func askAt(ctx context.Context, addr string, cfg link.Config, op string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	q, err := json.Marshal(question{Op: op, Body: body})
+	if err != nil {
+		return err
+	}
+	_, b, err := link.Ask(ctx, addr, cfg, q)
+	if err != nil {
+		return err
+	}
+	var a answer
+	if err := json.Unmarshal(b, &a); err != nil {
+		return err
+	}
+	if err := a.err(); err != nil || out == nil {
+		return err
+	}
+	return json.Unmarshal(a.Body, out)
 }
 
 // question is what a stranger asks a member.
