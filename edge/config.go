@@ -56,6 +56,9 @@ type Config struct {
 	// Loops is how many loops serve the WebSockets of a Linux node; 0 means one per two of GOMAXPROCS, at least 1 and
 	// at most 4. Below zero, and on other systems, each socket has goroutines of its own.
 	Loops int
+	// AckDelay is for how long the acknowledgement of a customer's message may wait at most, so that it travels with the answer, when the
+	// last one was answered as soon; default 100 ms. Below zero none waits, as on connections without a loop.
+	AckDelay time.Duration
 	// Connections is how many sockets are held; beyond it new ones get 503. Default 100,000.
 	Connections int
 	// PerIP is how many of them one peer address may have; 0 is no limit. Behind a proxy all have its address.
@@ -111,6 +114,7 @@ func (c *Config) defaults() error {
 		return errors.New("edge: Config.Tokens is missing")
 	}
 	c.Limits.Defaults()
+	or(&c.AckDelay, DefaultAckDelay)
 	or(&c.Connections, DefaultConnections)
 	or(&c.Ping, 25*time.Second)
 	or(&c.WorkerPing, min(5*time.Second, c.Ping))

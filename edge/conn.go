@@ -90,6 +90,7 @@ type conn struct {
 	closed      bool   // the reader has ended: nothing more is taken
 	dropped     map[wire.SessionID]*loss
 	feedLost    bool // a piece of a feed was dropped
+	company     company
 	pending     map[uint64]request
 	flights     map[lane]*flight // of lanes that have no line
 	spareFlight *flight
@@ -173,6 +174,12 @@ func (c *conn) enqueue(it item) uint64 {
 	c.bytes += int(it.size)
 	c.put++
 	n := c.put
+	if c.alone(&it) {
+		at, most := c.company.at, c.company.patience(c.e.cfg.AckDelay)
+		c.mu.Unlock()
+		c.loop.wait(c, at, most)
+		return n
+	}
 	start := c.begin()
 	c.mu.Unlock()
 	if start {

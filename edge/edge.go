@@ -46,7 +46,11 @@ type Edge struct {
 	desks     desks
 
 	changed atomic.Pointer[chan struct{}] // closed when another has come in the place of an owner
-	saw     uint64                        // owned by tick: changes of the exchange
+
+	// Owned by tick.
+	saw     uint64  // changes of the exchange
+	idle    []*conn // that are to be woken as owners have changed, some at a time
+	stirred []*conn
 
 	restMu sync.Mutex
 	// Guarded by restMu.
@@ -111,6 +115,7 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 	if err := e.openLoops(); err != nil {
 		return nil, err
 	}
+	e.saw = x.Changes() // before there is anybody who could wait
 	e.wg.Add(1)
 	go e.tick()
 	return e, nil
@@ -490,41 +495,6 @@ func (e *Edge) forget(c *conn) {
 	delete(e.waiting, c)
 	e.restMu.Unlock()
 	e.open.Add(-1)
-}
-
-// unrest lets c be woken as soon as owners have changed; without, it is when it is visited.
-func (e *Edge) unrest(c *conn) {
-	e.restMu.Lock()
-	if e.waiting == nil {
-		e.waiting = map[*conn]struct{}{}
-	}
-	e.waiting[c] = struct{}{}
-	e.restMu.Unlock()
-}
-
-// stir wakes those who wait for owners or for their answers, when some have changed. The others notice when they are visited.
-func (e *Edge) stir() {
-	changes := e.x.Changes()
-	if changes == e.saw {
-		return
-	}
-	e.saw = changes
-	next := make(chan struct{})
-	close(*e.changed.Swap(&next))
-	e.restMu.Lock()
-	list := e.waiting
-	e.waiting = nil
-	e.restMu.Unlock()
-	for c := range list {
-		c.wake()
-	}
-	for i := range e.table {
-		for _, c := range e.table[i].list(nil) {
-			if _, woken := list[c]; !woken && c.unanswered.Load() > 0 {
-				c.wake()
-			}
-		}
-	}
 }
 
 // post sends a command on, and says what became of it.

@@ -343,7 +343,7 @@ func (e *Edge) stream(sock net.Conn, ip string, who *wire.Principal, until time.
 	}
 	e.x.PlugConn(c.id.ID, c)
 	cmd.Conn, cmd.ID = c.id, 1
-	to, _ := route(cmd)
+	to, _ := e.route(cmd)
 	if err := c.pose(cmd, to, 0, 1); err != nil {
 		c.bye(wire.CloseReconnect, 0)
 	}

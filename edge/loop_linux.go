@@ -42,6 +42,8 @@ type loop struct {
 	asleep  atomic.Bool
 	closing atomic.Bool
 
+	waits patience
+
 	mu sync.Mutex
 	// Guarded by mu.
 	marks []*conn // that want to be visited
@@ -89,6 +91,7 @@ func newLoop(e *Edge) (*loop, error) {
 // closeLoops ends the loops, which have no connections any more, and joins them.
 func (e *Edge) closeLoops() {
 	for _, l := range e.loops {
+		l.endPatience()
 		l.closing.Store(true)
 		l.wake()
 		<-l.ended

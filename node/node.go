@@ -64,7 +64,8 @@ func Start(cfg Config) (n *Node, err error) {
 	ec := edge.Config{
 		Tokens: tokens{n.keys}, Node: cfg.Name, Version: cfg.Version, Limits: cfg.Limits, Connections: connections(cfg.Connections),
 		PerIP: cfg.PerIP, TenantOrigins: func(tenant string) []string { return cfg.Tenants[tenant].Origins }, Loops: cfg.Edge.Loops,
-		Origins: cfg.Origins, TokenInURL: cfg.TokenInURL, Static: cfg.Static, Log: cfg.Log,
+		AckDelay: time.Duration(cfg.Edge.AckDelayMS) * time.Millisecond,
+		Origins:  cfg.Origins, TokenInURL: cfg.TokenInURL, Static: cfg.Static, Log: cfg.Log,
 		Register: registry, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	}
 	if n.cert, ec.TLS, err = cfg.TLS.open(cfg.Log); err != nil {
@@ -154,6 +155,9 @@ func (n *Node) openMember(x *exchange.Exchange) error {
 		return err
 	}
 	if err := n.party.shareKeys(ctx); err != nil {
+		return err
+	}
+	if err := n.party.home(ctx); err != nil {
 		return err
 	}
 	n.keys, err = token.LoadOrCreate(cfg.Data)

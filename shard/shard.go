@@ -28,12 +28,13 @@ const openingBits = 16
 // Stats may be called from any goroutine.
 type Shard struct {
 	// Fixed after Open.
-	cfg  Config
-	x    *exchange.Exchange
-	g    *journal.Group
-	mine [wire.Slots]bool // cfg.Slots
-	term uint64           // grows at every opening: mail and pools carry it
-	log  logger
+	cfg   Config
+	x     *exchange.Exchange
+	g     *journal.Group
+	place uint8            // the placement group of cfg.Slots
+	mine  [wire.Slots]bool // cfg.Slots, by their numbers
+	term  uint64           // grows at every opening: mail and pools carry it
+	log   logger
 
 	// Owned by run.
 	now        int64
@@ -65,6 +66,7 @@ type Shard struct {
 	alarms     alarms
 	sweepAt    int64
 	retry      []wire.Envelope
+	anew       <-chan struct{} // closed when owners have changed since the first of retry was tried; nil while there is none
 	row, key   []byte
 	writable   bool
 	lossy      bool // the group has lost data, and nobody has accepted that
@@ -114,7 +116,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 		stop:       make(chan struct{}),
 	}
 	for _, slot := range cfg.Slots {
-		s.mine[slot] = true
+		s.place, s.mine[slot.Number()] = slot.Group(), true
 	}
 	s.now = cfg.Now().UnixMilli()
 	s.openLevels()
@@ -123,7 +125,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 	}
 	for name, t := range cfg.Tenants {
 		s.merchants[name] = &merchant{t.Session, t.Document.Version}
-		if s.owns(exchange.PoolSlot(name)) {
+		if s.owns(s.x.PoolSlot(name)) {
 			s.openPool(name, t)
 		}
 	}
@@ -142,7 +144,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 	return s, nil
 }
 
-func (s *Shard) owns(slot wire.Slot) bool { return int(slot) < len(s.mine) && s.mine[slot] }
+func (s *Shard) owns(slot wire.Slot) bool { return slot.Group() == s.place && s.mine[slot.Number()] }
 
 // epoch is what entries are written under: it starts at 1, and grows when a loss of data is accepted [SW-1].
 func (s *Shard) epoch() uint64 { return s.g.Epoch() + 1 }
@@ -155,6 +157,9 @@ func (s *Shard) recover() error {
 		return false
 	}); err != nil {
 		return err
+	}
+	if n := s.g.Epoch(); n > 0 { // cursors that were given out before it began are not of what follows [SW-4.10]
+		s.lsn = max(s.lsn, n<<journal.FloorBits)
 	}
 	var live []wire.SessionID
 	if err := s.g.Scan([]byte{rowLive}, []byte{rowLive + 1}, false, func(k, _ []byte) bool {
@@ -247,6 +252,8 @@ func (s *Shard) run() {
 		case <-s.inbox.Wake():
 		case <-s.loaded.Wake():
 		case <-timer.C:
+		case <-s.anew:
+			s.again()
 		case <-s.stop:
 			if s.dropped.Load() {
 				s.drop()
@@ -507,10 +514,11 @@ func (s *Shard) post() {
 // connection that is gone is nobody's.
 func (s *Shard) send(e wire.Envelope) {
 	e.Term = s.term
+	changed := s.x.Changed()
 	if _, command := e.Mail.(*wire.Command); command {
 		e.Term = 0            // on its way it is meant for whoever is there
 		if len(s.retry) > 0 { // it must not overtake those before it [SW-4.2]
-			s.later(e)
+			s.later(e, changed)
 			return
 		}
 	}
@@ -522,14 +530,17 @@ func (s *Shard) send(e wire.Envelope) {
 		s.nowhere(&e, err)
 		return
 	}
-	s.later(e)
+	s.later(e, changed)
 }
 
-// later keeps e until it is tried again.
-func (s *Shard) later(e wire.Envelope) {
+// later keeps e until it is tried again: soon, or when owners have changed since it was tried.
+func (s *Shard) later(e wire.Envelope, changed <-chan struct{}) {
 	if len(s.retry) >= s.cfg.Inbox {
 		s.stats.dropped.Add(1)
 		return
+	}
+	if len(s.retry) == 0 {
+		s.anew = changed
 	}
 	s.retry = append(s.retry, e)
 	s.alarms.add(s.now+retryMS, "")
