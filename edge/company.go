@@ -11,14 +11,20 @@ import (
 // (RFC 1122, 4.2.3.2: a delayed acknowledgement, at most 500 ms), with the same guess: a connection on which the last
 // acknowledgement was followed soon is one on which the next will be. docs/adr/0022 tells more.
 
-// DefaultAckDelay is for how long an acknowledgement waits for company: whoever waits as long does not feel it.
+// DefaultAckDelay is for how long an acknowledgement waits for company at most: whoever waits as long does not feel it.
 const DefaultAckDelay = 100 * time.Millisecond
 
 // company is what a connection knows of what follows its acknowledgements. conn.mu guards it.
 type company struct {
-	at    int64 // when the last acknowledgement was queued that nothing has followed yet, on the loop's clock; 0 is none
-	usual bool  // the one before it had company
-	waits bool  // the last one waits, and nobody was told to write it
+	at    int64         // when the last acknowledgement was queued that nothing has followed yet, on the loop's clock; 0 is none
+	after time.Duration // about how soon something follows, where it does
+	usual bool          // something followed the one before it
+	waits bool          // the last one waits, and nobody was told to write it
+}
+
+// patience is for how long the next acknowledgement waits: most of those that had company had it within twice the mean.
+func (k *company) patience(most time.Duration) time.Duration {
+	return min(2*k.after+time.Millisecond, most)
 }
 
 // alone tells whether it, which is queued, is an acknowledgement that may wait. It needs mu.
@@ -44,8 +50,14 @@ func (c *conn) alone(it *item) bool {
 func (c *conn) met() {
 	k := &c.company
 	if k.at != 0 {
-		k.usual = c.loop.now()-k.at < int64(c.e.cfg.AckDelay)
-		k.at = 0
+		after := time.Duration(c.loop.now() - k.at)
+		was := k.usual
+		switch k.usual, k.at = after < c.e.cfg.AckDelay, 0; {
+		case k.usual && was:
+			k.after += (after - k.after) / 4
+		case k.usual:
+			k.after = after
+		}
 	}
 	k.waits = false
 }

@@ -5,54 +5,76 @@ import (
 	"time"
 )
 
-// patience is the connections of a loop whose acknowledgements wait, in the order in which they began. One timer is set while there
-// are some: who begins to wait wakes nobody.
+// patience is the connections of a loop whose acknowledgements wait. One timer is set while there are some: who begins to wait
+// wakes nobody.
 type patience struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	list  []waiting
-	timer *time.Timer // nil until somebody waits
-	set   bool
+	timer *time.Timer
+	next  int64 // what the timer is set to, on the loop's clock; 0 is nothing
 	ended bool
 }
 
 type waiting struct {
-	c  *conn
-	at int64
+	c         *conn
+	at, until int64
 }
 
+// sweepLeast is how often the list is gone through at most, so that a crowd is woken together.
+const sweepLeast = time.Millisecond
+
 // wait bounds the wait of c, which began at a time.
-func (l *loop) wait(c *conn, at int64) {
-	p := &l.patience
+func (l *loop) wait(c *conn, at int64, most time.Duration) {
+	p := &l.waits
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.list = append(p.list, waiting{c, at})
-	if p.set || p.ended {
+	if p.ended {
 		return
 	}
-	p.set = true
+	until := at + int64(most)
+	p.list = append(p.list, waiting{c, at, until})
+	if p.next == 0 || until < p.next-int64(sweepLeast) {
+		l.setPatience(until, most)
+	}
+}
+
+// setPatience sets the timer. It needs waits.mu.
+func (l *loop) setPatience(until int64, in time.Duration) {
+	p := &l.waits
+	p.next = until
 	if p.timer == nil {
-		p.timer = time.AfterFunc(l.e.cfg.AckDelay, l.lose)
+		p.timer = time.AfterFunc(in, l.lose)
 		return
 	}
-	p.timer.Reset(l.e.cfg.AckDelay)
+	p.timer.Reset(in)
 }
 
 // lose ends the waits that are over. It runs on a goroutine of the timer.
 func (l *loop) lose() {
-	p := &l.patience
+	p := &l.waits
 	p.mu.Lock()
-	now, n := l.now(), 0
-	for n < len(p.list) && now-p.list[n].at >= int64(l.e.cfg.AckDelay) {
-		n++
+	now, next := l.now(), int64(0)
+	var over []waiting
+	rest := p.list[:0]
+	for _, w := range p.list {
+		switch {
+		case w.until <= now:
+			over = append(over, w)
+			continue
+		case next == 0 || w.until < next:
+			next = w.until
+		}
+		rest = append(rest, w)
 	}
-	over := append([]waiting(nil), p.list[:n]...)
-	rest := copy(p.list, p.list[n:])
-	clear(p.list[rest:])
-	p.list = p.list[:rest]
-	if p.set = rest > 0 && !p.ended; p.set {
-		p.timer.Reset(time.Duration(p.list[0].at+int64(l.e.cfg.AckDelay)-now) + time.Millisecond) // so that a crowd is woken together
-	} else if cap(p.list) > eventsMost {
+	clear(p.list[len(rest):])
+	p.list, p.next = rest, 0
+	switch {
+	case p.ended:
+		p.list = nil
+	case next != 0:
+		l.setPatience(next, max(time.Duration(next-now), sweepLeast))
+	case cap(p.list) > eventsMost:
 		p.list = nil
 	}
 	p.mu.Unlock()
@@ -63,7 +85,7 @@ func (l *loop) lose() {
 
 // endPatience lets nobody wait any more.
 func (l *loop) endPatience() {
-	p := &l.patience
+	p := &l.waits
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ended, p.list = true, nil

@@ -80,7 +80,7 @@ func (w *watching) cursor() string {
 // startWatch hands a request to watch to the writer.
 func (c *conn) startWatch(cmd *wire.Command) {
 	m := cmd.PB.GetWatch()
-	w, ok := newWatching(cmd, c.e.x.Owners(), m.GetFrom())
+	w, ok := newWatching(cmd, c.e.x.Shards(cmd.Who.Tenant), m.GetFrom())
 	if !ok {
 		c.fail(cmd, &wire.Error{Slug: wire.PositionGone, Message: "from is no cursor of this server"})
 		return

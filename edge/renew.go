@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"switchboard/exchange"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -9,7 +8,7 @@ import (
 // renew tells a pool that has begun anew who works at the desk. It holds the gate until that is answered: whoever claims
 // meanwhile waits. It needs mu.
 func (d *desk) renew(now int64) {
-	generation := d.e.x.Generation(exchange.PoolSlot(d.key.tenant))
+	generation := d.e.x.Generation(d.e.x.PoolSlot(d.key.tenant))
 	if generation == 0 || !d.renewing.due(generation, now) {
 		return
 	}
@@ -30,7 +29,7 @@ func (d *desk) renew(now int64) {
 		Verb: wire.VerbSubscribe, ID: d.asked, Conn: d.id, Who: d.who, Resume: true, Type: presence,
 		PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Subscribe{Subscribe: &wirepb.Subscribe{Queues: d.queues, Slots: d.slots, Lease: d.lease}}},
 	}
-	if d.e.x.PostTo(wire.Envelope{To: poolOf(d.key.tenant), Mail: cmd}, generation) != nil {
+	if d.e.x.PostTo(wire.Envelope{To: d.e.poolOf(d.key.tenant), Mail: cmd}, generation) != nil {
 		d.endRenewal()
 	}
 }

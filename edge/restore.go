@@ -72,7 +72,7 @@ func (c *conn) restoreLine(l *line, now int64) bool {
 			Session: string(l.id), From: &wirepb.Position{Epoch: l.epoch, Seq: l.last},
 		}}},
 	}
-	if to, ok := route(cmd); ok {
+	if to, ok := c.e.route(cmd); ok {
 		l.asking = asking{c.askOwn(cmd, to, c.e.x.Generation(slotOf(to))), generation, now}
 	}
 	return false

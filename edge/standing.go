@@ -226,7 +226,7 @@ func (c *conn) restoreStats(now int64) bool {
 	if s == nil {
 		return true
 	}
-	to, _ := route(s.cmd)
+	to, _ := c.e.route(s.cmd)
 	generation := c.e.x.Generation(slotOf(to))
 	if s.generation == generation {
 		return true

@@ -102,7 +102,7 @@ func (c *conn) watchPing(now int64) {
 		}
 		return
 	}
-	ping := c.e.cfg.ping(c.who.Load().Role).Milliseconds()
+	ping := c.pingMS
 	silent := now-c.lastWrite.Load() >= ping
 	if c.mode != modeSSE {
 		silent = silent || now-read >= ping // who only listens may be dead

@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"switchboard/edge/ws"
-	"switchboard/exchange"
 	"switchboard/wire"
 )
 
@@ -284,13 +283,13 @@ func (c *conn) leave() {
 		}
 	}
 	if c.watching.Load() {
-		for _, slot := range c.e.x.Owners() {
+		for _, slot := range c.e.x.Shards(who.Tenant) {
 			c.e.postGone(wire.Envelope{To: wire.ToSlot(slot), Mail: &wire.Command{Verb: wire.VerbGone, Conn: c.id, Who: who}})
 		}
 	}
 	if c.subscribed.Load() {
 		c.e.postGone(wire.Envelope{
-			To:   wire.ToSlot(exchange.PoolSlot(who.Tenant)),
+			To:   wire.ToSlot(c.e.x.PoolSlot(who.Tenant)),
 			Mail: &wire.Command{Verb: wire.VerbGone, Conn: c.id, Who: who},
 		})
 	}

@@ -32,9 +32,10 @@ type Exchange struct {
 	// Fixed after New.
 	node uint64
 
-	slots [wire.Slots]atomic.Pointer[plug]
-	conns [stripes]stripe
-	nodes atomic.Pointer[map[uint64]Inlet] // of other nodes, by their incarnation; a new map at every change
+	groups [wire.Groups]atomic.Pointer[table] // nil for those of which nothing was ever plugged in
+	conns  [stripes]stripe
+	places atomic.Pointer[Places]
+	nodes  atomic.Pointer[map[uint64]Inlet] // of other nodes, by their incarnation; a new map at every change
 
 	last    atomic.Uint64                 // generation that was given out
 	changes atomic.Uint64                 // of slots, that can be seen
@@ -43,6 +44,9 @@ type Exchange struct {
 	mu sync.Mutex
 	// Guarded by mu: who may change nodes.
 }
+
+// table has the slots of one placement group.
+type table [wire.Slots]atomic.Pointer[plug]
 
 // plug is what a slot is connected to. Whoever connects it anew makes a new one.
 type plug struct {
@@ -76,7 +80,7 @@ func (x *Exchange) Node() uint64 { return x.node }
 func (x *Exchange) PlugSlots(slots []wire.Slot, in Inlet) {
 	p := &plug{inlet: in, generation: x.last.Add(1)}
 	for _, s := range slots {
-		x.slots[s].Store(p)
+		x.row(s).Store(p)
 	}
 	x.change() // last: who sees it sees the slots
 }
@@ -97,15 +101,16 @@ func (x *Exchange) FillRemote(slots []wire.Slot, link Inlet) {
 func (x *Exchange) plugRemote(slots []wire.Slot, link Inlet, free func(*plug) bool) {
 	var made *plug
 	for _, s := range slots {
+		row := x.row(s)
 		for {
-			p := x.slots[s].Load()
+			p := row.Load()
 			if !free(p) {
 				break
 			}
 			if made == nil {
 				made = &plug{inlet: link, remote: true, generation: x.last.Add(1)}
 			}
-			if x.slots[s].CompareAndSwap(p, made) {
+			if row.CompareAndSwap(p, made) {
 				break
 			}
 		}
@@ -118,8 +123,8 @@ func (x *Exchange) plugRemote(slots []wire.Slot, link Inlet, free func(*plug) bo
 // UnplugSlots disconnects the slots from in; slots that another inlet has by now stay as they are.
 func (x *Exchange) UnplugSlots(slots []wire.Slot, in Inlet) {
 	for _, s := range slots {
-		if p := x.slots[s].Load(); p != nil && p.inlet == in {
-			x.slots[s].CompareAndSwap(p, nil)
+		if p := x.slot(uint64(s)); p != nil && p.inlet == in {
+			x.row(s).CompareAndSwap(p, nil)
 		}
 	}
 	x.change()
@@ -261,10 +266,25 @@ func put(in Inlet, e wire.Envelope) error {
 }
 
 func (x *Exchange) slot(id uint64) *plug {
-	if id >= wire.Slots {
+	if id >= wire.Slots*wire.Groups {
 		return nil
 	}
-	return x.slots[id].Load()
+	t := x.groups[id/wire.Slots].Load()
+	if t == nil {
+		return nil
+	}
+	return t[id%wire.Slots].Load()
+}
+
+// row returns the place of a slot in the table of its group, which it makes.
+func (x *Exchange) row(s wire.Slot) *atomic.Pointer[plug] {
+	g := &x.groups[s.Group()]
+	t := g.Load()
+	if t == nil {
+		g.CompareAndSwap(nil, new(table))
+		t = g.Load()
+	}
+	return &t[s.Number()]
 }
 
 func (x *Exchange) conn(id uint64) Inlet {

@@ -249,15 +249,21 @@ func (p *party) shareKeys(ctx context.Context) error {
 	}
 }
 
-// ready says why the node cannot serve every session, or nil.
+// ready says why the node cannot serve what it should, or nil: the main placement, and those that are held here. A region that is away
+// does not make the others' nodes useless.
 func (p *party) ready() error {
-	m := p.member.Load()
-	if m == nil || m.Main() == nil {
+	m := p.places()
+	if m == nil {
 		return errors.New("the cluster's map is not known yet")
 	}
-	for i, shard := range m.Main().Shards {
-		if p.n.hosts.x.Generation(wire.Slot(i)) == 0 { //nolint:gosec // below wire.Slots
-			return fmt.Errorf("nobody is known to lead shard %d", shard)
+	for _, place := range m.Placements {
+		if place.Name != cluster.Main && !m.Holds[place.Name] {
+			continue
+		}
+		for i, shard := range place.Shards {
+			if p.n.hosts.x.Generation(wire.At(place.Group, i)) == 0 {
+				return fmt.Errorf("nobody is known to lead shard %d", shard)
+			}
 		}
 	}
 	return nil
@@ -276,22 +282,3 @@ func (p *party) settle() {
 }
 
 const settlePatience = 10 * time.Second
-
-// slotsOf says which slots a shard has, and a slot of every shard. ok is false while the rows have not said so.
-func (p *party) slotsOf(group uint16) (slots, peers []wire.Slot, ok bool) {
-	m := p.member.Load()
-	if m == nil {
-		return nil, nil, false
-	}
-	place := m.Main()
-	if place == nil || !slices.Contains(place.Shards, group) {
-		return nil, nil, false
-	}
-	for _, i := range place.Slots(group, wire.Slots) {
-		slots = append(slots, wire.Slot(i)) //nolint:gosec // below wire.Slots
-	}
-	for i := range place.Shards {
-		peers = append(peers, wire.Slot(i)) //nolint:gosec // below wire.Slots
-	}
-	return slots, peers, true
-}

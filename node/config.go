@@ -9,6 +9,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"switchboard/cluster"
 	"switchboard/edge"
 	"switchboard/shard/journal"
 )
@@ -89,7 +90,7 @@ type Edge struct {
 	// Loops is how many goroutines serve the WebSockets of a Linux node; default one per two of GOMAXPROCS, at least 1
 	// and at most 4. Below zero each socket has goroutines of its own, as on other systems.
 	Loops int `yaml:"loops"`
-	// AckDelayMS is for how long the acknowledgement of a customer's message may wait to travel with the answer, in ms, where the
+	// AckDelayMS is for how long the acknowledgement of a customer's message may wait at most to travel with the answer, in ms, where the
 	// last one was answered as soon; default 100. Below zero none waits.
 	AckDelayMS int `yaml:"ack_delay_ms"`
 }
@@ -166,6 +167,9 @@ func (c *Config) Validate() error {
 	for name, t := range c.Tenants {
 		if err := t.validate(name, c.Limits.Body); err != nil {
 			return err
+		}
+		if c.Cluster.Listen == "" && t.Placement != "" && t.Placement != cluster.Main {
+			return fmt.Errorf("tenant %s: placement is %s, and this node is no member of a cluster: set cluster.listen, too", name, t.Placement)
 		}
 		c.Tenants[name] = t
 	}

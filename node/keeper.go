@@ -142,11 +142,11 @@ func (k *keeper) open(group uint16, term uint64) error {
 	if g == nil || g.Term() != term {
 		return nil // it has ended meanwhile, and that is said
 	}
-	slots, peers, ok := k.p.slotsOf(group)
+	at, ok := k.p.site(group)
 	if !ok {
 		return nil // the rows will say
 	}
-	opened, err := n.hosts.lead(n, int(group), term, g, slots, peers)
+	opened, err := n.hosts.lead(n, int(group), term, g, at)
 	if opened && err == nil {
 		k.p.member.Load().Leads(group, term)
 	}

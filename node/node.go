@@ -157,6 +157,9 @@ func (n *Node) openMember(x *exchange.Exchange) error {
 	if err := n.party.shareKeys(ctx); err != nil {
 		return err
 	}
+	if err := n.party.home(ctx); err != nil {
+		return err
+	}
 	n.keys, err = token.LoadOrCreate(cfg.Data)
 	return err
 }

@@ -20,6 +20,8 @@ type Rule struct {
 	To string
 	// ParkMS is after how much silence of a customer who was answered the session is let go until he writes again; 0 is never.
 	ParkMS int64
+	// AbsentMS is how long a customer who waits keeps his place while no connection of his follows the session; 0 is for good.
+	AbsentMS int64
 }
 
 // rule returns what the session's queue goes by, or an empty Rule.

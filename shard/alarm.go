@@ -72,6 +72,9 @@ func (s *Shard) schedule(h *hosted) {
 		if park := h.state.ParkAt(&t.Session); park != 0 && (at == 0 || park < at) {
 			at = park
 		}
+		if absent := h.state.AbsentAt(&t.Session, s.now); absent != 0 && (at == 0 || absent < at) {
+			at = absent
+		}
 	}
 	if h.state.Waiting() || h.state.Unbound() != nil {
 		if h.againAt == 0 {

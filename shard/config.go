@@ -13,7 +13,7 @@ type Config struct {
 	ID int
 	// Opening is how often the shard was opened before in the present term of its group: what it says is of a later term then.
 	Opening uint16
-	// Slots are the slots that it owns. It has no default.
+	// Slots are the slots that it owns, all of one placement group. It has no default.
 	Slots []wire.Slot
 	// Peers holds one slot of every shard that may host sessions of its pools, itself included. It has no default.
 	Peers []wire.Slot

@@ -8,7 +8,6 @@ import (
 
 	"switchboard/broker"
 	"switchboard/broker/level"
-	"switchboard/exchange"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -88,7 +87,7 @@ func (p *pool) tick(s *Shard) {
 // askShard posts the census to a shard. It does not go through the turn's mail: nothing depends on it, and it is repeated.
 func (p *pool) askShard(s *Shard, shard uint32) {
 	slot := s.cfg.Peers[shard]
-	m := &wire.Census{Tenant: p.tenant, Pool: p.number, Shard: shard, Reply: wire.ToSlot(exchange.PoolSlot(p.tenant))}
+	m := &wire.Census{Tenant: p.tenant, Pool: p.number, Shard: shard, Reply: wire.ToSlot(s.x.PoolSlot(p.tenant))}
 	if s.owns(slot) {
 		s.inbox.PutReserved(wire.Envelope{To: wire.ToSlot(slot), Mail: m})
 		return

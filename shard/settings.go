@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 
-	"switchboard/exchange"
 	"switchboard/session"
 	"switchboard/wire"
 )
@@ -25,7 +24,7 @@ const movesMost = 256
 func (p *pool) settings(s *Shard, t *Tenant, i int) wire.Envelope {
 	m := &wire.Settings{
 		Tenant: p.tenant, Version: t.Document.Version, Default: t.Session.DefaultQueue, Shard: uint32(i), //nolint:gosec // a node has few shards
-		Reply: wire.ToSlot(exchange.PoolSlot(p.tenant)), Queues: slices.Sorted(maps.Keys(t.Session.Queues)), Rules: t.rules, Levels: t.levels,
+		Reply: wire.ToSlot(s.x.PoolSlot(p.tenant)), Queues: slices.Sorted(maps.Keys(t.Session.Queues)), Rules: t.rules, Levels: t.levels,
 	}
 	for _, from := range slices.Sorted(maps.Keys(t.Session.Moves)) {
 		m.Moves = append(m.Moves, from, t.Session.Moves[from])

@@ -28,12 +28,13 @@ const openingBits = 16
 // Stats may be called from any goroutine.
 type Shard struct {
 	// Fixed after Open.
-	cfg  Config
-	x    *exchange.Exchange
-	g    *journal.Group
-	mine [wire.Slots]bool // cfg.Slots
-	term uint64           // grows at every opening: mail and pools carry it
-	log  logger
+	cfg   Config
+	x     *exchange.Exchange
+	g     *journal.Group
+	place uint8            // the placement group of cfg.Slots
+	mine  [wire.Slots]bool // cfg.Slots, by their numbers
+	term  uint64           // grows at every opening: mail and pools carry it
+	log   logger
 
 	// Owned by run.
 	now        int64
@@ -115,7 +116,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 		stop:       make(chan struct{}),
 	}
 	for _, slot := range cfg.Slots {
-		s.mine[slot] = true
+		s.place, s.mine[slot.Number()] = slot.Group(), true
 	}
 	s.now = cfg.Now().UnixMilli()
 	s.openLevels()
@@ -124,7 +125,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 	}
 	for name, t := range cfg.Tenants {
 		s.merchants[name] = &merchant{t.Session, t.Document.Version}
-		if s.owns(exchange.PoolSlot(name)) {
+		if s.owns(s.x.PoolSlot(name)) {
 			s.openPool(name, t)
 		}
 	}
@@ -143,7 +144,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 	return s, nil
 }
 
-func (s *Shard) owns(slot wire.Slot) bool { return int(slot) < len(s.mine) && s.mine[slot] }
+func (s *Shard) owns(slot wire.Slot) bool { return slot.Group() == s.place && s.mine[slot.Number()] }
 
 // epoch is what entries are written under: it starts at 1, and grows when a loss of data is accepted [SW-1].
 func (s *Shard) epoch() uint64 { return s.g.Epoch() + 1 }
@@ -156,6 +157,9 @@ func (s *Shard) recover() error {
 		return false
 	}); err != nil {
 		return err
+	}
+	if n := s.g.Epoch(); n > 0 { // cursors that were given out before it began are not of what follows [SW-4.10]
+		s.lsn = max(s.lsn, n<<journal.FloorBits)
 	}
 	var live []wire.SessionID
 	if err := s.g.Scan([]byte{rowLive}, []byte{rowLive + 1}, false, func(k, _ []byte) bool {

@@ -251,6 +251,7 @@ func (p *parsing) queue(r *Routes, q *Queue, queues, teams []string, path string
 	}
 	p.handoff(&q.Handoff, queues, path+".handoff")
 	p.atLeast(path+".park_ms", q.ParkMS, 0)
+	p.atLeast(path+".absent_ms", q.AbsentMS, 0)
 	for i, x := range q.Order.Boosts {
 		at := fmt.Sprintf("%s.order.boosts[%d]", path, i)
 		e := p.selector(at+".when", x.When)

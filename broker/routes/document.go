@@ -130,6 +130,7 @@ type Queue struct {
 	ServiceLevel string          `json:"service_level,omitempty" yaml:"service_level" doc:"Name of its service level."`
 	Handoff      Handoff         `json:"handoff,omitzero" yaml:"handoff" doc:"When a bot's session goes to people by itself."`
 	ParkMS       int64           `json:"park_ms,omitempty" yaml:"park_ms" min:"0" doc:"After how much silence of a customer who was answered his session is let go until he writes again. Default never."`
+	AbsentMS     int64           `json:"absent_ms,omitempty" yaml:"absent_ms" min:"0" doc:"How long a customer who waits keeps his place while his app is not connected. Default for good."`
 	Route        []Step          `json:"route,omitempty" yaml:"route" doc:"Steps, tried in order. Default: bots, and humans when no bot can take it."`
 }
 

@@ -22,6 +22,8 @@ type Rule struct {
 	To         string   `json:"to,omitempty"`
 	// ParkMS is after how much silence of a customer who was answered a session is let go until he writes again; 0 is never.
 	ParkMS int64 `json:"park_ms,omitempty"`
+	// AbsentMS is how long a customer who waits and is not there keeps his place; 0 is for good.
+	AbsentMS int64 `json:"absent_ms,omitempty"`
 
 	Holds *selector.Expr `json:"-"` // When; nil when there is none
 }
@@ -52,11 +54,11 @@ func (d *Document) AppendRules(dst []byte) []byte {
 func (d *Document) rules() (list []Rule) {
 	for i := range d.Queues {
 		q := &d.Queues[i]
-		r := Rule{Queue: q.Name, FailedTurns: q.Handoff.FailedTurns, FailedTypes: q.Handoff.FailedTypes, AskedTypes: q.Handoff.AskedTypes, When: q.Handoff.When, To: q.Handoff.Queue, ParkMS: q.ParkMS}
+		r := Rule{Queue: q.Name, FailedTurns: q.Handoff.FailedTurns, FailedTypes: q.Handoff.FailedTypes, AskedTypes: q.Handoff.AskedTypes, When: q.Handoff.When, To: q.Handoff.Queue, ParkMS: q.ParkMS, AbsentMS: q.AbsentMS}
 		if r.FailedTurns > 0 && len(r.FailedTypes) == 0 {
 			r.FailedTypes = []string{defaultFailed}
 		}
-		if r.FailedTurns > 0 || len(r.AskedTypes) > 0 || r.When != "" || r.ParkMS > 0 {
+		if r.FailedTurns > 0 || len(r.AskedTypes) > 0 || r.When != "" || r.ParkMS+r.AbsentMS > 0 {
 			list = append(list, r)
 		}
 	}

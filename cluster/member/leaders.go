@@ -7,7 +7,6 @@ import (
 
 	"switchboard/cluster"
 	"switchboard/exchange/link"
-	"switchboard/wire"
 )
 
 // believe notes that a node leads a group in a term. A lower term than was heard of never wins.
@@ -141,16 +140,4 @@ func (m *Member) replug() {
 func (m *Member) unplug(group uint16) {
 	m.lines.x.UnplugSlots(m.slots(group), m.plugged[group].link)
 	delete(m.plugged, group)
-}
-
-// slots returns the slots of a shard of the main placement. Those of other placements have none on the board yet.
-func (m *Member) slots(group uint16) (list []wire.Slot) {
-	p := m.state.Placements[cluster.Main]
-	if p == nil {
-		return nil
-	}
-	for _, i := range p.Slots(group, wire.Slots) {
-		list = append(list, wire.Slot(i)) //nolint:gosec // below wire.Slots
-	}
-	return list
 }

@@ -68,6 +68,7 @@ func Connect(x *exchange.Exchange, listener net.Listener, id *Identity, cfg Conf
 	if cfg.Stream != nil {
 		c.Stream = l.stream
 	}
+	x.Settle(&exchange.Places{}) // nobody lives anywhere, until the rows say so
 	if l.links, err = link.Open(x, listener, c); err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ type Member struct {
 	done   chan struct{}
 
 	// Shared.
-	main    atomic.Pointer[cluster.Placement]
+	places  atomic.Pointer[Map]
 	around  atomic.Pointer[Around]
 	closing sync.Once
 	dropped atomic.Uint64
@@ -116,6 +116,7 @@ func Open(lines *Lines, groups Groups, rows Rows, cfg Config) (*Member, error) {
 	if self := m.state.Nodes[m.id.Node]; self != nil && self.Phase == cluster.Gone {
 		return nil, fmt.Errorf("%w: node %s (number %d) was removed from the cluster: to take part again it needs an empty data directory", cluster.ErrRefused, m.id.Name, m.id.Node)
 	}
+	m.show()
 	lines.member.Store(m)
 	for _, s := range lines.links.Status() {
 		if s.Up {
@@ -224,20 +225,6 @@ func (m *Member) turn(beat bool) {
 	m.plug()
 	m.show()
 }
-
-// show lets others see what they ask for without waiting.
-func (m *Member) show() {
-	p := m.state.Placements[cluster.Main]
-	if old := m.main.Load(); p == nil || m.writing != 0 || old != nil && slices.Equal(old.Shards, p.Shards) {
-		return
-	}
-	shown := *p
-	shown.Shards = slices.Clone(p.Shards)
-	m.main.Store(&shown)
-}
-
-// Main returns the main placement as this node last knew it, nil when it does not yet. Nobody may change it. It does not block.
-func (m *Member) Main() *cluster.Placement { return m.main.Load() }
 
 // heed takes the news.
 func (m *Member) heed(n heard, now time.Time) {

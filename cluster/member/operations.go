@@ -121,3 +121,21 @@ func (o *Operations) Remove(ctx context.Context, by string, node uint32, lost bo
 func (o *Operations) Copies(ctx context.Context, by, placement string, n int) error {
 	return o.ask(ctx, opCopies, by, asking{Placing: placement, Copies: n}, nil)
 }
+
+// Place makes a placement in the running cluster, with so many shards, on nodes that have the labels p.Require; its name, copies, labels
+// and tenants count. Its tenants must live nowhere yet. With dry nothing is made: what is returned says which nodes may hold it, and an
+// error why it would be refused.
+func (o *Operations) Place(ctx context.Context, by string, p *cluster.Placement, shards int, dry bool) (*PlaceReport, error) {
+	r := &PlaceReport{}
+	return r, o.ask(ctx, opPlace, by, asking{Place: p, Shards: shards, Dry: dry}, r)
+}
+
+// Assign makes a placement the home of tenants who live there already, or nowhere. When one is refused, none is assigned.
+func (o *Operations) Assign(ctx context.Context, by, placement string, tenants ...string) error {
+	return o.ask(ctx, opAssign, by, asking{Placing: placement, Tenants: tenants}, nil)
+}
+
+// Settle gives tenants a home who have none: the placement that they wish, or main. A node asks for it before it serves them.
+func (o *Operations) Settle(ctx context.Context, by string, wishes map[string]string) error {
+	return o.ask(ctx, opSettle, by, asking{Wishes: wishes}, nil)
+}

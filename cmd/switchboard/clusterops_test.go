@@ -43,7 +43,7 @@ func TestClusterOperations(t *testing.T) {
 			{Replica: cluster.Replica{ID: 1, Node: 1}, Answers: true}, {Replica: cluster.Replica{ID: 2, Node: 2, Learner: true}},
 		}}},
 		Jobs:   []*cluster.Job{{ID: 9, Shard: 0, From: 1, To: 2, Step: cluster.Catching, By: "ann", Why: "because"}},
-		Places: []*cluster.Placement{{Name: "main", Copies: 3}},
+		Places: []member.PlaceReport{{Placement: cluster.Placement{Name: "main", Copies: 3}, Nodes: []uint32{1}}},
 	}
 	asked := ""
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -68,6 +68,8 @@ func TestClusterOperations(t *testing.T) {
 				v = report.Jobs[0]
 			case "rebalance":
 				v = member.Balance{Effort: report.Effort, Plan: []cluster.Proposal{{Shard: 0, From: 1, To: 2, Why: "node n1 carries 9, node n2 1"}}}
+			case "place":
+				v = member.PlaceReport{Placement: cluster.Placement{Name: "eu", Copies: 3}, Nodes: []uint32{1, 2}}
 			case "remove":
 				return json.Marshal(map[string]any{"err": "node n2 still has replicas of 1 shards", "refused": true})
 			}
@@ -107,6 +109,11 @@ func TestClusterOperations(t *testing.T) {
 	f(`ann rebalance {"action":"pause"}`, "running", "shards", "rebalance", "pause")
 	f(`ann drain {"node":2,"undo":true}`, "drains: false", "nodes", "drain", "n2", "--undo")
 	f(`ann copies {"copies":5,"placement":"main"}`, "wants 5 copies", "shards", "copies", "5")
+	f("", "main 0 0 3 - n1 -", "placements")
+	f(`ann place {"place":{"name":"eu","shards":null,"copies":3,"require":{"region":"eu"},"tenants":["haus"]},"shards":4,"dry":true}`,
+		"placement eu would have 4 shards of 3 copies on n1 n2", "placements", "create", "eu", "--require", "region=eu", "--shards", "4", "--tenant", "haus", "--dry-run")
+	f(`ann assign {"placement":"eu","tenants":["haus","bahn"]}`, "in placement eu: haus bahn", "placements", "assign", "eu", "haus", "bahn")
+	f("", "tenants", "placements", "assign", "eu")
 	f("", "refused: node n2 still has replicas", "nodes", "remove", "n2")
 	f("", "there is no node n7", "nodes", "drain", "n7")
 	f("", "is not the number of a move", "shards", "moves", "abort", "x")

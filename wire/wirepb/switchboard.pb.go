@@ -2439,6 +2439,7 @@ func (x *Author) GetName() string {
 //	level.warned             staff
 //	level.missed             staff
 //	session.last_resort      public
+//	session.abandoned        public
 //	session.transferred      staff
 //	session.transfer_failed  staff
 //	session.released         staff

@@ -31,6 +31,13 @@ func calm(t *testing.T, c *conn) {
 	})
 }
 
+// expect lets c believe that answers take so long.
+func (c *conn) expect(after time.Duration) {
+	c.mu.Lock()
+	c.company.after = after
+	c.mu.Unlock()
+}
+
 // An acknowledgement waits for what usually follows it, and for nothing else.
 func TestCompany(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.AckDelay = time.Hour })
@@ -55,6 +62,7 @@ func TestCompany(t *testing.T) {
 	expect(0)
 
 	calm(t, c)
+	c.expect(time.Hour)
 	send(2)
 	eventually(t, "an acknowledgement that waits", func() bool { return c.state().waits })
 	r.shard.say(id, `"soon again"`, "")
@@ -62,6 +70,7 @@ func TestCompany(t *testing.T) {
 	expect(0)
 
 	calm(t, c)
+	c.expect(time.Hour)
 	send(3)
 	eventually(t, "an acknowledgement that waits", func() bool { return c.state().waits })
 	send(4) // he asks for more than an answer: both are written
@@ -71,6 +80,7 @@ func TestCompany(t *testing.T) {
 	expect(0)
 
 	calm(t, c)
+	c.expect(time.Hour)
 	send(5)
 	eventually(t, "an acknowledgement that waits", func() bool { return c.state().waits })
 	p.say(`{"id":6,"history":{"session":"` + string(id) + `"}}`)
@@ -80,10 +90,49 @@ func TestCompany(t *testing.T) {
 	}
 
 	calm(t, c)
+	c.expect(time.Hour)
 	send(7)
 	eventually(t, "an acknowledgement that waits", func() bool { return c.state().waits })
 	c.bye(wire.CloseKicked, 0)
 	expect(7) // an end does not lose it
+}
+
+// The patience of a connection follows what it sees.
+func TestPatience(t *testing.T) {
+	var k company
+	for _, v := range []struct {
+		after, most, want time.Duration
+	}{
+		{0, time.Second, time.Millisecond},
+		{5 * time.Millisecond, time.Second, 11 * time.Millisecond},
+		{time.Second, 100 * time.Millisecond, 100 * time.Millisecond},
+	} {
+		if k.after = v.after; k.patience(v.most) != v.want {
+			t.Errorf("after %v, at most %v: %v; want %v", v.after, v.most, k.patience(v.most), v.want)
+		}
+	}
+	h := newHand(t, func(c *Config) { c.AckDelay = time.Hour })
+	c, _ := h.admit(wire.JSON, wire.RoleCustomer)
+	meet := func(after time.Duration) {
+		c.company.at = h.l.now() - int64(after)
+		c.met()
+	}
+	meet(8 * time.Minute)
+	if k := c.company; !k.usual || k.after.Round(time.Second) != 8*time.Minute {
+		t.Errorf("the first answer leaves %+v", k)
+	}
+	meet(4 * time.Minute)
+	if k := c.company; !k.usual || k.after.Round(time.Second) != 7*time.Minute {
+		t.Errorf("the second answer leaves %+v; want a mean of 7 minutes", k)
+	}
+	meet(2 * time.Hour)
+	if c.company.usual {
+		t.Error("an answer after two hours is usual")
+	}
+	meet(time.Minute)
+	if k := c.company; !k.usual || k.after.Round(time.Second) != time.Minute {
+		t.Errorf("the first after a silence leaves %+v; want it to stand alone", k)
+	}
 }
 
 // An acknowledgement that nobody follows is written after a while, and the next one does not wait.
@@ -98,7 +147,7 @@ func TestNoCompany(t *testing.T) {
 	for n := range 3 { // the timer is set again
 		calm(t, c)
 		c.mu.Lock()
-		c.company = company{usual: true}
+		c.company = company{usual: true, after: 20 * time.Millisecond}
 		c.mu.Unlock()
 		if m, _ := p.ask(`"send":{"session":"` + string(id) + `","type":"text","body":{"text":"hello"}}`); m.GetSend() == nil {
 			t.Fatalf("turn %d: got %v; want the reply", n, m)
