@@ -71,7 +71,7 @@ func Start(cfg Config) (n *Node, err error) {
 		Tokens: tokens{n.keys}, Node: cfg.Name, Version: cfg.Version, Limits: cfg.Limits, Connections: connections(cfg.Connections),
 		PerIP: cfg.PerIP, TenantOrigins: func(tenant string) []string { return cfg.Tenants[tenant].Origins }, Loops: cfg.Edge.Loops,
 		AckDelay: time.Duration(cfg.Edge.AckDelayMS) * time.Millisecond,
-		Origins:  cfg.Origins, TokenInURL: cfg.TokenInURL, Static: cfg.Static, Log: cfg.Log,
+		Origins:  cfg.Origins, TokenInURL: cfg.TokenInURL, Static: cfg.Static, Now: cfg.Clock, Log: cfg.Log,
 		Register: registry, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	}
 	if n.cert, ec.TLS, err = cfg.TLS.open(cfg.Log); err != nil {

@@ -107,6 +107,7 @@ func (s *Shard) tick() {
 			continue
 		}
 		if a.id == "" {
+			s.retrying = false
 			s.again()
 			continue
 		}

@@ -67,6 +67,7 @@ type Shard struct {
 	sweepAt    int64
 	retry      []wire.Envelope
 	anew       <-chan struct{} // closed when owners have changed since the first of retry was tried; nil while there is none
+	retrying   bool            // an alarm for retry is set
 	row, key   []byte
 	writable   bool
 	lossy      bool // the group has lost data, and nobody has accepted that
@@ -543,7 +544,10 @@ func (s *Shard) later(e wire.Envelope, changed <-chan struct{}) {
 		s.anew = changed
 	}
 	s.retry = append(s.retry, e)
-	s.alarms.add(s.now+retryMS, "")
+	if !s.retrying { // one alarm for all of it: each has all tried again, so more would make more
+		s.retrying = true
+		s.alarms.add(s.now+retryMS, "")
+	}
 }
 
 func (s *Shard) spare() []wire.Envelope {

@@ -123,6 +123,7 @@ func (m *Member) plugIn(group uint16, p plugged) {
 
 // cut plugs in anew what is behind a link on which mail was lost: who waits for answers may wait in vain.
 func (m *Member) cut(name string) {
+	m.lines.x.Lost()
 	for group, p := range m.plugged {
 		if p.link.Node() == name {
 			m.plugIn(group, p)
