@@ -110,6 +110,7 @@ func (c *Core) sayPlace(t *task, out *Effects) {
 	q := t.plan.queue
 	e.Session, e.Ticket, e.Queue, e.Position = t.session, t.ticket, q.Name, uint32(t.told) //nolint:gosec // at most lookMost
 	e.ETA, _ = q.pace.eta(t.told, c.now)
+	t.opens = opensAt(t.plan.clocks, c.now) // other hours may count by now
 	e.OpensAt = t.opens
 }
 

@@ -295,6 +295,10 @@ func (e *Edge) assignments(ctx *fasthttp.RequestCtx, parts []string) {
 	if !ok {
 		return
 	}
+	if e.overtaken(who) { // [SW-5.7] its sessions are another connection's, under the same ae
+		problem(ctx, &wire.Error{Slug: wire.StaleAssignment, Message: "another connection has subscribed as this worker; claim to take it back"})
+		return
+	}
 	e.heard(who)
 	cmd, err := assignmentCommand(ctx, who, parts)
 	if err != nil {

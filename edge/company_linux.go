@@ -26,7 +26,7 @@ const sweepLeast = time.Millisecond
 
 // wait bounds the wait of c, which began at a time.
 func (l *loop) wait(c *conn, at int64, most time.Duration) {
-	p := &l.patience
+	p := &l.waits
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ended {
@@ -39,9 +39,9 @@ func (l *loop) wait(c *conn, at int64, most time.Duration) {
 	}
 }
 
-// setPatience sets the timer. It needs patience.mu.
+// setPatience sets the timer. It needs waits.mu.
 func (l *loop) setPatience(until int64, in time.Duration) {
-	p := &l.patience
+	p := &l.waits
 	p.next = until
 	if p.timer == nil {
 		p.timer = time.AfterFunc(in, l.lose)
@@ -52,7 +52,7 @@ func (l *loop) setPatience(until int64, in time.Duration) {
 
 // lose ends the waits that are over. It runs on a goroutine of the timer.
 func (l *loop) lose() {
-	p := &l.patience
+	p := &l.waits
 	p.mu.Lock()
 	now, next := l.now(), int64(0)
 	var over []waiting
@@ -85,7 +85,7 @@ func (l *loop) lose() {
 
 // endPatience lets nobody wait any more.
 func (l *loop) endPatience() {
-	p := &l.patience
+	p := &l.waits
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ended, p.list = true, nil

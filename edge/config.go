@@ -71,6 +71,9 @@ type Config struct {
 	Hello time.Duration
 	// Stall is how long a write may make no progress; default 20 s [SW-4.7].
 	Stall time.Duration
+	// Knock is how long a socket may stay silent before it is handed to the HTTP server, whose deadline for a request then begins;
+	// default 5 s. Only where loops accept.
+	Knock time.Duration
 	// Answer is how long a request may stay unanswered before it is told deadline; default 10 s.
 	Answer time.Duration
 	// Outbox is how many bytes of pushes may wait for one socket; default 256 KiB. Four times as much, of workers and supervisors 64 times
@@ -118,6 +121,7 @@ func (c *Config) defaults() error {
 	or(&c.Pong, 8*time.Second)
 	or(&c.Hello, 5*time.Second)
 	or(&c.Stall, 20*time.Second)
+	or(&c.Knock, 5*time.Second)
 	or(&c.Answer, 10*time.Second)
 	or(&c.Outbox, 256<<10)
 	or(&c.Node, "n1")

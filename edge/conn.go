@@ -37,6 +37,9 @@ type conn struct {
 	ip       string // counted against PerIP; empty when that is off
 	accepted int64  // Unix ms
 
+	// Fixed before greeted.
+	pingMS int64 // after how much silence it is pinged: of the role, which one would have to fetch from elsewhere four times a second
+
 	// Owned by read.
 	dec     ws.Decoder
 	src     *source  // nil when a loop reads

@@ -39,7 +39,8 @@ type request struct {
 	own        bool      // the edge asks on its own account: the client hears nothing of the answer
 	waits      bool      // nobody has it
 	posted     bool      // somebody had it, or has
-	again      bool      // it was posted more than once
+	again      bool      // it was posted more than once:
+	try        uint16    // so often
 	generation uint64    // of the owner that it was posted to
 	changes    uint64    // of the exchange, then
 	postedAt   int64     // Unix ms

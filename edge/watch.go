@@ -13,20 +13,24 @@ const stripes = 16
 // visitEvery is how often each connection is visited, and so how late a deadline may be noticed.
 const visitEvery = 250 * time.Millisecond
 
-// tick looks after every connection's deadlines: one goroutine for all.
+// tick looks after every connection's deadlines, and wakes them when owners change: one goroutine for all.
 func (e *Edge) tick() {
 	defer e.wg.Done()
 	t := time.NewTicker(visitEvery / stripes)
 	defer t.Stop()
 	var list []*conn
-	for i := 0; ; i = (i + 1) % stripes {
+	for i := 0; ; {
+		changed := e.x.Changed()
+		e.stir()
 		select {
 		case <-e.stop:
 			return
+		case <-changed:
 		case <-t.C:
+			e.rouse()
+			list = e.visit(i, list)
+			i = (i + 1) % stripes
 		}
-		e.stir()
-		list = e.visit(i, list)
 	}
 }
 
@@ -98,7 +102,7 @@ func (c *conn) watchPing(now int64) {
 		}
 		return
 	}
-	ping := c.e.cfg.ping(c.who.Load().Role).Milliseconds()
+	ping := c.pingMS
 	silent := now-c.lastWrite.Load() >= ping
 	if c.mode != modeSSE {
 		silent = silent || now-read >= ping // who only listens may be dead

@@ -120,6 +120,7 @@ func (c *conn) route(it item) {
 		c.resume = it.hail
 	case it.watch != nil:
 		c.feeds = it.watch
+	case it.f != nil && !it.own && it.f.ID != 0 && !c.latest(it.f):
 	case c.resume != nil:
 		c.await(c.resume, it)
 	default:

@@ -37,8 +37,9 @@ type Exchange struct {
 	places atomic.Pointer[Places]
 	nodes  atomic.Pointer[map[uint64]Inlet] // of other nodes, by their incarnation; a new map at every change
 
-	last    atomic.Uint64 // generation that was given out
-	changes atomic.Uint64 // of slots, that can be seen
+	last    atomic.Uint64                 // generation that was given out
+	changes atomic.Uint64                 // of slots, that can be seen
+	changed atomic.Pointer[chan struct{}] // closed at the next of them
 
 	mu sync.Mutex
 	// Guarded by mu: who may change nodes.
@@ -64,6 +65,8 @@ type stripe struct {
 // New returns an empty table for the node's incarnation, which is not 0.
 func New(node uint64) *Exchange {
 	x := &Exchange{node: node}
+	changed := make(chan struct{})
+	x.changed.Store(&changed)
 	for i := range x.conns {
 		x.conns[i].inlets = map[uint64]Inlet{}
 	}
@@ -79,7 +82,7 @@ func (x *Exchange) PlugSlots(slots []wire.Slot, in Inlet) {
 	for _, s := range slots {
 		x.row(s).Store(p)
 	}
-	x.changes.Add(1) // last: who sees it sees the slots
+	x.change() // last: who sees it sees the slots
 }
 
 // PlugRemote connects link to the slots: a shard of the node behind it. It takes the place of another link, and of nothing;
@@ -113,7 +116,7 @@ func (x *Exchange) plugRemote(slots []wire.Slot, link Inlet, free func(*plug) bo
 		}
 	}
 	if made != nil {
-		x.changes.Add(1) // last: who sees it sees the slots
+		x.change() // last: who sees it sees the slots
 	}
 }
 
@@ -124,7 +127,7 @@ func (x *Exchange) UnplugSlots(slots []wire.Slot, in Inlet) {
 			x.row(s).CompareAndSwap(p, nil)
 		}
 	}
-	x.changes.Add(1)
+	x.change()
 }
 
 // Generation returns a number for what is plugged in at slot: another one after each PlugSlots and PlugRemote, larger than all
@@ -140,6 +143,16 @@ func (x *Exchange) Generation(slot wire.Slot) uint64 {
 // Changes returns a number that grows whenever slots are plugged or unplugged. As long as it is the same, so is every
 // Generation; looking at it is cheaper than looking at them.
 func (x *Exchange) Changes() uint64 { return x.changes.Load() }
+
+// Changed returns a channel that is closed when Changes grows beyond what it was at the call. Take it before looking at Changes:
+// then no change is missed.
+func (x *Exchange) Changed() <-chan struct{} { return *x.changed.Load() }
+
+func (x *Exchange) change() {
+	x.changes.Add(1)
+	next := make(chan struct{})
+	close(*x.changed.Swap(&next))
+}
 
 // PlugConn connects in as connection id of this node. Ids are never used twice.
 func (x *Exchange) PlugConn(id uint64, in Inlet) {

@@ -22,7 +22,7 @@ type Places struct {
 // member of a cluster. A tenant that was in one group is not in another one later.
 func (x *Exchange) Settle(p *Places) {
 	x.places.Store(p)
-	x.changes.Add(1)
+	x.change()
 }
 
 // Settled tells whether it is known where all of these tenants live.

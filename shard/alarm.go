@@ -136,7 +136,7 @@ func (s *Shard) tick() {
 // again posts the mail that found no room.
 func (s *Shard) again() {
 	list := s.retry
-	s.retry, s.retryAt = nil, 0
+	s.retry, s.retryAt, s.anew = nil, 0, nil
 	for _, e := range list {
 		s.send(e)
 	}

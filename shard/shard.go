@@ -73,7 +73,8 @@ type Shard struct {
 	alarms     alarms
 	sweepAt    int64
 	retry      []wire.Envelope
-	retryAt    int64 // 0 while no alarm is set for it
+	retryAt    int64           // 0 while no alarm is set for it
+	anew       <-chan struct{} // closed when owners have changed since the first of retry was tried; nil while there is none
 	row, key   []byte
 	writable   bool
 	lossy      bool // the group has lost data, and nobody has accepted that
@@ -276,6 +277,8 @@ func (s *Shard) run() {
 		case <-s.inbox.Wake():
 		case <-s.loaded.Wake():
 		case <-timer.C:
+		case <-s.anew:
+			s.again()
 		case <-s.stop:
 			if s.dropped.Load() {
 				s.drop()
@@ -545,10 +548,11 @@ func (s *Shard) post() {
 // connection that is gone is nobody's.
 func (s *Shard) send(e wire.Envelope) {
 	e.Term = s.term
+	changed := s.x.Changed()
 	if _, command := e.Mail.(*wire.Command); command {
 		e.Term = 0            // on its way it is meant for whoever is there
 		if len(s.retry) > 0 { // it must not overtake those before it [SW-4.2]
-			s.later(e)
+			s.later(e, changed)
 			return
 		}
 	}
@@ -560,14 +564,17 @@ func (s *Shard) send(e wire.Envelope) {
 		s.nowhere(&e, err)
 		return
 	}
-	s.later(e)
+	s.later(e, changed)
 }
 
-// later keeps e until it is tried again.
-func (s *Shard) later(e wire.Envelope) {
+// later keeps e until it is tried again: soon, or when owners have changed since it was tried.
+func (s *Shard) later(e wire.Envelope, changed <-chan struct{}) {
 	if len(s.retry) >= s.cfg.Inbox {
 		s.stats.dropped.Add(1)
 		return
+	}
+	if len(s.retry) == 0 {
+		s.anew = changed
 	}
 	s.retry = append(s.retry, e)
 	if s.retryAt == 0 { // one alarm for all of them: each tries all again

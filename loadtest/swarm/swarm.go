@@ -213,6 +213,7 @@ type running struct {
 	genPeak  float64
 	genHeld  float64 // when all are connected
 	heldRSS  float64
+	heldCPU  float64
 	findings []finding
 }
 
@@ -312,7 +313,7 @@ func (r *running) begin(ctx context.Context, hands []hand, acts *sync.WaitGroup,
 	}
 	r.atZero, r.cpuZero = r.sum()
 	r.busyZero, r.steadyAt[0] = busy(), r.now()
-	r.genHeld, r.heldRSS = r.rss(), r.vitals.rss
+	r.genHeld, r.heldRSS, r.heldCPU = r.rss(), r.vitals.rss, r.vitals.cpu
 	r.phase, r.until = "steady", r.zero+int64(r.Scenario.Steady.Duration())
 	for i := range r.Scenario.Actions {
 		act := &r.Scenario.Actions[i]

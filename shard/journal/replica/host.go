@@ -113,6 +113,7 @@ type Host struct {
 	dirty  []*group
 	events []Event
 	after  []Message // that waited for the disk
+	ticks  uint64
 }
 
 // group is one replica.
@@ -129,6 +130,9 @@ type group struct {
 	conf   *pb.ConfState
 	reads  uint64 // number of the last ReadIndex that was asked for
 	gone   bool   // removed from its group
+	// While it leads, the ticks at which it last heard of the others. Raft's own note of that is wiped once in an election's time, so that a
+	// look right behind it would find nobody.
+	heard map[uint64]uint64
 }
 
 // NewHost returns a host without groups.
@@ -205,6 +209,7 @@ func (h *Host) mark(g *group) {
 
 // Tick moves the clocks of all groups by one tick.
 func (h *Host) Tick() {
+	h.ticks++
 	for _, id := range h.ids {
 		g := h.groups[id]
 		if alone(g.conf) && g.ready {
@@ -324,6 +329,9 @@ func (h *Host) Step(m Message) error {
 	if err := g.rn.Step(m.Raft); err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) {
 		return fmt.Errorf("replica: group %d: %w", m.Group, err)
 	}
+	if g.term != 0 && m.Raft.GetTerm() == g.term {
+		g.heard[m.Raft.GetFrom()] = h.ticks
+	}
 	h.mark(g)
 	return nil
 }
@@ -408,7 +416,9 @@ func (h *Host) Status(id uint16) (Status, error) {
 		s.Followers = map[uint64]Follower{}
 		g.rn.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {
 			if id != g.self {
-				s.Followers[id] = Follower{p.Match, p.RecentActive, p.State == tracker.StateSnapshot, p.IsLearner}
+				at, ever := g.heard[id]
+				active := ever && h.ticks-at < uint64(h.cfg.ElectionTicks) //nolint:gosec // some ten
+				s.Followers[id] = Follower{p.Match, active, p.State == tracker.StateSnapshot, p.IsLearner}
 			}
 		})
 	}
