@@ -216,6 +216,26 @@ func (g groups) Sessions(group uint16) int64 {
 	return 0
 }
 
+func (g groups) Owner(group uint16) uint64 {
+	if group >= cluster.Meta { // which is no shard
+		return 0
+	}
+	if s := g.p.n.hosts.open[group].Load(); s != nil {
+		return s.Term()
+	}
+	return 0
+}
+
+func (g groups) Standing(group uint16) (shape, left uint64) {
+	if group >= cluster.Meta { // which is no shard
+		return 0, 0
+	}
+	if s := g.p.n.hosts.open[group].Load(); s != nil {
+		return s.Standing()
+	}
+	return 0, 0
+}
+
 // Transfer ends the owner first, in good order, so that nothing in flight becomes unknown.
 func (g groups) Transfer(group uint16, to uint64) error { return g.p.keep.transfer(group, to) }
 
@@ -272,8 +292,8 @@ func (p *party) ready() error {
 		if place.Name != cluster.Main && !m.Holds[place.Name] {
 			continue
 		}
-		for i, shard := range place.Shards {
-			if p.n.hosts.x.Generation(wire.At(place.Group, i)) == 0 {
+		for _, shard := range place.Shards {
+			if p.n.hosts.x.Generation(wire.ShardSlot(int(shard))) == 0 {
 				return fmt.Errorf("nobody is known to lead shard %d", shard)
 			}
 		}

@@ -195,6 +195,10 @@ func (b *double) Status(groups ...uint16) (all map[uint16]replica.Status, err er
 
 func (b *double) Sessions(uint16) int64 { return 7 }
 
+func (b *double) Owner(uint16) uint64 { return 0 }
+
+func (b *double) Standing(uint16) (shape, left uint64) { return 0, 0 }
+
 func (b *double) Size(g uint16) (n uint64) {
 	_ = b.locked(func() error {
 		if d := b.disk.groups[g]; d != nil {

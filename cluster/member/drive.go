@@ -134,6 +134,7 @@ func (m *Member) drive(beat bool, now time.Time) {
 		return
 	}
 	m.learnFrom()
+	m.splits()
 	if !beat {
 		return
 	}
@@ -145,7 +146,7 @@ func (m *Member) drive(beat bool, now time.Time) {
 		m.plan()
 		m.question(slices.Sorted(maps.Keys(m.state.Shards)))
 	} else {
-		m.question(slices.Sorted(maps.Keys(m.jobs())))
+		m.question(slices.Compact(slices.Sorted(slices.Values(slices.AppendSeq(m.splitting(), maps.Keys(m.jobs()))))))
 	}
 	if m.cfg.Balance > 0 && now.Sub(m.balanced) >= m.cfg.Balance {
 		m.balanced = now

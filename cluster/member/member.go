@@ -55,6 +55,7 @@ type Member struct {
 	// Owned by run: what every node knows.
 	state   *cluster.State // as applied; on the leader also what is being written
 	leaders map[uint16]leader
+	owners  map[uint16]uint64    // the terms of the owners of what others lead
 	mine    map[uint16]uint64    // groups that this node leads → term
 	up      map[uint32]time.Time // nodes whose link is up, since when
 	down    map[uint32]time.Time // nodes whose link is not up, since when
@@ -103,7 +104,7 @@ func Open(lines *Lines, groups Groups, rows Rows, cfg Config) (*Member, error) {
 	m := &Member{
 		id: lines.id, cfg: cfg, lines: lines, groups: groups, rows: rows, news: newNews(),
 		in: make(chan said, inboxSize), asked: make(chan *request, 256), stop: make(chan struct{}), done: make(chan struct{}),
-		state: cluster.New(), leaders: map[uint16]leader{}, mine: map[uint16]uint64{}, up: map[uint32]time.Time{}, down: map[uint32]time.Time{},
+		state: cluster.New(), leaders: map[uint16]leader{}, owners: map[uint16]uint64{}, mine: map[uint16]uint64{}, up: map[uint32]time.Time{}, down: map[uint32]time.Time{},
 		plugged: map[uint16]plugged{}, open: map[uint64]*request{}, views: map[uint16]*sight{},
 	}
 	m.Operations = &Operations{m.ask}

@@ -22,6 +22,7 @@ const (
 	opPlace     = "place"
 	opAssign    = "assign"
 	opSettle    = "settle"
+	opSplit     = "split"
 )
 
 // reads are operations that change nothing: without a leader this node's rows answer them.
@@ -135,6 +136,8 @@ func (m *Member) do(op, by string, body []byte, stale bool) (any, error) {
 		return m.place(&a)
 	case opAssign:
 		return nil, m.state.Assign(a.Placing, a.Tenants...)
+	case opSplit:
+		return m.split(by, &a)
 	case opSettle:
 		return nil, m.state.Settle(a.Wishes)
 	}
