@@ -60,7 +60,7 @@ func (n *Node) prepareShards(x *exchange.Exchange) {
 // here returns the groups of shards that have a replica here.
 func (n *Node) here(count int) (list []*journal.Group) {
 	for i := range count {
-		if g := n.j.Group(i); g != nil {
+		if g := n.j.Group(i); g != nil && g.State().Mode == journal.OK {
 			list = append(list, g)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"switchboard/cluster/member"
 	"switchboard/edge"
 	"switchboard/edge/secure"
 	"switchboard/edge/token"
@@ -132,6 +133,9 @@ func (n *Node) openMember(x *exchange.Exchange) error {
 	cfg := &n.cfg
 	ctx, cancel := context.WithTimeout(context.Background(), joinPatience)
 	defer cancel()
+	if err := member.Mend(cfg.Data); err != nil {
+		return err
+	}
 	if len(cfg.Cluster.Join) == 0 { // it brings its shards and keys along, or makes the cluster's
 		if _, err := Keys(cfg.Data); err != nil {
 			return err
@@ -147,7 +151,7 @@ func (n *Node) openMember(x *exchange.Exchange) error {
 	n.prepareShards(x)
 	jc := n.journalConfig()
 	n.party.tune(&jc, id.Node)
-	if n.j, err = journal.Open(jc); err != nil {
+	if n.j, err = openOwn(ctx, id, mc, jc); err != nil {
 		return err
 	}
 	if err := n.party.open(mc); err != nil {

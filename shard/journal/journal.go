@@ -171,7 +171,7 @@ func (j *Journal) failure() error {
 }
 
 // Healthy returns nil when everything can be written, and otherwise all that is wrong: the fatal error, the lack of
-// space, the last failed flush, and every group that does not take writes.
+// space, the last failed flush, and every group that does not take writes and has no replica elsewhere that does.
 func (j *Journal) Healthy() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -183,7 +183,7 @@ func (j *Journal) Healthy() error {
 		errs = append(errs, fmt.Errorf("writing in the background: %w", j.background))
 	}
 	for _, g := range j.groups {
-		if g != nil && g.status.Mode != OK {
+		if g != nil && g.status.Mode != OK && !g.shared {
 			errs = append(errs, fmt.Errorf("group %d: %w", g.id, g.status.err()))
 		}
 	}

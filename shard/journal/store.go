@@ -6,8 +6,10 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"log/slog"
+	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -148,6 +150,7 @@ func (j *Journal) corrupted(info pebble.DataCorruptionInfo) {
 			if g.shared {
 				shared = append(shared, g)
 			}
+			g.bar()
 		}
 	}
 	j.room.Broadcast()
@@ -185,6 +188,28 @@ func (j *Journal) troubled(err error) {
 	j.mu.Unlock()
 	j.m.troubles.Add(1)
 	j.cfg.Log.Warn("a store could not write in the background", "err", err)
+	if pebble.IsCorruptionError(err) && inStats() {
+		time.Sleep(statsPause)
+	}
+}
+
+// statsPause is how long Pebble waits, with our help, until it tries again to read the statistics of a table that is damaged. By itself it tries at
+// once, for as long as the table is there, and takes a core for that.
+const statsPause = time.Second
+
+// inStats tells whether the caller is Pebble's reading of statistics, which holds no lock meanwhile. Others who report trouble do.
+func inStats() bool {
+	var pcs [16]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
+	for {
+		f, more := frames.Next()
+		if strings.HasSuffix(f.Function, ".scanReadStateTableStats") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
 }
 
 // flushed hears of flushes that worked, which is the end of the trouble.
