@@ -54,7 +54,14 @@ func whole(r obj, copies int) bool {
 			return false
 		}
 	}
-	return len(list) > 0
+	votes := 0
+	nodes, _ := r["nodes"].([]any)
+	for _, n := range nodes {
+		if n := n.(obj); n["up"] == true && n["votes"] == true {
+			votes++
+		}
+	}
+	return len(list) > 0 && votes >= copies
 }
 
 // words are what customers have said and been told.

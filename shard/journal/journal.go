@@ -64,10 +64,11 @@ type Journal struct {
 	forming    queue     // the next commit
 	held       int       // bytes forming or on their way
 	closing    bool
-	broken     error // the first fatal error
-	background error // the last error of a flush or compaction
-	noSpace    bool  // below the mark
-	noSpare    bool  // no room for another segment of the log
+	broken     error    // the first fatal error
+	background error    // the last error of a flush or compaction
+	lying      []string // damaged files that were told of
+	noSpace    bool     // below the mark
+	noSpare    bool     // no room for another segment of the log
 
 	// Shared.
 	reads      sync.RWMutex // held shared by reads of data, and for good by Close

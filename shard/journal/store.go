@@ -7,6 +7,7 @@ import (
 	iofs "io/fs"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -140,9 +141,11 @@ func openError(doing string, err error) error {
 func (j *Journal) corrupted(info pebble.DataCorruptionInfo) {
 	j.m.corruptions.Add(1)
 	from, to := groupOf(info.Bounds.Start, 0), groupOf(info.Bounds.End.Key, groupsMax)
-	j.cfg.Log.Error("a file is damaged; its groups are quarantined",
-		"file", info.Path, "from", from, "to", to, "err", info.Details)
 	j.mu.Lock()
+	told := slices.Contains(j.lying, info.Path)
+	if !told && len(j.lying) < lyingMax {
+		j.lying = append(j.lying, info.Path)
+	}
 	var shared []*Group
 	for _, g := range j.groups {
 		if g != nil && int(g.id) >= from && int(g.id) <= to && g.status.Mode == OK {
@@ -155,10 +158,16 @@ func (j *Journal) corrupted(info pebble.DataCorruptionInfo) {
 	}
 	j.room.Broadcast()
 	j.mu.Unlock()
+	if !told { // it is met again and again, until it is gone
+		j.cfg.Log.Error("a file is damaged; its groups are quarantined", "file", info.Path, "from", from, "to", to, "err", info.Details.Error())
+	}
 	if len(shared) > 0 {
 		j.tell(func() error { return j.withdraw(shared) })
 	}
 }
+
+// lyingMax is of how many damaged files it is remembered that they were told of.
+const lyingMax = 1000
 
 // withdraw lets replicas with damaged rows take no part in their groups any more: the others have whole ones.
 func (j *Journal) withdraw(list []*Group) error {
@@ -183,14 +192,17 @@ func (j *Journal) troubled(err error) {
 	if errors.Is(err, pebble.ErrCancelledCompaction) {
 		return
 	}
+	j.m.troubles.Add(1)
+	if pebble.IsCorruptionError(err) { // corrupted has told
+		if inStats() {
+			time.Sleep(statsPause)
+		}
+		return
+	}
 	j.mu.Lock()
 	j.background = err
 	j.mu.Unlock()
-	j.m.troubles.Add(1)
-	j.cfg.Log.Warn("a store could not write in the background", "err", err)
-	if pebble.IsCorruptionError(err) && inStats() {
-		time.Sleep(statsPause)
-	}
+	j.cfg.Log.Warn("a store could not write in the background", "err", err.Error())
 }
 
 // statsPause is how long Pebble waits, with our help, until it tries again to read the statistics of a table that is damaged. By itself it tries at
