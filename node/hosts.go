@@ -60,7 +60,7 @@ func (n *Node) prepareShards(x *exchange.Exchange) {
 // here returns the groups of those of the shards that have a replica here.
 func (n *Node) here(shards []uint16) (list []*journal.Group) {
 	for _, i := range shards {
-		if g := n.j.Group(int(i)); g != nil {
+		if g := n.j.Group(int(i)); g != nil && g.State().Mode == journal.OK {
 			list = append(list, g)
 		}
 	}

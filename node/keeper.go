@@ -97,6 +97,7 @@ func (k *keeper) run() {
 		case <-k.wake:
 		case <-tick.C:
 			k.sendAway()
+			k.p.tidy()
 		}
 		k.step()
 	}

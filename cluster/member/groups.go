@@ -17,6 +17,9 @@ type Groups interface {
 	Remove(group uint16, id uint64) error
 	// Status tells how the replicas of these groups are, all as of one moment; those that are not held are left out.
 	Status(groups ...uint16) (map[uint16]replica.Status, error)
+	// Damaged are the replicas that are on the disk and take no part in their groups, as something of them is damaged or lost. Those of
+	// groups that never had another replica are not among them: nobody could help.
+	Damaged() map[uint16]Damage
 	// Size returns how many bytes a group's replica takes on the disk, about.
 	Size(group uint16) uint64
 	// Sessions returns how many sessions of a shard that is led here are in memory.

@@ -46,7 +46,7 @@ func (m *Member) tellOf(node uint32) { m.say(node, m.announcement()) }
 func (m *Member) announcement() *message {
 	self := m.cfg.self(m.id.Birth)
 	self.ID = m.id.Node
-	msg := &message{Kind: sayLeads, Self: &self}
+	msg := &message{Kind: sayLeads, Self: &self, Damaged: m.hurt(), Meta: m.id.Meta}
 	for _, group := range slices.Sorted(maps.Keys(m.mine)) {
 		msg.Leads = append(msg.Leads, claim{group, m.mine[group], m.groups.Owner(group)})
 	}
@@ -58,6 +58,7 @@ func (m *Member) claimed(from uint32, msg *message) {
 	if from == m.id.Node {
 		return
 	}
+	m.ill[from] = msg.Damaged
 	leads := map[uint16]uint64{}
 	for _, c := range msg.Leads {
 		leads[c.Group] = c.Term
@@ -72,6 +73,7 @@ func (m *Member) claimed(from uint32, msg *message) {
 	}
 	if m.term != 0 && m.writing == 0 && msg.Self != nil {
 		m.described(from, msg.Self)
+		m.correct(from, msg.Meta)
 	}
 }
 

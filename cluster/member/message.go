@@ -18,6 +18,7 @@ const (
 	sayErased = "erased" // a replica is off the disk
 	sayAsk    = "ask"    // a request, forwarded
 	sayAnswer = "answer"
+	sayRenew  = "renew" // the receiver has another replica of the meta group from now on
 )
 
 // message is one message, as JSON. Each is a level, or is asked for again: it may be lost, and come twice.
@@ -36,6 +37,10 @@ type message struct {
 	By     string        `json:"by,omitempty"`
 	Body   []byte        `json:"body,omitempty"`
 	Answer *answer       `json:"answer,omitempty"`
+	// Damaged are the sender's replicas that take no part, Meta is the one of the meta group that it has.
+	Damaged []damage `json:"damaged,omitempty"`
+	Meta    uint64   `json:"meta,omitempty"`
+	Renew   *renewal `json:"renew,omitempty"`
 }
 
 // claim says that the sender leads a group.
@@ -71,6 +76,7 @@ type answer struct {
 	Body    json.RawMessage `json:"body,omitempty"`
 	Err     string          `json:"err,omitempty"`
 	Refused bool            `json:"refused,omitempty"`
+	OldCopy bool            `json:"old_copy,omitempty"` // refused, for that reason
 }
 
 func answerOf(v any, err error) answer {
@@ -81,13 +87,15 @@ func answerOf(v any, err error) answer {
 		}
 	}
 	refused := errors.Is(err, cluster.ErrRefused)
-	return answer{Err: strings.TrimPrefix(err.Error(), cluster.ErrRefused.Error()+": "), Refused: refused}
+	return answer{Err: strings.TrimPrefix(err.Error(), cluster.ErrRefused.Error()+": "), Refused: refused, OldCopy: errors.Is(err, cluster.ErrOldCopy)}
 }
 
 func (a *answer) err() error {
 	switch {
 	case a.Err == "":
 		return nil
+	case a.OldCopy:
+		return fmt.Errorf("%w: %s (%w)", cluster.ErrRefused, a.Err, cluster.ErrOldCopy)
 	case a.Refused:
 		return fmt.Errorf("%w: %s", cluster.ErrRefused, a.Err)
 	}
