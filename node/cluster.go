@@ -91,6 +91,10 @@ type party struct {
 	rows  *metaRows
 	keep  *keeper
 	self  uint32 // the node's number
+	// Owned by the keeper: what an earlier repair has put aside is gone.
+	tidied bool
+	// Fixed after enter: others that were known then.
+	peers []member.Peer
 
 	// Set while the node starts: what comes before is dropped, and said again.
 	journal atomic.Pointer[journal.Journal]
@@ -136,7 +140,7 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 	if p.lines, err = member.Connect(x, ln, id, cfg); err != nil {
 		return nil, cfg, errors.Join(err, ln.Close())
 	}
-	p.rows, p.keep = newMetaRows(p), newKeeper(p)
+	p.rows, p.keep, p.peers = newMetaRows(p), newKeeper(p), id.Peers
 	n.party = p
 	return id, cfg, nil
 }
@@ -204,6 +208,15 @@ func (g groups) Change(group uint16, cc *pb.ConfChangeV2) error {
 	return g.p.n.j.Change(int(group), cc)
 }
 
+// Damaged implements member.Groups.
+func (g groups) Damaged() map[uint16]member.Damage {
+	list := map[uint16]member.Damage{}
+	for _, d := range g.p.n.j.Damaged() {
+		list[uint16(d.Group)] = member.Damage{ID: d.ID, Why: d.Reason} //nolint:gosec // a group's number
+	}
+	return list
+}
+
 func (g groups) Size(group uint16) uint64 { return g.p.n.j.Size(int(group)) }
 
 func (g groups) Sessions(group uint16) int64 {
@@ -214,6 +227,26 @@ func (g groups) Sessions(group uint16) int64 {
 		return s.Stats().Sessions
 	}
 	return 0
+}
+
+func (g groups) Owner(group uint16) uint64 {
+	if group >= cluster.Meta { // which is no shard
+		return 0
+	}
+	if s := g.p.n.hosts.open[group].Load(); s != nil {
+		return s.Term()
+	}
+	return 0
+}
+
+func (g groups) Standing(group uint16) (shape, left uint64) {
+	if group >= cluster.Meta { // which is no shard
+		return 0, 0
+	}
+	if s := g.p.n.hosts.open[group].Load(); s != nil {
+		return s.Standing()
+	}
+	return 0, 0
 }
 
 // Transfer ends the owner first, in good order, so that nothing in flight becomes unknown.
@@ -235,8 +268,9 @@ func (p *party) shareKeys(ctx context.Context) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reading the keys of tokens: %w", err)
 	}
-	if err == nil {
-		if shared := p.rows.get(keysRow); shared == nil || bytes.Equal(shared, mine) {
+	if _, bad := token.Parse(mine); err == nil && bad == nil {
+		shared := p.rows.get(keysRow)
+		if shared == nil && p.lonely() || bytes.Equal(shared, mine) {
 			p.rows.want(keysRow, mine)
 			return nil
 		}
@@ -261,6 +295,9 @@ func (p *party) shareKeys(ctx context.Context) error {
 	}
 }
 
+// lonely tells whether nobody else could say what the cluster's rows are.
+func (p *party) lonely() bool { return len(p.peers) == 0 }
+
 // ready says why the node cannot serve what it should, or nil: the main placement, and those that are held here. A region that is away
 // does not make the others' nodes useless.
 func (p *party) ready() error {
@@ -272,8 +309,8 @@ func (p *party) ready() error {
 		if place.Name != cluster.Main && !m.Holds[place.Name] {
 			continue
 		}
-		for i, shard := range place.Shards {
-			if p.n.hosts.x.Generation(wire.At(place.Group, i)) == 0 {
+		for _, shard := range place.Shards {
+			if p.n.hosts.x.Generation(wire.ShardSlot(int(shard))) == 0 {
 				return fmt.Errorf("nobody is known to lead shard %d", shard)
 			}
 		}

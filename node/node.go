@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"switchboard/cluster"
+	"switchboard/cluster/member"
 	"switchboard/edge"
 	"switchboard/edge/secure"
 	"switchboard/edge/token"
@@ -71,7 +72,7 @@ func Start(cfg Config) (n *Node, err error) {
 		Tokens: tokens{n.keys}, Node: cfg.Name, Version: cfg.Version, Limits: cfg.Limits, Connections: connections(cfg.Connections),
 		PerIP: cfg.PerIP, TenantOrigins: func(tenant string) []string { return cfg.Tenants[tenant].Origins }, Loops: cfg.Edge.Loops,
 		AckDelay: time.Duration(cfg.Edge.AckDelayMS) * time.Millisecond,
-		Origins:  cfg.Origins, TokenInURL: cfg.TokenInURL, Static: cfg.Static, Log: cfg.Log,
+		Origins:  cfg.Origins, TokenInURL: cfg.TokenInURL, Static: cfg.Static, Now: cfg.Clock, Log: cfg.Log,
 		Register: registry, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	}
 	if n.cert, ec.TLS, err = cfg.TLS.open(cfg.Log); err != nil {
@@ -142,6 +143,9 @@ func (n *Node) openMember(x *exchange.Exchange) error {
 	cfg := &n.cfg
 	ctx, cancel := context.WithTimeout(context.Background(), joinPatience)
 	defer cancel()
+	if err := member.Mend(cfg.Data); err != nil {
+		return err
+	}
 	if len(cfg.Cluster.Join) == 0 { // it brings its shards and keys along, or makes the cluster's
 		if _, err := Keys(cfg.Data); err != nil {
 			return err
@@ -157,7 +161,7 @@ func (n *Node) openMember(x *exchange.Exchange) error {
 	n.prepareShards(x)
 	jc := n.journalConfig()
 	n.party.tune(&jc, id.Node)
-	if n.j, err = journal.Open(jc); err != nil {
+	if n.j, err = openOwn(ctx, id, mc, jc); err != nil {
 		return err
 	}
 	if err := n.party.open(mc); err != nil {

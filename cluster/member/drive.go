@@ -31,7 +31,7 @@ func (m *Member) reign(now time.Time) {
 	}
 	m.abandon()
 	m.term = term
-	m.views, m.base = map[uint16]*sight{}, m.round
+	m.views, m.base, m.wounds = map[uint16]*sight{}, m.round, map[uint64]wound{}
 	if term == 0 {
 		m.reload(now)
 		return
@@ -134,6 +134,7 @@ func (m *Member) drive(beat bool, now time.Time) {
 		return
 	}
 	m.learnFrom()
+	m.splits()
 	if !beat {
 		return
 	}
@@ -142,10 +143,11 @@ func (m *Member) drive(beat bool, now time.Time) {
 	if now.Sub(m.planned) >= beatAfter {
 		m.planned = now
 		m.attend(now)
+		m.renew(now)
 		m.plan()
 		m.question(slices.Sorted(maps.Keys(m.state.Shards)))
 	} else {
-		m.question(slices.Sorted(maps.Keys(m.jobs())))
+		m.question(slices.Compact(slices.Sorted(slices.Values(slices.AppendSeq(m.splitting(), maps.Keys(m.jobs()))))))
 	}
 	if m.cfg.Balance > 0 && now.Sub(m.balanced) >= m.cfg.Balance {
 		m.balanced = now

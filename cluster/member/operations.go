@@ -142,3 +142,10 @@ func (o *Operations) Assign(ctx context.Context, by, placement string, tenants .
 func (o *Operations) Settle(ctx context.Context, by string, wishes map[string]string) error {
 	return o.ask(ctx, opSettle, by, asking{Wishes: wishes}, nil)
 }
+
+// Split begins to move half of a shard's slots to a new shard, or with action pauses or resumes that. Asked again while it is under way it
+// returns the same split. With dry nothing is begun: what is returned says what it would be, and an error why it would be refused.
+func (o *Operations) Split(ctx context.Context, by string, shard uint16, action, why string, dry bool) (*cluster.Split, error) {
+	x := &cluster.Split{}
+	return x, o.ask(ctx, opSplit, by, asking{Shard: shard, Action: action, Why: why, Dry: dry}, x)
+}

@@ -182,7 +182,7 @@ func (m *Member) let(name string, b []byte) answer {
 	var q question
 	var n cluster.Node
 	err := json.Unmarshal(b, &q)
-	if err == nil && q.Op == opJoin {
+	if err == nil && (q.Op == opJoin || q.Op == opRenew) {
 		if err = json.Unmarshal(q.Body, &n); err == nil && (n.Name != name || n.Birth == "") {
 			err = fmt.Errorf("node %q asks for node %q", name, n.Name)
 		}
