@@ -21,9 +21,9 @@ import (
 // Where chunks end. A chunk is of no fewer bytes than cutMin and of no more than cutMax, but for a row that is larger by itself; in between each byte ends it with
 // the same chance, by its row's key. So chunks of rows that have not changed begin and end where they did.
 const (
-	cutMin  = 8 << 10
-	cutMean = 24 << 10 // beyond cutMin
-	cutMax  = 256 << 10
+	cutMin  = 4 << 10
+	cutMean = 12 << 10 // beyond cutMin
+	cutMax  = 128 << 10
 )
 
 // Writer is a backup that is being written.
