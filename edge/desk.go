@@ -65,6 +65,7 @@ type desk struct {
 	answer  *wire.Frame // to the question asked
 	// Of the pool that knows the desk, and of the question by which another is told: docs/adr/0019.
 	generation uint64
+	losses     uint64 // of the exchange when the pool was asked last
 	renewing   asking
 	heardAt    int64  // when its worker was last heard of, Unix ms
 	claims     int    // that wait
@@ -229,7 +230,7 @@ func (e *Edge) watchDesks(now int64) {
 		d.mu.Lock()
 		if d.over != nil || d.claims == 0 && now-d.heardAt > deskLease.Milliseconds() {
 			list = append(list, d)
-		} else if d.lease != "" && d.generation != e.x.Generation(e.x.PoolSlot(d.key.tenant)) {
+		} else if d.lease != "" && (d.generation != e.x.Generation(e.x.PoolSlot(d.key.tenant)) || d.losses != e.x.Losses()) {
 			d.renew(now)
 		}
 		d.mu.Unlock()

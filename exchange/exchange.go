@@ -40,6 +40,7 @@ type Exchange struct {
 	last    atomic.Uint64                 // generation that was given out
 	changes atomic.Uint64                 // of slots, that can be seen
 	changed atomic.Pointer[chan struct{}] // closed at the next of them
+	losses  atomic.Uint64
 
 	mu sync.Mutex
 	// Guarded by mu: who may change nodes.

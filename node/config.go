@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -61,6 +62,9 @@ type Config struct {
 
 	// Network is how the node listens and dials; nil means TCP. A simulation has one of its own.
 	Network Network `yaml:"-"`
+	// Clock says what time it is to shards and clients: entries, leases, offers and tokens go by it; default time.Now. The clocks of nodes
+	// may differ. It may be called from any goroutine.
+	Clock func() time.Time `yaml:"-"`
 	// Disk is the file system of the journal; nil means the machine's. SegmentBytes is that of journal.Config.
 	Disk         journal.FS `yaml:"-"`
 	SegmentBytes int64      `yaml:"-"`
@@ -154,6 +158,9 @@ func (c *Config) Validate() error {
 		if c.Cluster.Operators == nil {
 			c.Cluster.Operators = []string{"demo"}
 		}
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
 	}
 	if c.Network == nil {
 		c.Network = tcp{}
