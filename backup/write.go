@@ -88,8 +88,12 @@ func (d *Dir) Begin(now time.Time, full bool) (w *Writer, err error) {
 		w.before = all[len(all)-1]
 	}
 	id := now.UTC().Format("20060102T150405Z")
+	packs, err := d.fs.List(d.file(packsDir)) // which later backups may need whose own is removed
+	if err != nil {
+		return nil, fmt.Errorf("looking for the names of packs: %w", err)
+	}
 	taken := func(id string) bool {
-		return slices.ContainsFunc(all, func(m *Manifest) bool { return m.ID == id }) || slices.ContainsFunc(broken, func(b Broken) bool { return b.ID == id })
+		return slices.ContainsFunc(packs, func(name string) bool { return strings.HasPrefix(name, id+"-") }) || slices.ContainsFunc(all, func(m *Manifest) bool { return m.ID == id }) || slices.ContainsFunc(broken, func(b Broken) bool { return b.ID == id })
 	}
 	for n := 2; taken(id); n++ {
 		id = fmt.Sprintf("%s-%d", now.UTC().Format("20060102T150405Z"), n)
