@@ -119,6 +119,7 @@ type Host struct {
 	dirty  []*group
 	events []Event
 	after  []Message // that waited for the disk
+	ticks  uint64    // that have passed
 }
 
 // group is one replica.
@@ -135,6 +136,9 @@ type group struct {
 	conf   *pb.ConfState
 	reads  uint64 // number of the last ReadIndex that was asked for
 	gone   bool   // removed from its group
+	// When a leader last heard of each other replica, in ticks. Raft forgets that at every look at its quorum, and who asks it each second may ask
+	// right after that every time.
+	heard map[uint64]uint64
 }
 
 // NewHost returns a host without groups.
@@ -211,6 +215,7 @@ func (h *Host) mark(g *group) {
 
 // Tick moves the clocks of all groups by one tick.
 func (h *Host) Tick() {
+	h.ticks++
 	for _, id := range h.ids {
 		g := h.groups[id]
 		if alone(g.conf) && g.ready {
@@ -332,6 +337,9 @@ func (h *Host) Step(m Message) error {
 		}
 	default:
 	}
+	if g.term != 0 {
+		g.heard[m.Raft.GetFrom()] = h.ticks
+	}
 	if err := g.rn.Step(m.Raft); err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) {
 		return fmt.Errorf("replica: group %d: %w", m.Group, err)
 	}
@@ -419,7 +427,9 @@ func (h *Host) Status(id uint16) (Status, error) {
 		s.Followers = map[uint64]Follower{}
 		g.rn.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {
 			if id != g.self {
-				s.Followers[id] = Follower{p.Match, p.RecentActive, p.State == tracker.StateSnapshot, p.IsLearner}
+				at, heard := g.heard[id]
+				active := p.RecentActive || heard && h.ticks-at < uint64(h.cfg.ElectionTicks) //nolint:gosec // not negative
+				s.Followers[id] = Follower{p.Match, active, p.State == tracker.StateSnapshot, p.IsLearner}
 			}
 		})
 	}
