@@ -5,7 +5,7 @@ PACKAGES := ./...
 
 FUZZTIME ?= 30s
 
-.PHONY: soak sim js peers all build run cluster demo-replay loadtest test race lint fmt bench generate fuzz crash crash-cluster check help
+.PHONY: soak sim js peers all build run cluster demo-replay loadtest test race lint fmt bench generate fuzz crash crash-cluster pause check help
 
 all: build
 
@@ -23,10 +23,10 @@ demo-replay: build ## play the shipped dialogues, with hand-offs and lost connec
 	bin/switchboard loadtest replay --disconnects 0.2 --repeat 10
 
 loadtest: build ## run a scenario against a node of its own (SCENARIO=chat; ARGS='--set steady=5s --html r.html')
-	bin/switchboard loadtest run $(or $(SCENARIO),chat) $(ARGS)
+	bin/switchboard loadtest run $(or $(SCENARIO),chat) $(value ARGS)
 
 soak: build ## the same load for an hour: memory must not grow, latency must not creep (STEADY=30m; ARGS='--html soak.html')
-	bin/switchboard loadtest run soak --set steady=$(or $(STEADY),1h) --json soak.json $(ARGS)
+	bin/switchboard loadtest run soak --set steady=$(or $(STEADY),1h) --json soak.json $(value ARGS)
 
 sim: ## run simulated clusters, of replicas (SEEDS=n, default 1000) and of whole nodes (a tenth of that), each under its own seed
 	SWITCHBOARD_SEEDS=$(or $(SEEDS),1000) $(GO) test ./shard/journal/replica -run TestSimulation -count=1 -v -timeout 120m
@@ -34,6 +34,9 @@ sim: ## run simulated clusters, of replicas (SEEDS=n, default 1000) and of whole
 
 crash: ## kill -9 the real binary, and cut its disk's power, again and again under load; check every acknowledged word (CRASHES=n)
 	SWITCHBOARD_CRASHES=$(or $(CRASHES),50) $(GO) test ./cmd/switchboard -run 'TestKill|TestPowerCut' -count=1 -v -timeout 60m
+
+pause: ## measure what sessions notice when shards move, and when nodes are stopped and killed (PAUSES=n)
+	SWITCHBOARD_PAUSES=$(or $(PAUSES),3) $(GO) test ./cmd/switchboard -run TestClusterPause -count=1 -v -timeout 120m
 
 crash-cluster: ## kill, freeze, stop, move and drain the nodes of a real cluster under load, again and again; check every acknowledged word (CRASHES=n)
 	SWITCHBOARD_CRASHES=$(or $(CRASHES),10) $(GO) test ./cmd/switchboard -run 'TestClusterCrash|TestClusterNet' -count=1 -v -timeout 120m
@@ -68,7 +71,7 @@ bench: build ## run the benchmarks and compare with the last run (SUITE=journal 
 peers: ## compare round trips with NATS, JetStream, Redis and others on this machine (ARGS="--rates max,1000,5000")
 	cd bench/peers && $(GO) build -o bin/ ./... github.com/nats-io/nats-server/v2
 	$(GO) build -trimpath -ldflags "-X main.version=$$(git describe --always --dirty 2>/dev/null || echo unknown)" -o bench/peers/bin/switchboard ./cmd/switchboard
-	bench/peers/bin/peers $(ARGS)
+	bench/peers/bin/peers $(value ARGS)
 
 check: lint test ## what must be green before and after a commit
 

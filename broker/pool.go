@@ -272,7 +272,9 @@ func (c *Core) welcome(w *worker, ref Ref, out *Effects) {
 				continue
 			}
 			kept = append(kept, Kept{t.session, t.ae})
-			c.rebind(t, false, out)
+			// What an edge asks for by itself its client does not hear of, so `kept` tells him nothing. He may have missed what the edge
+			// did: it was on its way when the edge was cut off.
+			c.rebind(t, w.said.Resumed, out)
 		case granted:
 			t.ref = Ref{} // its connection is not this one
 		case offered:

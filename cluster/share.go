@@ -69,15 +69,3 @@ func (j *Job) Cleaning() uint64 {
 	}
 	return j.gone()
 }
-
-// Slots returns the slots of a shard of the placement, ascending.
-func (p *Placement) Slots(shard uint16, slots int) (list []int) {
-	at := slices.Index(p.Shards, shard)
-	if at < 0 {
-		return nil
-	}
-	for i := at; i < slots; i += len(p.Shards) {
-		list = append(list, i)
-	}
-	return list
-}

@@ -88,19 +88,6 @@ func (s *Shard) On(node uint32) (r *Replica) {
 	return r
 }
 
-// Placement is a set of shards that live by the same rules. The keys of its tenants hash to its slots, and these to its shards.
-type Placement struct {
-	Name     string            `json:"name"`
-	Shards   []uint16          `json:"shards"` // slot i of 4,096 is on Shards[i mod len]
-	Copies   int               `json:"copies"` // replicas that vote, as far as there are nodes
-	Require  map[string]string `json:"require,omitempty"`
-	Tenants  []string          `json:"tenants,omitempty"` // empty: all that no other placement names
-	Reserved bool              `json:"reserved,omitempty"`
-}
-
-// Main is the placement of everybody who has none of his own.
-const Main = "main"
-
 // Meta is the group that replicates the rows of the State itself. No shard has this number.
 const Meta uint16 = 4095
 
@@ -401,98 +388,10 @@ func (s *State) Copies(placement string, n int) error {
 	return nil
 }
 
-// Place makes a placement with so many shards of so many copies each, on nodes that have the labels, and puts the first
-// replicas where there is least. tenants move into it only while they have no sessions elsewhere: that is the caller's to know.
-func (s *State) Place(p Placement, shards int) error {
-	switch {
-	case p.Name == "":
-		return refuse("a placement needs a name")
-	case s.Placements[p.Name] != nil:
-		return refuse("there is a placement %s already", p.Name)
-	case p.Copies < 1 || p.Copies%2 == 0:
-		return refuse("placement %s wants %d copies: an odd number, as a majority decides", p.Name, p.Copies)
-	case shards < 1 || shards > 1024:
-		return refuse("placement %s wants %d shards: 1 to 1024", p.Name, shards)
-	}
-	for _, t := range p.Tenants {
-		for _, other := range s.Placements {
-			if slices.Contains(other.Tenants, t) {
-				return refuse("tenant %s is in placement %s", t, other.Name)
-			}
-		}
-	}
-	nodes := s.eligible(&p)
-	if len(nodes) < p.Copies {
-		return refuse("placement %s wants %d copies, and %d nodes may hold them: %s", p.Name, p.Copies, len(nodes), wants(&p))
-	}
-	if int(s.lastShard)+shards > int(Meta) {
-		return refuse("placement %s wants %d shards, and %d numbers are left", p.Name, shards, Meta-s.lastShard)
-	}
-	p.Shards = nil
-	s.Placements[p.Name] = &p
-	for range shards {
-		sh := &Shard{ID: s.lastShard, Placement: p.Name, Epoch: 1}
-		s.lastShard++
-		s.Shards[sh.ID] = sh
-		for range p.Copies {
-			to := s.best(sh, &p, nil)
-			sh.Replicas = append(sh.Replicas, s.replica(to, false))
-		}
-		p.Shards = append(p.Shards, sh.ID)
-		s.touch(rowShard, uint64(sh.ID))
-	}
-	s.dirty[rowPlacement+p.Name] = struct{}{}
-	return nil
-}
-
-func wants(p *Placement) string {
-	if len(p.Require) == 0 {
-		return "start more nodes with the role shard"
-	}
-	var list []string
-	for _, k := range slices.Sorted(maps.Keys(p.Require)) {
-		list = append(list, k+"="+p.Require[k])
-	}
-	return "nodes with the role shard and the labels " + strings.Join(list, ", ")
-}
-
 // replica makes a replica on a node, under an id that nobody has ever had.
 func (s *State) replica(node uint32, learner bool) Replica {
 	n := s.Nodes[node]
 	n.Replicas++
 	s.touch(rowNode, uint64(node))
 	return Replica{ID: replica.ID(node, n.Replicas), Node: node, Learner: learner}
-}
-
-// allowed tells whether a node may hold replicas of p.
-func (p *Placement) allowed(n *Node) bool {
-	if !n.Roles.Shard || n.Phase != Up || n.Weight == 0 {
-		return false
-	}
-	for k, v := range p.Require {
-		if n.Labels[k] != v {
-			return false
-		}
-	}
-	return true
-}
-
-// eligible returns the nodes that may hold replicas of p, in order of their numbers.
-func (s *State) eligible(p *Placement) (list []*Node) {
-	for _, id := range slices.Sorted(maps.Keys(s.Nodes)) {
-		if n := s.Nodes[id]; p.allowed(n) {
-			list = append(list, n)
-		}
-	}
-	return list
-}
-
-// Of returns the placement of a tenant.
-func (s *State) Of(tenant string) *Placement {
-	for _, name := range slices.Sorted(maps.Keys(s.Placements)) {
-		if p := s.Placements[name]; slices.Contains(p.Tenants, tenant) {
-			return p
-		}
-	}
-	return s.Placements[Main]
 }

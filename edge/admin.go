@@ -7,7 +7,6 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"switchboard/exchange"
 	"switchboard/wire"
 )
 
@@ -108,7 +107,7 @@ func checkConfig(cmd *wire.Command) *wire.Error {
 }
 
 // poolOf returns the address of a tenant's pool.
-func poolOf(tenant string) wire.Address { return wire.ToSlot(exchange.PoolSlot(tenant)) }
+func (e *Edge) poolOf(tenant string) wire.Address { return wire.ToSlot(e.x.PoolSlot(tenant)) }
 
 // httpExplain answers why a session is where it is [SW-7.4].
 func (e *Edge) httpExplain(ctx *fasthttp.RequestCtx, who *wire.Principal, id wire.SessionID) {

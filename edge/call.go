@@ -31,7 +31,7 @@ func (e *Edge) ask(cmd *wire.Command) *wire.Frame {
 	if e.draining.Load() {
 		return failed(wire.Refuse(wire.Draining))
 	}
-	to, ok := route(cmd)
+	to, ok := e.route(cmd)
 	if !ok {
 		return failed(wire.Refuse(wire.NoSession))
 	}

@@ -205,7 +205,7 @@ func (d *desk) ask(cmd *wire.Command) (*wire.Frame, *wire.Error) {
 	d.answer = nil
 	cmd.ID, cmd.Conn = d.asked, d.id
 	d.mu.Unlock()
-	a := asked{e: d.e, cmd: cmd, to: poolOf(cmd.Who.Tenant)}
+	a := asked{e: d.e, cmd: cmd, to: d.e.poolOf(cmd.Who.Tenant)}
 	begun := time.Now()
 	late := time.NewTimer(d.e.cfg.Answer)
 	defer late.Stop()
@@ -293,6 +293,10 @@ func (e *Edge) assignments(ctx *fasthttp.RequestCtx, parts []string) {
 	}
 	who, ok := e.worker(ctx)
 	if !ok {
+		return
+	}
+	if e.overtaken(who) { // [SW-5.7] its sessions are another connection's, under the same ae
+		problem(ctx, &wire.Error{Slug: wire.StaleAssignment, Message: "another connection has subscribed as this worker; claim to take it back"})
 		return
 	}
 	e.heard(who)

@@ -4,7 +4,6 @@ import (
 	"strings"
 	"time"
 
-	"switchboard/exchange"
 	"switchboard/wire"
 )
 
@@ -105,7 +104,7 @@ func (c *conn) command(cmd *wire.Command) {
 		c.refuse(cmd, wire.Draining)
 		return
 	}
-	to, ok := route(cmd)
+	to, ok := c.e.route(cmd)
 	if !ok {
 		c.refuse(cmd, wire.NoSession)
 		return
@@ -210,28 +209,28 @@ func (e *Edge) identify(cmd *wire.Command) *wire.Error {
 	return nil
 }
 
-// route returns whom cmd concerns.
-func route(cmd *wire.Command) (wire.Address, bool) {
+// route returns whom cmd concerns. A session of another placement group than its tenant's is nobody's.
+func (e *Edge) route(cmd *wire.Command) (wire.Address, bool) {
 	if cmd.For != nil && (cmd.Who.Role == wire.RoleService || cmd.Verb == wire.VerbLink) {
-		return wire.ToSlot(exchange.IdentitySlot(cmd.Who.Tenant, cmd.For.Channel, cmd.For.ID)), true // [SW-5a.6]
+		return wire.ToSlot(e.x.IdentitySlot(cmd.Who.Tenant, cmd.For.Channel, cmd.For.ID)), true // [SW-5a.6]
 	}
 	switch cmd.Verb {
 	case wire.VerbSubscribe, wire.VerbAccept, wire.VerbDecline, wire.VerbPresence, wire.VerbSlots, wire.VerbWrapup, wire.VerbStats:
-		return poolOf(cmd.Who.Tenant), true
+		return e.poolOf(cmd.Who.Tenant), true
 	case wire.VerbConfigure, wire.VerbDocument:
-		return poolOf(cmd.Who.Tenant), true
+		return e.poolOf(cmd.Who.Tenant), true
 	case wire.VerbIdentities:
-		return wire.ToSlot(exchange.CustomerSlot(cmd.Who.Tenant, cmd.Text)), true
+		return wire.ToSlot(e.x.CustomerSlot(cmd.Who.Tenant, cmd.Text)), true
 	case wire.VerbIdentify:
-		return wire.ToSlot(exchange.CustomerSlot(cmd.Who.Tenant, cmd.Who.Sub)), true
+		return wire.ToSlot(e.x.CustomerSlot(cmd.Who.Tenant, cmd.Who.Sub)), true
 	case wire.VerbOpen:
 		if cmd.Session == "" {
-			return wire.ToSlot(exchange.CustomerSlot(cmd.Who.Tenant, cmd.Who.Sub)), true
+			return wire.ToSlot(e.x.CustomerSlot(cmd.Who.Tenant, cmd.Who.Sub)), true
 		}
 	default:
 	}
-	_, slot, ok := cmd.Session.Place()
-	return wire.ToSlot(slot), ok
+	group, slot, ok := cmd.Session.Place()
+	return wire.ToSlot(slot), ok && e.x.Hosts(group, cmd.Who.Tenant)
 }
 
 const idRule = " must be 1 to 64 of A-Z a-z 0-9 _ . : -"

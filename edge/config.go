@@ -56,6 +56,9 @@ type Config struct {
 	// Loops is how many loops serve the WebSockets of a Linux node; 0 means one per two of GOMAXPROCS, at least 1 and
 	// at most 4. Below zero, and on other systems, each socket has goroutines of its own.
 	Loops int
+	// AckDelay is for how long the acknowledgement of a customer's message may wait at most, so that it travels with the answer, when the
+	// last one was answered as soon; default 100 ms. Below zero none waits, as on connections without a loop.
+	AckDelay time.Duration
 	// Connections is how many sockets are held; beyond it new ones get 503. Default 100,000.
 	Connections int
 	// PerIP is how many of them one peer address may have; 0 is no limit. Behind a proxy all have its address.
@@ -68,6 +71,9 @@ type Config struct {
 	Hello time.Duration
 	// Stall is how long a write may make no progress; default 20 s [SW-4.7].
 	Stall time.Duration
+	// Knock is how long a socket may stay silent before it is handed to the HTTP server, whose deadline for a request then begins;
+	// default 5 s. Only where loops accept.
+	Knock time.Duration
 	// Answer is how long a request may stay unanswered before it is told deadline; default 10 s.
 	Answer time.Duration
 	// Outbox is how many bytes of pushes may wait for one socket; default 256 KiB. Four times as much, of workers and supervisors 64 times
@@ -108,12 +114,14 @@ func (c *Config) defaults() error {
 		return errors.New("edge: Config.Tokens is missing")
 	}
 	c.Limits.Defaults()
+	or(&c.AckDelay, DefaultAckDelay)
 	or(&c.Connections, DefaultConnections)
 	or(&c.Ping, 25*time.Second)
 	or(&c.WorkerPing, min(5*time.Second, c.Ping))
 	or(&c.Pong, 8*time.Second)
 	or(&c.Hello, 5*time.Second)
 	or(&c.Stall, 20*time.Second)
+	or(&c.Knock, 5*time.Second)
 	or(&c.Answer, 10*time.Second)
 	or(&c.Outbox, 256<<10)
 	or(&c.Node, "n1")

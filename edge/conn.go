@@ -37,6 +37,9 @@ type conn struct {
 	ip       string // counted against PerIP; empty when that is off
 	accepted int64  // Unix ms
 
+	// Fixed before greeted.
+	pingMS int64 // after how much silence it is pinged: of the role, which one would have to fetch from elsewhere four times a second
+
 	// Owned by read.
 	dec     ws.Decoder
 	src     *source  // nil when a loop reads
@@ -87,13 +90,15 @@ type conn struct {
 	closed      bool   // the reader has ended: nothing more is taken
 	dropped     map[wire.SessionID]*loss
 	feedLost    bool // a piece of a feed was dropped
+	company     company
 	pending     map[uint64]request
 	flights     map[lane]*flight // of lanes that have no line
 	spareFlight *flight
 	lastReq     uint64
-	kept        int // bytes of pending, about
-	inflight    int // pending requests that the client waits for
-	opens       int // pending requests to open
+	kept        int   // bytes of pending, about
+	inflight    int   // pending requests that the client waits for
+	opens       int   // pending requests to open
+	quietSince  int64 // as of the last time that it gave back what it did not need
 
 	// Changed by write under mu, so that write reads it without and everybody else with it.
 	lines    map[wire.SessionID]*line
@@ -169,6 +174,12 @@ func (c *conn) enqueue(it item) uint64 {
 	c.bytes += int(it.size)
 	c.put++
 	n := c.put
+	if c.alone(&it) {
+		at, most := c.company.at, c.company.patience(c.e.cfg.AckDelay)
+		c.mu.Unlock()
+		c.loop.wait(c, at, most)
+		return n
+	}
 	start := c.begin()
 	c.mu.Unlock()
 	if start {

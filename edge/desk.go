@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"switchboard/exchange"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -19,6 +18,7 @@ const (
 	desksEach   = 64      // of one sub: instances of a worker
 	deskSlots   = 64      // sessions of one
 	deskBytes   = 4 << 20 // that wait at one, about; beyond it the desk is closed like a slow socket [SW-4.7]
+	deskTaken   = 4096    // that were taken over and are remembered; beyond it any is forgotten
 	deskRevoked = 256     // ends of assignments that are remembered for the next claim
 	// deskLease is how long a desk stays without a request of its worker: lease_ms of [SW-5.7].
 	deskLease = 15 * time.Second
@@ -28,8 +28,10 @@ const (
 type desks struct {
 	mu sync.Mutex
 	// Guarded by mu.
-	of     map[deskKey]*desk
-	each   map[deskKey]int // desks of a sub, whatever their instance
+	of   map[deskKey]*desk
+	each map[deskKey]int // desks of a sub, whatever their instance
+	// Workers whose desk another connection took over, until they claim again: what they say meanwhile is stale [SW-5.7].
+	taken  map[deskKey]struct{}
 	closed bool
 }
 
@@ -63,6 +65,7 @@ type desk struct {
 	answer  *wire.Frame // to the question asked
 	// Of the pool that knows the desk, and of the question by which another is told: docs/adr/0019.
 	generation uint64
+	losses     uint64 // of the exchange when the pool was asked last
 	renewing   asking
 	heardAt    int64  // when its worker was last heard of, Unix ms
 	claims     int    // that wait
@@ -72,6 +75,7 @@ type desk struct {
 	revoked    []ending
 	size       int
 	over       *wire.Error // why it has ended
+	taken      bool        // that is, by another connection of its worker
 	closed     bool        // its pool is told
 }
 
@@ -104,6 +108,9 @@ func (e *Edge) deskOf(who *wire.Principal, make bool) (*desk, *wire.Error) {
 	e.desks.mu.Lock()
 	defer e.desks.mu.Unlock()
 	d := e.desks.of[k]
+	if make {
+		delete(e.desks.taken, k)
+	}
 	switch {
 	case d != nil || !make:
 		return d, nil
@@ -131,6 +138,21 @@ func newDesk(e *Edge, k deskKey, who *wire.Principal) *desk {
 	}
 }
 
+// overtaken tells whether another connection has subscribed as the worker since he claimed last, here.
+func (e *Edge) overtaken(who *wire.Principal) bool {
+	k := deskKey{who.Tenant, who.Worker}
+	e.desks.mu.Lock()
+	d := e.desks.of[k]
+	_, taken := e.desks.taken[k]
+	e.desks.mu.Unlock()
+	if d != nil {
+		d.mu.Lock()
+		taken = taken || d.taken
+		d.mu.Unlock()
+	}
+	return taken
+}
+
 // heard keeps the worker's lease alive: any request of his does [SW-7].
 func (e *Edge) heard(who *wire.Principal) {
 	if d, _ := e.deskOf(who, false); d != nil {
@@ -150,6 +172,11 @@ func (e *Edge) closeDesk(d *desk, why *wire.Error) {
 		} else {
 			delete(e.desks.each, sub)
 		}
+		d.mu.Lock()
+		if d.taken {
+			e.desks.take(d.key)
+		}
+		d.mu.Unlock()
 	}
 	e.desks.mu.Unlock()
 	e.x.UnplugConn(d.id.ID)
@@ -164,10 +191,24 @@ func (e *Edge) closeDesk(d *desk, why *wire.Error) {
 	d.mu.Unlock()
 	if first {
 		e.postGone(wire.Envelope{
-			To:   wire.ToSlot(exchange.PoolSlot(who.Tenant)),
+			To:   wire.ToSlot(e.x.PoolSlot(who.Tenant)),
 			Mail: &wire.Command{Verb: wire.VerbGone, Conn: d.id, Who: who},
 		})
 	}
+}
+
+// take remembers that a worker's desk was taken over. It needs mu.
+func (s *desks) take(k deskKey) {
+	if s.taken == nil {
+		s.taken = map[deskKey]struct{}{}
+	}
+	for other := range s.taken {
+		if len(s.taken) < deskTaken {
+			break
+		}
+		delete(s.taken, other)
+	}
+	s.taken[k] = struct{}{}
 }
 
 // closeDesks ends all desks, for good.
@@ -189,7 +230,7 @@ func (e *Edge) watchDesks(now int64) {
 		d.mu.Lock()
 		if d.over != nil || d.claims == 0 && now-d.heardAt > deskLease.Milliseconds() {
 			list = append(list, d)
-		} else if d.lease != "" && d.generation != e.x.Generation(exchange.PoolSlot(d.key.tenant)) {
+		} else if d.lease != "" && (d.generation != e.x.Generation(e.x.PoolSlot(d.key.tenant)) || d.losses != e.x.Losses()) {
 			d.renew(now)
 		}
 		d.mu.Unlock()
@@ -226,7 +267,7 @@ func (d *desk) Put(env wire.Envelope) bool {
 	case accept != "":
 		// Whoever claims has accepted [SW-7]. Should the inbox be full the offer expires, and the next claim says ready again.
 		pb := &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Accept{Accept: &wirepb.Accept{Offer: accept}}}
-		_ = d.e.post(wire.ToSlot(exchange.PoolSlot(who.Tenant)), &wire.Command{Verb: wire.VerbAccept, Conn: d.id, Who: who, PB: pb})
+		_ = d.e.post(wire.ToSlot(d.e.x.PoolSlot(who.Tenant)), &wire.Command{Verb: wire.VerbAccept, Conn: d.id, Who: who, PB: pb})
 	}
 	return true
 }
@@ -255,7 +296,7 @@ func (d *desk) take(f *wire.Frame) (accept string) {
 		case *wirepb.ServerFrame_Presence:
 			d.away = v.Presence.State != "ready"
 		case *wirepb.ServerFrame_Revoked: // another connection of this worker has taken over [SW-5.7]
-			d.over = &wire.Error{Slug: wire.StaleAssignment, Message: "another connection has subscribed as this worker"}
+			d.over, d.taken = &wire.Error{Slug: wire.StaleAssignment, Message: "another connection has subscribed as this worker"}, true
 		}
 	case wire.FrameBye:
 		d.over = wire.Refuse(wire.Unavailable)

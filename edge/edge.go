@@ -32,18 +32,25 @@ type Edge struct {
 	m        *metrics
 	stop     chan struct{}
 	loops    []*loop
+	handed   chan handed // from the loops, for the HTTP server
 
 	// Shared.
-	lastConn atomic.Uint64
-	open     atomic.Int64
-	draining atomic.Bool
-	wg       sync.WaitGroup
-	table    [stripes]stripe
-	paces    paces
-	desks    desks
+	lastConn  atomic.Uint64
+	open      atomic.Int64
+	draining  atomic.Bool
+	shutting  atomic.Bool  // the HTTP server takes nobody more
+	shutDoors atomic.Int64 // times that no descriptor was left for those at a door
+	wg        sync.WaitGroup
+	table     [stripes]stripe
+	paces     paces
+	desks     desks
 
 	changed atomic.Pointer[chan struct{}] // closed when another has come in the place of an owner
-	saw     uint64                        // owned by tick: changes of the exchange
+
+	// Owned by tick.
+	saw     uint64  // changes of the exchange
+	idle    []*conn // that are to be woken as owners have changed, some at a time
+	stirred []*conn
 
 	restMu sync.Mutex
 	// Guarded by restMu.
@@ -56,6 +63,7 @@ type Edge struct {
 	orphans []*orphan
 	again   []wire.Envelope // gone that found no room
 	serving []net.Listener
+	doors   []*door
 }
 
 // stripe is a part of the table of connections.
@@ -79,7 +87,7 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	e := &Edge{cfg: cfg, x: x, m: newMetrics(cfg.Register), stop: make(chan struct{}), perIP: map[string]int{}}
+	e := &Edge{cfg: cfg, x: x, m: newMetrics(cfg.Register), stop: make(chan struct{}), perIP: map[string]int{}, handed: make(chan handed, handedMost)}
 	for i := range e.table {
 		e.table[i].conns = map[uint64]*conn{}
 	}
@@ -99,7 +107,7 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 	}
 	e.server = &fasthttp.Server{
 		Handler: e.handle, Name: "switchboard", KeepHijackedConns: true, NoDefaultDate: true,
-		ReadBufferSize:     16 << 10, // a token may be half of it
+		ReadBufferSize:     headMost,
 		MaxRequestBodySize: cfg.Limits.Frame, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: time.Minute,
 		HeaderReceived: e.headerReceived,
 		Concurrency:    4096, Logger: quiet{}, CloseOnShutdown: true, ErrorHandler: malformed,
@@ -107,10 +115,14 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 	if err := e.openLoops(); err != nil {
 		return nil, err
 	}
+	e.saw = x.Changes() // before there is anybody who could wait
 	e.wg.Add(1)
 	go e.tick()
 	return e, nil
 }
+
+// headMost is how long the head of a request may be: a token may be half of it.
+const headMost = 16 << 10
 
 // quiet drops fasthttp's lines about connections that broke: they are counted, and nothing can be done about them.
 type quiet struct{}
@@ -120,18 +132,22 @@ func (quiet) Printf(string, ...any) {}
 
 // Serve accepts connections of ln until Drain or Close, and closes it. It may be called when they have begun.
 func (e *Edge) Serve(ln net.Listener) error {
-	e.mu.Lock()
-	late := e.draining.Load()
-	if !late {
-		e.serving = append(e.serving, ln) // the server forgets whom it is not serving yet when it is shut down
-	}
-	e.mu.Unlock()
-	if late {
-		_ = ln.Close()
-		return nil
-	}
 	if e.cfg.TLS != nil {
 		ln = secure.Listen(ln, e.cfg.TLS, e.met)
+	} else {
+		ln = e.openDoor(ln)
+	}
+	e.mu.Lock()
+	late := e.draining.Load()
+	var err error
+	if !late {
+		e.serving = append(e.serving, ln) // the server forgets whom it is not serving yet when it is shut down
+		err = e.admit(ln)
+	}
+	e.mu.Unlock()
+	if late || err != nil {
+		_ = ln.Close()
+		return err
 	}
 	if err := e.server.Serve(ln); err != nil {
 		return fmt.Errorf("serving %s: %w", ln.Addr(), err)
@@ -224,6 +240,7 @@ func (e *Edge) Close() error {
 	}
 	e.wg.Wait()
 	e.closeLoops()
+	e.closeDoors()
 	for _, o := range e.orphans {
 		e.x.UnplugConn(o.id.ID)
 	}
@@ -395,7 +412,7 @@ func detach(hijacked net.Conn) (sock net.Conn, early []byte) {
 		}
 	}
 	_ = sock.SetDeadline(time.Time{})
-	return sock, early
+	return whole(sock), early
 }
 
 // accept begins the life of a connection.
@@ -431,6 +448,7 @@ func (e *Edge) newConn(sock net.Conn, m mode, ip string) *conn {
 		_ = t.SetWriteBuffer(sendBuffer)
 	}
 	c.seen.Store(e.x.Changes())
+	c.pingMS = e.cfg.Ping.Milliseconds()
 	c.lastRead.Store(c.accepted)
 	c.lastWrite.Store(c.accepted)
 	return c
@@ -477,41 +495,6 @@ func (e *Edge) forget(c *conn) {
 	delete(e.waiting, c)
 	e.restMu.Unlock()
 	e.open.Add(-1)
-}
-
-// unrest lets c be woken as soon as owners have changed; without, it is when it is visited.
-func (e *Edge) unrest(c *conn) {
-	e.restMu.Lock()
-	if e.waiting == nil {
-		e.waiting = map[*conn]struct{}{}
-	}
-	e.waiting[c] = struct{}{}
-	e.restMu.Unlock()
-}
-
-// stir wakes those who wait for owners or for their answers, when some have changed. The others notice when they are visited.
-func (e *Edge) stir() {
-	changes := e.x.Changes()
-	if changes == e.saw {
-		return
-	}
-	e.saw = changes
-	next := make(chan struct{})
-	close(*e.changed.Swap(&next))
-	e.restMu.Lock()
-	list := e.waiting
-	e.waiting = nil
-	e.restMu.Unlock()
-	for c := range list {
-		c.wake()
-	}
-	for i := range e.table {
-		for _, c := range e.table[i].list(nil) {
-			if _, woken := list[c]; !woken && c.unanswered.Load() > 0 {
-				c.wake()
-			}
-		}
-	}
 }
 
 // post sends a command on, and says what became of it.

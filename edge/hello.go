@@ -66,6 +66,7 @@ func (c *conn) hello(cmd *wire.Command) bool {
 		r.sessions = append(r.sessions, wire.SessionID(line.Session))
 	}
 	r.left = len(r.sessions)
+	c.pingMS = c.e.cfg.ping(who.Role).Milliseconds()
 	c.greeted.Store(true)
 	if r.left == 0 {
 		c.reply(r.id, &wire.Frame{Kind: wire.FrameAnswer, Verb: wire.VerbHello, PB: helloPB(reply)})
@@ -92,7 +93,7 @@ func (c *conn) resumeLine(i int, id wire.SessionID, from *wirepb.Resume) {
 		For: wire.ExternalOf(from.Customer),
 	}
 	err := external(cmd)
-	if to, ok := route(cmd); err == nil && ok && id != "" {
+	if to, ok := c.e.route(cmd); err == nil && ok && id != "" {
 		err = c.pose(cmd, to, i+1, maxPending)
 	} else if err == nil {
 		err = wire.Refuse(wire.NoSession)
@@ -133,6 +134,9 @@ func (c *conn) await(r *resume, it item) {
 	switch f.Kind {
 	case wire.FrameBye, frameClose, framePing, framePong:
 		c.place(it)
+		return
+	case wire.FrameMoved: // a line of it may be asked for again, where its session is by now
+		c.moved(f)
 		return
 	case wire.FrameAttach, wire.FrameError:
 		if i, q, ok := c.resumeAnswered(it); ok {

@@ -336,13 +336,14 @@ func (e *Edge) stream(sock net.Conn, ip string, who *wire.Principal, until time.
 	c := e.newConn(sock, modeSSE, ip)
 	c.who.Store(who)
 	c.expires.Store(until.UnixMilli())
+	c.pingMS = e.cfg.ping(who.Role).Milliseconds()
 	c.greeted.Store(true)
 	if !e.join(c) {
 		return
 	}
 	e.x.PlugConn(c.id.ID, c)
 	cmd.Conn, cmd.ID = c.id, 1
-	to, _ := route(cmd)
+	to, _ := e.route(cmd)
 	if err := c.pose(cmd, to, 0, 1); err != nil {
 		c.bye(wire.CloseReconnect, 0)
 	}

@@ -245,6 +245,7 @@ func (c *conn) line(id wire.SessionID) *line {
 		l.flight = *f
 		delete(c.flights, lane{session: id})
 	}
+	l.flight.line = l
 	c.lines[id] = l
 	c.mu.Unlock()
 	return l
@@ -276,7 +277,8 @@ func (c *conn) forget(l *line) {
 	c.mu.Lock()
 	delete(c.lines, l.id)
 	if l.flight.n > 0 {
-		*c.flight(lane{session: l.id}) = l.flight
+		f := c.flight(lane{session: l.id})
+		*f, f.line = l.flight, nil
 	}
 	c.mu.Unlock()
 	if c.paging == l {

@@ -11,6 +11,7 @@ type seat struct {
 	more     bool  // in loop.more
 	full     bool  // the socket takes nothing now
 	hurrying bool  // in loop.hurried
+	knocking bool  // it has not asked for anything yet: no connection so far
 	until    int64 // when a hurried connection is given up, on the loop's clock
 	rest     *rest // what a full socket did not take
 

@@ -36,6 +36,9 @@ func (l *loop) read(c *conn, hangup bool) {
 	switch {
 	case errors.Is(err, syscall.EAGAIN):
 		return
+	case c.seat.knocking && (err != nil || n == 0):
+		l.unseat(c)
+		return
 	case err != nil || n == 0:
 		l.end(c)
 		return
@@ -46,6 +49,8 @@ func (l *loop) read(c *conn, hangup bool) {
 	}
 	switch {
 	case c.seat.deaf:
+	case c.seat.knocking:
+		l.knock(c, l.in[:n])
 	case c.tls != nil:
 		l.open(c, l.in[:n])
 	default:

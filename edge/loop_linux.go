@@ -2,6 +2,7 @@ package edge
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"runtime"
 	"sync"
@@ -22,20 +23,26 @@ type loop struct {
 	ended chan struct{}
 
 	// Owned by run.
-	slots   []slot
-	free    []int32
-	more    []*conn // that had more to read than the buffer takes
-	again   []*conn // more, of the last round
-	hurried []*conn // whose end has begun, about in the order of their seat.until
-	taken   []*conn // marks, of this round
-	in      []byte
-	plain   []byte // of in, under TLS
-	cipher  []byte // of what is written, under TLS
-	w       *buffers
+	slots                 []slot
+	free                  []int32
+	more                  []*conn // that had more to read than the buffer takes
+	again                 []*conn // more, of the last round
+	hurried               []*conn // whose end has begun, about in the order of their seat.until
+	taken                 []*conn // marks, of this round
+	knockers              []*conn // accepted, in the order of their seat.until; some have asked for something meanwhile
+	shaker                shaker
+	shutDoor              bool // no descriptors are left for those at the doors
+	shutUntil, complained int64
+	in                    []byte
+	plain                 []byte // of in, under TLS
+	cipher                []byte // of what is written, under TLS
+	w                     *buffers
 
 	// Shared.
 	asleep  atomic.Bool
 	closing atomic.Bool
+
+	waits patience
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -84,6 +91,7 @@ func newLoop(e *Edge) (*loop, error) {
 // closeLoops ends the loops, which have no connections any more, and joins them.
 func (e *Edge) closeLoops() {
 	for _, l := range e.loops {
+		l.endPatience()
 		l.closing.Store(true)
 		l.wake()
 		<-l.ended
@@ -120,6 +128,18 @@ func (l *loop) run() {
 	for !l.closing.Load() {
 		l.round()
 	}
+	for i := range l.slots {
+		if c := l.slots[i].c; c != nil { // it has not asked for anything: all others have left
+			l.unseat(c)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.marks {
+		if c.seat.fd >= 0 {
+			l.unseat(c) // accepted by another loop, and not listened to yet
+		}
+	}
 }
 
 // round waits until there is something to do, and does it: all that can be read first, so that what it causes at once is
@@ -135,11 +155,20 @@ func (l *loop) round() {
 	}
 	l.readMore()
 	l.expire()
+	l.impatient()
+	l.reopen()
 	l.visitMarked()
 }
 
 // dispatch finds whom an event is for. One that was taken before its connection left is for nobody.
 func (l *loop) dispatch(ev syscall.EpollEvent) {
+	if ev.Fd < 0 {
+		l.e.mu.Lock()
+		d := l.e.doors[doorSlot(0)-ev.Fd]
+		l.e.mu.Unlock()
+		l.accept(d)
+		return
+	}
 	if s := &l.slots[ev.Fd]; s.c != nil && s.gen == ev.Pad {
 		l.event(s.c, ev.Events)
 	}
@@ -157,11 +186,7 @@ func (l *loop) idle() bool {
 
 // sleep waits until a socket is ready, somebody marks a connection, or a hurried one's time is over.
 func (l *loop) sleep() {
-	var most time.Duration
-	if len(l.hurried) > 0 {
-		most = max(time.Duration(l.hurried[0].seat.until-l.now()), 1)
-	}
-	l.p.arm(most)
+	l.p.arm(l.patience())
 	l.asleep.Store(true)
 	if l.idle() && !l.closing.Load() {
 		l.p.wait()
@@ -170,6 +195,24 @@ func (l *loop) sleep() {
 	}
 	l.asleep.Store(false)
 	l.p.disarm()
+}
+
+// patience is how long the loop may sleep; 0 is for ever.
+func (l *loop) patience() time.Duration {
+	until := int64(math.MaxInt64)
+	if len(l.hurried) > 0 {
+		until = l.hurried[0].seat.until
+	}
+	if len(l.knockers) > 0 {
+		until = min(until, l.knockers[0].seat.until)
+	}
+	if l.shutDoor {
+		until = min(until, l.shutUntil)
+	}
+	if until == math.MaxInt64 {
+		return 0
+	}
+	return max(time.Duration(until-l.now()), 1)
 }
 
 // wake ends the loop's sleep.
@@ -216,6 +259,9 @@ func (l *loop) visit(c *conn) {
 	if c.seat.slot < 0 {
 		l.admit(c)
 	}
+	if c.seat.knocking {
+		return
+	}
 	if c.seat.severed.Load() {
 		l.sever(c)
 	}
@@ -238,6 +284,13 @@ func (l *loop) admit(c *conn) {
 	if err := l.p.add(c.seat.fd, c.seat.slot, s.gen); err != nil {
 		l.e.cfg.Log.Error("a socket cannot be watched: raise fs.epoll.max_user_watches", "err", err)
 		c.seat.severed.Store(true)
+		if c.seat.knocking {
+			l.unseat(c)
+		}
+		return
+	}
+	if c.seat.knocking {
+		l.greet(c)
 		return
 	}
 	if early := c.part; len(early) > 0 {
@@ -251,15 +304,21 @@ func (l *loop) admit(c *conn) {
 
 // unseat closes the descriptor of c. Its number may come back at once; c never uses it again.
 func (l *loop) unseat(c *conn) {
+	l.vacate(c)
+	_ = syscall.Close(int(c.seat.fd))
+	c.seat.fd = -1
+}
+
+// vacate ends the listening to c, whose descriptor stays.
+func (l *loop) vacate(c *conn) {
 	if c.seat.slot >= 0 {
 		l.p.remove(c.seat.fd)
 		s := &l.slots[c.seat.slot]
 		s.c = nil
 		s.gen++
 		l.free = append(l.free, c.seat.slot)
+		c.seat.slot = -1
 	}
-	_ = syscall.Close(int(c.seat.fd))
-	c.seat.fd = -1
 }
 
 // hurry gives c a moment to come to its end.

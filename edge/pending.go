@@ -3,7 +3,6 @@ package edge
 import (
 	"errors"
 	"strconv"
-	"sync"
 	"time"
 
 	"switchboard/exchange"
@@ -11,7 +10,7 @@ import (
 )
 
 // What a connection has asked for and nobody has answered is kept, in order for each lane, so that it can be asked again of another
-// owner. docs/adr/0019 tells why that does no harm.
+// owner: a hot command itself, of which nobody changes anything, or a copy. docs/adr/0019 tells why that does no harm.
 
 // lane is what requests of a connection are in order about: a session, or without one whatever lives at a slot, as a pool does.
 type lane struct {
@@ -21,6 +20,7 @@ type lane struct {
 
 // flight is how the unanswered requests of one lane are under way. While those of one generation are, nobody of another is asked.
 type flight struct {
+	line       *line // of which it is; nil of others
 	n          int32
 	waits      bool   // some are with nobody, or are being asked for again: those that come wait behind them
 	generation uint64 // of the owner that the others were asked of
@@ -32,14 +32,15 @@ type request struct {
 	at         int64  // Unix ms
 	verb       wire.Verb
 	session    wire.SessionID
-	cmd        *wire.Command // a copy
+	cmd        *wire.Command // what to ask again
 	line       int32         // of a resume, from 1
 	size       int32
 	slot       wire.Slot // whom it goes to
 	own        bool      // the edge asks on its own account: the client hears nothing of the answer
 	waits      bool      // nobody has it
 	posted     bool      // somebody had it, or has
-	again      bool      // it was posted more than once
+	again      bool      // it was posted more than once:
+	try        uint16    // so often
 	generation uint64    // of the owner that it was posted to
 	changes    uint64    // of the exchange, then
 	postedAt   int64     // Unix ms
@@ -63,9 +64,6 @@ const (
 	// on its way between two of them.
 	doubtMost = time.Second
 )
-
-// commands are copies that are not needed any more.
-var commands = sync.Pool{New: func() any { return &wire.Command{} }}
 
 // stamp gives cmd a key when it writes and its client named none: so it may be asked for again. No client can name such a key.
 func stamp(cmd *wire.Command, n uint64) {
@@ -110,7 +108,7 @@ func (c *conn) flight(k lane) *flight {
 
 // landed forgets a flight of which nothing is under way. It needs mu.
 func (c *conn) landed(k lane, f *flight) {
-	if f.waits = false; c.flights[k] == f {
+	if f.waits = false; f.line == nil && c.flights[k] == f {
 		delete(c.flights, k)
 		*f = flight{}
 		c.spareFlight = f
@@ -134,12 +132,13 @@ func (c *conn) pose(cmd *wire.Command, to wire.Address, line, limit int) *wire.E
 		c.mu.Unlock()
 		return wire.Refuse(wire.TooManyInflight)
 	}
-	term, lost := c.admit(&r)
+	way := c.flight(r.lane())
+	term, lost := c.admit(&r, way)
 	if lost {
 		c.mu.Unlock()
 		return &wire.Error{Slug: wire.Unavailable, RetryAfter: time.Second}
 	}
-	n := c.enter(&r, cmd)
+	n := c.enter(&r, cmd, way)
 	c.mu.Unlock()
 	if r.waits {
 		c.unrest()
@@ -170,11 +169,10 @@ func (c *conn) utter(cmd *wire.Command, to wire.Address) *wire.Error {
 	return nil
 }
 
-// admit takes r into its flight, where it may have to wait. term is that of the owner whom it is meant for, if one is known; lost
+// admit takes r into its flight f, where it may have to wait. term is that of the owner whom it is meant for, if one is known; lost
 // says that there has been none for too long. It needs mu.
-func (c *conn) admit(r *request) (term uint64, lost bool) {
-	f := c.flight(r.lane())
-	l, s := c.lines[r.lane().session], c.standing
+func (c *conn) admit(r *request, f *flight) (term uint64, lost bool) {
+	l, s := f.line, c.standing
 	since := int64(0)
 	switch {
 	case l != nil && l.attached:
@@ -182,7 +180,7 @@ func (c *conn) admit(r *request) (term uint64, lost bool) {
 		_, slot, _ := l.id.Place()
 		r.waits = l.lost || l.generation != c.e.x.Generation(slot)
 		term = l.termFor(r.slot)
-	case s != nil && r.lane() == (lane{slot: s.slot}):
+	case l == nil && s != nil && r.lane() == (lane{slot: s.slot}):
 		since = s.lostAt
 		r.waits = s.lost || s.generation != r.generation
 	}
@@ -199,13 +197,15 @@ func (c *conn) admit(r *request) (term uint64, lost bool) {
 	return 0, false
 }
 
-// enter notes r, which asks for cmd, and numbers it. It needs mu.
-func (c *conn) enter(r *request, cmd *wire.Command) uint64 {
+// enter notes r, which asks for cmd in a flight, and numbers it. It needs mu.
+func (c *conn) enter(r *request, cmd *wire.Command, f *flight) uint64 {
 	c.lastReq++
 	cmd.ID = c.lastReq
 	stamp(cmd, c.lastReq)
-	r.cmd = commands.Get().(*wire.Command) //nolint:forcetypeassert // nothing else is in it
-	*r.cmd = *cmd
+	if r.cmd = cmd; !cmd.Hot() {
+		copied := *cmd
+		r.cmd = &copied
+	}
 	if !r.waits {
 		r.posted, r.postedAt = true, r.at
 	}
@@ -214,7 +214,7 @@ func (c *conn) enter(r *request, cmd *wire.Command) uint64 {
 	}
 	c.pending[c.lastReq] = *r
 	c.unanswered.Add(1)
-	c.count(r, 1)
+	c.count(r, 1, f)
 	return c.lastReq
 }
 
@@ -249,18 +249,17 @@ func (c *conn) answered(n uint64) (r request, ok bool) {
 func (c *conn) strike(n uint64, r *request) {
 	delete(c.pending, n)
 	c.unanswered.Add(-1)
-	c.count(r, -1)
-	switch r.verb {
-	case wire.VerbSend, wire.VerbReply, wire.VerbAck, wire.VerbTyping, wire.VerbDelta: // of others something may be needed still
-		*r.cmd = wire.Command{}
-		commands.Put(r.cmd)
-		r.cmd = nil
-	default:
+	if r.own {
+		return
+	}
+	f := c.flight(r.lane())
+	if c.count(r, -1, f); f.n == 0 {
+		c.landed(r.lane(), f)
 	}
 }
 
 // count keeps the numbers of what is pending. It needs mu.
-func (c *conn) count(r *request, by int) {
+func (c *conn) count(r *request, by int, f *flight) {
 	if r.own {
 		return
 	}
@@ -271,10 +270,7 @@ func (c *conn) count(r *request, by int) {
 		c.opens += by
 	}
 	c.kept += by * int(r.size)
-	f := c.flight(r.lane())
-	if f.n += int32(by); f.n == 0 { //nolint:gosec // 1 or -1
-		c.landed(r.lane(), f)
-	}
+	f.n += int32(by) //nolint:gosec // 1 or -1
 }
 
 // askOwn asks for cmd on the edge's own account, of the owner of a generation. It returns the number of the request, or 0 when it was
@@ -282,7 +278,7 @@ func (c *conn) count(r *request, by int) {
 func (c *conn) askOwn(cmd *wire.Command, to wire.Address, generation uint64) uint64 {
 	r := request{at: c.e.now(), verb: cmd.Verb, session: cmd.Session, own: true, slot: slotOf(to), changes: c.e.x.Changes(), generation: generation}
 	c.mu.Lock()
-	n := c.enter(&r, cmd)
+	n := c.enter(&r, cmd, nil)
 	c.mu.Unlock()
 	if c.e.x.PostTo(wire.Envelope{To: to, Mail: cmd}, generation) != nil {
 		c.answered(n)

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"net"
 	"os"
 	"syscall"
 	"time"
@@ -95,6 +96,15 @@ func (p *poller) add(fd, slot, gen int32) error {
 	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(p.fd, syscall.EPOLL_CTL_ADD, int(fd), &ev))
 }
 
+// exclusive lets an event of a door wake one loop, not all.
+const exclusive = 1 << 28 // EPOLLEXCLUSIVE
+
+// listen registers a listening socket. Its events come as long as somebody waits there.
+func (p *poller) listen(fd, slot int32) error {
+	ev := syscall.EpollEvent{Events: syscall.EPOLLIN | exclusive, Fd: slot}
+	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(p.fd, syscall.EPOLL_CTL_ADD, int(fd), &ev))
+}
+
 func (p *poller) remove(fd int32) { _ = syscall.EpollCtl(p.fd, syscall.EPOLL_CTL_DEL, int(fd), nil) }
 
 func (p *poller) close() { _ = p.file.Close() }
@@ -115,6 +125,25 @@ func duplicate(t syscall.Conn) (fd int, err error) {
 		return 0, e
 	}
 	return fd, err
+}
+
+// acceptOne accepts a connection, and tells its address when that is wanted.
+func acceptOne(door int32, wanted bool) (fd int32, ip string, err error) {
+	if wanted {
+		n, from, err := syscall.Accept4(int(door), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+		switch a := from.(type) {
+		case *syscall.SockaddrInet4:
+			ip = net.IP(a.Addr[:]).String()
+		case *syscall.SockaddrInet6:
+			ip = net.IP(a.Addr[:]).String()
+		}
+		return int32(n), ip, err //nolint:gosec // a descriptor
+	}
+	n, _, e := syscall.RawSyscall6(syscall.SYS_ACCEPT4, uintptr(door), 0, 0, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0, 0)
+	if e != 0 {
+		return -1, "", e
+	}
+	return int32(n), "", nil //nolint:gosec // a descriptor
 }
 
 // rawMost is up to how many bytes are handed to the kernel without telling the scheduler.

@@ -1,15 +1,14 @@
 package edge
 
 import (
-	"switchboard/exchange"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
 
-// renew tells a pool that has begun anew who works at the desk. It holds the gate until that is answered: whoever claims
+// renew tells a pool that has begun anew, or whose sessions' mail may have been lost, who works at the desk. It holds the gate until that is answered: whoever claims
 // meanwhile waits. It needs mu.
 func (d *desk) renew(now int64) {
-	generation := d.e.x.Generation(exchange.PoolSlot(d.key.tenant))
+	generation := d.e.x.Generation(d.e.x.PoolSlot(d.key.tenant))
 	if generation == 0 || !d.renewing.due(generation, now) {
 		return
 	}
@@ -25,12 +24,12 @@ func (d *desk) renew(now int64) {
 		presence = "away"
 	}
 	d.asked++
-	d.renewing = asking{d.asked, generation, now}
+	d.renewing, d.losses = asking{d.asked, generation, now}, d.e.x.Losses()
 	cmd := &wire.Command{
 		Verb: wire.VerbSubscribe, ID: d.asked, Conn: d.id, Who: d.who, Resume: true, Type: presence,
 		PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Subscribe{Subscribe: &wirepb.Subscribe{Queues: d.queues, Slots: d.slots, Lease: d.lease}}},
 	}
-	if d.e.x.PostTo(wire.Envelope{To: poolOf(d.key.tenant), Mail: cmd}, generation) != nil {
+	if d.e.x.PostTo(wire.Envelope{To: d.e.poolOf(d.key.tenant), Mail: cmd}, generation) != nil {
 		d.endRenewal()
 	}
 }

@@ -72,7 +72,7 @@ func (c *conn) restoreLine(l *line, now int64) bool {
 			Session: string(l.id), From: &wirepb.Position{Epoch: l.epoch, Seq: l.last},
 		}}},
 	}
-	if to, ok := route(cmd); ok {
+	if to, ok := c.e.route(cmd); ok {
 		l.asking = asking{c.askOwn(cmd, to, c.e.x.Generation(slotOf(to))), generation, now}
 	}
 	return false
@@ -124,7 +124,10 @@ func (c *conn) restoreOwner(l *line, slot wire.Slot, generation uint64, now int6
 	if !c.ownsAgain(l, slot, generation) {
 		return false
 	}
-	l.generation, l.lostAt, l.synced = generation, 0, false
+	c.mu.Lock()
+	l.generation, l.lostAt = generation, 0
+	c.mu.Unlock()
+	l.synced = false
 	c.goesOn(l, "assigned")
 	return true
 }
@@ -181,8 +184,8 @@ func (c *conn) attachedAgain(f *wire.Frame, r *request, term uint64) {
 		return
 	}
 	o := f.PB.GetOpen()
-	l.asking.n = 0
-	if o.GetHow() != "exact" { // [SW-3.2] what it has is not what there is: its own resume tells it
+	l.asking.n, l.asking.at = 0, 0 // should he be lost again, he is asked at once
+	if o.GetHow() != "exact" {     // [SW-3.2] what it has is not what there is: its own resume tells it
 		c.bye(wire.CloseReconnect, 0)
 		return
 	}
@@ -243,6 +246,26 @@ func (c *conn) refusedOwn(f *wire.Frame, r *request) {
 			l.asking.n = 0
 		}
 	}
+}
+
+// A request that is asked for again carries how often it was, above its number. So the word of one who did not take it, which comes
+// when another was asked already, is not taken for his.
+const (
+	tryShift = 48
+	tryMask  = 1<<tryShift - 1
+)
+
+// latest takes how often it was asked for off the number of the request that f answers. It reports false for the word that one was not
+// taken which is answered by now, or was asked for again.
+func (c *conn) latest(f *wire.Frame) bool {
+	try := uint16(f.ID >> tryShift)
+	if f.ID &= tryMask; f.Kind != wire.FrameMoved || f.ID == 0 {
+		return true
+	}
+	c.mu.Lock()
+	r, ok := c.pending[f.ID]
+	c.mu.Unlock()
+	return ok && r.try == try
 }
 
 // moved takes note that a request was not taken, because it was asked of one who is not there.
@@ -375,8 +398,10 @@ func (c *conn) postAgain(n uint64, blocked map[lane]bool, now int64) {
 	if l := c.lines[r.lane().session]; l != nil && l.attached {
 		term = l.termFor(r.slot)
 	}
-	cmd := &wire.Command{}
-	*cmd = *r.cmd
+	r.try++
+	copied := *r.cmd // also of a hot one: whom it was posted to may look at it still
+	cmd := &copied
+	cmd.ID = n | uint64(r.try)<<tryShift
 	r.waits, r.lostAt, r.again, r.posted = false, 0, r.again || r.posted, true
 	r.generation, r.changes, r.postedAt = generation, c.e.x.Changes(), now
 	c.pending[n] = r

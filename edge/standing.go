@@ -18,6 +18,8 @@ type standing struct {
 	offers    map[string]bool // that were shown and have not ended
 	term      uint64
 	asking    asking // by which a pool is told
+	losses    uint64 // of the exchange when the pool was told: mail that was lost later may have been an assignment
+	asked     uint64 // losses when it was asked last
 
 	// Changed by write under conn.mu.
 	slot       wire.Slot
@@ -71,7 +73,7 @@ func (c *conn) stand(f *wire.Frame, r *request, term uint64) {
 	if s == nil {
 		s = &standing{presence: "ready"}
 	}
-	s.subscribe, s.slots, s.lease, s.term = r.cmd, 0, f.PB.GetSubscribe().GetLease(), term
+	s.subscribe, s.slots, s.lease, s.term, s.losses = r.cmd, 0, f.PB.GetSubscribe().GetLease(), term, c.e.x.Losses()
 	c.mu.Lock()
 	s.slot, s.generation = r.slot, r.generation
 	c.standing = s
@@ -121,15 +123,16 @@ func (c *conn) fall() {
 	}
 }
 
-// restoreStanding tells a pool that has begun anew who works here. It reports whether nothing is to be waited for.
+// restoreStanding tells a pool that has begun anew who works here, and one from whose sessions mail may have been lost: an assignment
+// that was never heard of has no line that could be attached again. It reports whether nothing is to be waited for.
 func (c *conn) restoreStanding(now int64) bool {
 	s := c.standing
 	if s == nil {
 		return true
 	}
-	generation := c.e.x.Generation(s.slot)
+	losses, generation := c.e.x.Losses(), c.e.x.Generation(s.slot)
 	switch {
-	case !s.lost && s.generation == generation, s.back && s.generation == generation:
+	case (!s.lost || s.back) && s.generation == generation && s.losses == losses:
 		return true
 	default:
 		c.mu.Lock()
@@ -150,7 +153,7 @@ func (c *conn) restoreStanding(now int64) bool {
 		pb.Slots = s.slots
 	}
 	cmd.Who, cmd.Resume, cmd.Type, cmd.PB = c.who.Load(), true, s.presence, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Subscribe{Subscribe: pb}}
-	s.asking = asking{c.askOwn(&cmd, wire.ToSlot(s.slot), generation), generation, now}
+	s.asking, s.asked = asking{c.askOwn(&cmd, wire.ToSlot(s.slot), generation), generation, now}, losses
 	return false
 }
 
@@ -160,7 +163,7 @@ func (c *conn) stoodUp(f *wire.Frame, r *request, term uint64) {
 	if s == nil || s.asking.n != r.cmd.ID {
 		return
 	}
-	s.asking.n = 0
+	s.asking.n, s.losses = 0, s.asked
 	m := f.PB.GetSubscribe()
 	if m.GetLease() != s.lease { // it would come back with one that nobody knows
 		c.bye(wire.CloseReconnect, 0)
@@ -226,7 +229,7 @@ func (c *conn) restoreStats(now int64) bool {
 	if s == nil {
 		return true
 	}
-	to, _ := route(s.cmd)
+	to, _ := c.e.route(s.cmd)
 	generation := c.e.x.Generation(slotOf(to))
 	if s.generation == generation {
 		return true

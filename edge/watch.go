@@ -13,20 +13,24 @@ const stripes = 16
 // visitEvery is how often each connection is visited, and so how late a deadline may be noticed.
 const visitEvery = 250 * time.Millisecond
 
-// tick looks after every connection's deadlines: one goroutine for all.
+// tick looks after every connection's deadlines, and wakes them when owners change: one goroutine for all.
 func (e *Edge) tick() {
 	defer e.wg.Done()
 	t := time.NewTicker(visitEvery / stripes)
 	defer t.Stop()
 	var list []*conn
-	for i := 0; ; i = (i + 1) % stripes {
+	for i := 0; ; {
+		changed := e.x.Changed()
+		e.stir()
 		select {
 		case <-e.stop:
 			return
+		case <-changed:
 		case <-t.C:
+			e.rouse()
+			list = e.visit(i, list)
+			i = (i + 1) % stripes
 		}
-		e.stir()
-		list = e.visit(i, list)
 	}
 }
 
@@ -74,6 +78,7 @@ func (c *conn) watch(now int64) {
 	}
 	c.watchPing(now)
 	c.watchRequests(now)
+	c.watchQuiet(now)
 	if at := c.askAt.Load(); at != 0 && now >= at || c.restless.Load() || c.seen.Load() != c.e.x.Changes() {
 		c.wake()
 	} else if at := c.feedAt.Load(); at != 0 && now >= at {
@@ -98,7 +103,7 @@ func (c *conn) watchPing(now int64) {
 		}
 		return
 	}
-	ping := c.e.cfg.ping(c.who.Load().Role).Milliseconds()
+	ping := c.pingMS
 	silent := now-c.lastWrite.Load() >= ping
 	if c.mode != modeSSE {
 		silent = silent || now-read >= ping // who only listens may be dead
@@ -106,6 +111,36 @@ func (c *conn) watchPing(now int64) {
 	if silent {
 		c.pinged.Store(now)
 		c.push(&wire.Frame{Kind: framePing})
+	}
+}
+
+// quietMS is after how much silence a connection gives back what it keeps for the next request.
+const quietMS = 5000
+
+// watchQuiet lets a connection that has become quiet cost little: the maps of what is unanswered stay as large as they ever were, a
+// KB of one that has asked for something once.
+func (c *conn) watchQuiet(now int64) {
+	last := max(c.lastWrite.Load(), c.lastRead.Load())
+	if now-last < quietMS {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if last == c.quietSince {
+		return
+	}
+	c.quietSince = last
+	if len(c.pending) == 0 {
+		c.pending = nil
+	}
+	if len(c.flights) == 0 {
+		c.flights, c.spareFlight = nil, nil
+	}
+	if len(c.queue) == 0 {
+		c.queue = nil
+	}
+	if len(c.dropped) == 0 {
+		c.dropped = nil
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"switchboard/edge/ws"
-	"switchboard/exchange"
 	"switchboard/wire"
 )
 
@@ -67,7 +66,7 @@ func (c *conn) turn(b *buffers) bool {
 	b.done = 0
 	b.items, c.queue = c.queue, b.items[:0]
 	upTo, lost, poked, closed, feedLost := c.put, c.dropped, c.poked, c.closed, c.feedLost
-	c.dropped, c.poked, c.feedLost = nil, false, false
+	c.dropped, c.poked, c.feedLost, c.company.waits = nil, false, false, false
 	if len(b.items) == 0 && len(lost) == 0 && !poked && !feedLost {
 		if cap(c.queue) > idleItems {
 			c.queue = nil
@@ -121,6 +120,7 @@ func (c *conn) route(it item) {
 		c.resume = it.hail
 	case it.watch != nil:
 		c.feeds = it.watch
+	case it.f != nil && !it.own && it.f.ID != 0 && !c.latest(it.f):
 	case c.resume != nil:
 		c.await(c.resume, it)
 	default:
@@ -283,13 +283,13 @@ func (c *conn) leave() {
 		}
 	}
 	if c.watching.Load() {
-		for _, slot := range c.e.x.Owners() {
+		for _, slot := range c.e.x.Shards(who.Tenant) {
 			c.e.postGone(wire.Envelope{To: wire.ToSlot(slot), Mail: &wire.Command{Verb: wire.VerbGone, Conn: c.id, Who: who}})
 		}
 	}
 	if c.subscribed.Load() {
 		c.e.postGone(wire.Envelope{
-			To:   wire.ToSlot(exchange.PoolSlot(who.Tenant)),
+			To:   wire.ToSlot(c.e.x.PoolSlot(who.Tenant)),
 			Mail: &wire.Command{Verb: wire.VerbGone, Conn: c.id, Who: who},
 		})
 	}

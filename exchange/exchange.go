@@ -32,16 +32,22 @@ type Exchange struct {
 	// Fixed after New.
 	node uint64
 
-	slots [wire.Slots]atomic.Pointer[plug]
-	conns [stripes]stripe
-	nodes atomic.Pointer[map[uint64]Inlet] // of other nodes, by their incarnation; a new map at every change
+	groups [wire.Groups]atomic.Pointer[table] // nil for those of which nothing was ever plugged in
+	conns  [stripes]stripe
+	places atomic.Pointer[Places]
+	nodes  atomic.Pointer[map[uint64]Inlet] // of other nodes, by their incarnation; a new map at every change
 
-	last    atomic.Uint64 // generation that was given out
-	changes atomic.Uint64 // of slots, that can be seen
+	last    atomic.Uint64                 // generation that was given out
+	changes atomic.Uint64                 // of slots, that can be seen
+	changed atomic.Pointer[chan struct{}] // closed at the next of them
+	losses  atomic.Uint64
 
 	mu sync.Mutex
 	// Guarded by mu: who may change nodes.
 }
+
+// table has the slots of one placement group.
+type table [wire.Slots]atomic.Pointer[plug]
 
 // plug is what a slot is connected to. Whoever connects it anew makes a new one.
 type plug struct {
@@ -60,6 +66,8 @@ type stripe struct {
 // New returns an empty table for the node's incarnation, which is not 0.
 func New(node uint64) *Exchange {
 	x := &Exchange{node: node}
+	changed := make(chan struct{})
+	x.changed.Store(&changed)
 	for i := range x.conns {
 		x.conns[i].inlets = map[uint64]Inlet{}
 	}
@@ -73,9 +81,9 @@ func (x *Exchange) Node() uint64 { return x.node }
 func (x *Exchange) PlugSlots(slots []wire.Slot, in Inlet) {
 	p := &plug{inlet: in, generation: x.last.Add(1)}
 	for _, s := range slots {
-		x.slots[s].Store(p)
+		x.row(s).Store(p)
 	}
-	x.changes.Add(1) // last: who sees it sees the slots
+	x.change() // last: who sees it sees the slots
 }
 
 // PlugRemote connects link to the slots: a shard of the node behind it. It takes the place of another link, and of nothing;
@@ -94,32 +102,33 @@ func (x *Exchange) FillRemote(slots []wire.Slot, link Inlet) {
 func (x *Exchange) plugRemote(slots []wire.Slot, link Inlet, free func(*plug) bool) {
 	var made *plug
 	for _, s := range slots {
+		row := x.row(s)
 		for {
-			p := x.slots[s].Load()
+			p := row.Load()
 			if !free(p) {
 				break
 			}
 			if made == nil {
 				made = &plug{inlet: link, remote: true, generation: x.last.Add(1)}
 			}
-			if x.slots[s].CompareAndSwap(p, made) {
+			if row.CompareAndSwap(p, made) {
 				break
 			}
 		}
 	}
 	if made != nil {
-		x.changes.Add(1) // last: who sees it sees the slots
+		x.change() // last: who sees it sees the slots
 	}
 }
 
 // UnplugSlots disconnects the slots from in; slots that another inlet has by now stay as they are.
 func (x *Exchange) UnplugSlots(slots []wire.Slot, in Inlet) {
 	for _, s := range slots {
-		if p := x.slots[s].Load(); p != nil && p.inlet == in {
-			x.slots[s].CompareAndSwap(p, nil)
+		if p := x.slot(uint64(s)); p != nil && p.inlet == in {
+			x.row(s).CompareAndSwap(p, nil)
 		}
 	}
-	x.changes.Add(1)
+	x.change()
 }
 
 // Generation returns a number for what is plugged in at slot: another one after each PlugSlots and PlugRemote, larger than all
@@ -135,6 +144,16 @@ func (x *Exchange) Generation(slot wire.Slot) uint64 {
 // Changes returns a number that grows whenever slots are plugged or unplugged. As long as it is the same, so is every
 // Generation; looking at it is cheaper than looking at them.
 func (x *Exchange) Changes() uint64 { return x.changes.Load() }
+
+// Changed returns a channel that is closed when Changes grows beyond what it was at the call. Take it before looking at Changes:
+// then no change is missed.
+func (x *Exchange) Changed() <-chan struct{} { return *x.changed.Load() }
+
+func (x *Exchange) change() {
+	x.changes.Add(1)
+	next := make(chan struct{})
+	close(*x.changed.Swap(&next))
+}
 
 // PlugConn connects in as connection id of this node. Ids are never used twice.
 func (x *Exchange) PlugConn(id uint64, in Inlet) {
@@ -248,10 +267,25 @@ func put(in Inlet, e wire.Envelope) error {
 }
 
 func (x *Exchange) slot(id uint64) *plug {
-	if id >= wire.Slots {
+	if id >= wire.Slots*wire.Groups {
 		return nil
 	}
-	return x.slots[id].Load()
+	t := x.groups[id/wire.Slots].Load()
+	if t == nil {
+		return nil
+	}
+	return t[id%wire.Slots].Load()
+}
+
+// row returns the place of a slot in the table of its group, which it makes.
+func (x *Exchange) row(s wire.Slot) *atomic.Pointer[plug] {
+	g := &x.groups[s.Group()]
+	t := g.Load()
+	if t == nil {
+		g.CompareAndSwap(nil, new(table))
+		t = g.Load()
+	}
+	return &t[s.Number()]
 }
 
 func (x *Exchange) conn(id uint64) Inlet {

@@ -36,7 +36,7 @@ func TestPost(t *testing.T) {
 	f(wire.ToSlot(5), nil)
 	f(wire.ToSlot(6), exchange.ErrOverloaded)
 	f(wire.ToSlot(7), exchange.ErrNowhere)
-	f(wire.Address{Slot: true, ID: wire.Slots}, exchange.ErrNowhere)
+	f(wire.Address{Slot: true, ID: wire.Slots * wire.Groups}, exchange.ErrNowhere)
 
 	x.PlugConn(1, conn)
 	f(wire.Conn{Node: 7, ID: 1}.Address(), nil)
@@ -71,7 +71,7 @@ func TestPostOverLinks(t *testing.T) {
 	}
 	f(x.Deliver, wire.ToSlot(5), exchange.ErrNowhere)
 	f(x.Deliver, theirs, exchange.ErrNowhere)
-	f(x.Deliver, wire.Address{Slot: true, ID: wire.Slots}, exchange.ErrNowhere)
+	f(x.Deliver, wire.Address{Slot: true, ID: wire.Slots * wire.Groups}, exchange.ErrNowhere)
 
 	x.PlugSlots([]wire.Slot{5}, shard) // the shard moves here
 	x.UnplugSlots([]wire.Slot{5, 6}, link)
@@ -109,7 +109,7 @@ func TestPostDoesNotAllocate(t *testing.T) {
 		_ = x.Post(wire.Envelope{To: wire.ToSlot(2), Mail: m})
 		_ = x.Post(wire.Envelope{To: wire.Address{Node: 2, ID: 3}, Mail: m})
 		_ = x.Deliver(wire.Envelope{To: wire.ToSlot(1), Mail: m})
-		exchange.CustomerSlot("demo", "alice")
+		x.CustomerSlot("demo", "alice")
 	}); n != 0 {
 		t.Fatalf("%v allocations", n)
 	}
@@ -159,13 +159,13 @@ func BenchmarkPostNode(b *testing.B) {
 
 func TestOwners(t *testing.T) {
 	x := exchange.New(1)
-	if got := x.Owners(); len(got) != 0 {
+	if got := x.Shards("demo"); len(got) != 0 {
 		t.Fatalf("an empty board has owners %v", got)
 	}
 	a, b := &owner{}, &owner{}
 	x.PlugSlots([]wire.Slot{7, 3, 9}, a)
 	x.PlugSlots([]wire.Slot{4, 4000}, b)
-	if got := x.Owners(); len(got) != 2 || got[0] != 3 || got[1] != 4 {
+	if got := x.Shards("demo"); len(got) != 2 || got[0] != 3 || got[1] != 4 {
 		t.Fatalf("owners %v; want a slot of each, the lowest", got)
 	}
 }

@@ -14,13 +14,14 @@ const (
 	keyIdentity = 'i'
 )
 
-// CustomerSlot returns the slot of a customer, and so of all his sessions.
+// CustomerSlot returns the slot of a customer of a tenant in group 0, and so of all his sessions. [Exchange.CustomerSlot] knows
+// where the tenant lives.
 func CustomerSlot(tenant, customer string) wire.Slot { return slotOf(keyCustomer, tenant, customer) }
 
-// PoolSlot returns the slot of a tenant's pool.
+// PoolSlot returns the slot of the pool of a tenant in group 0.
 func PoolSlot(tenant string) wire.Slot { return slotOf(keyPool, tenant, "") }
 
-// IdentitySlot returns the slot of an identity: an external id on a channel.
+// IdentitySlot returns the slot of an identity, an external id on a channel, of a tenant in group 0.
 func IdentitySlot(tenant, channel, external string) wire.Slot {
 	return slotOf(keyIdentity, tenant, channel+"\x00"+external)
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -93,10 +94,15 @@ type party struct {
 	tidied bool
 	// Fixed after enter: others that were known then.
 	peers []member.Peer
+	self  uint32 // the node's number
 
 	// Set while the node starts: what comes before is dropped, and said again.
 	journal atomic.Pointer[journal.Journal]
 	member  atomic.Pointer[member.Member]
+
+	mu sync.Mutex
+	// Guarded by mu.
+	addrs map[uint32]string // of the links of nodes that a backup was opened at
 }
 
 // enter makes the node known to its cluster, and opens its links. It comes before the journal.
@@ -106,7 +112,7 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 	if err != nil {
 		return nil, cfg, fmt.Errorf("listening for the cluster: %w", err)
 	}
-	p := &party{n: n}
+	p := &party{n: n, addrs: map[uint32]string{}}
 	addr := c.Advertise
 	if addr == "" {
 		addr = ln.Addr().String()
@@ -115,7 +121,12 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 		Dir: n.cfg.Data, Name: n.cfg.Name, Addr: addr, URL: c.URL, Join: c.Join, Zone: c.Zone, Labels: c.Labels, Weight: c.Weight, Plain: c.Plain,
 		Roles:  cluster.Roles{Edge: slices.Contains(c.Roles, "edge"), Shard: slices.Contains(c.Roles, "shard")},
 		Shards: n.cfg.Shards, Copies: c.Copies, ReplaceAfter: time.Duration(c.ReplaceAfterMS) * time.Millisecond,
-		Stream: p.receive, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
+		Stream: p.receive, Asked: p.asked, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
+	}
+	if s, err := readSettings(n.cfg.Data); err != nil {
+		return nil, cfg, errors.Join(err, ln.Close())
+	} else if s != nil {
+		cfg.Found = s.Placements
 	}
 	if c.TLS != "" {
 		if cfg.TLS, err = member.LoadTLS(c.TLS, n.cfg.Name); err != nil {
@@ -125,6 +136,7 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 	if id, err = member.Enter(ctx, cfg); err != nil {
 		return nil, cfg, errors.Join(err, ln.Close())
 	}
+	p.self = id.Node
 	if p.lines, err = member.Connect(x, ln, id, cfg); err != nil {
 		return nil, cfg, errors.Join(err, ln.Close())
 	}
@@ -217,6 +229,26 @@ func (g groups) Sessions(group uint16) int64 {
 	return 0
 }
 
+func (g groups) Owner(group uint16) uint64 {
+	if group >= cluster.Meta { // which is no shard
+		return 0
+	}
+	if s := g.p.n.hosts.open[group].Load(); s != nil {
+		return s.Term()
+	}
+	return 0
+}
+
+func (g groups) Standing(group uint16) (shape, left uint64) {
+	if group >= cluster.Meta { // which is no shard
+		return 0, 0
+	}
+	if s := g.p.n.hosts.open[group].Load(); s != nil {
+		return s.Standing()
+	}
+	return 0, 0
+}
+
 // Transfer ends the owner first, in good order, so that nothing in flight becomes unknown.
 func (g groups) Transfer(group uint16, to uint64) error { return g.p.keep.transfer(group, to) }
 
@@ -266,15 +298,21 @@ func (p *party) shareKeys(ctx context.Context) error {
 // lonely tells whether nobody else could say what the cluster's rows are.
 func (p *party) lonely() bool { return len(p.peers) == 0 }
 
-// ready says why the node cannot serve every session, or nil.
+// ready says why the node cannot serve what it should, or nil: the main placement, and those that are held here. A region that is away
+// does not make the others' nodes useless.
 func (p *party) ready() error {
-	m := p.member.Load()
-	if m == nil || m.Main() == nil {
+	m := p.places()
+	if m == nil {
 		return errors.New("the cluster's map is not known yet")
 	}
-	for i, shard := range m.Main().Shards {
-		if p.n.hosts.x.Generation(wire.Slot(i)) == 0 { //nolint:gosec // below wire.Slots
-			return fmt.Errorf("nobody is known to lead shard %d", shard)
+	for _, place := range m.Placements {
+		if place.Name != cluster.Main && !m.Holds[place.Name] {
+			continue
+		}
+		for _, shard := range place.Shards {
+			if p.n.hosts.x.Generation(wire.ShardSlot(int(shard))) == 0 {
+				return fmt.Errorf("nobody is known to lead shard %d", shard)
+			}
 		}
 	}
 	return nil
@@ -293,22 +331,3 @@ func (p *party) settle() {
 }
 
 const settlePatience = 10 * time.Second
-
-// slotsOf says which slots a shard has, and a slot of every shard. ok is false while the rows have not said so.
-func (p *party) slotsOf(group uint16) (slots, peers []wire.Slot, ok bool) {
-	m := p.member.Load()
-	if m == nil {
-		return nil, nil, false
-	}
-	place := m.Main()
-	if place == nil || !slices.Contains(place.Shards, group) {
-		return nil, nil, false
-	}
-	for _, i := range place.Slots(group, wire.Slots) {
-		slots = append(slots, wire.Slot(i)) //nolint:gosec // below wire.Slots
-	}
-	for i := range place.Shards {
-		peers = append(peers, wire.Slot(i)) //nolint:gosec // below wire.Slots
-	}
-	return slots, peers, true
-}

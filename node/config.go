@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
+	"switchboard/cluster"
 	"switchboard/edge"
 	"switchboard/shard/journal"
 )
@@ -60,6 +62,9 @@ type Config struct {
 
 	// Network is how the node listens and dials; nil means TCP. A simulation has one of its own.
 	Network Network `yaml:"-"`
+	// Clock says what time it is to shards and clients: entries, leases, offers and tokens go by it; default time.Now. The clocks of nodes
+	// may differ. It may be called from any goroutine.
+	Clock func() time.Time `yaml:"-"`
 	// Disk is the file system of the journal; nil means the machine's. SegmentBytes is that of journal.Config.
 	Disk         journal.FS `yaml:"-"`
 	SegmentBytes int64      `yaml:"-"`
@@ -89,6 +94,9 @@ type Edge struct {
 	// Loops is how many goroutines serve the WebSockets of a Linux node; default one per two of GOMAXPROCS, at least 1
 	// and at most 4. Below zero each socket has goroutines of its own, as on other systems.
 	Loops int `yaml:"loops"`
+	// AckDelayMS is for how long the acknowledgement of a customer's message may wait at most to travel with the answer, in ms, where the
+	// last one was answered as soon; default 100. Below zero none waits.
+	AckDelayMS int `yaml:"ack_delay_ms"`
 }
 
 // Validate fills in the defaults and reports what makes no sense. Start calls it.
@@ -151,6 +159,9 @@ func (c *Config) Validate() error {
 			c.Cluster.Operators = []string{"demo"}
 		}
 	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
 	if c.Network == nil {
 		c.Network = tcp{}
 	}
@@ -163,6 +174,9 @@ func (c *Config) Validate() error {
 	for name, t := range c.Tenants {
 		if err := t.validate(name, c.Limits.Body); err != nil {
 			return err
+		}
+		if c.Cluster.Listen == "" && t.Placement != "" && t.Placement != cluster.Main {
+			return fmt.Errorf("tenant %s: placement is %s, and this node is no member of a cluster: set cluster.listen, too", name, t.Placement)
 		}
 		c.Tenants[name] = t
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // The document's service levels are counted, warn and let routes go on: a level that nobody meets writes its warning, tells the
-// customer, and opens the next step long before its time. Another document counts at once by other levels.
+// customer by a bot that answers nobody, and opens the next step long before its time. Another document counts at once by other levels.
 func TestLevelsOfTheDocument(t *testing.T) {
 	doc := func(name string) string {
 		return `
@@ -17,6 +17,8 @@ service_levels:
   - name: ` + name + `
     first_reply_ms: 2000
     holding: one moment
+    holding_by: Anna
+    count: [bot, human]
     warn:
       - {at: 0.1, do: [next_step, holding_reply]}
       - {at: 0.2, do: [notify]}
@@ -41,7 +43,7 @@ queues:
 	if o := bob.push("offer"); o["session"] != id { // in an hour, but for the level
 		t.Fatalf("%v", o)
 	}
-	if m := a.said("message"); bodyText(m) != "one moment" || m["origin"] != "system" {
+	if m := a.said("message"); bodyText(m) != "one moment" || m["origin"] != "bot" || m["from"].(obj)["name"] != "Anna" {
 		t.Fatalf("%v", m)
 	}
 	warned := func(level string) {

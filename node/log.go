@@ -18,7 +18,7 @@ func ReadLog(data string, id wire.SessionID, fn func(*wire.Entry) error) error {
 	}
 	return WithStopped(data, func(j *journal.Journal, shards []int) error {
 		if cfg, err := StoppedJournal(data); err == nil && cfg.Groups > 0 { // a node alone: every shard is here
-			shards = []int{int(slot) % cfg.Groups}
+			shards = []int{slot.Number() % cfg.Groups}
 		}
 		missing := fmt.Errorf("there is no session %s", id)
 		for _, i := range shards {

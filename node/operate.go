@@ -22,6 +22,10 @@ type operating struct {
 	Action   string
 	DiskLost bool `json:"disk_lost"`
 	Copies   int
+	Shards   int
+	Require  map[string]string
+	Tenants  []string
+	DryRun   bool `json:"dry_run"`
 }
 
 // operate does what an operator asks over HTTP. It is edge.Operate.
@@ -60,6 +64,8 @@ func (q *operating) do(ctx context.Context, op *member.Operations, by, what, arg
 			return nil, edge.ErrNoOperation
 		}
 		return op.Job(ctx, by, id, q.Action)
+	case what == "splits" && arg == "":
+		return op.Split(ctx, by, q.Shard, q.Action, q.Why, q.DryRun)
 	case what == "rebalance" && arg == "":
 		return op.Rebalance(ctx, by, q.Action)
 	case what == "nodes" && arg != "":
@@ -69,9 +75,23 @@ func (q *operating) do(ctx context.Context, op *member.Operations, by, what, arg
 		}
 		return q.node(ctx, op, by, uint32(id))
 	case what == "placements" && arg != "":
-		return struct{}{}, op.Copies(ctx, by, arg, q.Copies)
+		return q.placement(ctx, op, by, arg)
 	}
 	return nil, edge.ErrNoOperation
+}
+
+// placement is what is done with a placement.
+func (q *operating) placement(ctx context.Context, op *member.Operations, by, name string) (any, error) {
+	switch q.Action {
+	case "create":
+		p := &cluster.Placement{Name: name, Copies: q.Copies, Require: q.Require, Tenants: q.Tenants}
+		return op.Place(ctx, by, p, q.Shards, q.DryRun)
+	case "assign":
+		return struct{}{}, op.Assign(ctx, by, name, q.Tenants...)
+	case "", "copies":
+		return struct{}{}, op.Copies(ctx, by, name, q.Copies)
+	}
+	return nil, fmt.Errorf("%w: with a placement one can create it, assign tenants to it, or say its copies", cluster.ErrRefused)
 }
 
 // node is what is done with a node.

@@ -29,6 +29,9 @@ type Tenant struct {
 	RoutesFile string `yaml:"routes_file,omitempty"`
 	// DefaultQueue is where an open without queue goes, while there is such a queue; default the first.
 	DefaultQueue string `yaml:"default_queue"`
+	// Placement is where the tenant's conversations are kept, in a cluster: on the nodes of that placement, and on no others. It is decided
+	// at the first start for good; default main. The placement must be there before.
+	Placement string `yaml:"placement,omitempty"`
 	// Origins are those from which browsers may use the tenant's tokens; empty means any [SW-2.9].
 	Origins []string `yaml:"origins"`
 	// ReopenWindowMS is how long a closed session can be reopened; default 24 h [SW-4.6].

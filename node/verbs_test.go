@@ -300,6 +300,19 @@ func TestStats(t *testing.T) {
 		ok = check(sue.push("stats"))
 	}
 	check(sue.push("stats"))
+	// Sessions are listed when they are asked for: who waits first, then who is with somebody.
+	s := sue.ask("stats", obj{"sessions": 1})
+	list, _ := s["sessions"].([]any)
+	if len(list) != 1 || s["more_sessions"] != true || list[0].(obj)["state"] != "waiting" || list[0].(obj)["queue"] != "default" || list[0].(obj)["worker"] != nil {
+		t.Fatalf("stats %v", s)
+	}
+	s = sue.ask("stats", obj{"sessions": 9999, "scope": obj{"worker": "bot"}})
+	if list, _ = s["sessions"].([]any); len(list) != 1 || s["more_sessions"] != nil || list[0].(obj)["state"] != "assigned" || list[0].(obj)["worker"] != "bot" || num(list[0].(obj)["since"]) == 0 {
+		t.Fatalf("stats %v", s)
+	}
+	if s = sue.ask("stats", obj{}); s["sessions"] != nil {
+		t.Fatalf("stats %v", s)
+	}
 	mallory := supervisorOf("sue")
 	mallory.Tenant = "acme"
 	if s := login(t, n, mallory).ask("stats", obj{}); len(s["queues"].([]any)) != 2 || s["workers"] != nil || num(s["queues"].([]any)[0].(obj)["waiting"]) != 0 {

@@ -318,6 +318,7 @@ const (
 	EventTaken          = "session.taken"
 	EventDirected       = "session.directed"
 	EventParked         = "session.parked"
+	EventAbandoned      = "session.abandoned"
 	EventResort         = "session.last_resort"
 )
 
@@ -325,7 +326,7 @@ const (
 // staff's.
 func EventVisibility(typ string) string {
 	switch typ {
-	case EventOpened, EventQueued, EventAssigned, EventClosed, EventReopened, EventMerged, EventResort:
+	case EventOpened, EventQueued, EventAssigned, EventClosed, EventReopened, EventMerged, EventResort, EventAbandoned:
 		return wire.Public
 	}
 	return wire.Staff

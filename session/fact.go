@@ -25,7 +25,7 @@ const (
 	Attaching                      // it was opened on channel Name too
 	PoolSeen                       // N is the pool's number
 	Acked                          // the owner's cursor is at Seq
-	EpochBegan                     // entries from Seq on are of epoch N
+	EpochBegan                     // entries from Seq on are of epoch N; the owner has it without a lease, under another AE
 	ResortSeen                     // the last resort was told under Ticket
 	Joined                         // Guest is there
 	Left                           // the guest N is not any more
@@ -44,21 +44,23 @@ type Fact struct {
 	Handed    bool
 	// Classified says, of Attributed, that routing need not ask.
 	Classified bool
-	Attempt    uint32
-	At         int64
-	Seq        uint64
-	N          uint64
-	Ticket     uint64
-	Entry      *wire.Entry
-	Key        *Key
-	Owner      *Owner
-	Birth      *Birth
-	Transfer   Transfer
-	Guest      Guest
-	Invite     Invite
-	Name       string
-	Exclude    string
-	Doc        []byte
+	// Followed says, of Enqueued, that a connection of the customer follows the session.
+	Followed bool
+	Attempt  uint32
+	At       int64
+	Seq      uint64
+	N        uint64
+	Ticket   uint64
+	Entry    *wire.Entry
+	Key      *Key
+	Owner    *Owner
+	Birth    *Birth
+	Transfer Transfer
+	Guest    Guest
+	Invite   Invite
+	Name     string
+	Exclude  string
+	Doc      []byte
 }
 
 // Birth is what a session begins with.
@@ -83,12 +85,14 @@ func (s *State) Apply(f *Fact) {
 		s.ID, s.Tenant, s.Shop, s.Queue, s.Tier, s.Customer, s.Attributes = b.ID, b.Tenant, b.Shop, b.Queue, b.Tier, b.Customer, b.Attributes
 		s.OpenedAt = b.At
 		s.Channels, s.Epochs, s.Phase = []string{b.Channel}, []EpochStart{{b.Epoch, 1}}, New
+		s.AE = numbersFrom(b.Epoch)
 	case Said:
 		s.said(f.Entry)
 	case Enqueued:
 		s.Classified = s.Classified && (s.Phase == Queued || f.Requeued) // what comes anew may be about something else
 		s.Phase, s.Queue, s.Ticket, s.EnqueuedAt = Queued, f.Name, f.Ticket, f.At
 		s.HumanOnly, s.Requeued, s.Handed, s.Exclude = f.HumanOnly, f.Requeued, f.Handed, f.Exclude
+		s.Followed = f.Followed
 	case Granted:
 		s.Phase, s.Owner, s.AE, s.LastWorker, s.Transfer = Assigned, *f.Owner, f.N, f.Owner.Worker, Transfer{}
 		s.HumanOnly, s.Exclude = f.HumanOnly, ""
@@ -135,7 +139,20 @@ func (s *State) Apply(f *Fact) {
 		s.Resort = f.Ticket
 	case EpochBegan:
 		s.Epochs = append(s.Epochs, EpochStart{f.N, f.Seq})
+		s.AE, s.AttributesV = max(s.AE, numbersFrom(f.N)), max(s.AttributesV, numbersFrom(f.N))
+		if !s.Owner.taken() { // who took it ends with his connection
+			s.Owner.Lease, s.Owner.Offer = "", ""
+		}
 	}
+}
+
+// numbersFrom returns what the numbers that a session gives out in an epoch are above: its assignments' and its attributes' versions. What was
+// given out before, and is not in the log any more, is none of them. The first epoch's begin at 1.
+func numbersFrom(epoch uint64) uint64 {
+	if epoch <= 1 {
+		return 0
+	}
+	return epoch << 20
 }
 
 func (s *State) said(e *wire.Entry) {

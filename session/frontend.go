@@ -43,6 +43,7 @@ func (s *State) open(env *Env, c *wire.Command, d *Decision) {
 	head := s.headFor(c.Who)
 	start, how, at := s.position(env, o, head)
 	s.Attached = append(s.Attached, Attachment{c.Conn, c.Who, channel})
+	s.seen(env, c.Who)
 	s.comeBack(c)
 	f := d.frame(c.Conn)
 	f.Kind, f.ID, f.Session, f.Verb, f.Seq, f.Head = wire.FrameAttach, c.ID, s.ID, wire.VerbOpen, start, head
@@ -54,6 +55,7 @@ func (s *State) open(env *Env, c *wire.Command, d *Decision) {
 	if m := s.placePB(); m != nil {
 		d.push(c.Conn, wire.FramePush, s.ID, m) // who comes later is told as well
 	}
+	s.returned(env, c, d)
 }
 
 // position returns where an attachment begins, how that meets what was asked for, and what was lost [SW-3.2].
@@ -122,12 +124,14 @@ func (s *State) send(env *Env, c *wire.Command, d *Decision) {
 	}
 	prev := s.append(env, e, replied(c), d)
 	s.done(c, key, Done{Seq: e.Seq, Epoch: e.Epoch, TS: e.TS}, prev, d)
-	switch s.Phase {
-	case New:
+	s.seen(env, c.Who)
+	switch {
+	case s.asks(env, e):
+		s.toPeople(env, d)
+	case s.Phase == New:
 		s.enqueue(env, s.Queue, waiting{since: env.Now}, d) // [SW-4.6]
-	case Assigned:
+	case s.Phase == Assigned:
 		s.pump(env, d)
-	case Queued, Closed:
 	}
 }
 
@@ -231,7 +235,9 @@ func (s *State) rate(env *Env, c *wire.Command, d *Decision) {
 
 // leave ends the connection's following, and with it that its bearer is a guest.
 func (s *State) leave(env *Env, c *wire.Command, d *Decision) {
+	was := s.there()
 	s.detach(c.Conn)
+	s.unseen(env, was)
 	if i := s.invited(c.Who.Worker); i != nil && c.Who.Role == wire.RoleWorker && !env.ReadOnly {
 		if s.hosts(c.Who) {
 			d.fact(s, Fact{Kind: Uninvited, Name: i.Worker})

@@ -28,14 +28,19 @@ func (s *State) Warn(env *Env, a *Alert, d *Decision) {
 	s.pump(env, d)
 }
 
-// Hold tells the customer something in the broker's own name: that somebody will come. It answers nothing.
-func (s *State) Hold(env *Env, text string, d *Decision) {
+// Hold tells the customer that somebody will come, in the broker's own name or as the bot by. It answers nothing: whosever name it
+// has, its author's role is the broker's.
+func (s *State) Hold(env *Env, text, by string, d *Decision) {
 	if s.Phase == Closed {
 		return
 	}
-	s.append(env, &wire.Entry{
+	e := &wire.Entry{
 		Origin: wire.OriginSystem, Kind: wire.KindMessage, Type: "text", Body: object("text", text), Visibility: wire.Public, Channel: s.Channels[0],
-	}, wire.Conn{}, d)
+	}
+	if by != "" {
+		e.Origin, e.From = wire.OriginBot, wire.Author{Role: wire.RoleSystem, Name: by}
+	}
+	s.append(env, e, wire.Conn{}, d)
 	s.pump(env, d)
 }
 

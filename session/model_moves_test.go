@@ -317,6 +317,7 @@ func (m *model) time() {
 func (m *model) down() {
 	if m.rarely("epoch") {
 		epoch := m.state().Epoch() + 1
+		m.crash(m.one("facts"), m.one("disconnected")) // it is known of a log that is read anew
 		m.do(func(w *world) { w.s.Recover(epoch, &w.d) })
 		return
 	}

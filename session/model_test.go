@@ -294,6 +294,16 @@ func (m *model) fact(f *Fact) {
 		}
 		m.ae = f.N
 		m.seen["granted"]++
+	case EpochBegan: // what was given out before is nothing of this epoch
+		s := m.shadow
+		if s.AE < f.N<<20 || s.AttributesV < f.N<<20 || s.Phase == Assigned && !s.Owner.taken() && s.Owner.Lease+s.Owner.Offer != "" {
+			m.t.Fatalf("epoch %d goes on with ae %d, attributes %d and lease %q", f.N, s.AE, s.AttributesV, s.Owner.Lease)
+		}
+		m.ae, m.attributes = s.AE, s.AttributesV
+		if m.owner != nil {
+			m.owner.ae = s.AE
+		}
+		m.seen["epoch"]++
 	case Known:
 		name := f.Key.Sender + "/" + f.Key.Key
 		if _, twice := m.keys[name]; twice {
@@ -390,7 +400,7 @@ func (m *model) roundTrip(s *State) {
 // durable returns what of s is in its row.
 func durable(s *State) State {
 	c := *s
-	c.Keys, c.Attached, c.Tail, c.old, c.lists, c.owner, c.streams, c.tailSize = keyRing{}, nil, nil, oldKeys{}, listing{}, delivery{}, nil, 0
+	c.Keys, c.Attached, c.Tail, c.old, c.lists, c.owner, c.streams, c.tailSize, c.absent = keyRing{}, nil, nil, oldKeys{}, listing{}, delivery{}, nil, 0, 0
 	c.Guests = slices.Clone(c.Guests)
 	for i := range c.Guests {
 		c.Guests[i].here = false

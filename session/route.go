@@ -26,7 +26,7 @@ func (s *State) enqueue(env *Env, queue string, w waiting, d *Decision) {
 	if to, ok := env.Policy.Queue(queue); ok {
 		queue = to // its own may be there no more
 	}
-	d.fact(s, Fact{Kind: Enqueued, Name: queue, Ticket: s.Ticket + 1, At: w.since, HumanOnly: w.humanOnly && !moved, Requeued: w.requeued, Handed: w.handed, Exclude: w.exclude})
+	d.fact(s, Fact{Kind: Enqueued, Name: queue, Ticket: s.Ticket + 1, At: w.since, HumanOnly: w.humanOnly && !moved, Requeued: w.requeued, Handed: w.handed, Exclude: w.exclude, Followed: s.there() || w.requeued && s.Followed})
 	s.event(env, EventQueued, object("queue", queue), d)
 	s.stateChanged(d)
 	d.post(env, s.task())
@@ -346,7 +346,7 @@ func (s *State) Moved(env *Env, d *Decision) {
 		return
 	}
 	d.fact(s, Fact{
-		Kind: Enqueued, Name: to, Ticket: s.Ticket, At: s.EnqueuedAt, HumanOnly: s.HumanOnly, Requeued: s.Requeued, Handed: s.Handed, Exclude: s.Exclude,
+		Kind: Enqueued, Name: to, Ticket: s.Ticket, At: s.EnqueuedAt, HumanOnly: s.HumanOnly, Requeued: s.Requeued, Handed: s.Handed, Exclude: s.Exclude, Followed: s.Followed,
 	})
 	s.event(env, EventQueued, object("queue", to), d)
 	s.stateChanged(d)
@@ -395,6 +395,7 @@ func (s *State) Wake(env *Env, d *Decision) int64 {
 	s.settleLost(env, d)
 	s.settleInvites(env, d)
 	s.park(env, d)
+	s.abandon(env, d)
 	if s.Phase == Assigned {
 		s.pump(env, d)
 	}

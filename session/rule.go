@@ -14,10 +14,14 @@ type Rule struct {
 	FailedTypes []string
 	// Holds tells that no bot shall have the session; nil is never.
 	Holds func(*State) bool
+	// AskedTypes are types of messages by which a customer asks for people.
+	AskedTypes []string
 	// To is the queue whose people get it; default the session's.
 	To string
 	// ParkMS is after how much silence of a customer who was answered the session is let go until he writes again; 0 is never.
 	ParkMS int64
+	// AbsentMS is how long a customer who waits keeps his place while no connection of his follows the session; 0 is for good.
+	AbsentMS int64
 }
 
 // rule returns what the session's queue goes by, or an empty Rule.
@@ -32,6 +36,7 @@ func (s *State) rule(p *Policy) *Rule {
 const (
 	handedFailed = "failed_turns"
 	handedHolds  = "when"
+	handedAsked  = "asked"
 )
 
 // turned counts a bot's failed turns by what it has just said, and hands its session to people when they are too many.
@@ -57,6 +62,31 @@ func (s *State) changed(env *Env, d *Decision) {
 	if r := s.rule(env.Policy); s.Phase == Assigned && s.Owner.Kind == wire.OriginBot && r.Holds != nil && r.Holds(s) {
 		s.handOff(env, r, handedHolds, d)
 	}
+}
+
+// asks tells whether the customer's message says that he wants a human, and nobody but humans could have it from then on.
+func (s *State) asks(env *Env, e *wire.Entry) bool {
+	r := s.rule(env.Policy)
+	if s.HumanOnly || len(r.AskedTypes) == 0 || !slices.Contains(r.AskedTypes, e.Type) {
+		return false
+	}
+	return s.Phase != Assigned || s.Owner.Kind == wire.OriginBot
+}
+
+// toPeople gives the customer, who has just asked for them, to people: from the bot that has him, from the line in which bots are asked as
+// well, with since when he waits, or at the end of it. What he has said is delivered to whoever comes.
+func (s *State) toPeople(env *Env, d *Decision) {
+	r := s.rule(env.Policy)
+	if s.Phase == Assigned {
+		s.handOff(env, r, handedAsked, d)
+		return
+	}
+	w := waiting{since: s.EnqueuedAt, humanOnly: true, exact: true, requeued: s.Requeued, handed: s.Handed, exclude: s.Exclude}
+	if s.Phase == New {
+		w = waiting{since: env.Now, humanOnly: true, exact: true}
+	}
+	s.endTransfer(env, "closed", d) // an assign that is pending: he wants whoever comes
+	s.enqueue(env, r.to(env, s.Queue), w, d)
 }
 
 // handOff takes the session from a bot and queues it for people, at its place. What they are given first holds what was said, the

@@ -287,13 +287,18 @@ func (w *world) do(_ *testing.T, c *script.Command) string {
 		}
 		return w.quiet()
 	case "rule": // of the queue default
-		r := &Rule{FailedTurns: uint32(c.Int("failed", 0)), FailedTypes: []string{"fallback"}, To: c.String("to", ""), ParkMS: c.Int("park", 0)}
+		r := &Rule{FailedTurns: uint32(c.Int("failed", 0)), FailedTypes: []string{"fallback"}, To: c.String("to", ""), ParkMS: c.Int("park", 0), AbsentMS: c.Int("absent", 0)}
+		if asked := c.String("asked", ""); asked != "" {
+			r.AskedTypes = []string{asked}
+		}
 		if mood := c.String("mood", ""); mood != "" {
 			r.Holds = func(s *State) bool { return strings.Contains(string(s.Attributes), mood) }
 		}
 		w.policy.Rules = map[string]*Rule{"default": r}
 	case "parkat":
 		fmt.Fprintf(&w.out, "%d\n", w.s.ParkAt(&w.policy))
+	case "absentat":
+		fmt.Fprintf(&w.out, "%d\n", w.s.AbsentAt(&w.policy, w.env.Now))
 	case "wrapup":
 		w.policy.WrapUpMS = c.Int("ms", 0)
 	case "policy":

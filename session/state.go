@@ -140,6 +140,7 @@ type State struct {
 	// AttributesV counts the changes of Attributes since the session was opened [SW-5a.2].
 	AttributesV uint64
 	Stumbles    uint32 // failed turns in a row of the bot that has it
+	Followed    bool   // a connection of its customer followed it when it was put in line
 	ContextV    uint64
 	Context     []byte // JSON
 	ClosedAt    int64
@@ -168,6 +169,7 @@ type State struct {
 	boost    int64       // ms by which service levels count it as having come earlier
 	ahead    uint32      // steps of its route that they open before their time
 	boosts   uint64      // how often that changed
+	absent   int64       // since when no connection of its customer follows it, Unix ms; 0 while one does, and when none ever did
 	tailSize int
 }
 

@@ -195,7 +195,7 @@ func (s *State) direct(env *Env, c *wire.Command, d *Decision) {
 	s.event(env, EventDirected, body, d)
 	seq := s.Head
 	if s.Phase == New {
-		d.fact(s, Fact{Kind: Enqueued, Name: s.Queue, Ticket: s.Ticket + 1, At: env.Now})
+		d.fact(s, Fact{Kind: Enqueued, Name: s.Queue, Ticket: s.Ticket + 1, At: env.Now, Followed: s.there()})
 		s.event(env, EventQueued, object("queue", s.Queue), d)
 		s.stateChanged(d)
 	}
@@ -210,7 +210,7 @@ func (s *State) undirect(env *Env, why string, d *Decision) {
 	d.fact(s, Fact{Kind: Requested})
 	s.event(env, EventTransferFailed, failed(why), d)
 	d.fact(s, Fact{
-		Kind: Enqueued, Name: s.Queue, Ticket: s.Ticket + 1, At: s.EnqueuedAt, HumanOnly: s.HumanOnly, Requeued: s.Requeued, Handed: s.Handed, Exclude: s.Exclude,
+		Kind: Enqueued, Name: s.Queue, Ticket: s.Ticket + 1, At: s.EnqueuedAt, HumanOnly: s.HumanOnly, Requeued: s.Requeued, Handed: s.Handed, Exclude: s.Exclude, Followed: s.Followed,
 	})
 	d.post(env, s.task())
 }
@@ -265,7 +265,9 @@ func (s *State) Present(conns []wire.Conn) []wire.Conn {
 
 // gone ends what a connection was to the session.
 func (s *State) gone(env *Env, conn wire.Conn, d *Decision) {
+	was := s.there()
 	s.detach(conn)
+	s.unseen(env, was)
 	s.partOn(env, conn, d)
 	if s.Phase == Assigned && s.Owner.taken() && s.owner.conn == conn {
 		s.owner.conn = wire.Conn{}

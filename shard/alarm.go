@@ -72,6 +72,9 @@ func (s *Shard) schedule(h *hosted) {
 		if park := h.state.ParkAt(&t.Session); park != 0 && (at == 0 || park < at) {
 			at = park
 		}
+		if absent := h.state.AbsentAt(&t.Session, s.now); absent != 0 && (at == 0 || absent < at) {
+			at = absent
+		}
 	}
 	if h.state.Waiting() || h.state.Unbound() != nil {
 		if h.againAt == 0 {
@@ -104,7 +107,10 @@ func (s *Shard) tick() {
 			continue
 		}
 		if a.id == "" {
-			s.again()
+			if s.retryAt != 0 && s.retryAt <= s.now {
+				s.again()
+			}
+			s.giveAgain()
 			continue
 		}
 		if h := s.sessions[a.id]; h != nil {
@@ -130,7 +136,7 @@ func (s *Shard) tick() {
 // again posts the mail that found no room.
 func (s *Shard) again() {
 	list := s.retry
-	s.retry = nil
+	s.retry, s.retryAt, s.anew = nil, 0, nil
 	for _, e := range list {
 		s.send(e)
 	}

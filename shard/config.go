@@ -13,8 +13,12 @@ type Config struct {
 	ID int
 	// Opening is how often the shard was opened before in the present term of its group: what it says is of a later term then.
 	Opening uint16
-	// Slots are the slots that it owns. It has no default.
+	// Slots are the slots that it owns, all of one placement group. It has no default.
 	Slots []wire.Slot
+	// Shape counts the changes of the placement's map that Slots and Peers are of; it never goes back. 0 where it does not change.
+	Shape uint64
+	// Leaving are slots that it had and gives to another shard; nil when there are none.
+	Leaving *Leaving
 	// Peers holds one slot of every shard that may host sessions of its pools, itself included. It has no default.
 	Peers []wire.Slot
 	// Tenants are all tenants, by name, as they are when the shard opens. They are shared and never change.

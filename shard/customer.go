@@ -3,7 +3,6 @@ package shard
 import (
 	"github.com/cespare/xxhash/v2"
 
-	"switchboard/exchange"
 	"switchboard/session"
 	"switchboard/wire"
 )
@@ -98,11 +97,11 @@ func (s *Shard) create(cu *customer, t *merchant, shop string, c *wire.Command) 
 		s.d.Refuse(c, wire.Unavailable)
 		return
 	}
-	slot := exchange.CustomerSlot(cu.id.tenant, cu.id.id)
+	slot := s.x.CustomerSlot(cu.id.tenant, cu.id.id)
 	var id wire.SessionID
 	for id == "" || s.sessions[id] != nil {
 		cu.state.Born++
-		id = wire.NewSessionID(0, slot, birthNumber(cu.state, shop))
+		id = wire.NewSessionID(slot.Group(), slot, birthNumber(cu.state, shop))
 	}
 	if !cu.state.SetLatest(shop, id) {
 		s.d.Refuse(c, wire.QuotaExceeded)
@@ -112,7 +111,7 @@ func (s *Shard) create(cu *customer, t *merchant, shop string, c *wire.Command) 
 	s.turned(cu)
 	c.Way.Proved = true
 	h := s.host(id)
-	s.env = session.Env{Now: s.now, Policy: &t.Session, Pool: wire.ToSlot(exchange.PoolSlot(cu.id.tenant))}
+	s.env = session.Env{Now: s.now, Policy: &t.Session, Pool: wire.ToSlot(s.x.PoolSlot(cu.id.tenant))}
 	s.stats.loaded.Add(1)
 	h.state = session.Create(&s.env, &session.Birth{
 		ID: id, At: s.now, Tenant: cu.id.tenant, Shop: shop, Queue: to, Channel: channel, Tier: c.Who.Tier,
@@ -163,8 +162,9 @@ func (s *Shard) mayReopen(h *hosted, c *wire.Command) bool {
 		return true
 	}
 	if _, slot, _ := id.Place(); cu.state.Alias != "" || !s.owns(slot) {
-		if c.Way == nil {
-			c.Way = &wire.Way{}
+		if c.Way == nil { // a send may be asked for again by who keeps it
+			copied := *c
+			c, copied.Way = &copied, &wire.Way{}
 		}
 		c.Way.Shop = h.state.Shop
 		s.toCustomer(c, wire.StageReopen, cu.id.id)

@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"switchboard/exchange"
 	"switchboard/session"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
@@ -29,7 +28,7 @@ func (s *Shard) errand(c *wire.Command) {
 		return
 	default:
 	}
-	if !s.owns(exchange.CustomerSlot(c.Who.Tenant, w.At)) {
+	if !s.owns(s.x.CustomerSlot(c.Who.Tenant, w.At)) {
 		s.d.Refuse(c, wire.Unavailable)
 		return
 	}
@@ -125,7 +124,7 @@ func (s *Shard) onward(c *wire.Command) {
 // toCustomer sends c to a customer.
 func (s *Shard) toCustomer(c *wire.Command, stage wire.Stage, id string) {
 	c.Way.Stage, c.Way.At = stage, id
-	s.further(c, exchange.CustomerSlot(c.Who.Tenant, id))
+	s.further(c, s.x.CustomerSlot(c.Who.Tenant, id))
 }
 
 // toItsSession sends c to the session that it is about.

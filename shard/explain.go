@@ -6,7 +6,6 @@ import (
 	"switchboard/broker"
 	"switchboard/broker/selector"
 	"switchboard/broker/why"
-	"switchboard/exchange"
 	"switchboard/session"
 	"switchboard/wire"
 )
@@ -30,7 +29,7 @@ func (s *Shard) explain(h *hosted, c *wire.Command) {
 		panic(err) // it has plain fields alone
 	}
 	c.Text, c.Way = string(text), &wire.Way{Stage: wire.StageExplain}
-	s.further(c, exchange.PoolSlot(st.Tenant))
+	s.further(c, s.x.PoolSlot(st.Tenant))
 }
 
 // explained is the pool's part. It looks at everybody in the queue, and at what was decided last: a question of people.

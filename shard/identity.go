@@ -3,7 +3,6 @@ package shard
 import (
 	"errors"
 
-	"switchboard/exchange"
 	"switchboard/session"
 	"switchboard/shard/journal"
 	"switchboard/wire"
@@ -26,7 +25,7 @@ type identity struct {
 func (s *Shard) external(c *wire.Command) {
 	k := identityID{c.Who.Tenant, c.For.Channel, c.For.ID}
 	switch {
-	case !s.owns(exchange.IdentitySlot(k.tenant, k.channel, k.external)):
+	case !s.owns(s.x.IdentitySlot(k.tenant, k.channel, k.external)):
 		s.d.Refuse(c, wire.Unavailable)
 		return
 	case s.merchants[k.tenant] == nil:

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"switchboard/broker/level"
-	"switchboard/exchange"
 	"switchboard/session"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
@@ -179,7 +178,7 @@ func (s *Shard) act(h *hosted, set *level.Set, a *level.Action) {
 		}, &s.d)
 	}
 	if a.Do&level.DoHoldingReply != 0 {
-		h.state.Hold(&s.env, d.Holding, &s.d)
+		h.state.Hold(&s.env, d.Holding, d.HoldingBy, &s.d)
 	}
 }
 
@@ -260,7 +259,7 @@ func (s *Shard) publish() {
 		r := lv.rates.Report(s.now)
 		all[name] = r
 		m := &wire.Levels{Tenant: name, Shard: uint32(s.cfg.ID), TS: s.now, Report: r.Append(nil)} //nolint:gosec // a node has few shards
-		s.said.Mail = append(s.said.Mail, wire.Envelope{To: wire.ToSlot(exchange.PoolSlot(name)), Mail: m})
+		s.said.Mail = append(s.said.Mail, wire.Envelope{To: wire.ToSlot(s.x.PoolSlot(name)), Mail: m})
 	}
 	s.counts.Store(&all)
 }

@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"switchboard/exchange"
 	"switchboard/session"
 	"switchboard/wire"
 )
@@ -88,7 +87,7 @@ func (s *Shard) chase(cu *customer) {
 			if changed {
 				s.changedCustomer(cu)
 			}
-			s.post1(exchange.CustomerSlot(l.Tenant, l.Winner), l)
+			s.post1(s.x.CustomerSlot(l.Tenant, l.Winner), l)
 		}
 		if st.Alias != "" {
 			for _, l := range st.Shops {
@@ -124,7 +123,7 @@ func (s *Shard) post1(to wire.Slot, m wire.Mail) {
 
 // askCustomer returns the customer when he is loaded; otherwise m waits.
 func (s *Shard) askCustomer(tenant, id string, m wire.Mail) *customer {
-	if !s.owns(exchange.CustomerSlot(tenant, id)) {
+	if !s.owns(s.x.CustomerSlot(tenant, id)) {
 		return nil
 	}
 	cu := s.customer(tenant, id)
@@ -149,10 +148,10 @@ func (s *Shard) wished(l *wire.Link) {
 	case session.TakenOnward:
 		on := *l
 		if on.Winner, on.Hops = cu.state.Alias, on.Hops+1; on.Hops <= hopsMost {
-			s.post1(exchange.CustomerSlot(on.Tenant, on.Winner), &on)
+			s.post1(s.x.CustomerSlot(on.Tenant, on.Winner), &on)
 		}
 	case session.TakenItself, session.TakenExpected:
-		s.post1(exchange.CustomerSlot(l.Tenant, l.Loser), &wire.Linked{Tenant: l.Tenant, Loser: l.Loser, Winner: cu.id.id, Try: l.Try})
+		s.post1(s.x.CustomerSlot(l.Tenant, l.Loser), &wire.Linked{Tenant: l.Tenant, Loser: l.Loser, Winner: cu.id.id, Try: l.Try})
 	case session.TakenLater:
 	}
 }
@@ -192,7 +191,7 @@ func (s *Shard) unite(u *wire.Unite, step wire.UniteStep) {
 	if on.Hops++; on.Hops > hopsMost {
 		return
 	}
-	to := exchange.CustomerSlot(on.Tenant, on.Winner)
+	to := s.x.CustomerSlot(on.Tenant, on.Winner)
 	at := on.Session
 	switch step {
 	case wire.UniteWinner:
@@ -287,7 +286,7 @@ func (s *Shard) uniteWinner(cu *customer, u *wire.Unite) {
 
 // united tells the loser that the session is settled.
 func (s *Shard) united(u *wire.Unite) {
-	s.post1(exchange.CustomerSlot(u.Tenant, u.Loser), &wire.United{Tenant: u.Tenant, Loser: u.Loser, Shop: u.Shop, Session: u.Session})
+	s.post1(s.x.CustomerSlot(u.Tenant, u.Loser), &wire.United{Tenant: u.Tenant, Loser: u.Loser, Shop: u.Shop, Session: u.Session})
 }
 
 // settled is the end of it, at the loser.

@@ -8,7 +8,6 @@ import (
 
 	"switchboard/broker"
 	"switchboard/broker/level"
-	"switchboard/exchange"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -32,6 +31,7 @@ type pool struct {
 	observers map[wire.Conn]*observer
 	counted   []broker.QueueStats
 	countedAt int64
+	listed    map[string]*listing // by queue; empty is all
 	// What the shards have counted, by shard.
 	reports map[uint32]level.Report
 	levels  level.Report // of all of them; nil when it is to be added up again
@@ -87,7 +87,7 @@ func (p *pool) tick(s *Shard) {
 // askShard posts the census to a shard. It does not go through the turn's mail: nothing depends on it, and it is repeated.
 func (p *pool) askShard(s *Shard, shard uint32) {
 	slot := s.cfg.Peers[shard]
-	m := &wire.Census{Tenant: p.tenant, Pool: p.number, Shard: shard, Reply: wire.ToSlot(exchange.PoolSlot(p.tenant))}
+	m := &wire.Census{Tenant: p.tenant, Pool: p.number, Shard: shard, Reply: wire.ToSlot(s.x.PoolSlot(p.tenant))}
 	if s.owns(slot) {
 		s.inbox.PutReserved(wire.Envelope{To: wire.ToSlot(slot), Mail: m})
 		return

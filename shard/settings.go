@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 
-	"switchboard/exchange"
 	"switchboard/session"
 	"switchboard/wire"
 )
@@ -25,7 +24,7 @@ const movesMost = 256
 func (p *pool) settings(s *Shard, t *Tenant, i int) wire.Envelope {
 	m := &wire.Settings{
 		Tenant: p.tenant, Version: t.Document.Version, Default: t.Session.DefaultQueue, Shard: uint32(i), //nolint:gosec // a node has few shards
-		Reply: wire.ToSlot(exchange.PoolSlot(p.tenant)), Queues: slices.Sorted(maps.Keys(t.Session.Queues)), Rules: t.rules, Levels: t.levels,
+		Reply: wire.ToSlot(s.x.PoolSlot(p.tenant)), Queues: slices.Sorted(maps.Keys(t.Session.Queues)), Rules: t.rules, Levels: t.levels,
 	}
 	for _, from := range slices.Sorted(maps.Keys(t.Session.Moves)) {
 		m.Moves = append(m.Moves, from, t.Session.Moves[from])
@@ -92,7 +91,7 @@ func (p *pool) adopt(s *Shard, version uint64) {
 	d := &next.Document
 	s.log.Info("configured", "tenant", p.tenant, "version", d.Version, "by", d.By, "role", string(d.Role), "bytes", len(d.Text),
 		"queues", len(next.Broker.Queues), "changes", len(p.t.changes(next)))
-	p.t, p.countedAt, p.settleAt = next, 0, s.now+settleMS
+	p.t, p.countedAt, p.listed, p.settleAt = next, 0, nil, s.now+settleMS
 	p.core.Configure(next.Broker, s.now, &p.out)
 	p.tell(s)
 }

@@ -16,19 +16,33 @@ const (
 	statsEvery  = 60_000
 	workersMost = 256 // in one snapshot: a frame is 64 KiB
 	countEvery  = 200 // ms for which a count of the queues is good
+	// sessionsMost is how many sessions are listed at most. A list takes a look at every task of the pool, so it is good for listEvery
+	// ms, and for one ms more per listPerMS tasks.
+	sessionsMost = 128
+	listEvery    = 1_000
+	listPerMS    = 20
 )
 
 // observer is a connection that wants to know how a pool stands.
 type observer struct {
-	scope *wirepb.Scope
-	every int64
-	due   int64
+	scope    *wirepb.Scope
+	sessions int
+	every    int64
+	due      int64
+}
+
+// listing is which sessions a scope has, and when they were looked up.
+type listing struct {
+	at    int64
+	asked int
+	list  []broker.SessionStats
+	more  bool
 }
 
 // stats answers with a snapshot, and begins, changes or ends that one is pushed every so often.
 func (p *pool) stats(s *Shard, c *wire.Command) {
 	m := c.PB.GetStats()
-	scope := m.GetScope()
+	scope, sessions := m.GetScope(), int(min(m.GetSessions(), sessionsMost))
 	queueKnown, workerKnown := p.core.Knows(scope.GetQueue(), scope.GetWorker())
 	switch {
 	case c.Who.Shop != "":
@@ -53,9 +67,9 @@ func (p *pool) stats(s *Shard, c *wire.Command) {
 			p.observers = map[wire.Conn]*observer{}
 		}
 		every := min(max(m.EveryMs, statsLeast), statsEvery)
-		p.observers[c.Conn] = &observer{scope: scope, every: every, due: s.now + every}
+		p.observers[c.Conn] = &observer{scope: scope, sessions: sessions, every: every, due: s.now + every}
 	}
-	s.d.Answer(c, p.snapshot(s, scope))
+	s.d.Answer(c, p.snapshot(s, scope, sessions))
 }
 
 // observe pushes what is due. Observers of one moment share what is counted.
@@ -69,10 +83,11 @@ func (p *pool) observe(s *Shard) {
 		o.due = s.now + o.every
 		f := s.said.Frame(conn)
 		f.Kind = wire.FramePush
-		if f.PB = all; o.scope.GetQueue()+o.scope.GetWorker() != "" || all == nil {
-			f.PB = p.snapshot(s, o.scope)
+		usual := o.scope.GetQueue()+o.scope.GetWorker() == "" && o.sessions == 0
+		if f.PB = all; !usual || all == nil {
+			f.PB = p.snapshot(s, o.scope, o.sessions)
 		}
-		if o.scope.GetQueue()+o.scope.GetWorker() == "" {
+		if usual {
 			all = f.PB
 		}
 	}
@@ -90,7 +105,7 @@ func (p *pool) observed() (at int64) {
 
 // snapshot tells what scope is about. Queues are counted by a look at every task, so that is done now and then, however many
 // ask.
-func (p *pool) snapshot(s *Shard, scope *wirepb.Scope) *wirepb.ServerFrame {
+func (p *pool) snapshot(s *Shard, scope *wirepb.Scope, sessions int) *wirepb.ServerFrame {
 	now := s.now
 	if p.countedAt == 0 || now-p.countedAt >= countEvery {
 		p.counted = slices.AppendSeq(p.counted[:0], p.core.Queues())
@@ -110,6 +125,10 @@ func (p *pool) snapshot(s *Shard, scope *wirepb.Scope) *wirepb.ServerFrame {
 	if len(m.Levels) > 0 {
 		most /= 2
 	}
+	if sessions > 0 {
+		most /= 2
+		p.sessionStats(s, scope, sessions, m)
+	}
 	for w := range p.core.Workers(scope.GetQueue(), scope.GetWorker()) {
 		if len(m.Workers) == most {
 			m.More = true
@@ -118,6 +137,30 @@ func (p *pool) snapshot(s *Shard, scope *wirepb.Scope) *wirepb.ServerFrame {
 		m.Workers = append(m.Workers, workerStats(&w))
 	}
 	return &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Stats{Stats: m}}
+}
+
+// sessionStats lists sessions. A list of all is good for a while; a worker's costs little.
+func (p *pool) sessionStats(s *Shard, scope *wirepb.Scope, n int, m *wirepb.Snapshot) {
+	key, worker := scope.GetQueue(), scope.GetWorker()
+	l := p.listed[key]
+	if l == nil || worker != "" || s.now-l.at >= listEvery+int64(p.core.Tasks())/listPerMS || l.asked < n {
+		l = &listing{at: s.now, asked: n}
+		l.list, l.more = p.core.Sessions(scope.GetQueue(), worker, n)
+		if worker == "" {
+			if p.listed == nil {
+				p.listed = map[string]*listing{}
+			}
+			p.listed[key] = l
+		}
+	}
+	m.MoreSessions = l.more || len(l.list) > n
+	for i := range l.list[:min(n, len(l.list))] {
+		x := &l.list[i]
+		m.Sessions = append(m.Sessions, &wirepb.SessionStats{
+			Session: string(x.Session), Queue: x.Queue, State: x.State, Worker: x.Worker, Since: x.EnqueuedAt, WaitedMs: max(s.now-x.EnqueuedAt, 0),
+			Shop: x.Shop, Channel: x.Channel, Tier: x.Tier,
+		})
+	}
 }
 
 //nolint:gosec // counts, which fit

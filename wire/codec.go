@@ -8,8 +8,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-
-	"switchboard/wire/wirepb"
 )
 
 // Codec is one of the two encodings of frames [SW-2.1]. The zero value is JSON.
@@ -117,32 +115,29 @@ func checkDocuments(m protoreflect.Message) error {
 	return bad
 }
 
-func isDocument(f protoreflect.FieldDescriptor) bool {
-	return f.Kind() == protoreflect.BytesKind && proto.GetExtension(f.Options(), wirepb.E_Json).(bool)
-}
-
-func isAlways(f protoreflect.FieldDescriptor) bool {
-	return proto.GetExtension(f.Options(), wirepb.E_Always).(bool)
-}
+func isDocument(f protoreflect.FieldDescriptor) bool { return documents[f] }
 
 // appendObject appends m as a JSON object. Fields stand in the schema's order, zero ones only where the schema
 // says so.
 func appendObject(dst []byte, m protoreflect.Message) []byte {
 	dst = append(dst, '{')
-	fields := m.Descriptor().Fields()
+	s := shapes[m.Descriptor()]
+	var chosen protoreflect.FieldDescriptor
+	if s.oneof != nil {
+		chosen = m.WhichOneof(s.oneof)
+	}
 	first := true
-	for i := range fields.Len() {
-		f := fields.Get(i)
-		if !m.Has(f) && (!isAlways(f) || f.ContainingOneof() != nil) {
+	for i := range s.fields {
+		f := &s.fields[i]
+		if f.choice && f.FieldDescriptor != chosen || !f.choice && !f.always && !m.Has(f.FieldDescriptor) {
 			continue
 		}
 		if !first {
 			dst = append(dst, ',')
 		}
 		first = false
-		dst = AppendString(dst, string(f.Name()))
-		dst = append(dst, ':')
-		dst = appendField(dst, f, m.Get(f))
+		dst = append(dst, f.key...)
+		dst = appendField(dst, f.FieldDescriptor, m.Get(f.FieldDescriptor))
 	}
 	return append(dst, '}')
 }

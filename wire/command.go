@@ -112,7 +112,8 @@ func (p *Principal) Author() Author { return Author{Role: p.Role, ID: p.Sub, Nam
 
 // Command is one request as the edge read it. The hot verbs (send, reply, ack, typing, delta, nack) stand in the flat
 // fields; of every other verb PB holds the frame, and Session, AE, Key, Upto and Reason are copied out of it where it has them.
-// Strings and bytes alias one private copy of the frame: whoever receives a Command owns it, and nothing in it changes.
+// Strings and bytes alias one private copy of the frame, and nothing in that changes. Whoever receives a Command owns it, but for hot ones
+// ([Command.Hot]): who posted one may keep it to post it again, so that nobody changes them.
 type Command struct {
 	Verb Verb
 	ID   uint64 // of the request; 0 asks for no reply [SW-2.3]
@@ -144,6 +145,9 @@ type Command struct {
 	Way    *Way      // how far it has come between customers and sessions; nil at first, and for most for ever
 	PB     *wirepb.ClientFrame
 }
+
+// Hot tells whether the flat fields say all of c: its verb is one of those that make the traffic, and it speaks for nobody else.
+func (c *Command) Hot() bool { return c.Verb.hot() && c.For == nil }
 
 // Cold fills the flat fields of c from a parsed frame and keeps the frame. It is how every verb without a codec of its
 // own becomes a command. It sets no Conn and no Who.

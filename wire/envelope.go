@@ -14,7 +14,7 @@ var ErrMail = errors.New("not mail of this version")
 
 // LinkVersion numbers what AppendEnvelope writes. Two nodes that differ in it do not understand each other: it grows with
 // every change of a kind of mail, of its fields or of the words that numbers stand for.
-const LinkVersion = 8
+const LinkVersion = 9
 
 // What an envelope says of itself.
 const (
@@ -150,6 +150,10 @@ func kindOf(m Mail) byte {
 		return 26
 	case *Found:
 		return 27
+	case *Parcel:
+		return 28
+	case *ParcelKept:
+		return 29
 	}
 	return 0
 }
@@ -211,6 +215,10 @@ func newMail(kind byte) Mail {
 		return new(Seek)
 	case 27:
 		return new(Found)
+	case 28:
+		return new(Parcel)
+	case 29:
+		return new(ParcelKept)
 	}
 	return nil
 }
@@ -271,6 +279,10 @@ func (c *coder) mail(m Mail) {
 		c.settingsKept(m)
 	case *Levels:
 		c.levels(m)
+	case *Parcel:
+		c.parcel(m)
+	case *ParcelKept:
+		c.parcelKept(m)
 	case *Unbound:
 		c.liveFields(&m.Live)
 	default:

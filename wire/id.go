@@ -28,8 +28,30 @@ type Position struct {
 // Slots is the number of slots of a placement group. It never changes: ids and stored rows name slots.
 const Slots = 4096
 
-// Slot is one of the [Slots] parts of a placement group's key space. The shard map says which shard has it.
-type Slot uint16
+// Groups is how many placement groups can be told apart. Group 0 is that of everybody who has none of his own.
+const Groups = 256
+
+// Nowhere is a group that no placement ever has: keys of a tenant of whom it is not known where he lives are there.
+const Nowhere = Groups - 1
+
+// Slot is one of the [Slots] parts of a placement group's key space, with the group: group * Slots + number. The shard map says which
+// shard has it.
+type Slot uint32
+
+// ShardGroup is a group that no placement ever has either: its slot n is the address of shard n, whatever slots that has.
+const ShardGroup = Groups - 2
+
+// ShardSlot returns the address of a shard.
+func ShardSlot(shard int) Slot { return At(ShardGroup, shard) }
+
+// At returns slot n of a group; n is below [Slots].
+func At(group uint8, n int) Slot { return Slot(group)*Slots + Slot(n) } //nolint:gosec // below Slots
+
+// Group returns the placement group of the slot.
+func (s Slot) Group() uint8 { return uint8(s / Slots) } //nolint:gosec // a group
+
+// Number returns the slot's number within its group.
+func (s Slot) Number() int { return int(s % Slots) }
 
 // SessionID names a session. It carries the placement group and the slot in which the session was born, never
 // a shard, so that it stays true when shards split and move: "s_" and 16 characters of Crockford's base32, the
@@ -40,7 +62,7 @@ const crockford = "0123456789abcdefghjkmnpqrstvwxyz"
 
 const sessionIDLen = 2 + 16
 
-// NewSessionID builds the id of a session of group and slot. The low 60 bits of n tell sessions of one slot
+// NewSessionID builds the id of a session of group and of the slot of that number. The low 60 bits of n tell sessions of one slot
 // apart; whoever calls makes sure that n is new there.
 func NewSessionID(group uint8, slot Slot, n uint64) SessionID {
 	head := uint32(group)<<12 | uint32(slot)%Slots
@@ -57,7 +79,7 @@ func NewSessionID(group uint8, slot Slot, n uint64) SessionID {
 	return SessionID(b[:])
 }
 
-// Place returns the group and the slot that id carries; ok is false when id is not a session id.
+// Place returns the group that id carries, and its slot with the group; ok is false when id is not a session id.
 func (id SessionID) Place() (group uint8, slot Slot, ok bool) {
 	if len(id) != sessionIDLen || id[0] != 's' || id[1] != '_' {
 		return 0, 0, false
@@ -72,7 +94,7 @@ func (id SessionID) Place() (group uint8, slot Slot, ok bool) {
 			head = head<<5 | uint32(v)
 		}
 	}
-	return uint8(head >> 12), Slot(head % Slots), true
+	return uint8(head >> 12), Slot(head), true
 }
 
 // base32Value returns the value of a lower-case Crockford digit, or 255.

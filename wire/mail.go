@@ -334,3 +334,5 @@ func (*Unite) mail()        {}
 func (*United) mail()       {}
 func (*Settings) mail()     {}
 func (*SettingsKept) mail() {}
+func (*Parcel) mail()       {}
+func (*ParcelKept) mail()   {}

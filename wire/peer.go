@@ -15,7 +15,7 @@ import (
 // without raw CR and LF, as [AppendBody] makes it. In Protobuf strings must be valid UTF-8, or the server refuses the
 // frame. It does not allocate for hot verbs when dst has room, and changes nothing in cmd.
 func (c Codec) AppendCommand(dst []byte, cmd *Command) []byte {
-	if cmd.Verb.hot() && cmd.For == nil {
+	if cmd.Hot() {
 		if c == JSON {
 			return appendCommandJSON(dst, cmd)
 		}

@@ -42,7 +42,7 @@ type Swarm interface {
 
 // peers returns the whole field, in the order of the table.
 func peers() []*Peer {
-	all := []*Peer{switchboardRaw(), switchboardSDK()}
+	all := []*Peer{switchboardRaw(), switchboardSDK(), switchboardCluster()}
 	all = append(all, natsCore(), natsWebSocket(), centrifuge(), jetStream("always", 1), jetStream("default", 1), jetStream("always", 3), jetStream("default", 3))
 	return append(all, redisStreams("always"), redisRaw("always"), redisStreams("everysec"), redisRaw("everysec"), rabbitQuorum())
 }

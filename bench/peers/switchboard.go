@@ -77,12 +77,12 @@ func joinSwitchboard(ctx context.Context, t *Turn, l *Load) (Swarm, error) {
 	if err != nil {
 		return s, err
 	}
-	login := func(role wire.Role, sub, ask string) (*socket, []byte, error) {
+	login := func(n int, role wire.Role, sub, ask string) (*socket, []byte, error) {
 		tok, err := mint(keys, role, sub)
 		if err != nil {
 			return nil, nil, err
 		}
-		c, err := dialSocket(ctx, t.Addrs[0], "/v1/connect", "Sec-WebSocket-Protocol: switchboard.v1.json\r\n")
+		c, err := dialSocket(ctx, t.Addrs[n%len(t.Addrs)], "/v1/connect", "Sec-WebSocket-Protocol: switchboard.v1.json\r\n")
 		if err != nil {
 			return nil, nil, err
 		}
@@ -94,14 +94,14 @@ func joinSwitchboard(ctx context.Context, t *Turn, l *Load) (Swarm, error) {
 		return c, answer, err
 	}
 	for k := range l.Workers {
-		c, _, err := login(wire.RoleWorker, "bot-"+strconv.Itoa(k), `{"id":2,"subscribe":{"queues":["default"],"slots":10000,"window":64}}`)
+		c, _, err := login(k, wire.RoleWorker, "bot-"+strconv.Itoa(k), `{"id":2,"subscribe":{"queues":["default"],"slots":10000,"window":64}}`)
 		if err != nil {
 			return s, fmt.Errorf("worker %d: %w", k, err)
 		}
 		s.wg.Go(func() { l.Fail(c.work()) })
 	}
 	for i := range l.Customers {
-		c, answer, err := login(wire.RoleCustomer, "c-"+strconv.Itoa(i), `{"id":2,"open":{"queue":"default"}}`)
+		c, answer, err := login(i, wire.RoleCustomer, "c-"+strconv.Itoa(i), `{"id":2,"open":{"queue":"default"}}`)
 		if err != nil {
 			return s, fmt.Errorf("customer %d: %w", i, err)
 		}

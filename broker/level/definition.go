@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 // MaxDefinitions is how many definitions a set may have.
@@ -94,6 +95,9 @@ type Definition struct {
 	BoostMS int64 `yaml:"boost_ms,omitempty" json:"boost_ms,omitempty"`
 	// Holding is the text of holding_reply.
 	Holding string `yaml:"holding,omitempty" json:"holding,omitempty"`
+	// HoldingBy is the name of the bot that says it, 1 to 64 bytes of text; default the broker says it itself. It answers nobody,
+	// also where bots count.
+	HoldingBy string `yaml:"holding_by,omitempty" json:"holding_by,omitempty"`
 }
 
 // Warning is what is done at a part of the limit. At 1 the case is missed.
@@ -171,6 +175,7 @@ func over(p, d Definition) Definition {
 		{&p.Unanswered, &d.Unanswered},
 		{&p.Closed, &d.Closed},
 		{&p.Holding, &d.Holding},
+		{&p.HoldingBy, &d.HoldingBy},
 	} {
 		def(f.from, *f.to)
 		*f.to = *f.from
@@ -271,6 +276,12 @@ func (d *Definition) check() error {
 	}
 	if len(d.Warn) > maxWarnings {
 		err = errors.Join(err, fail("%d warnings: at most %d", len(d.Warn), maxWarnings))
+	}
+	if len(d.HoldingBy) > 64 || !utf8.ValidString(d.HoldingBy) {
+		err = errors.Join(err, fail("holding_by is a name: 1 to 64 bytes of text"))
+	}
+	if d.HoldingBy != "" && d.Holding == "" {
+		err = errors.Join(err, fail("holding_by needs holding, the text"))
 	}
 	if _, e := d.Hours.plan(); e != nil {
 		err = errors.Join(err, fail("hours: %w", e))

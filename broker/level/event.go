@@ -39,6 +39,8 @@ func (c *Conversation) event(set *Set, e *wire.Entry, out *Out) {
 		c.leave(set, e, out)
 	case "session.closed":
 		c.close(set, e, true, out)
+	case "session.abandoned": // he gave up: what he waited for was not done
+		c.giveUp(set, true, out)
 	case "session.merged": // what is open goes on in the other session
 		c.close(set, e, false, out)
 	case "session.reopened":
@@ -112,6 +114,17 @@ func (c *Conversation) restart(r *rule, k *clock, seq uint64) {
 
 // close ends what is open. Without counting it is dropped.
 func (c *Conversation) close(set *Set, e *wire.Entry, counted bool, out *Out) {
+	c.giveUp(set, counted, out)
+	for i := range c.clocks {
+		if set.defs[i].Clock != Handling {
+			c.clocks[i].done = true
+		}
+	}
+	c.leave(set, e, out)
+}
+
+// giveUp ends what is open and not answered, but for what somebody handles.
+func (c *Conversation) giveUp(set *Set, counted bool, out *Out) {
 	for i := range c.clocks {
 		r, k := &set.defs[i], &c.clocks[i]
 		if r.Clock == Handling {
@@ -124,9 +137,8 @@ func (c *Conversation) close(set *Set, e *wire.Entry, counted bool, out *Out) {
 				}
 			}
 		}
-		k.marks, k.done = k.marks[:0], true
+		k.marks = k.marks[:0]
 	}
-	c.leave(set, e, out)
 }
 
 func keepBytes(s *string, b []byte) {

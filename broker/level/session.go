@@ -122,8 +122,8 @@ func (c *Conversation) message(set *Set, e *wire.Entry, out *Out) {
 		return
 	}
 	k := kindOf(e.Origin)
-	if k == 0 {
-		return // the broker's own words answer nobody
+	if k == 0 || e.From.Role == wire.RoleSystem {
+		return // the broker's own words answer nobody, whosever name it gives
 	}
 	if k == c.kind && c.owner == "" {
 		c.owned(e.From.ID)

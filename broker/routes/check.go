@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"switchboard/broker"
+	"switchboard/broker/level"
 	"switchboard/broker/selector"
 )
 
@@ -152,9 +153,16 @@ func (p *parsing) attributes(a *Attributes) {
 
 func (p *parsing) level(d *Document, s *ServiceLevel, calendars []string, path string) {
 	p.known(path+".calendar", "calendar", s.Calendar, calendars)
-	p.atLeast(path+".first_reply_ms", s.FirstReplyMS, 1)
+	if p.oneOf(path+".preset", s.Preset, level.PresetNames()...); s.Preset == "" || s.FirstReplyMS != 0 {
+		p.atLeast(path+".first_reply_ms", s.FirstReplyMS, 1)
+	}
 	p.atLeast(path+".cap_ms", s.CapMS, 0)
-	p.oneOf(path+".unit", s.Unit, "turn", "message", "customer")
+	p.oneOf(path+".clock", s.Clock, level.FirstResponse, level.EveryResponse, level.Waiting, level.Handling)
+	p.oneOf(path+".unit", s.Unit, level.Turn, level.Message, level.Session, level.Day, "customer")
+	p.oneOf(path+".full_auto", s.FullAuto, level.Skip, level.Run)
+	p.oneOf(path+".handover", s.Handover, level.Keep, level.Restart)
+	p.oneOf(path+".transfer", s.Transfer, level.Keep, level.Miss)
+	p.oneOf(path+".unanswered", s.Unanswered, level.Miss, level.Drop)
 	for i, c := range s.Count {
 		p.oneOf(fmt.Sprintf("%s.count[%d]", path, i), c, "human", "assist", "bot")
 	}
@@ -237,12 +245,13 @@ func (p *parsing) queue(r *Routes, q *Queue, queues, teams []string, path string
 		p.fail(path+".scoring.skill_by", "there is no attribute task.%s that names skills", by)
 	}
 	if l := r.Levels[q.ServiceLevel]; l != nil {
-		b.SLAMS = l.FirstReplyMS
+		b.SLAMS = l.limit()
 	} else if b.Order == broker.SavableFirst {
 		p.fail(path+".order.mode", "savable_first wants a service_level: it says what can be saved")
 	}
 	p.handoff(&q.Handoff, queues, path+".handoff")
 	p.atLeast(path+".park_ms", q.ParkMS, 0)
+	p.atLeast(path+".absent_ms", q.AbsentMS, 0)
 	for i, x := range q.Order.Boosts {
 		at := fmt.Sprintf("%s.order.boosts[%d]", path, i)
 		e := p.selector(at+".when", x.When)

@@ -88,17 +88,26 @@ type Span struct {
 // ServiceLevel is what is promised, and how it is counted: platforms disagree, so it is data.
 type ServiceLevel struct {
 	Name         string    `json:"name" yaml:"name" required:"1" doc:"As queues and shops name it."`
-	FirstReplyMS int64     `json:"first_reply_ms" yaml:"first_reply_ms" required:"1" min:"1" doc:"Within which a reply is in time."`
+	Preset       string    `json:"preset,omitempty" yaml:"preset" enum:"feige,pdd-3min,pdd-5min,pdd-day,taobao,wangwang" doc:"A platform's rate to begin with; what is said here takes the place of its own."`
+	FirstReplyMS int64     `json:"first_reply_ms,omitempty" yaml:"first_reply_ms" min:"1" doc:"Within which it is in time: a reply, or what clock measures. Needed without a preset."`
+	Clock        string    `json:"clock,omitempty" yaml:"clock" enum:"first_response,every_response,waiting,handling" doc:"What is measured. Default every_response."`
 	Target       float64   `json:"target,omitempty" yaml:"target" min:"0" max:"1" doc:"The share that shall be in time."`
 	WarnAt       []float64 `json:"warn_at,omitempty" yaml:"warn_at" min:"0" max:"1" doc:"Fractions of the time at which to warn, ascending."`
+	Everywhere   bool      `json:"everywhere,omitempty" yaml:"everywhere" doc:"It counts of all sessions, whether or not a queue or a shop names it."`
 	Calendar     string    `json:"calendar,omitempty" yaml:"calendar" doc:"Only these hours count."`
 	Count        []string  `json:"count,omitempty" yaml:"count" enum:"human,assist,bot" doc:"Whose replies count. Default human and assist."`
-	Unit         string    `json:"unit,omitempty" yaml:"unit" enum:"turn,message,customer" doc:"What is counted. Default turn."`
+	Unit         string    `json:"unit,omitempty" yaml:"unit" enum:"turn,message,session,day,customer" doc:"What is one case; customer is a day's, as day. Default turn."`
+	FullAuto     string    `json:"full_auto,omitempty" yaml:"full_auto" enum:"skip,run" doc:"A bot's answer where bots do not count: it ends the case uncounted, or is none. Default skip."`
+	Handover     string    `json:"handover,omitempty" yaml:"handover" enum:"keep,restart" doc:"What a bot leaves to people: the wait so far, or a new clock. Default keep."`
+	Transfer     string    `json:"transfer,omitempty" yaml:"transfer" enum:"keep,miss" doc:"A person's transfer without reply: the clock runs on, or it is a miss. Default keep."`
+	Unanswered   string    `json:"unanswered,omitempty" yaml:"unanswered" enum:"miss,drop" doc:"A case whose session is closed before its time is over. Default miss."`
+	Ignore       []string  `json:"ignore,omitempty" yaml:"ignore" doc:"Types of messages that are none."`
 	CapMS        int64     `json:"cap_ms,omitempty" yaml:"cap_ms" min:"0" doc:"A longer wait counts as this one in means. 0 is none."`
 	Closed       string    `json:"closed,omitempty" yaml:"closed" enum:"skip,pause" doc:"Outside of its calendar: skip what begins there, or pause its clock. Default skip."`
 	Warn         []Warn    `json:"warn,omitempty" yaml:"warn" doc:"What is done as the time runs out."`
 	BoostMS      int64     `json:"boost_ms,omitempty" yaml:"boost_ms" min:"0" doc:"By how much boost counts the session as having come earlier. Default the time."`
 	Holding      string    `json:"holding,omitempty" yaml:"holding" doc:"The text of holding_reply."`
+	HoldingBy    string    `json:"holding_by,omitempty" yaml:"holding_by" doc:"The name of the bot that says it. Default the broker itself does."`
 }
 
 // Warn is what is done at a part of a service level's time.
@@ -121,6 +130,7 @@ type Queue struct {
 	ServiceLevel string          `json:"service_level,omitempty" yaml:"service_level" doc:"Name of its service level."`
 	Handoff      Handoff         `json:"handoff,omitzero" yaml:"handoff" doc:"When a bot's session goes to people by itself."`
 	ParkMS       int64           `json:"park_ms,omitempty" yaml:"park_ms" min:"0" doc:"After how much silence of a customer who was answered his session is let go until he writes again. Default never."`
+	AbsentMS     int64           `json:"absent_ms,omitempty" yaml:"absent_ms" min:"0" doc:"How long a customer who waits keeps his place while his app is not connected. Default for good."`
 	Route        []Step          `json:"route,omitempty" yaml:"route" doc:"Steps, tried in order. Default: bots, and humans when no bot can take it."`
 }
 
@@ -128,6 +138,7 @@ type Queue struct {
 type Handoff struct {
 	FailedTurns uint32   `json:"failed_turns,omitempty" yaml:"failed_turns" min:"1" max:"100" doc:"After so many failed replies in a row."`
 	FailedTypes []string `json:"failed_types,omitempty" yaml:"failed_types" doc:"Types of replies that are failed ones. Default fallback."`
+	AskedTypes  []string `json:"asked_types,omitempty" yaml:"asked_types" doc:"When the customer asks for people: types of his messages that say so, as human."`
 	When        string   `json:"when,omitempty" yaml:"when" doc:"A selector of the session alone: as soon as it holds."`
 	Queue       string   `json:"queue,omitempty" yaml:"queue" doc:"To whose people. Default its own."`
 }

@@ -151,6 +151,7 @@ func TestErrors(t *testing.T) {
 	f(head+"    handoff: {when: worker.id == 'a'}\n", "cannot speak of workers")
 	f(head+"    handoff: {failed_types: [x]}\n", "say after how many")
 	f(head+"    handoff: {failed_turns: 2, failed_types: ['a b']}\n", "is no type")
+	f(head+"    handoff: {asked_types: ['a b', text]}\n", "is no type", "usually say")
 	f(head+"    park_ms: -1\n", "at least 0")
 	f(route("{}, {classify: {ttl_ms: 5}}"), "only the first step")
 	f(route("{classify: {ttl_ms: 5}, after_ms: 5}"), "has no after_ms")
@@ -162,6 +163,9 @@ func TestErrors(t *testing.T) {
 	f(head+"calendars: [{name: c, zone: UTC, weekly: [{days: [mon], from: '08:00', to: '12:00'}, {days: [mon], from: '11:00', to: '13:00'}]}]\n", "overlap")
 	f(head+"calendars: [{name: c, zone: UTC, weekly: [], holidays: [{date: '2026-02-30'}]}]\n", "is no date")
 	f(head+"service_levels: [{name: s, first_reply_ms: 0, target: 2, warn_at: [0.8, 0.5], unit: word}]\n", "at least 1", "0 to 1", "ascending", "none of turn")
+	f(head+"service_levels: [{name: s, clock: never, preset: ebay, first_reply_ms: 1, full_auto: x, handover: x, transfer: x, unanswered: x}]\n",
+		"none of first_response", "none of feige", "none of skip", "none of keep, restart", "none of keep, miss", "none of miss, drop")
+	f(head+"service_levels: [{name: s, first_reply_ms: 1, holding_by: Anna}]\n", "needs holding")
 	f(head+"x: &a [1]\ny: *a\n", "anchors")
 	f(head+"grace_bots_ms: -1\n", "line 4:16", "at least 0")
 	f("version: 1\nqueues: [{name: a}]\n---\nversion: 1\n", "2 documents")

@@ -3,6 +3,7 @@ package routes
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"switchboard/broker/selector"
 )
@@ -15,10 +16,14 @@ type Rule struct {
 	// and as soon as When holds of it.
 	FailedTurns uint32   `json:"failed_turns,omitempty"`
 	FailedTypes []string `json:"failed_types,omitempty"`
-	When        string   `json:"when,omitempty"`
-	To          string   `json:"to,omitempty"`
+	// AskedTypes are types of messages by which a customer asks for people.
+	AskedTypes []string `json:"asked_types,omitempty"`
+	When       string   `json:"when,omitempty"`
+	To         string   `json:"to,omitempty"`
 	// ParkMS is after how much silence of a customer who was answered a session is let go until he writes again; 0 is never.
 	ParkMS int64 `json:"park_ms,omitempty"`
+	// AbsentMS is how long a customer who waits and is not there keeps his place; 0 is for good.
+	AbsentMS int64 `json:"absent_ms,omitempty"`
 
 	Holds *selector.Expr `json:"-"` // When; nil when there is none
 }
@@ -49,11 +54,11 @@ func (d *Document) AppendRules(dst []byte) []byte {
 func (d *Document) rules() (list []Rule) {
 	for i := range d.Queues {
 		q := &d.Queues[i]
-		r := Rule{Queue: q.Name, FailedTurns: q.Handoff.FailedTurns, FailedTypes: q.Handoff.FailedTypes, When: q.Handoff.When, To: q.Handoff.Queue, ParkMS: q.ParkMS}
+		r := Rule{Queue: q.Name, FailedTurns: q.Handoff.FailedTurns, FailedTypes: q.Handoff.FailedTypes, AskedTypes: q.Handoff.AskedTypes, When: q.Handoff.When, To: q.Handoff.Queue, ParkMS: q.ParkMS, AbsentMS: q.AbsentMS}
 		if r.FailedTurns > 0 && len(r.FailedTypes) == 0 {
 			r.FailedTypes = []string{defaultFailed}
 		}
-		if r.FailedTurns > 0 || r.When != "" || r.ParkMS > 0 {
+		if r.FailedTurns > 0 || len(r.AskedTypes) > 0 || r.When != "" || r.ParkMS+r.AbsentMS > 0 {
 			list = append(list, r)
 		}
 	}
@@ -98,12 +103,17 @@ func (p *parsing) handoff(h *Handoff, queues []string, path string) {
 	if h.FailedTurns == 0 && len(h.FailedTypes) > 0 {
 		p.fail(path+".failed_types", "say after how many: failed_turns")
 	}
-	if h.FailedTurns == 0 && h.When == "" && h.Queue != "" {
-		p.fail(path, "say when: failed_turns or when")
+	if h.FailedTurns == 0 && len(h.AskedTypes) == 0 && h.When == "" && h.Queue != "" {
+		p.fail(path, "say when: failed_turns, asked_types or when")
 	}
-	for i, x := range h.FailedTypes {
-		if !id(x) {
-			p.fail(fmt.Sprintf("%s.failed_types[%d]", path, i), "%q is no type: it has A-Z a-z 0-9 _ . : - alone", x)
+	for name, types := range map[string][]string{"failed_types": h.FailedTypes, "asked_types": h.AskedTypes} {
+		for i, x := range types {
+			if !id(x) || x == "" || len(x) > 64 {
+				p.fail(fmt.Sprintf("%s.%s[%d]", path, name, i), "%q is no type: it has 1 to 64 of A-Z a-z 0-9 _ . : -", x)
+			}
 		}
+	}
+	if slices.Contains(h.AskedTypes, "text") {
+		p.fail(path+".asked_types", "text is what customers usually say; name a type that your app's button sends, as human")
 	}
 }

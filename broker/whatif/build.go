@@ -49,48 +49,11 @@ func (d *Day) Config(r *routes.Routes, load func(string) (*time.Location, error)
 	return cfg, err
 }
 
-// LevelsOf returns the service levels of a routing document as definitions that count. At most [level.MaxDefinitions].
-func LevelsOf(doc *routes.Document) (defs []level.Definition) {
-	for _, l := range doc.ServiceLevels[:min(len(doc.ServiceLevels), level.MaxDefinitions)] {
-		d := level.Definition{Name: l.Name, LimitMS: l.FirstReplyMS, CapMS: l.CapMS, Target: l.Target, Unit: l.Unit, Count: l.Count}
-		if d.Unit == "customer" {
-			d.Unit = level.Day
-		}
-		for _, c := range doc.Calendars {
-			if c.Name == l.Calendar && l.Calendar != "" {
-				d.Hours = hoursOf(&c)
-			}
-		}
-		for _, s := range doc.Shops {
-			if s.ServiceLevel == l.Name {
-				d.Shops = append(d.Shops, s.Name)
-			}
-		}
-		if d.Shops == nil {
-			for _, q := range doc.Queues {
-				if q.ServiceLevel == l.Name {
-					d.Queues = append(d.Queues, q.Name)
-				}
-			}
-		}
-		defs = append(defs, d)
-	}
-	return defs
-}
-
-func hoursOf(c *routes.CalendarDoc) level.Hours {
-	h := level.Hours{Zone: c.Zone}
-	for _, w := range c.Weekly {
-		h.Weekly = append(h.Weekly, level.Weekly{Days: w.Days, From: w.From, To: w.To})
-	}
-	for _, x := range c.Holidays {
-		o := level.Holiday{Date: x.Date}
-		for _, s := range x.Open {
-			o.Open = append(o.Open, level.Span{From: s.From, To: s.To})
-		}
-		h.Holidays = append(h.Holidays, o)
-	}
-	return h
+// LevelsOf returns the service levels of a routing document as a node counts them: those that a queue or a shop names. At most
+// [level.MaxDefinitions].
+func LevelsOf(doc *routes.Document) []level.Definition {
+	defs := doc.Definitions()
+	return defs[:min(len(defs), level.MaxDefinitions)]
 }
 
 // agents returns everybody who works.

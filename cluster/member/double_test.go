@@ -229,6 +229,10 @@ func (b *double) damage(groups ...uint16) {
 
 func (b *double) Sessions(uint16) int64 { return 7 }
 
+func (b *double) Owner(uint16) uint64 { return 0 }
+
+func (b *double) Standing(uint16) (shape, left uint64) { return 0, 0 }
+
 func (b *double) Size(g uint16) (n uint64) {
 	_ = b.locked(func() error {
 		if d := b.disk.groups[g]; d != nil {

@@ -121,7 +121,7 @@ func Mend(dir string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reading who this node is: %w", err)
 	}
-	if err == nil && (&Identity{}).parse(b) == nil {
+	if now := (&Identity{}); err == nil && now.parse(b) == nil && now.rest[identityKey] != nil {
 		return nil
 	}
 	kept, err := os.ReadFile(path + copySuffix)
@@ -131,7 +131,7 @@ func Mend(dir string) error {
 	if err != nil {
 		return fmt.Errorf("reading the copy of who this node is: %w", err)
 	}
-	if id := (&Identity{}); id.parse(kept) != nil || id.Sum == "" {
+	if was := (&Identity{}); was.parse(kept) != nil || was.Sum == "" {
 		return nil
 	}
 	if err := writeWhole(path, kept); err != nil {

@@ -48,7 +48,7 @@ func (m *Member) announcement() *message {
 	self.ID = m.id.Node
 	msg := &message{Kind: sayLeads, Self: &self, Damaged: m.hurt(), Meta: m.id.Meta}
 	for _, group := range slices.Sorted(maps.Keys(m.mine)) {
-		msg.Leads = append(msg.Leads, claim{group, m.mine[group]})
+		msg.Leads = append(msg.Leads, claim{group, m.mine[group], m.groups.Owner(group)})
 	}
 	return msg
 }
@@ -63,6 +63,9 @@ func (m *Member) claimed(from uint32, msg *message) {
 	for _, c := range msg.Leads {
 		leads[c.Group] = c.Term
 		m.believe(c.Group, from, c.Term)
+		if c.Owner != 0 && m.leaders[c.Group] == (leader{from, c.Term}) {
+			m.owners[c.Group] = c.Owner // also of the same leader it is another, when the shard was opened again
+		}
 	}
 	m.disbelieve(from, leads)
 	if m.term != 0 && m.metaTop > m.term {
@@ -89,8 +92,11 @@ func (m *Member) described(from uint32, self *cluster.Node) {
 
 // plugged is what is in the exchange for a shard that another node leads.
 type plugged struct {
-	link *link.Link
-	term uint64
+	link  *link.Link
+	term  uint64
+	owner uint64 // of that term
+	shape uint64 // of the placement that slots are of
+	slots []wire.Slot
 }
 
 // plug puts the slots of shards that others lead into the exchange, towards their leaders, and takes out what is so no more. A
@@ -100,11 +106,17 @@ func (m *Member) plug() {
 	for group, p := range m.plugged {
 		if l := m.leaders[group]; m.way(l) != p.link {
 			m.unplug(group)
+		} else {
+			m.leave(group)
 		}
 	}
 	for group, l := range m.leaders {
-		want := plugged{m.way(l), l.term}
-		if want.link != nil && m.plugged[group] != want {
+		want, was := plugged{link: m.way(l), term: l.term, owner: m.owners[group]}, m.plugged[group]
+		if want.link == nil {
+			continue
+		}
+		_, want.shape = m.shapeOf(group)
+		if was.link != want.link || was.term != want.term || was.owner != want.owner || was.shape != want.shape {
 			m.plugIn(group, want)
 		}
 	}
@@ -119,14 +131,31 @@ func (m *Member) way(l leader) *link.Link {
 }
 
 func (m *Member) plugIn(group uint16, p plugged) {
-	if slots := m.slots(group); len(slots) > 0 {
-		m.lines.x.PlugRemote(slots, p.link)
+	if p.slots, p.shape = m.slots(group); len(p.slots) > 0 {
+		m.lines.x.PlugRemote(p.slots, p.link)
 		m.plugged[group] = p
+	}
+}
+
+// leave takes out the slots that a shard has no more, before another is plugged in: that may be behind the same link.
+func (m *Member) leave(group uint16) {
+	was := m.plugged[group]
+	if _, shape := m.shapeOf(group); shape == was.shape {
+		return
+	}
+	now, _ := m.slots(group)
+	has := make(map[wire.Slot]bool, len(now))
+	for _, slot := range now {
+		has[slot] = true
+	}
+	if gone := slices.DeleteFunc(slices.Clone(was.slots), func(slot wire.Slot) bool { return has[slot] }); len(gone) > 0 {
+		m.lines.x.UnplugSlots(gone, was.link)
 	}
 }
 
 // cut plugs in anew what is behind a link on which mail was lost: who waits for answers may wait in vain.
 func (m *Member) cut(name string) {
+	m.lines.x.Lost()
 	for group, p := range m.plugged {
 		if p.link.Node() == name {
 			m.plugIn(group, p)
@@ -136,24 +165,12 @@ func (m *Member) cut(name string) {
 
 // replug plugs in again what was kept out by a shard of this node that is gone meanwhile.
 func (m *Member) replug() {
-	for group, p := range m.plugged {
-		m.lines.x.FillRemote(m.slots(group), p.link)
+	for _, p := range m.plugged {
+		m.lines.x.FillRemote(p.slots, p.link)
 	}
 }
 
 func (m *Member) unplug(group uint16) {
-	m.lines.x.UnplugSlots(m.slots(group), m.plugged[group].link)
+	m.lines.x.UnplugSlots(m.plugged[group].slots, m.plugged[group].link)
 	delete(m.plugged, group)
-}
-
-// slots returns the slots of a shard of the main placement. Those of other placements have none on the board yet.
-func (m *Member) slots(group uint16) (list []wire.Slot) {
-	p := m.state.Placements[cluster.Main]
-	if p == nil {
-		return nil
-	}
-	for _, i := range p.Slots(group, wire.Slots) {
-		list = append(list, wire.Slot(i)) //nolint:gosec // below wire.Slots
-	}
-	return list
 }

@@ -68,6 +68,7 @@ func Connect(x *exchange.Exchange, listener net.Listener, id *Identity, cfg Conf
 	if cfg.Stream != nil {
 		c.Stream = l.stream
 	}
+	x.Settle(&exchange.Places{}) // nobody lives anywhere, until the rows say so
 	if l.links, err = link.Open(x, listener, c); err != nil {
 		return nil, err
 	}
@@ -94,6 +95,16 @@ func (l *Lines) send(node uint32, channel uint64, msg []byte) error {
 // Stream opens a stream to a node; see link.Links.
 func (l *Lines) Stream(ctx context.Context, node uint32, header []byte) (*link.Stream, error) {
 	return l.links.Stream(ctx, (*l.names.Load())[node], header)
+}
+
+// askedPrefix begins the names of what a node is asked for itself.
+const askedPrefix = "node."
+
+// Ask asks the node at addr, which need not be this one's peer, for something that Config.Asked does there. Both question and answer are JSON: the question of less than 4 KiB,
+// the answer of less than 1 MiB. cluster.ErrRefused says that it was not done, and that asking again does not help; ErrUnavailable
+// that it may.
+func (l *Lines) Ask(ctx context.Context, addr, op string, in, out any) error {
+	return askAt(ctx, addr, l.cfg.link(), askedPrefix+op, in, out)
 }
 
 // Push streams to a node in the background: header is what Config.Stream gets there, and write writes the rest. done is called

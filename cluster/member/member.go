@@ -47,7 +47,7 @@ type Member struct {
 	done   chan struct{}
 
 	// Shared.
-	main    atomic.Pointer[cluster.Placement]
+	places  atomic.Pointer[Map]
 	around  atomic.Pointer[Around]
 	closing sync.Once
 	dropped atomic.Uint64
@@ -55,6 +55,7 @@ type Member struct {
 	// Owned by run: what every node knows.
 	state   *cluster.State // as applied; on the leader also what is being written
 	leaders map[uint16]leader
+	owners  map[uint16]uint64    // the terms of the owners of what others lead
 	mine    map[uint16]uint64    // groups that this node leads → term
 	up      map[uint32]time.Time // nodes whose link is up, since when
 	down    map[uint32]time.Time // nodes whose link is not up, since when
@@ -108,7 +109,7 @@ func Open(lines *Lines, groups Groups, rows Rows, cfg Config) (*Member, error) {
 	m := &Member{
 		id: lines.id, cfg: cfg, lines: lines, groups: groups, rows: rows, news: newNews(),
 		in: make(chan said, inboxSize), asked: make(chan *request, 256), stop: make(chan struct{}), done: make(chan struct{}),
-		state: cluster.New(), leaders: map[uint16]leader{}, mine: map[uint16]uint64{}, up: map[uint32]time.Time{}, down: map[uint32]time.Time{},
+		state: cluster.New(), leaders: map[uint16]leader{}, owners: map[uint16]uint64{}, mine: map[uint16]uint64{}, up: map[uint32]time.Time{}, down: map[uint32]time.Time{},
 		plugged: map[uint16]plugged{}, open: map[uint64]*request{}, views: map[uint16]*sight{}, retired: map[uint16]damage{}, ill: map[uint32][]damage{},
 	}
 	m.Operations = &Operations{m.ask}
@@ -121,6 +122,7 @@ func Open(lines *Lines, groups Groups, rows Rows, cfg Config) (*Member, error) {
 	if self := m.state.Nodes[m.id.Node]; self != nil && self.Phase == cluster.Gone {
 		return nil, fmt.Errorf("%w: node %s (number %d) was removed from the cluster: to take part again it needs an empty data directory", cluster.ErrRefused, m.id.Name, m.id.Node)
 	}
+	m.show()
 	lines.member.Store(m)
 	for _, s := range lines.links.Status() {
 		if s.Up {
@@ -238,20 +240,6 @@ func (m *Member) turn(beat bool) {
 	m.plug()
 	m.show()
 }
-
-// show lets others see what they ask for without waiting.
-func (m *Member) show() {
-	p := m.state.Placements[cluster.Main]
-	if old := m.main.Load(); p == nil || m.writing != 0 || old != nil && slices.Equal(old.Shards, p.Shards) {
-		return
-	}
-	shown := *p
-	shown.Shards = slices.Clone(p.Shards)
-	m.main.Store(&shown)
-}
-
-// Main returns the main placement as this node last knew it, nil when it does not yet. Nobody may change it. It does not block.
-func (m *Member) Main() *cluster.Placement { return m.main.Load() }
 
 // heed takes the news.
 func (m *Member) heed(n heard, now time.Time) {

@@ -47,6 +47,8 @@ type message struct {
 type claim struct {
 	Group uint16 `json:"group"`
 	Term  uint64 `json:"term"`
+	// Owner is the term of the shard's owner: another one whenever the shard was opened again; 0 when it is not open.
+	Owner uint64 `json:"owner,omitempty"`
 }
 
 // order is an act that a leader is asked for, in the term in which it saw what the act follows from.
@@ -64,6 +66,9 @@ type view struct {
 	Applied uint64       `json:"applied"`
 	// Sessions that are in memory.
 	Sessions int64 `json:"sessions,omitempty"`
+	// Shape and Left are those of Groups.Standing.
+	Shape uint64 `json:"shape,omitempty"`
+	Left  uint64 `json:"left,omitempty"`
 }
 
 // answer is what becomes of a request.

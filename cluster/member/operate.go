@@ -20,6 +20,10 @@ const (
 	opRemove    = "remove"
 	opCopies    = "copies"
 	opRenew     = "renew" // a node's disk is lost, or an old copy: it wants new replicas
+	opPlace     = "place"
+	opAssign    = "assign"
+	opSettle    = "settle"
+	opSplit     = "split"
 )
 
 // reads are operations that change nothing: without a leader this node's rows answer them.
@@ -61,17 +65,26 @@ type ShardReport struct {
 
 // Report is how the cluster is.
 type Report struct {
-	Cluster string               `json:"cluster"`
-	Node    uint32               `json:"node"`   // that reports
-	Leader  uint32               `json:"leader"` // of the cluster's own rows
-	Term    uint64               `json:"term"`
-	Version uint64               `json:"version"`
-	Stale   bool                 `json:"stale,omitempty"` // no leader was reached: it may be old, and lacks lags and sizes
-	Effort  cluster.Effort       `json:"effort"`
-	Nodes   []NodeReport         `json:"nodes"`
-	Shards  []ShardReport        `json:"shards"`
-	Jobs    []*cluster.Job       `json:"jobs"`
-	Places  []*cluster.Placement `json:"placements"`
+	Cluster string         `json:"cluster"`
+	Node    uint32         `json:"node"`   // that reports
+	Leader  uint32         `json:"leader"` // of the cluster's own rows
+	Term    uint64         `json:"term"`
+	Version uint64         `json:"version"`
+	Stale   bool           `json:"stale,omitempty"` // no leader was reached: it may be old, and lacks lags and sizes
+	Effort  cluster.Effort `json:"effort"`
+	Nodes   []NodeReport   `json:"nodes"`
+	Shards  []ShardReport  `json:"shards"`
+	Jobs    []*cluster.Job `json:"jobs"`
+	Places  []PlaceReport  `json:"placements"`
+}
+
+// PlaceReport is how a placement is.
+type PlaceReport struct {
+	cluster.Placement
+	// Nodes may hold its replicas, by their numbers.
+	Nodes []uint32 `json:"nodes"`
+	// Misplaced are nodes that hold replicas and may not: these are moved as soon as there is a node that may.
+	Misplaced []uint32 `json:"misplaced,omitempty"`
 }
 
 // asking is what the operations are asked with.
@@ -87,6 +100,12 @@ type asking struct {
 	Copies  int    `json:"copies,omitempty"`
 	Placing string `json:"placement,omitempty"`
 	Why     string `json:"why,omitempty"`
+
+	Place   *cluster.Placement `json:"place,omitempty"`
+	Shards  int                `json:"shards,omitempty"`
+	Dry     bool               `json:"dry,omitempty"`
+	Tenants []string           `json:"tenants,omitempty"`
+	Wishes  map[string]string  `json:"wishes,omitempty"`
 }
 
 // do does one operation on the state. An error says that it has changed nothing.
@@ -119,6 +138,14 @@ func (m *Member) do(op, by string, body []byte, stale bool) (any, error) {
 		return m.remove(a.Node, a.Lost)
 	case opCopies:
 		return nil, m.state.Copies(a.Placing, a.Copies)
+	case opPlace:
+		return m.place(&a)
+	case opAssign:
+		return nil, m.state.Assign(a.Placing, a.Tenants...)
+	case opSplit:
+		return m.split(by, &a)
+	case opSettle:
+		return nil, m.state.Settle(a.Wishes)
 	}
 	return nil, fmt.Errorf("%w: %q is nothing that a cluster does", cluster.ErrRefused, op)
 }
@@ -254,8 +281,7 @@ func (m *Member) report(stale bool) *Report {
 		r.Jobs = append(r.Jobs, &j)
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.state.Placements)) {
-		p := *m.state.Placements[name]
-		r.Places = append(r.Places, &p)
+		r.Places = append(r.Places, m.placeReport(name))
 	}
 	return r
 }
@@ -270,4 +296,37 @@ func (m *Member) voters() []uint64 {
 		return nil
 	}
 	return st.Conf.GetVoters()
+}
+
+func (m *Member) placeReport(name string) PlaceReport {
+	p := *m.state.Placements[name]
+	return PlaceReport{Placement: p, Nodes: m.state.Eligible(&p), Misplaced: m.state.Misplaced(name)}
+}
+
+// place makes a placement, or says what it would be. One that was asked for before, with the same shape, is the same: then its
+// tenants are assigned.
+func (m *Member) place(a *asking) (*PlaceReport, error) {
+	if a.Place == nil {
+		return nil, fmt.Errorf("%w: a placement needs a name", cluster.ErrRefused)
+	}
+	p := *a.Place
+	was := m.state.Placements[p.Name]
+	switch {
+	case was != nil && was.Copies == p.Copies && len(was.Shards) == a.Shards && maps.Equal(was.Require, p.Require):
+		if a.Dry {
+			break
+		}
+		if err := m.state.Assign(p.Name, p.Tenants...); err != nil {
+			return nil, err
+		}
+	case a.Dry:
+		nodes, err := m.state.Placeable(p, a.Shards)
+		return &PlaceReport{Placement: p, Nodes: nodes}, err
+	default:
+		if err := m.state.Place(p, a.Shards); err != nil {
+			return nil, err
+		}
+	}
+	r := m.placeReport(p.Name)
+	return &r, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"switchboard/cluster"
@@ -191,6 +192,9 @@ func (m *Member) let(name string, b []byte) answer {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), questionFor)
 	defer cancel()
+	if op, ok := strings.CutPrefix(q.Op, askedPrefix); ok && m.cfg.Asked != nil {
+		return answerOf(m.cfg.Asked(ctx, name, op, q.Body))
+	}
 	var got json.RawMessage
 	return answerOf(&got, m.ask(ctx, q.Op, name, q.Body, &got))
 }

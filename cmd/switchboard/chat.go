@@ -232,7 +232,10 @@ func desk(ctx context.Context, cfg client.WorkerConfig, in io.Reader, out io.Wri
 	}
 	cfg.Ended = func(s *client.Session, reason string) {
 		last.drop(s)
-		_, _ = fmt.Fprintf(out, "· %s is not yours any more: %s\n", s.ID(), reason)
+		if reason != "" {
+			reason = ": " + reason
+		}
+		_, _ = fmt.Fprintf(out, "· %s is not yours any more%s\n", s.ID(), reason)
 	}
 	typed := make(chan error, 1)
 	go func() { typed <- last.listen(ctx, in, cancel) }()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -33,13 +34,15 @@ func newLevels() *cobra.Command {
 		Use:   "levels (--data DIR | --addr HOST:PORT --token T)",
 		Short: "Tell how fast customers were answered, as platforms count it",
 		Long: `Count a recorded log exactly, by shop: from the data directory of a stopped node, under the reply rates of
-platforms (--preset) or a tenant's own definitions (--config and --tenant). Or ask a running node, with a
-supervisor's token, what its definitions have counted since it was started.
+platforms (--preset) or a tenant's own definitions (--tenant: those of the routes that were applied; with --config
+also those of the configuration, and of the routes that it names while none were applied). Or ask a running node,
+with a supervisor's token, what its definitions have counted since it was started.
 
 Presets: ` + strings.Join(level.PresetNames(), ", ") + `.
 --from and --to take 2026-11-02, 2026-11-02T08:00 or RFC 3339; without a zone they are the first definition's.
 A case belongs to the time at which it began.`,
 		Example: `  switchboard levels --data ./data --preset taobao,feige --from 2026-11-01 --to 2026-12-01
+  switchboard levels --data ./data --tenant demo
   switchboard levels --addr 127.0.0.1:7470 --token "$SUPERVISOR" --json`,
 		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -61,45 +64,81 @@ A case belongs to the time at which it began.`,
 	fs.StringVar(&f.data, "data", "", "data directory of a stopped node")
 	fs.StringVar(&f.addr, "addr", "", "host:port of a running node")
 	fs.StringVar(&f.token, "token", "", "a supervisor's token for a running node")
-	fs.StringSliceVar(&f.presets, "preset", nil, "presets to count by (default all, unless --config is given)")
+	fs.StringSliceVar(&f.presets, "preset", nil, "presets to count by (default all, unless --config is given or the tenant has definitions of its own)")
 	fs.StringVar(&f.file, "config", "", "a node's YAML file: count by the definitions of --tenant")
-	fs.StringVar(&f.tenant, "tenant", "", "count the sessions of this tenant alone")
+	fs.StringVar(&f.tenant, "tenant", "", "count the sessions of this tenant alone, by its own definitions unless --preset names others")
 	fs.StringVar(&f.from, "from", "", "count cases that began then or later")
 	fs.StringVar(&f.to, "to", "", "count cases that began before")
 	fs.BoolVar(&f.asJSON, "json", false, "one JSON object a line")
 	return cmd
 }
 
-// set returns the definitions to count by.
+// set returns the definitions to count by: what is named, or the tenant's own, those of the document that was applied among them.
 func (f *levelsFlags) set() (*level.Set, error) {
-	var defs []level.Definition
+	var defs, begins []level.Definition
 	if f.file != "" {
-		doc, err := os.ReadFile(f.file)
+		t, err := f.configured()
 		if err != nil {
-			return nil, fmt.Errorf("reading the configuration: %w", err)
+			return nil, err
 		}
-		var cfg node.Config
-		if err := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict()).Decode(&cfg); err != nil {
-			what, _, _ := strings.Cut(err.Error(), "\n")
-			return nil, usageError{fmt.Errorf("%s: %s", f.file, what)}
+		all, err := t.ServiceLevels()
+		if err != nil {
+			return nil, usageError{fmt.Errorf("%s: %w", f.file, err)}
 		}
-		t, ok := cfg.Tenants[f.tenant]
-		if !ok {
-			return nil, usageError{fmt.Errorf("%s has no tenant %q: set --tenant", f.file, f.tenant)}
+		defs, begins = t.Levels, all[len(t.Levels):]
+	}
+	own := f.file != "" || f.tenant != "" && len(f.presets) == 0
+	if own {
+		if _, err := f.compile(slices.Concat(defs, begins)); err != nil {
+			return nil, err
 		}
-		defs = t.Levels
-	} else if len(f.presets) == 0 {
+		applied, err := node.DocumentLevels(f.data)
+		if err != nil {
+			return nil, err
+		}
+		if told, ok := applied[f.tenant]; ok {
+			begins = told
+		}
+		defs = slices.Concat(defs, begins)
+	}
+	if len(defs) == 0 && f.file == "" && len(f.presets) == 0 {
 		f.presets = level.PresetNames()
 	}
+	set, err := f.compile(defs)
+	if err == nil && set.Len() == 0 {
+		err = usageError{fmt.Errorf("tenant %s has no levels: name them in %s or in its routes, or set --preset", f.tenant, f.file)}
+	}
+	return set, err
+}
+
+// configured returns the tenant as the configuration has it.
+func (f *levelsFlags) configured() (*node.Tenant, error) {
+	doc, err := os.ReadFile(f.file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	var cfg node.Config
+	if err := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict()).Decode(&cfg); err != nil {
+		what, _, _ := strings.Cut(err.Error(), "\n")
+		return nil, usageError{fmt.Errorf("%s: %s", f.file, what)}
+	}
+	besides(f.file, cfg.Tenants)
+	t, ok := cfg.Tenants[f.tenant]
+	if !ok {
+		return nil, usageError{fmt.Errorf("%s has no tenant %q: set --tenant", f.file, f.tenant)}
+	}
+	return &t, nil
+}
+
+// compile makes a set of definitions and of the presets that were named.
+func (f *levelsFlags) compile(defs []level.Definition) (*level.Set, error) {
+	defs = slices.Clip(defs)
 	for _, name := range f.presets {
 		defs = append(defs, level.Definition{Preset: name})
 	}
 	set, err := level.Compile(defs, nil, time.LoadLocation)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, usageError{err}
-	case set.Len() == 0:
-		return nil, usageError{fmt.Errorf("tenant %s has no levels: name them in %s, or set --preset", f.tenant, f.file)}
 	}
 	return set, nil
 }

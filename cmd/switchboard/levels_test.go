@@ -21,6 +21,18 @@ tenants:
       - {name: bots, limit_ms: 60000, count: [bot], target: 0.9}
 `
 
+const levelsDocument = `
+version: 1
+service_levels:
+  - {name: ours, preset: taobao, count: [bot], calendar: always}
+calendars:
+  - name: always
+    zone: UTC
+    weekly: [{days: [mon, tue, wed, thu, fri, sat, sun], from: "00:00", to: "24:00"}]
+queues:
+  - {name: default, service_level: ours}
+`
+
 // What a running node has counted, and what its log comes to afterwards, are the same.
 func TestLevels(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
@@ -79,6 +91,21 @@ func TestLevels(t *testing.T) {
 	if out := finish(t, as(t, nil, "levels", "--addr", addr, "--token", super)).out; !strings.Contains(out, "100.00 %") || !strings.Contains(out, "90.00 %") {
 		t.Errorf("the table is\n%s", out)
 	}
+	doc := filepath.Join(t.TempDir(), "routes.yaml")
+	if err := os.WriteFile(doc, []byte(levelsDocument), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := finish(t, as(t, nil, "queues", "apply", "-f", doc, "--addr", addr, "--token", super)); r.code != 0 {
+		t.Fatalf("exit %d: %s", r.code, r.err)
+	}
+	if r := finish(t, as(t, nil, "floor", "--addr", addr, "--token", super)); r.code != 0 || !strings.Contains(r.out, "\necho ") || !strings.Contains(r.out, s.ID()+"  default  assigned  echo") {
+		t.Fatalf("the floor: exit %d %s: %s", r.code, r.err, r.out)
+	}
+	var floor client.Floor
+	if r := finish(t, as(t, nil, "floor", "--addr", addr, "--token", super, "--queue", "default", "--json")); json.Unmarshal([]byte(r.out), &floor) != nil ||
+		len(floor.Sessions) != 1 || floor.Sessions[0].Shop != "s1" || floor.Queues[0].Assigned != 1 || floor.Workers[0].Used != 1 {
+		t.Fatalf("the floor: exit %d %s: %s", r.code, r.err, r.out)
+	}
 	_ = c.Close()
 	cancel()
 	working.Wait()
@@ -90,6 +117,18 @@ func TestLevels(t *testing.T) {
 	if r := finish(t, as(t, nil, "levels", "--data", data, "--config", config, "--tenant", "demo", "--to", "2020-01-01", "--json")); r.code != 0 || r.out != "" {
 		t.Fatalf("exit %d %s: %s", r.code, r.err, r.out)
 	}
+	if r := finish(t, as(t, nil, "levels", "--data", data, "--tenant", "demo", "--json")); r.code != 0 || !strings.Contains(r.out, `"level":"ours","of":"shop","name":"s1","met":3,"count":3`) ||
+		strings.Contains(r.out, "taobao") {
+		t.Fatalf("by the document that was applied: exit %d %s: %s", r.code, r.err, r.out)
+	}
+	if r := finish(t, as(t, nil, "levels", "--data", data, "--config", config, "--tenant", "demo", "--json")); !strings.Contains(r.out, `"level":"ours"`) || !strings.Contains(r.out, `"level":"bots"`) {
+		t.Fatalf("by both: exit %d %s: %s", r.code, r.err, r.out)
+	}
+	other := filepath.Join(t.TempDir(), "other.yaml")
+	if err := os.WriteFile(other, []byte("tenants: {other: {queues: [{name: default}]}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	complains(t, 2, "has no levels", nil, "levels", "--data", data, "--config", other, "--tenant", "other")
 	if r := finish(t, as(t, nil, "levels", "--data", data)); r.code != 0 || !strings.HasPrefix(r.out, "LEVEL") {
 		t.Fatalf("exit %d %s: %s", r.code, r.err, r.out)
 	}
@@ -110,7 +149,6 @@ func TestLevelsUsage(t *testing.T) {
 	f(2, `no preset "ebay".*taobao`, "--data", data, "--preset", "ebay")
 	f(2, "set --tenant", "--data", data, "--config", wrong, "--tenant", "nobody")
 	f(2, `no preset "ebay"`, "--data", data, "--config", wrong, "--tenant", "demo")
-	f(2, "has no levels", "--data", data, "--config", wrong, "--tenant", "other")
 	f(2, "RFC 3339", "--data", data, "--from", "yesterday")
 	f(1, "no data directory", "--data", data)
 	complains(t, 2, `no preset "ebay"`, nil, "serve", "--data", filepath.Join(data, "x"), "--config", wrong)

@@ -12,9 +12,10 @@ import (
 	"switchboard/wire"
 )
 
-// Keyring holds the keys of all tenants. It never changes, and is safe for concurrent use.
+// Keyring holds the keys of all tenants. They never change, and it is safe for concurrent use.
 type Keyring struct {
 	tenants map[string][]Key // the keys of each in the order they were given
+	heads   heads
 }
 
 // New returns a keyring. Every tenant is an id and has keys with distinct IDs; Mint uses the first that signs.
@@ -50,16 +51,11 @@ func (r *Keyring) Check(token string, now time.Time) (Claims, error) {
 		return Claims{}, refuse(errors.New("a line end in a token")) // base64 would pass over it
 	}
 	var p payload
-	var why error // what find says; the library wraps it in words that may quote the token
-	_, err := parser.ParseWithClaims(token, &p, func(t *jwt.Token) (key any, _ error) {
-		key, why = r.find(t, p.Tenant)
-		return key, why
-	})
-	switch {
-	case why != nil:
-		return Claims{}, refuse(why)
-	case err != nil:
-		return Claims{}, refuse(reason(err))
+	if !r.quick(token, &p) {
+		p = payload{}
+		if err := r.full(token, &p); err != nil {
+			return Claims{}, refuse(err)
+		}
 	}
 	// From here on the tenant has said so, and may be told what is wrong with it.
 	if p.Exp == nil {
@@ -83,6 +79,24 @@ func (r *Keyring) Check(token string, now time.Time) (Claims, error) {
 		return Claims{}, tell(err)
 	}
 	return c, nil
+}
+
+// full reads and verifies a token, and remembers how its header is written.
+func (r *Keyring) full(token string, p *payload) error {
+	var why error // what find says; the library wraps it in words that may quote the token
+	t, err := parser.ParseWithClaims(token, p, func(t *jwt.Token) (key any, _ error) {
+		key, why = r.find(t, p.Tenant)
+		return key, why
+	})
+	switch {
+	case why != nil:
+		return why
+	case err != nil:
+		return reason(err)
+	}
+	text, _, _ := strings.Cut(token, ".")
+	r.heads.learn(text, t)
+	return nil
 }
 
 // Mint returns a token that is valid from now on for ttl, rounded down to a whole second; a ttl below zero makes one that
@@ -126,7 +140,14 @@ var parser = jwt.NewParser(
 	jwt.WithoutClaimsValidation(),
 )
 
-// find returns what to verify t with. [SW-3.1] The key decides the algorithm, and the token can only agree.
+// What is wrong with a token's key.
+var (
+	errTenant = errors.New("an unknown tenant")
+	errKid    = errors.New("an unknown kid")
+	errAlg    = errors.New("an alg that is not the key's")
+)
+
+// find returns what to verify t with.
 func (r *Keyring) find(t *jwt.Token, tenant string) (any, error) {
 	if _, ok := t.Header["crit"]; ok {
 		return nil, errors.New("a crit header") // [RFC 7515 4.1.11] it names what must be understood, and we understand none
@@ -135,20 +156,11 @@ func (r *Keyring) find(t *jwt.Token, tenant string) (any, error) {
 	if _, ok := t.Header["kid"]; ok && !isString {
 		return nil, errors.New("a kid that is not a string")
 	}
-	keys := r.tenants[tenant]
-	i := slices.IndexFunc(keys, func(k Key) bool { return k.ID == kid })
-	if i < 0 && !isString && len(keys) == 1 {
-		i = 0
+	k, err := r.key(tenant, t.Method, kid, isString)
+	if err != nil {
+		return nil, err
 	}
-	switch {
-	case keys == nil:
-		return nil, errors.New("an unknown tenant")
-	case i < 0:
-		return nil, errors.New("an unknown kid")
-	case t.Method.Alg() != string(keys[i].Alg):
-		return nil, errors.New("an alg that is not the key's")
-	}
-	return keys[i].public, nil
+	return k.public, nil
 }
 
 // date returns the time that a number in a token means, without its fraction of a second, and whether it is one: after

@@ -306,3 +306,77 @@ func TestKeyringRefused(t *testing.T) {
 	f("an empty key", map[string][]Key{"demo": {{ID: "k", Alg: HS256}}})
 	f("two keys of one id", map[string][]Key{"demo": {k, must(NewKey("k", made().ed))}})
 }
+
+// A header that was seen is not read again, and nothing else changes: every way in which a token can be wrong is found behind one
+// that was good, and what was good for one tenant is not for another.
+func TestQuickRefusesWhatFullRefuses(t *testing.T) {
+	at := time.Unix(1_800_000_000, 0)
+	payload := func(tenant string) string {
+		return fmt.Sprintf(`{"tenant":%q,"sub":"alice","role":"customer","exp":%d}`, tenant, at.Unix()+60)
+	}
+	sign := by(jwt.SigningMethodHS256, secret)
+	const header = `{"alg":"HS256","kid":"hs"}`
+	good := raw(header, payload("demo"), sign)
+	head, rest, _ := strings.Cut(good, ".")
+	claims, sig, _ := strings.Cut(rest, ".")
+	tokens := map[string]string{
+		"good":                  good,
+		"another tenant":        raw(header, payload("other"), sign),
+		"an unknown tenant":     raw(header, payload("nobody"), sign),
+		"one without that kid":  raw(header, payload("lone"), sign),
+		"another secret":        raw(header, payload("demo"), by(jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)))),
+		"no signature":          head + "." + claims + ".",
+		"two parts":             head + "." + claims,
+		"four parts":            good + ".x",
+		"a padded signature":    good + "=",
+		"no base64":             head + ".!" + claims + "." + sig,
+		"claims of another":     head + "." + strings.Split(raw(header, payload("twin"), sign), ".")[1] + "." + sig,
+		"claims that are none":  raw(header, `[]`, sign),
+		"a tenant of no string": raw(header, `{"tenant":1}`, sign),
+		"expired":               raw(header, `{"tenant":"demo","sub":"alice","role":"customer","exp":1}`, sign),
+		"crit":                  raw(`{"alg":"HS256","kid":"hs","crit":["x"]}`, payload("demo"), sign),
+	}
+	seen := rings()
+	if _, err := seen.Check(good, at); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := seen.heads.find(head); !ok {
+		t.Fatal("the header of a good token is not remembered")
+	}
+	for name, token := range tokens {
+		want, wantErr := rings().Check(token, at)
+		got, err := seen.Check(token, at)
+		if fmt.Sprint(err) != fmt.Sprint(wantErr) || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, %v behind a good one; %+v, %v alone", name, got, err, want, wantErr)
+		}
+		if (err == nil) != (name == "good") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n := len(seen.heads.known); n != 1 {
+		t.Errorf("%d headers are remembered; one was good", n)
+	}
+}
+
+// What an issuer may write into headers does not grow without bounds.
+func TestHeadsAreBounded(t *testing.T) {
+	ring, at := rings(), time.Unix(1_800_000_000, 0)
+	sign := by(jwt.SigningMethodHS256, secret)
+	for i := range headsMost + 10 {
+		token := raw(fmt.Sprintf(`{"alg":"HS256","kid":"hs","n":%d}`, i), `{"tenant":"demo","sub":"alice","role":"customer","exp":1800000060}`, sign)
+		if _, err := ring.Check(token, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(ring.heads.known); n != headsMost {
+		t.Errorf("%d headers are remembered; want %d", n, headsMost)
+	}
+}
+
+func TestCheckAllocates(t *testing.T) {
+	ring := must(New(map[string][]Key{"demo": {must(NewSecret("hs", secret))}}))
+	token, at := must(ring.Mint(alice, time.Hour)), now()
+	if n := testing.AllocsPerRun(200, func() { must(ring.Check(token, at)) }); n > 26 {
+		t.Errorf("%v allocations to check a token; want at most 26", n)
+	}
+}

@@ -213,6 +213,8 @@ type running struct {
 	genPeak  float64
 	genHeld  float64 // when all are connected
 	heldRSS  float64
+	heldCPU  float64
+	lastRSS  float64 // in the steady time
 	findings []finding
 }
 
@@ -312,7 +314,7 @@ func (r *running) begin(ctx context.Context, hands []hand, acts *sync.WaitGroup,
 	}
 	r.atZero, r.cpuZero = r.sum()
 	r.busyZero, r.steadyAt[0] = busy(), r.now()
-	r.genHeld, r.heldRSS = r.rss(), r.vitals.rss
+	r.genHeld, r.heldRSS, r.heldCPU = r.rss(), r.vitals.rss, r.vitals.cpu
 	r.phase, r.until = "steady", r.zero+int64(r.Scenario.Steady.Duration())
 	for i := range r.Scenario.Actions {
 		act := &r.Scenario.Actions[i]
@@ -420,6 +422,9 @@ func (r *running) point(ctx context.Context) {
 	v.fill(p.Values, r.vitals, span)
 	if r.phase == "steady" {
 		r.peak = max(r.peak, v.rss)
+		if v.ok {
+			r.lastRSS = v.rss
+		}
 		if v.ok && r.vitals.ok && v.cpu >= r.vitals.cpu { // it counts anew after a restart
 			r.cores += v.cpu - r.vitals.cpu
 			r.watched += span

@@ -69,6 +69,7 @@ type Journal struct {
 	lying      []string // damaged files that were told of
 	noSpace    bool     // below the mark
 	noSpare    bool     // no room for another segment of the log
+	frozen     map[*Frozen]struct{}
 
 	// Shared.
 	reads      sync.RWMutex // held shared by reads of data, and for good by Close
@@ -126,7 +127,7 @@ func (j *Journal) Close() error {
 		}
 	}
 	j.reads.Lock() // for good: reads find it held and answer ErrClosed
-	return errors.Join(err, j.release())
+	return errors.Join(err, j.thaw(), j.release())
 }
 
 // release closes what Open opened, in the opposite order.

@@ -2439,12 +2439,14 @@ func (x *Author) GetName() string {
 //	level.warned             staff
 //	level.missed             staff
 //	session.last_resort      public
+//	session.abandoned        public
 //	session.transferred      staff
 //	session.transfer_failed  staff
 //	session.released         staff
 //	session.dead_lettered    staff
 //	session.rated            staff
 //	session.taken            staff
+//	session.parked           staff
 //	participant.invited      staff
 //	participant.uninvited    staff
 //	session.directed         staff
@@ -6324,9 +6326,11 @@ func (x *WatchReply) GetCursor() string {
 
 // Stats asks how queues and workers stand, now and every so often [SW-5a.5].
 type Stats struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Scope         *Scope                 `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
-	EveryMs       int64                  `protobuf:"varint,2,opt,name=every_ms,json=everyMs,proto3" json:"every_ms,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Scope   *Scope                 `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	EveryMs int64                  `protobuf:"varint,2,opt,name=every_ms,json=everyMs,proto3" json:"every_ms,omitempty"`
+	// How many sessions of the scope shall be listed, at most 128; 0 is none.
+	Sessions      uint32 `protobuf:"varint,3,opt,name=sessions,proto3" json:"sessions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6375,6 +6379,13 @@ func (x *Stats) GetEveryMs() int64 {
 	return 0
 }
 
+func (x *Stats) GetSessions() uint32 {
+	if x != nil {
+		return x.Sessions
+	}
+	return 0
+}
+
 // Snapshot is how they stand at ts.
 type Snapshot struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -6387,7 +6398,11 @@ type Snapshot struct {
 	// counted.
 	Levels []*LevelStats `protobuf:"bytes,5,rep,name=levels,proto3" json:"levels,omitempty"`
 	// There are more of them than a frame holds.
-	MoreLevels    bool `protobuf:"varint,6,opt,name=more_levels,json=moreLevels,proto3" json:"more_levels,omitempty"`
+	MoreLevels bool `protobuf:"varint,6,opt,name=more_levels,json=moreLevels,proto3" json:"more_levels,omitempty"`
+	// Those who wait come first, who has waited longest before others; then those that somebody has.
+	Sessions []*SessionStats `protobuf:"bytes,7,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	// There are more of them than were asked for.
+	MoreSessions  bool `protobuf:"varint,8,opt,name=more_sessions,json=moreSessions,proto3" json:"more_sessions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6464,6 +6479,132 @@ func (x *Snapshot) GetMoreLevels() bool {
 	return false
 }
 
+func (x *Snapshot) GetSessions() []*SessionStats {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+func (x *Snapshot) GetMoreSessions() bool {
+	if x != nil {
+		return x.MoreSessions
+	}
+	return false
+}
+
+// SessionStats is how a session stands with its pool. While it is being transferred to a worker there are two lines of it.
+type SessionStats struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Session string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Queue   string                 `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
+	// waiting, offered, classifying, assigned, lost (its worker is gone for longer than his grace), or wrapup.
+	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	// Who has it, is asked, or is in wrap-up; of several who are asked, one.
+	Worker string `protobuf:"bytes,4,opt,name=worker,proto3" json:"worker,omitempty"`
+	// Since when the customer waits, Unix ms, and how long that is.
+	Since         int64  `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"`
+	WaitedMs      int64  `protobuf:"varint,6,opt,name=waited_ms,json=waitedMs,proto3" json:"waited_ms,omitempty"`
+	Shop          string `protobuf:"bytes,7,opt,name=shop,proto3" json:"shop,omitempty"`
+	Channel       string `protobuf:"bytes,8,opt,name=channel,proto3" json:"channel,omitempty"`
+	Tier          string `protobuf:"bytes,9,opt,name=tier,proto3" json:"tier,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionStats) Reset() {
+	*x = SessionStats{}
+	mi := &file_switchboard_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionStats) ProtoMessage() {}
+
+func (x *SessionStats) ProtoReflect() protoreflect.Message {
+	mi := &file_switchboard_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionStats.ProtoReflect.Descriptor instead.
+func (*SessionStats) Descriptor() ([]byte, []int) {
+	return file_switchboard_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *SessionStats) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *SessionStats) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *SessionStats) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *SessionStats) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+func (x *SessionStats) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *SessionStats) GetWaitedMs() int64 {
+	if x != nil {
+		return x.WaitedMs
+	}
+	return 0
+}
+
+func (x *SessionStats) GetShop() string {
+	if x != nil {
+		return x.Shop
+	}
+	return ""
+}
+
+func (x *SessionStats) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *SessionStats) GetTier() string {
+	if x != nil {
+		return x.Tier
+	}
+	return ""
+}
+
 // LevelStats is what one service level has counted of a shop, a queue, a team or a worker since the node was started.
 type LevelStats struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -6482,7 +6623,7 @@ type LevelStats struct {
 
 func (x *LevelStats) Reset() {
 	*x = LevelStats{}
-	mi := &file_switchboard_proto_msgTypes[71]
+	mi := &file_switchboard_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6494,7 +6635,7 @@ func (x *LevelStats) String() string {
 func (*LevelStats) ProtoMessage() {}
 
 func (x *LevelStats) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[71]
+	mi := &file_switchboard_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6507,7 +6648,7 @@ func (x *LevelStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LevelStats.ProtoReflect.Descriptor instead.
 func (*LevelStats) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{71}
+	return file_switchboard_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *LevelStats) GetLevel() string {
@@ -6570,7 +6711,7 @@ type LevelWindow struct {
 
 func (x *LevelWindow) Reset() {
 	*x = LevelWindow{}
-	mi := &file_switchboard_proto_msgTypes[72]
+	mi := &file_switchboard_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6582,7 +6723,7 @@ func (x *LevelWindow) String() string {
 func (*LevelWindow) ProtoMessage() {}
 
 func (x *LevelWindow) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[72]
+	mi := &file_switchboard_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6595,7 +6736,7 @@ func (x *LevelWindow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LevelWindow.ProtoReflect.Descriptor instead.
 func (*LevelWindow) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{72}
+	return file_switchboard_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *LevelWindow) GetWindow() string {
@@ -6663,7 +6804,7 @@ type QueueStats struct {
 
 func (x *QueueStats) Reset() {
 	*x = QueueStats{}
-	mi := &file_switchboard_proto_msgTypes[73]
+	mi := &file_switchboard_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6675,7 +6816,7 @@ func (x *QueueStats) String() string {
 func (*QueueStats) ProtoMessage() {}
 
 func (x *QueueStats) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[73]
+	mi := &file_switchboard_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6688,7 +6829,7 @@ func (x *QueueStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueStats.ProtoReflect.Descriptor instead.
 func (*QueueStats) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{73}
+	return file_switchboard_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *QueueStats) GetQueue() string {
@@ -6763,7 +6904,7 @@ type WorkerStats struct {
 
 func (x *WorkerStats) Reset() {
 	*x = WorkerStats{}
-	mi := &file_switchboard_proto_msgTypes[74]
+	mi := &file_switchboard_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6775,7 +6916,7 @@ func (x *WorkerStats) String() string {
 func (*WorkerStats) ProtoMessage() {}
 
 func (x *WorkerStats) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[74]
+	mi := &file_switchboard_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6788,7 +6929,7 @@ func (x *WorkerStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerStats.ProtoReflect.Descriptor instead.
 func (*WorkerStats) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{74}
+	return file_switchboard_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *WorkerStats) GetWorker() string {
@@ -6850,7 +6991,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_switchboard_proto_msgTypes[75]
+	mi := &file_switchboard_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6862,7 +7003,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[75]
+	mi := &file_switchboard_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6875,7 +7016,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{75}
+	return file_switchboard_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Presence) GetState() string {
@@ -6901,7 +7042,7 @@ type Slots struct {
 
 func (x *Slots) Reset() {
 	*x = Slots{}
-	mi := &file_switchboard_proto_msgTypes[76]
+	mi := &file_switchboard_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6913,7 +7054,7 @@ func (x *Slots) String() string {
 func (*Slots) ProtoMessage() {}
 
 func (x *Slots) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[76]
+	mi := &file_switchboard_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6926,7 +7067,7 @@ func (x *Slots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slots.ProtoReflect.Descriptor instead.
 func (*Slots) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{76}
+	return file_switchboard_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Slots) GetSlots() uint32 {
@@ -6947,7 +7088,7 @@ type Revoked struct {
 
 func (x *Revoked) Reset() {
 	*x = Revoked{}
-	mi := &file_switchboard_proto_msgTypes[77]
+	mi := &file_switchboard_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6959,7 +7100,7 @@ func (x *Revoked) String() string {
 func (*Revoked) ProtoMessage() {}
 
 func (x *Revoked) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[77]
+	mi := &file_switchboard_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6972,7 +7113,7 @@ func (x *Revoked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revoked.ProtoReflect.Descriptor instead.
 func (*Revoked) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{77}
+	return file_switchboard_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Revoked) GetSession() string {
@@ -7007,7 +7148,7 @@ type Wrapup struct {
 
 func (x *Wrapup) Reset() {
 	*x = Wrapup{}
-	mi := &file_switchboard_proto_msgTypes[78]
+	mi := &file_switchboard_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7019,7 +7160,7 @@ func (x *Wrapup) String() string {
 func (*Wrapup) ProtoMessage() {}
 
 func (x *Wrapup) ProtoReflect() protoreflect.Message {
-	mi := &file_switchboard_proto_msgTypes[78]
+	mi := &file_switchboard_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7032,7 +7173,7 @@ func (x *Wrapup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wrapup.ProtoReflect.Descriptor instead.
 func (*Wrapup) Descriptor() ([]byte, []int) {
-	return file_switchboard_proto_rawDescGZIP(), []int{78}
+	return file_switchboard_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Wrapup) GetSession() string {
@@ -7606,10 +7747,11 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x04from\x18\x02 \x01(\tR\x04from\"$\n" +
 	"\n" +
 	"WatchReply\x12\x16\n" +
-	"\x06cursor\x18\x01 \x01(\tR\x06cursor\"O\n" +
+	"\x06cursor\x18\x01 \x01(\tR\x06cursor\"k\n" +
 	"\x05Stats\x12+\n" +
 	"\x05scope\x18\x01 \x01(\v2\x15.switchboard.v1.ScopeR\x05scope\x12\x19\n" +
-	"\bevery_ms\x18\x02 \x01(\x03R\aeveryMs\"\xee\x01\n" +
+	"\bevery_ms\x18\x02 \x01(\x03R\aeveryMs\x12\x1a\n" +
+	"\bsessions\x18\x03 \x01(\rR\bsessions\"\xcd\x02\n" +
 	"\bSnapshot\x12\x0e\n" +
 	"\x02ts\x18\x01 \x01(\x03R\x02ts\x122\n" +
 	"\x06queues\x18\x02 \x03(\v2\x1a.switchboard.v1.QueueStatsR\x06queues\x125\n" +
@@ -7617,7 +7759,19 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x04more\x18\x04 \x01(\bR\x04more\x122\n" +
 	"\x06levels\x18\x05 \x03(\v2\x1a.switchboard.v1.LevelStatsR\x06levels\x12\x1f\n" +
 	"\vmore_levels\x18\x06 \x01(\bR\n" +
-	"moreLevels\"\xb0\x01\n" +
+	"moreLevels\x128\n" +
+	"\bsessions\x18\a \x03(\v2\x1c.switchboard.v1.SessionStatsR\bsessions\x12#\n" +
+	"\rmore_sessions\x18\b \x01(\bR\fmoreSessions\"\xe7\x01\n" +
+	"\fSessionStats\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
+	"\x05queue\x18\x02 \x01(\tR\x05queue\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x16\n" +
+	"\x06worker\x18\x04 \x01(\tR\x06worker\x12\x14\n" +
+	"\x05since\x18\x05 \x01(\x03R\x05since\x12!\n" +
+	"\twaited_ms\x18\x06 \x01(\x03B\x04\x90\xb5\x18\x01R\bwaitedMs\x12\x12\n" +
+	"\x04shop\x18\a \x01(\tR\x04shop\x12\x18\n" +
+	"\achannel\x18\b \x01(\tR\achannel\x12\x12\n" +
+	"\x04tier\x18\t \x01(\tR\x04tier\"\xb0\x01\n" +
 	"\n" +
 	"LevelStats\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\tR\x05level\x12\x0e\n" +
@@ -7681,7 +7835,7 @@ func file_switchboard_proto_rawDescGZIP() []byte {
 	return file_switchboard_proto_rawDescData
 }
 
-var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
+var file_switchboard_proto_msgTypes = make([]protoimpl.MessageInfo, 81)
 var file_switchboard_proto_goTypes = []any{
 	(*ClientFrame)(nil),               // 0: switchboard.v1.ClientFrame
 	(*ServerFrame)(nil),               // 1: switchboard.v1.ServerFrame
@@ -7754,16 +7908,17 @@ var file_switchboard_proto_goTypes = []any{
 	(*WatchReply)(nil),                // 68: switchboard.v1.WatchReply
 	(*Stats)(nil),                     // 69: switchboard.v1.Stats
 	(*Snapshot)(nil),                  // 70: switchboard.v1.Snapshot
-	(*LevelStats)(nil),                // 71: switchboard.v1.LevelStats
-	(*LevelWindow)(nil),               // 72: switchboard.v1.LevelWindow
-	(*QueueStats)(nil),                // 73: switchboard.v1.QueueStats
-	(*WorkerStats)(nil),               // 74: switchboard.v1.WorkerStats
-	(*Presence)(nil),                  // 75: switchboard.v1.Presence
-	(*Slots)(nil),                     // 76: switchboard.v1.Slots
-	(*Revoked)(nil),                   // 77: switchboard.v1.Revoked
-	(*Wrapup)(nil),                    // 78: switchboard.v1.Wrapup
-	nil,                               // 79: switchboard.v1.Subscribe.SkillsEntry
-	(*descriptorpb.FieldOptions)(nil), // 80: google.protobuf.FieldOptions
+	(*SessionStats)(nil),              // 71: switchboard.v1.SessionStats
+	(*LevelStats)(nil),                // 72: switchboard.v1.LevelStats
+	(*LevelWindow)(nil),               // 73: switchboard.v1.LevelWindow
+	(*QueueStats)(nil),                // 74: switchboard.v1.QueueStats
+	(*WorkerStats)(nil),               // 75: switchboard.v1.WorkerStats
+	(*Presence)(nil),                  // 76: switchboard.v1.Presence
+	(*Slots)(nil),                     // 77: switchboard.v1.Slots
+	(*Revoked)(nil),                   // 78: switchboard.v1.Revoked
+	(*Wrapup)(nil),                    // 79: switchboard.v1.Wrapup
+	nil,                               // 80: switchboard.v1.Subscribe.SkillsEntry
+	(*descriptorpb.FieldOptions)(nil), // 81: google.protobuf.FieldOptions
 }
 var file_switchboard_proto_depIdxs = []int32{
 	6,   // 0: switchboard.v1.ClientFrame.hello:type_name -> switchboard.v1.Hello
@@ -7786,9 +7941,9 @@ var file_switchboard_proto_depIdxs = []int32{
 	53,  // 17: switchboard.v1.ClientFrame.transfer:type_name -> switchboard.v1.Transfer
 	54,  // 18: switchboard.v1.ClientFrame.release:type_name -> switchboard.v1.Release
 	55,  // 19: switchboard.v1.ClientFrame.context:type_name -> switchboard.v1.Context
-	75,  // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
-	76,  // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
-	78,  // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
+	76,  // 20: switchboard.v1.ClientFrame.presence:type_name -> switchboard.v1.Presence
+	77,  // 21: switchboard.v1.ClientFrame.slots:type_name -> switchboard.v1.Slots
+	79,  // 22: switchboard.v1.ClientFrame.wrapup:type_name -> switchboard.v1.Wrapup
 	57,  // 23: switchboard.v1.ClientFrame.attributes:type_name -> switchboard.v1.Attributes
 	61,  // 24: switchboard.v1.ClientFrame.join:type_name -> switchboard.v1.Join
 	63,  // 25: switchboard.v1.ClientFrame.take:type_name -> switchboard.v1.Take
@@ -7813,7 +7968,7 @@ var file_switchboard_proto_depIdxs = []int32{
 	2,   // 44: switchboard.v1.ServerFrame.transfer:type_name -> switchboard.v1.Done
 	2,   // 45: switchboard.v1.ServerFrame.release:type_name -> switchboard.v1.Done
 	56,  // 46: switchboard.v1.ServerFrame.context:type_name -> switchboard.v1.ContextReply
-	75,  // 47: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
+	76,  // 47: switchboard.v1.ServerFrame.presence:type_name -> switchboard.v1.Presence
 	2,   // 48: switchboard.v1.ServerFrame.slots:type_name -> switchboard.v1.Done
 	2,   // 49: switchboard.v1.ServerFrame.wrapup:type_name -> switchboard.v1.Done
 	2,   // 50: switchboard.v1.ServerFrame.ack:type_name -> switchboard.v1.Done
@@ -7823,7 +7978,7 @@ var file_switchboard_proto_depIdxs = []int32{
 	47,  // 54: switchboard.v1.ServerFrame.assigned:type_name -> switchboard.v1.Assigned
 	40,  // 55: switchboard.v1.ServerFrame.offer:type_name -> switchboard.v1.Offer
 	42,  // 56: switchboard.v1.ServerFrame.offer_ended:type_name -> switchboard.v1.OfferEnded
-	77,  // 57: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
+	78,  // 57: switchboard.v1.ServerFrame.revoked:type_name -> switchboard.v1.Revoked
 	24,  // 58: switchboard.v1.ServerFrame.typing:type_name -> switchboard.v1.Typing
 	25,  // 59: switchboard.v1.ServerFrame.receipt:type_name -> switchboard.v1.Receipt
 	26,  // 60: switchboard.v1.ServerFrame.delta:type_name -> switchboard.v1.Delta
@@ -7861,7 +8016,7 @@ var file_switchboard_proto_depIdxs = []int32{
 	18,  // 92: switchboard.v1.HistoryReply.entries:type_name -> switchboard.v1.Entry
 	14,  // 93: switchboard.v1.Close.customer:type_name -> switchboard.v1.Customer
 	14,  // 94: switchboard.v1.Leave.customer:type_name -> switchboard.v1.Customer
-	79,  // 95: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
+	80,  // 95: switchboard.v1.Subscribe.skills:type_name -> switchboard.v1.Subscribe.SkillsEntry
 	38,  // 96: switchboard.v1.SubscribeReply.kept:type_name -> switchboard.v1.Kept
 	17,  // 97: switchboard.v1.Classify.customer:type_name -> switchboard.v1.Author
 	18,  // 98: switchboard.v1.Classify.tail:type_name -> switchboard.v1.Entry
@@ -7870,22 +8025,23 @@ var file_switchboard_proto_depIdxs = []int32{
 	18,  // 101: switchboard.v1.Assigned.tail:type_name -> switchboard.v1.Entry
 	49,  // 102: switchboard.v1.Assigned.deliveries:type_name -> switchboard.v1.Delivery
 	47,  // 103: switchboard.v1.Claimed.assignments:type_name -> switchboard.v1.Assigned
-	77,  // 104: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
+	78,  // 104: switchboard.v1.Claimed.revoked:type_name -> switchboard.v1.Revoked
 	17,  // 105: switchboard.v1.Delivery.from:type_name -> switchboard.v1.Author
 	52,  // 106: switchboard.v1.Transfer.to:type_name -> switchboard.v1.Target
 	66,  // 107: switchboard.v1.Watch.scope:type_name -> switchboard.v1.Scope
 	66,  // 108: switchboard.v1.Stats.scope:type_name -> switchboard.v1.Scope
-	73,  // 109: switchboard.v1.Snapshot.queues:type_name -> switchboard.v1.QueueStats
-	74,  // 110: switchboard.v1.Snapshot.workers:type_name -> switchboard.v1.WorkerStats
-	71,  // 111: switchboard.v1.Snapshot.levels:type_name -> switchboard.v1.LevelStats
-	72,  // 112: switchboard.v1.LevelStats.windows:type_name -> switchboard.v1.LevelWindow
-	80,  // 113: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
-	80,  // 114: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
-	115, // [115:115] is the sub-list for method output_type
-	115, // [115:115] is the sub-list for method input_type
-	115, // [115:115] is the sub-list for extension type_name
-	113, // [113:115] is the sub-list for extension extendee
-	0,   // [0:113] is the sub-list for field type_name
+	74,  // 109: switchboard.v1.Snapshot.queues:type_name -> switchboard.v1.QueueStats
+	75,  // 110: switchboard.v1.Snapshot.workers:type_name -> switchboard.v1.WorkerStats
+	72,  // 111: switchboard.v1.Snapshot.levels:type_name -> switchboard.v1.LevelStats
+	71,  // 112: switchboard.v1.Snapshot.sessions:type_name -> switchboard.v1.SessionStats
+	73,  // 113: switchboard.v1.LevelStats.windows:type_name -> switchboard.v1.LevelWindow
+	81,  // 114: switchboard.v1.json:extendee -> google.protobuf.FieldOptions
+	81,  // 115: switchboard.v1.always:extendee -> google.protobuf.FieldOptions
+	116, // [116:116] is the sub-list for method output_type
+	116, // [116:116] is the sub-list for method input_type
+	116, // [116:116] is the sub-list for extension type_name
+	114, // [114:116] is the sub-list for extension extendee
+	0,   // [0:114] is the sub-list for field type_name
 }
 
 func init() { file_switchboard_proto_init() }
@@ -7985,7 +8141,7 @@ func file_switchboard_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_switchboard_proto_rawDesc), len(file_switchboard_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   80,
+			NumMessages:   81,
 			NumExtensions: 2,
 			NumServices:   0,
 		},

@@ -188,10 +188,7 @@ func (h *Host) lead(g *group, term, leader uint64) {
 	known := g.leader != leader
 	g.leader = leader
 	if g.term != term {
-		g.term, g.ready, g.heard = term, false, nil
-		if term != 0 {
-			g.heard = map[uint64]uint64{}
-		}
+		g.term, g.ready, g.heard = term, false, map[uint64]uint64{}
 	}
 	if term == 0 && (led || known) {
 		h.events = append(h.events, Event{Kind: Follows, Group: g.id, Leader: leader})

@@ -119,7 +119,7 @@ type Host struct {
 	dirty  []*group
 	events []Event
 	after  []Message // that waited for the disk
-	ticks  uint64    // that have passed
+	ticks  uint64
 }
 
 // group is one replica.
@@ -136,8 +136,8 @@ type group struct {
 	conf   *pb.ConfState
 	reads  uint64 // number of the last ReadIndex that was asked for
 	gone   bool   // removed from its group
-	// When a leader last heard of each other replica, in ticks. Raft forgets that at every look at its quorum, and who asks it each second may ask
-	// right after that every time.
+	// While it leads, the ticks at which it last heard of the others. Raft's own note of that is wiped once in an election's time, so that a
+	// look right behind it would find nobody.
 	heard map[uint64]uint64
 }
 
@@ -337,11 +337,11 @@ func (h *Host) Step(m Message) error {
 		}
 	default:
 	}
-	if g.term != 0 {
-		g.heard[m.Raft.GetFrom()] = h.ticks
-	}
 	if err := g.rn.Step(m.Raft); err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) {
 		return fmt.Errorf("replica: group %d: %w", m.Group, err)
+	}
+	if g.term != 0 && m.Raft.GetTerm() == g.term {
+		g.heard[m.Raft.GetFrom()] = h.ticks
 	}
 	h.mark(g)
 	return nil
@@ -427,8 +427,8 @@ func (h *Host) Status(id uint16) (Status, error) {
 		s.Followers = map[uint64]Follower{}
 		g.rn.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {
 			if id != g.self {
-				at, heard := g.heard[id]
-				active := p.RecentActive || heard && h.ticks-at < uint64(h.cfg.ElectionTicks) //nolint:gosec // not negative
+				at, ever := g.heard[id]
+				active := ever && h.ticks-at < uint64(h.cfg.ElectionTicks) //nolint:gosec // some ten
 				s.Followers[id] = Follower{p.Match, active, p.State == tracker.StateSnapshot, p.IsLearner}
 			}
 		})

@@ -80,7 +80,7 @@ type Log struct {
 	cfg  Config
 	salt uint64
 
-	writing sync.Mutex
+	writing lock
 	// Guarded by writing.
 	active  *segment
 	at      int64   // where the next batch goes
@@ -89,7 +89,7 @@ type Log struct {
 	touched []touch // what the batch at hand does
 	own     Batch   // tables, truncations, copies
 
-	keeping sync.Mutex
+	keeping lock
 	// Guarded by keeping.
 	top   uint64   // the highest number of a segment
 	fresh *segment // a spare in the making, which has no number yet

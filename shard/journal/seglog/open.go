@@ -40,7 +40,7 @@ func Open(cfg Config) (*Log, *Report, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, nil, err
 	}
-	l := &Log{cfg: cfg}
+	l := &Log{cfg: cfg, writing: newLock(), keeping: newLock()}
 	sc := &scan{l: l, report: &Report{}}
 	err := l.load(sc)
 	if err == nil && !cfg.ReadOnly {

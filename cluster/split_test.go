@@ -1,0 +1,166 @@
+package cluster
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// owners checks that every slot of a placement has one shard, and at most the moving ones serve nowhere.
+func owners(t interface {
+	Helper()
+	Fatalf(string, ...any)
+}, p *Placement,
+) map[int]uint16 {
+	t.Helper()
+	has, serves := map[int]uint16{}, 0
+	for _, id := range p.Shards {
+		last := -1
+		for _, slot := range p.Slots(id, slotsAll) {
+			if other, twice := has[slot]; twice || slot <= last {
+				t.Fatalf("slot %d is of shard %d and of shard %d", slot, other, id)
+			}
+			has[slot], last = id, slot
+		}
+		serves += len(p.Serves(id, slotsAll))
+	}
+	moving := 0
+	if p.Split != nil {
+		moving = len(p.Split.Moving)
+	}
+	if len(has) != slotsAll || serves+moving != slotsAll {
+		t.Fatalf("%d slots have a shard, %d are served, %d move", len(has), serves, moving)
+	}
+	return has
+}
+
+func TestSplit(t *testing.T) {
+	s := with(t, 4, 1, "a z1", "b z1")
+	f := func(err error, words string) {
+		t.Helper()
+		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), words) {
+			t.Fatalf("got %v; want a refusal with %q", err, words)
+		}
+	}
+	_, err := s.Split(9, "ann", "")
+	f(err, "no shard 9")
+	_, err = s.PauseSplit(1, true)
+	f(err, "not being split")
+	if x, err := s.Splittable(1); err != nil || x.To != 4 || len(x.Slots) != 512 || len(s.Shards) != 4 {
+		t.Fatalf("%v, %v", x, err)
+	}
+	x, err := s.Split(1, "ann", "it is hot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Split(2, "ann", "")
+	f(err, "shard 1 is being split")
+	p := s.Placements[Main]
+	opened := map[uint16]uint64{}
+	next := func(left uint64) { s.NextSplit(Main, func(id uint16) uint64 { return opened[id] }, left, 100) }
+	for id := range uint16(5) { // until the last knows of the new shard, nothing moves
+		next(0)
+		if x.Step != Preparing || len(x.Moving) != 0 {
+			t.Fatalf("before shard %d knows: %v", id, x)
+		}
+		opened[id] = p.Shape
+	}
+	next(0)
+	next(0)
+	if x.Step != Moving || len(x.Moving) != 100 || len(p.Serves(1, slotsAll)) != 924 || len(p.Slots(1, slotsAll)) != 1024 {
+		t.Fatalf("%v", x)
+	}
+	next(x.Since - 1) // the word of slots before
+	if len(x.Moving) != 100 {
+		t.Fatal("slots have arrived that have not left")
+	}
+	next(x.Since)
+	if len(x.Moving) != 0 || x.Moved != 100 || len(p.Slots(4, slotsAll)) != 100 || len(p.Serves(1, slotsAll)) != 924 {
+		t.Fatalf("%v", x)
+	}
+	next(x.Since)
+	if len(x.Moving) != 0 {
+		t.Fatal("the next slots go before the first are served")
+	}
+	opened[4] = p.Shape
+	if _, err := s.PauseSplit(1, true); err != nil {
+		t.Fatal(err)
+	}
+	next(0)
+	if len(x.Moving) != 0 {
+		t.Fatal("slots go while it is paused")
+	}
+	if _, err := s.PauseSplit(1, false); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		next(x.Since)
+		opened[4] = p.Shape
+	}
+	if x.Step != SplitDone || x.Moved != 512 || len(p.Slots(4, slotsAll)) != 512 {
+		t.Fatalf("%v", x)
+	}
+	owners(t, p)
+}
+
+// Splits in any order, of parts of parts, with words that come late or never: every slot has one shard at every moment, slots move once a
+// split, and the rows say the same.
+func TestSplitModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := New()
+		if _, err := s.Join(Node{Name: "a", Addr: "x:1", Roles: Roles{Shard: true}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Place(Placement{Name: Main, Copies: 1}, rapid.IntRange(1, 5).Draw(t, "shards")); err != nil {
+			t.Fatal(err)
+		}
+		rows := map[string][]byte{}
+		opened := map[uint16]uint64{}
+		was := owners(t, s.Placements[Main])
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			p := s.Placements[Main]
+			shape := p.Shape
+			switch rapid.IntRange(0, 4).Draw(t, "what") {
+			case 0:
+				_, _ = s.Split(uint16(rapid.IntRange(0, 8).Draw(t, "shard")), "ann", "") //nolint:gosec // small
+			case 1, 2:
+				for _, id := range p.Shards {
+					if rapid.IntRange(0, 3).Draw(t, "opens") > 0 {
+						opened[id] = p.Shape
+					}
+				}
+			default:
+				left := uint64(rapid.IntRange(0, int(p.Shape)).Draw(t, "left")) //nolint:gosec // small
+				if rapid.Bool().Draw(t, "current") && p.Split != nil {
+					left = p.Split.Since
+				}
+				s.NextSplit(Main, func(id uint16) uint64 { return opened[id] }, left, rapid.IntRange(1, 900).Draw(t, "most"))
+			}
+			s.Rows(func(key string, value []byte) { rows[key] = value })
+			back := New()
+			for key, value := range rows {
+				if err := back.Load(key, value); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s = back
+			p = s.Placements[Main]
+			now := owners(t, p)
+			changed := false
+			for slot, id := range now {
+				if was[slot] != id {
+					changed = true
+					if p.Split == nil || was[slot] != p.Split.From || id != p.Split.To {
+						t.Fatalf("slot %d went from %d to %d: %v", slot, was[slot], id, p.Split)
+					}
+				}
+			}
+			if changed && p.Shape == shape {
+				t.Fatal("slots have moved and the shape is the same")
+			}
+			was = now
+		}
+	})
+}
