@@ -121,8 +121,8 @@ func Mend(dir string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reading who this node is: %w", err)
 	}
-	if now := (&Identity{}); err == nil && now.parse(b) == nil && now.rest[identityKey] != nil {
-		return nil
+	if id := (&Identity{}); err == nil && id.parse(b) == nil && id.Birth != "" {
+		return nil // a bit of the very name of the section may have turned: then it looks new, and its copy knows better
 	}
 	kept, err := os.ReadFile(path + copySuffix)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -131,7 +131,7 @@ func Mend(dir string) error {
 	if err != nil {
 		return fmt.Errorf("reading the copy of who this node is: %w", err)
 	}
-	if was := (&Identity{}); was.parse(kept) != nil || was.Sum == "" {
+	if id := (&Identity{}); id.parse(kept) != nil || id.Sum == "" {
 		return nil
 	}
 	if err := writeWhole(path, kept); err != nil {

@@ -19,11 +19,11 @@ const (
 	opDrain     = "drain"
 	opRemove    = "remove"
 	opCopies    = "copies"
-	opRenew     = "renew" // a node's disk is lost, or an old copy: it wants new replicas
 	opPlace     = "place"
 	opAssign    = "assign"
 	opSettle    = "settle"
 	opSplit     = "split"
+	opRenew     = "renew" // a node's disk is lost, or an old copy: it wants new replicas
 )
 
 // reads are operations that change nothing: without a leader this node's rows answer them.
