@@ -248,4 +248,17 @@ func TestHand(t *testing.T) {
 	f("", 2, 2)
 	h.Again()
 	f("", 5, 1)
+
+	h = Hand{AE: 4, Moves: true}
+	f("", 2, 1)
+	f("", 5, 1)
+	f("", 7, 1)
+	h.Acked(2)
+	f("", 5, 1) // another owner: what is open follows once more, in order
+	f("", 7, 1)
+	f(Duplicated, 2, 1) // but not what was acknowledged
+	h.Acked(7)
+	f(Duplicated, 5, 1)
+	f(Duplicated, 7, 1)
+	f("", 9, 1)
 }
