@@ -43,6 +43,7 @@ var mayImport = allowed(
 	row("internal/script"),
 	row("internal/archtest"),
 	row("internal/sim"),
+	row("internal/sim/splits"),
 	row("cluster", "shard/journal/replica"),
 	row("loadtest/socket", "edge/ws", "edge/secure"),
 	row("loadtest/ledger"),

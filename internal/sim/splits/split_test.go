@@ -1,4 +1,4 @@
-package sim_test
+package splits_test
 
 import (
 	"context"
