@@ -154,6 +154,25 @@ func TestLoadNodes(t *testing.T) {
 	}
 }
 
+// TestLoadCluster: three nodes that are one cluster, whose operator makes it even while one of them is killed.
+func TestLoadCluster(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "r.json")
+	args := append([]string{"loadtest", "run", "rebalance", "--json", file}, small(
+		"steady=4s", "customers.sockets=30", "talk.rate=30/s", "workers.bots.count=3", "stop=40s", "gates=[unanswered == 0, unacked == 0]",
+		`actions=[{at: 500ms, run: '"$SWITCHBOARD" shards rebalance --at "$LINKS"'}, {at: 2s, node: 2, kill: true, restart: 200ms}]`)...)
+	r := finish(t, as(t, nil, args...))
+	if r.code != 0 {
+		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+	res, err := report.Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := res.Figures; f["answered"] != f["due"] || f["due"] < 60 || f["disconnects"] < 1 || res.Processes != 3 {
+		t.Errorf("%d processes, %+v", res.Processes, f)
+	}
+}
+
 // TestLoadSoak: make soak, for as long as a test may take, with more conversations of a customer than his connection may follow. Each of
 // these few customers says twenty things a second, so the humans answer as fast as bots: at a second for each answer, as in the scenario,
 // one who is handed over while he goes on would have to be answered for a minute, and what is not by the end counts as unanswered.

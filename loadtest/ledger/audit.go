@@ -10,6 +10,15 @@ type Verdict struct {
 	Unknown int
 }
 
+// Snapshot returns a copy as it is now, without faults. The log that an account is compared with must be read after what the account
+// knows: while words are still under way, an acknowledgement that comes behind the reading would look as if it was lost.
+func (a *Account) Snapshot() *Account {
+	c := *a
+	c.opens, c.kept, c.settled = slices.Clone(a.opens), slices.Clone(a.kept), slices.Clone(a.settled)
+	c.faults, c.count = nil, 0
+	return &c
+}
+
 // Audit compares the account with the whole log of its session, in order. Staff entries may be missing in it. It is for
 // the end: what is open then is either in the log, or lost.
 func (a *Account) Audit(log []Entry) (v Verdict) {

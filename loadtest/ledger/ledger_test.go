@@ -248,4 +248,39 @@ func TestHand(t *testing.T) {
 	f("", 2, 2)
 	h.Again()
 	f("", 5, 1)
+
+	h = Hand{AE: 4, Moves: true}
+	f("", 2, 1)
+	f("", 5, 1)
+	f("", 7, 1)
+	h.Acked(2)
+	f("", 5, 1) // another owner: what is open follows once more, in order
+	f("", 7, 1)
+	f(Duplicated, 2, 1) // but not what was acknowledged
+	h.Acked(7)
+	f(Duplicated, 5, 1)
+	f(Duplicated, 7, 1)
+	f("", 9, 1)
+}
+
+// What is acknowledged while the history is being read is not lost: the history is compared with what was known before.
+func TestSnapshotOutlivesNews(t *testing.T) {
+	a := Begin("s_1", 1, false)
+	a.Keep = true
+	a.Send(1)
+	a.Ack(1, 2, false)
+	a.Send(2)
+	before := a.Snapshot()
+	history := []Entry{{Seq: 1}, {Seq: 2, N: 1}}
+	a.Ack(2, 3, false)
+	if v := before.Audit(history); v.Unknown != 1 {
+		t.Errorf("%+v; the second message was not acknowledged then", v)
+	}
+	if evidence, n := before.Faults(); n != 0 {
+		t.Errorf("%v", evidence)
+	}
+	a.Audit(history) // what it said without a snapshot
+	if _, n := a.Faults(); n == 0 {
+		t.Error("a message that was acknowledged before the history was read is not missed")
+	}
 }

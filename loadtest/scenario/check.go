@@ -62,6 +62,9 @@ func (s *Scenario) check(at func(path string, err error)) {
 	if n, bots := s.Node.Count, s.Workers.Bots.Count+s.Workers.Humans.Count; n > 1 && bots > 0 && (s.Workers.Bots.Count < n && s.Workers.Bots.Count > 0 || s.Workers.Humans.Count < n && s.Workers.Humans.Count > 0) {
 		at("workers", fmt.Errorf("each of %d nodes wants its own: there must be %d bots at least, and as many humans, or none", n, n))
 	}
+	if s.Node.Cluster && len(s.Node.Exec) > 0 {
+		at("node.cluster", errors.New("it is for nodes that the test starts its own way: leave out node.exec"))
+	}
 	between("customers.sockets", s.Customers.Sockets, 1, maxSockets)
 	between("customers.sources", s.Customers.Sources, 0, 250)
 	between("customers.shops", s.Customers.Shops, 0, 1_000_000)
@@ -114,6 +117,9 @@ func (s *Scenario) checkActions(at func(path string, err error)) {
 		}
 		if a.Drop.Value == 0 && a.Within.Value+a.Back.Value+a.Jitter.Value > 0 {
 			at(path, errors.New("within, back and jitter are for drop"))
+		}
+		if a.Node < 0 || a.Node > max(s.Node.Count, 1) || a.Node > 0 && a.Drop.Value > 0 {
+			at(path+".node", fmt.Errorf("it is from 1 to %d, for run, kill and drain", max(s.Node.Count, 1)))
 		}
 		if !a.Kill && !a.Drain && a.Restart.Value > 0 {
 			at(path+".restart", errors.New("restart is for kill and drain"))

@@ -38,8 +38,11 @@ type Node struct {
 	// Config is the node's configuration.
 	Config map[string]any `yaml:"config,omitempty"`
 	// Count is how many of them; default 1. Each is a node by itself, with its share of the customers and workers and as many
-	// processes of the load generator. Actions are the first one's.
+	// processes of the load generator. Actions are the first one's, or that of their Node.
 	Count int `yaml:"count,omitempty"`
+	// Cluster makes the nodes one cluster, whose shards have copies on three of them before the ramp begins. Customers and workers
+	// are spread over the nodes.
+	Cluster bool `yaml:"cluster,omitempty"`
 	// TLS lets the node speak TLS, with a certificate that is made for the run.
 	TLS bool `yaml:"tls,omitempty"`
 }
@@ -143,7 +146,10 @@ type Action struct {
 	Within Quantity `yaml:"within,omitempty" unit:"time"`
 	Back   Quantity `yaml:"back,omitempty" unit:"time"`
 	Jitter Quantity `yaml:"jitter,omitempty" unit:"time"`
-	// Run is a line for sh, with ADDR, DATA and PID of the test's own node and the program, SWITCHBOARD, in its environment.
+	// Node is which of the test's own nodes kill, drain and run are about, from 1; default the first.
+	Node int `yaml:"node,omitempty"`
+	// Run is a line for sh, with ADDR, DATA and PID of the test's own node, LINKS of one in a cluster (where operators ask it), and the
+	// program, SWITCHBOARD, in its environment.
 	Run string `yaml:"run,omitempty"`
 	// Kill sends SIGKILL to the test's own node, which starts again after Restart.
 	Kill bool `yaml:"kill,omitempty"`

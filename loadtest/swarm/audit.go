@@ -17,6 +17,7 @@ import (
 // audit reads the history of a session, page by page, over the customer's own connection.
 type audit struct {
 	session string
+	book    *ledger.Account // as it was before the history was asked for
 	log     []ledger.Entry
 	done    chan error // has room for one
 }
@@ -90,7 +91,11 @@ func (p *person) begin(session string) (*audit, error) {
 	if p.s == nil || p.stage < idle {
 		return nil, errors.New("it is not connected")
 	}
-	a := &audit{session: session, done: make(chan error, 1)}
+	account := p.book(session)
+	if account == nil {
+		return nil, errors.New("its book is closed")
+	}
+	a := &audit{session: session, book: account.Snapshot(), done: make(chan error, 1)}
 	p.audit = a
 	p.ask()
 	return a, nil
@@ -205,12 +210,8 @@ func (p *person) verify(ctx context.Context, session string) error {
 	if err != nil {
 		return err
 	}
-	account := p.book(session)
-	if account == nil {
-		return errors.New("its book is closed")
-	}
-	account.Audit(a.log)
-	p.a.m.found(account.Faults())
+	a.book.Audit(a.log)
+	p.a.m.found(a.book.Faults())
 	return nil
 }
 

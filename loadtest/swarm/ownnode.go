@@ -40,7 +40,9 @@ type OwnNode struct {
 	Stderr io.Writer
 
 	addr, data, config string
-	trust              *Trust // nil without TLS
+	links              string   // of a cluster's member, where others reach it
+	member             []string // arguments that make it one
+	trust              *Trust   // nil without TLS
 	wg                 sync.WaitGroup
 
 	mu sync.Mutex
@@ -149,7 +151,7 @@ const certified = 30 * 24 * time.Hour
 const startMax = 60 * time.Second
 
 func (n *OwnNode) launch(ctx context.Context) error {
-	args := make([]string, len(n.Exec))
+	args := make([]string, len(n.Exec), len(n.Exec)+len(n.member))
 	for i, a := range n.Exec {
 		args[i] = os.Expand(a, func(name string) string {
 			switch name {
@@ -163,6 +165,7 @@ func (n *OwnNode) launch(ctx context.Context) error {
 			return os.Getenv(name)
 		})
 	}
+	args = append(args, n.member...)
 	if args[0] == "switchboard" {
 		args[0] = n.Self
 	}
@@ -291,12 +294,18 @@ func (n *OwnNode) pid() string {
 
 // act does what is due: a line of the shell, or an end of the node and its next life.
 func (r *running) act(ctx context.Context, act *scenario.Action) error {
+	var node *OwnNode
+	addr := r.Addr
+	if len(r.Swarm.nodes) > 0 {
+		node = r.Swarm.nodes[max(act.Node, 1)-1]
+		addr = node.addr
+	}
 	if act.Run != "" {
 		r.Log("running " + act.Run)
 		cmd := exec.CommandContext(ctx, "sh", "-c", act.Run) //nolint:gosec // it is what the scenario asks for
-		cmd.Env = append(os.Environ(), "ADDR="+r.Addr)
-		if r.Node != nil {
-			cmd.Env = append(cmd.Env, "SWITCHBOARD="+r.Node.Self, "DATA="+r.Node.data, "PID="+r.Node.pid())
+		cmd.Env = append(os.Environ(), "ADDR="+addr)
+		if node != nil {
+			cmd.Env = append(cmd.Env, "SWITCHBOARD="+node.Self, "DATA="+node.data, "PID="+node.pid(), "LINKS="+node.links)
 		}
 		cmd.WaitDelay = time.Second
 		if out, err := cmd.CombinedOutput(); err != nil && ctx.Err() == nil {
@@ -304,17 +313,17 @@ func (r *running) act(ctx context.Context, act *scenario.Action) error {
 		}
 		return nil
 	}
-	if r.Node == nil {
+	if node == nil {
 		return errors.New("kill and drain are for a node of the test's own: leave out --addr and --data")
 	}
 	if act.Drain {
 		r.Log("asking the node to end")
-		if err := r.Node.drain(ctx); err != nil {
+		if err := node.drain(ctx); err != nil {
 			return err
 		}
 	} else {
 		r.Log("killing the node")
-		r.Node.kill()
+		node.kill()
 	}
 	t := time.NewTimer(act.Restart.Duration())
 	defer t.Stop()
@@ -323,7 +332,7 @@ func (r *running) act(ctx context.Context, act *scenario.Action) error {
 		return nil
 	case <-t.C:
 	}
-	if err := r.Node.launch(ctx); err != nil {
+	if err := node.launch(ctx); err != nil {
 		return err
 	}
 	r.Log("the node is back")

@@ -234,7 +234,7 @@ func (a *acceptance) run(int64) {
 
 func (d *seat) assigned(frame []byte) {
 	session, ae := string(socket.Field(frame, `"session":`)), number(socket.Field(frame, `"ae":`))
-	d.held[session] = &holding{Hand: ledger.Hand{AE: ae}}
+	d.held[session] = &holding{Hand: ledger.Hand{AE: ae, Moves: d.a.sc.Node.Cluster}}
 	if !d.human {
 		return
 	}
@@ -260,7 +260,7 @@ func (d *seat) delivered(frame []byte) {
 	}
 	h := d.held[r.session]
 	if h == nil || h.AE != r.ae { // "kept" comes without an assignment
-		h = &holding{Hand: ledger.Hand{AE: r.ae}}
+		h = &holding{Hand: ledger.Hand{AE: r.ae, Moves: d.a.sc.Node.Cluster}}
 		d.held[r.session] = h
 	}
 	if f := h.Delivered(r.session, r.n, r.of, number(socket.Field(frame, `"attempt":`))); f != nil {
@@ -368,6 +368,7 @@ func (d *seat) done(r *answer) {
 	if h == nil || h.AE != r.ae {
 		return
 	}
+	h.Acked(r.of)
 	h.answers++
 	hand := &d.a.sc.Workers.Bots.HandOff
 	if d.human || h.moved || h.answers < hand.After || !chosen(r.session, hand.Share.Value) {

@@ -143,15 +143,13 @@ func (s *Swarm) Run(ctx context.Context) (res *report.Result, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, sc.Ramp.Duration()+sc.Steady.Duration()+sc.Stop.Duration()+slack, errStuck)
 	defer cancel()
 	if s.Node != nil {
-		s.nodes = []*OwnNode{s.Node}
-		for range sc.Node.Count - 1 {
-			s.nodes = append(s.nodes, s.Node.Fresh())
-		}
+		var started error
+		s.nodes, started = s.Node.fleet(ctx, sc.Node.Count, sc.Node.Cluster)
 		for _, n := range s.nodes {
-			if err := n.start(ctx); err != nil {
-				return nil, err
-			}
 			defer func() { err = errors.Join(err, n.stop()) }()
+		}
+		if started != nil {
+			return nil, started
 		}
 		s.Addr, s.Trust = s.Node.addr, s.Node.trust
 		if s.Mint, err = s.Node.Mint(s.Node.data); err != nil {
