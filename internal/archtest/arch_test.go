@@ -43,6 +43,8 @@ var mayImport = allowed(
 	row("internal/script"),
 	row("internal/archtest"),
 	row("internal/sim"),
+	row("internal/sim/history"),
+	row("internal/sim/mutants"),
 	row("cluster", "shard/journal/replica"),
 	row("loadtest/socket", "edge/ws", "edge/secure"),
 	row("loadtest/ledger"),
