@@ -5,7 +5,7 @@ PACKAGES := ./...
 
 FUZZTIME ?= 30s
 
-.PHONY: soak sim mutants js peers all build run cluster demo-replay loadtest test race lint fmt bench generate fuzz crash crash-cluster check help
+.PHONY: soak sim mutants js peers all build run cluster demo-replay loadtest test race lint fmt bench generate fuzz crash crash-cluster pause check help
 
 all: build
 
@@ -38,8 +38,12 @@ mutants: ## plant classic mistakes, one at a time, and see that each is found (W
 crash: ## kill -9 the real binary, and cut its disk's power, again and again under load; check every acknowledged word (CRASHES=n)
 	SWITCHBOARD_CRASHES=$(or $(CRASHES),50) $(GO) test ./cmd/switchboard -run 'TestKill|TestPowerCut' -count=1 -v -timeout 60m
 
+pause: ## measure what sessions notice when shards move, and when nodes are stopped and killed (PAUSES=n)
+	SWITCHBOARD_PAUSES=$(or $(PAUSES),3) $(GO) test ./cmd/switchboard -run TestClusterPause -count=1 -v -timeout 120m
+
 crash-cluster: ## kill, freeze, stop, move and drain the nodes of a real cluster under load, again and again; check every acknowledged word (CRASHES=n)
 	SWITCHBOARD_CRASHES=$(or $(CRASHES),10) $(GO) test ./cmd/switchboard -run TestClusterCrash -count=1 -v -timeout 120m
+	SWITCHBOARD_CRASHES=$(or $(CRASHES),10) $(GO) test ./node -run TestOneDiskHealsItself -count=1 -v -timeout 60m
 
 fuzz: ## fuzz every target for FUZZTIME
 	@for pkg in $$($(GO) list $(PACKAGES)); do \

@@ -11,6 +11,7 @@ import (
 // class is a requirement: all tasks of a queue that want the same of the same workers, for one step. It knows who meets
 // it, so finding the best worker for a task and the next task for a worker needs no look at anybody else.
 type class struct {
+	free   ranks // members who could take a task, best first as they were when last looked at
 	pool   *Core
 	key    string
 	queue  *queue   // whose tasks
@@ -23,12 +24,11 @@ type class struct {
 	delay  int64 // of the workers in the queue; -1 when it does not matter
 
 	members  []*member
-	free     heap[*member] // members who could take a task, best first as they were when last looked at
-	staffed  int           // members who are connected and ready, busy or not
-	lines    []*line       // by the index of their lane, made when needed
-	busy     []*line       // in which somebody waits
-	plans    int           // that have it
-	watchers []*plan       // to whom it matters whether it is staffed
+	staffed  int     // members who are connected and ready, busy or not
+	lines    []*line // by the index of their lane, made when needed
+	busy     []*line // in which somebody waits
+	plans    int     // that have it
+	watchers []*plan // to whom it matters whether it is staffed
 }
 
 // member is a worker who meets a class's requirement.
@@ -40,99 +40,55 @@ type member struct {
 	preferred bool
 	there     bool  // counts in class.staffed
 	rank      int32 // of the class's queue, to the worker
-	// As it stands in class.free: never worse than its worker is now. Who got a task sinks when he comes to the top.
-	load     float64
-	assigned uint64
 
 	index int   // in class.members
 	seat  int   // in w.members
-	at    int32 // in class.free
+	at    int32 // in class.free, from 1
 }
 
-func (a *member) place() *int32 { return &a.at }
-
-// before tells whether a shall be asked before b, who meets the same step of the same queue.
+// before tells whether a shall be asked before b; both could take a task, by classes of the same step of the same queue.
 func (a *member) before(b *member) bool {
-	if a.preferred != b.preferred {
-		return a.preferred
-	}
-	x, y := a.fit, b.fit
-	if q := a.class.queue; q.Scoring == Weighted {
-		x, y = x-q.Weights.Load*a.load, y-q.Weights.Load*b.load
-	} else if a.load != b.load {
-		return a.load < b.load
-	}
-	switch {
-	case x != y:
-		return x > y
-	case a.assigned != b.assigned:
-		return a.assigned < b.assigned
-	}
-	return a.w.ID < b.w.ID
+	return a.class.free.at(a).before(b.class.free.at(b), a.class.queue)
 }
 
 // best returns the best member for t that could take a task now, or nil. Only those whom t is kept from are looked past.
 func (c *class) best(t *task) *member {
 	plain := len(t.bars) == 0 && t.worker == nil
-	for {
-		var m *member
-		if plain {
-			m, _ = c.free.top()
-		} else {
-			m = bestOf(&c.free, 0, t)
+	for len(c.free.nodes) > 0 {
+		x := &c.free.nodes[0]
+		if !plain {
+			x = c.free.of(0, t)
 		}
-		if m == nil || !m.refresh() {
+		if x == nil {
+			return nil
+		}
+		i, m := 0, x.m
+		if !plain {
+			i = int(m.at) - 1
+		}
+		if !c.free.refresh(i, c.cost) {
 			return m
 		}
 	}
-}
-
-// refresh puts a, which stands in class.free, where its worker is by now. It tells whether it stood elsewhere.
-func (a *member) refresh() bool {
-	h := &a.class.free
-	switch {
-	case !a.w.takes(a.class.cost):
-		h.remove(a)
-	case a.load != a.w.load || a.assigned != a.w.assigned:
-		a.load, a.assigned = a.w.load, a.w.assigned
-		h.fix(a)
-	default:
-		return false
-	}
-	return true
+	return nil
 }
 
 // ease puts a where it belongs after its worker got rid of a task.
 func (a *member) ease() {
+	h := &a.class.free
 	switch {
 	case a.at == 0:
 		if a.w.takes(a.class.cost) {
-			a.load, a.assigned = a.w.load, a.w.assigned
-			a.class.free.push(a)
+			h.push(a)
 		}
-	case a.w.load < a.load:
-		a.refresh()
+	case a.w.load < h.at(a).load:
+		h.refresh(int(a.at)-1, a.class.cost)
 	}
-}
-
-func bestOf(h *heap[*member], i int, t *task) *member {
-	if i >= len(h.nodes) {
-		return nil
-	}
-	m := h.nodes[i]
-	if !t.barred(m.w.ID) && !t.asks(m.w) {
-		return m
-	}
-	left, right := bestOf(h, 2*i+1, t), bestOf(h, 2*i+2, t)
-	if left == nil || right != nil && right.before(left) {
-		return right
-	}
-	return left
 }
 
 // classOf returns the class of a step of p.
 func (c *Core) classOf(p *plan, s *Step, demand, prefer selector.Residual, in *Task, delay int64) *class {
-	cl := &class{pool: c, queue: p.queue, cost: p.cost, skills: p.skills, demand: demand, prefer: prefer, delay: -1}
+	cl := &class{free: ranks{by: p.queue}, pool: c, queue: p.queue, cost: p.cost, skills: p.skills, demand: demand, prefer: prefer, delay: -1}
 	if len(p.skills) == 0 && p.queue.SkillBy != "" {
 		cl.scored = slices.Sorted(in.Attributes.Get(p.queue.SkillBy).Strings)
 	}
@@ -266,9 +222,8 @@ func (a *member) update() {
 	}
 	switch {
 	case a.at > 0:
-		a.refresh()
+		a.class.free.refresh(int(a.at)-1, a.class.cost)
 	case a.w.takes(a.class.cost):
-		a.load, a.assigned = a.w.load, a.w.assigned
 		a.class.free.push(a)
 	}
 }

@@ -30,7 +30,7 @@ func (c *Core) Configure(cfg Config, now int64, out *Effects) {
 		q.classes, q.demands = nil, nil
 	}
 	c.everybody.classes = nil
-	clear(c.plans)
+	c.plans.keep(func(*plan) bool { return false })
 	clear(c.classes)
 	c.dirty = c.dirty[:0]
 	c.adoptConfig(cfg)
@@ -182,13 +182,12 @@ func (c *Core) closeQueue(q *queue) {
 	delete(c.queues, q.Name)
 	c.timers.remove(&q.timer)
 	c.order = slices.DeleteFunc(c.order, func(o *queue) bool { return o == q })
-	for key, p := range c.plans {
-		if p.queue != q {
-			continue
+	c.plans.keep(func(p *plan) bool {
+		if p.queue == q {
+			c.forgetPlan(p)
 		}
-		delete(c.plans, key)
-		c.forgetPlan(p)
-	}
+		return p.queue != q
+	})
 	for _, w := range slices.Clone(q.workers) {
 		i := slices.Index(w.queues, q)
 		w.queues, w.seats = slices.Delete(w.queues, i, i+1), slices.Delete(w.seats, i, i+1)

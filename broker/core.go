@@ -18,7 +18,7 @@ type Core struct {
 	clocks    []*clock
 	chimes    int64 // when the next of them changes; 0 is never
 
-	plans    map[string]*plan
+	plans    planBook
 	classes  map[string]*class
 	sessions map[wire.SessionID]*task // the newest of each; the others follow
 	workers  map[string]*worker
@@ -63,7 +63,7 @@ func New(cfg Config) *Core {
 	c := &Core{
 		queues:      make(map[string]*queue),
 		everybody:   &queue{},
-		plans:       make(map[string]*plan),
+		plans:       newPlanBook(),
 		classes:     make(map[string]*class),
 		sessions:    make(map[wire.SessionID]*task),
 		workers:     make(map[string]*worker),

@@ -94,9 +94,9 @@ func (c *Core) decide(t *task, x choice) {
 		d.Asked = g.n - 1
 		d.Eligible += len(g.class.members)
 		d.Free += len(g.class.free.nodes)
-		for _, m := range g.class.free.nodes[:min(len(g.class.free.nodes), maxLooked)] {
-			if !t.barred(m.w.ID) && m.w.takes(t.cost) {
-				d.Top = append(d.Top, m.candidate())
+		for k := range g.class.free.nodes[:min(len(g.class.free.nodes), maxLooked)] {
+			if x := &g.class.free.nodes[k]; !t.barred(x.w.ID) && x.w.takes(t.cost) {
+				d.Top = append(d.Top, x.m.candidate())
 			}
 		}
 	}

@@ -1,13 +1,16 @@
 package broker
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Where somebody stands in his queue, and how long that may take, is told while he waits [SW-4]. It is a courtesy: looked up
 // in the heaps that are there, for those in front, a few at a time.
 const (
 	lookMS   = 1_000 // how often a queue in which somebody waits is looked at
 	tellMS   = 5_000 // how often one session is told, at most
-	lookMost = 256   // who stands behind so many is told when he comes nearer
+	lookMost = 256   // who comes behind so many is told where he stands at most, and exactly when he comes nearer
 	tellMost = 64    // told at one look
 )
 
@@ -105,10 +108,21 @@ func (c *Core) look(q *queue, out *Effects) {
 	c.front = front[:0]
 }
 
+// tellFar tells t, who has come to a line longer than look goes through, where he stands at most: behind everybody. He hears more when
+// he has come to its front.
+func (c *Core) tellFar(t *task, out *Effects) {
+	q := t.plan.queue
+	if t.told != 0 || q.waiting <= lookMost || !slices.ContainsFunc(t.lines, func(x waiter) bool { return x.at > 0 }) {
+		return
+	}
+	t.told, t.toldAt = q.waiting, c.now
+	c.sayPlace(t, out)
+}
+
 func (c *Core) sayPlace(t *task, out *Effects) {
 	e := out.add(Placed)
 	q := t.plan.queue
-	e.Session, e.Ticket, e.Queue, e.Position = t.session, t.ticket, q.Name, uint32(t.told) //nolint:gosec // at most lookMost
+	e.Session, e.Ticket, e.Queue, e.Position = t.session, t.ticket, q.Name, uint32(t.told) //nolint:gosec // at most MaxTasks
 	e.ETA, _ = q.pace.eta(t.told, c.now)
 	t.opens = opensAt(t.plan.clocks, c.now) // other hours may count by now
 	e.OpensAt = t.opens

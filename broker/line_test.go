@@ -49,6 +49,56 @@ func TestPlaceIsAhead(t *testing.T) {
 	}
 }
 
+// In a line that is longer than anybody looks through everybody is told where he stands at most, once, when he comes; nothing worse is
+// told afterwards, and in its front it is exact.
+func TestLongLine(t *testing.T) {
+	c := New(Config{Queues: []Queue{{Name: "a"}}})
+	var out Effects
+	c.Open(1, nil, 1000, &out)
+	const n = 1000
+	told := map[wire.SessionID]uint32{}
+	hear := func() {
+		for i := range out {
+			if e := &out[i]; e.Kind == Placed {
+				if was := told[e.Session]; was != 0 && e.Position >= was {
+					t.Fatalf("%s was told %d, then %d", e.Session, was, e.Position)
+				}
+				told[e.Session] = e.Position
+			}
+		}
+		out.Reset()
+	}
+	id := func(i int) wire.SessionID { return wire.SessionID(fmt.Sprint("s", i)) }
+	for i := range n {
+		c.Offer(&Task{Session: id(i), Ticket: 1, Queue: "a", EnqueuedAt: int64(i)}, 1000, &out)
+		hear()
+		if got := told[id(i)]; i >= lookMost && int(got) != i+1 {
+			t.Fatalf("the %dth is told %d when he comes", i+1, got)
+		}
+	}
+	now := int64(1000)
+	look := func(ms int64) {
+		for end := now + ms; now < end; now += 1000 {
+			c.Tick(now, &out)
+			hear()
+		}
+	}
+	look(10_000)
+	if len(told) != n {
+		t.Fatalf("%d of %d know where they stand", len(told), n)
+	}
+	for i := range 800 {
+		c.Withdraw(id(i), 1, now, &out)
+	}
+	hear()
+	look(10_000)
+	for i := 800; i < n; i++ {
+		if int(told[id(i)]) != i-799 {
+			t.Fatalf("the %dth of the rest was told %d", i-799, told[id(i)])
+		}
+	}
+}
+
 // The range holds most of the waits of a stream that goes on as it did.
 func TestETA(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))

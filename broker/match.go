@@ -26,6 +26,7 @@ func (c *Core) place(t *task, out *Effects) {
 		}
 		c.wait(t)
 		c.tellWaiting(t, out)
+		c.tellFar(t, out)
 	}
 }
 
@@ -65,7 +66,11 @@ func (c *Core) pick(t *task) choice {
 	if best == nil {
 		return choice{}
 	}
-	return choice{w: best.w, step: step, reason: t.reasonOf(best.w), m: best}
+	reason := reasonRoute
+	if from := best.class.from; len(from) != 1 || from[0] != p.queue {
+		reason = t.reasonOf(best.w)
+	}
+	return choice{w: best.w, step: step, reason: reason, m: best}
 }
 
 // reasonOf returns why w gets t by a step.

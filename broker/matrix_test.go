@@ -21,6 +21,7 @@ type crew struct {
 	used  []int
 	tasks []broker.Task
 	want  *selector.Expr
+	read  []byte
 }
 
 const crewSlots = 4
@@ -72,6 +73,10 @@ func newCrew(tb testing.TB, workers, load, classes int) *crew {
 func (c *crew) offer(i int) (took time.Duration, granted bool) {
 	t := &c.tasks[i]
 	t.Ticket++
+	c.read = c.read[:0]
+	for _, a := range t.Attributes { // they come from a message that was parsed just now
+		c.read = a.Value.Append(c.read)
+	}
 	start := time.Now()
 	c.core.Offer(t, 0, &c.out)
 	took = time.Since(start)

@@ -19,7 +19,7 @@ const (
 // plan is a route as one kind of task takes it: what the queue's steps ask for once the task's attributes are in them.
 // Tasks that agree in all attributes of which the route speaks share a plan, so nothing is evaluated at dispatch.
 type plan struct {
-	key      string
+	named
 	queue    *queue
 	lane     *lane
 	skills   []Skill // that the task wants, sorted by name
@@ -31,6 +31,7 @@ type plan struct {
 	question bool     // it classifies: the route comes behind
 	stirs    bool     // steps open and close by more than the time that one has waited
 	tasks    int      // that have it, in any state
+	few      [2]gate  // where gates are, when they are few
 	lined    []*task  // that wait, where that matters
 	dirty    bool
 }
@@ -140,10 +141,10 @@ func (c *Core) planOf(q *queue, in *Task) *plan {
 		key = append(in.Attributes.Get(name).Append(key), 0)
 	}
 	c.key = key
-	if p := c.plans[string(key)]; p != nil {
+	if p := c.plans.get(key); p != nil {
 		return p
 	}
-	if len(c.plans) >= c.manyPlans || c.members > c.manyMembers {
+	if c.plans.n >= c.manyPlans || c.members > c.manyMembers {
 		c.forgetPlans()
 	}
 	var p *plan
@@ -153,8 +154,8 @@ func (c *Core) planOf(q *queue, in *Task) *plan {
 	if p == nil {
 		p = c.makePlan(q, in, cost)
 	}
-	p.key = string(key)
-	c.plans[p.key] = p
+	p.name(key)
+	c.plans.put(p)
 	return p
 }
 
@@ -199,6 +200,7 @@ func (c *Core) costOf(q *queue, in *Task) int {
 func (c *Core) makePlan(q *queue, in *Task, cost int) *plan {
 	c.sortSkills(in)
 	p := &plan{queue: q, lane: q.laneOf(c, in.Attributes), skills: slices.Clone(c.skills), cost: cost}
+	p.gates = p.few[:0]
 	shop, _ := in.Attributes.Get(shopAttribute).Text()
 	p.clocks = c.clocksOf(q.Calendar)
 	if s := c.shops[shop]; s != nil {
@@ -302,14 +304,13 @@ func whoOf(s *Step, humansOnly bool) selector.Residual {
 
 // forgetPlans forgets the plans that have no task, and the classes that no plan has.
 func (c *Core) forgetPlans() {
-	for key, p := range c.plans {
-		if p.tasks > 0 {
-			continue
+	c.plans.keep(func(p *plan) bool {
+		if p.tasks == 0 {
+			c.forgetPlan(p)
 		}
-		delete(c.plans, key)
-		c.forgetPlan(p)
-	}
-	c.manyPlans = max(maxPlans, 2*len(c.plans))
+		return p.tasks > 0
+	})
+	c.manyPlans = max(maxPlans, 2*c.plans.n)
 	c.manyMembers = max(maxMembers, 2*c.members)
 }
 

@@ -67,10 +67,25 @@ type Subscription struct {
 
 // worker is somebody who does the work. A disconnected one lives on while it has tasks or grace.
 type worker struct {
-	ID      string
-	sub     string
-	name    string
-	kind    kind
+	// What finding the best and giving him a task looks at stands together.
+	connected bool
+	gone      bool // its grace is over: nothing is kept for it
+	freed     bool // it may take something at the end of the event
+	presence  Presence
+	kind      kind
+	window    uint32
+	used      int // cost of its tasks: offered, granted, held, lost, in wrap-up [I3]
+	slots     int
+	whole     int // of them those that want it for themselves
+	load      float64
+	assigned  uint64  // when it last was, by the core's count
+	tasks     []*task // in no order
+	conn      wire.Conn
+	lease     string
+	ID        string
+	sub       string
+	name      string
+
 	said    Subscription // what it last said: its queues may be configured again
 	seated  bool         // it stands in its queues
 	queues  []*queue     // the last is everybody's
@@ -79,24 +94,9 @@ type worker struct {
 	skills  []Skill      // sorted by name
 	facts   selector.Worker
 	rating  float64
-	window  uint32
 	members []*member
-
-	conn      wire.Conn
-	connected bool
-	gone      bool // its grace is over: nothing is kept for it
-	freed     bool // it may take something at the end of the event
-	lease     string
-	presence  Presence
-	timer     timer // of its grace
-
-	slots    int
-	used     int // cost of its tasks: offered, granted, held, lost, in wrap-up [I3]
-	whole    int // of them those that want it for themselves
-	load     float64
-	assigned uint64        // when it last was, by the core's count
-	tasks    []*task       // in no order
-	own      heap[*waiter] // tasks that wait for it alone
+	timer   timer         // of its grace
+	own     heap[*waiter] // tasks that wait for it alone
 }
 
 // there tells whether w is connected and wants work, busy or not.

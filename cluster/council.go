@@ -22,8 +22,8 @@ func (r *Reform) Empty() bool { return len(r.Learn)+len(r.Vote)+len(r.Leave) == 
 
 // Council says what is to change about the members of the meta group, by what its leader sees. Every node that is not gone is a
 // member, so that it has the rows. An odd number of nodes with the role shard votes, up to 5, in different zones where that is possible. Who
-// votes keeps doing so, also while it is away; who does not vote yet must be there and have caught up. Of what is as it
-// should be it says nothing.
+// votes keeps doing so, also while it is away; who does not vote yet must be there and have caught up. A node whose replica was
+// damaged keeps its seat until its new one has caught up, and takes it in one change. Of what is as it should be it says nothing.
 func (s *State) Council(seen *Seen) (r Reform) {
 	if seen.Joint {
 		return r
@@ -52,8 +52,14 @@ func (s *State) Council(seen *Seen) (r Reform) {
 			return Reform{Lead: to}
 		}
 	}
+	waits := map[uint32]bool{} // nodes whose vote waits until their new replica has caught up
 	for _, id := range chosen {
-		if !seen.votes(id) {
+		lag, answers := seen.Lag[id]
+		switch {
+		case seen.votes(id):
+		case seen.votesOn(nodeOf(id)) && (!answers || lag > caughtUp):
+			waits[nodeOf(id)] = true
+		default:
 			r.Vote = append(r.Vote, id)
 		}
 	}
@@ -62,7 +68,7 @@ func (s *State) Council(seen *Seen) (r Reform) {
 	}
 	for _, id := range seen.Voters {
 		switch {
-		case slices.Contains(chosen, id):
+		case slices.Contains(chosen, id) || waits[nodeOf(id)]:
 		case members[id]:
 			r.Learn = append(r.Learn, id)
 		default:
@@ -83,7 +89,7 @@ func (s *State) choose(seen *Seen) (chosen []uint64) {
 	for _, n := range s.Nodes {
 		lag, answers := seen.Lag[n.Meta]
 		ready := n.Phase == Up && answers && lag <= caughtUp
-		if n.Phase != Gone && n.Roles.Shard && (seen.votes(n.Meta) || ready) {
+		if n.Phase != Gone && n.Roles.Shard && (seen.votesOn(n.ID) || ready) {
 			list = append(list, n)
 		}
 	}
@@ -92,7 +98,7 @@ func (s *State) choose(seen *Seen) (chosen []uint64) {
 	zones := map[string]int{}
 	for len(chosen) < seats {
 		slices.SortFunc(list, func(a, b *Node) int {
-			return cmp.Or(rank(a.Phase != Up)-rank(b.Phase != Up), zones[a.Zone]-zones[b.Zone], rank(!seen.votes(a.Meta))-rank(!seen.votes(b.Meta)), cmp.Compare(a.ID, b.ID))
+			return cmp.Or(rank(a.Phase != Up)-rank(b.Phase != Up), zones[a.Zone]-zones[b.Zone], rank(!seen.votesOn(a.ID))-rank(!seen.votesOn(b.ID)), cmp.Compare(a.ID, b.ID))
 		})
 		chosen = append(chosen, list[0].Meta)
 		zones[list[0].Zone]++

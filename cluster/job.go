@@ -68,6 +68,8 @@ func (s *State) Move(shard uint16, from, to uint32, by, why string) (*Job, error
 	}
 	old := sh.On(from)
 	switch {
+	case from == to:
+		return nil, refuse("shard %d cannot move from node %s to itself", shard, target.Name)
 	case from != 0 && old == nil:
 		return nil, refuse("shard %d has no replica on node %d", shard, from)
 	case sh.On(to) != nil:

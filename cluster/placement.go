@@ -21,6 +21,8 @@ type Placement struct {
 	Base int `json:"base,omitempty"`
 	// Parts has the slots of shards that were split off others, ascending.
 	Parts map[uint16][]uint16 `json:"parts,omitempty"`
+	// Parents has, for each of these shards, the one that it was split off.
+	Parents map[uint16]uint16 `json:"parents,omitempty"`
 	// Shape counts what has happened to Shards, Parts and Split. A shard is never opened by an older shape than before.
 	Shape uint64 `json:"shape,omitempty"`
 	// Split is the shard that is being split, or the last that was.
@@ -39,7 +41,7 @@ func (s *State) Place(p Placement, shards int) error {
 	if err := s.placeable(&p, shards); err != nil {
 		return err
 	}
-	p.Shards, p.Group, p.Base, p.Parts, p.Shape, p.Split = nil, s.nextGroup(), shards, nil, 0, nil
+	p.Shards, p.Group, p.Base, p.Parts, p.Parents, p.Shape, p.Split = nil, s.nextGroup(), shards, nil, nil, 0, nil
 	p.Require = maps.Clone(p.Require)
 	p.Tenants = slices.Compact(slices.Sorted(slices.Values(p.Tenants)))
 	s.Placements[p.Name] = &p

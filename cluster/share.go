@@ -31,7 +31,10 @@ func (s *State) Shares(node uint32) (list []Share) {
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.Jobs)) {
 		j := s.Jobs[id]
-		if j.To == node && s.Belongs(j.Shard, j.New) && s.Shards[j.Shard].On(node) == nil {
+		if j.To != node || !s.Belongs(j.Shard, j.New) {
+			continue
+		}
+		if have := s.Shards[j.Shard].On(node); have == nil || have.ID == j.Old {
 			list = append(list, Share{Group: j.Shard, ID: j.New})
 		}
 	}
@@ -42,14 +45,14 @@ func (s *State) Shares(node uint32) (list []Share) {
 // and does not any more never will again: it may be erased.
 func (s *State) Belongs(shard uint16, id uint64) bool {
 	sh := s.Shards[shard]
-	if sh == nil {
+	if sh == nil || s.Forgotten(id) {
 		return false
 	}
 	for _, j := range s.Jobs {
 		if j.Shard != shard || j.Step == Ended {
 			continue
 		}
-		if j.Step == Cleaning && j.gone() == id {
+		if j.Step == Cleaning && j.gone() == id || j.Renews() && j.Old == id {
 			return false
 		}
 		if j.New == id || j.Old == id {

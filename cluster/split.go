@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -94,6 +95,9 @@ func (s *State) Split(shard uint16, by, why string) (*Split, error) {
 		p.Base = len(p.Shards)
 	}
 	p.Shards = append(slices.Clone(p.Shards), sh.ID)
+	parents := map[uint16]uint16{sh.ID: shard}
+	maps.Copy(parents, p.Parents)
+	p.Parents = parents
 	x.By, x.Why = by, why
 	p.Split = x
 	s.reshape(p)

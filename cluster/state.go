@@ -56,6 +56,10 @@ type Node struct {
 	Absent bool `json:"absent,omitempty"`
 	// Replicas counts the replicas that it was ever given: their ids are made of it.
 	Replicas uint32 `json:"replicas"`
+	// Lost is how many of them were lost when its disk was last found to be lost, or an old copy: those that were given until then.
+	Lost uint32 `json:"lost,omitempty"`
+	// Renewed is the random number of the request by which that was noted.
+	Renewed string `json:"renewed,omitempty"`
 }
 
 // Replica is one member of a shard's group.
@@ -74,14 +78,14 @@ type Shard struct {
 	Replicas  []Replica `json:"replicas"`
 }
 
-// On returns the shard's replica on a node, or nil.
-func (s *Shard) On(node uint32) *Replica {
+// On returns the shard's replica on a node, or nil. While a damaged one is being replaced there are two: then it is the new one.
+func (s *Shard) On(node uint32) (r *Replica) {
 	for i := range s.Replicas {
-		if s.Replicas[i].Node == node {
-			return &s.Replicas[i]
+		if x := &s.Replicas[i]; x.Node == node && (r == nil || x.ID > r.ID) {
+			r = x
 		}
 	}
-	return nil
+	return r
 }
 
 // Meta is the group that replicates the rows of the State itself. No shard has this number.
@@ -248,7 +252,7 @@ func (s *State) Join(n Node) (uint32, error) {
 		return other.ID, nil
 	}
 	s.lastNode++
-	n.ID, n.Phase, n.Replicas, n.Absent = s.lastNode, Up, 0, false
+	n.ID, n.Phase, n.Replicas, n.Absent, n.Lost, n.Renewed = s.lastNode, Up, 0, false, 0, ""
 	if n.Weight == 0 {
 		n.Weight = 100
 	}
@@ -277,15 +281,15 @@ func (s *State) Describe(id uint32, n Node) {
 
 // Started notes that a node has started. starts are random numbers of its starts, the last one last, of which its data directory knows that
 // the cluster may have heard: when that is none of them, the directory is an old copy of itself. What it has promised since it does
-// not know, so it is refused.
+// not know, so it is refused, with [ErrOldCopy]: it may come back with new replicas ([State.RenewNode]).
 func (s *State) Started(id uint32, starts []string) error {
 	was := s.Nodes[id]
 	switch {
 	case was == nil || len(starts) == 0 || was.Start == starts[len(starts)-1]:
 		return nil
 	case was.Start != "" && !slices.Contains(starts, was.Start):
-		return fmt.Errorf("%w: the data directory of node %s is an old copy of itself: what it has promised since is not in it. "+
-			"Put the newer one back, or remove the node (nodes remove %s --disk-lost) and start it with an empty directory", ErrRefused, was.Name, was.Name)
+		return fmt.Errorf("%w: the data directory of node %s is %w: what it has promised since is not in it. "+
+			"Put the newer one back, or remove the node (nodes remove %s --disk-lost) and start it with an empty directory", ErrRefused, was.Name, ErrOldCopy, was.Name)
 	}
 	now := *was
 	now.Start = starts[len(starts)-1]

@@ -95,9 +95,10 @@ type conn struct {
 	flights     map[lane]*flight // of lanes that have no line
 	spareFlight *flight
 	lastReq     uint64
-	kept        int // bytes of pending, about
-	inflight    int // pending requests that the client waits for
-	opens       int // pending requests to open
+	kept        int   // bytes of pending, about
+	inflight    int   // pending requests that the client waits for
+	opens       int   // pending requests to open
+	quietSince  int64 // as of the last time that it gave back what it did not need
 
 	// Changed by write under mu, so that write reads it without and everybody else with it.
 	lines    map[wire.SessionID]*line

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"switchboard/exchange"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -22,7 +23,9 @@ type watching struct {
 // feed is one shard's part.
 type feed struct {
 	slot    wire.Slot
-	known   bool // at says something
+	parent  wire.Slot // of the shard that this one was split off
+	split   bool      // it was
+	known   bool      // at says something
 	heard   bool
 	live    bool
 	asked   bool
@@ -38,11 +41,14 @@ const feedsAsked = 4
 const cursorVersion = 1
 
 // newWatching reads a cursor. One that does not name the shards that there are is none.
-func newWatching(cmd *wire.Command, slots []wire.Slot, from string) (*watching, bool) {
-	w := &watching{id: cmd.ID, pb: cmd.PB, left: len(slots)}
-	for _, s := range slots {
-		w.feeds = append(w.feeds, feed{slot: s})
+func newWatching(cmd *wire.Command, x *exchange.Exchange, from string) (*watching, bool) {
+	w := &watching{id: cmd.ID, pb: cmd.PB}
+	for _, s := range x.Shards(cmd.Who.Tenant) {
+		f := feed{slot: s}
+		f.parent, f.split = x.Parent(s)
+		w.feeds = append(w.feeds, f)
 	}
+	w.left = len(w.feeds)
 	if from == "" {
 		return w, true
 	}
@@ -52,18 +58,44 @@ func newWatching(cmd *wire.Command, slots []wire.Slot, from string) (*watching, 
 	}
 	b = b[1:]
 	for i := range w.feeds {
+		x := &w.feeds[i]
 		slot, n := binary.Uvarint(b)
-		if n <= 0 || slot != uint64(w.feeds[i].slot) {
-			return nil, false
+		if n <= 0 || slot != uint64(x.slot) {
+			if !x.split {
+				return nil, false
+			}
+			x.known = true // it was split off since the cursor was given, and all of it is news
+			continue
 		}
 		at, m := binary.Uvarint(b[n:])
 		if m <= 0 {
 			return nil, false
 		}
-		w.feeds[i].at, w.feeds[i].known = at, true
+		x.at, x.known = at, true
 		b = b[n+m:]
 	}
 	return w, len(b) == 0
+}
+
+// grow adds the feeds of shards that were split off since. All that they have is news.
+func (w *watching) grow(x *exchange.Exchange, tenant string) {
+	for _, slot := range x.Shards(tenant) {
+		i, there := slices.BinarySearchFunc(w.feeds, slot, func(f feed, slot wire.Slot) int { return int(f.slot) - int(slot) })
+		if parent, split := x.Parent(slot); split && !there {
+			w.feeds = slices.Insert(w.feeds, i, feed{slot: slot, parent: parent, split: true, known: true})
+			w.left++
+		}
+	}
+}
+
+// waits tells whether a feed must wait until the one of the shard that it was split off has told everything: what was said before a session
+// has moved is told before what was said after.
+func (w *watching) waits(x *feed) bool {
+	if !x.split {
+		return false
+	}
+	i, there := slices.BinarySearchFunc(w.feeds, x.parent, func(f feed, slot wire.Slot) int { return int(f.slot) - int(slot) })
+	return there && !w.feeds[i].live
 }
 
 // cursor names the place behind what was written.
@@ -80,7 +112,7 @@ func (w *watching) cursor() string {
 // startWatch hands a request to watch to the writer.
 func (c *conn) startWatch(cmd *wire.Command) {
 	m := cmd.PB.GetWatch()
-	w, ok := newWatching(cmd, c.e.x.Shards(cmd.Who.Tenant), m.GetFrom())
+	w, ok := newWatching(cmd, c.e.x, m.GetFrom())
 	if !ok {
 		c.fail(cmd, &wire.Error{Slug: wire.PositionGone, Message: "from is no cursor of this server"})
 		return
@@ -107,6 +139,8 @@ func (c *conn) feedFrame(f *wire.Frame) {
 	case f.Entry == nil:
 		c.feedReached(w, x, f)
 	case f.Seq <= x.at && x.known:
+	case w.waits(x):
+		x.live = false
 	case !x.known || f.Prev > x.at || w.left > 0: // a cursor names every shard: nothing is written before
 		x.live = false
 	default:
@@ -170,6 +204,9 @@ func (c *conn) askFeeds() {
 			continue
 		}
 		behind = true
+		if x.heard && w.waits(x) {
+			continue
+		}
 		if x.asked && now-x.askedAt < askMost || x.heard && pages >= feedsAsked {
 			continue
 		}
@@ -195,6 +232,7 @@ func (c *conn) restoreFeeds() {
 	if c.feeds == nil {
 		return
 	}
+	c.feeds.grow(c.e.x, c.who.Load().Tenant)
 	for i := range c.feeds.feeds {
 		if x := &c.feeds.feeds[i]; x.generation != 0 && x.generation != c.e.x.Generation(x.slot) {
 			x.live, x.asked = false, false

@@ -78,6 +78,7 @@ func (c *conn) watch(now int64) {
 	}
 	c.watchPing(now)
 	c.watchRequests(now)
+	c.watchQuiet(now)
 	if at := c.askAt.Load(); at != 0 && now >= at || c.restless.Load() || c.seen.Load() != c.e.x.Changes() {
 		c.wake()
 	} else if at := c.feedAt.Load(); at != 0 && now >= at {
@@ -110,6 +111,36 @@ func (c *conn) watchPing(now int64) {
 	if silent {
 		c.pinged.Store(now)
 		c.push(&wire.Frame{Kind: framePing})
+	}
+}
+
+// quietMS is after how much silence a connection gives back what it keeps for the next request.
+const quietMS = 5000
+
+// watchQuiet lets a connection that has become quiet cost little: the maps of what is unanswered stay as large as they ever were, a
+// KB of one that has asked for something once.
+func (c *conn) watchQuiet(now int64) {
+	last := max(c.lastWrite.Load(), c.lastRead.Load())
+	if now-last < quietMS {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if last == c.quietSince {
+		return
+	}
+	c.quietSince = last
+	if len(c.pending) == 0 {
+		c.pending = nil
+	}
+	if len(c.flights) == 0 {
+		c.flights, c.spareFlight = nil, nil
+	}
+	if len(c.queue) == 0 {
+		c.queue = nil
+	}
+	if len(c.dropped) == 0 {
+		c.dropped = nil
 	}
 }
 

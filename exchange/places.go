@@ -14,11 +14,16 @@ type Places struct {
 	Tenants map[string]uint8
 	// Shards has one slot of every shard of a group, ascending.
 	Shards map[uint8][]wire.Slot
+	// Parents has, for each of these slots whose shard was split off another, that of the other.
+	Parents map[wire.Slot]wire.Slot
 }
 
 // Settle makes p what the keys of tenants go by. Before the first call every tenant lives in group 0, as on a node that is no
 // member of a cluster. A tenant that was in one group is not in another one later.
-func (x *Exchange) Settle(p *Places) { x.places.Store(p) }
+func (x *Exchange) Settle(p *Places) {
+	x.places.Store(p)
+	x.change()
+}
 
 // Settled tells whether it is known where all of these tenants live.
 func (x *Exchange) Settled(tenants ...string) bool {
@@ -68,10 +73,19 @@ func (x *Exchange) Shards(tenant string) []wire.Slot {
 	return x.owners()
 }
 
+// Parent returns the slot, as of Shards, of the shard that another one was split off. What was said in the one before the split is
+// before what is said in the other.
+func (x *Exchange) Parent(shard wire.Slot) (parent wire.Slot, ok bool) {
+	if p := x.places.Load(); p != nil {
+		parent, ok = p.Parents[shard]
+	}
+	return parent, ok
+}
+
 // owners returns a slot of every inlet that slots are plugged into: the lowest of each, ascending.
 func (x *Exchange) owners() []wire.Slot {
 	seen := map[Inlet]wire.Slot{}
-	for g := range x.groups {
+	for g := range wire.ShardGroup { // shards that are not split have slots
 		t := x.groups[g].Load()
 		if t == nil {
 			continue

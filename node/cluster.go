@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -89,10 +90,19 @@ type party struct {
 	lines *member.Lines
 	rows  *metaRows
 	keep  *keeper
+	self  uint32 // the node's number
+	// Owned by the keeper: what an earlier repair has put aside is gone.
+	tidied bool
+	// Fixed after enter: others that were known then.
+	peers []member.Peer
 
 	// Set while the node starts: what comes before is dropped, and said again.
 	journal atomic.Pointer[journal.Journal]
 	member  atomic.Pointer[member.Member]
+
+	mu sync.Mutex
+	// Guarded by mu.
+	addrs map[uint32]string // of the links of nodes that a backup was opened at
 }
 
 // enter makes the node known to its cluster, and opens its links. It comes before the journal.
@@ -102,7 +112,7 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 	if err != nil {
 		return nil, cfg, fmt.Errorf("listening for the cluster: %w", err)
 	}
-	p := &party{n: n}
+	p := &party{n: n, addrs: map[uint32]string{}}
 	addr := c.Advertise
 	if addr == "" {
 		addr = ln.Addr().String()
@@ -111,7 +121,12 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 		Dir: n.cfg.Data, Name: n.cfg.Name, Addr: addr, URL: c.URL, Join: c.Join, Zone: c.Zone, Labels: c.Labels, Weight: c.Weight, Plain: c.Plain,
 		Roles:  cluster.Roles{Edge: slices.Contains(c.Roles, "edge"), Shard: slices.Contains(c.Roles, "shard")},
 		Shards: n.cfg.Shards, Copies: c.Copies, ReplaceAfter: time.Duration(c.ReplaceAfterMS) * time.Millisecond,
-		Stream: p.receive, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
+		Stream: p.receive, Asked: p.asked, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
+	}
+	if s, err := readSettings(n.cfg.Data); err != nil {
+		return nil, cfg, errors.Join(err, ln.Close())
+	} else if s != nil {
+		cfg.Found = s.Placements
 	}
 	if c.TLS != "" {
 		if cfg.TLS, err = member.LoadTLS(c.TLS, n.cfg.Name); err != nil {
@@ -121,10 +136,11 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 	if id, err = member.Enter(ctx, cfg); err != nil {
 		return nil, cfg, errors.Join(err, ln.Close())
 	}
+	p.self = id.Node
 	if p.lines, err = member.Connect(x, ln, id, cfg); err != nil {
 		return nil, cfg, errors.Join(err, ln.Close())
 	}
-	p.rows, p.keep = newMetaRows(p), newKeeper(p)
+	p.rows, p.keep, p.peers = newMetaRows(p), newKeeper(p), id.Peers
 	n.party = p
 	return id, cfg, nil
 }
@@ -192,6 +208,15 @@ func (g groups) Change(group uint16, cc *pb.ConfChangeV2) error {
 	return g.p.n.j.Change(int(group), cc)
 }
 
+// Damaged implements member.Groups.
+func (g groups) Damaged() map[uint16]member.Damage {
+	list := map[uint16]member.Damage{}
+	for _, d := range g.p.n.j.Damaged() {
+		list[uint16(d.Group)] = member.Damage{ID: d.ID, Why: d.Reason} //nolint:gosec // a group's number
+	}
+	return list
+}
+
 func (g groups) Size(group uint16) uint64 { return g.p.n.j.Size(int(group)) }
 
 func (g groups) Sessions(group uint16) int64 {
@@ -202,6 +227,26 @@ func (g groups) Sessions(group uint16) int64 {
 		return s.Stats().Sessions
 	}
 	return 0
+}
+
+func (g groups) Owner(group uint16) uint64 {
+	if group >= cluster.Meta { // which is no shard
+		return 0
+	}
+	if s := g.p.n.hosts.open[group].Load(); s != nil {
+		return s.Term()
+	}
+	return 0
+}
+
+func (g groups) Standing(group uint16) (shape, left uint64) {
+	if group >= cluster.Meta { // which is no shard
+		return 0, 0
+	}
+	if s := g.p.n.hosts.open[group].Load(); s != nil {
+		return s.Standing()
+	}
+	return 0, 0
 }
 
 // Transfer ends the owner first, in good order, so that nothing in flight becomes unknown.
@@ -223,8 +268,9 @@ func (p *party) shareKeys(ctx context.Context) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reading the keys of tokens: %w", err)
 	}
-	if err == nil {
-		if shared := p.rows.get(keysRow); shared == nil || bytes.Equal(shared, mine) {
+	if _, bad := token.Parse(mine); err == nil && bad == nil {
+		shared := p.rows.get(keysRow)
+		if shared == nil && p.lonely() || bytes.Equal(shared, mine) {
 			p.rows.want(keysRow, mine)
 			return nil
 		}
@@ -249,6 +295,9 @@ func (p *party) shareKeys(ctx context.Context) error {
 	}
 }
 
+// lonely tells whether nobody else could say what the cluster's rows are.
+func (p *party) lonely() bool { return len(p.peers) == 0 }
+
 // ready says why the node cannot serve what it should, or nil: the main placement, and those that are held here. A region that is away
 // does not make the others' nodes useless.
 func (p *party) ready() error {
@@ -260,8 +309,8 @@ func (p *party) ready() error {
 		if place.Name != cluster.Main && !m.Holds[place.Name] {
 			continue
 		}
-		for i, shard := range place.Shards {
-			if p.n.hosts.x.Generation(wire.At(place.Group, i)) == 0 {
+		for _, shard := range place.Shards {
+			if p.n.hosts.x.Generation(wire.ShardSlot(int(shard))) == 0 {
 				return fmt.Errorf("nobody is known to lead shard %d", shard)
 			}
 		}

@@ -24,6 +24,7 @@ type hosts struct {
 	// Guarded by busy.
 	opened []uint16 // how often each was, in whatever term: no two owners have the same number
 	terms  []uint64 // of those that are opened as this node leads them
+	sites  []site   // of these
 }
 
 func (n *Node) openShards(x *exchange.Exchange) error {
@@ -53,12 +54,13 @@ func (n *Node) prepareShards(x *exchange.Exchange) {
 	h.x, h.groups = x, make([]*journal.Group, cluster.Meta)
 	h.busy = make(chan struct{}, 1)
 	h.open, h.opened, h.terms = make([]atomic.Pointer[shard.Shard], cluster.Meta), make([]uint16, cluster.Meta), make([]uint64, cluster.Meta)
+	h.sites = make([]site, cluster.Meta)
 }
 
 // here returns the groups of those of the shards that have a replica here.
 func (n *Node) here(shards []uint16) (list []*journal.Group) {
 	for _, i := range shards {
-		if g := n.j.Group(int(i)); g != nil {
+		if g := n.j.Group(int(i)); g != nil && g.State().Mode == journal.OK {
 			list = append(list, g)
 		}
 	}
@@ -72,7 +74,7 @@ func (n *Node) openShard(i int, tenants map[string]*shard.Tenant) error {
 		at.slots = append(at.slots, wire.At(0, s))
 	}
 	for s := range n.cfg.Shards {
-		at.peers = append(at.peers, wire.At(0, s))
+		at.peers = append(at.peers, wire.ShardSlot(s))
 	}
 	return n.openWith(i, &at, tenants)
 }
@@ -83,7 +85,7 @@ func (n *Node) openWith(i int, at *site, tenants map[string]*shard.Tenant) error
 		return fmt.Errorf("shard %d was opened %d times: start the node again", i, h.opened[i])
 	}
 	s, err := shard.Open(h.x, h.groups[i], shard.Config{
-		ID: i, Opening: h.opened[i], Slots: at.slots, Peers: at.peers, Tenants: tenants, Now: n.cfg.Clock, Log: n.cfg.Log,
+		ID: i, Opening: h.opened[i], Slots: at.slots, Peers: at.peers, Shape: at.shape, Leaving: at.leaving, Tenants: tenants, Now: n.cfg.Clock, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err
@@ -134,21 +136,25 @@ func (h *hosts) close() {
 }
 
 // lead opens shard i, which this node leads in term, if it is not open in that. It hosts tenants of its own placement only.
-func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, at site) (opened bool, err error) {
+func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, at *site) (opened bool, err error) {
 	h.busy <- struct{}{}
 	defer func() { <-h.busy }()
 	if s := h.open[i].Load(); s != nil {
-		if h.terms[i] == term {
+		switch {
+		case h.terms[i] != term:
+			h.open[i].Swap(nil).Drop() // of a term that is over
+		case !h.sites[i].outdated(at):
 			return false, nil
+		default:
+			h.open[i].Swap(nil).Close() // in good order: what is on its way is decided
 		}
-		h.open[i].Swap(nil).Drop() // of a term that is over
 	}
-	h.groups[i], h.terms[i] = g, term
+	h.groups[i], h.terms[i], h.sites[i] = g, term, *at
 	tenants, err := n.cfg.tenants(n.here(at.shards))
 	if err != nil {
 		return false, err
 	}
-	return true, n.openWith(i, &at, h.lives(at.slots[0].Group(), tenants))
+	return true, n.openWith(i, at, h.lives(at.group, tenants))
 }
 
 // unlead ends shard i: by Shard.Close while this node leads it still, by Shard.Drop when it does no more.

@@ -2,12 +2,14 @@ package node
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"switchboard/cluster"
+	"switchboard/cluster/member"
 	"switchboard/shard"
 	"switchboard/shard/journal/replica"
 )
@@ -22,7 +24,9 @@ type keeper struct {
 	done chan struct{}
 
 	// Owned by run.
-	pace int // connections to be sent away each tick, 0 while none are
+	sites map[uint16]*site // as the map says that is seen
+	seen  *member.Map
+	pace  int // connections to be sent away each tick, 0 while none are
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -93,6 +97,7 @@ func (k *keeper) run() {
 		case <-k.wake:
 		case <-tick.C:
 			k.sendAway()
+			k.p.tidy()
 		}
 		k.step()
 	}
@@ -142,15 +147,32 @@ func (k *keeper) open(group uint16, term uint64) error {
 	if g == nil || g.Term() != term {
 		return nil // it has ended meanwhile, and that is said
 	}
-	at, ok := k.p.site(group)
-	if !ok {
+	at := k.site(group)
+	if at == nil {
 		return nil // the rows will say
 	}
 	opened, err := n.hosts.lead(n, int(group), term, g, at)
+	if errors.Is(err, shard.ErrOldMap) {
+		return nil // the rows are behind: they will say
+	}
 	if opened && err == nil {
 		k.p.member.Load().Leads(group, term)
 	}
 	return err
+}
+
+// site returns where a shard stands by the latest map, nil while that is not known. It is looked up once for each map.
+func (k *keeper) site(group uint16) *site {
+	if m := k.p.places(); m != k.seen {
+		k.seen, k.sites = m, map[uint16]*site{}
+	}
+	at := k.sites[group]
+	if at == nil {
+		if at = k.p.site(group); at != nil {
+			k.sites[group] = at
+		}
+	}
+	return at
 }
 
 func (k *keeper) close(group uint16, end func(*shard.Shard)) { k.p.n.hosts.unlead(int(group), end) }

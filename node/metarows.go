@@ -1,6 +1,8 @@
 package node
 
 import (
+	"bytes"
+	"errors"
 	"maps"
 	"strings"
 	"sync"
@@ -130,6 +132,22 @@ func (r *metaRows) Read(fn func(key string, value []byte) error) error {
 		return failed
 	}
 	return err
+}
+
+// clusterRows returns every row of the meta group but the keys of tokens.
+func clusterRows(j *journal.Journal) (map[string][]byte, error) {
+	g := j.Group(int(cluster.Meta))
+	if g == nil {
+		return nil, errors.New("there are no rows of a cluster")
+	}
+	rows := map[string][]byte{}
+	err := g.Scan(nil, nil, false, func(k, v []byte) bool {
+		if string(k) != keysRow {
+			rows[string(k)] = bytes.Clone(v)
+		}
+		return true
+	})
+	return rows, err
 }
 
 // get returns a row of the node's own, nil when there is none.

@@ -15,6 +15,7 @@ type collector struct {
 	mail, turns, entries, dropped, sessions, loaded, inbox *prometheus.Desc
 	commits, syncs, bytes, waits, connections              *prometheus.Desc
 	abandoned, mode, fences, free, stalls, expires         *prometheus.Desc
+	damaged, corruptions, installed                        *prometheus.Desc
 }
 
 func (n *Node) register(r prometheus.Registerer) {
@@ -39,6 +40,9 @@ func (n *Node) register(r prometheus.Registerer) {
 		syncs:       d("journal_syncs_total", "Syncs of the log."),
 		bytes:       d("journal_bytes_total", "Bytes written to the log."),
 		waits:       d("journal_waits_total", "Times an owner waited for room in the journal's queue."),
+		damaged:     d("replicas_damaged", "Replicas here that take no part in their groups, as something of them is damaged; others are to take their place."),
+		corruptions: d("journal_corruptions_total", "Damaged files, and entries that were missed, since the start."),
+		installed:   d("journal_snapshots_installed_total", "Snapshots that were taken from other nodes."),
 		connections: d("connections", "Sockets that are open."),
 		expires:     d("tls_certificate_expires_seconds", "Until when the certificate is good, in Unix time."),
 	}, newLevelCollector(n))
@@ -73,6 +77,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	put(c.fences, count, float64(m.Fences))
 	put(c.free, gauge, float64(m.FreeBytes))
 	put(c.stalls, count, float64(m.Stalls))
+	put(c.damaged, gauge, float64(len(c.n.j.Damaged())))
+	put(c.corruptions, count, float64(m.Corruptions))
+	put(c.installed, count, float64(m.Installed))
 	put(c.connections, gauge, float64(c.n.Connections()))
 	if c.n.cert != nil {
 		put(c.expires, gauge, float64(c.n.cert.Expires().Unix()))

@@ -18,6 +18,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"switchboard/cluster"
+	"switchboard/cluster/member"
 	"switchboard/edge"
 	"switchboard/edge/secure"
 	"switchboard/edge/token"
@@ -33,6 +35,7 @@ type Node struct {
 	j      *journal.Journal
 	hosts  hosts
 	party  *party // nil for a node that is no member of a cluster
+	frozen *freezer
 	edge   *edge.Edge
 	open   atomic.Pointer[edge.Edge] // edge, for who runs before there is one
 	ln     net.Listener
@@ -45,7 +48,11 @@ func Start(cfg Config) (n *Node, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if err := refuseHalf(cfg.Data); err != nil {
+		return nil, err
+	}
 	made := &Node{cfg: cfg, served: make(chan error, 1)}
+	made.frozen = newFreezer(func() *journal.Journal { return made.j })
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, made.undo())
@@ -71,8 +78,8 @@ func Start(cfg Config) (n *Node, err error) {
 	if n.cert, ec.TLS, err = cfg.TLS.open(cfg.Log); err != nil {
 		return nil, err
 	}
-	if n.party != nil {
-		ec.Operate, ec.Operators = n.party.operate, cfg.Cluster.Operators
+	if n.party != nil || len(cfg.Cluster.Operators) > 0 {
+		ec.Operate, ec.Operators = n.operate, cfg.Cluster.Operators
 	}
 	cfg.tune(&journal.Config{}, &ec)
 	ec.Ready = n.healthy
@@ -100,6 +107,9 @@ func (n *Node) openAlone(x *exchange.Exchange) (err error) {
 	}
 	if err := keepShards(cfg.Data, cfg.Shards); err != nil {
 		return err
+	}
+	if s, err := readSettings(cfg.Data); err != nil || len(s.Placements) > 0 {
+		return errors.Join(err, fmt.Errorf("%s holds the placements of a cluster: start it as a member of a cluster, with cluster.listen", cfg.Data))
 	}
 	jc := n.journalConfig()
 	jc.Groups = cfg.Shards
@@ -133,6 +143,9 @@ func (n *Node) openMember(x *exchange.Exchange) error {
 	cfg := &n.cfg
 	ctx, cancel := context.WithTimeout(context.Background(), joinPatience)
 	defer cancel()
+	if err := member.Mend(cfg.Data); err != nil {
+		return err
+	}
 	if len(cfg.Cluster.Join) == 0 { // it brings its shards and keys along, or makes the cluster's
 		if _, err := Keys(cfg.Data); err != nil {
 			return err
@@ -148,7 +161,7 @@ func (n *Node) openMember(x *exchange.Exchange) error {
 	n.prepareShards(x)
 	jc := n.journalConfig()
 	n.party.tune(&jc, id.Node)
-	if n.j, err = journal.Open(jc); err != nil {
+	if n.j, err = openOwn(ctx, id, mc, jc); err != nil {
 		return err
 	}
 	if err := n.party.open(mc); err != nil {
@@ -207,6 +220,7 @@ func (n *Node) undo() error {
 		n.party.end()
 	}
 	n.hosts.close()
+	n.frozen.close()
 	if n.party != nil && n.party.lines != nil { // streams read and write the journal
 		errs = append(errs, n.party.lines.Close())
 	}
@@ -229,12 +243,17 @@ func incarnation() uint64 {
 // settings is what a data directory was made with and cannot change.
 type settings struct {
 	Shards int `json:"shards"`
+	// Placements are those of the cluster whose backup was restored here, when it had more than main.
+	Placements []*cluster.Placement `json:"placements,omitempty"`
 	// Member is there when the node is one of a cluster, whose rows say how many shards there are.
 	Member json.RawMessage `json:"member,omitempty"`
 }
 
 // readSettings returns nil when the directory is new.
 func readSettings(data string) (*settings, error) {
+	if err := refuseHalf(data); err != nil {
+		return nil, err
+	}
 	path := filepath.Join(data, "node.json")
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

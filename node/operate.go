@@ -64,6 +64,8 @@ func (q *operating) do(ctx context.Context, op *member.Operations, by, what, arg
 			return nil, edge.ErrNoOperation
 		}
 		return op.Job(ctx, by, id, q.Action)
+	case what == "splits" && arg == "":
+		return op.Split(ctx, by, q.Shard, q.Action, q.Why, q.DryRun)
 	case what == "rebalance" && arg == "":
 		return op.Rebalance(ctx, by, q.Action)
 	case what == "nodes" && arg != "":

@@ -16,9 +16,27 @@ import (
 
 // site is where a shard stands among others.
 type site struct {
-	slots  []wire.Slot // that it has
-	peers  []wire.Slot // one of every shard of its placement
-	shards []uint16    // of its placement
+	group   uint8       // of its placement
+	shape   uint64      // of its placement
+	slots   []wire.Slot // that it serves
+	peers   []wire.Slot // the addresses of all shards of its placement
+	shards  []uint16    // of its placement
+	leaving *shard.Leaving
+	split   bool // its placement has a split under way
+}
+
+// outdated tells whether a shard that is open as one is to be opened again as the other. What has left is given up at the next
+// opening, or when the split is over.
+func (s *site) outdated(now *site) bool {
+	switch {
+	case s.shape == now.shape && s.split == now.split:
+		return false
+	case !slices.Equal(s.slots, now.slots) || !slices.Equal(s.peers, now.peers):
+		return true
+	case now.leaving != nil:
+		return s.leaving == nil || !slices.Equal(s.leaving.Slots, now.leaving.Slots)
+	}
+	return s.leaving != nil && !now.split
 }
 
 // places returns where everything lives, nil while it is not known.
@@ -29,22 +47,28 @@ func (p *party) places() *member.Map {
 	return nil
 }
 
-// site says where a shard stands. ok is false while the rows have not said so, or not where all tenants live: a shard does not come to
-// have a pool while it is open.
-func (p *party) site(group uint16) (s site, ok bool) {
+// site says where a shard stands, nil while the rows have not said so, or not where all tenants live: a shard does not come to have a pool
+// while it is open.
+func (p *party) site(group uint16) *site {
 	m := p.places()
 	if m == nil || !p.n.hosts.x.Settled(slices.Collect(maps.Keys(p.n.cfg.Tenants))...) {
-		return s, false
+		return nil
 	}
 	place := m.Of(group)
 	if place == nil {
-		return s, false
+		return nil
 	}
-	s = site{slots: member.SlotsOf(place, group), shards: place.Shards}
-	for i := range place.Shards {
-		s.peers = append(s.peers, wire.At(place.Group, i))
+	s := &site{group: place.Group, shape: place.Shape, slots: member.SlotsOf(place, group), shards: place.Shards, split: place.Split.Open()}
+	for _, id := range place.Shards {
+		s.peers = append(s.peers, wire.ShardSlot(int(id)))
 	}
-	return s, true
+	if x := place.Split; x.Open() && x.From == group && len(x.Moving) > 0 {
+		s.leaving = &shard.Leaving{To: int(x.To)}
+		for _, slot := range x.Moving {
+			s.leaving.Slots = append(s.leaving.Slots, wire.At(place.Group, int(slot)))
+		}
+	}
+	return s
 }
 
 // lives returns those of tenants who live in a group.

@@ -107,8 +107,10 @@ func (s *Shard) tick() {
 			continue
 		}
 		if a.id == "" {
-			s.retrying = false
-			s.again()
+			if s.retryAt != 0 && s.retryAt <= s.now {
+				s.again()
+			}
+			s.giveAgain()
 			continue
 		}
 		if h := s.sessions[a.id]; h != nil {
@@ -134,7 +136,7 @@ func (s *Shard) tick() {
 // again posts the mail that found no room.
 func (s *Shard) again() {
 	list := s.retry
-	s.retry, s.anew = nil, nil
+	s.retry, s.retryAt, s.anew = nil, 0, nil
 	for _, e := range list {
 		s.send(e)
 	}

@@ -15,6 +15,10 @@ type Config struct {
 	Opening uint16
 	// Slots are the slots that it owns, all of one placement group. It has no default.
 	Slots []wire.Slot
+	// Shape counts the changes of the placement's map that Slots and Peers are of; it never goes back. 0 where it does not change.
+	Shape uint64
+	// Leaving are slots that it had and gives to another shard; nil when there are none.
+	Leaving *Leaving
 	// Peers holds one slot of every shard that may host sessions of its pools, itself included. It has no default.
 	Peers []wire.Slot
 	// Tenants are all tenants, by name, as they are when the shard opens. They are shared and never change.

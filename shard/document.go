@@ -149,10 +149,17 @@ func parseDocument(key, row []byte) (tenant string, d Document, err error) {
 func ReadDocuments(g *journal.Group, each func(tenant string, d Document) error) error {
 	latest := map[string]Document{}
 	var bad error
-	err := g.Scan([]byte{rowDocument}, []byte{rowDocument + 1}, false, func(k, v []byte) bool {
+	_, away, err := readStanding(g)
+	if err != nil {
+		return err
+	}
+	err = g.Scan([]byte{rowDocument}, []byte{rowDocument + 1}, false, func(k, v []byte) bool {
 		tenant, d, err := parseDocument(k, v)
 		if bad = err; err != nil {
 			return false
+		}
+		if (gone{away}).pool(tenant) {
+			return true
 		}
 		latest[tenant] = d // they come in ascending order
 		return true

@@ -25,10 +25,17 @@ type Head struct {
 func ReadHeads(g *journal.Group, fn func(Head) error) error {
 	var list []Head
 	var bad error
-	err := g.Scan([]byte{rowState}, []byte{rowState + 1}, false, func(k, v []byte) bool {
+	_, away, err := readStanding(g)
+	if err != nil {
+		return err
+	}
+	err = g.Scan([]byte{rowState}, []byte{rowState + 1}, false, func(k, v []byte) bool {
 		st := &session.State{}
 		if bad = session.ParseState(v, st); bad != nil {
 			return false
+		}
+		if (gone{away}).session(wire.SessionID(k[1:])) {
+			return true
 		}
 		h := Head{Session: wire.SessionID(k[1:]), Tenant: st.Tenant, Customer: st.Customer.ID, Shop: st.Shop, Tier: st.Tier, Attributes: bytes.Clone(st.Attributes)}
 		if len(st.Channels) > 0 {

@@ -23,6 +23,7 @@ const (
 	jobLoad
 	jobFeed
 	jobDocument
+	jobParcel
 )
 
 // job is a wish to read rows.
@@ -34,6 +35,7 @@ type job struct {
 	load     session.Load
 	feed     feedJob
 	document documentJob
+	parcel   parcelJob
 }
 
 // result is what the loader found.
@@ -50,6 +52,7 @@ type result struct {
 	page     []fed  // of a feed
 	upTo     uint64 // that page has looked at everything up to here
 	answer   documentRead
+	given    parcelRead
 	staleKey [][]byte // rows of keys that are remembered long enough
 	level    []byte   // the row of its service levels
 }
@@ -87,6 +90,8 @@ func (s *Shard) read(j job) result {
 		return s.readIdentity(j)
 	case jobDocument:
 		return s.readDocument(j)
+	case jobParcel:
+		return s.readParcel(j)
 	default:
 		return s.readLoad(j)
 	}
@@ -282,6 +287,8 @@ func (s *Shard) take(r *result) {
 		s.feedLoaded(r)
 	case jobDocument:
 		s.documentLoaded(r)
+	case jobParcel:
+		s.parcelLoaded(r)
 	}
 }
 

@@ -17,9 +17,13 @@ func ReadSessions(g *journal.Group, fn func(tenant string, id wire.SessionID) er
 	}
 	var list []place
 	var bad error
-	err := g.Scan([]byte{rowState}, []byte{rowState + 1}, false, func(k, v []byte) bool {
+	_, away, err := readStanding(g)
+	if err != nil {
+		return err
+	}
+	err = g.Scan([]byte{rowState}, []byte{rowState + 1}, false, func(k, v []byte) bool {
 		st := &session.State{}
-		if bad = session.ParseState(v, st); bad == nil {
+		if bad = session.ParseState(v, st); bad == nil && !(gone{away}).session(wire.SessionID(k[1:])) {
 			list = append(list, place{st.Tenant, wire.SessionID(k[1:])})
 		}
 		return bad == nil
@@ -35,12 +39,20 @@ func ReadSessions(g *journal.Group, fn func(tenant string, id wire.SessionID) er
 	return nil
 }
 
-// ReadLog gives fn every entry of a session of g in order, whether or not a shard runs on it. fn's error ends it.
+// ReadLog gives fn every entry of a session of g in order, whether or not a shard runs on it. fn's error ends it. A session that has left
+// with its slot for another shard is not there.
 func ReadLog(g *journal.Group, id wire.SessionID, fn func(*wire.Entry) error) error {
 	var bad error
 	last := uint64(0)
 	prefix := sessionKey(nil, rowEntry, id)
-	err := g.Scan(prefix, after(prefix), false, func(_, v []byte) bool {
+	_, away, err := readStanding(g)
+	if err != nil {
+		return err
+	}
+	if (gone{away}).session(id) {
+		return fmt.Errorf("session %s has left for another shard", id)
+	}
+	err = g.Scan(prefix, after(prefix), false, func(_, v []byte) bool {
 		_, _, e, err := parseEntry(id, v)
 		if bad = err; bad == nil && e.Seq != last+1 {
 			bad = fmt.Errorf("entry %d follows %d", e.Seq, last)

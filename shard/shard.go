@@ -3,6 +3,7 @@ package shard
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,12 @@ type Shard struct {
 	log   logger
 
 	// Owned by run.
+	stood      standing // as noted, or about to be
+	noted      bool
+	notedAt    uint64 // the turn that has, 0 of an opening before
+	noting     bool   // with this turn
+	noteAt     int64  // not before
+	giving     *giving
 	now        int64
 	batch      []wire.Envelope
 	results    []result
@@ -66,8 +73,8 @@ type Shard struct {
 	alarms     alarms
 	sweepAt    int64
 	retry      []wire.Envelope
+	retryAt    int64           // 0 while no alarm is set for it
 	anew       <-chan struct{} // closed when owners have changed since the first of retry was tried; nil while there is none
-	retrying   bool            // an alarm for retry is set
 	row, key   []byte
 	writable   bool
 	lossy      bool // the group has lost data, and nobody has accepted that
@@ -85,6 +92,8 @@ type Shard struct {
 	loads   *mailbox.Box[job]
 	loaded  *mailbox.Box[result]
 	durable atomic.Uint64
+	shape   atomic.Uint64
+	left    atomic.Uint64
 	failed  atomic.Bool
 	dropped atomic.Bool // no last words
 	stats   stats
@@ -120,6 +129,9 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 		s.place, s.mine[slot.Number()] = slot.Group(), true
 	}
 	s.now = cfg.Now().UnixMilli()
+	if err := s.stand(); err != nil {
+		return nil, fmt.Errorf("opening shard %d: %w", cfg.ID, err)
+	}
 	s.openLevels()
 	if err := s.recover(); err != nil {
 		return nil, fmt.Errorf("reading shard %d: %w", cfg.ID, err)
@@ -140,19 +152,26 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 	s.wg.Add(2)
 	go s.run()
 	go s.load()
-	x.PlugSlots(cfg.Slots, s)
+	x.PlugSlots(s.slots(), s)
 	s.inbox.Nudge()
 	return s, nil
 }
 
-func (s *Shard) owns(slot wire.Slot) bool { return slot.Group() == s.place && s.mine[slot.Number()] }
+func (s *Shard) owns(slot wire.Slot) bool {
+	return slot.Group() == s.place && s.mine[slot.Number()] || slot == wire.ShardSlot(s.cfg.ID)
+}
+
+// slots are the addresses of the shard: its slots, and itself.
+func (s *Shard) slots() []wire.Slot {
+	return append(slices.Clone(s.cfg.Slots), wire.ShardSlot(s.cfg.ID))
+}
 
 // epoch is what entries are written under: it starts at 1, and grows when a loss of data is accepted [SW-1].
-func (s *Shard) epoch() uint64 { return s.g.Epoch() + 1 }
+func (s *Shard) epoch() uint64 { return s.g.Epoch() + 1 + s.stood.epoch }
 
 // recover reads the feed's end, and every live session.
 func (s *Shard) recover() error {
-	s.term = s.g.Term()<<openingBits | uint64(s.cfg.Opening)
+	s.term = (s.g.Term()+s.stood.term)<<openingBits | uint64(s.cfg.Opening)
 	if err := s.g.Scan([]byte{rowFeed}, []byte{rowFeed + 1}, true, func(k, v []byte) bool {
 		s.lsn = lastNumber(k) + uint64(len(v)/feedLine) - 1
 		return false
@@ -164,7 +183,10 @@ func (s *Shard) recover() error {
 	}
 	var live []wire.SessionID
 	if err := s.g.Scan([]byte{rowLive}, []byte{rowLive + 1}, false, func(k, _ []byte) bool {
-		live = append(live, wire.SessionID(k[1:]))
+		id := wire.SessionID(k[1:])
+		if _, slot, ok := id.Place(); ok && s.owns(slot) { // others have left, or are on their way here
+			live = append(live, id)
+		}
 		return true
 	}); err != nil {
 		return err
@@ -197,7 +219,9 @@ func (s *Shard) recoverOwing() error {
 	var owing []customerID
 	if err := s.g.Scan([]byte{rowOwes}, []byte{rowOwes + 1}, false, func(k, _ []byte) bool {
 		tenant, id, _ := strings.Cut(string(k[1:]), "\x00")
-		owing = append(owing, customerID{tenant, id})
+		if s.mine[exchange.CustomerSlot(tenant, id).Number()] {
+			owing = append(owing, customerID{tenant, id})
+		}
 		return true
 	}); err != nil {
 		return err
@@ -226,7 +250,7 @@ func (s *Shard) Put(e wire.Envelope) bool {
 // Close unplugs the shard, finishes what was taken, waits until that is durable and its mail has left, and ends the
 // goroutines.
 func (s *Shard) Close() {
-	s.x.UnplugSlots(s.cfg.Slots, s)
+	s.x.UnplugSlots(s.slots(), s)
 	close(s.stop)
 	s.inbox.Nudge()
 	s.wg.Wait()
@@ -271,6 +295,7 @@ func (s *Shard) run() {
 // census asks for them.
 func (s *Shard) begin() {
 	s.writable = s.g.Writable() == nil
+	s.takeStand()
 	for _, h := range s.sessions {
 		s.env.Now = s.now
 		h.state.Recover(s.epoch(), &s.d)
@@ -291,6 +316,8 @@ func (s *Shard) step() {
 	s.post()
 	s.writable = s.g.Writable() == nil
 	s.lossy = !s.writable && s.g.State().LossFrom != 0
+	s.takeStand()
+	s.stands()
 	s.results = s.loaded.Take(s.results, turnMails)
 	for i := range s.results {
 		s.take(&s.results[i])
@@ -395,6 +422,10 @@ func (s *Shard) handle(m wire.Mail) {
 		s.uniting(m)
 	case *wire.United:
 		s.settled(m)
+	case *wire.Parcel:
+		s.parcel(m)
+	case *wire.ParcelKept:
+		s.parcelKept(m)
 	case *wire.Frame:
 		// A frame has no business at a shard: whoever posted it took a slot for a connection.
 		s.log.Error("a frame was posted to a shard", "session", m.Session)
@@ -416,6 +447,7 @@ func (s *Shard) commit() {
 			return
 		}
 		s.last = index
+		s.hasNoted(index)
 		s.countFrom(index)
 		s.lsn += s.fed
 		s.feed, s.fed = s.feed[:0], 0
@@ -448,6 +480,7 @@ func (s *Shard) abandon(err error) {
 	s.held = append(s.held, outgoing{index: s.last, mail: append([]wire.Envelope(nil), s.said.Mail...)})
 	s.said.Reset()
 	s.unread = s.last
+	s.refusedStand()
 	s.d.Reset()
 	for i, p := range s.amended {
 		p.revert()
@@ -544,9 +577,9 @@ func (s *Shard) later(e wire.Envelope, changed <-chan struct{}) {
 		s.anew = changed
 	}
 	s.retry = append(s.retry, e)
-	if !s.retrying { // one alarm for all of it: each has all tried again, so more would make more
-		s.retrying = true
-		s.alarms.add(s.now+retryMS, "")
+	if s.retryAt == 0 { // one alarm for all of them: each tries all again
+		s.retryAt = s.now + retryMS
+		s.alarms.add(s.retryAt, "")
 	}
 }
 

@@ -13,9 +13,9 @@ type (
 		// Rows are keys and values, each behind its length.
 		Rows []byte
 	}
-	// ParcelKept says that the rows of parcel N are durable with the taker.
+	// ParcelKept says that the rows of parcel N, which was sent in that term, are durable with the taker.
 	ParcelKept struct {
-		Shape, N uint64
+		Shape, N, Term uint64
 	}
 )
 
@@ -31,4 +31,5 @@ func (c *coder) parcel(m *Parcel) {
 func (c *coder) parcelKept(m *ParcelKept) {
 	c.uint(&m.Shape)
 	c.uint(&m.N)
+	c.uint(&m.Term)
 }

@@ -14,6 +14,8 @@ type Around struct {
 	// Elsewhere is how many other nodes serve clients and are there; URLs are where, of those that have said so.
 	Elsewhere int
 	URLs      []string
+	// Whole says that this node has all the replicas that it shall have, each of them votes, and none is damaged or being replaced.
+	Whole bool
 }
 
 // Around returns what was so within the last second. It may be called from any goroutine; what it returns is not to be changed.
@@ -33,5 +35,26 @@ func (m *Member) lookAround() {
 			}
 		}
 	}
+	a.Whole = m.whole()
 	m.around.Store(a)
+}
+
+// whole tells whether all replicas of this node are what they should be, by its rows.
+func (m *Member) whole() bool {
+	if m.state.Version == 0 || m.term == 0 && m.loaded == nil || len(m.ill[m.id.Node]) > 0 {
+		return false
+	}
+	for _, j := range m.jobs() {
+		if j.To == m.id.Node {
+			return false
+		}
+	}
+	for group, sh := range m.state.Shards {
+		for _, r := range sh.Replicas {
+			if r.Node == m.id.Node && (r.Learner || m.state.Forgotten(r.ID) || m.id.Held[group].ID != r.ID) {
+				return false
+			}
+		}
+	}
+	return true
 }

@@ -45,7 +45,7 @@ func chaos(t *testing.T, w *world, rng *rand.Rand) {
 	for range 40 {
 		pick := func() *node { return w.nodes[w.names()[rng.IntN(len(w.nodes))]] }
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(200+rng.IntN(3000))*time.Millisecond)
-		switch n := pick(); rng.IntN(12) {
+		switch n := pick(); rng.IntN(14) {
 		case 0, 1:
 			if len(down) < 2 {
 				w.kill(n.name)
@@ -71,6 +71,8 @@ func chaos(t *testing.T, w *world, rng *rand.Rand) {
 			}
 		case 11:
 			_ = n.m.Drain(ctx, "chaos", uint32(1+rng.IntN(5)), rng.IntN(3) > 0)
+		case 12, 13:
+			w.hurt(n, uint16(rng.IntN(4)))
 		}
 		cancel()
 		time.Sleep(time.Duration(rng.IntN(1500)) * time.Millisecond)
@@ -117,6 +119,22 @@ func chaos(t *testing.T, w *world, rng *rand.Rand) {
 			}
 			ids[rep.ID] = fmt.Sprint("shard ", s.ID)
 		}
+	}
+}
+
+// hurt damages a node's replica of a shard, and at times that of the cluster's rows, where the others are whole: more is for an operator.
+func (w *world) hurt(n *node, shard uint16) {
+	r := w.report()
+	for _, s := range r.Shards {
+		if s.ID != shard || s.Job != 0 || len(s.Replicas) != 3 {
+			continue
+		}
+		for _, rep := range s.Replicas {
+			if rep.Learner || !rep.Answers || rep.Damaged != "" {
+				return
+			}
+		}
+		n.b.damage(shard)
 	}
 }
 

@@ -34,6 +34,8 @@ type Config struct {
 	Join []string
 	// Shards and Copies are those of the main placement when a cluster is founded; default 16 and 3. Copies come as nodes come.
 	Shards, Copies int
+	// Found are the placements of a cluster that is founded by a node which has all their shards, as a backup has brought them; default main alone.
+	Found []*cluster.Placement
 	// Tick is how often the leader of the meta group looks at what moves; default 200 ms.
 	Tick time.Duration
 	// Balance is how often leaders are evened out; default 10 s, below zero never.
@@ -51,6 +53,9 @@ type Config struct {
 	StreamRate int
 	// Stream takes a stream that a node opened; see link.Config.
 	Stream func(node uint32, header []byte, r io.Reader) error
+	// Asked answers what is asked for by [Lines.Ask], or by whoever has a certificate of the cluster, and is nothing that the cluster does. by is who asks. nil
+	// refuses. It may be called from any goroutine, also before the Member is open.
+	Asked func(ctx context.Context, by, op string, body []byte) (any, error)
 	// Notify is told what becomes of links, as link.Config.Notify is; may be nil.
 	Notify func(link.Event)
 	// Log takes what an operator should know; default slog.Default.

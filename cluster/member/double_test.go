@@ -20,6 +20,11 @@ import (
 type disk struct {
 	groups map[uint16]*groupDisk
 	tombs  map[uint64]bool
+	hurt   map[uint16]uint64 // damaged replicas
+}
+
+func newDisk() *disk {
+	return &disk{map[uint16]*groupDisk{}, map[uint64]bool{}, map[uint16]uint64{}}
 }
 
 type groupDisk struct {
@@ -72,6 +77,9 @@ func newDouble(d *disk, seed uint64, send func(uint32, []byte) error) *double {
 	b := &double{disk: d, send: send, done: make(chan struct{}), n: seed << 32, pending: map[uint16]map[uint64]func(error){}, leads: map[uint16]uint64{}, staged: map[[2]uint64]map[string][]byte{}}
 	b.host = replica.NewHost(replica.Config{Log: b, CacheBytes: 1 << 10})
 	for _, g := range slices.Sorted(maps.Keys(d.groups)) {
+		if d.hurt[g] == d.groups[g].id {
+			continue
+		}
 		if err := b.add(g); err != nil {
 			panic(err)
 		}
@@ -149,7 +157,7 @@ func (b *double) make(g uint16, id uint64, d *groupDisk) error {
 		have := b.disk.groups[g]
 		switch {
 		case b.disk.tombs[id]:
-			return fmt.Errorf("replica %x was here and does not come back", id)
+			return fmt.Errorf("replica %x was here and does not come back: %w", id, replica.ErrRetired)
 		case have != nil && have.id == id:
 			return nil
 		case have != nil:
@@ -193,7 +201,37 @@ func (b *double) Status(groups ...uint16) (all map[uint16]replica.Status, err er
 	})
 }
 
+// Damaged implements Groups.
+func (b *double) Damaged() map[uint16]Damage {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := map[uint16]Damage{}
+	for g, id := range b.disk.hurt {
+		if d := b.disk.groups[g]; d != nil && d.id == id {
+			list[g] = Damage{id, "a test"}
+		}
+	}
+	return list
+}
+
+// damage makes a replica one that takes no part.
+func (b *double) damage(groups ...uint16) {
+	_ = b.locked(func() error {
+		for _, g := range groups {
+			if d := b.disk.groups[g]; d != nil {
+				b.disk.hurt[g] = d.id
+				b.host.Remove(g)
+			}
+		}
+		return nil
+	})
+}
+
 func (b *double) Sessions(uint16) int64 { return 7 }
+
+func (b *double) Owner(uint16) uint64 { return 0 }
+
+func (b *double) Standing(uint16) (shape, left uint64) { return 0, 0 }
 
 func (b *double) Size(g uint16) (n uint64) {
 	_ = b.locked(func() error {

@@ -31,7 +31,7 @@ func (m *Member) reign(now time.Time) {
 	}
 	m.abandon()
 	m.term = term
-	m.views, m.base = map[uint16]*sight{}, m.round
+	m.views, m.base, m.wounds = map[uint16]*sight{}, m.round, map[uint64]wound{}
 	if term == 0 {
 		m.reload(now)
 		return
@@ -57,7 +57,11 @@ func (m *Member) found() {
 	if err == nil && (id != m.id.Node || m.state.Nodes[id].Meta != m.id.Meta) {
 		err = fmt.Errorf("the first node is %d", id)
 	}
-	if err == nil && m.cfg.Roles.Shard {
+	switch {
+	case err != nil:
+	case len(m.cfg.Found) > 0:
+		err = m.state.Adopt(m.cfg.Found, id)
+	case m.cfg.Roles.Shard:
 		if err = m.state.Place(cluster.Placement{Name: cluster.Main, Copies: 1}, m.cfg.Shards); err == nil {
 			err = m.state.Copies(cluster.Main, m.cfg.Copies)
 		}
@@ -130,6 +134,7 @@ func (m *Member) drive(beat bool, now time.Time) {
 		return
 	}
 	m.learnFrom()
+	m.splits()
 	if !beat {
 		return
 	}
@@ -138,10 +143,11 @@ func (m *Member) drive(beat bool, now time.Time) {
 	if now.Sub(m.planned) >= beatAfter {
 		m.planned = now
 		m.attend(now)
+		m.renew(now)
 		m.plan()
 		m.question(slices.Sorted(maps.Keys(m.state.Shards)))
 	} else {
-		m.question(slices.Sorted(maps.Keys(m.jobs())))
+		m.question(slices.Compact(slices.Sorted(slices.Values(slices.AppendSeq(m.splitting(), maps.Keys(m.jobs()))))))
 	}
 	if m.cfg.Balance > 0 && now.Sub(m.balanced) >= m.cfg.Balance {
 		m.balanced = now

@@ -1,6 +1,7 @@
 package member
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -309,7 +310,32 @@ func TestIdentityFile(t *testing.T) {
 	if b, err := os.ReadFile(path); err != nil || !strings.Contains(string(b), `"shards": 16`) {
 		t.Fatalf("%s, %v", b, err)
 	}
-	if err := os.WriteFile(path, []byte(`{"member":7}`), 0o600); err != nil {
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	born := two.Born
+	for i := 7; i < len(whole); i += 13 { // a bit turns: the copy takes its place
+		b := bytes.Clone(whole)
+		b[i] ^= 2
+		if bytes.Contains(b, []byte(`"shards": 16`)) != bytes.Contains(whole, []byte(`"shards": 16`)) {
+			continue // not the member's
+		}
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		born++
+		if three, err := Enter(t.Context(), cfg); err != nil || three.Cluster != one.Cluster || three.Birth != one.Birth || three.Born != born {
+			t.Fatalf("byte %d: %+v, %v", i, three, err)
+		}
+		if whole, err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if born < 10 {
+		t.Fatal("hardly a bit has turned")
+	}
+	if err := errors.Join(os.WriteFile(path, []byte(`{"member":7}`), 0o600), os.Remove(path+copySuffix)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Enter(t.Context(), cfg); err == nil {
@@ -345,7 +371,7 @@ func TestLoopbackTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b := newDouble(&disk{map[uint16]*groupDisk{}, map[uint64]bool{}}, uint64(i+1), l.Send)
+		b := newDouble(newDisk(), uint64(i+1), l.Send)
 		m, err := Open(l, b, b, cfg)
 		if err != nil {
 			t.Fatal(err)

@@ -26,6 +26,8 @@ type entry struct {
 	Node    uint32 `json:"node"`
 	Meta    uint64 `json:"meta"`
 	Peers   []Peer `json:"peers"`
+	// Born is what the node's starts are counted from, when it begins anew: others have met it born later than it remembers.
+	Born uint64 `json:"born,omitempty"`
 }
 
 // entering is what a node says that joins or comes back.
@@ -76,7 +78,7 @@ func Enter(ctx context.Context, cfg Config) (*Identity, error) {
 	if id.Cluster != "" {
 		return id, id.comeBack(ctx, &cfg)
 	}
-	got, err := ask(ctx, &cfg, cfg.Join, entering{cfg.self(id.Birth), id.Starts})
+	got, err := ask(ctx, &cfg, cfg.Join, opJoin, entering{cfg.self(id.Birth), id.Starts})
 	if err != nil {
 		return nil, err
 	}
@@ -88,16 +90,11 @@ func Enter(ctx context.Context, cfg Config) (*Identity, error) {
 // heard notes that the cluster knows of this start.
 func (id *Identity) heard() { id.Starts = id.Starts[len(id.Starts)-1:] }
 
-// comeBack asks who is there by now, of those whom this node knew or who are configured, as all whom it knew may have been replaced; and
-// is refused when its directory is an old copy. When nobody answers soon the whole cluster is being started, and it goes on with what it
+// comeBack asks who is there by now, of those whom this node knew or who are configured, as all whom it knew may have been replaced. When
+// its directory is an old copy it asks to begin anew. When nobody answers soon the whole cluster is being started, and it goes on with what it
 // knows.
 func (id *Identity) comeBack(ctx context.Context, cfg *Config) error {
-	at := slices.Clone(cfg.Join)
-	for _, p := range id.Peers {
-		if !slices.Contains(at, p.Addr) {
-			at = append(at, p.Addr)
-		}
-	}
+	at := id.addresses(cfg)
 	if len(at) == 0 {
 		return nil
 	}
@@ -105,8 +102,10 @@ func (id *Identity) comeBack(ctx context.Context, cfg *Config) error {
 	defer cancel()
 	self := cfg.self(id.Birth)
 	self.ID = id.Node
-	got, err := ask(ctx, cfg, at, entering{self, id.Starts})
+	got, err := ask(ctx, cfg, at, opJoin, entering{self, id.Starts})
 	switch {
+	case errors.Is(err, cluster.ErrOldCopy):
+		return id.oldCopy(cfg, err)
 	case errors.Is(err, cluster.ErrRefused):
 		return err
 	case err != nil:
@@ -120,13 +119,13 @@ func (id *Identity) comeBack(ctx context.Context, cfg *Config) error {
 	return id.save()
 }
 
-// ask asks members, at one of these addresses, to be let in.
-func ask(ctx context.Context, cfg *Config, at []string, self entering) (*entry, error) {
+// ask asks members, at one of these addresses, to be let in, as op says.
+func ask(ctx context.Context, cfg *Config, at []string, op string, self any) (*entry, error) {
 	body, err := json.Marshal(self)
 	if err != nil {
 		return nil, err
 	}
-	asked, err := json.Marshal(question{Op: opJoin, Body: body})
+	asked, err := json.Marshal(question{Op: op, Body: body})
 	if err != nil {
 		return nil, err
 	}

@@ -1,11 +1,13 @@
 package member
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"time"
 
 	"switchboard/cluster"
+	"switchboard/shard/journal/replica"
 )
 
 // follow does what the rows say: links, replicas. It is called when they have changed, and each second, as what failed is
@@ -35,12 +37,19 @@ func (m *Member) follow(now time.Time) {
 		m.id.Founder = false
 		m.save()
 	}
+	if m.term == 0 && m.loaded == nil {
+		return // what is known is not from rows: nothing is taken up or erased by it
+	}
 	m.dropReplicas()
+	clear(m.retired)
 	for _, share := range m.state.Shares(m.id.Node) {
 		if _, held := m.id.Held[share.Group]; held {
 			continue
 		}
-		if err := m.takeUp(share); err != nil {
+		switch err := m.takeUp(share); {
+		case errors.Is(err, replica.ErrRetired): // it was damaged, and a renewal came to nothing
+			m.retired[share.Group] = damage{share.Group, share.ID, "it was damaged, and is off the disk"}
+		case err != nil:
 			m.cfg.Log.Error("member: taking up a replica", "group", share.Group, "replica", share.ID, "error", err)
 		}
 	}

@@ -17,10 +17,18 @@ type Groups interface {
 	Remove(group uint16, id uint64) error
 	// Status tells how the replicas of these groups are, all as of one moment; those that are not held are left out.
 	Status(groups ...uint16) (map[uint16]replica.Status, error)
+	// Damaged are the replicas that are on the disk and take no part in their groups, as something of them is damaged or lost. Those of
+	// groups that never had another replica are not among them: nobody could help.
+	Damaged() map[uint16]Damage
 	// Size returns how many bytes a group's replica takes on the disk, about.
 	Size(group uint16) uint64
 	// Sessions returns how many sessions of a shard that is led here are in memory.
 	Sessions(group uint16) int64
+	// Owner returns the term of the owner of a shard that is led and open here: another number at every opening; 0 when there is none.
+	Owner(group uint16) uint64
+	// Standing returns the shape of the placement by which the shard is open that is led here, and the shape in which slots have left it of
+	// which all rows are with the other shard; see shard.Standing.
+	Standing(group uint16) (shape, left uint64)
 	// Change asks for other members, as the leader. It may be lost: what became of it is seen in Status.
 	Change(group uint16, cc *pb.ConfChangeV2) error
 	// Transfer asks another replica to lead, as the leader, once what is decided is durable and heard of.

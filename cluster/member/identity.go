@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,8 +29,15 @@ type Identity struct {
 	// tells this directory from an old copy of it.
 	Starts []string `json:"starts,omitempty"`
 	Peers  []Peer   `json:"peers,omitempty"` // as last known: where to ask for the rows
+	// Aside says why the journal on this disk is to be put aside before another is begun: it was lost, or is an old copy.
+	Aside string `json:"aside,omitempty"`
+	// Opened is the start in which the journal was opened last. The journal has it too: when they differ, one of the two is an old copy.
+	Opened string `json:"opened,omitempty"`
 	// Held are the replicas on its disk, by group: an empty disk does not pass for one that has voted.
 	Held map[uint16]Held `json:"held,omitempty"`
+
+	// Sum is the checksum of all this, without itself: node.json is on a disk like everything else.
+	Sum string `json:"sum,omitempty"`
 
 	path string
 	rest map[string]json.RawMessage // of node.json
@@ -54,15 +62,15 @@ const identityKey = "member"
 // readIdentity reads node.json in dir. It has no Birth when the directory is new.
 func readIdentity(dir string) (*Identity, error) {
 	id := &Identity{path: filepath.Join(dir, "node.json"), rest: map[string]json.RawMessage{}, Held: map[uint16]Held{}}
+	if err := Mend(dir); err != nil {
+		return nil, err
+	}
 	b, err := os.ReadFile(id.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return id, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(b, &id.rest)
-	}
-	if raw := id.rest[identityKey]; err == nil && raw != nil {
-		err = json.Unmarshal(raw, id)
+		err = id.parse(b)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading who this node is from %s: %w", id.path, err)
@@ -73,9 +81,75 @@ func readIdentity(dir string) (*Identity, error) {
 	return id, nil
 }
 
-// save writes node.json, whole or not at all.
+// parse reads what node.json holds.
+func (id *Identity) parse(b []byte) error {
+	if err := json.Unmarshal(b, &id.rest); err != nil {
+		return err
+	}
+	raw := id.rest[identityKey]
+	if raw == nil {
+		return nil
+	}
+	if err := json.Unmarshal(raw, id); err != nil {
+		return err
+	}
+	if sum, err := sumOf(raw); err != nil || id.Sum != "" && id.Sum != sum {
+		return errors.Join(err, errors.New("its checksum is wrong"))
+	}
+	return nil
+}
+
+// sumOf is the checksum of an object without its field sum, whatever fields other versions have put into it.
+func sumOf(raw []byte) (string, error) {
+	fields := map[string]json.RawMessage{}
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return "", err
+	}
+	delete(fields, "sum")
+	b, err := json.Marshal(fields) // compact, in order
+	return fmt.Sprintf("%08x", crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))), err
+}
+
+// copySuffix is that of a copy of node.json, for the day when a bit of it turns.
+const copySuffix = ".copy"
+
+// Mend puts the copy of node.json back when that cannot be read, or has a wrong checksum. It says nothing of one that has no copy: who
+// reads it will.
+func Mend(dir string) error {
+	path := filepath.Join(dir, "node.json")
+	b, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reading who this node is: %w", err)
+	}
+	if err == nil && (&Identity{}).parse(b) == nil {
+		return nil
+	}
+	kept, err := os.ReadFile(path + copySuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the copy of who this node is: %w", err)
+	}
+	if id := (&Identity{}); id.parse(kept) != nil || id.Sum == "" {
+		return nil
+	}
+	if err := writeWhole(path, kept); err != nil {
+		return fmt.Errorf("putting the copy of node.json back: %w", err)
+	}
+	return nil
+}
+
+// save writes node.json, whole or not at all, and then its copy.
 func (id *Identity) save() error {
+	id.Sum = ""
 	raw, err := json.Marshal(id)
+	if err == nil {
+		id.Sum, err = sumOf(raw)
+	}
+	if err == nil {
+		raw, err = json.Marshal(id)
+	}
 	if err != nil {
 		return err
 	}
@@ -84,7 +158,11 @@ func (id *Identity) save() error {
 	if err != nil {
 		return err
 	}
-	if err := writeWhole(id.path, b); err != nil {
+	err = writeWhole(id.path, b)
+	if err == nil {
+		err = writeWhole(id.path+copySuffix, b)
+	}
+	if err != nil {
 		return fmt.Errorf("writing who this node is: %w", err)
 	}
 	return nil

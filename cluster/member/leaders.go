@@ -7,6 +7,7 @@ import (
 
 	"switchboard/cluster"
 	"switchboard/exchange/link"
+	"switchboard/wire"
 )
 
 // believe notes that a node leads a group in a term. A lower term than was heard of never wins.
@@ -45,9 +46,9 @@ func (m *Member) tellOf(node uint32) { m.say(node, m.announcement()) }
 func (m *Member) announcement() *message {
 	self := m.cfg.self(m.id.Birth)
 	self.ID = m.id.Node
-	msg := &message{Kind: sayLeads, Self: &self}
+	msg := &message{Kind: sayLeads, Self: &self, Damaged: m.hurt(), Meta: m.id.Meta}
 	for _, group := range slices.Sorted(maps.Keys(m.mine)) {
-		msg.Leads = append(msg.Leads, claim{group, m.mine[group]})
+		msg.Leads = append(msg.Leads, claim{group, m.mine[group], m.groups.Owner(group)})
 	}
 	return msg
 }
@@ -57,10 +58,14 @@ func (m *Member) claimed(from uint32, msg *message) {
 	if from == m.id.Node {
 		return
 	}
+	m.ill[from] = msg.Damaged
 	leads := map[uint16]uint64{}
 	for _, c := range msg.Leads {
 		leads[c.Group] = c.Term
 		m.believe(c.Group, from, c.Term)
+		if c.Owner != 0 && m.leaders[c.Group] == (leader{from, c.Term}) {
+			m.owners[c.Group] = c.Owner // also of the same leader it is another, when the shard was opened again
+		}
 	}
 	m.disbelieve(from, leads)
 	if m.term != 0 && m.metaTop > m.term {
@@ -68,6 +73,7 @@ func (m *Member) claimed(from uint32, msg *message) {
 	}
 	if m.term != 0 && m.writing == 0 && msg.Self != nil {
 		m.described(from, msg.Self)
+		m.correct(from, msg.Meta)
 	}
 }
 
@@ -85,8 +91,11 @@ func (m *Member) described(from uint32, self *cluster.Node) {
 
 // plugged is what is in the exchange for a shard that another node leads.
 type plugged struct {
-	link *link.Link
-	term uint64
+	link  *link.Link
+	term  uint64
+	owner uint64 // of that term
+	shape uint64 // of the placement that slots are of
+	slots []wire.Slot
 }
 
 // plug puts the slots of shards that others lead into the exchange, towards their leaders, and takes out what is so no more. A
@@ -96,11 +105,17 @@ func (m *Member) plug() {
 	for group, p := range m.plugged {
 		if l := m.leaders[group]; m.way(l) != p.link {
 			m.unplug(group)
+		} else {
+			m.leave(group)
 		}
 	}
 	for group, l := range m.leaders {
-		want := plugged{m.way(l), l.term}
-		if want.link != nil && m.plugged[group] != want {
+		want, was := plugged{link: m.way(l), term: l.term, owner: m.owners[group]}, m.plugged[group]
+		if want.link == nil {
+			continue
+		}
+		_, want.shape = m.shapeOf(group)
+		if was.link != want.link || was.term != want.term || was.owner != want.owner || was.shape != want.shape {
 			m.plugIn(group, want)
 		}
 	}
@@ -115,9 +130,25 @@ func (m *Member) way(l leader) *link.Link {
 }
 
 func (m *Member) plugIn(group uint16, p plugged) {
-	if slots := m.slots(group); len(slots) > 0 {
-		m.lines.x.PlugRemote(slots, p.link)
+	if p.slots, p.shape = m.slots(group); len(p.slots) > 0 {
+		m.lines.x.PlugRemote(p.slots, p.link)
 		m.plugged[group] = p
+	}
+}
+
+// leave takes out the slots that a shard has no more, before another is plugged in: that may be behind the same link.
+func (m *Member) leave(group uint16) {
+	was := m.plugged[group]
+	if _, shape := m.shapeOf(group); shape == was.shape {
+		return
+	}
+	now, _ := m.slots(group)
+	has := make(map[wire.Slot]bool, len(now))
+	for _, slot := range now {
+		has[slot] = true
+	}
+	if gone := slices.DeleteFunc(slices.Clone(was.slots), func(slot wire.Slot) bool { return has[slot] }); len(gone) > 0 {
+		m.lines.x.UnplugSlots(gone, was.link)
 	}
 }
 
@@ -133,12 +164,12 @@ func (m *Member) cut(name string) {
 
 // replug plugs in again what was kept out by a shard of this node that is gone meanwhile.
 func (m *Member) replug() {
-	for group, p := range m.plugged {
-		m.lines.x.FillRemote(m.slots(group), p.link)
+	for _, p := range m.plugged {
+		m.lines.x.FillRemote(p.slots, p.link)
 	}
 }
 
 func (m *Member) unplug(group uint16) {
-	m.lines.x.UnplugSlots(m.slots(group), m.plugged[group].link)
+	m.lines.x.UnplugSlots(m.plugged[group].slots, m.plugged[group].link)
 	delete(m.plugged, group)
 }

@@ -97,6 +97,16 @@ func (l *Lines) Stream(ctx context.Context, node uint32, header []byte) (*link.S
 	return l.links.Stream(ctx, (*l.names.Load())[node], header)
 }
 
+// askedPrefix begins the names of what a node is asked for itself.
+const askedPrefix = "node."
+
+// Ask asks the node at addr, which need not be this one's peer, for something that Config.Asked does there. Both question and answer are JSON: the question of less than 4 KiB,
+// the answer of less than 1 MiB. cluster.ErrRefused says that it was not done, and that asking again does not help; ErrUnavailable
+// that it may.
+func (l *Lines) Ask(ctx context.Context, addr, op string, in, out any) error {
+	return askAt(ctx, addr, l.cfg.link(), askedPrefix+op, in, out)
+}
+
 // Push streams to a node in the background: header is what Config.Stream gets there, and write writes the rest. done is called
 // once, from any goroutine, with nil when the other side has taken all of it. Beyond 4 at once it fails. It does not block.
 func (l *Lines) Push(node uint32, header []byte, write func(io.Writer) error, done func(error)) {

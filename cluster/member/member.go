@@ -55,12 +55,16 @@ type Member struct {
 	// Owned by run: what every node knows.
 	state   *cluster.State // as applied; on the leader also what is being written
 	leaders map[uint16]leader
+	owners  map[uint16]uint64    // the terms of the owners of what others lead
 	mine    map[uint16]uint64    // groups that this node leads → term
 	up      map[uint32]time.Time // nodes whose link is up, since when
 	down    map[uint32]time.Time // nodes whose link is not up, since when
 	plugged map[uint16]plugged
-	metaTop uint64 // the highest term of the meta group that was heard of
-	removed bool   // this node is gone from the rows
+	metaTop uint64              // the highest term of the meta group that was heard of
+	removed bool                // this node is gone from the rows
+	retired map[uint16]damage   // replicas that the rows still give this node, and that it has taken off its disk
+	damaged map[uint16]Damage   // as the disk said last
+	ill     map[uint32][]damage // what the nodes have said of theirs
 	waiting []*request
 	open    map[uint64]*request // forwarded, or held until the rows are written
 	numbers uint64              // of questions and requests
@@ -75,8 +79,9 @@ type Member struct {
 	turns    uint64
 	held     []held
 	views    map[uint16]*sight
-	round    uint64 // of questions for views
-	base     uint64 // of the last question of an earlier time as the leader
+	wounds   map[uint64]wound // replicas that are to be replaced
+	round    uint64           // of questions for views
+	base     uint64           // of the last question of an earlier time as the leader
 	planned  time.Time
 	rest     time.Time // until when it writes nothing
 	balanced time.Time
@@ -94,7 +99,8 @@ type held struct {
 	req *request // to be made again when they are not
 }
 
-// Open makes the node take part. It fails when the disk lacks a replica that was held: votes may have been forgotten.
+// Open makes the node take part. It fails when the disk lacks a replica that was held: votes may have been forgotten. One that is there and
+// damaged takes no part, and is replaced.
 func Open(lines *Lines, groups Groups, rows Rows, cfg Config) (*Member, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -103,8 +109,8 @@ func Open(lines *Lines, groups Groups, rows Rows, cfg Config) (*Member, error) {
 	m := &Member{
 		id: lines.id, cfg: cfg, lines: lines, groups: groups, rows: rows, news: newNews(),
 		in: make(chan said, inboxSize), asked: make(chan *request, 256), stop: make(chan struct{}), done: make(chan struct{}),
-		state: cluster.New(), leaders: map[uint16]leader{}, mine: map[uint16]uint64{}, up: map[uint32]time.Time{}, down: map[uint32]time.Time{},
-		plugged: map[uint16]plugged{}, open: map[uint64]*request{}, views: map[uint16]*sight{},
+		state: cluster.New(), leaders: map[uint16]leader{}, owners: map[uint16]uint64{}, mine: map[uint16]uint64{}, up: map[uint32]time.Time{}, down: map[uint32]time.Time{},
+		plugged: map[uint16]plugged{}, open: map[uint64]*request{}, views: map[uint16]*sight{}, retired: map[uint16]damage{}, ill: map[uint32][]damage{},
 	}
 	m.Operations = &Operations{m.ask}
 	if err := m.hold(); err != nil {
@@ -129,17 +135,22 @@ func Open(lines *Lines, groups Groups, rows Rows, cfg Config) (*Member, error) {
 
 // hold sees to it that the disk has what it had, and this node's replica of the meta group.
 func (m *Member) hold() error {
+	m.damaged = m.groups.Damaged()
 	all, err := m.groups.Status(slices.Collect(maps.Keys(m.id.Held))...)
 	if err != nil {
 		return fmt.Errorf("looking at what is on the disk: %w", err)
 	}
 	for group, h := range maps.Clone(m.id.Held) {
 		st, held := all[group]
+		hurt, damaged := m.damaged[group]
 		switch {
 		case h.Erasing:
 			if err := m.erase(group, h.ID); err != nil {
 				return err
 			}
+		case damaged && hurt.ID == h.ID:
+			m.cfg.Log.Error("member: a replica is damaged and takes no part; it is replaced when its group has a whole majority without it",
+				"group", group, "replica", h.ID, "why", hurt.Why)
 		case !held || st.ID != h.ID:
 			return fmt.Errorf("%w: the data directory has lost replica %x of group %d, under which this node has voted: remove node %s from the cluster, "+
 				"saying that its disk is lost, and start it with an empty directory and --join", cluster.ErrRefused, h.ID, group, m.id.Name)
@@ -148,6 +159,7 @@ func (m *Member) hold() error {
 	if _, held := m.id.Held[cluster.Meta]; held {
 		return nil
 	}
+	delete(m.damaged, cluster.Meta)
 	share := cluster.Share{Group: cluster.Meta, ID: m.id.Meta}
 	if m.id.Founder {
 		share.First = []uint64{m.id.Meta}
@@ -218,6 +230,9 @@ func (m *Member) turn(beat bool) {
 		if n := m.dropped.Swap(0); n > 0 {
 			m.cfg.Log.Warn("member: messages found no room", "dropped", n)
 		}
+		if err := m.finish(); err != nil {
+			m.cfg.Log.Error("member: replacing a replica of the cluster's rows", "error", err)
+		}
 		m.announce()
 		m.follow(now)
 		m.lookAround()
@@ -279,8 +294,22 @@ func (m *Member) alive(node uint32) bool {
 
 // load reads the rows into a new state.
 func (m *Member) load() error {
+	if m.blind() {
+		return nil
+	}
+	before := m.state
 	m.state, m.loaded = cluster.New(), map[string][]byte{}
-	return m.catchUp()
+	err := m.catchUp()
+	if err == nil && m.state.Version == 0 && before.Version > 0 {
+		m.state, m.loaded = before, nil // the replica is new, and waits for its snapshot
+	}
+	return err
+}
+
+// blind tells whether the rows are not to be read, as they are damaged: what was known of them counts until others are here.
+func (m *Member) blind() bool {
+	_, damaged := m.damaged[cluster.Meta]
+	return damaged
 }
 
 // catchUp reads the rows that are other than they were when they were last read. On the leader, who changes the state, they are not:
@@ -311,6 +340,10 @@ func (m *Member) catchUp() error {
 
 // reload reads the rows again and does what follows.
 func (m *Member) reload(now time.Time) {
+	if m.blind() {
+		m.reread, m.read = false, now
+		return
+	}
 	read := m.load
 	if m.loaded != nil {
 		read = m.catchUp
@@ -339,6 +372,8 @@ func (m *Member) take(s said) {
 		m.obey(s.from, &s.msg)
 	case sayErased:
 		m.erased(&s.msg)
+	case sayRenew:
+		m.renewMeta(&s.msg)
 	case sayAsk:
 		m.asks(s.from, &s.msg)
 	case sayAnswer:

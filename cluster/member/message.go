@@ -18,6 +18,7 @@ const (
 	sayErased = "erased" // a replica is off the disk
 	sayAsk    = "ask"    // a request, forwarded
 	sayAnswer = "answer"
+	sayRenew  = "renew" // the receiver has another replica of the meta group from now on
 )
 
 // message is one message, as JSON. Each is a level, or is asked for again: it may be lost, and come twice.
@@ -36,12 +37,18 @@ type message struct {
 	By     string        `json:"by,omitempty"`
 	Body   []byte        `json:"body,omitempty"`
 	Answer *answer       `json:"answer,omitempty"`
+	// Damaged are the sender's replicas that take no part, Meta is the one of the meta group that it has.
+	Damaged []damage `json:"damaged,omitempty"`
+	Meta    uint64   `json:"meta,omitempty"`
+	Renew   *renewal `json:"renew,omitempty"`
 }
 
 // claim says that the sender leads a group.
 type claim struct {
 	Group uint16 `json:"group"`
 	Term  uint64 `json:"term"`
+	// Owner is the term of the shard's owner: another one whenever the shard was opened again; 0 when it is not open.
+	Owner uint64 `json:"owner,omitempty"`
 }
 
 // order is an act that a leader is asked for, in the term in which it saw what the act follows from.
@@ -59,6 +66,9 @@ type view struct {
 	Applied uint64       `json:"applied"`
 	// Sessions that are in memory.
 	Sessions int64 `json:"sessions,omitempty"`
+	// Shape and Left are those of Groups.Standing.
+	Shape uint64 `json:"shape,omitempty"`
+	Left  uint64 `json:"left,omitempty"`
 }
 
 // answer is what becomes of a request.
@@ -66,6 +76,7 @@ type answer struct {
 	Body    json.RawMessage `json:"body,omitempty"`
 	Err     string          `json:"err,omitempty"`
 	Refused bool            `json:"refused,omitempty"`
+	OldCopy bool            `json:"old_copy,omitempty"` // refused, for that reason
 }
 
 func answerOf(v any, err error) answer {
@@ -76,13 +87,15 @@ func answerOf(v any, err error) answer {
 		}
 	}
 	refused := errors.Is(err, cluster.ErrRefused)
-	return answer{Err: strings.TrimPrefix(err.Error(), cluster.ErrRefused.Error()+": "), Refused: refused}
+	return answer{Err: strings.TrimPrefix(err.Error(), cluster.ErrRefused.Error()+": "), Refused: refused, OldCopy: errors.Is(err, cluster.ErrOldCopy)}
 }
 
 func (a *answer) err() error {
 	switch {
 	case a.Err == "":
 		return nil
+	case a.OldCopy:
+		return fmt.Errorf("%w: %s (%w)", cluster.ErrRefused, a.Err, cluster.ErrOldCopy)
 	case a.Refused:
 		return fmt.Errorf("%w: %s", cluster.ErrRefused, a.Err)
 	}

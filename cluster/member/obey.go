@@ -26,7 +26,9 @@ func (m *Member) see(groups ...uint16) (list []view) {
 	}
 	for _, group := range groups {
 		if st, held := all[group]; held && st.Leads {
-			list = append(list, view{Group: group, Seen: seenOf(&st), Bytes: m.groups.Size(group), Applied: st.Applied, Sessions: m.groups.Sessions(group)})
+			v := view{Group: group, Seen: seenOf(&st), Bytes: m.groups.Size(group), Applied: st.Applied, Sessions: m.groups.Sessions(group)}
+			v.Shape, v.Left = m.groups.Standing(group)
+			list = append(list, v)
 		}
 	}
 	return list

@@ -22,6 +22,8 @@ const (
 	opPlace     = "place"
 	opAssign    = "assign"
 	opSettle    = "settle"
+	opSplit     = "split"
+	opRenew     = "renew" // a node's disk is lost, or an old copy: it wants new replicas
 )
 
 // reads are operations that change nothing: without a leader this node's rows answer them.
@@ -43,6 +45,8 @@ type ReplicaReport struct {
 	// Lag is how many entries it is behind; Answers is false when its leader has not heard of it lately.
 	Lag     uint64 `json:"lag"`
 	Answers bool   `json:"answers"`
+	// Damaged says why it takes no part: its node has said so, or its disk was lost. It is being replaced, or waits for that.
+	Damaged string `json:"damaged,omitempty"`
 }
 
 // ShardReport is how a shard is.
@@ -106,8 +110,11 @@ type asking struct {
 
 // do does one operation on the state. An error says that it has changed nothing.
 func (m *Member) do(op, by string, body []byte, stale bool) (any, error) {
-	if op == opJoin {
+	switch op {
+	case opJoin:
 		return m.join(body)
+	case opRenew:
+		return m.renewNode(body)
 	}
 	var a asking
 	if err := json.Unmarshal(body, &a); err != nil {
@@ -135,6 +142,8 @@ func (m *Member) do(op, by string, body []byte, stale bool) (any, error) {
 		return m.place(&a)
 	case opAssign:
 		return nil, m.state.Assign(a.Placing, a.Tenants...)
+	case opSplit:
+		return m.split(by, &a)
 	case opSettle:
 		return nil, m.state.Settle(a.Wishes)
 	}
@@ -257,6 +266,7 @@ func (m *Member) report(stale bool) *Report {
 			if see != nil {
 				rr.Lag, rr.Answers = see.Seen.Lag[rep.ID], has(see.Seen.Lag, rep.ID)
 			}
+			rr.Damaged = m.damageOf(id, rep.ID)
 			s.Replicas = append(s.Replicas, rr)
 			at(rep.Node).Holds++
 		}

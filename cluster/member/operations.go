@@ -33,28 +33,31 @@ type Seat struct {
 // whatever else is said. Whoever has a certificate of the cluster's authority may operate.
 func At(addr string, seat Seat) *Operations {
 	cfg := link.Config{Node: seat.Name, TLS: seat.TLS, Plain: seat.Plain, Dial: seat.Dial}
-	return &Operations{func(ctx context.Context, op, _ string, in, out any) error {
-		body, err := json.Marshal(in)
-		if err != nil {
-			return err
-		}
-		q, err := json.Marshal(question{Op: op, Body: body})
-		if err != nil {
-			return err
-		}
-		_, b, err := link.Ask(ctx, addr, cfg, q)
-		if err != nil {
-			return err
-		}
-		var a answer
-		if err := json.Unmarshal(b, &a); err != nil {
-			return err
-		}
-		if err := a.err(); err != nil || out == nil {
-			return err
-		}
-		return json.Unmarshal(a.Body, out)
-	}}
+	return &Operations{func(ctx context.Context, op, _ string, in, out any) error { return askAt(ctx, addr, cfg, op, in, out) }}
+}
+
+// askAt asks a member one thing.
+func askAt(ctx context.Context, addr string, cfg link.Config, op string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	q, err := json.Marshal(question{Op: op, Body: body})
+	if err != nil {
+		return err
+	}
+	_, b, err := link.Ask(ctx, addr, cfg, q)
+	if err != nil {
+		return err
+	}
+	var a answer
+	if err := json.Unmarshal(b, &a); err != nil {
+		return err
+	}
+	if err := a.err(); err != nil || out == nil {
+		return err
+	}
+	return json.Unmarshal(a.Body, out)
 }
 
 // question is what a stranger asks a member.
@@ -138,4 +141,11 @@ func (o *Operations) Assign(ctx context.Context, by, placement string, tenants .
 // Settle gives tenants a home who have none: the placement that they wish, or main. A node asks for it before it serves them.
 func (o *Operations) Settle(ctx context.Context, by string, wishes map[string]string) error {
 	return o.ask(ctx, opSettle, by, asking{Wishes: wishes}, nil)
+}
+
+// Split begins to move half of a shard's slots to a new shard, or with action pauses or resumes that. Asked again while it is under way it
+// returns the same split. With dry nothing is begun: what is returned says what it would be, and an error why it would be refused.
+func (o *Operations) Split(ctx context.Context, by string, shard uint16, action, why string, dry bool) (*cluster.Split, error) {
+	x := &cluster.Split{}
+	return x, o.ask(ctx, opSplit, by, asking{Shard: shard, Action: action, Why: why, Dry: dry}, x)
 }

@@ -49,7 +49,7 @@ func (m *Member) show() {
 		return
 	}
 	shown := &Map{Version: m.state.Version, Holds: map[string]bool{}}
-	places := &exchange.Places{Tenants: map[string]uint8{}, Shards: map[uint8][]wire.Slot{}}
+	places := &exchange.Places{Tenants: map[string]uint8{}, Shards: map[uint8][]wire.Slot{}, Parents: map[wire.Slot]wire.Slot{}}
 	for _, p := range m.state.Placements {
 		c := *p
 		c.Shards, c.Tenants, c.Require = slices.Clone(p.Shards), slices.Clone(p.Tenants), maps.Clone(p.Require)
@@ -58,8 +58,15 @@ func (m *Member) show() {
 		for _, t := range c.Tenants {
 			places.Tenants[t] = c.Group
 		}
-		for i := range c.Shards {
-			places.Shards[c.Group] = append(places.Shards[c.Group], wire.At(c.Group, i))
+		if c.Split != nil {
+			split := *c.Split
+			c.Split = &split
+		}
+		for _, id := range c.Shards {
+			places.Shards[c.Group] = append(places.Shards[c.Group], wire.ShardSlot(int(id)))
+		}
+		for id, parent := range c.Parents {
+			places.Parents[wire.ShardSlot(int(id))] = wire.ShardSlot(int(parent))
 		}
 	}
 	slices.SortFunc(shown.Placements, func(a, b *cluster.Placement) int { return cmp.Compare(a.Group, b.Group) })
@@ -67,18 +74,28 @@ func (m *Member) show() {
 	m.places.Store(shown)
 }
 
-// slots returns the slots of a shard, with the group of its placement.
-func (m *Member) slots(shard uint16) []wire.Slot {
-	sh := m.state.Shards[shard]
-	if sh == nil || m.state.Placements[sh.Placement] == nil {
-		return nil
+// slots returns where mail for a shard goes: its slots, and its own address. shape is that of its placement.
+func (m *Member) slots(shard uint16) (list []wire.Slot, shape uint64) {
+	p, shape := m.shapeOf(shard)
+	if p == nil {
+		return nil, 0
 	}
-	return SlotsOf(m.state.Placements[sh.Placement], shard)
+	return append(SlotsOf(p, shard), wire.ShardSlot(int(shard))), shape
 }
 
-// SlotsOf returns the slots of a shard of p, ascending.
+// shapeOf returns the placement of a shard and its shape; nil and 0 when it is not known.
+func (m *Member) shapeOf(shard uint16) (*cluster.Placement, uint64) {
+	sh := m.state.Shards[shard]
+	if sh == nil || m.state.Placements[sh.Placement] == nil {
+		return nil, 0
+	}
+	p := m.state.Placements[sh.Placement]
+	return p, p.Shape
+}
+
+// SlotsOf returns the slots of a shard of p that it serves, ascending: not those that are about to leave it.
 func SlotsOf(p *cluster.Placement, shard uint16) (list []wire.Slot) {
-	for _, i := range p.Slots(shard, wire.Slots) {
+	for _, i := range p.Serves(shard, wire.Slots) {
 		list = append(list, wire.At(p.Group, i))
 	}
 	return list

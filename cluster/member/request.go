@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"switchboard/cluster"
@@ -181,7 +182,7 @@ func (m *Member) let(name string, b []byte) answer {
 	var q question
 	var n cluster.Node
 	err := json.Unmarshal(b, &q)
-	if err == nil && q.Op == opJoin {
+	if err == nil && (q.Op == opJoin || q.Op == opRenew) {
 		if err = json.Unmarshal(q.Body, &n); err == nil && (n.Name != name || n.Birth == "") {
 			err = fmt.Errorf("node %q asks for node %q", name, n.Name)
 		}
@@ -191,6 +192,9 @@ func (m *Member) let(name string, b []byte) answer {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), questionFor)
 	defer cancel()
+	if op, ok := strings.CutPrefix(q.Op, askedPrefix); ok && m.cfg.Asked != nil {
+		return answerOf(m.cfg.Asked(ctx, name, op, q.Body))
+	}
 	var got json.RawMessage
 	return answerOf(&got, m.ask(ctx, q.Op, name, q.Body, &got))
 }

@@ -26,6 +26,7 @@ type world struct {
 	disks map[string]*disk
 	dir   string
 	inc   uint64
+	lost  map[string]bool // disks that the next start finds lost
 	acked map[uint16][]string
 	value int
 }
@@ -42,7 +43,7 @@ type node struct {
 
 func virtual(t *testing.T, fn func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, net: newNetwork(), nodes: map[string]*node{}, disks: map[string]*disk{}, dir: t.TempDir(), acked: map[uint16][]string{}}
+		w := &world{t: t, net: newNetwork(), nodes: map[string]*node{}, disks: map[string]*disk{}, lost: map[string]bool{}, dir: t.TempDir(), acked: map[uint16][]string{}}
 		defer func() {
 			for _, n := range w.names() {
 				w.kill(n)
@@ -82,8 +83,17 @@ func (w *world) enter(line string, more ...func(*Config)) (*node, error) {
 	if n.l, err = Connect(n.x, w.net.listen(cfg.Addr), id, cfg); err != nil {
 		return nil, err
 	}
+	if w.lost[f[0]] { // as a node whose journal does not open
+		delete(w.lost, f[0])
+		if err := id.Renew(ctx, cfg, "a test lost the disk"); err != nil {
+			return nil, errors.Join(err, n.l.Close())
+		}
+	}
+	if err := id.PutAside(func(string) error { delete(w.disks, f[0]); return nil }); err != nil {
+		return nil, err
+	}
 	if w.disks[f[0]] == nil {
-		w.disks[f[0]] = &disk{map[uint16]*groupDisk{}, map[uint64]bool{}}
+		w.disks[f[0]] = newDisk()
 	}
 	n.b = newDouble(w.disks[f[0]], w.inc, n.l.Send)
 	if n.m, err = Open(n.l, n.b, n.b, cfg); err != nil {
@@ -195,7 +205,7 @@ func (w *world) settled(copies, votes int) *Report {
 				return fmt.Sprintf("%+v, jobs %v", s, r.Jobs)
 			}
 			for _, rep := range s.Replicas {
-				if rep.Learner || !rep.Answers {
+				if rep.Learner || !rep.Answers || rep.Damaged != "" {
 					return fmt.Sprintf("%+v", s)
 				}
 			}

@@ -124,7 +124,7 @@ func printStatus(w io.Writer, r *member.Report) {
 	if r.Stale {
 		line(w, "", "nobody leads: this is what node "+name[r.Node]+" last knew")
 	}
-	up, short, silent, open := 0, 0, 0, 0
+	up, short, silent, open, damaged := 0, 0, 0, 0, 0
 	nodes := 0
 	for i := range r.Nodes {
 		if r.Nodes[i].Phase != cluster.Gone {
@@ -145,6 +145,11 @@ func printStatus(w io.Writer, r *member.Report) {
 		if r.Shards[i].Leader == 0 {
 			silent++
 		}
+		for _, rep := range r.Shards[i].Replicas {
+			if rep.Damaged != "" {
+				damaged++
+			}
+		}
 	}
 	for _, j := range r.Jobs {
 		if j.Step != cluster.Ended {
@@ -154,6 +159,9 @@ func printStatus(w io.Writer, r *member.Report) {
 	line(w, "nodes", fmt.Sprintf("%d, %d up", nodes, up))
 	line(w, "shards", fmt.Sprintf("%d, %d without a leader, %d with fewer copies than wanted", len(r.Shards), silent, short))
 	line(w, "moves", open)
+	if damaged > 0 {
+		line(w, "damaged", fmt.Sprintf("%d replicas, which are replaced as soon as the others are a whole majority: see shards ls", damaged))
+	}
 	line(w, "rebalance", effort(r.Effort))
 }
 
@@ -192,6 +200,10 @@ func printShards(w io.Writer, r *member.Report) {
 		for _, rep := range s.Replicas {
 			t := name[rep.Node]
 			switch {
+			case rep.Damaged != "":
+				t += " (damaged)"
+			case rep.Learner && repairs(r, s.Job):
+				t += " (repairing)"
 			case rep.Learner:
 				t += " (learns)"
 			case !rep.Answers:
@@ -207,6 +219,16 @@ func printShards(w io.Writer, r *member.Report) {
 		}
 		line(w, s.ID, s.Placement, name[s.Leader], s.Term, s.Epoch, s.Bytes, s.Sessions, fmt.Sprintf("%.1f", s.Rate), move, strings.Join(on, " "))
 	}
+}
+
+// repairs tells whether a move replaces a damaged replica on its own node.
+func repairs(r *member.Report, job uint64) bool {
+	for _, j := range r.Jobs {
+		if j.ID == job {
+			return j.Renews()
+		}
+	}
+	return false
 }
 
 func printJobs(w io.Writer, r *member.Report) {

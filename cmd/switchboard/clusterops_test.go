@@ -42,8 +42,10 @@ func TestClusterOperations(t *testing.T) {
 		Shards: []member.ShardReport{{ID: 0, Placement: "main", Epoch: 4, Leader: 1, Term: 7, Bytes: 12345, Sessions: 17, Rate: 1.5, Job: 9, Replicas: []member.ReplicaReport{
 			{Replica: cluster.Replica{ID: 1, Node: 1}, Answers: true}, {Replica: cluster.Replica{ID: 2, Node: 2, Learner: true}},
 		}}},
-		Jobs:   []*cluster.Job{{ID: 9, Shard: 0, From: 1, To: 2, Step: cluster.Catching, By: "ann", Why: "because"}},
-		Places: []member.PlaceReport{{Placement: cluster.Placement{Name: "main", Copies: 3}, Nodes: []uint32{1}}},
+		Jobs: []*cluster.Job{{ID: 9, Shard: 0, From: 1, To: 2, Step: cluster.Catching, By: "ann", Why: "because"}},
+		Places: []member.PlaceReport{{Placement: cluster.Placement{Name: "main", Copies: 3, Split: &cluster.Split{
+			From: 3, To: 16, Step: cluster.Moving, Slots: []uint16{7}, Moving: []uint16{3, 5}, Moved: 9, Paused: true, By: "ann", Why: "hot",
+		}}, Nodes: []uint32{1}}},
 	}
 	asked := ""
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -70,6 +72,8 @@ func TestClusterOperations(t *testing.T) {
 				v = member.Balance{Effort: report.Effort, Plan: []cluster.Proposal{{Shard: 0, From: 1, To: 2, Why: "node n1 carries 9, node n2 1"}}}
 			case "place":
 				v = member.PlaceReport{Placement: cluster.Placement{Name: "eu", Copies: 3}, Nodes: []uint32{1, 2}}
+			case "split":
+				v = cluster.Split{From: 3, To: 16, Step: cluster.Moving, Slots: []uint16{7}, Moving: []uint16{3, 5}, Moved: 9}
 			case "remove":
 				return json.Marshal(map[string]any{"err": "node n2 still has replicas of 1 shards", "refused": true})
 			}
@@ -110,6 +114,11 @@ func TestClusterOperations(t *testing.T) {
 	f(`ann drain {"node":2,"undo":true}`, "drains: false", "nodes", "drain", "n2", "--undo")
 	f(`ann copies {"copies":5,"placement":"main"}`, "wants 5 copies", "shards", "copies", "5")
 	f("", "main 0 0 3 - n1 -", "placements")
+	f(`ann split {"shard":3,"why":"hot"}`, "shard 3 gives slots to shard 16: moving, 9 there, 3 to go", "shards", "split", "3", "--why", "hot")
+	f(`ann split {"shard":3,"dry":true}`, "shard 16", "shards", "split", "3", "--dry-run")
+	f(`ann split {"shard":3,"action":"pause"}`, "shard 16", "shards", "splits", "pause", "3")
+	f("", "main 3 16 moving, paused 9 2 1 ann hot", "shards", "splits")
+	f("", "is not the number of a shard", "shards", "split", "x")
 	f(`ann place {"place":{"name":"eu","shards":null,"copies":3,"require":{"region":"eu"},"tenants":["haus"]},"shards":4,"dry":true}`,
 		"placement eu would have 4 shards of 3 copies on n1 n2", "placements", "create", "eu", "--require", "region=eu", "--shards", "4", "--tenant", "haus", "--dry-run")
 	f(`ann assign {"placement":"eu","tenants":["haus","bahn"]}`, "in placement eu: haus bahn", "placements", "assign", "eu", "haus", "bahn")

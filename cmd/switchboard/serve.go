@@ -177,12 +177,17 @@ loopback only. Without it, tenants come from --config and their keys from keys.j
 	return cmd
 }
 
-// until waits until the process is asked to stop. At each SIGHUP the certificate is read again.
+// until waits until the process is asked to stop. At each SIGHUP the certificate is read again, and meanwhile the heap is kept.
 func (f *nodeFlags) until(asked context.Context, hup <-chan os.Signal, n *node.Node) {
+	keeper := newHeapKeeper()
+	look := time.NewTicker(heapEvery)
+	defer look.Stop()
 	for {
 		select {
 		case <-asked.Done():
 			return
+		case <-look.C:
+			keeper.look()
 		case <-hup:
 			if err := n.Reload(); err != nil {
 				f.cfg.Log.Error("the certificate is not replaced: the one before stays", "err", err)
@@ -204,18 +209,7 @@ func start(cfg node.Config) (*node.Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, usageError{err}
 	}
-	raiseHeap()
 	return node.Start(cfg)
-}
-
-// heapFloor is counted as live by the garbage collector, and never touched, so it is no memory of the machine. A small node
-// is collected every 100 MB of garbage then instead of every 20, each time 15 ms of a core that messages wait for.
-var heapFloor []byte
-
-func raiseHeap() {
-	if os.Getenv("GOGC") == "" && heapFloor == nil {
-		heapFloor = make([]byte, 64<<20)
-	}
 }
 
 func printConfig(cmd *cobra.Command, cfg *node.Config) error {

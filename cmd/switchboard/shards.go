@@ -20,7 +20,7 @@ func newShards() *cobra.Command {
 			"shards of a stopped node.\n" + askedHow,
 		Args: exactly(0, "a subcommand: see switchboard shards --help"), RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newShardsList(s), s.asks(s.jobs()), s.asks(s.move()), s.asks(s.rebalance()), s.asks(s.copies()), newAcceptLoss())
+	cmd.AddCommand(newShardsList(s), s.asks(s.jobs()), s.asks(s.move()), s.asks(s.rebalance()), s.asks(s.copies()), s.asks(s.split()), s.asks(s.splits()), newAcceptLoss())
 	return cmd
 }
 

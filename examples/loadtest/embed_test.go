@@ -10,7 +10,7 @@ import (
 // TestShipped: every shipped scenario can be read, and has the name of its file.
 func TestShipped(t *testing.T) {
 	names := Names()
-	for _, want := range []string{"idle", "chat", "saleday", "surge", "handoff", "llm", "storm", "slow", "soak", "kill", "upgrade", "reroute", "capacity"} {
+	for _, want := range []string{"idle", "chat", "saleday", "surge", "handoff", "llm", "storm", "slow", "soak", "connect", "kill", "upgrade", "reroute", "capacity"} {
 		if !slices.Contains(names, want) {
 			t.Errorf("%s is not shipped", want)
 		}

@@ -51,6 +51,7 @@ type Status struct {
 	Node        string
 	Addr        string
 	Incarnation uint64 // the newest that was met, 0 for none
+	Born        uint64 // when that was born, as it says
 	Up          bool
 	Queued      int    // bytes of mail that wait
 	Sent        uint64 // pieces of mail that were taken, and those that found no room
@@ -94,7 +95,7 @@ func (k *Link) Status() Status {
 	n.mu.Unlock()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s.Incarnation, s.Up, s.Received, s.Lost, s.Err = k.incarnation, k.up, k.received, k.lost, k.lastErr
+	s.Incarnation, s.Born, s.Up, s.Received, s.Lost, s.Err = k.incarnation, k.born, k.up, k.received, k.lost, k.lastErr
 	return s
 }
 

@@ -122,7 +122,7 @@ func (p *play) check(logs map[string][]client.Entry) {
 	for _, k := range l.tenures {
 		p.handed(k, logs[k.session])
 	}
-	if !p.clocks {
+	if !p.clocks && !p.splits {
 		p.capacity(logs)
 	}
 	for id, log := range logs { // the last read of all
@@ -281,13 +281,19 @@ func (p *play) capacity(logs map[string][]client.Entry) {
 		}
 		return a.by - b.by
 	})
-	has, most := map[string]int{}, map[string]int{}
+	most := map[string]int{}
 	for _, s := range p.staff {
 		most[s.name] = s.slots
 	}
+	has := map[string][]string{}
 	for _, c := range all {
-		if has[c.who] += c.by; has[c.who] > most[c.who] {
-			p.t.Errorf("%s has %d sessions and %d slots when it is given %s at %d", c.who, has[c.who], most[c.who], c.what, c.seq)
+		what := fmt.Sprintf("%s from %d", c.what, c.seq)
+		if c.by < 0 {
+			has[c.who] = slices.DeleteFunc(has[c.who], func(s string) bool { return strings.HasPrefix(s, c.what+" ") })
+			continue
+		}
+		if has[c.who] = append(has[c.who], fmt.Sprintf("%s at %v", what, time.UnixMilli(c.ts).UTC().Format("04:05.000"))); len(has[c.who]) > most[c.who] {
+			p.t.Errorf("%s has %d slots and %v", c.who, most[c.who], has[c.who])
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"switchboard/cluster/member"
@@ -36,9 +37,13 @@ type play struct {
 	*world
 	l      *ledger
 	staff  []*staff
-	ctx    context.Context
 	clocks bool // they may be wrong
+	splits bool // shards are split: see DESIGN.md for what does not hold then
 	lost   int  // disks
+
+	ctx        context.Context // of all who talk
+	home, hush func()          // ends it, and that of the customers
+	crew, talk sync.WaitGroup
 }
 
 // fault lets something go wrong with one machine, and right again.

@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,11 +36,17 @@ func TestMain(m *testing.M) {
 // TestCluster lets customers, bots and people talk over four nodes while one thing after the other goes wrong, and operators move and
 // drain. What is checked, and where else, is in DESIGN.md.
 func TestCluster(t *testing.T) {
+	eachSeed(t, run)
+}
+
+// eachSeed runs each of the seeds in a bubble of its own, and looks at the histories outside of it.
+func eachSeed(t *testing.T, run func(*testing.T, uint64) *ledger) {
 	for _, seed := range seeds(t) {
+		name := t.Name()
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			defer func() {
 				if t.Failed() {
-					t.Logf("again: SWITCHBOARD_SIM_FROM=%d SWITCHBOARD_SIM_SEEDS=1 go test ./internal/sim -run TestCluster -count=1 -v", seed)
+					t.Logf("again: SWITCHBOARD_SIM_FROM=%d SWITCHBOARD_SIM_SEEDS=1 go test ./internal/sim -run %s -count=1 -v", seed, name)
 				}
 			}()
 			var l *ledger
@@ -86,51 +91,62 @@ func seeds(t *testing.T) (list []uint64) {
 
 // run is one seed, in a bubble. It returns nil when it failed before there was anything to judge.
 func run(t *testing.T, seed uint64) *ledger {
-	ctx, cancel := context.WithCancel(context.Background())
-	p := &play{world: newWorld(t, seed, 4, 2*time.Millisecond), l: newLedger(), ctx: ctx, clocks: seed%2 == 1}
+	p := begin(t, seed)
+	for range 8 {
+		p.fault()
+		time.Sleep(time.Duration(p.rng.IntN(3000)) * time.Millisecond)
+	}
+	return p.end()
+}
+
+// begin starts four nodes, and lets people talk.
+func begin(t *testing.T, seed uint64) *play {
+	p := &play{world: newWorld(t, seed, 4, 2*time.Millisecond), l: newLedger(), clocks: seed%2 == 1}
 	p.settle(time.Minute)
-	var crew, talk sync.WaitGroup
-	for _, s := range []*staff{
+	p.ctx, p.home = context.WithCancel(context.Background())
+	p.staff = []*staff{
 		{name: "bot0", kind: wire.OriginBot, slots: 2},
 		{name: "bot1", kind: wire.OriginBot, slots: 1},
 		{name: "hans", kind: wire.OriginHuman, slots: 2},
 		{name: "hilda", kind: wire.OriginHuman, slots: 1},
-	} {
-		s.w, s.l = p.world, p.l
-		p.staff = append(p.staff, s)
-		s.begin(ctx)
 	}
-	crew.Go(func() { p.watch(ctx) })
-	talking, hush := context.WithCancel(ctx)
+	for _, s := range p.staff {
+		s.w, s.l = p.world, p.l
+		s.begin(p.ctx)
+	}
+	p.crew.Go(func() { p.watch(p.ctx) })
+	talking, hush := context.WithCancel(p.ctx)
+	p.hush = hush
 	for i := range 10 {
 		d := &device{
 			w: p.world, l: p.l, number: i, customer: fmt.Sprintf("c%d", i/2), name: fmt.Sprintf("c%d.%d", i/2, i%2),
 			rng: rand.New(rand.NewPCG(seed, 100+uint64(i))),
 		}
-		talk.Go(func() {
+		p.talk.Go(func() {
 			if err := d.run(talking); err != nil {
 				t.Errorf("%s gave up: %v", d.name, err)
 			}
 		})
 	}
 	time.Sleep(2 * time.Second)
-	for range 8 {
-		p.fault()
-		time.Sleep(time.Duration(p.rng.IntN(3000)) * time.Millisecond)
-	}
+	return p
+}
+
+// end waits until all is well and everything is answered, lets everybody go home, and checks what they were told.
+func (p *play) end() *ledger {
 	for _, m := range p.hosts {
 		m.skew.Store(0)
 	}
 	time.Sleep(10 * time.Second)
-	hush()
-	talk.Wait()
+	p.hush()
+	p.talk.Wait()
 	logs := p.answered(3 * time.Minute)
 	p.settle(3 * time.Minute)
-	cancel()
+	p.home()
 	for _, s := range p.staff {
 		<-s.gone
 	}
-	crew.Wait()
+	p.crew.Wait()
 	if logs != nil {
 		p.check(logs)
 	}

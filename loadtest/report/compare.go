@@ -44,6 +44,7 @@ var compared = []struct {
 	{"disconnects", -1},
 	{"rss", -1},
 	{"rss_per_conn", -1},
+	{"settled_per_conn", -1},
 	{"connect_cpu", -1},
 	{"cpu", -1},
 	{"gen_rss", 0},

@@ -55,6 +55,7 @@ var figures = map[string]struct {
 	"goodput":          {Share, "share of the due messages that were answered (acknowledged when nobody answers)"},
 	"rss":              {Bytes, "highest resident memory of the node in the steady time"},
 	"rss_per_conn":     {Bytes, "what the node's resident memory grew by from before the ramp, for each customer's socket"},
+	"settled_per_conn": {Bytes, "the same at the end of the steady time: without the garbage of connecting, when nothing else was said"},
 	"connect_cpu":      {Time, "processor time of the node for each customer's socket, from before the ramp until all are connected"},
 	"connects_per_cpu": {None, "the same as sockets connected for each second of the node's processors"},
 	"rss_growth":       {Share, "what the node's resident memory grew by from the second quarter of the steady time to the last, of what it was"},

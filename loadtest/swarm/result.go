@@ -48,6 +48,9 @@ func (r *running) result() *report.Result {
 		f["rss"] = max(r.peak, r.heldRSS)
 		f["rss_per_conn"] = max(r.heldRSS-r.base.rss, 0) / held
 	}
+	if r.base.ok && r.lastRSS > 0 {
+		f["settled_per_conn"] = max(r.lastRSS-r.base.rss, 0) / held
+	}
 	if took := r.heldCPU - r.base.cpu; r.base.ok && took > 0 {
 		f["connect_cpu"], f["connects_per_cpu"] = took/held, held/took
 	}

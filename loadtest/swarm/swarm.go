@@ -214,6 +214,7 @@ type running struct {
 	genHeld  float64 // when all are connected
 	heldRSS  float64
 	heldCPU  float64
+	lastRSS  float64 // in the steady time
 	findings []finding
 }
 
@@ -421,6 +422,9 @@ func (r *running) point(ctx context.Context) {
 	v.fill(p.Values, r.vitals, span)
 	if r.phase == "steady" {
 		r.peak = max(r.peak, v.rss)
+		if v.ok {
+			r.lastRSS = v.rss
+		}
 		if v.ok && r.vitals.ok && v.cpu >= r.vitals.cpu { // it counts anew after a restart
 			r.cores += v.cpu - r.vitals.cpu
 			r.watched += span

@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -111,7 +112,11 @@ func (j *Journal) round(work *queue) error {
 		r.err = r.do()
 	}
 	for _, m := range work.mail {
-		if err := j.host.Step(m); err != nil {
+		err := j.host.Step(m)
+		if errors.Is(err, replica.ErrForgot) {
+			j.forgot(m.Group, err)
+		}
+		if err != nil {
 			j.m.strays.Add(1) // it is old, or not for us; whoever sent it says it again
 		}
 	}

@@ -82,6 +82,10 @@ type Config struct {
 	// behind it; default 64 MiB. It is done earlier when small turns have made the log four times as long. It bounds
 	// what an opening replays.
 	FlushBytes int64
+	// KeepBytes is how much of the log of all groups with several replicas may stay, besides what is not flushed, for replicas
+	// that are behind; each group may keep its part, and at least 256 KiB, and no more than 10,000 entries; default 512 MiB. Who is further
+	// behind gets a snapshot.
+	KeepBytes int64
 	// CacheBytes is the memory for cached blocks of the data store; default 64 MiB.
 	CacheBytes int64
 	// FenceTurns is after how many turns, of all groups, the fence is written again; default 1000. It is also written
@@ -113,7 +117,7 @@ func (c *Config) Validate() error {
 	if c.Groups > groupsMax {
 		return fmt.Errorf("journal: Config.Groups is %d; it must be at most %d", c.Groups, groupsMax)
 	}
-	if c.QueueTurns < 0 || c.QueueBytes < 0 || c.FlushBytes < 0 || c.CacheBytes < 0 {
+	if c.QueueTurns < 0 || c.QueueBytes < 0 || c.FlushBytes < 0 || c.CacheBytes < 0 || c.KeepBytes < 0 {
 		return errors.New("journal: a size in Config is negative")
 	}
 	c.Node = or(c.Node, 1)
@@ -121,6 +125,7 @@ func (c *Config) Validate() error {
 	c.QueueTurns = or(c.QueueTurns, 256)
 	c.QueueBytes = or(c.QueueBytes, 32<<20)
 	c.FlushBytes = or(c.FlushBytes, 64<<20)
+	c.KeepBytes = or(c.KeepBytes, 512<<20)
 	c.CacheBytes = or(c.CacheBytes, 64<<20)
 	c.FenceTurns = or(c.FenceTurns, 1000)
 	if c.FS == nil {

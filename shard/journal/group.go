@@ -44,6 +44,7 @@ type Group struct {
 	// Shared.
 	applied atomic.Uint64 // the turn of at
 	durable atomic.Pointer[func(index uint64, err error)]
+	barred  atomic.Bool // it is damaged, and others are whole: nobody reads it
 }
 
 // flight is a turn between being proposed and being applied.
@@ -203,6 +204,9 @@ func (g *Group) State() Status {
 // read the disk, so an owner leaves it to a loader.
 func (g *Group) Get(key, buf []byte) ([]byte, error) {
 	j := g.j
+	if err := g.readable(); err != nil {
+		return nil, err
+	}
 	if !j.reads.TryRLock() {
 		return nil, ErrClosed
 	}
@@ -221,6 +225,9 @@ func (g *Group) Get(key, buf []byte) ([]byte, error) {
 // the call. It sees the rows as they were when it began. While it runs Close waits.
 func (g *Group) Scan(from, to []byte, reverse bool, fn func(key, val []byte) bool) error {
 	j := g.j
+	if err := g.readable(); err != nil {
+		return err
+	}
 	if !j.reads.TryRLock() {
 		return ErrClosed
 	}

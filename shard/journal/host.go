@@ -301,8 +301,8 @@ func (j *Journal) begin(list []*Group) error {
 		}
 	}
 	if len(points) > 0 {
-		if err := j.log.Truncate(points); err != nil {
-			return logError("beginning a log", err)
+		if err := j.passOver("beginning a log", j.log.Truncate(points)); err != nil {
+			return err
 		}
 	}
 	return logError("beginning a group", j.log.Write(&b))

@@ -64,10 +64,11 @@ type Journal struct {
 	forming    queue     // the next commit
 	held       int       // bytes forming or on their way
 	closing    bool
-	broken     error // the first fatal error
-	background error // the last error of a flush or compaction
-	noSpace    bool  // below the mark
-	noSpare    bool  // no room for another segment of the log
+	broken     error    // the first fatal error
+	background error    // the last error of a flush or compaction
+	lying      []string // damaged files that were told of
+	noSpace    bool     // below the mark
+	noSpare    bool     // no room for another segment of the log
 	frozen     map[*Frozen]struct{}
 
 	// Shared.
@@ -172,7 +173,7 @@ func (j *Journal) failure() error {
 }
 
 // Healthy returns nil when everything can be written, and otherwise all that is wrong: the fatal error, the lack of
-// space, the last failed flush, and every group that does not take writes.
+// space, the last failed flush, and every group that does not take writes and has no replica elsewhere that does.
 func (j *Journal) Healthy() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -184,7 +185,7 @@ func (j *Journal) Healthy() error {
 		errs = append(errs, fmt.Errorf("writing in the background: %w", j.background))
 	}
 	for _, g := range j.groups {
-		if g != nil && g.status.Mode != OK {
+		if g != nil && g.status.Mode != OK && !g.shared {
 			errs = append(errs, fmt.Errorf("group %d: %w", g.id, g.status.err()))
 		}
 	}

@@ -14,7 +14,7 @@ import (
 
 // ErrRetired says that a replica was on this disk and was taken off: its id never comes back, as it has forgotten what it has
 // promised.
-var ErrRetired = errors.New("journal: the replica was retired")
+var ErrRetired = replica.ErrRetired
 
 // Create makes the first replica of a new group here. All of voters are made with the same call, each on its node, before any of
 // them can lead. It is durable when it returns. It does nothing when the replica is here already, and refuses another one
@@ -83,7 +83,10 @@ func (j *Journal) hold(group int, id uint64, made func() *Group) error {
 				return fmt.Errorf("replica %x of group %d: %w", id, group, ErrRetired)
 			}
 		}
-		if err := j.excise(uint16(group)); err != nil { // an end before a removal was flushed leaves rows
+		// An end before a removal was flushed leaves rows.
+		if err := j.scour(uint16(group)); errors.Is(err, ErrDamaged) {
+			return fmt.Errorf("group %d cannot come as long as rows of the replica before are in the way: %w", group, err)
+		} else if err != nil {
 			j.fail(err)
 			return err
 		}
@@ -110,7 +113,7 @@ func (j *Journal) hold(group int, id uint64, made func() *Group) error {
 func (j *Journal) Remove(group int, id uint64) error {
 	return j.do(func() error {
 		g := j.Group(group)
-		if g == nil || g.self != id {
+		if g == nil || g.self != id && (g.self != 0 || g.status.Mode == OK) { // 0: what it was is lost, too
 			return nil
 		}
 		if j.log == nil {
@@ -120,20 +123,29 @@ func (j *Journal) Remove(group int, id uint64) error {
 		j.abandon(g)
 		j.dropWaiters(g.id)
 		g.meta = meta{self: id, removed: true, conf: &pb.ConfState{}}
-		if err := j.erase(g); err != nil {
+		if err := j.entomb(g); err != nil {
 			j.fail(err)
 			return err
 		}
 		j.mu.Lock()
 		j.groups[g.id] = nil
 		g.status = Status{Mode: Failed, Reason: "the replica was taken off this node"}
+		g.barred.Store(true)
 		j.mu.Unlock()
-		return nil
+		err := j.scour(g.id)
+		if errors.Is(err, ErrDamaged) {
+			j.cfg.Log.Warn("rows of a replica that was taken off are in a damaged file; they go with the others in it", "group", g.id, "err", err)
+			return nil
+		}
+		if err != nil {
+			j.fail(err)
+		}
+		return err
 	})
 }
 
-// erase removes what the group has on the disk, but for its tombstone.
-func (j *Journal) erase(g *Group) error {
+// entomb makes the log forget what the group has, but for its tombstone.
+func (j *Journal) entomb(g *Group) error {
 	var b seglog.Batch
 	g.newMeta = true
 	if err := g.putMeta(&b); err != nil {
@@ -147,16 +159,14 @@ func (j *Journal) erase(g *Group) error {
 		return logError("writing a tombstone", err)
 	}
 	if g.at.index > prev {
-		if err := j.log.Truncate([]seglog.Point{{Group: g.id, UpTo: g.at.index, Term: g.at.term}}); err != nil {
-			return logError("forgetting a log", err)
-		}
+		return j.passOver("forgetting a log", j.log.Truncate([]seglog.Point{{Group: g.id, UpTo: g.at.index, Term: g.at.term}}))
 	}
-	return j.excise(g.id)
+	return nil
 }
 
-// excise removes all rows of a group, for good when it returns.
-func (j *Journal) excise(group uint16) error {
-	span := pebble.KeyRange{Start: dataKey(nil, group, 0, nil), End: dataKey(nil, group+1, 0, nil)}
+// excise removes all rows of the groups from and to and between them, for good when it returns.
+func (j *Journal) excise(from, to uint16) error {
+	span := pebble.KeyRange{Start: dataKey(nil, from, 0, nil), End: dataKey(nil, to+1, 0, nil)}
 	return storeError("removing the rows of a group", j.data.Excise(context.Background(), span))
 }
 

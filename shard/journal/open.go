@@ -110,6 +110,9 @@ func (j *Journal) load() error {
 	if err != nil && !errors.Is(err, errNoFence) {
 		return err
 	}
+	if j.logBroken != nil && j.cfg.Groups == 0 && !slices.ContainsFunc(j.entries, func(e entry) bool { return e.shared == 0 }) {
+		return j.logBroken // all that is here others have, too: nothing would be gained by coming up without the log
+	}
 	if err := j.dropArrivals(); err != nil {
 		return err
 	}
@@ -186,6 +189,7 @@ func (j *Journal) recover(fenceLost bool) error {
 		g.at.epoch = max(e.epoch, r.at.epoch)
 		g.last = g.at.turn
 		g.applied.Store(g.at.turn)
+		g.bar()
 		j.put(g)
 		if g.status.Mode != OK {
 			j.cfg.Log.Error("a group does not take writes", "group", g.id, "mode", g.status.Mode.String(),
@@ -254,7 +258,7 @@ func (j *Journal) lead() error {
 func (j *Journal) checkFresh() error {
 	for _, g := range j.groups {
 		if g != nil && (g.at.turn > 0 || g.fenced.turn > 0 || g.shared) {
-			return fmt.Errorf("the file %s is missing but there is data: %w", formatName, ErrFormat)
+			return fmt.Errorf("the file %s is missing but there is data: %w: %w", formatName, ErrFormat, ErrDamaged)
 		}
 	}
 	return nil

@@ -36,6 +36,7 @@ func (r *recovery) run() error {
 			r.fresh = true
 		}
 	}
+	r.name()
 	if err := r.start(); err != nil {
 		if !errors.Is(err, ErrDamaged) {
 			return err
@@ -69,6 +70,18 @@ func (r *recovery) run() error {
 	}
 	r.compare()
 	return nil
+}
+
+// name says who the replica is, as far as that can be read, whatever else is damaged: it is by its id that another takes its place.
+func (r *recovery) name() {
+	r.g.self = r.fenced.replica
+	if r.g.j.log == nil {
+		return
+	}
+	if m, err := readMeta(r.g.j.log.Meta(r.g.id, nil)); err == nil && m.self != 0 {
+		r.g.self = m.self
+		r.g.shared = r.g.shared || !alone(m.conf)
+	}
 }
 
 // start reads how far the data store has flushed.

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"log/slog"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -138,9 +141,11 @@ func openError(doing string, err error) error {
 func (j *Journal) corrupted(info pebble.DataCorruptionInfo) {
 	j.m.corruptions.Add(1)
 	from, to := groupOf(info.Bounds.Start, 0), groupOf(info.Bounds.End.Key, groupsMax)
-	j.cfg.Log.Error("a file is damaged; its groups are quarantined",
-		"file", info.Path, "from", from, "to", to, "err", info.Details)
 	j.mu.Lock()
+	told := slices.Contains(j.lying, info.Path)
+	if !told && len(j.lying) < lyingMax {
+		j.lying = append(j.lying, info.Path)
+	}
 	var shared []*Group
 	for _, g := range j.groups {
 		if g != nil && int(g.id) >= from && int(g.id) <= to && g.status.Mode == OK {
@@ -148,14 +153,21 @@ func (j *Journal) corrupted(info pebble.DataCorruptionInfo) {
 			if g.shared {
 				shared = append(shared, g)
 			}
+			g.bar()
 		}
 	}
 	j.room.Broadcast()
 	j.mu.Unlock()
+	if !told { // it is met again and again, until it is gone
+		j.cfg.Log.Error("a file is damaged; its groups are quarantined", "file", info.Path, "from", from, "to", to, "err", info.Details.Error())
+	}
 	if len(shared) > 0 {
 		j.tell(func() error { return j.withdraw(shared) })
 	}
 }
+
+// lyingMax is of how many damaged files it is remembered that they were told of.
+const lyingMax = 1000
 
 // withdraw lets replicas with damaged rows take no part in their groups any more: the others have whole ones.
 func (j *Journal) withdraw(list []*Group) error {
@@ -180,11 +192,36 @@ func (j *Journal) troubled(err error) {
 	if errors.Is(err, pebble.ErrCancelledCompaction) {
 		return
 	}
+	j.m.troubles.Add(1)
+	if pebble.IsCorruptionError(err) { // corrupted has told
+		if inStats() {
+			time.Sleep(statsPause)
+		}
+		return
+	}
 	j.mu.Lock()
 	j.background = err
 	j.mu.Unlock()
-	j.m.troubles.Add(1)
-	j.cfg.Log.Warn("a store could not write in the background", "err", err)
+	j.cfg.Log.Warn("a store could not write in the background", "err", err.Error())
+}
+
+// statsPause is how long Pebble waits, with our help, until it tries again to read the statistics of a table that is damaged. By itself it tries at
+// once, for as long as the table is there, and takes a core for that.
+const statsPause = time.Second
+
+// inStats tells whether the caller is Pebble's reading of statistics, which holds no lock meanwhile. Others who report trouble do.
+func inStats() bool {
+	var pcs [16]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
+	for {
+		f, more := frames.Next()
+		if strings.HasSuffix(f.Function, ".scanReadStateTableStats") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
 }
 
 // flushed hears of flushes that worked, which is the end of the trouble.

@@ -17,8 +17,11 @@ const (
 	// An accepted loss skips so many indexes beyond the last one that is known. What was given out after the last fence
 	// is not known, and must never be given out again; a disk does not write a million turns in that second.
 	epochSkip = 1 << 20
-	// keepEntries is how many entries of a group with several replicas stay in the log for those that are behind.
+	// keepEntries is how many entries of a group with several replicas stay in the log for those that are behind, as long as
+	// Config.KeepBytes lets them.
 	keepEntries = 10_000
+	// keepLeast is how much each group may keep in any case.
+	keepLeast = 256 << 10
 )
 
 // watch does what can be late: the fence, truncation, a look at the disk, and accepted losses. None of it is waited for
@@ -124,7 +127,9 @@ func (j *Journal) truncate() error {
 		return storeError("reading what is flushed", err)
 	}
 	var points []seglog.Point
-	for _, g := range j.list() {
+	groups := j.list()
+	most := max(keepLeast, j.cfg.KeepBytes/int64(max(1, len(groups))))
+	for _, g := range groups {
 		key := dataKey(nil, g.id, tagApplied, nil)
 		if !it.SeekGE(key) || string(it.Key()) != string(key) {
 			continue
@@ -138,7 +143,10 @@ func (j *Journal) truncate() error {
 		shared := g.shared
 		j.mu.Unlock()
 		if shared { // followers that are a little behind shall not need a snapshot
-			p = seglog.Point{Group: g.id, UpTo: at.index - min(at.index, keepEntries)}
+			keep := max(at.index-min(at.index, keepEntries), j.log.Beyond(g.id, most))
+			if keep < at.index {
+				p.UpTo, p.Term = keep, 0
+			}
 		}
 		if p.UpTo <= g.truncated {
 			continue

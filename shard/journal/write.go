@@ -121,11 +121,15 @@ func (s stored) Entries(group uint16, lo, hi, maxBytes uint64) ([]*pb.Entry, err
 		}
 		return err == nil
 	})
-	if err := errors.Join(err, logError("reading the log", readErr)); err != nil {
-		return nil, err
+	err = errors.Join(err, logError("reading the log", readErr))
+	if err == nil && len(list) == 0 {
+		err = fmt.Errorf("the log of group %d has no record %d: %w", group, lo, ErrDamaged)
 	}
-	if len(list) == 0 {
-		return nil, fmt.Errorf("the log of group %d has no record %d: %w", group, lo, ErrDamaged)
+	if errors.Is(err, ErrDamaged) {
+		s.j.logDamaged(group, err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return list, nil
 }

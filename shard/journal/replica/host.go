@@ -17,6 +17,12 @@ var (
 	ErrFull = errors.New("replica: too much is uncommitted")
 	// ErrNoGroup says that the host has no replica of the group.
 	ErrNoGroup = errors.New("replica: no such group")
+	// ErrForgot says that the leader knows more of this replica's log than is here: entries that it has acknowledged are gone. It must take no
+	// part any more; another replica takes its place.
+	ErrForgot = errors.New("replica: acknowledged entries are gone")
+	// ErrRetired says that a replica was on this disk and was taken off: its id never comes back, as it has forgotten what it has
+	// promised.
+	ErrRetired = errors.New("replica: it was retired")
 )
 
 // Config says how patient the groups of a host are, and how much they may hold. The zero value of a field means its default.
@@ -312,7 +318,7 @@ type Message struct {
 func (m Message) To() uint64 { return m.Raft.GetTo() }
 
 // Step takes a message of another replica. One that makes no sense is dropped: the sender says it again, or is not of the
-// group any more.
+// group any more. ErrForgot says that this replica is to be taken off.
 func (h *Host) Step(m Message) error {
 	g := h.group(m.Group)
 	if g == nil {
@@ -324,6 +330,11 @@ func (h *Host) Step(m Message) error {
 	switch m.Raft.GetType() {
 	case pb.MsgProp, pb.MsgReadIndex, pb.MsgReadIndexResp, pb.MsgTransferLeader:
 		return fmt.Errorf("replica: %s is not taken from another node", m.Raft.GetType())
+	case pb.MsgHeartbeat:
+		// It says no more than what this replica has acknowledged, and that was durable.
+		if commit := m.Raft.GetCommit(); commit > g.st.last {
+			return fmt.Errorf("replica: group %d: its leader knows that %d is here, and the log ends at %d: %w", m.Group, commit, g.st.last, ErrForgot)
+		}
 	default:
 	}
 	if err := g.rn.Step(m.Raft); err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) {

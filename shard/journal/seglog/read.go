@@ -241,6 +241,26 @@ func (l *Log) Loss(group uint16) Loss {
 	return Loss{Ranges: g.missing(), Unsure: g.unsure, Meta: g.metaLost}
 }
 
+// Beyond returns the highest index of a group's record behind which no more than so many bytes of its records follow; 0 when all of them are fewer.
+// What is truncated up to there leaves at most that.
+func (l *Log) Beyond(group uint16, most int64) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if int(group) >= len(l.groups) || l.groups[group] == nil {
+		return 0
+	}
+	g := l.groups[group]
+	for n := len(g.spans); n > 0; n-- {
+		s := &g.spans[n-1]
+		for i := len(s.locs); i > 0; i-- {
+			if most -= int64(s.locs[i-1].size); most < 0 {
+				return s.first + uint64(i) - 1 //nolint:gosec // an index
+			}
+		}
+	}
+	return 0
+}
+
 // Stats is how a log is and what it has done since Open.
 type Stats struct {
 	Segments, Spares int

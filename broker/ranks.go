@@ -1,0 +1,156 @@
+package broker
+
+// ranks are the members of a class who could take a task: a heap, best first as they were when they were last looked at. Nobody stands
+// worse in it than his worker is. What they are compared by stands in the heap itself, so that among thousands of classes the best of one
+// is found by looking at his place and at himself.
+type ranks struct {
+	by    *queue // whose scoring counts
+	nodes []rank
+}
+
+// rank is a member's place.
+type rank struct {
+	load      float64
+	fit       float64 // of skill and rating: changes only with the worker
+	assigned  uint64
+	w         *worker
+	m         *member
+	preferred bool
+}
+
+// before tells whether a shall be asked before b, who meets the same step of the same queue.
+func (a *rank) before(b *rank, by *queue) bool {
+	if a.preferred != b.preferred {
+		return a.preferred
+	}
+	x, y := a.fit, b.fit
+	if by.Scoring == Weighted {
+		x, y = x-by.Weights.Load*a.load, y-by.Weights.Load*b.load
+	} else if a.load != b.load {
+		return a.load < b.load
+	}
+	switch {
+	case x != y:
+		return x > y
+	case a.assigned != b.assigned:
+		return a.assigned < b.assigned
+	}
+	return a.w.ID < b.w.ID
+}
+
+// at returns the place of m, who stands in h.
+func (h *ranks) at(m *member) *rank { return &h.nodes[m.at-1] }
+
+// push adds m, who does not stand in h, as his worker is now.
+func (h *ranks) push(m *member) {
+	h.nodes = append(h.nodes, rank{m.w.load, m.fit, m.w.assigned, m.w, m, m.preferred})
+	m.at = int32(len(h.nodes)) //nolint:gosec // a pool has fewer workers
+	h.up(len(h.nodes) - 1)
+}
+
+// remove takes m out, when he is in.
+func (h *ranks) remove(m *member) {
+	i := int(m.at) - 1
+	if i < 0 {
+		return
+	}
+	m.at = 0
+	last := len(h.nodes) - 1
+	moved := h.nodes[last]
+	h.nodes[last] = rank{}
+	h.nodes = h.nodes[:last]
+	if i < last {
+		h.set(i, moved)
+		h.fix(i)
+	}
+}
+
+// refresh puts the i'th where its worker is by now, and out when he takes nothing of that cost. It tells whether he stood elsewhere.
+func (h *ranks) refresh(i, cost int) bool {
+	x := &h.nodes[i]
+	w := x.w
+	switch {
+	case !w.takes(cost):
+		h.remove(x.m)
+	case x.load != w.load || x.assigned != w.assigned:
+		x.load, x.assigned = w.load, w.assigned
+		h.fix(i)
+	default:
+		return false
+	}
+	return true
+}
+
+func (h *ranks) fix(i int) {
+	if !h.up(i) {
+		h.down(i)
+	}
+}
+
+// up moves the i'th to the front of those who come behind it. It tells whether it has moved; one who has not is not touched.
+func (h *ranks) up(i int) bool {
+	first := i
+	var x rank
+	for i > 0 {
+		parent := (i - 1) / 2
+		if i == first {
+			if !h.nodes[i].before(&h.nodes[parent], h.by) {
+				return false
+			}
+			x = h.nodes[i]
+		} else if !x.before(&h.nodes[parent], h.by) {
+			break
+		}
+		h.set(i, h.nodes[parent])
+		i = parent
+	}
+	if i == first {
+		return false
+	}
+	h.set(i, x)
+	return true
+}
+
+// down moves the i'th behind those who come before it.
+func (h *ranks) down(i int) {
+	first := i
+	x := h.nodes[i]
+	for {
+		child := 2*i + 1
+		if child >= len(h.nodes) {
+			break
+		}
+		if right := child + 1; right < len(h.nodes) && h.nodes[right].before(&h.nodes[child], h.by) {
+			child = right
+		}
+		if !h.nodes[child].before(&x, h.by) {
+			break
+		}
+		h.set(i, h.nodes[child])
+		i = child
+	}
+	if i != first {
+		h.set(i, x)
+	}
+}
+
+func (h *ranks) set(i int, x rank) {
+	h.nodes[i] = x
+	x.m.at = int32(i + 1) //nolint:gosec // a pool has fewer workers
+}
+
+// of returns the best for t from the i'th place down, looking past those whom t is kept from; nil is nobody.
+func (h *ranks) of(i int, t *task) *rank {
+	if i >= len(h.nodes) {
+		return nil
+	}
+	x := &h.nodes[i]
+	if !t.barred(x.w.ID) && !t.asks(x.w) {
+		return x
+	}
+	left, right := h.of(2*i+1, t), h.of(2*i+2, t)
+	if left == nil || right != nil && right.before(left, h.by) {
+		return right
+	}
+	return left
+}

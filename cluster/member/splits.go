@@ -1,0 +1,71 @@
+package member
+
+import (
+	"fmt"
+
+	"switchboard/cluster"
+)
+
+// splitBytes is what the slots of a split that are on their way at once come to, about: their customers wait meanwhile. splitMost is how many
+// slots that are at most.
+const (
+	splitBytes = 4 << 20
+	splitMost  = 64
+)
+
+// splits goes on with the shards that are being split.
+func (m *Member) splits() {
+	for name, p := range m.state.Placements {
+		if !p.Split.Open() {
+			continue
+		}
+		var left uint64
+		most := splitMost
+		if v := m.views[p.Split.From]; v != nil {
+			left = v.Left
+			if slots := len(p.Slots(p.Split.From, slotsAll)); slots > 0 && v.Bytes > 0 {
+				most = min(most, int(splitBytes*uint64(slots)/v.Bytes)) //nolint:gosec // small, or bounded
+			}
+		}
+		m.state.NextSplit(name, func(shard uint16) uint64 {
+			if v := m.views[shard]; v != nil {
+				return v.Shape
+			}
+			return 0
+		}, left, most)
+	}
+}
+
+const slotsAll = 4096
+
+// splitting are the shards that have something to say about a split.
+func (m *Member) splitting() (list []uint16) {
+	for _, p := range m.state.Placements {
+		switch {
+		case !p.Split.Open():
+		case p.Split.Step == cluster.Preparing:
+			list = append(list, p.Shards...)
+		default:
+			list = append(list, p.Split.From, p.Split.To)
+		}
+	}
+	return list
+}
+
+// split begins to split a shard. One that was asked for before, and is under way, is the same.
+func (m *Member) split(by string, a *asking) (*cluster.Split, error) {
+	if sh := m.state.Shards[a.Shard]; sh != nil && a.Action == "" {
+		if x := m.state.Placements[sh.Placement].Split; x.Open() && x.From == a.Shard {
+			return x, nil
+		}
+	}
+	switch {
+	case a.Action == "pause", a.Action == "resume":
+		return m.state.PauseSplit(a.Shard, a.Action == "pause")
+	case a.Action != "":
+		return nil, fmt.Errorf("%w: %q is nothing that a split does: pause or resume", cluster.ErrRefused, a.Action)
+	case a.Dry:
+		return m.state.Splittable(a.Shard)
+	}
+	return m.state.Split(a.Shard, by, a.Why)
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"math"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+// heap decides how much garbage may lie around. A node under load is not collected before 128 MiB of it have come together: with the
+// little that lives in a small one it would be every 20 MB otherwise, several times a second, and each time messages wait for 15 ms of
+// a core. A quiet one has a quarter of what lives, which costs it a third of a percent of a core at most, and gives the rest of its
+// memory back: idle connections shall not pay for load that is over.
+type heap struct {
+	busy      bool
+	quiet     int    // looks in a row at which little was allocated
+	allocated uint64 // bytes ever, at the last look
+	percent   int    // that is set
+}
+
+const (
+	heapEvery = time.Second // between two looks
+	heapFloor = 64 << 20    // bytes that count as if they lived, under load
+	heapBusy  = 1 << 20     // bytes allocated between two looks from which on it is load
+	heapAfter = 10          // quiet looks until memory is given back
+	heapFull  = 100         // percent of what lives that may be garbage beside the floor
+	heapQuiet = 25          // the same without load
+	heapMost  = 4000        // percent: what lives is hardly known when it is little
+)
+
+// turn takes what was allocated ever and what lives. It returns the percentage to set, 0 for none, and whether to give memory back.
+func (h *heap) turn(allocated, live uint64) (percent int, give bool) {
+	took := allocated - h.allocated
+	h.allocated = allocated
+	switch {
+	case took >= heapBusy:
+		h.busy, h.quiet = true, 0
+	case h.busy:
+		if h.quiet++; h.quiet >= heapAfter {
+			h.busy, h.quiet, give = false, 0, true
+		}
+	}
+	want := heapQuiet
+	if h.busy {
+		want = heapFull + heapMost
+		if live > 0 {
+			want = heapFull + int(min(2*heapFloor*100/live, heapMost)) //nolint:gosec // at most heapMost
+		}
+	}
+	if math.Abs(float64(want-h.percent)) <= float64(h.percent)/10 && want != heapQuiet || want == h.percent {
+		return 0, give // setting it stops the world
+	}
+	h.percent = want
+	return want, give
+}
+
+// heapKeeper applies what heap decides. It does nothing when GOGC says what the operator wants.
+type heapKeeper struct {
+	off     bool
+	heap    heap
+	samples [2]metrics.Sample
+}
+
+// newHeapKeeper begins as under load: what a start allocates is none.
+func newHeapKeeper() *heapKeeper {
+	k := &heapKeeper{off: os.Getenv("GOGC") != "", heap: heap{busy: true}}
+	k.samples[0].Name, k.samples[1].Name = "/gc/heap/allocs:bytes", "/gc/heap/live:bytes"
+	k.look()
+	return k
+}
+
+// look is to be called every heapEvery.
+func (k *heapKeeper) look() {
+	if k.off {
+		return
+	}
+	metrics.Read(k.samples[:])
+	if k.samples[0].Value.Kind() != metrics.KindUint64 || k.samples[1].Value.Kind() != metrics.KindUint64 {
+		return // another runtime: it keeps its own rule
+	}
+	percent, give := k.heap.turn(k.samples[0].Value.Uint64(), k.samples[1].Value.Uint64())
+	if percent != 0 {
+		debug.SetGCPercent(percent)
+	}
+	if give {
+		debug.FreeOSMemory()
+	}
+}
