@@ -79,7 +79,7 @@ func seeds(t *testing.T) (list []uint64) {
 		}
 		return n
 	}
-	if os.Getenv("SWITCHBOARD_SIM_FROM")+os.Getenv("SWITCHBOARD_SIM_SEEDS") == "" {
+	if t.Name() == "TestCluster" && os.Getenv("SWITCHBOARD_SIM_FROM")+os.Getenv("SWITCHBOARD_SIM_SEEDS") == "" {
 		list = slices.Clone(regressions)
 	}
 	from := number("SWITCHBOARD_SIM_FROM", 0)
