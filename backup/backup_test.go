@@ -534,6 +534,58 @@ func TestEveryStep(t *testing.T) {
 }
 
 // BenchmarkPut takes rows that are all new, and all known.
+// TestFirstBackup lets the very first backup of a directory fail, or the power, at each of its steps: the next begins all the same.
+func TestFirstBackup(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	a := some(rng, 100)
+	for _, dead := range []bool{false, true} {
+		ended := false
+		for step := 1; !ended; step++ {
+			mem := vfs.NewCrashableMem()
+			fs := &disk{fs: mem, fail: step, dead: dead}
+			d := Open("/backups/of", fs)
+			_, err := take(d, noon, false, a)
+			ended = err == nil && fs.steps < step
+			fs.fail, fs.gone = 0, false
+			if dead {
+				d = Open("/backups/of", &disk{fs: mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 50, 100}[step%3], RNG: rng})})
+			}
+			if _, err := take(d, noon.Add(time.Hour), false, a); err != nil {
+				t.Fatalf("dead %v: after step %d: %v", dead, step, err)
+			}
+			whole(t, d, "", a)
+		}
+	}
+}
+
+// TestNameOfPacks: the name of a backup that is removed is not given again while others need its packs.
+func TestNameOfPacks(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 10))
+	a := some(rng, 1500)
+	d := Open("/backups/of", &disk{fs: vfs.NewCrashableMem()})
+	_, err := take(d, noon, false, a)
+	must(t, err)
+	_, err = take(d, noon.Add(time.Hour), false, a)
+	must(t, err)
+	_, _, err = d.Prune(1)
+	must(t, err)
+	b := a.clone()
+	b["e8"] = "new"
+	_, err = take(d, noon, true, b) // a clock that was set back
+	must(t, err)
+	all, broken, err := d.Backups()
+	if err != nil || len(broken) > 0 || len(all) != 2 {
+		t.Fatalf("%d backups, %v, %v", len(all), broken, err)
+	}
+	for _, m := range all {
+		if m.Taken.Equal(noon) {
+			whole(t, d, m.ID, b)
+		} else {
+			whole(t, d, m.ID, a)
+		}
+	}
+}
+
 func BenchmarkPut(b *testing.B) {
 	rows := some(rand.New(rand.NewPCG(7, 8)), 20_000).page()
 	for _, known := range []bool{false, true} {

@@ -52,9 +52,15 @@ func (d *Dir) check() (there bool, err error) {
 			return false, err
 		}
 		for _, n := range names {
-			if n != lockName && n != formatName+tempExt && n != "lost+found" {
-				return false, fmt.Errorf("%s has %s in it, and is no directory of backups: name an empty one: %w", d.path, n, ErrFormat)
+			switch n {
+			case lockName, formatName + tempExt, "lost+found":
+				continue
+			case backupsDir, listsDir, packsDir: // of a first backup that came no further
+				if in, err := d.fs.List(d.file(n)); err == nil && len(in) == 0 {
+					continue
+				}
 			}
+			return false, fmt.Errorf("%s has %s in it, and is no directory of backups: name an empty one: %w", d.path, n, ErrFormat)
 		}
 		return false, nil
 	case err != nil:

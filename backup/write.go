@@ -21,9 +21,9 @@ import (
 // Where chunks end. A chunk is of no fewer bytes than cutMin and of no more than cutMax, but for a row that is larger by itself; in between each byte ends it with
 // the same chance, by its row's key. So chunks of rows that have not changed begin and end where they did.
 const (
-	cutMin  = 8 << 10
-	cutMean = 24 << 10 // beyond cutMin
-	cutMax  = 256 << 10
+	cutMin  = 4 << 10
+	cutMean = 12 << 10 // beyond cutMin
+	cutMax  = 128 << 10
 )
 
 // Writer is a backup that is being written.
@@ -88,8 +88,12 @@ func (d *Dir) Begin(now time.Time, full bool) (w *Writer, err error) {
 		w.before = all[len(all)-1]
 	}
 	id := now.UTC().Format("20060102T150405Z")
+	packs, err := d.fs.List(d.file(packsDir)) // which later backups may need whose own is removed
+	if err != nil {
+		return nil, fmt.Errorf("looking for the names of packs: %w", err)
+	}
 	taken := func(id string) bool {
-		return slices.ContainsFunc(all, func(m *Manifest) bool { return m.ID == id }) || slices.ContainsFunc(broken, func(b Broken) bool { return b.ID == id })
+		return slices.ContainsFunc(packs, func(name string) bool { return strings.HasPrefix(name, id+"-") }) || slices.ContainsFunc(all, func(m *Manifest) bool { return m.ID == id }) || slices.ContainsFunc(broken, func(b Broken) bool { return b.ID == id })
 	}
 	for n := 2; taken(id); n++ {
 		id = fmt.Sprintf("%s-%d", now.UTC().Format("20060102T150405Z"), n)

@@ -38,8 +38,9 @@ type member struct {
 	skill     float64
 	fit       float64 // of skill and rating: changes only with the worker
 	preferred bool
-	there     bool  // counts in class.staffed
-	rank      int32 // of the class's queue, to the worker
+	rating    float64 // of the worker, as it was when he became a member
+	there     bool    // counts in class.staffed
+	rank      int32   // of the class's queue, to the worker
 
 	index int   // in class.members
 	seat  int   // in w.members
@@ -189,7 +190,7 @@ func (c *class) admit(w *worker) {
 	by := c.queue.Weights
 	m := &member{
 		w: w, class: c, skill: skill, fit: by.Skill*skill + by.Rating*w.rating, preferred: c.prefer.Key() != "" && c.prefer.Eval(&w.facts),
-		rank: w.seatIn(c.queue).Priority, index: len(c.members), seat: len(w.members),
+		rating: w.rating, rank: w.seatIn(c.queue).Priority, index: len(c.members), seat: len(w.members),
 	}
 	c.members = append(c.members, m)
 	w.members = append(w.members, m)

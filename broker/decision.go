@@ -34,8 +34,22 @@ type Decision struct {
 type trace struct {
 	every, keep int
 	n           int
-	ring        []Decision
+	ring        []noted
 	next        int
+}
+
+// noted is a decision as it was made: whom it was between is put in order when somebody asks.
+type noted struct {
+	Decision
+	banded bool
+	looked []looked
+	told   bool // Top says it
+}
+
+// looked is a worker as he was.
+type looked struct {
+	m           *member
+	load, score float64
 }
 
 func (r *trace) configure(cfg *Config) {
@@ -50,13 +64,15 @@ func (r *trace) configure(cfg *Config) {
 func (c *Core) Decisions(yield func(*Decision) bool) {
 	r := &c.trace
 	for i := range r.ring {
-		if !yield(&r.ring[(r.next+i)%len(r.ring)]) {
+		n := &r.ring[(r.next+i)%len(r.ring)]
+		n.tell()
+		if !yield(&n.Decision) {
 			return
 		}
 	}
 }
 
-// decide notes that t goes to x, before it does.
+// decide notes that t goes to x, before it does. It is part of every assignment, so it only copies.
 func (c *Core) decide(t *task, x choice) {
 	r := &c.trace
 	if r.every == 0 {
@@ -66,7 +82,7 @@ func (c *Core) decide(t *task, x choice) {
 		return
 	}
 	if len(r.ring) < r.keep {
-		r.ring = append(r.ring, Decision{})
+		r.ring = append(r.ring, noted{})
 		r.next = len(r.ring) - 1
 	}
 	d := &r.ring[r.next]
@@ -75,17 +91,21 @@ func (c *Core) decide(t *task, x choice) {
 		r.next = 0
 	}
 	q := t.plan.queue
-	*d = Decision{
-		At: c.now, Session: t.session, Ticket: t.ticket, Queue: q.Name, Worker: x.w.ID, Reason: t.reason, Step: q.stepName(x.step),
-		WaitedMS: max(c.now-t.enqueuedAt, 0), Ahead: q.waiting, Top: d.Top[:0], Excluded: d.Excluded[:0],
+	*d = noted{
+		Decision: Decision{
+			At: c.now, Session: t.session, Ticket: t.ticket, Queue: q.Name, Worker: x.w.ID, Reason: t.reason, Step: q.stepName(x.step),
+			WaitedMS: max(c.now-t.enqueuedAt, 0), Ahead: q.waiting, Top: d.Top[:0], Excluded: d.Excluded[:0],
+		},
+		banded: q.Scoring == Banded, looked: d.looked[:0],
 	}
 	for i := range t.bars {
 		d.Excluded = append(d.Excluded, t.bars[i].worker)
 	}
 	if x.m == nil {
-		d.Top = append(d.Top, Candidate{Worker: x.w.ID, Load: x.w.load, Rating: x.w.rating})
+		d.Top, d.told = append(d.Top, Candidate{Worker: x.w.ID, Load: x.w.load, Rating: x.w.rating}), true
 		return
 	}
+	found := false
 	for i := range t.plan.gates {
 		g := &t.plan.gates[i]
 		if g.step != x.step || !t.plan.opens(i, t, c.now) {
@@ -95,22 +115,43 @@ func (c *Core) decide(t *task, x choice) {
 		d.Eligible += len(g.class.members)
 		d.Free += len(g.class.free.nodes)
 		for k := range g.class.free.nodes[:min(len(g.class.free.nodes), maxLooked)] {
-			if x := &g.class.free.nodes[k]; !t.barred(x.w.ID) && x.w.takes(t.cost) {
-				d.Top = append(d.Top, x.m.candidate())
+			if p := &g.class.free.nodes[k]; p.w.takes(t.cost) && (len(t.bars) == 0 || !t.barred(p.w.ID)) {
+				d.looked = append(d.looked, p.m.looks())
+				found = found || p.w == x.w
 			}
 		}
 	}
-	slices.SortFunc(d.Top, func(a, b Candidate) int { return compareCandidates(q, a, b) })
-	i := slices.IndexFunc(d.Top, func(a Candidate) bool { return a.Worker == x.w.ID })
-	switch { // who took it when he became free need not be among the first places of all
-	case i > 0:
-		a := d.Top[i]
-		copy(d.Top[1:i+1], d.Top[:i])
-		d.Top[0] = a
-	case i < 0:
-		d.Top = slices.Insert(d.Top, 0, x.m.candidate())
+	if !found { // who took it when he became free need not be among the first places of all
+		d.looked = append(d.looked, x.m.looks())
 	}
-	d.Top = d.Top[:min(len(d.Top), maxTop)]
+}
+
+// looks returns a as he is now.
+func (a *member) looks() looked {
+	x := looked{a, a.w.load, a.fit}
+	if q := a.class.queue; q.Scoring == Weighted {
+		x.score += q.Weights.Load * (1 - a.w.load)
+	}
+	return x
+}
+
+// tell makes Top of who was looked at, once: who got it, then the others, best first.
+func (n *noted) tell() {
+	if n.told {
+		return
+	}
+	n.told = true
+	for _, x := range n.looked {
+		n.Top = append(n.Top, Candidate{Worker: x.m.w.ID, Load: x.load, Skill: x.m.skill, Rating: x.m.rating, Preferred: x.m.preferred, Score: x.score})
+	}
+	slices.SortFunc(n.Top, func(a, b Candidate) int {
+		if first := a.Worker == n.Worker; first != (b.Worker == n.Worker) {
+			return less(first)
+		}
+		return compareCandidates(n.banded, a, b)
+	})
+	n.Top = slices.CompactFunc(n.Top, func(a, b Candidate) bool { return a.Worker == b.Worker })
+	n.Top = n.Top[:min(len(n.Top), maxTop)]
 }
 
 // candidate returns a with the terms of its score.
@@ -122,18 +163,19 @@ func (a *member) candidate() Candidate {
 	return x
 }
 
-// compareCandidates orders as scoring does, and ties by id.
-func compareCandidates(q *queue, a, b Candidate) int {
-	less := func(yes bool) int {
-		if yes {
-			return -1
-		}
-		return 1
+func less(yes bool) int {
+	if yes {
+		return -1
 	}
+	return 1
+}
+
+// compareCandidates orders as scoring does, and ties by id.
+func compareCandidates(banded bool, a, b Candidate) int {
 	switch {
 	case a.Preferred != b.Preferred:
 		return less(a.Preferred)
-	case q.Scoring == Banded && a.Load != b.Load:
+	case banded && a.Load != b.Load:
 		return less(a.Load < b.Load)
 	case a.Score != b.Score:
 		return less(a.Score > b.Score)

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"slices"
+	"strconv"
 
 	"switchboard/broker/selector"
 )
@@ -14,7 +15,8 @@ type queue struct {
 	classes  []*class             // that ask its workers
 	lanes    []*lane              // the first is of all shops that are not configured
 	waiting  int
-	tasks    int // in any state
+	tasks    int      // in any state
+	names    []string // of its steps, for people
 	speaksOf []string
 	tiers    []int64
 	closed   bool     // not configured any more: it is kept until its tasks are done
@@ -26,6 +28,12 @@ type queue struct {
 // describe makes q what the configuration says of it. Lanes keep their past.
 func (q *queue) describe(cfg *Config, x Queue) {
 	q.Queue, q.closed = x, false
+	q.names = make([]string, len(x.Steps))
+	for i := range x.Steps {
+		if q.names[i] = x.Steps[i].Name; q.names[i] == "" {
+			q.names[i] = "step " + strconv.Itoa(i+1)
+		}
+	}
 	q.tiers = tiers(cfg, x.Name)
 	names := []string{"channel"}
 	if len(x.Costs)+len(cfg.Costs) == 0 {

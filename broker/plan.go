@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	"switchboard/broker/selector"
@@ -331,11 +330,8 @@ func (c *Core) forgetPlan(p *plan) {
 
 // stepName returns how people call a step.
 func (q *queue) stepName(i int) string {
-	if i < 0 || i >= len(q.Steps) {
+	if i < 0 || i >= len(q.names) {
 		return ""
 	}
-	if n := q.Steps[i].Name; n != "" {
-		return n
-	}
-	return "step " + strconv.Itoa(i+1)
+	return q.names[i]
 }

@@ -225,6 +225,10 @@ func (c *Client) pushed(k *conn, f *wirepb.ServerFrame) {
 		c.work.offered(v.Offer)
 	case *wirepb.ServerFrame_OfferEnded:
 		c.work.offerEnded(v.OfferEnded.Offer)
+	case *wirepb.ServerFrame_Classify:
+		c.work.classify(v.Classify)
+	case *wirepb.ServerFrame_Invited:
+		c.work.invited(v.Invited)
 	case *wirepb.ServerFrame_Rewind:
 		if s := c.assigned[v.Rewind.Session]; s != nil {
 			s.rewindStream(v.Rewind)

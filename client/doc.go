@@ -16,6 +16,10 @@
 //			return err
 //		})
 //
+// WorkerConfig.Classify is asked what waiting sessions are about, WorkerConfig.Invited to come to another's session as a guest, which
+// [Client.Join] does; a supervisor joins without being asked. A customer who has done with a conversation calls [Session.Finish]:
+// who only closes it follows on, and a connection follows at most as many sessions as the server's limit.
+//
 // What it promises. Connections come and go, with pauses of full jitter and whatever advice the server gives; sessions
 // go on where they were. Entries are returned in seq order, each once, none left out: duplicates are dropped, gaps are
 // seen by prev and filled from the log. What the server says about lost history (truncated, reset) is shown, in its
@@ -28,7 +32,7 @@
 // last state is written when the connection takes it, so that they need no queue.
 //
 // Who runs. Two goroutines per connection: one connects and reads (and calls the hooks), one writes; a worker has one
-// more per assigned session, and one per open offer. [Client.Close] and the end of [Work] join all of them. State is
+// more per assigned session, and one per open offer, question or invitation. [Client.Close] and the end of [Work] join all of them. State is
 // guarded by one mutex, never held while something is read, written or called back.
 //
 // What it does not do: it keeps nothing on disk (an application that wants to continue after a restart keeps

@@ -16,6 +16,8 @@ func (c *Client) sayHello(k *conn) ([]byte, error) {
 	h := &wirepb.Hello{Token: k.token, Client: c.cfg.Client, Features: []string{"stream"}}
 	for _, s := range c.followed {
 		switch {
+		case s.ge != 0:
+			s.end(ErrRevoked) // a guest's seat ended with the connection [SW-5a.1]
 		case s.feed.stale: // its reader opens it again when it gets there
 		case s.feed.loose && s.feed.tail > 0:
 			s.feed.stale = true // it has no position yet

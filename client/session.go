@@ -22,6 +22,7 @@ type Session struct {
 	wake    chan struct{}    // for whoever reads entries
 	reading chan struct{}    // a token: one reader at a time
 	task                     // of a worker
+	seat                     // of a guest
 
 	// Guarded by Client.mu.
 	err     error // once it has ended
@@ -233,7 +234,7 @@ func (s *Session) message(m *wirepb.Entry) {
 
 // took does what follows from what became of an entry.
 func (s *Session) took(v verdict) verdict {
-	if v == full {
+	if v == full && s.ge == 0 { // a guest who leaves has no seat any more
 		s.leave = true // the server need not send what nobody reads
 		s.touch()
 	}

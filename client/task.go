@@ -141,7 +141,7 @@ func (s *Session) handled(seq uint64) {
 	s.ackLevel(seq)
 }
 
-// Reply appends a worker's entry, and with [WithAck] acknowledges what it answers in the same step [SW-5.5]. body is as
+// Reply appends a worker's entry, or a guest's, and with [WithAck] acknowledges what it answers in the same step [SW-5.5]. body is as
 // for [Session.Send]. It fails with [wire.StaleAssignment] when the session is no longer this worker's; nothing has
 // happened then [SW-5.3].
 func (s *Session) Reply(ctx context.Context, typ string, body any, opts ...Option) (Sent, error) {
@@ -155,6 +155,9 @@ func (s *Session) Reply(ctx context.Context, typ string, body any, opts ...Optio
 	b, err := s.body(body)
 	if err != nil {
 		return Sent{}, fmt.Errorf("replying: %w", err)
+	}
+	if s.ge != 0 {
+		return s.guestReply(ctx, typ, b, &w)
 	}
 	m := &wirepb.Reply{
 		Session: s.id, Ae: s.ae, Ack: w.ack, Key: w.key, Stream: w.stream, Type: or(typ, "text"), Body: b, Visibility: w.visibility, ReplyTo: w.replyTo,

@@ -38,6 +38,12 @@ type WorkerConfig struct {
 	// Accept is asked about every offer, on a goroutine of its own; ctx ends when the offer does [SW-5.2]. nil accepts
 	// all. (Bots are assigned sessions without being asked.)
 	Accept func(ctx context.Context, o Offer) bool
+	// Classify says what a waiting session is about: a JSON merge patch of its attributes, or nil for nothing [SW-5a.3]. It runs on a
+	// goroutine of its own; ctx ends when the question does, and the session is then routed without an answer. nil answers nothing.
+	Classify func(ctx context.Context, q Question) (patch any, err error)
+	// Invited is asked to come to another's session as a guest [SW-5a.1], on a goroutine of its own; ctx ends when the invitation does.
+	// It calls [Client.Join] and returns true when it has done with it, or false to decline. nil lets invitations expire.
+	Invited func(ctx context.Context, c *Client, i Invitation) bool
 	// Ready is called once, after the first subscription.
 	Ready func(*Client)
 	// Begin is called before the first entry of an assignment, Ended after the last, and Notice for entries that need
@@ -78,8 +84,8 @@ type worker struct {
 	lease    string
 	leaseFor time.Duration
 	stopping bool
-	serving  map[string]*Session // the latest assignment of each session whose goroutine runs
-	offers   map[string]context.CancelFunc
+	serving  map[string]*Session           // the latest assignment of each session whose goroutine runs
+	offers   map[string]context.CancelFunc // questions and invitations too
 }
 
 // Work subscribes to queues and calls handle for what their customers say, until ctx ends or the server refuses for
@@ -287,12 +293,7 @@ func (w *worker) offered(m *wirepb.Offer) {
 
 // consider accepts or declines o. An offer that has ended meanwhile is no error.
 func (w *worker) consider(ctx context.Context, o Offer) {
-	defer func() {
-		w.c.mu.Lock()
-		defer w.c.mu.Unlock()
-		w.offers[o.ID]()
-		delete(w.offers, o.ID)
-	}()
+	defer w.considered(o.ID)
 	yes := w.cfg.Accept == nil || w.cfg.Accept(ctx, o)
 	if ctx.Err() != nil {
 		return

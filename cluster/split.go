@@ -50,8 +50,8 @@ func (x *Split) String() string {
 // Open tells whether the split is under way.
 func (x *Split) Open() bool { return x != nil && x.Step != SplitDone }
 
-// Splittable says why [State.Split] would refuse, or nil, and what the split would be. It changes nothing.
-func (s *State) Splittable(shard uint16) (*Split, error) {
+// Splittable says why [State.Split] would refuse, or nil, and what the split would be. It changes nothing. Nodes that are away get nothing.
+func (s *State) Splittable(shard uint16, away ...uint32) (*Split, error) {
 	sh := s.Shards[shard]
 	if sh == nil {
 		return nil, refuse("there is no shard %d: see switchboard shards ls", shard)
@@ -66,7 +66,7 @@ func (s *State) Splittable(shard uint16) (*Split, error) {
 		return nil, refuse("shard %d has %d slots: there is nothing to share", shard, len(slots))
 	case int(s.lastShard) >= int(Meta):
 		return nil, refuse("no number is left for a shard")
-	case len(s.eligible(p)) == 0:
+	case s.present(p, away) == 0:
 		return nil, refuse("no node may hold another shard of placement %s: %s", p.Name, wants(p))
 	}
 	x := &Split{From: shard, To: s.lastShard, Step: Preparing}
@@ -77,8 +77,8 @@ func (s *State) Splittable(shard uint16) (*Split, error) {
 }
 
 // Split begins to move half of a shard's slots to a new shard of its placement, with as many copies as it has.
-func (s *State) Split(shard uint16, by, why string) (*Split, error) {
-	x, err := s.Splittable(shard)
+func (s *State) Split(shard uint16, by, why string, away ...uint32) (*Split, error) {
+	x, err := s.Splittable(shard, away...)
 	if err != nil {
 		return nil, err
 	}
@@ -86,10 +86,10 @@ func (s *State) Split(shard uint16, by, why string) (*Split, error) {
 	sh := &Shard{ID: x.To, Placement: p.Name, Epoch: 1}
 	s.lastShard++
 	s.Shards[sh.ID] = sh
-	copies := min(len(s.Shards[shard].Replicas), len(s.eligible(p)))
+	copies := min(len(s.Shards[shard].Replicas), s.present(p, away))
 	copies -= (copies + 1) % 2
 	for range max(copies, 1) {
-		sh.Replicas = append(sh.Replicas, s.replica(s.best(sh, p, nil), false))
+		sh.Replicas = append(sh.Replicas, s.replica(s.workbench(nil, away...).target(sh.ID, 0), false))
 	}
 	if p.Base == 0 { // of a version that knew no splits
 		p.Base = len(p.Shards)
@@ -103,6 +103,16 @@ func (s *State) Split(shard uint16, by, why string) (*Split, error) {
 	s.reshape(p)
 	s.touch(rowShard, uint64(sh.ID))
 	return x, nil
+}
+
+// present counts the nodes that may hold a placement and are not away.
+func (s *State) present(p *Placement, away []uint32) (n int) {
+	for _, node := range s.eligible(p) {
+		if !slices.Contains(away, node.ID) {
+			n++
+		}
+	}
+	return n
 }
 
 // reshape counts a change of p's shape.

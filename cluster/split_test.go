@@ -51,7 +51,12 @@ func TestSplit(t *testing.T) {
 	if x, err := s.Splittable(1); err != nil || x.To != 4 || len(x.Slots) != 512 || len(s.Shards) != 4 {
 		t.Fatalf("%v, %v", x, err)
 	}
-	x, err := s.Split(1, "ann", "it is hot")
+	_, err = s.Split(1, "ann", "", 1, 2)
+	f(err, "no node may hold another shard")
+	x, err := s.Split(1, "ann", "it is hot", 2)
+	if err == nil && s.Shards[x.To].On(2) != nil {
+		t.Fatal("a node that is away gets the new shard")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ type Config struct {
 	// Loops is how many loops serve the WebSockets of a Linux node; 0 means one per two of GOMAXPROCS, at least 1 and
 	// at most 4. Below zero, and on other systems, each socket has goroutines of its own.
 	Loops int
-	// AckDelay is for how long the acknowledgement of a customer's message may wait at most, so that it travels with the answer, when the
+	// AckDelay is for how long the acknowledgement of a customer's message may wait at most, and no longer than half of Answer, so that it travels with the answer, when the
 	// last one was answered as soon; default 100 ms. Below zero none waits, as on connections without a loop.
 	AckDelay time.Duration
 	// Connections is how many sockets are held; beyond it new ones get 503. Default 100,000.
@@ -123,6 +123,7 @@ func (c *Config) defaults() error {
 	or(&c.Stall, 20*time.Second)
 	or(&c.Knock, 5*time.Second)
 	or(&c.Answer, 10*time.Second)
+	c.AckDelay = min(c.AckDelay, c.Answer/2) // or a request would be told deadline whose answer waits
 	or(&c.Outbox, 256<<10)
 	or(&c.Node, "n1")
 	or(&c.Version, "dev")

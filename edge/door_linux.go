@@ -31,6 +31,11 @@ const (
 	knockMost  = 5 * time.Second // that a connection may say nothing to a loop
 	shutFor    = 100 * time.Millisecond
 	complain   = time.Minute // between two words about descriptors that are used up
+
+	// knockersMost is how many may have said nothing yet, and knockersSpare how many of them find room beside as many connections as there
+	// may be: somebody wants to know how the node is.
+	knockersMost  = 4096
+	knockersSpare = 128
 )
 
 // handed is a connection that the HTTP server shall serve, with what was read of it.
@@ -64,12 +69,15 @@ func (e *Edge) admit(ln net.Listener) error {
 	if !ok {
 		return nil
 	}
-	e.doors, d.listens = append(e.doors, d), true
 	for _, l := range e.loops {
-		if err := l.p.listen(d.fd, doorSlot(len(e.doors)-1)); err != nil {
+		if err := l.p.listen(d.fd, doorSlot(len(e.doors))); err != nil {
+			for _, l := range e.loops {
+				l.p.remove(d.fd)
+			}
 			return fmt.Errorf("listening at %s: %w", d.addr, err)
 		}
 	}
+	e.doors, d.listens = append(e.doors, d), true
 	return nil
 }
 
@@ -98,7 +106,6 @@ func (d *door) Close() error {
 			_ = syscall.Close(int(d.fd))
 			return
 		}
-		d.e.shutting.Store(true)
 		_ = syscall.Shutdown(int(d.fd), syscall.SHUT_RD) // nobody can connect any more, and every loop hears of it
 		close(d.closed)
 	})
@@ -114,14 +121,25 @@ func (e *Edge) closeDoors() {
 		_ = d.Close()
 		_ = syscall.Close(int(d.fd))
 	}
+	e.turnAway()
+}
+
+// turnAway answers who waits for the HTTP server, which has ended.
+func (e *Edge) turnAway() {
 	for {
 		select {
 		case h := <-e.handed:
-			_ = syscall.Close(int(h.fd))
+			refuse(h.fd)
 		default:
 			return
 		}
 	}
+}
+
+// refuse answers that there is no room, and hangs up.
+func refuse(fd int32) {
+	_, _ = write(fd, tooMany)
+	_ = syscall.Close(int(fd))
 }
 
 // sock makes h a socket of the runtime's.
@@ -188,6 +206,11 @@ func (l *loop) accept(d *door) {
 
 // invite begins to listen to a connection that was accepted. Which loop is its own does not depend on who accepted it.
 func (l *loop) invite(fd int32, ip string) {
+	if n := l.e.knockers.Add(1); n > knockersMost || l.e.open.Load()+n > int64(l.e.cfg.Connections)+knockersSpare {
+		l.e.knockers.Add(-1)
+		refuse(fd)
+		return
+	}
 	c := l.e.newConn(nil, modeJSON, ip)
 	c.seat.fd, c.seat.slot, c.seat.knocking = fd, -1, true
 	c.loop = l.e.loops[c.id.ID%uint64(len(l.e.loops))]
@@ -254,8 +277,10 @@ func (l *loop) knock(c *conn, b []byte) {
 		l.handOver(c, b)
 		return
 	}
-	c.seat.knocking = false
+	l.entered(c)
 	c.mode, c.asked, c.accepted = mode(s.codec), s.shown, e.now()
+	c.lastRead.Store(c.accepted)
+	c.lastWrite.Store(c.accepted)
 	if n, err := write(c.seat.fd, s.out); err != nil || n < len(s.out) { // it is gone: a new socket has room
 		l.unseat(c)
 		return
@@ -270,7 +295,8 @@ func (l *loop) knock(c *conn, b []byte) {
 func (l *loop) handOver(c *conn, head []byte) {
 	l.vacate(c)
 	fd := c.seat.fd
-	c.seat.fd, c.seat.knocking = -1, false
+	c.seat.fd = -1
+	l.entered(c)
 	if !l.e.shutting.Load() {
 		select {
 		case l.e.handed <- handed{fd: fd, head: append([]byte(nil), head...)}:
@@ -278,8 +304,15 @@ func (l *loop) handOver(c *conn, head []byte) {
 		default:
 		}
 	}
-	_, _ = write(fd, tooMany)
-	_ = syscall.Close(int(fd))
+	refuse(fd)
+}
+
+// entered takes note that c knocks no more.
+func (l *loop) entered(c *conn) {
+	if c.seat.knocking {
+		c.seat.knocking = false
+		l.e.knockers.Add(-1)
+	}
 }
 
 // tooMany answers who finds more waiting for the HTTP server than it can serve soon, or that it has ended.

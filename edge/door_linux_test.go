@@ -77,6 +77,68 @@ func TestHandshakeAnswers(t *testing.T) {
 	f(func(s string) string { return strings.Replace(s, "/v1/connect", "/v1/connect?x=%zz&token=%20", 1) })
 	f(func(s string) string { return strings.Replace(s, "Host: x", "Host: x\r\nConnection : nonsense", 1) })
 	f(func(s string) string { return strings.Replace(s, "HTTP/1.1", "HTTP/1.0", 1) })
+	f(func(s string) string { return strings.Replace(s, "Host:", "Content-Length: 5\r\nHost:", 1) + "hello" })
+	f(func(s string) string {
+		return strings.Replace(s, "Host:", "Transfer-Encoding: chunked\r\nHost:", 1) + "0\r\n\r\n"
+	})
+	f(func(s string) string { return strings.Replace(s, "Host:", "Expect: 100-continue\r\nHost:", 1) })
+}
+
+// A body, or the wish for one, is not for the loops: who counts its bytes otherwise would take the rest for frames.
+func TestShakeRefusesBodies(t *testing.T) {
+	e, err := Open(exchange.New(1), Config{Tokens: plain{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close() //nolint:errcheck // a test's
+	s := &shaker{}
+	for _, line := range []string{"Content-Length: 5", "Content-Length: 0", "Transfer-Encoding: chunked", "Expect: 100-continue"} {
+		if s.shake(e, []byte(strings.Replace(handshake, "Host:", line+"\r\nHost:", 1))) {
+			t.Errorf("%q was taken", line)
+		}
+	}
+}
+
+// Who says nothing takes no more room than there is, and is told so; who hangs up gives it back.
+func TestManyKnock(t *testing.T) {
+	r := newRig(t, func(c *Config) {
+		if c.Connections = 2; c.Loops > 0 {
+			c.Loops = 1 // so that they are counted in the order in which they come
+		}
+	})
+	if way.server != nil || way.loops < 0 {
+		t.Skip("the HTTP server accepts")
+	}
+	const silent = knockersSpare + 20
+	var list []net.Conn
+	for range silent {
+		sock, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sock.Close() //nolint:errcheck // a test's
+		list = append(list, sock)
+	}
+	eventually(t, "all are accepted", func() bool { return r.e.knockers.Load() == knockersSpare+2 })
+	for _, sock := range list[knockersSpare+2:] {
+		if got := reads(t, sock, "\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 503 ") {
+			t.Fatalf("who is one too many is answered %q", got)
+		}
+	}
+	for _, sock := range list {
+		_ = sock.Close()
+	}
+	eventually(t, "all have left", func() bool { return r.e.knockers.Load() == 0 })
+	sock, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sock.Close() //nolint:errcheck // a test's
+	put(t, sock, []byte(handshake))
+	reads(t, sock, "101 Switching")
+	if n := r.e.knockers.Load(); n != 0 {
+		t.Errorf("%d knock", n)
+	}
 }
 
 // What a client sends right behind its handshake is its first message.
@@ -137,6 +199,7 @@ func TestHangUpAtTheDoor(t *testing.T) {
 	if way.server != nil {
 		t.Skip("with TLS the HTTP server accepts")
 	}
+	before := descriptors(t)
 	for range 20 {
 		sock, err := net.Dial("tcp", r.addr)
 		if err != nil {
@@ -152,7 +215,9 @@ func TestHangUpAtTheDoor(t *testing.T) {
 	defer sock.Close() //nolint:errcheck // a test's
 	put(t, sock, []byte(handshake))
 	reads(t, sock, "101 Switching")
-	eventually(t, "one is left", func() bool { return r.e.Connections() == 1 })
+	eventually(t, "one is left, with a descriptor on each side", func() bool {
+		return r.e.Connections() == 1 && r.e.knockers.Load() == 0 && descriptors(t) <= before+2
+	})
 }
 
 // When no descriptor is left, those at the door wait, the node says so, and nobody is turned away.

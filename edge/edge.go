@@ -38,6 +38,7 @@ type Edge struct {
 	lastConn  atomic.Uint64
 	open      atomic.Int64
 	draining  atomic.Bool
+	knockers  atomic.Int64 // who has been accepted, and has not asked for anything yet
 	shutting  atomic.Bool  // the HTTP server takes nobody more
 	shutDoors atomic.Int64 // times that no descriptor was left for those at a door
 	wg        sync.WaitGroup
@@ -181,13 +182,20 @@ func (e *Edge) Drain(ctx context.Context) {
 	for _, c := range list {
 		c.bye(wire.CloseDrain, rand.Int64N(spread.Milliseconds()+1))
 	}
+	e.closeServing()
+	_ = e.server.ShutdownWithContext(ctx)
+	e.turnAway()
+	e.await(ctx, func() bool { return e.open.Load() == 0 })
+}
+
+// closeServing lets nobody come any more.
+func (e *Edge) closeServing() {
 	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.shutting.Store(true)
 	for _, ln := range e.serving {
 		_ = ln.Close()
 	}
-	e.mu.Unlock()
-	_ = e.server.ShutdownWithContext(ctx)
-	e.await(ctx, func() bool { return e.open.Load() == 0 })
 }
 
 // settleMost is how long a drain waits for answers.
@@ -235,6 +243,7 @@ func (e *Edge) Close() error {
 	e.done = true
 	e.mu.Unlock()
 	close(e.stop)
+	e.closeServing() // a drain may not have come to it
 	for _, c := range e.list() {
 		c.cut()
 	}

@@ -307,6 +307,7 @@ func (l *loop) unseat(c *conn) {
 	l.vacate(c)
 	_ = syscall.Close(int(c.seat.fd))
 	c.seat.fd = -1
+	l.entered(c)
 }
 
 // vacate ends the listening to c, whose descriptor stays.

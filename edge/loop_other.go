@@ -20,6 +20,7 @@ const handedMost = 0
 func (e *Edge) openDoor(ln net.Listener) net.Listener { return ln }
 func (e *Edge) admit(net.Listener) error              { return nil }
 func (e *Edge) closeDoors()                           {}
+func (e *Edge) turnAway()                             {}
 func whole(sock net.Conn) net.Conn                    { return sock }
 
 func (e *Edge) openLoops() error                 { return nil }

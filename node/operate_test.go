@@ -88,12 +88,22 @@ func TestOperateOverHTTP(t *testing.T) {
 	f(a, 200, "short:", "POST", "/nodes/2", `{"action":"undrain"}`)
 	f(a, 400, "bad_request", "POST", "/nodes/2", `{"action":"remove","disk_lost":true}`)
 	f(a, 200, "", "POST", "/placements/main", `{"copies":3}`)
+	f(b, 200, "nodes:[1 2]", "POST", "/placements/more", `{"action":"create","shards":2,"copies":1,"dry_run":true}`)
+	f(b, 400, "labels region=eu", "POST", "/placements/eu", `{"action":"create","shards":2,"copies":1,"require":{"region":"eu"}}`)
+	f(b, 200, "group:1", "POST", "/placements/more", `{"action":"create","shards":2,"copies":1,"tenants":["new"]}`)
+	f(a, 200, "", "POST", "/placements/more", `{"action":"assign","tenants":["other"]}`)
+	f(a, 400, "lives in placement main", "POST", "/placements/more", `{"action":"assign","tenants":["demo"]}`)
+	f(a, 400, "create it", "POST", "/placements/more", `{"action":"eat"}`)
+	f(b, 400, "no shard 99", "POST", "/splits", `{"shard":99}`)
+	f(b, 400, "pause or resume", "POST", "/splits", `{"shard":0,"action":"abort"}`)
+	f(b, 400, "not being split", "POST", "/splits", `{"shard":0,"action":"pause"}`)
+	f(b, 200, "to:6", "POST", "/splits", `{"shard":0,"dry_run":true}`)
 	for _, path := range []string{"/", "/moves/x", "/nodes", "/nodes/x", "/elsewhere", "/rebalance/1"} {
 		f(a, 404, "unknown_verb", "POST", path, `{}`)
 	}
 	f(a, 404, "unknown_verb", "GET", "/moves", "")
 	f(a, 404, "unknown_verb", "DELETE", "", "")
-	for _, what := range []string{`op=drain by=demo/olga`, `by=demo/olga what=/nodes/2`} {
+	for _, what := range []string{`op=drain by=demo/olga`, `by=demo/olga what=/nodes/2`, `op=place by=demo/olga`} {
 		if !log.has(what) {
 			t.Errorf("the log does not say %q", what)
 		}

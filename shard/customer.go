@@ -162,10 +162,7 @@ func (s *Shard) mayReopen(h *hosted, c *wire.Command) bool {
 		return true
 	}
 	if _, slot, _ := id.Place(); cu.state.Alias != "" || !s.owns(slot) {
-		if c.Way == nil { // a send may be asked for again by who keeps it
-			copied := *c
-			c, copied.Way = &copied, &wire.Way{}
-		}
+		c = begun(c)
 		c.Way.Shop = h.state.Shop
 		s.toCustomer(c, wire.StageReopen, cu.id.id)
 		return false

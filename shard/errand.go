@@ -13,6 +13,17 @@ import (
 // hopsMost bounds how far a command goes. Chains of customers have an end long before it.
 const hopsMost = 64
 
+// begun returns c with a Way: c itself when it has one, else a copy. Who posted a hot command may have kept it, to post it again, so nothing
+// is ever written into one.
+func begun(c *wire.Command) *wire.Command {
+	if c.Way != nil {
+		return c
+	}
+	copied := *c
+	copied.Way = &wire.Way{}
+	return &copied
+}
+
 // errand takes a command on its next step.
 func (s *Shard) errand(c *wire.Command) {
 	w := c.Way
@@ -209,9 +220,7 @@ func (s *Shard) stranger(h *hosted, c *wire.Command) bool {
 		s.d.Refuse(c, wire.NoSession)
 		return true
 	}
-	if c.Way == nil {
-		c.Way = &wire.Way{}
-	}
+	c = begun(c)
 	c.Way.Owner = owner.id.id
 	if c.Way.Root != "" {
 		s.toCustomer(c, wire.StageOwner, owner.id.id)

@@ -128,9 +128,13 @@ func (s *Shard) parcelKept(m *wire.ParcelKept) {
 }
 
 // parcel takes rows of slots that are on their way here. It is no harm that they come twice: they change no more. Those of slots that
-// are served here by now are not taken, as they were late.
+// are served here by now are late, and all of them are here: they are not taken, and whoever sends them hears so.
 func (s *Shard) parcel(m *wire.Parcel) {
-	if m.Shape < s.cfg.Shape || !s.writable {
+	if !s.writable {
+		return
+	}
+	if m.Shape < s.cfg.Shape {
+		s.keptParcel(m)
 		return
 	}
 	if s.turn.Size() > 0 {
@@ -152,8 +156,12 @@ func (s *Shard) parcel(m *wire.Parcel) {
 	s.stood.term = max(s.stood.term, m.Term>>openingBits)
 	s.stood.epoch = max(s.stood.epoch, max(m.Epoch, 1)-1)
 	s.putStanding(s.stood.shape)
-	s.d.Mail = append(s.d.Mail, wire.Envelope{To: m.Reply, Mail: &wire.ParcelKept{Shape: m.Shape, N: m.N, Term: m.Term}})
+	s.keptParcel(m)
 	s.commit()
+}
+
+func (s *Shard) keptParcel(m *wire.Parcel) {
+	s.d.Mail = append(s.d.Mail, wire.Envelope{To: m.Reply, Mail: &wire.ParcelKept{Shape: m.Shape, N: m.N, Term: m.Term}})
 }
 
 func appendField(dst, b []byte) []byte {

@@ -2,6 +2,7 @@ package shard_test
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -23,6 +24,16 @@ type node struct {
 	j      *journal.Journal
 	shards []*shard.Shard
 	conns  uint64
+
+	mu sync.Mutex
+	// Guarded by mu.
+	hot []hotOne
+}
+
+// hotOne is a hot command as it is, and as it was posted: whoever posts one may post it again.
+type hotOne struct {
+	now *wire.Command
+	was wire.Command
 }
 
 func tenants(grace int64) map[string]*shard.Tenant {
@@ -71,6 +82,13 @@ func (n *node) stop() {
 	}
 	if err := n.j.Close(); err != nil {
 		n.t.Fatal(err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := range n.hot {
+		if h := &n.hot[i]; !reflect.DeepEqual(*h.now, h.was) {
+			n.t.Errorf("a hot command was written to: it was %+v and is %+v", h.was, *h.now)
+		}
 	}
 }
 
@@ -134,6 +152,13 @@ func (c *conn) do(to wire.Slot, m *wire.Command) {
 	c.n.t.Helper()
 	c.req++
 	m.ID, m.Conn, m.Who = c.req, c.id, c.who
+	if m.Hot() {
+		c.n.mu.Lock()
+		if len(c.n.hot) < 10_000 {
+			c.n.hot = append(c.n.hot, hotOne{m, *m})
+		}
+		c.n.mu.Unlock()
+	}
 	if err := c.n.x.Post(wire.Envelope{To: wire.ToSlot(to), Mail: m}); err != nil {
 		c.n.t.Fatal(err)
 	}

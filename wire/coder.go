@@ -64,7 +64,11 @@ func (c *coder) has(set bool) bool {
 	return set
 }
 
-func (c *coder) bool(v *bool) { *v = c.has(*v) }
+func (c *coder) bool(v *bool) {
+	if set := c.has(*v); c.reading { // what is written may be read by others meanwhile
+		*v = set
+	}
+}
 
 func (c *coder) uint(v *uint64) {
 	if !c.has(*v != 0) {
@@ -80,6 +84,9 @@ func (c *coder) uint(v *uint64) {
 func (c *coder) uint32(v *uint32) {
 	w := uint64(*v)
 	c.uint(&w)
+	if !c.reading {
+		return
+	}
 	if w > math.MaxUint32 {
 		c.in.bad = true
 	}
@@ -112,6 +119,9 @@ func (c *coder) int(v *int64) {
 func (c *coder) int32(v *int32) {
 	w := int64(*v)
 	c.int(&w)
+	if !c.reading {
+		return
+	}
 	if w < math.MinInt32 || w > math.MaxInt32 {
 		c.in.bad = true
 	}
@@ -121,7 +131,9 @@ func (c *coder) int32(v *int32) {
 func (c *coder) float(v *float64) {
 	w := math.Float64bits(*v)
 	c.fixed(&w)
-	*v = math.Float64frombits(w)
+	if c.reading {
+		*v = math.Float64frombits(w)
+	}
 }
 
 func (c *coder) text(v *string) {

@@ -141,6 +141,8 @@ func entry(id string, seq uint64, at int64, what, who string, c pairs) *wire.Ent
 		e.Origin, e.From = wire.Origin(what), wire.Author{Role: wire.RoleWorker, ID: who}
 	case "system":
 		e.Origin = wire.OriginSystem
+	case "holding": // the broker, in a bot's name
+		e.Origin, e.From = wire.OriginBot, wire.Author{Role: wire.RoleSystem, Name: "Anna"}
 	case "opened":
 		event("session.opened", fmt.Sprintf(`{"channel":"web","shop":%q}`, c.String("shop", "s1")))
 	case "queued":

@@ -54,6 +54,7 @@ export class Session extends Feed<SessionEvents> {
   close(reason?: string, key?: string): Promise<Written>
   rate(score: 1 | 2 | 3 | 4 | 5, comment?: string, key?: string): Promise<Written>
   leave(): Promise<void>
+  finish(reason?: string): Promise<void>
 }
 
 export interface Options {

@@ -183,6 +183,10 @@ export class Session extends Feed {
       this.end('left')
     })
   }
+  // finish closes and leaves
+  finish(reason) {
+    return this.close(reason).catch(err => { if (err.slug !== 'session_closed') throw err }).then(() => this.leave())
+  }
 }
 
 // One connection that heals itself. Options: token (a string, or a function that fetches one), client, WebSocket,

@@ -1,6 +1,6 @@
 // Work for bots and human agents over Switchboard's client: work(client, {queues, slots}, handler) [SW-5].
 
-import { Emitter, Feed, bytes, fault, utf8, uuid } from './switchboard.js'
+import { Emitter, Feed, Session, bytes, fault, utf8, uuid } from './switchboard.js'
 
 // merge applies a JSON merge patch (RFC 7396).
 function merge(doc, patch) {
@@ -166,6 +166,8 @@ export class Assignment extends Feed {
       return r
     })
   }
+  // invite asks another worker to come as a guest: 'assist', 'consult' or 'barge' [SW-5a.1].
+  invite(worker, as, { key = uuid(), ...more } = {}) { return this.call('invite', { worker, as, key, ...more }) }
   // patch changes the context document by a merge patch; version_conflict when somebody else was faster.
   patch(patch, key = uuid()) {
     return this.call('context', { if_v: this.context.v, patch, key }, r => {
@@ -182,15 +184,48 @@ export class Assignment extends Feed {
   }
 }
 
-// A worker's subscription. Events: ready, assigned, delivery, offer, offer_ended, revoked, ended, presence, error.
+// A session in which this client is a guest [SW-5a.1], fenced by ge. The seat ends with the connection (event end, 'lost'); whoever was
+// invited may join again.
+export class Guest extends Session {
+  constructor(client, { session, ge }, as) {
+    super(client, session)
+    this.ge = ge
+    this.as = as
+    this.start(ge, 0)
+  }
+  // reply speaks as a guest: to the staff, but a barge's to the customer unless visibility says otherwise.
+  reply(type, body, { key = uuid(), ...more } = {}) {
+    return this.client.call('reply', { session: this.id, ge: this.ge, key, type, body, ...more }, r => {
+      this.wrote(r, { origin: 'assist', visibility: this.as === 'barge' ? 'public' : 'staff', type, body, ...more })
+      return r
+    })
+  }
+  lost() {
+    super.lost()
+    this.client.sessions.delete(this.id)
+    this.end('lost')
+  }
+}
+
+// join makes the client a guest of a session: as 'monitor', 'assist', 'consult' or 'barge' of a supervisor; who was invited needs no as.
+export function join(client, session, as) {
+  return client.call('join', { session, as, key: uuid() }, r => {
+    const g = new Guest(client, { session, ...r }, as)
+    client.sessions.set(session, g)
+    return g
+  })
+}
+
+// A worker's subscription. Events: ready, assigned, delivery, offer, offer_ended, classify, invited, revoked, ended, presence, error.
 export class Worker extends Emitter {
   assignments = new Map()
   offers = new Map()
   state = 'ready'
   #lease
-  constructor(client, { accept, ...options }, handler) {
+  #asked = new Set() // sessions about which a question or an invitation is being answered
+  constructor(client, { accept, classify, invited, ...options }, handler) {
     super()
-    Object.assign(this, { client, accept, options, handler })
+    Object.assign(this, { client, accept, classify, invited, options, handler })
   }
   subscribe() {
     this.client.now('subscribe', { ...this.options, lease: this.#lease }, r => {
@@ -217,6 +252,8 @@ export class Worker extends Emitter {
       case 'assigned': return this.#assigned(p)
       case 'revoked': return this.#revoked(p)
       case 'offer': return this.#offer(p)
+      case 'classify': return this.#classify(p)
+      case 'invited': return this.#invited(p)
       case 'offer_ended': return this.#offerEnded(p)
       case 'presence': this.emit('presence', p, this.state = p.state)
     }
@@ -261,6 +298,32 @@ export class Worker extends Emitter {
         .catch(err => this.emit('error', err))
     }
   }
+  // once lets fn answer what was asked about a session, and leaves repetitions of the question alone meanwhile.
+  #once(session, fn) {
+    if (this.#asked.has(session)) return
+    this.#asked.add(session)
+    Promise.resolve().then(fn).catch(err => this.emit('error', err)).finally(() => this.#asked.delete(session))
+  }
+  #classify(p) {
+    const answer = (patch, key = uuid()) => this.client.call('attributes', { session: p.session, if_v: p.attributes_v, patch, key })
+    const question = { tail: [], ...p, answer }
+    this.emit('classify', question)
+    if (!this.classify) return
+    this.#once(p.session, async () => {
+      const patch = await this.classify(question)
+      if (patch) await answer(patch).catch(err => { if (err.slug !== 'stale_assignment') throw err }) // it was routed without us
+    })
+  }
+  #invited(p) {
+    const invitation = {
+      ...p,
+      join: () => join(this.client, p.session),
+      decline: () => this.client.call('leave', { session: p.session })
+    }
+    if (this.client.sessions.get(p.session) instanceof Guest) return // it is shown twice
+    this.emit('invited', invitation)
+    if (this.invited) this.#once(p.session, async () => { if (!await this.invited(invitation)) await invitation.decline() })
+  }
   #offerEnded(e) { if (this.offers.delete(e.offer)) this.emit('offer_ended', e) }
   presence(state, reason) {
     this.state = state
@@ -274,7 +337,8 @@ export class Worker extends Emitter {
 
 // work subscribes to queues. handler(delivery, assignment) runs for every word of the customer, one at a time per
 // session; when it returns the delivery is acknowledged, when it throws it is given back. Without a handler listen to
-// 'delivery' and answer with reply(…, {ack}). accept: true, or a function of the offer, answers offers by itself.
+// 'delivery' and answer with reply(…, {ack}). accept: true, or a function of the offer, answers offers by itself. classify is a function of
+// a question that returns a merge patch of attributes, or nothing; invited one of an invitation that joins and returns true, or declines.
 export function work(client, options, handler) {
   const w = client.worker = new Worker(client, options, handler)
   client.join()

@@ -65,7 +65,7 @@ func (m *Member) split(by string, a *asking) (*cluster.Split, error) {
 	case a.Action != "":
 		return nil, fmt.Errorf("%w: %q is nothing that a split does: pause or resume", cluster.ErrRefused, a.Action)
 	case a.Dry:
-		return m.state.Splittable(a.Shard)
+		return m.state.Splittable(a.Shard, m.away()...)
 	}
-	return m.state.Split(a.Shard, by, a.Why)
+	return m.state.Split(a.Shard, by, a.Why, m.away()...)
 }

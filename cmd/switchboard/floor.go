@@ -102,7 +102,7 @@ func (f *floorFlags) print(out io.Writer, all *client.Floor) error {
 		row("and others")
 	}
 	if len(all.Sessions) > 0 {
-		row("\nSESSION\tQUEUE\tSTATE\tWORKER\tWAITED\tSHOP\tCHANNEL\tTIER")
+		row("\nSESSION\tQUEUE\tSTATE\tWORKER\tAGE\tSHOP\tCHANNEL\tTIER")
 	}
 	for _, x := range all.Sessions {
 		row("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", x.Session, x.Queue, x.State, dash(x.Worker), x.Waited.Round(time.Second), dash(x.Shop), dash(x.Channel), dash(x.Tier))

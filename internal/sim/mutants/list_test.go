@@ -53,7 +53,7 @@ var list = []mutant{
 	{
 		name: "the id of a replica is given again", file: "cluster/state.go",
 		old: "n.Replicas++", new: "n.Replicas = max(n.Replicas, 1)",
-		pkg: "cluster", run: "TestModel|TestMove", quick: true,
+		model: true, pkg: "cluster", run: "TestModel|TestMove", quick: true,
 	},
 	{
 		name: "mail that comes again over a new connection is taken again", file: "exchange/link/serve.go",
@@ -119,7 +119,7 @@ var list = []mutant{
 	// Owners and edges.
 	{
 		name: "each piece of mail that found nobody has all of it tried again", file: "shard/shard.go",
-		old: "if !s.retrying {", new: "if !s.retrying || len(s.retry) > 0 {",
+		old: "if s.retryAt == 0 { // one alarm", new: "if s.retryAt >= 0 { // one alarm",
 		pkg: "shard", run: "TestMailWaits",
 	},
 	{
@@ -130,22 +130,22 @@ var list = []mutant{
 	{
 		name: "what an edge missed is told as if its client knew", file: "broker/pool.go",
 		old: "c.rebind(t, w.said.Resumed, out)", new: "c.rebind(t, false, out)",
-		pkg: "broker", run: "TestResumed",
+		model: true, pkg: "broker", run: "TestResumed",
 	},
 	// The pool.
 	{
 		name: "capacity is given back twice", file: "broker/worker.go",
 		old: "\tw.used -= t.charge\n", new: "\tw.used -= 2 * t.charge\n",
-		pkg: "broker", run: "TestModel", quick: true,
+		model: true, pkg: "broker", run: "TestModel", quick: true,
 	},
 	{
 		name: "nobody is told that a worker is free again", file: "broker/worker.go",
 		old: "c.freed = append(c.freed, w)", new: "_ = c.freed",
-		pkg: "broker", run: "TestModel",
+		model: true, pkg: "broker", run: "TestModel",
 	},
 	{
 		name: "an offer that has ended can be accepted", file: "broker/offer.go",
 		old: "\tdelete(c.offers, t.offer)\n", new: "",
-		pkg: "broker", run: "TestModel|TestScripts",
+		model: true, pkg: "broker", run: "TestModel|TestScripts",
 	},
 }

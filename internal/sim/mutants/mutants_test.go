@@ -89,7 +89,7 @@ func (m *mutant) plant(dir, root, file string, text []byte) (found string, err e
 		return "", fmt.Errorf("it survives: %s of %s does not notice\n%s", m.run, m.pkg, out)
 	}
 	said := string(out)
-	if at := strings.Index(said, "--- FAIL"); at > 0 {
+	if at := strings.LastIndex(said, "--- FAIL"); at > 0 {
 		said = said[at:]
 	}
 	for line := range strings.Lines(said) {
