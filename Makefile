@@ -42,7 +42,7 @@ pause: ## measure what sessions notice when shards move, and when nodes are stop
 	SWITCHBOARD_PAUSES=$(or $(PAUSES),3) $(GO) test ./cmd/switchboard -run TestClusterPause -count=1 -v -timeout 120m
 
 crash-cluster: ## kill, freeze, stop, move and drain the nodes of a real cluster under load, again and again; check every acknowledged word (CRASHES=n)
-	SWITCHBOARD_CRASHES=$(or $(CRASHES),10) $(GO) test ./cmd/switchboard -run TestClusterCrash -count=1 -v -timeout 120m
+	SWITCHBOARD_CRASHES=$(or $(CRASHES),10) $(GO) test ./cmd/switchboard -run 'TestClusterCrash|TestClusterNet' -count=1 -v -timeout 120m
 	SWITCHBOARD_CRASHES=$(or $(CRASHES),10) $(GO) test ./node -run TestOneDiskHealsItself -count=1 -v -timeout 60m
 
 fuzz: ## fuzz every target for FUZZTIME

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"switchboard/cluster"
+	"switchboard/cluster/member"
 	"switchboard/edge"
 	"switchboard/edge/token"
 	"switchboard/wire"
@@ -109,6 +111,7 @@ func (n *Node) frozenAt(ctx context.Context, node uint32, q *freezing, out any) 
 func (n *Node) openBackup(ctx context.Context) (*Opening, error) {
 	o := &Opening{Program: n.cfg.Version, From: "node " + n.cfg.Name}
 	asked := map[uint32][]int{} // which shards of whom
+	var shapes map[string]uint64
 	if n.party == nil {
 		keys, err := os.ReadFile(filepath.Join(n.cfg.Data, token.FileName))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -118,8 +121,11 @@ func (n *Node) openBackup(ctx context.Context) (*Opening, error) {
 		for i := range n.cfg.Shards {
 			asked[0] = append(asked[0], i)
 		}
-	} else if err := n.party.openBackup(ctx, o, asked); err != nil {
-		return nil, err
+	} else {
+		var err error
+		if shapes, err = n.party.openBackup(ctx, o, asked); err != nil {
+			return nil, err
+		}
 	}
 	for node, groups := range asked {
 		for part := range slices.Chunk(groups, groupsAsked) {
@@ -134,6 +140,12 @@ func (n *Node) openBackup(ctx context.Context) (*Opening, error) {
 			o.Parts = append(o.Parts, list...)
 		}
 	}
+	if n.party != nil {
+		if err := n.party.describe(ctx, o, shapes); err != nil {
+			n.closeBackup(ctx, o)
+			return nil, err
+		}
+	}
 	slices.SortFunc(o.Parts, func(a, b FrozenPart) int { return a.Group - b.Group })
 	return o, nil
 }
@@ -145,34 +157,81 @@ func (n *Node) closeBackup(ctx context.Context, o *Opening) {
 	}
 }
 
-// openBackup says who leads which shard, and what else a backup has of a cluster.
-func (p *party) openBackup(ctx context.Context, o *Opening, asked map[uint32][]int) error {
-	m := p.member.Load()
-	if m == nil {
-		return errStarting
+// shapes returns the shapes of the placements, when no shard is being split.
+func shapes(list []*cluster.Placement) (map[string]uint64, error) {
+	all := map[string]uint64{}
+	for _, place := range list {
+		if place.Split.Open() { // a slot that goes over just now would be in both, or in none
+			return nil, &wire.Error{Slug: wire.Unavailable, Message: fmt.Sprintf("shard %d is being split: take the backup when that is over", place.Split.From)}
+		}
+		all[place.Name] = place.Shape
 	}
-	r, err := m.Status(ctx)
+	return all, nil
+}
+
+// placed are the placements of a report.
+func placed(r *member.Report) (list []*cluster.Placement) {
+	for i := range r.Places {
+		list = append(list, &r.Places[i].Placement)
+	}
+	return list
+}
+
+// describe adds the cluster's rows to a backup whose shards are frozen. It refuses when a shard was split meanwhile, and when this node has not heard yet
+// of one that was split before: a shard is not opened by an older shape than it has noted.
+func (p *party) describe(ctx context.Context, o *Opening, before map[string]uint64) error {
+	r, err := p.member.Load().Status(ctx)
 	if err != nil {
 		return &wire.Error{Slug: wire.Unavailable, Message: err.Error()}
 	}
-	for _, place := range r.Places {
-		if place.Split.Open() { // a slot that goes over just now would be in both, or in none
-			return &wire.Error{Slug: wire.Unavailable, Message: fmt.Sprintf("shard %d is being split: take the backup when that is over", place.Split.From)}
-		}
+	after, err := shapes(placed(r))
+	if err != nil {
+		return err
+	}
+	if o.Cluster, err = clusterRows(p.n.j); err != nil {
+		return &wire.Error{Slug: wire.Unavailable, Message: err.Error()}
+	}
+	s, err := stateOf(o.Cluster)
+	if err != nil {
+		return &wire.Error{Slug: wire.Internal, Message: err.Error()}
+	}
+	known, err := shapes(slices.Collect(maps.Values(s.Placements)))
+	if err != nil {
+		return err
+	}
+	if r.Stale || !maps.Equal(before, after) || !maps.Equal(after, known) {
+		return &wire.Error{Slug: wire.Unavailable, Message: "the cluster's placements change just now: try again"}
+	}
+	return nil
+}
+
+// openBackup says who leads which shard, and what else a backup has of a cluster. It returns the shapes of the placements.
+func (p *party) openBackup(ctx context.Context, o *Opening, asked map[uint32][]int) (map[string]uint64, error) {
+	m := p.member.Load()
+	if m == nil {
+		return nil, errStarting
+	}
+	r, err := m.Status(ctx)
+	if err != nil {
+		return nil, &wire.Error{Slug: wire.Unavailable, Message: err.Error()}
+	}
+	before, err := shapes(placed(r))
+	if err != nil {
+		return nil, err
 	}
 	o.From = fmt.Sprintf("cluster %s, asked at node %s", r.Cluster, p.n.cfg.Name)
 	for i := range r.Shards {
 		s := &r.Shards[i]
 		switch {
 		case s.Leader == 0:
-			return &wire.Error{Slug: wire.Unavailable, Message: fmt.Sprintf("nobody is known to lead shard %d just now: try again", s.ID)}
+			return nil, &wire.Error{Slug: wire.Unavailable, Message: fmt.Sprintf("nobody is known to lead shard %d just now: try again", s.ID)}
 		case int(s.ID) != i: // numbers are given once, and none was taken back so far
-			return &wire.Error{Slug: wire.Internal, Message: fmt.Sprintf("the cluster has shard %d where shard %d should be", s.ID, i)}
+			return nil, &wire.Error{Slug: wire.Internal, Message: fmt.Sprintf("the cluster has shard %d where shard %d should be", s.ID, i)}
 		}
 		asked[s.Leader] = append(asked[s.Leader], i)
 	}
 	if len(r.Shards) == 0 {
-		return &wire.Error{Slug: wire.Unavailable, Message: "the cluster's map is not known yet: try again"}
+		return nil, &wire.Error{Slug: wire.Unavailable, Message: "the cluster's map is not known yet: try again"}
 	}
 	p.mu.Lock()
 	for i := range r.Nodes {
@@ -180,8 +239,7 @@ func (p *party) openBackup(ctx context.Context, o *Opening, asked map[uint32][]i
 	}
 	p.mu.Unlock()
 	o.Keys = p.rows.get(keysRow)
-	o.Cluster, err = clusterRows(p.n.j)
-	return err
+	return before, nil
 }
 
 // askNode asks another node for what it has frozen.

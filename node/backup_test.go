@@ -454,20 +454,33 @@ func TestBackupOfPlacements(t *testing.T) {
 	c := login(t, a, ann)
 	id := c.open(obj{})
 	c.ask("send", obj{"session": id, "body": text("of the house")})
-	other := talk(t, a, a, "bob")
+	others := map[string]string{}
+	for i := range 8 {
+		who := fmt.Sprintf("bob%d", i)
+		others[who] = talk(t, a, a, who)
+	}
+	// While a shard is split there is no backup, and afterwards one of both halves.
 	d := backup.Open(t.TempDir(), nil)
-	if m := take(t, d, operatorOf(t, a)); m.Shards != 6 {
+	split, err := op.Split(t.Context(), "ann", 0, "", "a test", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := operatorOf(t, a).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "is being split") {
+		t.Fatalf("a backup of a shard that is being split: %v", err)
+	}
+	over(t, op, split.To)
+	if m := take(t, d, operatorOf(t, a)); m.Shards != 7 {
 		t.Fatalf("a backup of %d shards", m.Shards)
 	}
 	w.stop("a")
 	dir, r := restore(t, d, "")
-	if _, err := node.Start(node.Config{Data: dir, Listen: "127.0.0.1:0", Dev: true, FreeMin: -1, Shards: 6}); err == nil || !strings.Contains(err.Error(), "cluster.listen") {
+	if _, err := node.Start(node.Config{Data: dir, Listen: "127.0.0.1:0", Dev: true, FreeMin: -1, Shards: 7}); err == nil || !strings.Contains(err.Error(), "cluster.listen") {
 		t.Fatalf("alone: %v", err)
 	}
 	next := newTown(t)
 	next.dirs["x"], next.addrs["x"] = dir, free(t)
-	x := next.start("x", region("us"), haus, func(c *node.Config) { c.Shards = 6 })
-	for range 2 {
+	x := next.start("x", region("us"), haus, func(c *node.Config) { c.Shards = 7 })
+	for round := range 2 {
 		c = login(t, x, ann)
 		if got := c.open(obj{}); got != id {
 			t.Fatalf("session %s of haus is %s", id, got)
@@ -479,12 +492,24 @@ func TestBackupOfPlacements(t *testing.T) {
 		if s := c.ask("send", obj{"session": id, "body": text("on")}); num(s["epoch"]) != int(r.Epoch) {
 			t.Fatalf("it goes on as %v", s)
 		}
-		bob := login(t, x, customerOf("bob"))
-		if got := bob.open(obj{}); got != other {
-			t.Fatalf("session %s of demo is %s", other, got)
+		for who, id := range others {
+			bob := login(t, x, customerOf(who))
+			if o := bob.ask("open", obj{"from": obj{"epoch": 1, "seq": 2}}); o["session"] != id || o["how"] != "exact" {
+				t.Fatalf("session %s of %s is %v", id, who, o)
+			}
+			if o := bob.ask("open", obj{"session": id, "from": obj{"epoch": 1, "seq": 99}}); o["how"] != "truncated" {
+				t.Fatalf("session %s, at what was lost: %v", id, o)
+			}
+			if s := bob.ask("send", obj{"session": id, "body": text("on")}); num(s["epoch"]) < int(r.Epoch) {
+				t.Fatalf("it goes on as %v", s)
+			}
+			_ = bob.ws.Close()
+		}
+		if round == 0 { // and it is split once more
+			splits(t, member.At(next.addrs["x"], member.Seat{Name: "ann", Plain: true}), 1)
 		}
 		next.stop("x")
-		x = next.start("x", region("us"), haus, func(c *node.Config) { c.Shards = 6 })
+		x = next.start("x", region("us"), haus, func(c *node.Config) { c.Shards = 7 })
 	}
 	next.stop("x")
 }

@@ -99,6 +99,19 @@ func TestResidency(t *testing.T) {
 	}
 	_, _ = slow.ws.Close(), sup.ws.Close()
 
+	// What is split off stays there, too.
+	_, slot, _ := wire.SessionID(id).Place()
+	x := splits(t, op, uint16(4+slot.Number()%2)) //nolint:gosec // two shards, behind the four of main
+	r, err := op.Status(t.Context())
+	if err != nil || len(r.Places) != 2 || r.Places[0].Name != "eu" {
+		t.Fatalf("%+v, %v", r.Places, err)
+	}
+	for _, rep := range r.Shards[x.To].Replicas {
+		if rep.Node != 2 && rep.Node != 3 {
+			t.Fatalf("shard %d is on node %d", x.To, rep.Node)
+		}
+	}
+	say("haus", "dan", secret+", also later")
 	if found(t, w.dirs["a"], secret) {
 		t.Fatal("what is to stay in europe is on a disk elsewhere")
 	}

@@ -106,14 +106,9 @@ func restorable(m *backup.Manifest) ([]*cluster.Placement, error) {
 			return nil, fmt.Errorf("the keys of tokens in backup %s: %w", m.ID, err)
 		}
 	}
-	s := cluster.New()
-	for key, value := range m.Cluster {
-		if strings.HasPrefix(key, nodePrefix) {
-			continue
-		}
-		if err := s.Load(key, value); err != nil {
-			return nil, fmt.Errorf("backup %s has rows of a cluster that this version does not understand: %w", m.ID, err)
-		}
+	s, err := stateOf(m.Cluster)
+	if err != nil {
+		return nil, fmt.Errorf("backup %s has rows of a cluster that this version does not understand: %w", m.ID, err)
 	}
 	list := slices.SortedFunc(maps.Values(s.Placements), func(a, b *cluster.Placement) int { return int(a.Group) - int(b.Group) })
 	if len(list) == 0 {
@@ -126,6 +121,20 @@ func restorable(m *backup.Manifest) ([]*cluster.Placement, error) {
 		return nil, nil // a node alone has its keys where main has them
 	}
 	return list, nil
+}
+
+// stateOf reads the rows of a cluster.
+func stateOf(rows map[string][]byte) (*cluster.State, error) {
+	s := cluster.New()
+	for key, value := range rows {
+		if strings.HasPrefix(key, nodePrefix) {
+			continue
+		}
+		if err := s.Load(key, value); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
 }
 
 // beginRestore makes the directory, and marks it.

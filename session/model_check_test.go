@@ -171,7 +171,11 @@ func (m *model) check() {
 	if s.Cursor > m.cursor {
 		m.t.Fatalf("the cursor is at %d; %d was acknowledged", s.Cursor, m.cursor)
 	}
-	if (s.Phase == New || s.Phase == Closed) && m.cursor < s.Said {
+	if s.Phase == New && m.abandoned { // until he is there again [I7]
+		if s.there() {
+			m.t.Fatal("the customer is there, and nobody is looked for")
+		}
+	} else if (s.Phase == New || s.Phase == Closed) && m.cursor < s.Said {
 		m.t.Fatalf("%s, and the customer's entry %d will never be delivered", s.Phase, s.Said)
 	}
 	if s.Phase == Queued && s.Again() == nil {

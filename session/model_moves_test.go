@@ -68,6 +68,10 @@ func (m *model) customer() {
 	c := m.pick(sub)
 	switch m.n("customer", 9) {
 	default:
+		if m.rarely("asks for people") {
+			m.send(c, &wire.Command{Verb: wire.VerbSend, ID: m.id(), Key: m.key(), Type: "human", Body: text("human")})
+			return
+		}
 		m.send(c, &wire.Command{Verb: wire.VerbSend, ID: m.id(), Key: m.key(), Body: m.body()})
 	case 5:
 		m.openAs(c)
@@ -110,6 +114,9 @@ func (m *model) openAs(c *client) {
 		o.Tail = &tail
 	}
 	m.ask(c, cmd)
+	if m.state().Phase == Queued && m.since == 0 { // who had given up his place is back
+		m.since = m.now
+	}
 }
 
 // gone ends c; whoever had it comes again on another.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -40,7 +41,7 @@ func TestModel(t *testing.T) {
 
 var interesting = []string{
 	"granted", "revoked", "delivery", "redelivery", "fresh", "page", "back", "key", "dead letter", "transferred", "transfer failed", "reopened", "duplicate",
-	"conflict", "stale", "crash", "interrupted", "joined", "left", "taken", "directed", "attributes", "guest's word",
+	"conflict", "stale", "crash", "interrupted", "joined", "left", "taken", "directed", "attributes", "guest's word", "asked", "abandoned",
 }
 
 // model is the session twice, to compare what comes of the same inputs [I13], and everything that others know of it.
@@ -62,6 +63,8 @@ type model struct {
 	since  int64             // enqueued_at that must survive [I10]
 	until  map[string]uint64 // by former owner [I11]
 	keys   map[string]result // by sender and name
+
+	abandoned bool // its customer has given up his place, and was not there since
 
 	pending bool            // one to a worker is pending
 	streams map[string]bool // that run
@@ -110,6 +113,7 @@ func newModel(rt *rapid.T, seen map[string]int) *model {
 	for i := range m.w {
 		m.w[i] = newWorld()
 		m.w[i].policy.ReopenWindowMS = 5000
+		m.w[i].policy.Rules = map[string]*Rule{"default": {AskedTypes: []string{"human"}, AbsentMS: 4000, FailedTurns: 3, FailedTypes: []string{"fallback"}}}
 		m.w[i].id = wire.NewSessionID(0, 1, 1)
 	}
 	for _, name := range []string{"alice", "alice", "eve", "sue", "sue2", "opa", "bot", "bot2", "bob"} {
@@ -315,6 +319,8 @@ func (m *model) fact(f *Fact) {
 		m.end()
 	case Freed:
 		m.end()
+	case Enqueued:
+		m.abandoned = false
 	case Reopened:
 		m.seen["reopened"]++
 	case Requested:
@@ -335,7 +341,13 @@ func (m *model) said(e *wire.Entry) {
 		m.seen["directed"]++
 	case EventDeadLettered:
 		m.seen["dead letter"]++
+	case EventAbandoned:
+		m.seen["abandoned"]++
+		m.abandoned = true
 	case EventTransferred:
+		if strings.Contains(string(e.Body), `"why":"asked"`) {
+			m.seen["asked"]++
+		}
 		m.seen["transferred"]++
 		m.pending = false
 	case EventTransferFailed:

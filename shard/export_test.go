@@ -74,3 +74,9 @@ func (s *Shard) Identities() int { return len(s.identities) }
 
 // Read returns how much of what the loader has read waits for the owner.
 func (s *Shard) Read() int { return s.loaded.Len() }
+
+// RowsThatMove are the kinds of rows that go with their slot when a shard is split; RowsThatStay are the shard's own.
+var (
+	RowsThatMove = string(sessionRows) + string(otherRows)
+	RowsThatStay = string([]byte{rowStanding, rowAway, rowFeed})
+)

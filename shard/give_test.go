@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -356,4 +359,21 @@ func (p *taps) next(t *testing.T) *wire.ParcelKept {
 	}
 	t.Fatal("nobody answers")
 	return nil
+}
+
+// A kind of rows that nobody has thought of would stay behind when its slot goes.
+func TestEveryRowMovesOrStays(t *testing.T) {
+	src, err := os.ReadFile("rows.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := regexp.MustCompile(`(?m)^\trow\w+ += '(.)'`).FindAllSubmatch(src, -1)
+	if len(kinds) != len(shard.RowsThatMove)+len(shard.RowsThatStay) {
+		t.Errorf("%d kinds of rows; %d move and %d stay", len(kinds), len(shard.RowsThatMove), len(shard.RowsThatStay))
+	}
+	for _, k := range kinds {
+		if moves, stays := strings.Contains(shard.RowsThatMove, string(k[1])), strings.Contains(shard.RowsThatStay, string(k[1])); moves == stays {
+			t.Errorf("rows of kind %s: they move %v, and stay %v", k[1], moves, stays)
+		}
+	}
 }

@@ -58,6 +58,8 @@ type Config struct {
 	Asked func(ctx context.Context, by, op string, body []byte) (any, error)
 	// Notify is told what becomes of links, as link.Config.Notify is; may be nil.
 	Notify func(link.Event)
+	// Mapped is told that Member.Map has changed, from any goroutine; it must not block. May be nil.
+	Mapped func()
 	// Log takes what an operator should know; default slog.Default.
 	Log *slog.Logger
 }
@@ -93,6 +95,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Notify == nil {
 		c.Notify = func(link.Event) {}
+	}
+	if c.Mapped == nil {
+		c.Mapped = func() {}
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

@@ -74,6 +74,7 @@ func (m *Member) claimed(from uint32, msg *message) {
 	if m.term != 0 && m.writing == 0 && msg.Self != nil {
 		m.described(from, msg.Self)
 		m.correct(from, msg.Meta)
+		m.giveUp(from, msg.Damaged)
 	}
 }
 

@@ -373,7 +373,7 @@ func (m *Member) take(s said) {
 	case sayErased:
 		m.erased(&s.msg)
 	case sayRenew:
-		m.renewMeta(&s.msg)
+		m.renewed(&s.msg)
 	case sayAsk:
 		m.asks(s.from, &s.msg)
 	case sayAnswer:

@@ -72,6 +72,7 @@ func (m *Member) show() {
 	slices.SortFunc(shown.Placements, func(a, b *cluster.Placement) int { return cmp.Compare(a.Group, b.Group) })
 	m.lines.x.Settle(places)
 	m.places.Store(shown)
+	m.cfg.Mapped()
 }
 
 // slots returns where mail for a shard goes: its slots, and its own address. shape is that of its placement.

@@ -26,10 +26,12 @@ type damage struct {
 	Why   string `json:"why"`
 }
 
-// renewal tells a node its new replica of the meta group.
+// renewal tells a node that a damaged replica of its is given up: in the meta group for which one, in a shard's so that it is erased. The rows say
+// so, too; but who has lost his replica of these cannot read them, and a damaged table may have to go with the rows of all groups in it.
 type renewal struct {
-	Old uint64 `json:"old"`
-	New uint64 `json:"new"`
+	Group uint16 `json:"group"`
+	Old   uint64 `json:"old"`
+	New   uint64 `json:"new"`
 }
 
 // damagesMost bounds what is said at once: a message is smaller than a link takes.
@@ -145,14 +147,37 @@ func (m *Member) correct(node uint32, has uint64) {
 	if n == nil || n.Phase == cluster.Gone || has == 0 || has >= n.Meta {
 		return
 	}
-	m.say(node, &message{Kind: sayRenew, Term: m.term, Renew: &renewal{has, n.Meta}})
+	m.say(node, &message{Kind: sayRenew, Term: m.term, Renew: &renewal{cluster.Meta, has, n.Meta}})
+}
+
+// giveUp tells a node which of the replicas that it has called damaged are being replaced.
+func (m *Member) giveUp(node uint32, list []damage) {
+	jobs := m.jobs()
+	for _, d := range list {
+		if j := jobs[d.Group]; j != nil && j.Renews() && j.To == node && j.Old == d.ID {
+			m.say(node, &message{Kind: sayRenew, Term: m.term, Renew: &renewal{d.Group, j.Old, j.New}})
+		}
+	}
+}
+
+// renewed hears that a damaged replica is given up.
+func (m *Member) renewed(msg *message) {
+	r := msg.Renew
+	switch {
+	case r == nil || msg.Term < m.metaTop:
+	case r.Group == cluster.Meta:
+		m.renewMeta(r)
+	case m.damaged[r.Group].ID == r.Old && m.id.Held[r.Group].ID == r.Old:
+		if err := m.erase(r.Group, r.Old); err != nil {
+			m.cfg.Log.Error("member: erasing a damaged replica", "group", r.Group, "replica", r.Old, "error", err)
+		}
+	}
 }
 
 // renewMeta takes up another replica of the meta group. The rows of the one before are erased; what was known of them counts until
 // the snapshot is here. A crash in the middle is noted: the next start goes on.
-func (m *Member) renewMeta(msg *message) {
-	r := msg.Renew
-	if r == nil || msg.Term < m.metaTop || r.Old != m.id.Meta || replica.NodeOf(r.New) != m.id.Node || r.New <= r.Old {
+func (m *Member) renewMeta(r *renewal) {
+	if r.Old != m.id.Meta || replica.NodeOf(r.New) != m.id.Node || r.New <= r.Old {
 		return
 	}
 	m.cfg.Log.Warn("member: this node's replica of the cluster's rows is replaced", "replica", r.Old, "by", r.New)

@@ -46,6 +46,7 @@ type trio struct {
 
 type trioNode struct {
 	name, data, addr, links string
+	enter                   []string    // a command that runs it elsewhere
 	up                      atomic.Bool // dialled by clients
 
 	cmd  *exec.Cmd
@@ -57,9 +58,15 @@ const trioShards = 8
 
 func newTrio(t *testing.T, nodes int) *trio {
 	t.Helper()
+	return newTrioIn(t, nodes, "dev: true\nfree_min: -1\n", func(_ int, n *trioNode) { n.addr, n.links = freeAddr(t), freeAddr(t) })
+}
+
+// newTrioIn is newTrio where place says: it gives each node its addresses, and what else is its own.
+func newTrioIn(t *testing.T, nodes int, config string, place func(i int, n *trioNode)) *trio {
+	t.Helper()
 	dir := t.TempDir()
 	w := &trio{t: t, bin: build(t), config: filepath.Join(dir, "config.yaml"), stop: make(chan struct{})}
-	if err := os.WriteFile(w.config, []byte("dev: true\nfree_min: -1\nlimits: {rate: 100000, burst: 100000, inflight: 1000}\ndrain_ms: 3000\n"), 0o600); err != nil {
+	if err := os.WriteFile(w.config, []byte(config+"limits: {rate: 100000, burst: 100000, inflight: 1000}\ndrain_ms: 3000\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w.ctx, w.cancel = context.WithCancel(t.Context())
@@ -69,7 +76,9 @@ func newTrio(t *testing.T, nodes int) *trio {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.nodes = append(w.nodes, &trioNode{name: name, data: filepath.Join(dir, name), addr: freeAddr(t), links: freeAddr(t), log: log})
+		n := &trioNode{name: name, data: filepath.Join(dir, name), log: log}
+		place(i, n)
+		w.nodes = append(w.nodes, n)
 	}
 	t.Cleanup(func() {
 		w.cancel()
@@ -137,7 +146,8 @@ func (w *trio) start(n *trioNode) {
 	} else {
 		args = append(args, "--join", w.nodes[0].links)
 	}
-	cmd := exec.Command(w.bin, args...) //nolint:noctx // it is killed by the test
+	args = append(append([]string{}, n.enter...), append([]string{w.bin}, args...)...)
+	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // it is killed by the test
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		w.t.Fatal(err)
@@ -195,7 +205,9 @@ func (w *trio) tail(n *trioNode) {
 }
 
 // ask asks a node as an operator.
-func (n *trioNode) ask() *member.Operations { return member.At(n.links, member.Seat{Name: "operator"}) }
+func (n *trioNode) ask() *member.Operations {
+	return member.At(n.links, member.Seat{Name: "operator", Plain: true})
+}
 
 // report returns how the cluster is, as one of the nodes that are up says.
 func (w *trio) report() (*member.Report, error) {
