@@ -30,7 +30,7 @@ soak: build ## the same load for an hour: memory must not grow, latency must not
 
 sim: ## run simulated clusters, of replicas (SEEDS=n, default 1000) and of whole nodes (a tenth of that, FROM=n), each under its own seed
 	SWITCHBOARD_SEEDS=$(or $(SEEDS),1000) $(GO) test ./shard/journal/replica -run TestSimulation -count=1 -v -timeout 120m
-	SWITCHBOARD_SIM_SEEDS=$(shell expr \( $(or $(SEEDS),1000) + 9 \) / 10) SWITCHBOARD_SIM_FROM=$(or $(FROM),0) $(GO) test ./internal/sim -run TestCluster -count=1 -v -timeout 240m
+	SWITCHBOARD_SIM_SEEDS=$(shell expr \( $(or $(SEEDS),1000) + 9 \) / 10) SWITCHBOARD_SIM_FROM=$(or $(FROM),0) $(GO) test ./internal/sim -run 'TestCluster|TestSplit' -count=1 -v -timeout 240m
 
 mutants: ## plant classic mistakes, one at a time, and see that each is found (WHICH=word of a name, file or test)
 	SWITCHBOARD_MUTANTS=$(or $(WHICH),all) $(GO) test ./internal/sim/mutants -run TestMutants -count=1 -v -timeout 60m
