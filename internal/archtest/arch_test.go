@@ -44,6 +44,7 @@ var mayImport = allowed(
 	row("internal/archtest"),
 	row("internal/sim"),
 	row("internal/sim/splits"),
+	row("internal/sim/capacity"),
 	row("cluster", "shard/journal/replica"),
 	row("loadtest/socket", "edge/ws", "edge/secure"),
 	row("loadtest/ledger"),
