@@ -249,8 +249,10 @@ func (g groups) Standing(group uint16) (shape, left uint64) {
 	return 0, 0
 }
 
-// Transfer ends the owner first, in good order, so that nothing in flight becomes unknown.
-func (g groups) Transfer(group uint16, to uint64) error { return g.p.keep.transfer(group, to) }
+// Transfer lets the owner end first, in good order, so that nothing in flight becomes unknown. It does not wait for that.
+func (g groups) Transfer(group uint16, to uint64) error { return g.p.keep.ask(group, to) }
+
+func (g groups) Gone(node uint32) { g.p.n.j.Gone(node) }
 
 func (g groups) Step(from string, msg []byte) {
 	if err := g.p.n.j.Receive(msg); err != nil {

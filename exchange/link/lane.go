@@ -9,6 +9,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"switchboard/exchange"
@@ -144,6 +145,9 @@ func (n *lane) run(ctx context.Context) {
 			return
 		}
 		n.k.fail(err)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			n.k.refused()
+		}
 		if time.Since(began) > n.k.all.cfg.Silence {
 			pause = redialMin
 		}

@@ -37,6 +37,7 @@ type Link struct {
 	in          [lanes]*inbound // that this incarnation has dialled
 	dialled     [lanes]uint64   // the highest dial of it
 	lastErr     string
+	gone        bool // Gone was told
 	received    uint64
 	lost        uint64
 	version     uint64 // the highest that the node has said it speaks; 0 before it has called
@@ -191,7 +192,7 @@ func (k *Link) attach(kind byte, c net.Conn, incarnation uint64) error {
 	if k.over || incarnation != k.incarnation {
 		return errOld
 	}
-	k.out[kind], k.lastErr = c, ""
+	k.out[kind], k.lastErr, k.gone = c, "", false
 	return nil
 }
 
@@ -200,6 +201,17 @@ func (k *Link) detach(kind byte, lost uint64) {
 	k.out[kind] = nil
 	if kind == laneMail && lost > 0 && !k.over && k.ctx.Err() == nil {
 		k.emit(Event{Kind: Cut, Incarnation: k.incarnation, Lost: lost})
+	}
+	k.mu.Unlock()
+	k.tell()
+}
+
+// refused notes that the node takes no connection.
+func (k *Link) refused() {
+	k.mu.Lock()
+	if k.up && !k.gone {
+		k.gone = true
+		k.emit(Event{Kind: Gone, Incarnation: k.incarnation})
 	}
 	k.mu.Unlock()
 	k.tell()

@@ -45,6 +45,7 @@ var mayImport = allowed(
 	row("internal/sim"),
 	row("internal/sim/history"),
 	row("internal/sim/mutants"),
+	row("internal/sim/capacity"),
 	row("cluster", "shard/journal/replica"),
 	row("loadtest/socket", "edge/ws", "edge/secure"),
 	row("loadtest/ledger"),

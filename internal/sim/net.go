@@ -3,9 +3,11 @@ package sim
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -45,7 +47,7 @@ func host(addr string) string {
 }
 
 var (
-	errRefused = errors.New("sim: connection refused")
+	errRefused = fmt.Errorf("sim: %w", syscall.ECONNREFUSED)
 	errReset   = errors.New("sim: connection reset")
 )
 
