@@ -40,7 +40,7 @@ func (c *conn) expect(after time.Duration) {
 
 // An acknowledgement waits for what usually follows it, and for nothing else.
 func TestCompany(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.AckDelay = time.Hour })
+	r := newRig(t, func(c *Config) { c.AckDelay, c.Answer = time.Hour, 24*time.Hour })
 	if len(r.e.loops) == 0 {
 		t.Skip("connections without a loop write at once: nothing is gathered there")
 	}
@@ -111,18 +111,18 @@ func TestPatience(t *testing.T) {
 			t.Errorf("after %v, at most %v: %v; want %v", v.after, v.most, k.patience(v.most), v.want)
 		}
 	}
-	h := newHand(t, func(c *Config) { c.AckDelay = time.Hour })
+	h := newHand(t, func(c *Config) { c.AckDelay, c.Answer = time.Hour, 24*time.Hour })
 	c, _ := h.admit(wire.JSON, wire.RoleCustomer)
 	meet := func(after time.Duration) {
 		c.company.at = h.l.now() - int64(after)
 		c.met()
 	}
 	meet(8 * time.Minute)
-	if k := c.company; !k.usual || k.after.Round(time.Second) != 8*time.Minute {
+	if k := c.company; !k.usual || k.after.Round(time.Minute) != 8*time.Minute {
 		t.Errorf("the first answer leaves %+v", k)
 	}
 	meet(4 * time.Minute)
-	if k := c.company; !k.usual || k.after.Round(time.Second) != 7*time.Minute {
+	if k := c.company; !k.usual || k.after.Round(time.Minute) != 7*time.Minute {
 		t.Errorf("the second answer leaves %+v; want a mean of 7 minutes", k)
 	}
 	meet(2 * time.Hour)
@@ -130,7 +130,7 @@ func TestPatience(t *testing.T) {
 		t.Error("an answer after two hours is usual")
 	}
 	meet(time.Minute)
-	if k := c.company; !k.usual || k.after.Round(time.Second) != time.Minute {
+	if k := c.company; !k.usual || k.after.Round(time.Minute) != time.Minute {
 		t.Errorf("the first after a silence leaves %+v; want it to stand alone", k)
 	}
 }
