@@ -111,7 +111,7 @@ func TestPatience(t *testing.T) {
 			t.Errorf("after %v, at most %v: %v; want %v", v.after, v.most, k.patience(v.most), v.want)
 		}
 	}
-	h := newHand(t, func(c *Config) { c.AckDelay = time.Hour })
+	h := newHand(t, func(c *Config) { c.AckDelay, c.Answer = time.Hour, 2*time.Hour })
 	c, _ := h.admit(wire.JSON, wire.RoleCustomer)
 	meet := func(after time.Duration) {
 		c.company.at = h.l.now() - int64(after)
