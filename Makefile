@@ -5,7 +5,7 @@ PACKAGES := ./...
 
 FUZZTIME ?= 30s
 
-.PHONY: soak sim js peers all build run cluster demo-replay loadtest test race lint fmt bench generate fuzz crash crash-cluster pause check help
+.PHONY: soak sim mutants js peers all build run cluster demo-replay loadtest test race lint fmt bench generate fuzz crash crash-cluster pause check help
 
 all: build
 
@@ -28,9 +28,12 @@ loadtest: build ## run a scenario against a node of its own (SCENARIO=chat; ARGS
 soak: build ## the same load for an hour: memory must not grow, latency must not creep (STEADY=30m; ARGS='--html soak.html')
 	bin/switchboard loadtest run soak --set steady=$(or $(STEADY),1h) --json soak.json $(value ARGS)
 
-sim: ## run simulated clusters, of replicas (SEEDS=n, default 1000) and of whole nodes (a tenth of that), each under its own seed
+sim: ## run simulated clusters, of replicas (SEEDS=n, default 1000) and of whole nodes (a tenth of that, FROM=n), each under its own seed
 	SWITCHBOARD_SEEDS=$(or $(SEEDS),1000) $(GO) test ./shard/journal/replica -run TestSimulation -count=1 -v -timeout 120m
-	SWITCHBOARD_SIM_SEEDS=$(shell expr \( $(or $(SEEDS),1000) + 9 \) / 10) SWITCHBOARD_SIM_FROM=$(or $(FROM),0) $(GO) test ./internal/sim -run TestCluster -count=1 -v -timeout 240m
+	SWITCHBOARD_SIM_SEEDS=$(shell expr \( $(or $(SEEDS),1000) + 9 \) / 10) SWITCHBOARD_SIM_FROM=$(or $(FROM),0) $(GO) test ./internal/sim -run 'TestCluster|TestSplit' -count=1 -v -timeout 240m
+
+mutants: ## plant classic mistakes, one at a time, and see that each is found (WHICH=word of a name, file or test)
+	SWITCHBOARD_MUTANTS=$(or $(WHICH),all) $(GO) test ./internal/sim/mutants -run TestMutants -count=1 -v -timeout 60m
 
 crash: ## kill -9 the real binary, and cut its disk's power, again and again under load; check every acknowledged word (CRASHES=n)
 	SWITCHBOARD_CRASHES=$(or $(CRASHES),50) $(GO) test ./cmd/switchboard -run 'TestKill|TestPowerCut' -count=1 -v -timeout 60m

@@ -533,7 +533,6 @@ func TestEveryStep(t *testing.T) {
 	}
 }
 
-// BenchmarkPut takes rows that are all new, and all known.
 // TestFirstBackup lets the very first backup of a directory fail, or the power, at each of its steps: the next begins all the same.
 func TestFirstBackup(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
@@ -586,6 +585,7 @@ func TestNameOfPacks(t *testing.T) {
 	}
 }
 
+// BenchmarkPut takes rows that are all new, and all known.
 func BenchmarkPut(b *testing.B) {
 	rows := some(rand.New(rand.NewPCG(7, 8)), 20_000).page()
 	for _, known := range []bool{false, true} {

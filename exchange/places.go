@@ -30,6 +30,9 @@ func (x *Exchange) Settled(tenants ...string) bool {
 	return !slices.ContainsFunc(tenants, func(t string) bool { return x.group(t) == wire.Nowhere })
 }
 
+// Knows tells whether it is known where a tenant lives: nobody serves him before it is.
+func (x *Exchange) Knows(tenant string) bool { return x.group(tenant) != wire.Nowhere }
+
 func (x *Exchange) group(tenant string) uint8 {
 	p := x.places.Load()
 	if p == nil {

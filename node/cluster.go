@@ -121,7 +121,7 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 		Dir: n.cfg.Data, Name: n.cfg.Name, Addr: addr, URL: c.URL, Join: c.Join, Zone: c.Zone, Labels: c.Labels, Weight: c.Weight, Plain: c.Plain,
 		Roles:  cluster.Roles{Edge: slices.Contains(c.Roles, "edge"), Shard: slices.Contains(c.Roles, "shard")},
 		Shards: n.cfg.Shards, Copies: c.Copies, ReplaceAfter: time.Duration(c.ReplaceAfterMS) * time.Millisecond,
-		Stream: p.receive, Mapped: func() { p.keep.nudge() }, Asked: p.asked, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
+		LinkVersion: n.cfg.linkVersion, Stream: p.receive, Mapped: func() { p.keep.nudge() }, Asked: p.asked, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
 	}
 	if s, err := readSettings(n.cfg.Data); err != nil {
 		return nil, cfg, errors.Join(err, ln.Close())
@@ -249,8 +249,10 @@ func (g groups) Standing(group uint16) (shape, left uint64) {
 	return 0, 0
 }
 
-// Transfer ends the owner first, in good order, so that nothing in flight becomes unknown.
-func (g groups) Transfer(group uint16, to uint64) error { return g.p.keep.transfer(group, to) }
+// Transfer lets the owner end first, in good order, so that nothing in flight becomes unknown. It does not wait for that.
+func (g groups) Transfer(group uint16, to uint64) error { return g.p.keep.ask(group, to) }
+
+func (g groups) Gone(node uint32) { g.p.n.j.Gone(node) }
 
 func (g groups) Step(from string, msg []byte) {
 	if err := g.p.n.j.Receive(msg); err != nil {

@@ -71,6 +71,8 @@ type Config struct {
 
 	// tune changes what the parts are opened with: a test's bad disk, its short patience. It is nil elsewhere.
 	tune func(*journal.Config, *edge.Config)
+	// linkVersion makes a node one of an earlier version, as far as others can tell. It is 0 but in tests.
+	linkVersion uint64
 }
 
 // Network is a way to other machines. Its methods may be called from any goroutine.

@@ -9,6 +9,9 @@ import (
 // Tune lets a test change what the node's journal and edge are opened with.
 func (c *Config) Tune(f func(*journal.Config, *edge.Config)) { c.tune = f }
 
+// SpeakVersion makes the node speak an earlier version to others.
+func (c *Config) SpeakVersion(v uint64) { c.linkVersion = v }
+
 // Reopen ends shard i in good order, and begins it again.
 func (n *Node) Reopen(i int) error { return n.reopen(i, (*shard.Shard).Close) }
 

@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"math"
+	"sync"
 	"sync/atomic"
 
 	"switchboard/cluster"
@@ -19,12 +20,30 @@ type hosts struct {
 	groups []*journal.Group
 	open   []atomic.Pointer[shard.Shard] // nil while one is closed
 
-	// Who opens and closes holds the one place in busy. It is no mutex, as closing may take until the replica leads no more.
-	busy chan struct{}
-	// Guarded by busy.
+	mu sync.Mutex
+	// Guarded by mu: who opens or closes a shard holds the one place in its channel. That is no mutex, as closing may take until the
+	// replica leads no more.
+	busy map[int]chan struct{}
+
+	// Guarded, for each shard, by its place in busy.
 	opened []uint16 // how often each was, in whatever term: no two owners have the same number
 	terms  []uint64 // of those that are opened as this node leads them
 	sites  []site   // of these
+}
+
+// hold waits until nobody opens or closes shard i; who has it lets go of it by receiving.
+func (h *hosts) hold(i int) (place chan struct{}) {
+	h.mu.Lock()
+	if h.busy == nil {
+		h.busy = map[int]chan struct{}{}
+	}
+	if place = h.busy[i]; place == nil {
+		place = make(chan struct{}, 1)
+		h.busy[i] = place
+	}
+	h.mu.Unlock()
+	place <- struct{}{}
+	return place
 }
 
 func (n *Node) openShards(x *exchange.Exchange) error {
@@ -34,7 +53,6 @@ func (n *Node) openShards(x *exchange.Exchange) error {
 	for i := range count {
 		h.groups[i] = n.j.Group(i)
 	}
-	h.busy = make(chan struct{}, 1)
 	h.open, h.opened = make([]atomic.Pointer[shard.Shard], count), make([]uint16, count)
 	tenants, err := n.cfg.tenants(h.groups)
 	if err != nil {
@@ -52,7 +70,6 @@ func (n *Node) openShards(x *exchange.Exchange) error {
 func (n *Node) prepareShards(x *exchange.Exchange) {
 	h := &n.hosts
 	h.x, h.groups = x, make([]*journal.Group, cluster.Meta)
-	h.busy = make(chan struct{}, 1)
 	h.open, h.opened, h.terms = make([]atomic.Pointer[shard.Shard], cluster.Meta), make([]uint16, cluster.Meta), make([]uint64, cluster.Meta)
 	h.sites = make([]site, cluster.Meta)
 }
@@ -100,8 +117,8 @@ func (n *Node) openWith(i int, at *site, tenants map[string]*shard.Tenant) error
 // on without it, and reopen may be called again.
 func (n *Node) reopen(i int, end func(*shard.Shard)) error {
 	h := &n.hosts
-	h.busy <- struct{}{}
-	defer func() { <-h.busy }()
+	place := h.hold(i)
+	defer func() { <-place }()
 	if s := h.open[i].Swap(nil); s != nil {
 		end(s)
 	}
@@ -123,22 +140,21 @@ func (h *hosts) each(do func(i int, s *shard.Shard)) {
 
 // close ends all shards.
 func (h *hosts) close() {
-	if h.busy == nil {
-		return // none was ever opened
-	}
-	h.busy <- struct{}{}
-	defer func() { <-h.busy }()
 	for i := range h.open {
-		if s := h.open[i].Swap(nil); s != nil {
-			s.Close()
+		if h.open[i].Load() != nil {
+			h.unlead(i, (*shard.Shard).Close)
 		}
 	}
 }
 
-// lead opens shard i, which this node leads in term, if it is not open in that. It hosts tenants of its own placement only.
-func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, at *site) (opened bool, err error) {
-	h.busy <- struct{}{}
-	defer func() { <-h.busy }()
+// lead opens shard i, which this node leads in term, if it is not open in that and still is to be, when nobody else opens or closes it. It
+// hosts tenants of its own placement only.
+func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, at *site, still func() bool) (opened bool, err error) {
+	place := h.hold(i)
+	defer func() { <-place }()
+	if !still() {
+		return false, nil
+	}
 	if s := h.open[i].Load(); s != nil {
 		switch {
 		case h.terms[i] != term:
@@ -159,8 +175,8 @@ func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, at *site) (o
 
 // unlead ends shard i: by Shard.Close while this node leads it still, by Shard.Drop when it does no more.
 func (h *hosts) unlead(i int, end func(*shard.Shard)) {
-	h.busy <- struct{}{}
-	defer func() { <-h.busy }()
+	place := h.hold(i)
+	defer func() { <-place }()
 	if s := h.open[i].Swap(nil); s != nil {
 		end(s)
 	}

@@ -14,14 +14,16 @@ import (
 	"switchboard/shard/journal/replica"
 )
 
-// keeper opens the shards that this node leads, and closes those that it leads no more. One goroutine does so: an owner that
-// ends takes its time, and the journal's committer, who tells, has none.
+// keeper opens the shards that this node leads, and closes those that it leads no more. One goroutine does so, and another ends those
+// that are to be led elsewhere: an owner that ends takes its time, and the journal's committer and the member, who tell, have none.
 type keeper struct {
 	p    *party
 	wake chan struct{}
 	life context.Context // of what the node sends
 	end  context.CancelFunc
 	done chan struct{}
+	asks chan handing // of the member, whose goroutine has no time for them
+	over chan struct{}
 
 	// Owned by run.
 	sites map[uint16]*site // as the map says that is seen
@@ -36,11 +38,22 @@ type keeper struct {
 	started bool
 }
 
+// handing is a replica that is to lead in the place of this node's.
+type handing struct {
+	group uint16
+	to    uint64
+}
+
+// handingMost is how many of them wait; more are refused, and asked for again.
+const handingMost = 256
+
+var errHanding = errors.New("too many shards are handed over already")
+
 // openAgain is how long a shard waits that could not be opened.
 const openAgain = 100 * time.Millisecond
 
 func newKeeper(p *party) *keeper {
-	k := &keeper{p: p, wake: make(chan struct{}, 1), done: make(chan struct{}), handing: map[uint16]bool{}, led: map[uint16]uint64{}}
+	k := &keeper{p: p, wake: make(chan struct{}, 1), done: make(chan struct{}), asks: make(chan handing, handingMost), over: make(chan struct{}), handing: map[uint16]bool{}, led: map[uint16]uint64{}}
 	k.life, k.end = context.WithCancel(context.Background())
 	return k
 }
@@ -72,6 +85,7 @@ func (k *keeper) start() {
 	k.started = true
 	k.mu.Unlock()
 	go k.run()
+	go k.hand()
 }
 
 // stop ends the goroutine and all shards.
@@ -82,6 +96,7 @@ func (k *keeper) stop() {
 	k.mu.Unlock()
 	if started {
 		<-k.done
+		<-k.over
 	}
 	k.p.n.hosts.close()
 }
@@ -151,7 +166,7 @@ func (k *keeper) open(group uint16, term uint64) error {
 	if at == nil {
 		return nil // the rows will say
 	}
-	opened, err := n.hosts.lead(n, int(group), term, g, at)
+	opened, err := n.hosts.lead(n, int(group), term, g, at, func() bool { return k.keeps(group, term) })
 	if errors.Is(err, shard.ErrOldMap) {
 		return nil // the rows are behind: they will say
 	}
@@ -175,7 +190,40 @@ func (k *keeper) site(group uint16) *site {
 	return at
 }
 
+// keeps tells whether a shard is led here in a term, and is to stay.
+func (k *keeper) keeps(group uint16, term uint64) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.led[group] == term && !k.handing[group]
+}
+
 func (k *keeper) close(group uint16, end func(*shard.Shard)) { k.p.n.hosts.unlead(int(group), end) }
+
+// ask lets hand let another replica lead. It does not block.
+func (k *keeper) ask(group uint16, to uint64) error {
+	select {
+	case k.asks <- handing{group, to}:
+		return nil
+	default:
+		return errHanding
+	}
+}
+
+// hand does what ask is told. It is a goroutine of its own: an owner that ends waits for the disk, and meanwhile others are to be opened, and
+// heard of.
+func (k *keeper) hand() {
+	defer close(k.over)
+	for {
+		select {
+		case <-k.life.Done():
+			return
+		case h := <-k.asks:
+			if err := k.transfer(h.group, h.to); err != nil {
+				k.p.n.cfg.Log.Info("a group is not handed over", "group", h.group, "err", err) // it is asked for again
+			}
+		}
+	}
+}
 
 // transfer ends the owner of a shard and lets another replica lead. When that comes to nothing the shard is opened again.
 func (k *keeper) transfer(group uint16, to uint64) error {

@@ -38,6 +38,10 @@ func TestResidency(t *testing.T) {
 	if r, err := op.Place(t.Context(), "ann", eu, 2, true); err != nil || len(r.Nodes) != 2 || len(r.Shards) != 0 {
 		t.Fatalf("a dry run: %+v, %v", r, err)
 	}
+	// Before any node has haus in its configuration, nobody waits for it.
+	early := login(t, a, token.Claims{Tenant: "haus", Sub: "ann", Role: wire.RoleCustomer})
+	early.refused("forbidden", "open", obj{})
+	_ = early.ws.Close()
 	// Who would serve haus elsewhere does not start.
 	dir := t.TempDir()
 	_, err := node.Start(node.Config{

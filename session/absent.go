@@ -65,14 +65,14 @@ func (s *State) abandon(env *Env, d *Decision) {
 	s.stateChanged(d)
 }
 
-// returned puts a customer who has given up his place, and is there again, in line anew: what he has said is not answered.
+// returned puts a customer who has given up his place, and is about to follow s again, in line anew: what he has said is not answered.
 func (s *State) returned(env *Env, c *wire.Command, d *Decision) {
 	if s.Phase != New || c.Who.Role != wire.RoleCustomer || env.ReadOnly {
 		return
 	}
 	for i := len(s.Tail) - 1; i >= 0 && s.Tail[i].Seq > s.Said; i-- {
 		if e := s.Tail[i]; e.Kind == wire.KindEvent && e.Type == EventAbandoned {
-			s.enqueue(env, s.Queue, waiting{since: env.Now, humanOnly: s.HumanOnly, exact: true}, d)
+			s.enqueue(env, s.Queue, waiting{since: env.Now, humanOnly: s.HumanOnly, exact: true, there: true}, d)
 			return
 		}
 	}

@@ -36,6 +36,7 @@ func (s *State) open(env *Env, c *wire.Command, d *Decision) {
 		s.event(env, EventChannel, object("channel", channel), d)
 		s.pump(env, d)
 	}
+	s.returned(env, c, d)
 	if key != nil && !env.ReadOnly {
 		key.Done = Done{Seq: s.Head, Epoch: s.Epoch(), TS: env.Now}
 		d.fact(s, Fact{Kind: Known, Key: key})
@@ -55,7 +56,6 @@ func (s *State) open(env *Env, c *wire.Command, d *Decision) {
 	if m := s.placePB(); m != nil {
 		d.push(c.Conn, wire.FramePush, s.ID, m) // who comes later is told as well
 	}
-	s.returned(env, c, d)
 }
 
 // position returns where an attachment begins, how that meets what was asked for, and what was lost [SW-3.2].

@@ -15,6 +15,7 @@ type waiting struct {
 	requeued  bool
 	handed    bool
 	exclude   string
+	there     bool // its customer is, or will be in a moment
 }
 
 // enqueue puts the session in line, under a new ticket.
@@ -26,7 +27,7 @@ func (s *State) enqueue(env *Env, queue string, w waiting, d *Decision) {
 	if to, ok := env.Policy.Queue(queue); ok {
 		queue = to // its own may be there no more
 	}
-	d.fact(s, Fact{Kind: Enqueued, Name: queue, Ticket: s.Ticket + 1, At: w.since, HumanOnly: w.humanOnly && !moved, Requeued: w.requeued, Handed: w.handed, Exclude: w.exclude, Followed: s.there() || w.requeued && s.Followed})
+	d.fact(s, Fact{Kind: Enqueued, Name: queue, Ticket: s.Ticket + 1, At: w.since, HumanOnly: w.humanOnly && !moved, Requeued: w.requeued, Handed: w.handed, Exclude: w.exclude, Followed: s.there() || w.there || w.requeued && s.Followed})
 	s.event(env, EventQueued, object("queue", queue), d)
 	s.stateChanged(d)
 	d.post(env, s.task())

@@ -11,8 +11,11 @@ import (
 const (
 	retryMS    = 50
 	sweepMS    = 10_000
-	againFirst = 1_000  // a level is repeated after so many ms,
-	againMost  = 30_000 // then ever less often: mail inside a node is lost only when an inbox is full
+	againFirst = 1_000 // a level is repeated after so many ms,
+	// unboundFirst is the same for where the worker is. The pool's node may not have heard of this owner when it answers the first
+	// time, so that the answer goes to the one before, and a customer waits for it.
+	unboundFirst = 20
+	againMost    = 30_000 // then ever less often: mail inside a node is lost only when an inbox is full
 )
 
 // alarm is a moment at which a session or a customer, or with neither the shard itself, wants to be woken.
@@ -76,9 +79,11 @@ func (s *Shard) schedule(h *hosted) {
 			at = absent
 		}
 	}
-	if h.state.Waiting() || h.state.Unbound() != nil {
+	if unbound := h.state.Unbound() != nil; unbound || h.state.Waiting() {
 		if h.againAt == 0 {
-			h.againIn = againFirst
+			if h.againIn = againFirst; unbound {
+				h.againIn = unboundFirst
+			}
 			h.againAt = s.now + h.againIn
 		}
 		if at == 0 || h.againAt < at {

@@ -46,6 +46,30 @@ func (p *pool) settle(s *Shard) {
 	}
 }
 
+// peersChanged notes which shards have another owner: what he goes by is what his node has read, which may be older than what the one before
+// was told. They are told again. It is called when slots have changed.
+func (s *Shard) peersChanged() {
+	var changed []int
+	for i, slot := range s.cfg.Peers {
+		if g := s.x.Generation(slot); g != s.peers[i] {
+			s.peers[i] = g
+			changed = append(changed, i)
+		}
+	}
+	if len(changed) == 0 {
+		return
+	}
+	for _, p := range s.pools {
+		if p.t.Document.Version == 0 {
+			continue // all go by the configuration
+		}
+		for _, i := range changed {
+			p.kept[i] = 0
+		}
+		p.settleAt = s.now
+	}
+}
+
 // settingsKept notes that a shard goes by a version.
 func (s *Shard) settingsKept(m *wire.SettingsKept) {
 	if p := s.pools[m.Tenant]; p != nil && int(m.Shard) < len(p.kept) {

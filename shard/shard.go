@@ -53,7 +53,8 @@ type Shard struct {
 	turns      uint64 // of customers
 	pools      map[string]*pool
 	merchants  map[string]*merchant
-	amended    []*pool // whose document this turn has changed
+	peers      []uint64 // what was plugged in for each shard, when somebody last looked
+	amended    []*pool  // whose document this turn has changed
 	moving     []wire.SessionID
 	lsn        uint64 // of the last entry in the journal
 	feeds      map[wire.Conn]*feed
@@ -128,7 +129,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 	for _, slot := range cfg.Slots {
 		s.place, s.mine[slot.Number()] = slot.Group(), true
 	}
-	s.now = cfg.Now().UnixMilli()
+	s.now, s.peers = cfg.Now().UnixMilli(), make([]uint64, len(cfg.Peers))
 	if err := s.stand(); err != nil {
 		return nil, fmt.Errorf("opening shard %d: %w", cfg.ID, err)
 	}
@@ -269,6 +270,11 @@ func (s *Shard) run() {
 	defer s.wg.Done()
 	defer s.loads.Close()
 	s.begin()
+	var changed <-chan struct{} // nobody asks, where no pool is
+	if len(s.pools) > 0 {
+		changed = s.x.Changed()
+		s.peersChanged()
+	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -279,6 +285,9 @@ func (s *Shard) run() {
 		case <-timer.C:
 		case <-s.anew:
 			s.again()
+		case <-changed:
+			changed = s.x.Changed()
+			s.peersChanged()
 		case <-s.stop:
 			if s.dropped.Load() {
 				s.drop()

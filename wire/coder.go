@@ -392,6 +392,9 @@ const rollMax = 1 << 14
 // reader's roll begin empty together and then see the same mail in the same order. It holds at most 16,384; then one that was
 // not used of late gives its number away. A Roll belongs to one goroutine, or to whoever holds its lock. The zero Roll is empty.
 type Roll struct {
+	// Version is the [LinkVersion] that the other side speaks; 0 means this one's.
+	Version uint64
+
 	max     int // 0 means rollMax
 	numbers map[*Principal]uint64
 	seats   []seat

@@ -12,9 +12,22 @@ import (
 // a frame in it holds text that is not UTF-8.
 var ErrMail = errors.New("not mail of this version")
 
-// LinkVersion numbers what AppendEnvelope writes. Two nodes that differ in it do not understand each other: it grows with
-// every change of a kind of mail, of its fields or of the words that numbers stand for.
-const LinkVersion = 9
+// LinkVersion numbers what AppendEnvelope writes: it grows with every change of a kind of mail, of its fields or of the words that
+// numbers stand for. Two nodes speak the lower of theirs, as long as that is LinkOldest at least: so the nodes of a cluster can be
+// replaced by those of the next version one after the other. What a version has brought is said below, and by Roll.Version what is written
+// for one that lacks it.
+const (
+	LinkVersion = 9
+	LinkOldest  = 8
+)
+
+// kindsOf is the highest kind of mail of a version.
+func kindsOf(version uint64) byte {
+	if version == 8 {
+		return 27 // 9 brought parcels of slots that move
+	}
+	return 29
+}
 
 // What an envelope says of itself.
 const (
@@ -39,7 +52,8 @@ var linkVerbs = [...]string{
 
 // AppendEnvelope appends e as it goes to another node, and notes in roll the principal it is the first to speak of. It does
 // not allocate when dst has room, but for frames of the schema (PB, Streams) and principals that roll has not met. Whoever
-// calls must send what was appended, in order, or Clear the roll. It fails with [ErrMail]; dst and roll are then as before.
+// calls must send what was appended, in order, or Clear the roll. It fails with [ErrMail], also for mail that roll.Version has not; dst and
+// roll are then as before.
 func AppendEnvelope(dst []byte, e *Envelope, roll *Roll) ([]byte, error) {
 	c := coder{out: dst, roll: roll}
 	flags := byte(0)
@@ -52,7 +66,11 @@ func AppendEnvelope(dst []byte, e *Envelope, roll *Roll) ([]byte, error) {
 	if e.Term != 0 {
 		flags |= withTerm
 	}
-	c.out = append(c.out, kindOf(e.Mail), flags)
+	kind := kindOf(e.Mail)
+	if roll.Version != 0 && kind > kindsOf(roll.Version) {
+		return dst, ErrMail
+	}
+	c.out = append(c.out, kind, flags)
 	c.out = binary.AppendUvarint(c.out, e.To.ID)
 	if e.To.Node != 0 {
 		c.out = binary.LittleEndian.AppendUint64(c.out, e.To.Node)

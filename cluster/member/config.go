@@ -51,6 +51,8 @@ type Config struct {
 	Dial       func(ctx context.Context, addr string) (net.Conn, error)
 	Silence    time.Duration
 	StreamRate int
+	// LinkVersion is link.Config.Version.
+	LinkVersion uint64
 	// Stream takes a stream that a node opened; see link.Config.
 	Stream func(node uint32, header []byte, r io.Reader) error
 	// Asked answers what is asked for by [Lines.Ask], or by whoever has a certificate of the cluster, and is nothing that the cluster does. by is who asks. nil
@@ -111,5 +113,5 @@ func (c *Config) self(birth string) cluster.Node {
 }
 
 func (c *Config) link() link.Config {
-	return link.Config{Node: c.Name, TLS: c.TLS, Plain: c.Plain, Dial: c.Dial, Silence: c.Silence, StreamRate: c.StreamRate, Log: c.Log}
+	return link.Config{Node: c.Name, Version: c.LinkVersion, TLS: c.TLS, Plain: c.Plain, Dial: c.Dial, Silence: c.Silence, StreamRate: c.StreamRate, Log: c.Log}
 }

@@ -249,6 +249,8 @@ func (b *double) Change(g uint16, cc *pb.ConfChangeV2) error {
 	return b.locked(func() error { return b.host.Change(g, cc) })
 }
 
+func (b *double) Gone(node uint32) { _ = b.locked(func() error { b.host.Gone(node); return nil }) }
+
 func (b *double) Transfer(g uint16, to uint64) error {
 	return b.locked(func() error { return b.host.Transfer(g, to) })
 }

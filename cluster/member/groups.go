@@ -31,8 +31,11 @@ type Groups interface {
 	Standing(group uint16) (shape, left uint64)
 	// Change asks for other members, as the leader. It may be lost: what became of it is seen in Status.
 	Change(group uint16, cc *pb.ConfChangeV2) error
-	// Transfer asks another replica to lead, as the leader, once what is decided is durable and heard of.
+	// Transfer asks another replica to lead, as the leader, once what is decided is durable and heard of. It need not wait for that, and
+	// what came of it is seen in Status.
 	Transfer(group uint16, to uint64) error
+	// Gone says that a node's process has ended: others are to lead what it led. It does not block.
+	Gone(node uint32)
 	// Step takes Raft traffic that came over a link. It does not block.
 	Step(from string, msg []byte)
 }

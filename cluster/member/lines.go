@@ -210,6 +210,11 @@ func (l *Lines) notify(ev link.Event) {
 		case link.Restarted, link.Cut:
 			m.news.lost(ev.Node)
 		}
+		if ev.Kind == link.Gone || ev.Kind == link.Ended {
+			if n := l.number(ev.Node); n != 0 {
+				m.groups.Gone(n)
+			}
+		}
 	}
 	l.cfg.Notify(ev)
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ import (
 	"switchboard/client"
 	"switchboard/cluster"
 	"switchboard/cluster/member"
+	"switchboard/internal/sim/history"
 	"switchboard/wire"
 )
 
@@ -286,6 +288,7 @@ type book struct {
 
 	mu    sync.Mutex
 	acked map[uint64]string
+	ops   []history.Op
 	last  time.Time     // acknowledged
 	pause time.Duration // the longest between two acknowledgements since somebody asked
 }
@@ -340,11 +343,14 @@ func (b *book) talk(ctx context.Context, cfg client.Config, stop <-chan struct{}
 		default:
 		}
 		text := fmt.Sprint(b.who, "-", sent)
+		op := history.Op{Session: b.session, Key: text, Call: time.Now().UnixNano()}
 		r, err := s.Send(ctx, "text", text)
 		if err != nil {
 			return fmt.Errorf("sending %s: %w", text, err)
 		}
+		op.Return, op.Seq, op.Duplicate = time.Now().UnixNano(), r.Seq, r.Duplicate
 		b.mu.Lock()
+		b.ops = append(b.ops, op)
 		old, twice := b.acked[r.Seq]
 		b.acked[r.Seq] = text
 		now := time.Now()
@@ -492,6 +498,7 @@ func (b *book) check(t *testing.T, n *trioNode, token string) {
 		Body   struct{ Text string }
 	}
 	log, words, last := map[uint64]entry{}, map[string]uint64{}, uint64(0)
+	read := history.Op{Client: 1, Session: b.session, Call: time.Now().UnixNano(), From: 1}
 	for {
 		var page struct {
 			Entries []entry
@@ -512,11 +519,18 @@ func (b *book) check(t *testing.T, n *trioNode, token string) {
 					t.Fatalf("%s: %q stands at %d and at %d", b.who, e.Body.Text, at, e.Seq)
 				}
 				words[e.Body.Text] = e.Seq
+				if e.Origin == "customer" {
+					read.Words = append(read.Words, history.Word{Key: e.Body.Text, Seq: e.Seq})
+				}
 			}
 		}
 		if !page.More {
 			break
 		}
+	}
+	read.Return = time.Now().UnixNano()
+	if _, err := history.Check(append(slices.Clone(b.ops), read), time.Minute); err != nil {
+		t.Fatalf("%s at %s: %v", b.who, n.name, err)
 	}
 	for seq, text := range b.acked {
 		if log[seq].Body.Text != text {

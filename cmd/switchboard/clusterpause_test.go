@@ -29,16 +29,16 @@ type prober struct {
 // pause is what one session noticed: from its slowest word to the acknowledgement, and to the answer.
 type pause struct{ told, answered time.Duration }
 
-// between returns the longest waits of words that were said in a span of time, and whether all of them are over.
+// between returns the longest waits of words that were under way in a span of time, and whether all of them are over.
 func (p *prober) between(from, to time.Time) (most pause, over bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	over = true
 	for n, at := range p.said {
-		if at.Before(from) || at.After(to) {
+		told, answered := p.told[n], p.answered[n]
+		if at.After(to) || !answered.IsZero() && answered.Before(from) {
 			continue
 		}
-		told, answered := p.told[n], p.answered[n]
 		if told.IsZero() || answered.IsZero() {
 			over = false
 			continue

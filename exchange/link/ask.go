@@ -8,7 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
+
+	"switchboard/wire"
 )
 
 const (
@@ -35,6 +38,16 @@ func Ask(ctx context.Context, addr string, cfg Config, question []byte) (node st
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return "", nil, err
 	}
+	node, answer, err = askOnce(ctx, addr, cfg, question)
+	var refused Refused
+	if errors.As(err, &refused) && strings.HasPrefix(string(refused), otherVersion) && cfg.Version > wire.LinkOldest {
+		cfg.Version = wire.LinkOldest // it has not heard the question
+		return askOnce(ctx, addr, cfg, question)
+	}
+	return node, answer, err
+}
+
+func askOnce(ctx context.Context, addr string, cfg Config, question []byte) (node string, answer []byte, err error) {
 	client, _, err := secure(cfg.TLS)
 	if err != nil {
 		return "", nil, err
@@ -70,7 +83,7 @@ func ask(ctx context.Context, c net.Conn, cfg Config, client *tls.Config, questi
 	} else if err := (&Links{cfg: cfg}).plain(c); err != nil {
 		return "", nil, err
 	}
-	h := hello{kind: laneAsk, cluster: cfg.Cluster, node: cfg.Node, incarnation: 1, header: question}
+	h := hello{version: cfg.Version, kind: laneAsk, cluster: cfg.Cluster, node: cfg.Node, incarnation: 1, header: question}
 	if err := c.SetDeadline(time.Now().Add(answerWithin)); err != nil {
 		return "", nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -59,6 +60,9 @@ type Config struct {
 	Plain bool
 	// Dial connects to an address; default TCP.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// Version is the highest version of the links that this node speaks: wire.LinkOldest to wire.LinkVersion, the default. A lower one is for
+	// tests of upgrades.
+	Version uint64
 	// Queue is how many bytes may wait for each of a link's two connections, including what is being written; default
 	// 8 MiB. Commands are refused at three quarters of it. One piece always fits an empty queue.
 	Queue int
@@ -83,11 +87,19 @@ type Config struct {
 	Streams int
 	// Log takes what an operator should know; default slog.Default.
 	Log *slog.Logger
+
+	strict bool // refuse other versions, as the oldest ones did: for tests
 }
 
 func (c Config) withDefaults() (Config, error) {
 	if !wire.ValidID(c.Cluster) || !wire.ValidID(c.Node) {
 		return c, errors.New("link: the ids of cluster and node are 1 to 64 bytes of [A-Za-z0-9_.:-]")
+	}
+	if c.Version == 0 {
+		c.Version = wire.LinkVersion
+	}
+	if c.Version < wire.LinkOldest || c.Version > wire.LinkVersion {
+		return c, fmt.Errorf("link: Version is %d: this program speaks %d to %d", c.Version, wire.LinkOldest, wire.LinkVersion)
 	}
 	if c.Queue == 0 {
 		c.Queue = defaultQueue

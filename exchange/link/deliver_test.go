@@ -298,7 +298,7 @@ func TestGarbage(t *testing.T) {
 		f("who greets with something else", appendNumber(nil, framePing, 1), "garbage: it begins with a frame of type")
 		f("who does not begin as a link", appendFrame(nil, frameHello, []byte("XXXX")), "does not begin as a link")
 		f("who is cut short", appendFrame(nil, frameHello, good.bytes()[:20]), "garbage")
-		f("who is of another version", appendFrame(nil, frameHello, append([]byte(magic), 99)), "it speaks version 99")
+		f("who is of another version", appendFrame(nil, frameHello, append([]byte(magic), 3)), "it speaks version 3")
 		f("who is of another cluster", wrong(func(h *hello) { h.cluster = "other" }), "it is of cluster other; this is test")
 		f("who looks for another", wrong(func(h *hello) { h.to = "z" }), "it looks for node z; this is a")
 		f("who is nobody's member", wrong(func(h *hello) { h.node = "z" }), "no such node: z")

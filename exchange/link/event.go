@@ -17,6 +17,9 @@ const (
 	Restarted
 	// Cut says that the connection for mail to the node broke: of Lost pieces it is not known whether they arrived.
 	Cut
+	// Gone says that connections to the node have ended and its machine takes no new ones: its process has ended, as far as
+	// can be seen from here. It comes once after Up, before Down.
+	Gone
 )
 
 // String returns the kind's name in logs.
@@ -32,6 +35,8 @@ func (k EventKind) String() string {
 		return "restarted"
 	case Cut:
 		return "cut"
+	case Gone:
+		return "gone"
 	}
 	return "unknown"
 }

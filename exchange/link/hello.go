@@ -25,7 +25,11 @@ const (
 )
 
 // hello is what each side says first. The one who was dialled leaves out what has no meaning from it.
+//
+// The caller names the highest version that it speaks, and the other side the lower of that and its own: both speak that. What a hello says never
+// changes its place; a later version may say more behind it.
 type hello struct {
+	version     uint64
 	kind        byte
 	cluster     string
 	node        string
@@ -37,9 +41,15 @@ type hello struct {
 	header      []byte // of a stream
 }
 
+// otherVersion is how a node refuses that knows no version but its own, and no lower one of two.
+const otherVersion = "link: it speaks version"
+
+// errUpgraded ends a connection to a node that was called in the version of its earlier incarnation: it is called again.
+var errUpgraded = errors.New("link: it is another incarnation, and may speak a later version")
+
 func (h *hello) bytes() []byte {
 	dst := []byte(magic)
-	dst = binary.AppendUvarint(dst, wire.LinkVersion)
+	dst = binary.AppendUvarint(dst, h.version)
 	dst = append(dst, h.kind)
 	for _, s := range []string{h.cluster, h.node, h.to, string(h.header)} {
 		dst = append(binary.AppendUvarint(dst, uint64(len(s))), s...)
@@ -73,8 +83,8 @@ func parseHello(b []byte) (h hello, err error) {
 		return h, fmt.Errorf("%w: it does not begin as a link", errGarbage)
 	}
 	b = b[len(magic):]
-	if v := number(); !bad && v != wire.LinkVersion {
-		return h, fmt.Errorf("link: it speaks version %d; this is %d", v, wire.LinkVersion)
+	if h.version = number(); !bad && h.version < wire.LinkOldest {
+		return h, fmt.Errorf("link: it speaks version %d; this is %d, and understands %d", h.version, wire.LinkVersion, wire.LinkOldest)
 	}
 	if bad = bad || len(b) == 0 || b[0] > laneAsk; bad {
 		return h, fmt.Errorf("%w: a hello of no kind", errGarbage)
@@ -82,7 +92,7 @@ func parseHello(b []byte) (h hello, err error) {
 	h.kind, b = b[0], b[1:]
 	h.cluster, h.node, h.to, h.header = text(idMax), text(idMax), text(idMax), []byte(text(headerMax))
 	h.incarnation, h.born, h.dial, h.next = number(), number(), number(), number()
-	if bad || len(b) > 0 || h.incarnation == 0 || !wire.ValidID(h.node) {
+	if bad || len(b) > 0 && h.version <= wire.LinkVersion || h.incarnation == 0 || !wire.ValidID(h.node) {
 		return h, fmt.Errorf("%w: a hello that is cut short", errGarbage)
 	}
 	return h, nil
@@ -90,7 +100,7 @@ func parseHello(b []byte) (h hello, err error) {
 
 // hello returns what this node says of itself.
 func (l *Links) hello(kind byte, to string) hello {
-	return hello{kind: kind, cluster: l.cfg.Cluster, node: l.cfg.Node, to: to, incarnation: l.x.Node(), born: l.cfg.Born}
+	return hello{version: l.cfg.Version, kind: kind, cluster: l.cfg.Cluster, node: l.cfg.Node, to: to, incarnation: l.x.Node(), born: l.cfg.Born}
 }
 
 // plain tells whether a plain connection over c may be believed.
@@ -154,6 +164,9 @@ func (l *Links) dial(ctx context.Context, addr string, h hello) (_ *timed, _ *fr
 	if there, err = parseHello(payload); err != nil {
 		return nil, nil, there, err
 	}
+	if there.version > h.version {
+		return nil, nil, there, fmt.Errorf("link: %s at %s answers in version %d, and this node speaks %d", h.to, addr, there.version, h.version)
+	}
 	if there.cluster != h.cluster || there.node != h.to {
 		return nil, nil, there, fmt.Errorf("link: at %s is node %s of cluster %s, not %s", addr, there.node, there.cluster, h.to)
 	}
@@ -190,6 +203,8 @@ func (l *Links) answer(c net.Conn) (net.Conn, hello, error) {
 		return c, h, err
 	}
 	switch {
+	case l.cfg.strict && h.version != l.cfg.Version:
+		return c, h, fmt.Errorf("%s %d; this is %d", otherVersion, h.version, l.cfg.Version)
 	case h.kind == laneAsk: // a stranger knows neither the cluster nor who is here
 	case h.cluster != l.cfg.Cluster:
 		return c, h, fmt.Errorf("link: it is of cluster %s; this is %s", h.cluster, l.cfg.Cluster)

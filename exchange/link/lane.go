@@ -9,6 +9,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"switchboard/exchange"
@@ -144,6 +145,9 @@ func (n *lane) run(ctx context.Context) {
 			return
 		}
 		n.k.fail(err)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			n.k.refused()
+		}
 		if time.Since(began) > n.k.all.cfg.Silence {
 			pause = redialMin
 		}
@@ -163,6 +167,7 @@ func (n *lane) run(ctx context.Context) {
 func (n *lane) connect(ctx context.Context) error {
 	l := n.k.all
 	h := l.hello(n.kind, n.k.node)
+	h.version = n.k.speaks(h.version)
 	n.dials++
 	n.mu.Lock()
 	h.dial, h.next = n.dials, n.next
@@ -175,13 +180,16 @@ func (n *lane) connect(ctx context.Context) error {
 	if err := n.k.meet(there.incarnation, there.born); err != nil {
 		return err
 	}
+	if n.k.speaks(l.cfg.Version) > h.version {
+		return errUpgraded
+	}
 	if err := n.k.attach(n.kind, c, there.incarnation); err != nil {
 		return err
 	}
 	n.heard.Store(l.since())
 	n.confirmed.Store(h.next)
 	n.mu.Lock()
-	n.open = true
+	n.open, n.roll.Version = true, there.version
 	n.mu.Unlock()
 	if n.kind == laneMail {
 		n.plug(there.incarnation)

@@ -37,8 +37,10 @@ type Link struct {
 	in          [lanes]*inbound // that this incarnation has dialled
 	dialled     [lanes]uint64   // the highest dial of it
 	lastErr     string
+	gone        bool // Gone was told
 	received    uint64
 	lost        uint64
+	version     uint64 // the highest that the node has said it speaks; 0 before it has called
 	events      []Event
 	telling     bool
 
@@ -154,10 +156,32 @@ func (k *Link) meet(incarnation, born uint64) error {
 		case k.incarnation != 0 && !k.ended:
 			k.end(nil) // and look again: others come meanwhile
 		default:
-			k.incarnation, k.born, k.over, k.ended, k.expected = incarnation, born, false, false, 0
+			k.incarnation, k.born, k.over, k.ended, k.expected, k.version = incarnation, born, false, false, 0, 0
 			k.dialled = [lanes]uint64{}
 			return nil
 		}
+	}
+}
+
+// speaks returns the version in which the node is called: one that does not know yet that the lower of two counts refuses a higher one than
+// its own, but says when it calls what that is.
+func (k *Link) speaks(highest uint64) uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.version == 0 {
+		return highest
+	}
+	return min(highest, k.version)
+}
+
+// calls notes the highest version that the node speaks, and reports whether it was another.
+func (k *Link) calls(version uint64) {
+	k.mu.Lock()
+	was := k.version
+	k.version = version
+	k.mu.Unlock()
+	if was != version && (was != 0 || version != k.all.cfg.Version) {
+		k.all.cfg.Log.Info("link: a node speaks another version", "node", k.node, "version", version, "this", k.all.cfg.Version)
 	}
 }
 
@@ -168,7 +192,7 @@ func (k *Link) attach(kind byte, c net.Conn, incarnation uint64) error {
 	if k.over || incarnation != k.incarnation {
 		return errOld
 	}
-	k.out[kind], k.lastErr = c, ""
+	k.out[kind], k.lastErr, k.gone = c, "", false
 	return nil
 }
 
@@ -177,6 +201,17 @@ func (k *Link) detach(kind byte, lost uint64) {
 	k.out[kind] = nil
 	if kind == laneMail && lost > 0 && !k.over && k.ctx.Err() == nil {
 		k.emit(Event{Kind: Cut, Incarnation: k.incarnation, Lost: lost})
+	}
+	k.mu.Unlock()
+	k.tell()
+}
+
+// refused notes that the node takes no connection.
+func (k *Link) refused() {
+	k.mu.Lock()
+	if k.up && !k.gone {
+		k.gone = true
+		k.emit(Event{Kind: Gone, Incarnation: k.incarnation})
 	}
 	k.mu.Unlock()
 	k.tell()

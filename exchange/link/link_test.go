@@ -320,6 +320,36 @@ func TestShortBreakIsNotDown(t *testing.T) {
 	})
 }
 
+// A node whose process ends is known to be gone when its machine takes no connection, long before its silence says so; once.
+func TestGoneAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork()
+		a, b := pair(t, n, nil)
+		began := time.Now()
+		n.mu.Lock()
+		there := n.listeners["b"]
+		delete(n.listeners, "b")
+		n.mu.Unlock()
+		n.hangUp()
+		a.await(t, Event{Kind: Gone, Node: "b", Incarnation: 2})
+		if d := time.Since(began); d > 200*time.Millisecond {
+			t.Fatalf("it is noticed after %v", d)
+		}
+		time.Sleep(500 * time.Millisecond) // it is dialled again and again
+		a.none(t, Gone)
+		b.none(t, Gone) // the other is there
+		n.mu.Lock()
+		n.listeners["b"] = there
+		n.mu.Unlock()
+		time.Sleep(5 * time.Second)
+		n.mu.Lock()
+		delete(n.listeners, "b")
+		n.mu.Unlock()
+		n.hangUp()
+		a.await(t, Event{Kind: Gone, Node: "b", Incarnation: 2}) // as it was back
+	})
+}
+
 // A node that starts anew ends what was before it, at once and for good, also when the old process lives on.
 func TestNewestIncarnationWins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

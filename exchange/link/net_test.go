@@ -3,11 +3,13 @@ package link
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -87,7 +89,7 @@ type pipe struct {
 	fired, ended chan struct{}
 }
 
-var errNobody = errors.New("nobody listens there")
+var errNobody = fmt.Errorf("nobody listens there: %w", syscall.ECONNREFUSED)
 
 func (n *network) dial(from string) func(context.Context, string) (net.Conn, error) {
 	return func(ctx context.Context, addr string) (net.Conn, error) {

@@ -59,6 +59,7 @@ func (l *Links) welcome(c net.Conn, h hello) error {
 	if err := k.meet(h.incarnation, h.born); err != nil {
 		return err
 	}
+	k.calls(h.version)
 	if h.kind == laneStream {
 		return l.takeStream(c, h)
 	}
@@ -91,6 +92,7 @@ func (l *Links) welcome(c net.Conn, h hello) error {
 
 func (l *Links) greet(c net.Conn, h hello) error {
 	there := l.hello(h.kind, h.node)
+	there.version = min(there.version, h.version)
 	if _, err := c.Write(appendFrame(nil, frameWelcome, there.bytes())); err != nil {
 		return err
 	}

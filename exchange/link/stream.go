@@ -33,7 +33,7 @@ func (l *Links) Stream(ctx context.Context, node string, header []byte) (*Stream
 		return nil, err
 	}
 	h := l.hello(laneStream, node)
-	h.header = header
+	h.header, h.version = header, k.speaks(h.version)
 	c, f, there, err := l.dial(ctx, *k.addr.Load(), h)
 	if err != nil {
 		return nil, err

@@ -63,7 +63,7 @@ func (c *conn) changed() {
 func (c *conn) lost() bool {
 	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
-	return c.n.cut[[2]string{c.to, c.from}]
+	return c.n.lost(c.to, c.from)
 }
 
 // arrive takes in what has come by now, and says when more comes. It needs c.mu.
@@ -169,6 +169,9 @@ func (c *conn) Write(p []byte) (int, error) {
 
 // send puts a piece on its way to this end. It needs c.mu.
 func (c *conn) send(b []byte, end bool) {
+	if c.err != nil {
+		return // it broke meanwhile
+	}
 	c.n.mu.Lock()
 	at := time.Now()
 	if c.n.delay > 0 {
@@ -207,6 +210,7 @@ func (c *conn) breaks(err error) {
 		if e.err == nil {
 			e.err = err
 		}
+		e.way = nil
 		e.changed()
 		e.mu.Unlock()
 	}

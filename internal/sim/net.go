@@ -3,9 +3,11 @@ package sim
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -19,11 +21,12 @@ type Net struct {
 	listeners map[string]*listener
 	conns     map[*conn]struct{}
 	cut       map[[2]string]bool // from one host to another
+	down      map[string]bool    // hosts that nobody hears, and that hear nobody
 }
 
 // NewNet returns a network without faults. Each piece takes up to delay.
 func NewNet(rng *rand.Rand, delay time.Duration) *Net {
-	return &Net{rng: rng, delay: delay, listeners: map[string]*listener{}, conns: map[*conn]struct{}{}, cut: map[[2]string]bool{}}
+	return &Net{rng: rng, delay: delay, listeners: map[string]*listener{}, conns: map[*conn]struct{}{}, cut: map[[2]string]bool{}, down: map[string]bool{}}
 }
 
 // Host is a network as one host has it.
@@ -44,7 +47,7 @@ func host(addr string) string {
 }
 
 var (
-	errRefused = errors.New("sim: connection refused")
+	errRefused = fmt.Errorf("sim: %w", syscall.ECONNREFUSED)
 	errReset   = errors.New("sim: connection reset")
 )
 
@@ -66,7 +69,7 @@ func (h *Host) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	n := h.n
 	n.mu.Lock()
 	l, to := n.listeners[addr], host(addr)
-	lost := n.cut[[2]string{h.name, to}] || n.cut[[2]string{to, h.name}]
+	lost := n.lost(h.name, to) || n.lost(to, h.name)
 	n.mu.Unlock()
 	if lost {
 		<-ctx.Done()
@@ -88,21 +91,41 @@ func (h *Host) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	}
 }
 
+// lost tells whether what a says does not reach b. It needs mu.
+func (n *Net) lost(a, b string) bool { return n.cut[[2]string{a, b}] || n.down[a] || n.down[b] }
+
+// Down cuts a host off from all others, silently, or lets it back.
+func (n *Net) Down(name string, down bool) {
+	n.mu.Lock()
+	n.down[name] = down
+	n.mu.Unlock()
+	n.poke(func(c *conn) bool { return c.from == name || c.to == name })
+}
+
 // Cut holds everything that host a says to host b, silently, until it is healed.
 func (n *Net) Cut(a, b string, cut bool) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	n.cut[[2]string{a, b}] = cut
-	if !cut {
-		for c := range n.conns { // what was held goes on, as TCP does when it sends again
-			if c.from == a && c.to == b {
-				c.poke()
-			}
+	n.mu.Unlock()
+	n.poke(func(c *conn) bool { return c.from == a && c.to == b })
+}
+
+// poke wakes connections: what was held goes on, as TCP does when it sends again.
+func (n *Net) poke(which func(*conn) bool) {
+	n.mu.Lock()
+	var list []*conn
+	for c := range n.conns {
+		if which(c) {
+			list = append(list, c)
 		}
+	}
+	n.mu.Unlock()
+	for _, c := range list {
+		c.poke()
 	}
 }
 
-// Reset breaks every connection of a host, as the end of its process does.
+// Reset breaks every connection of a host, as the end of its process does: what is on its way is lost.
 func (n *Net) Reset(name string) {
 	n.mu.Lock()
 	var list []*conn

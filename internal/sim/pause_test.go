@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -12,12 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"switchboard/client"
 	"switchboard/cluster/member"
 	"switchboard/edge/token"
-	"switchboard/internal/sim"
 	"switchboard/wire"
 )
 
@@ -57,7 +53,7 @@ func longest(m map[seat][]span, since time.Time, but string) (most time.Duration
 
 // pace is a customer who says a word now and then, once the word before it was acknowledged and answered.
 func (w *world) pace(ctx context.Context, p *pauses, at seat) error {
-	cfg := w.config(token.Claims{Sub: at.who, Role: wire.RoleCustomer})
+	cfg := w.config("out", token.Claims{Sub: at.who, Role: wire.RoleCustomer})
 	cfg.Dial = w.near(at.node)
 	cfg.On.Disconnected = func(error, time.Duration) { p.note(ctx, func() { p.shut[at.node] = true }) }
 	cfg.On.State = func(_ *client.Session, st client.State) {
@@ -111,7 +107,7 @@ func (w *world) near(at string) func(context.Context, string, string) (net.Conn,
 		c, err := w.net.Host("out").Dial(ctx1, at+":7470")
 		cancel()
 		if err != nil {
-			c, err = w.dial(ctx, network, addr)
+			c, err = w.from("out")(ctx, network, addr)
 		}
 		return c, err
 	}
@@ -153,15 +149,8 @@ func whole(r *member.Report) bool {
 // stopped in order. Nobody notices more than a short pause. Time is virtual, so what they wait for is the network, elections, and whatever somebody has not been told of at once.
 func TestPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{
-			t: t, rng: rand.New(rand.NewPCG(1, 11)), net: sim.NewNet(rand.New(rand.NewPCG(1, 12)), time.Millisecond), host: map[string]*machine{},
-			ways: rand.New(rand.NewPCG(1, 13)),
-		}
+		w := newWorld(t, 1, 4, time.Millisecond)
 		names := []string{"a", "b", "c", "d"}
-		for _, name := range names {
-			w.host[name] = &machine{name: name, dir: t.TempDir(), disk: vfs.NewCrashableMem()}
-			w.start(name)
-		}
 		w.until("cluster of three copies", whole)
 		p := &pauses{told: map[seat][]span{}, answered: map[seat][]span{}, shut: map[string]bool{}}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -171,7 +160,7 @@ func TestPause(t *testing.T) {
 			if bot == "b" { // which is stopped
 				bot = "a"
 			}
-			cfg := w.config(token.Claims{Sub: "bot" + name, Role: wire.RoleWorker, Kind: wire.OriginBot, Queues: []string{"*"}})
+			cfg := w.config("out", token.Claims{Sub: "bot" + name, Role: wire.RoleWorker, Kind: wire.OriginBot, Queues: []string{"*"}})
 			cfg.Dial = w.near(bot)
 			wg.Go(func() {
 				err := client.Work(ctx, client.WorkerConfig{Config: cfg, Queues: []string{"default"}, Slots: 50}, func(ctx context.Context, s *client.Session, e client.Entry) error {
@@ -197,13 +186,13 @@ func TestPause(t *testing.T) {
 			p.check(t, fmt.Sprintf("shard %d moves", shard), began, "")
 		}
 		began := time.Now()
-		w.off("b", false)
+		w.off(w.hosts[1], false)
 		time.Sleep(2 * time.Second)
 		p.check(t, "b stops", began, "b")
 		cancel()
 		wg.Wait()
-		for _, name := range []string{"a", "c", "d"} {
-			w.off(name, false)
+		for _, m := range w.up() {
+			w.off(m, false)
 		}
 		time.Sleep(11 * time.Second) // a goroutine of fasthttp's looks around every ten
 	})

@@ -257,6 +257,14 @@ func (j *Journal) Unreachable(node uint32) {
 	})
 }
 
+// Gone tells the groups that the process of a node has ended: those that it led look for another leader at once. It does not block.
+func (j *Journal) Gone(node uint32) {
+	j.tell(func() error {
+		j.host.Gone(node)
+		return nil
+	})
+}
+
 // Size returns about how many bytes a group's rows take on the disk.
 func (j *Journal) Size(group int) uint64 {
 	if group < 0 || group >= groupsMax || !j.reads.TryRLock() {

@@ -139,6 +139,9 @@ type group struct {
 	// While it leads, the ticks at which it last heard of the others. Raft's own note of that is wiped once in an election's time, so that a
 	// look right behind it would find nobody.
 	heard map[uint64]uint64
+
+	turn   rank // of asking for votes, since its leader has gone
+	waited int  // ticks since then
 }
 
 // NewHost returns a host without groups.
@@ -222,6 +225,7 @@ func (h *Host) Tick() {
 			continue // nobody to hear of, and nobody to tell
 		}
 		g.rn.Tick()
+		h.hurry(g)
 		if g.rn.HasReady() {
 			h.mark(g)
 		}

@@ -512,7 +512,7 @@ func (c *cluster) client() {
 func (c *cluster) trouble() {
 	m := c.machines[c.rng.IntN(len(c.machines))]
 	g := c.groups[c.rng.IntN(len(c.groups))]
-	switch c.rng.IntN(12) {
+	switch c.rng.IntN(13) {
 	case 0:
 		if m.up {
 			c.fired["crash"]++
@@ -551,6 +551,11 @@ func (c *cluster) trouble() {
 		}
 	case 10:
 		c.move(g)
+	case 12: // true or not
+		if m.up {
+			c.fired["gone"]++
+			m.host.Gone(uint32(1 + c.rng.IntN(len(c.machines)))) //nolint:gosec // a few
+		}
 	case 11: // a disk is lost: never that of more than one voter, and nobody else is away
 		if l := c.leader(g); c.rng.IntN(4) == 0 && l != nil && l != m && m.up && c.whole() {
 			c.fired["disk lost"]++

@@ -1,0 +1,151 @@
+package mutants
+
+// mutant is a mistake.
+type mutant struct {
+	name     string // what is wrong, in words
+	file     string // from the root of the module
+	old, new string
+	pkg, run string // who must notice: a folder, and what of its tests
+	model    bool   // it draws its histories with rapid
+	quick    bool   // it is planted by the plain test
+}
+
+var list = []mutant{
+	// The log.
+	{
+		name: "the log is written and not synced", file: "shard/journal/seglog/log.go",
+		old: "if err := l.active.f.SyncData(); err != nil {", new: "if err := error(nil); err != nil {",
+		pkg: "shard/journal", run: "TestPowerCuts|TestNothingShowsBeforeItsSync",
+	},
+	{
+		name: "every second batch of the log is acknowledged before its sync", file: "shard/journal/seglog/log.go",
+		old: "if err := l.active.f.SyncData(); err != nil {", new: "if err := error(nil); l.seq%2 == 0 {\n\t\terr = l.active.f.SyncData()\n\t\t_ = err\n\t} else if err != nil {",
+		pkg: "shard/journal", run: "TestPowerCuts|TestNothingShowsBeforeItsSync",
+	},
+	{
+		name: "an owner is told that a turn is durable when it is proposed, and not when a majority has it", file: "shard/journal/commit.go",
+		old: "for len(g.flights) > g.landing && g.flights[g.landing].turn <= g.at.turn {", new: "for len(g.flights) > g.landing {",
+		pkg: "shard/journal", run: "TestStorm",
+	},
+	{
+		name: "term and vote are not kept", file: "shard/journal/write.go",
+		old: "g.meta.term, g.meta.vote, g.newMeta = h.GetTerm(), h.GetVote(), true", new: "g.meta.term, g.meta.vote = h.GetTerm(), h.GetVote()",
+		pkg: "shard/journal", run: "TestVoteSurvivesPowerCuts",
+	},
+	{
+		name: "votes and acknowledgements of entries leave before the sync", file: "shard/journal/replica/batch.go",
+		old: "a.Sync = len(a.responses) > 0",
+		new: "for _, r := range a.responses {\n\t\t\t\tif r.GetTo() != g.self {\n\t\t\t\t\tb.Send = append(b.Send, Message{g.id, r})\n\t\t\t\t}\n\t\t\t}\n\t\t\ta.Sync = len(a.responses) > 0",
+		pkg: "shard/journal/replica", run: "TestSimulation$|TestVoteIsDurable",
+	},
+	{
+		name: "a leader decides before the first entry of its term is applied", file: "shard/journal/replica/batch.go",
+		old: "g.term, g.ready, g.heard = term, false, map[uint64]uint64{}",
+		new: "g.term, g.ready, g.heard = term, term != 0, map[uint64]uint64{}\n\t\tif g.ready {\n\t\t\th.events = append(h.events, Event{Kind: Leads, Group: g.id, Term: term, Leader: g.self})\n\t\t}",
+		pkg: "shard/journal/replica", run: "TestSimulation$",
+	},
+	{
+		name: "an accepted loss begins no epoch", file: "shard/journal/watch.go",
+		old: "epoch: max(fenced.epoch, whole.epoch) + 1}", new: "epoch: max(fenced.epoch, whole.epoch)}",
+		pkg: "shard/journal", run: "TestAcceptDamagedLog|TestLossIsKeptUntilAccepted",
+	},
+	// The cluster.
+	{
+		name: "the id of a replica is given again", file: "cluster/state.go",
+		old: "n.Replicas++", new: "n.Replicas = max(n.Replicas, 1)",
+		model: true, pkg: "cluster", run: "TestModel|TestMove", quick: true,
+	},
+	{
+		name: "mail that comes again over a new connection is taken again", file: "exchange/link/serve.go",
+		old: "if next < k.expected {", new: "if false {",
+		pkg: "exchange/link", run: "Test",
+	},
+	{
+		name: "a dial that was long on its way takes the place of a later one", file: "exchange/link/serve.go",
+		old: "if h.dial <= k.dialled[h.kind] {", new: "if h.dial == 0 {",
+		pkg: "exchange/link", run: "Test",
+	},
+	// Sessions.
+	{
+		name: "a seq is given again", file: "session/fact.go",
+		old: "s.Head = e.Seq\n", new: "if e.Kind != wire.KindEvent {\n\t\ts.Head = e.Seq\n\t}\n",
+		model: true, pkg: "session", run: "TestModel",
+	},
+	{
+		name: "an assignment has the ae of the one before", file: "session/route.go",
+		old: "d.fact(s, Fact{Kind: Granted, N: s.AE + 1, HumanOnly: humans,", new: "d.fact(s, Fact{Kind: Granted, N: max(s.AE, 1), HumanOnly: humans,",
+		model: true, pkg: "session", run: "TestModel", quick: true,
+	},
+	{
+		name: "a word under an old ae is accepted", file: "session/decide.go",
+		old: "if s.owns(c.Who) && c.AE == s.AE {", new: "if s.owns(c.Who) {",
+		model: true, pkg: "session", run: "TestModel|TestScripts",
+	},
+	{
+		name: "a worker who is not the owner is let through", file: "session/decide.go",
+		old: "if s.owns(c.Who) && c.AE == s.AE {", new: "if c.AE == s.AE {",
+		model: true, pkg: "session", run: "TestModel|TestScripts",
+	},
+	{
+		name: "keys stay where the shard was", file: "shard/keys.go",
+		old: "return append(keys, fresh...), l.lines[:split], nil", new: "return nil, nil, nil",
+		pkg: "shard", run: "TestCustomerTalksToBotAcrossRestart|TestKeys",
+	},
+	{
+		name: "a hand-off begins behind what was said and not acknowledged", file: "session/route.go",
+		old: "s.bind(g.Conn, g.Window, s.Cursor)\n", new: "s.bind(g.Conn, g.Window, s.Head)\n",
+		model: true, pkg: "session", run: "TestModel|TestScripts",
+	},
+	{
+		name: "what comes with a hand-off was put together before its last entry", file: "session/route.go",
+		old: "for _, e := range s.Tail[first:] {", new: "for _, e := range s.Tail[first:max(first, len(s.Tail)-1)] {",
+		model: true, pkg: "session", run: "TestModel|TestScripts",
+	},
+	{
+		name: "a grant for an earlier ticket is taken", file: "session/route.go",
+		old: "(s.Phase != Queued || g.Ticket != s.Ticket)", new: "s.Phase != Queued",
+		model: true, pkg: "session", run: "TestModel|TestScripts",
+	},
+	{
+		name: "the word of a pool that is none any more counts", file: "session/route.go",
+		old: "if g.Pool < s.Pool {\n", new: "if g.Pool == 0 && s.Pool > 0 {\n",
+		model: true, pkg: "session", run: "TestModel|TestScripts",
+	},
+	{
+		name: "what nobody answered is released away", file: "session/worker.go",
+		old: "if s.Cursor < s.Said {\n\t\ts.enqueue(env, s.Queue, waiting{since: since, humanOnly: human, requeued: true}, d)", new: "if s.Cursor > s.Said {\n\t\ts.enqueue(env, s.Queue, waiting{since: since, humanOnly: human, requeued: true}, d)",
+		model: true, pkg: "session", run: "TestModel|TestScripts",
+	},
+	// Owners and edges.
+	{
+		name: "each piece of mail that found nobody has all of it tried again", file: "shard/shard.go",
+		old: "if s.retryAt == 0 { // one alarm", new: "if s.retryAt >= 0 { // one alarm",
+		pkg: "shard", run: "TestMailWaits",
+	},
+	{
+		name: "an edge that lost mail does not ask for what it missed", file: "edge/standing.go",
+		old: "&& s.losses == losses:", new: "&& losses >= s.losses:",
+		pkg: "edge", run: "TestLostMail",
+	},
+	{
+		name: "what an edge missed is told as if its client knew", file: "broker/pool.go",
+		old: "c.rebind(t, w.said.Resumed, out)", new: "c.rebind(t, false, out)",
+		model: true, pkg: "broker", run: "TestResumed",
+	},
+	// The pool.
+	{
+		name: "capacity is given back twice", file: "broker/worker.go",
+		old: "\tw.used -= t.charge\n", new: "\tw.used -= 2 * t.charge\n",
+		model: true, pkg: "broker", run: "TestModel", quick: true,
+	},
+	{
+		name: "nobody is told that a worker is free again", file: "broker/worker.go",
+		old: "c.freed = append(c.freed, w)", new: "_ = c.freed",
+		model: true, pkg: "broker", run: "TestModel",
+	},
+	{
+		name: "an offer that has ended can be accepted", file: "broker/offer.go",
+		old: "\tdelete(c.offers, t.offer)\n", new: "",
+		model: true, pkg: "broker", run: "TestModel|TestScripts",
+	},
+}

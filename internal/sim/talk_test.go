@@ -1,0 +1,288 @@
+package sim_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"switchboard/client"
+	"switchboard/edge/token"
+	"switchboard/internal/sim/history"
+	"switchboard/wire"
+)
+
+// told is what somebody was told of a word of his.
+type told struct {
+	word string
+	seq  uint64
+}
+
+// tenure is one assignment, as its worker saw it.
+type tenure struct {
+	session, worker string
+	ae              uint64
+	reason          string
+	tail            []uint64        // the entries that came with it
+	seen            map[uint64]bool // the entries that came, with it or later
+	last            uint64
+}
+
+// ledger is what customers and workers were told, by device and by tenure.
+type ledger struct {
+	history history.History
+
+	mu sync.Mutex
+	// Guarded by mu.
+	session map[string]string // customer → session
+	sent    map[string][]told // by device
+	seen    map[string][]uint64
+	tenures []*tenure
+	replied map[string][]told // by session: what workers were told of their replies
+}
+
+func newLedger() *ledger {
+	return &ledger{session: map[string]string{}, sent: map[string][]told{}, seen: map[string][]uint64{}, replied: map[string][]told{}}
+}
+
+// device is one of a customer's: it says words, some of them twice, reads what there is, and follows its session.
+type device struct {
+	w        *world
+	l        *ledger
+	number   int
+	customer string
+	name     string // of the device
+	rng      *rand.Rand
+	s        *client.Session
+}
+
+func (d *device) run(ctx context.Context) error {
+	c, err := client.Dial(ctx, d.w.config("out", token.Claims{Sub: d.customer, Role: wire.RoleCustomer}))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	if d.s, err = c.Open(ctx, client.OpenOptions{Queue: "default"}); err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	d.l.mu.Lock()
+	if was, ok := d.l.session[d.customer]; ok && was != d.s.ID() {
+		d.w.t.Errorf("%s has session %s, and %s has %s", d.customer, was, d.name, d.s.ID())
+	}
+	d.l.session[d.customer] = d.s.ID()
+	d.l.mu.Unlock()
+	var follow sync.WaitGroup
+	defer follow.Wait()
+	follow.Go(func() {
+		for e, err := range d.s.Entries(ctx) {
+			if err != nil {
+				return
+			}
+			d.l.mu.Lock()
+			d.l.seen[d.name] = append(d.l.seen[d.name], e.Seq)
+			d.l.mu.Unlock()
+		}
+	})
+	for i := 0; ctx.Err() == nil; i++ {
+		word := fmt.Sprintf("%s-%04d", d.name, i)
+		switch d.rng.IntN(20) {
+		case 0:
+			word += " human" // please
+		case 1:
+			word += " colleague"
+		case 2:
+			word += " bye"
+		}
+		if err := d.say(ctx, word); err != nil {
+			return err
+		}
+		if d.rng.IntN(6) == 0 {
+			d.read(ctx)
+		}
+		time.Sleep(time.Duration(30+d.rng.IntN(400)) * time.Millisecond)
+	}
+	return nil
+}
+
+// say says a word under a key of its own until it is told where it stands. Now and then it does not wait for long and says it again,
+// or says it once more when it was told.
+func (d *device) say(ctx context.Context, word string) error {
+	for try := 0; ; try++ {
+		patience, cancel := context.WithTimeout(ctx, []time.Duration{40 * time.Millisecond, 500 * time.Millisecond, time.Minute}[min(2, d.rng.IntN(3)+try)])
+		op := history.Op{Client: d.number, Session: d.s.ID(), Key: word, Call: time.Now().UnixNano()}
+		r, err := d.s.Send(patience, "text", word, client.WithKey(strings.ReplaceAll(word, " ", ".")))
+		late := patience.Err() != nil
+		cancel()
+		if err == nil {
+			op.Return, op.Seq, op.Duplicate = time.Now().UnixNano(), r.Seq, r.Duplicate
+			if r.Epoch != 1 {
+				d.w.t.Errorf("%s stands at %d of epoch %d", word, r.Seq, r.Epoch)
+			}
+		}
+		d.l.history.Add(&op)
+		switch {
+		case err == nil:
+			d.l.mu.Lock()
+			if n := len(d.l.sent[d.name]); n == 0 || d.l.sent[d.name][n-1].word != word {
+				d.l.sent[d.name] = append(d.l.sent[d.name], told{word, r.Seq})
+			} else if was := d.l.sent[d.name][n-1].seq; was != r.Seq {
+				d.w.t.Errorf("%s stands at %d, and at %d when it is said again", word, was, r.Seq)
+			}
+			d.l.mu.Unlock()
+			if d.rng.IntN(10) > 0 {
+				return nil
+			}
+		case ctx.Err() != nil:
+			return nil
+		case !late:
+			return fmt.Errorf("send %s: %w", word, err)
+		}
+		d.number += 100 // what it did not wait for may still be done: Porcupine's clients do one thing at a time
+	}
+}
+
+// read reads the end of the log.
+func (d *device) read(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	op := history.Op{Client: d.number, Session: d.s.ID(), Call: time.Now().UnixNano()}
+	page, _, err := d.s.History(ctx, client.Page{Limit: 50})
+	if err != nil || len(page) == 0 {
+		return
+	}
+	op.Return, op.From = time.Now().UnixNano(), page[0].Seq
+	op.Words = words(page)
+	d.l.history.Add(&op)
+}
+
+// words are what customers said.
+func words(page []client.Entry) (list []history.Word) {
+	for i := range page {
+		if e := &page[i]; e.Origin == wire.OriginCustomer && e.Kind == "message" {
+			list = append(list, history.Word{Key: e.Text(), Seq: e.Seq})
+		}
+	}
+	return list
+}
+
+// staff is a worker who is there until it is ended, and may be begun again as somebody who knows nothing of before.
+type staff struct {
+	w     *world
+	l     *ledger
+	name  string
+	kind  wire.Origin
+	slots int
+	host  string // the machine it sits at
+
+	cancel context.CancelFunc
+	gone   chan struct{}
+	lives  int
+}
+
+func (p *staff) begin(ctx context.Context) {
+	p.lives++
+	p.host = fmt.Sprintf("%s#%d", p.name, p.lives)
+	ctx, p.cancel = context.WithCancel(ctx)
+	p.gone = make(chan struct{})
+	gone := p.gone
+	go func() {
+		defer close(gone)
+		cfg := p.w.config(p.host, token.Claims{Sub: p.name, Role: wire.RoleWorker, Kind: p.kind, Queues: []string{"*"}})
+		var here atomic.Pointer[client.Client]
+		cfg.On.Presence = func(string, string) { // he missed an offer that did not reach him
+			if c := here.Load(); c != nil {
+				go func() { _ = c.Presence(ctx, "ready", "") }()
+			}
+		}
+		err := client.Work(ctx, client.WorkerConfig{
+			Config: cfg, Ready: func(c *client.Client) { here.Store(c) },
+			Queues: []string{"default"}, Slots: p.slots, Window: 4, Grace: time.Millisecond, Begin: p.takes, Notice: p.notices,
+		}, p.answer)
+		if ctx.Err() == nil {
+			p.w.t.Errorf("%s gave up: %v", p.name, err)
+		}
+	}()
+}
+
+// kill ends it without a word, silently or with its connections, and begins it again after a while.
+func (p *staff) kill(ctx context.Context, silent bool, wait time.Duration) {
+	p.w.net.Down(p.host, true)
+	if !silent {
+		p.w.net.Reset(p.host)
+	}
+	p.cancel()
+	<-p.gone
+	time.Sleep(wait)
+	p.begin(ctx)
+}
+
+func (p *staff) takes(_ context.Context, s *client.Session) {
+	a := s.Assignment()
+	k := &tenure{session: s.ID(), worker: p.name, ae: a.AE, reason: a.Reason, seen: map[uint64]bool{}}
+	for _, e := range a.Tail {
+		k.tail = append(k.tail, e.Seq)
+		k.seen[e.Seq] = true
+		k.last = max(k.last, e.Seq)
+	}
+	p.l.mu.Lock()
+	p.l.tenures = append(p.l.tenures, k)
+	p.l.mu.Unlock()
+}
+
+func (p *staff) notices(_ context.Context, s *client.Session, e client.Entry) {
+	p.l.mu.Lock()
+	defer p.l.mu.Unlock()
+	for _, k := range slices.Backward(p.l.tenures) {
+		if k.session == s.ID() && k.worker == p.name && k.ae == s.Assignment().AE {
+			k.seen[e.Seq], k.last = true, max(k.last, e.Seq)
+			return
+		}
+	}
+	p.w.t.Errorf("%s hears %d of %s, which it was never given", p.name, e.Seq, s.ID())
+}
+
+// answer says "re" and what was said. Bots hand over to people who ask for one, people to colleagues, and who says goodbye is let go.
+func (p *staff) answer(ctx context.Context, s *client.Session, e client.Entry) error {
+	p.notices(ctx, s, e)
+	if e.Text() == "" {
+		return nil
+	}
+	if p.kind == wire.OriginBot && strings.HasSuffix(e.Text(), " human") {
+		err := s.Transfer(ctx, client.TransferTo{Queue: "default"})
+		return quietly(err)
+	}
+	if p.kind == wire.OriginHuman && strings.HasSuffix(e.Text(), " colleague") {
+		other := map[string]string{"hans": "hilda", "hilda": "hans"}[p.name]
+		_ = s.Transfer(ctx, client.TransferTo{Worker: other}) // who is away, full or declines leaves it here
+	}
+	r, err := s.Reply(ctx, "text", "re "+e.Text(), client.WithAck(e.Seq))
+	if err != nil {
+		return quietly(err)
+	}
+	p.l.mu.Lock()
+	p.l.replied[s.ID()] = append(p.l.replied[s.ID()], told{"re " + e.Text(), r.Seq})
+	p.l.mu.Unlock()
+	if strings.HasSuffix(e.Text(), " bye") {
+		_ = s.Release(ctx, "solved", "", nil) // what he said meanwhile is somebody else's
+		return nil
+	}
+	time.AfterFunc(2*time.Second, func() { // refused when he has said more; of no effect when it is another's by now
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		_ = s.Release(ctx, "silent", "", nil, client.UpTo(e.Seq))
+	})
+	return nil
+}
+
+// quietly passes over what happens to whoever is not the owner any more.
+func quietly(err error) error {
+	if we, ok := errors.AsType[*wire.Error](err); ok && we.Slug == wire.StaleAssignment || errors.Is(err, client.ErrRevoked) {
+		return nil
+	}
+	return err
+}
