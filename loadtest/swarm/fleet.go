@@ -89,7 +89,7 @@ func (n *OwnNode) settle(ctx context.Context, copies int) error {
 	defer cancel()
 	t := time.NewTicker(500 * time.Millisecond)
 	defer t.Stop()
-	last := "nothing was told"
+	var last string
 	for {
 		var o overview
 		out, err := exec.CommandContext(ctx, n.Self, "shards", "ls", "--at", n.links, "--json").Output() //nolint:gosec // our own program
