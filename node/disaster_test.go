@@ -174,9 +174,18 @@ func readyz(t *testing.T, n *node.Node) (int, string) {
 	return resp.StatusCode, string(b)
 }
 
+// once leaves out what does not depend on how sockets are served, when it was tried with loops.
+func once(t *testing.T) {
+	t.Helper()
+	if loops != 0 {
+		t.Skip("tried with loops: disks and members do not know how sockets are served")
+	}
+}
+
 // trioOf is three nodes with three copies of all.
 func trioOf(t *testing.T) (w *town, a, b, c *node.Node) {
 	t.Helper()
+	once(t)
 	w = newTown(t)
 	a, b, c = w.start("a"), w.start("b"), w.start("c")
 	w.healthy(a, 3)

@@ -12,6 +12,7 @@ import (
 // say something at each of them: at every moment nodes of both versions are one cluster. Every word is there, at every node.
 func TestRollingUpgrade(t *testing.T) {
 	older := func(c *node.Config) { c.SpeakVersion(wire.LinkOldest) }
+	once(t)
 	w := newTown(t)
 	for _, name := range []string{"a", "b", "c"} {
 		w.start(name, older)
