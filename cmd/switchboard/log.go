@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -139,7 +140,15 @@ func fetchLog(cmd *cobra.Command, addr, tok string, id wire.SessionID, line func
 			return usageError{err}
 		}
 		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(tok))
-		page, err := fetchPage(req)
+		page, wait, err := fetchPage(req)
+		if wait > 0 { // a long log has more pages than a customer may ask for at once
+			select {
+			case <-cmd.Context().Done():
+				return cmd.Context().Err()
+			case <-time.After(wait):
+				continue
+			}
+		}
 		if err != nil {
 			return fmt.Errorf("reading %s from %s: %w", id, addr, err)
 		}
@@ -164,18 +173,24 @@ type logPage struct {
 	More    bool
 }
 
-func fetchPage(req *http.Request) (page logPage, err error) {
+// fetchPage returns a page, or for how long the node wants to be left alone.
+func fetchPage(req *http.Request) (page logPage, wait time.Duration, err error) {
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return page, err
+		return page, 0, err
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode == http.StatusTooManyRequests {
+		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
+		return page, max(time.Duration(seconds)*time.Second, 100*time.Millisecond), nil
+	}
 	if resp.StatusCode != http.StatusOK {
 		var p struct{ Title, Slug string }
 		_ = json.NewDecoder(resp.Body).Decode(&p)
-		return page, fmt.Errorf("%d %s: %s", resp.StatusCode, p.Slug, p.Title)
+		return page, 0, fmt.Errorf("%d %s: %s", resp.StatusCode, p.Slug, p.Title)
 	}
-	return page, json.NewDecoder(resp.Body).Decode(&page)
+	err = json.NewDecoder(resp.Body).Decode(&page)
+	return page, 0, err
 }
 
 func newVerify() *cobra.Command {
