@@ -456,6 +456,7 @@ func (w *trio) end() {
 			b.check(w.t, n, operator)
 		}
 	}
+	w.healthy() // a copy on its way is in no directory
 	w.cancel()
 	w.bots.Wait()
 	for _, n := range w.nodes {
@@ -478,14 +479,20 @@ func (w *trio) end() {
 func (w *trio) readStopped() {
 	w.t.Helper()
 	found := 0
+	var not []string
 	for _, n := range w.nodes {
 		out, err := exec.CommandContext(w.t.Context(), w.bin, "log", "--data", n.data, w.books[0].session).Output()
 		if err == nil && bytes.Contains(out, []byte("re: "+w.books[0].who+"-0")) {
 			found++
+			continue
 		}
+		if gone, ok := errors.AsType[*exec.ExitError](err); ok {
+			err = fmt.Errorf("%w: %s", err, gone.Stderr)
+		}
+		not = append(not, fmt.Sprintf("%s: %v", n.name, err))
 	}
 	if found != 3 {
-		w.t.Errorf("session %s is in the directories of %d nodes", w.books[0].session, found)
+		w.t.Errorf("session %s is in the directories of %d nodes; not in %q", w.books[0].session, found, not)
 	}
 }
 
