@@ -96,7 +96,8 @@ func (p *poller) add(fd, slot, gen int32) error {
 	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(p.fd, syscall.EPOLL_CTL_ADD, int(fd), &ev))
 }
 
-// exclusive lets an event of a door wake one loop, not all.
+// exclusive asks the kernel to wake one loop for an event of a door, and not all. Beneath the runtime's poller, which is who waits, that may
+// not help: a loop that is woken for nothing finds the door empty.
 const exclusive = 1 << 28 // EPOLLEXCLUSIVE
 
 // listen registers a listening socket. Its events come as long as somebody waits there.

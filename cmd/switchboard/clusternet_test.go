@@ -77,6 +77,7 @@ func newLab(t *testing.T, nodes int) *lab {
 		t.Cleanup(func() { l.do("ip", "netns", "del", l.ns(i)) })
 		out, in := fmt.Sprint(l.name, "o", i), fmt.Sprint(l.name, "i", i)
 		l.do("ip", "link", "add", out, "type", "veth", "peer", "name", in)
+		t.Cleanup(func() { l.do("ip", "link", "del", out) }) // with the namespace it would go some time later
 		l.do("ip", "link", "set", in, "netns", l.ns(i))
 		l.do("ip", "link", "set", out, "master", l.name, "up")
 		l.do("ip", "-n", l.ns(i), "addr", "add", l.ip(i+1)+"/24", "dev", in)
