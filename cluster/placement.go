@@ -27,6 +27,8 @@ type Placement struct {
 	Shape uint64 `json:"shape,omitempty"`
 	// Split is the shard that is being split, or the last that was.
 	Split *Split `json:"split,omitempty"`
+	// Left are shards from which slots have gone whose rows are on their disks still.
+	Left map[uint16]Leftover `json:"left,omitempty"`
 }
 
 // Main is the placement of everybody who has none of his own.
@@ -41,7 +43,7 @@ func (s *State) Place(p Placement, shards int) error {
 	if err := s.placeable(&p, shards); err != nil {
 		return err
 	}
-	p.Shards, p.Group, p.Base, p.Parts, p.Parents, p.Shape, p.Split = nil, s.nextGroup(), shards, nil, nil, 0, nil
+	p.Shards, p.Group, p.Base, p.Parts, p.Parents, p.Shape, p.Split, p.Left = nil, s.nextGroup(), shards, nil, nil, 0, nil, nil
 	p.Require = maps.Clone(p.Require)
 	p.Tenants = slices.Compact(slices.Sorted(slices.Values(p.Tenants)))
 	s.Placements[p.Name] = &p

@@ -22,11 +22,11 @@ const (
 	SplitDone SplitStep = "done"
 )
 
-// Split moves half of a shard's slots to a new shard. It is taken up again by whoever finds it, and does not go back: a shard that was
-// split stays so. Between two slots it can be paused.
+// Split moves half of a shard's slots to a new shard. It is taken up again by whoever finds it. Between two lots of slots it can be paused,
+// and aborted: what is there stays there.
 type Split struct {
 	From uint16    `json:"from"`
-	To   uint16    `json:"to"` // a shard that was made for it
+	To   uint16    `json:"to"` // a shard that was made for it, or for one that was aborted before anything had moved
 	Step SplitStep `json:"step"`
 	// Slots are still to go, Moving are going just now; Moved counts those that are there.
 	Slots  []uint16 `json:"slots,omitempty"`
@@ -35,13 +35,18 @@ type Split struct {
 	// Since is the shape of the placement in which the present step, or the present slots, began.
 	Since  uint64 `json:"since"`
 	Paused bool   `json:"paused,omitempty"`
-	By     string `json:"by"`
-	Why    string `json:"why,omitempty"`
+	// Aborted says that an operator has ended it: the new shard has what has moved until then, which may be nothing.
+	Aborted bool   `json:"aborted,omitempty"`
+	By      string `json:"by"`
+	Why     string `json:"why,omitempty"`
 }
 
 func (x *Split) String() string {
 	state := string(x.Step)
-	if x.Paused {
+	switch {
+	case x.Aborted:
+		state += ", aborted"
+	case x.Paused:
 		state += ", paused"
 	}
 	return fmt.Sprintf("shard %d gives slots to shard %d: %s, %d there, %d to go", x.From, x.To, state, x.Moved, len(x.Slots)+len(x.Moving))
@@ -60,30 +65,55 @@ func (s *State) Splittable(shard uint16, away ...uint32) (*Split, error) {
 	if p.Split.Open() {
 		return nil, refuse("in placement %s shard %d is being split: wait for it; see switchboard shards splits", p.Name, p.Split.From)
 	}
+	for id, l := range p.Left {
+		if l.Clean != 0 {
+			return nil, refuse("in placement %s the rows that were left on shard %d are being taken off: wait for it; see switchboard shards splits", p.Name, id)
+		}
+	}
 	slots := p.Slots(shard, slotsAll)
+	spare := p.spare()
 	switch {
 	case len(slots) < 2:
 		return nil, refuse("shard %d has %d slots: there is nothing to share", shard, len(slots))
-	case int(s.lastShard) >= int(Meta):
+	case spare == 0 && int(s.lastShard) >= int(Meta):
 		return nil, refuse("no number is left for a shard")
-	case s.present(p, away) == 0:
+	case spare == 0 && s.present(p, away) == 0:
 		return nil, refuse("no node may hold another shard of placement %s: %s", p.Name, wants(p))
 	}
 	x := &Split{From: shard, To: s.lastShard, Step: Preparing}
+	if spare != 0 {
+		x.To = spare
+	}
 	for i := 1; i < len(slots); i += 2 {
 		x.Slots = append(x.Slots, uint16(slots[i])) //nolint:gosec // below slotsAll
 	}
 	return x, nil
 }
 
-// Split begins to move half of a shard's slots to a new shard of its placement, with as many copies as it has.
+// Split begins to move half of a shard's slots to a new shard of its placement, with as many copies as it has, or to one that has none since
+// another split was aborted.
 func (s *State) Split(shard uint16, by, why string, away ...uint32) (*Split, error) {
 	x, err := s.Splittable(shard, away...)
 	if err != nil {
 		return nil, err
 	}
 	p := s.Placements[s.Shards[shard].Placement]
-	sh := &Shard{ID: x.To, Placement: p.Name, Epoch: 1}
+	if p.spare() == 0 {
+		s.half(p, shard, away)
+	}
+	parents := map[uint16]uint16{}
+	maps.Copy(parents, p.Parents)
+	parents[x.To] = shard
+	p.Parents = parents
+	x.By, x.Why = by, why
+	p.Split = x
+	s.reshape(p)
+	return x, nil
+}
+
+// half makes the new shard, with as many copies as that which is split.
+func (s *State) half(p *Placement, shard uint16, away []uint32) {
+	sh := &Shard{ID: s.lastShard, Placement: p.Name, Epoch: 1}
 	s.lastShard++
 	s.Shards[sh.ID] = sh
 	copies := min(len(s.Shards[shard].Replicas), s.present(p, away))
@@ -95,14 +125,17 @@ func (s *State) Split(shard uint16, by, why string, away ...uint32) (*Split, err
 		p.Base = len(p.Shards)
 	}
 	p.Shards = append(slices.Clone(p.Shards), sh.ID)
-	parents := map[uint16]uint16{sh.ID: shard}
-	maps.Copy(parents, p.Parents)
-	p.Parents = parents
-	x.By, x.Why = by, why
-	p.Split = x
-	s.reshape(p)
 	s.touch(rowShard, uint64(sh.ID))
-	return x, nil
+}
+
+// spare returns a shard of p that has no slots and gets none, 0 when there is none: it was made for a split that was aborted.
+func (p *Placement) spare() uint16 {
+	for i := len(p.Shards) - 1; p.Base > 0 && i >= p.Base; i-- {
+		if id := p.Shards[i]; len(p.Parts[id]) == 0 && (!p.Split.Open() || p.Split.To != id) {
+			return id
+		}
+	}
+	return 0
 }
 
 // present counts the nodes that may hold a placement and are not away.
@@ -136,6 +169,29 @@ func (s *State) PauseSplit(shard uint16, paused bool) (*Split, error) {
 	return nil, refuse("shard %d is not being split: see switchboard shards splits", shard)
 }
 
+// AbortSplit ends a split. What is on its way goes on, and what has moved stays where it is; nothing more goes. When nothing has, the new shard
+// stays without slots, and the next split of the placement takes it.
+func (s *State) AbortSplit(shard uint16) (*Split, error) {
+	for _, p := range s.Placements {
+		x := p.Split
+		switch {
+		case x == nil || x.From != shard || !x.Open() && !x.Aborted:
+			continue
+		case x.Aborted: // it was asked for before
+			return x, nil
+		case x.Step == Moving && len(x.Slots) == 0:
+			return nil, refuse("the last slots of shard %d are on their way to shard %d: it is too late to abort, it ends soon", shard, x.To)
+		}
+		x.Aborted, x.Paused, x.Slots = true, false, nil
+		if x.Step == Preparing { // nothing has begun
+			x.Step = SplitDone
+		}
+		s.dirty[rowPlacement+p.Name] = struct{}{}
+		return x, nil
+	}
+	return nil, refuse("shard %d is not being split: see switchboard shards splits", shard)
+}
+
 // NextSplit goes on with the split of a placement by what the shards' leaders have said. opened returns the shape by which a shard is known
 // to be open, 0 when that is not known; left is the shape of the slots of which all rows are known to be at the new shard; most is how
 // many slots may go at once. What leaders say of themselves here stays true for good, whoever leads after them, so it may be old.
@@ -161,6 +217,7 @@ func (s *State) NextSplit(placement string, opened func(shard uint16) uint64, le
 	case opened(x.To) < x.Since: // it has not begun with what is there
 	case len(x.Slots) == 0:
 		x.Step = SplitDone
+		p.leave(x)
 		s.dirty[rowPlacement+p.Name] = struct{}{}
 	case !x.Paused:
 		n := min(max(most, 1), len(x.Slots))

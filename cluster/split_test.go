@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 
@@ -127,7 +128,19 @@ func TestSplitModel(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			p := s.Placements[Main]
 			shape := p.Shape
-			switch rapid.IntRange(0, 4).Draw(t, "what") {
+			switch rapid.IntRange(0, 6).Draw(t, "what") {
+			case 5:
+				if rapid.IntRange(0, 3).Draw(t, "aborts") == 0 {
+					_, _ = s.AbortSplit(uint16(rapid.IntRange(0, 8).Draw(t, "shard"))) //nolint:gosec // small
+				}
+			case 6:
+				s.Tidy(int64(shape), 3)                 //nolint:gosec // small
+				for id, l := range maps.Clone(p.Left) { // whoever has them taken off serves none of them
+					if p.Split.Open() && l.Clean > 0 {
+						t.Fatalf("rows of shard %d go while slots do: %v", id, p.Split)
+					}
+					s.Cleaned(id, uint64(rapid.IntRange(0, int(p.Shape)).Draw(t, "cleaned"))) //nolint:gosec // small
+				}
 			case 0:
 				_, _ = s.Split(uint16(rapid.IntRange(0, 8).Draw(t, "shard")), "ann", "") //nolint:gosec // small
 			case 1, 2:
@@ -168,4 +181,144 @@ func TestSplitModel(t *testing.T) {
 			was = now
 		}
 	})
+}
+
+// halfway splits shard 1 until some slots are there.
+func halfway(t *testing.T, s *State, lots int) *Split {
+	t.Helper()
+	x, err := s.Split(1, "ann", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; n < 3*lots+2 && x.Open() && (x.Moved < 100*lots || len(x.Moving) > 0); n++ {
+		s.NextSplit(Main, func(uint16) uint64 { return s.Placements[Main].Shape }, x.Since, 100)
+	}
+	return x
+}
+
+func TestAbortSplit(t *testing.T) {
+	s := with(t, 4, 1, "a z1", "b z1")
+	p := s.Placements[Main]
+	f := func(err error, words string) {
+		t.Helper()
+		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), words) {
+			t.Fatalf("got %v; want a refusal with %q", err, words)
+		}
+	}
+	ended := func(x *Split, moved int) {
+		t.Helper()
+		for range 4 {
+			s.NextSplit(Main, func(uint16) uint64 { return p.Shape }, x.Since, 100)
+		}
+		if x.Open() || x.Moved != moved || len(p.Slots(x.To, slotsAll)) != moved || !strings.Contains(x.String(), "aborted") {
+			t.Fatalf("after the abort: %v", x)
+		}
+		owners(t, p)
+	}
+	_, err := s.AbortSplit(1)
+	f(err, "not being split")
+	// Before anything has moved: the new shard stays, and the next split takes it.
+	x, err := s.Split(1, "ann", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time it is the same
+		if got, err := s.AbortSplit(1); err != nil || got != x {
+			t.Fatal(got, err)
+		}
+	}
+	ended(x, 0)
+	if len(p.Left) != 0 {
+		t.Fatalf("nothing has left, and %v is left", p.Left)
+	}
+	_, err = s.Split(4, "ann", "")
+	f(err, "shard 4 has 0 slots")
+	if dry, err := s.Splittable(2); err != nil || dry.To != 4 {
+		t.Fatal(dry, err)
+	}
+	// In the middle: what is there stays there, what is on its way comes.
+	x = halfway(t, s, 1)
+	if x.To != 4 || len(s.Shards) != 5 || p.Parents[4] != 1 {
+		t.Fatalf("%v; %d shards", x, len(s.Shards))
+	}
+	s.NextSplit(Main, func(uint16) uint64 { return p.Shape }, 0, 100)
+	if len(x.Moving) != 100 {
+		t.Fatal(x)
+	}
+	if _, err := s.AbortSplit(1); err != nil {
+		t.Fatal(err)
+	}
+	if len(x.Moving) != 100 || !x.Open() {
+		t.Fatalf("slots on their way are nobody's for good: %v", x)
+	}
+	ended(x, 200)
+	if l := p.Left[1]; l.Slots != 200 {
+		t.Fatalf("%+v is left", l)
+	}
+	// The same shard may be split again; on the last of its way it is too late.
+	x, err = s.Split(1, "ann", "")
+	if err != nil || x.To != 5 {
+		t.Fatal(x, err)
+	}
+	for x.Step == Preparing || len(x.Slots) > 0 {
+		s.NextSplit(Main, func(uint16) uint64 { return p.Shape }, x.Since, slotsAll)
+	}
+	_, err = s.AbortSplit(1)
+	f(err, "too late to abort")
+}
+
+func TestClean(t *testing.T) {
+	s := with(t, 4, 1, "a z1", "b z1")
+	p := s.Placements[Main]
+	f := func(err error, words string) {
+		t.Helper()
+		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), words) {
+			t.Fatalf("got %v; want a refusal with %q", err, words)
+		}
+	}
+	_, err := s.Clean(9, "ann")
+	f(err, "no shard 9")
+	_, err = s.Clean(1, "ann")
+	f(err, "no slot has left shard 1")
+	x := halfway(t, s, 2)
+	_, err = s.Clean(1, "ann")
+	f(err, "is being split")
+	s.Tidy(1, 0)
+	for x.Open() {
+		s.NextSplit(Main, func(uint16) uint64 { return p.Shape }, x.Since, 100)
+	}
+	shown := p.Left // what others have read of it
+	s.Tidy(1_000, 500)
+	s.Tidy(1_499, 500)
+	if l := p.Left[1]; l.At != 1_000 || l.Clean != 0 || l.Slots != 512 || shown[1].At != 0 {
+		t.Fatalf("%+v is left; before %+v", l, shown)
+	}
+	shape := p.Shape
+	s.Tidy(1_500, -1)
+	if p.Left[1].Clean != 0 {
+		t.Fatal("rows go that are to stay")
+	}
+	s.Tidy(1_500, 500)
+	l := p.Left[1]
+	if l.Clean != shape+1 || p.Shape != l.Clean || l.By != ByAge {
+		t.Fatalf("%+v is left", l)
+	}
+	if again, err := s.Clean(1, "ann"); err != nil || again != l {
+		t.Fatal(again, err)
+	}
+	_, err = s.Split(2, "ann", "")
+	f(err, "are being taken off")
+	s.Cleaned(1, l.Clean-1) // the word of an earlier cleaning
+	s.Cleaned(2, l.Clean)
+	if len(p.Left) != 1 {
+		t.Fatal("it is done by another's word")
+	}
+	s.Cleaned(1, l.Clean)
+	s.Cleaned(1, l.Clean)
+	if len(p.Left) != 0 {
+		t.Fatalf("%+v is left", p.Left)
+	}
+	if _, err := s.Split(2, "ann", ""); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -81,7 +81,9 @@ func newWatching(cmd *wire.Command, x *exchange.Exchange, from string) (*watchin
 func (w *watching) grow(x *exchange.Exchange, tenant string) {
 	for _, slot := range x.Shards(tenant) {
 		i, there := slices.BinarySearchFunc(w.feeds, slot, func(f feed, slot wire.Slot) int { return int(f.slot) - int(slot) })
-		if parent, split := x.Parent(slot); split && !there {
+		if parent, split := x.Parent(slot); split && there {
+			w.feeds[i].parent, w.feeds[i].split = parent, true // a shard that had nothing may be given the half of another
+		} else if split {
 			w.feeds = slices.Insert(w.feeds, i, feed{slot: slot, parent: parent, split: true, known: true})
 			w.left++
 		}
@@ -172,10 +174,12 @@ func (c *conn) feedReached(w *watching, x *feed, f *wire.Frame) {
 	}
 }
 
-// endWatch refuses what cannot be watched.
+// endWatch refuses what cannot be watched. Who was told that he watches is closed: he comes again, and is told then.
 func (c *conn) endWatch(err *wire.Error) {
 	if w := c.feeds; w.id != 0 {
 		c.encode(&wire.Frame{Kind: wire.FrameError, ID: w.id, Verb: wire.VerbWatch, Err: err})
+	} else {
+		c.bye(wire.CloseSlow, 0)
 	}
 	c.feeds = nil
 	c.feedAt.Store(0)

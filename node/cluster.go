@@ -56,6 +56,9 @@ type Cluster struct {
 	Operators []string `yaml:"operators"`
 	// ReplaceAfterMS is how long a node may be away before others take over its replicas; default 0: when an operator says so.
 	ReplaceAfterMS int64 `yaml:"replace_after_ms"`
+	// SplitKeepMS is for how long the rows stay on the disks of a shard of slots that a split has moved away: feeds that were away may ask for
+	// them. Default 24 h; below zero until an operator has them taken off. What the node says that leads the cluster counts.
+	SplitKeepMS int64 `yaml:"split_keep_ms"`
 }
 
 func (c *Cluster) validate() error {
@@ -91,8 +94,9 @@ type party struct {
 	rows  *metaRows
 	keep  *keeper
 	self  uint32 // the node's number
-	// Owned by the keeper: what an earlier repair has put aside is gone.
-	tidied bool
+	// Owned by the keeper: what an earlier repair has put aside is gone; the cluster's keys of tokens that the node goes by.
+	tidied   bool
+	keysSeen []byte
 	// Fixed after enter: others that were known then.
 	peers []member.Peer
 
@@ -121,6 +125,7 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 		Dir: n.cfg.Data, Name: n.cfg.Name, Addr: addr, URL: c.URL, Join: c.Join, Zone: c.Zone, Labels: c.Labels, Weight: c.Weight, Plain: c.Plain,
 		Roles:  cluster.Roles{Edge: slices.Contains(c.Roles, "edge"), Shard: slices.Contains(c.Roles, "shard")},
 		Shards: n.cfg.Shards, Copies: c.Copies, ReplaceAfter: time.Duration(c.ReplaceAfterMS) * time.Millisecond,
+		SplitKeep:   time.Duration(c.SplitKeepMS) * time.Millisecond,
 		LinkVersion: n.cfg.linkVersion, Stream: p.receive, Mapped: func() { p.keep.nudge() }, Asked: p.asked, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
 	}
 	if s, err := readSettings(n.cfg.Data); err != nil {
@@ -239,14 +244,15 @@ func (g groups) Owner(group uint16) uint64 {
 	return 0
 }
 
-func (g groups) Standing(group uint16) (shape, left uint64) {
+func (g groups) Standing(group uint16) (shape, left, cleaned uint64) {
 	if group >= cluster.Meta { // which is no shard
-		return 0, 0
+		return 0, 0, 0
 	}
 	if s := g.p.n.hosts.open[group].Load(); s != nil {
-		return s.Standing()
+		st := s.Standing()
+		return st.Shape, st.Left, st.Cleaned
 	}
-	return 0, 0
+	return 0, 0, 0
 }
 
 // Transfer lets the owner end first, in good order, so that nothing in flight becomes unknown. It does not wait for that.

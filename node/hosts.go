@@ -102,7 +102,7 @@ func (n *Node) openWith(i int, at *site, tenants map[string]*shard.Tenant) error
 		return fmt.Errorf("shard %d was opened %d times: start the node again", i, h.opened[i])
 	}
 	s, err := shard.Open(h.x, h.groups[i], shard.Config{
-		ID: i, Opening: h.opened[i], Slots: at.slots, Peers: at.peers, Shape: at.shape, Leaving: at.leaving, Tenants: tenants, Now: n.cfg.Clock, Log: n.cfg.Log,
+		ID: i, Opening: h.opened[i], Slots: at.slots, Peers: at.peers, Shape: at.shape, Leaving: at.leaving, Clean: at.clean, Tenants: tenants, Now: n.cfg.Clock, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err

@@ -22,7 +22,9 @@ type site struct {
 	peers   []wire.Slot // the addresses of all shards of its placement
 	shards  []uint16    // of its placement
 	leaving *shard.Leaving
-	split   bool // its placement has a split under way
+	split   bool   // its placement has a split under way
+	prepare uint64 // the shape by which all shards of it must be open before a split goes on, 0 for none
+	clean   uint64 // shard.Config.Clean
 }
 
 // outdated tells whether a shard that is open as one is to be opened again as the other. What has left is given up at the next
@@ -31,6 +33,8 @@ func (s *site) outdated(now *site) bool {
 	switch {
 	case s.shape == now.shape && s.split == now.split:
 		return false
+	case s.shape < now.prepare || s.clean < now.clean:
+		return true
 	case !slices.Equal(s.slots, now.slots) || !slices.Equal(s.peers, now.peers):
 		return true
 	case now.leaving != nil:
@@ -61,6 +65,12 @@ func (p *party) site(group uint16) *site {
 	s := &site{group: place.Group, shape: place.Shape, slots: member.SlotsOf(place, group), shards: place.Shards, split: place.Split.Open()}
 	for _, id := range place.Shards {
 		s.peers = append(s.peers, wire.ShardSlot(int(id)))
+	}
+	if x := place.Split; x.Open() && x.Step == cluster.Preparing {
+		s.prepare = x.Since
+	}
+	if !place.Split.Open() {
+		s.clean = place.Left[group].Clean
 	}
 	if x := place.Split; x.Open() && x.From == group && len(x.Moving) > 0 {
 		s.leaving = &shard.Leaving{To: int(x.To)}

@@ -19,6 +19,8 @@ type Config struct {
 	Shape uint64
 	// Leaving are slots that it had and gives to another shard; nil when there are none.
 	Leaving *Leaving
+	// Clean is the shape of the placement since which the rows are to be taken off that slots have left here which had gone before it; 0 for none.
+	Clean uint64
 	// Peers holds one slot of every shard that may host sessions of its pools, itself included. It has no default.
 	Peers []wire.Slot
 	// Tenants are all tenants, by name, as they are when the shard opens. They are shared and never change.

@@ -6,8 +6,10 @@ import (
 	"maps"
 	"reflect"
 
+	"switchboard/broker"
 	"switchboard/session"
 	"switchboard/shard/journal"
+	"switchboard/wire"
 )
 
 // Rebuilt compares every session and customer in the memory of s, which is closed, with what the rows of g make of it
@@ -78,5 +80,43 @@ func (s *Shard) Read() int { return s.loaded.Len() }
 // RowsThatMove are the kinds of rows that go with their slot when a shard is split; RowsThatStay are the shard's own.
 var (
 	RowsThatMove = string(sessionRows) + string(otherRows)
-	RowsThatStay = string([]byte{rowStanding, rowAway, rowFeed})
+	RowsThatStay = string([]byte{rowStanding, rowAway, rowFloor, rowFeed})
 )
+
+// RowsOf counts the rows of g that belong to slots which are asked for, by their numbers.
+func RowsOf(g *journal.Group, asked func(slot int) bool) (n int) {
+	for _, kind := range []byte(RowsThatMove) {
+		_ = g.Scan([]byte{kind}, []byte{kind + 1}, false, func(k, _ []byte) bool {
+			slot := numberOf(k)
+			if bytes.IndexByte(sessionRows, kind) >= 0 {
+				_, at, _ := wire.SessionID(k[1:min(len(k), 1+len("s_0000000000000000"))]).Place()
+				slot = at.Number()
+			}
+			if asked(slot) {
+				n++
+			}
+			return true
+		})
+	}
+	return n
+}
+
+// Counted lets a pool of a shard as cfg has it begin with answers to its census, and returns how many sessions its one worker has by then.
+func Counted(cfg Config, list ...*wire.CensusAnswer) (used int) {
+	s := &Shard{cfg: cfg}
+	p := &pool{tenant: "demo", number: 1, core: broker.New(cfg.Tenants["demo"].Broker), t: cfg.Tenants["demo"]}
+	shards := make([]uint32, len(cfg.Peers))
+	for i := range shards {
+		shards[i] = uint32(i) //nolint:gosec // few
+	}
+	p.core.Open(p.number, shards, 1, &p.out)
+	for _, a := range list {
+		c := *a
+		c.Pool = p.number
+		p.censusAnswer(s, &c)
+	}
+	for w := range p.core.Workers("", "") {
+		used += w.Used
+	}
+	return used
+}

@@ -52,6 +52,10 @@ type feedJob struct {
 func (s *Shard) watch(c *wire.Command) {
 	m := c.PB.GetWatch()
 	now := s.lsn + s.fed
+	if c.Ack.Set && c.Ack.Value < s.floor {
+		s.feedFrame(&feed{conn: c.Conn, slot: c.Read}).Err = &wire.Error{Slug: wire.PositionGone, Message: "what follows from is not kept any more"}
+		return
+	}
 	f := s.feeds[c.Conn]
 	if f == nil && len(s.feeds) >= maxFeeds {
 		s.feedFrame(&feed{conn: c.Conn, slot: c.Read}).Err = wire.Refuse(wire.QuotaExceeded)

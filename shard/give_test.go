@@ -22,8 +22,9 @@ import (
 	"switchboard/wire/wirepb"
 )
 
-// A split of shard 0, as the map has it step by step: shard 1 takes two lots of slots. In odd steps a lot is on its way.
-const lastStep = 4
+// A split of shard 0, as the map has it step by step: shard 1 takes two lots of slots. In odd steps a lot is on its way; in the last what they
+// have left is taken off.
+const lastStep = 5
 
 // lots are the slots that go, by lot.
 func lot(n int) (list []wire.Slot) {
@@ -47,6 +48,9 @@ func siteOf(id, step int) shard.Config {
 		if id == 0 && step == 2*n+1 {
 			cfg.Leaving = &shard.Leaving{To: 1, Slots: lot(n)}
 		}
+	}
+	if id == 0 && step == lastStep {
+		cfg.Clean = cfg.Shape
 	}
 	for s := range wire.Slot(wire.Slots) {
 		if id == 0 && !gone[s] {
@@ -94,14 +98,16 @@ var openings uint16
 
 func (m *move) opened() uint16 { openings++; return openings }
 
-// until waits until shard id stands in the present step, and in an odd one until the slots have left.
+// until waits until shard id stands in the present step, and in an odd one until the slots have left, or nothing of them is left.
 func (m *move) until(id int) {
 	m.t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-tick.C {
-		shape, left := m.shards[id].Standing()
-		if shape == uint64(m.step+1) && (m.step%2 == 0 || id != 0 || left == shape) {
+		st := m.shards[id].Standing()
+		switch {
+		case st.Shape != uint64(m.step+1):
+		case id != 0 || m.step%2 == 0, m.step < lastStep && st.Left == st.Shape, m.step == lastStep && st.Cleaned == st.Shape:
 			return
 		}
 	}
@@ -250,6 +256,12 @@ func checkLogs(t *testing.T, n int, fs vfs.FS, ids []wire.SessionID) {
 		if err := shard.ReadLog(j.Group(1-at), id, func(*wire.Entry) error { return nil }); err == nil {
 			t.Fatalf("cut %d: session %s is in two shards", n, id)
 		}
+	}
+	if rows := shard.RowsOf(j.Group(0), func(slot int) bool { return slot%2 == 1 }); rows != 0 {
+		t.Fatalf("cut %d: %d rows of slots that have left are on the disk of shard 0", n, rows)
+	}
+	if rows := shard.RowsOf(j.Group(0), func(slot int) bool { return slot%2 == 0 }); rows == 0 {
+		t.Fatalf("cut %d: shard 0 has no rows", n)
 	}
 	count := 0
 	for g := range 2 {

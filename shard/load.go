@@ -24,6 +24,8 @@ const (
 	jobFeed
 	jobDocument
 	jobParcel
+	jobDeparted
+	jobRemains
 )
 
 // job is a wish to read rows.
@@ -36,6 +38,8 @@ type job struct {
 	feed     feedJob
 	document documentJob
 	parcel   parcelJob
+	departed []departure
+	remains  remainsJob
 }
 
 // result is what the loader found.
@@ -53,6 +57,8 @@ type result struct {
 	upTo     uint64 // that page has looked at everything up to here
 	answer   documentRead
 	given    parcelRead
+	left     map[string][]wire.Left // by tenant
+	remains  remainsRead
 	staleKey [][]byte // rows of keys that are remembered long enough
 	level    []byte   // the row of its service levels
 }
@@ -92,6 +98,10 @@ func (s *Shard) read(j job) result {
 		return s.readDocument(j)
 	case jobParcel:
 		return s.readParcel(j)
+	case jobDeparted:
+		return s.readDeparted(j)
+	case jobRemains:
+		return s.readRemains(j)
 	default:
 		return s.readLoad(j)
 	}
@@ -289,6 +299,10 @@ func (s *Shard) take(r *result) {
 		s.documentLoaded(r)
 	case jobParcel:
 		s.parcelLoaded(r)
+	case jobDeparted:
+		s.departedLoaded(r)
+	case jobRemains:
+		s.remainsLoaded(r)
 	}
 }
 

@@ -32,6 +32,7 @@ type pool struct {
 	counted   []broker.QueueStats
 	countedAt int64
 	listed    map[string]*listing // by queue; empty is all
+	transit   transit
 	// What the shards have counted, by shard.
 	reports map[uint32]level.Report
 	levels  level.Report // of all of them; nil when it is to be added up again
@@ -97,10 +98,10 @@ func (p *pool) askShard(s *Shard, shard uint32) {
 
 // census answers a pool with every live task that the shard knows, and notes the pool's number with each.
 func (s *Shard) census(m *wire.Census) {
-	if !s.writable {
+	if !s.writable || !s.knowsDeparted() {
 		return // it asks again
 	}
-	a := &wire.CensusAnswer{Tenant: m.Tenant, Pool: m.Pool, Shard: m.Shard}
+	a := &wire.CensusAnswer{Tenant: m.Tenant, Pool: m.Pool, Shard: m.Shard, Shape: s.cfg.Shape, Left: s.departed.live[m.Tenant]}
 	for _, h := range s.sessions {
 		if h.state == nil {
 			if h.live {
@@ -125,7 +126,7 @@ func (s *Shard) poolMail(m wire.Mail) {
 	switch m := m.(type) {
 	case *wire.CensusAnswer:
 		if p = s.pools[m.Tenant]; p != nil {
-			p.core.CensusAnswer(m.Pool, m.Shard, p.liveTasks(m.Live), s.now, &p.out)
+			p.censusAnswer(s, m)
 		}
 	case *wire.Task:
 		if p = s.pools[m.Tenant]; p != nil {

@@ -19,7 +19,8 @@ const (
 	rowDocument = 'd' // d <tenant> 0 <version be64> → who made it when, and the document
 	rowLevel    = 'v' // v <session> → what its service levels had open when it was let go
 	rowStanding = 'p' // p → the shape of the placement by which it was opened, and what is added to term and epoch
-	rowAway     = 'g' // g <slot be16> → nothing; the slot has left for another shard, whatever rows of it are still here
+	rowAway     = 'g' // g <slot be16> → by which shape the slot has left, for which shard, whatever rows of it are still here
+	rowFloor    = 'w' // w → the number up to which the feed cannot be told any more, as what it led to has left, and the shape for which it was cleaned
 	rowFeed     = 'x' // x <lsn be64 of the first> → a line <session> <seq be64> per entry of a turn
 )
 

@@ -44,6 +44,11 @@ type Shard struct {
 	noting     bool   // with this turn
 	noteAt     int64  // not before
 	giving     *giving
+	away       map[int]whither // slots that have left, as noted when it opened
+	departed   departed
+	cleaning   *cleaning
+	floor      uint64 // numbers of the feed up to here cannot be told any more
+	floorOf    uint64 // Config.Clean that has brought it
 	now        int64
 	batch      []wire.Envelope
 	results    []result
@@ -95,6 +100,7 @@ type Shard struct {
 	durable atomic.Uint64
 	shape   atomic.Uint64
 	left    atomic.Uint64
+	cleaned atomic.Uint64
 	failed  atomic.Bool
 	dropped atomic.Bool // no last words
 	stats   stats
@@ -130,7 +136,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 		s.place, s.mine[slot.Number()] = slot.Group(), true
 	}
 	s.now, s.peers = cfg.Now().UnixMilli(), make([]uint64, len(cfg.Peers))
-	if err := s.stand(); err != nil {
+	if err := errors.Join(s.stand(), s.readFloor()); err != nil {
 		return nil, fmt.Errorf("opening shard %d: %w", cfg.ID, err)
 	}
 	s.openLevels()
@@ -185,8 +191,11 @@ func (s *Shard) recover() error {
 	var live []wire.SessionID
 	if err := s.g.Scan([]byte{rowLive}, []byte{rowLive + 1}, false, func(k, _ []byte) bool {
 		id := wire.SessionID(k[1:])
-		if _, slot, ok := id.Place(); ok && s.owns(slot) { // others have left, or are on their way here
+		switch _, slot, ok := id.Place(); {
+		case ok && s.owns(slot):
 			live = append(live, id)
+		case ok: // it has left, or is on its way here
+			s.departed.add(s, id, slot)
 		}
 		return true
 	}); err != nil {
@@ -490,6 +499,7 @@ func (s *Shard) abandon(err error) {
 	s.said.Reset()
 	s.unread = s.last
 	s.refusedStand()
+	s.cleaning = nil // it begins again with what is not noted
 	s.d.Reset()
 	for i, p := range s.amended {
 		p.revert()

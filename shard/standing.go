@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"switchboard/exchange"
 	"switchboard/session"
@@ -22,8 +23,15 @@ type standing struct {
 	term, epoch uint64
 }
 
-// readStanding reads the row, and which slots have left.
-func readStanding(g *journal.Group) (st standing, away *[wire.Slots]bool, err error) {
+// whither says by which shape a slot has left, and which shard has it since. Both are 0 for those that left before it was noted.
+type whither struct {
+	shape uint64
+	to    int
+	clean bool // nothing of it is left
+}
+
+// readStanding reads the row, and which slots have left; away is nil when none have.
+func readStanding(g *journal.Group) (st standing, away map[int]whither, err error) {
 	row, err := g.Get([]byte{rowStanding}, nil)
 	switch {
 	case errors.Is(err, journal.ErrNotFound):
@@ -38,16 +46,37 @@ func readStanding(g *journal.Group) (st standing, away *[wire.Slots]bool, err er
 		}
 		*v, row = n, row[w:]
 	}
-	err = g.Scan([]byte{rowAway}, []byte{rowAway + 1}, false, func(k, _ []byte) bool {
+	err = g.Scan([]byte{rowAway}, []byte{rowAway + 1}, false, func(k, v []byte) bool {
 		if away == nil {
-			away = &[wire.Slots]bool{}
+			away = map[int]whither{}
 		}
 		if n := binary.BigEndian.Uint16(k[1:]); n < wire.Slots {
-			away[n] = true
+			away[int(n)] = parseWhither(v)
 		}
 		return true
 	})
 	return st, away, err
+}
+
+func appendWhither(dst []byte, w whither) []byte {
+	dst = binary.AppendUvarint(binary.AppendUvarint(dst, w.shape), uint64(w.to)) //nolint:gosec // a shard's number
+	if w.clean {
+		dst = append(dst, 1)
+	}
+	return dst
+}
+
+// parseWhither reads what appendWhither wrote, or nothing, as earlier versions noted.
+func parseWhither(row []byte) whither {
+	shape, n := binary.Uvarint(row)
+	if n <= 0 {
+		return whither{}
+	}
+	to, m := binary.Uvarint(row[n:])
+	if m <= 0 || to > math.MaxUint16 {
+		return whither{}
+	}
+	return whither{shape, int(to), len(row) > n+m} //nolint:gosec // just compared
 }
 
 // stand reads what the shard has noted of itself, and compares.
@@ -59,12 +88,10 @@ func (s *Shard) stand() error {
 	case s.cfg.Shape < st.shape:
 		return fmt.Errorf("%w: shape %d, and %d before", ErrOldMap, s.cfg.Shape, st.shape)
 	}
-	s.stood = st
-	if away != nil {
-		for _, slot := range s.cfg.Slots {
-			if away[slot.Number()] {
-				return fmt.Errorf("%w: slot %d has left", ErrOldMap, slot.Number())
-			}
+	s.stood, s.away = st, away
+	for _, slot := range s.cfg.Slots {
+		if _, left := away[slot.Number()]; left {
+			return fmt.Errorf("%w: slot %d has left", ErrOldMap, slot.Number())
 		}
 	}
 	return nil
@@ -82,10 +109,15 @@ func (s *Shard) takeStand() {
 	s.noting = true
 	s.putStanding(s.cfg.Shape)
 	if s.cfg.Leaving != nil {
+		row := appendWhither(nil, whither{shape: s.cfg.Shape, to: s.cfg.Leaving.To})
 		for _, slot := range s.cfg.Leaving.Slots {
-			s.turn.Put(binary.BigEndian.AppendUint16([]byte{rowAway}, uint16(slot.Number())), nil) //nolint:gosec // below wire.Slots
+			s.turn.Put(awayKey(slot.Number()), row)
 		}
 	}
+}
+
+func awayKey(slot int) []byte {
+	return binary.BigEndian.AppendUint16([]byte{rowAway}, uint16(slot)) //nolint:gosec // below wire.Slots
 }
 
 func (s *Shard) putStanding(shape uint64) {
@@ -118,27 +150,41 @@ func (s *Shard) stands() {
 	}
 	s.shape.Store(s.cfg.Shape)
 	s.give()
+	s.clean()
 }
 
 // Term returns what tells this owner from those before it, and is higher. It may be called from any goroutine.
 func (s *Shard) Term() uint64 { return s.term }
 
-// Standing returns the shape of the placement by which the shard is open, as far as that is durable, and the shape in which slots have left it
-// whose rows are all with the other shard; 0 while there is none. What it says stays true, whoever opens the shard later. It may be
-// called from any goroutine.
-func (s *Shard) Standing() (shape, left uint64) { return s.shape.Load(), s.left.Load() }
+// Standing is what a shard says of itself. It stays true, whoever opens the shard later.
+type Standing struct {
+	// Shape is that of the placement by which it is open, as far as that is durable.
+	Shape uint64
+	// Left is the shape in which slots have left it whose rows are all with the other shard; 0 while there is none.
+	Left uint64
+	// Cleaned is Config.Clean once nothing is left of those slots; 0 before.
+	Cleaned uint64
+}
+
+// Standing may be called from any goroutine.
+func (s *Shard) Standing() Standing {
+	return Standing{Shape: s.shape.Load(), Left: s.left.Load(), Cleaned: s.cleaned.Load()}
+}
 
 // gone tells of rows that are still there whether their slot has left.
-type gone struct{ away *[wire.Slots]bool }
+type gone struct{ away map[int]whither }
 
 func (g gone) session(id wire.SessionID) bool {
 	if g.away == nil {
 		return false
 	}
 	_, slot, ok := id.Place()
-	return ok && g.away[slot.Number()]
+	return ok && g.slot(slot)
 }
 
-func (g gone) pool(tenant string) bool {
-	return g.away != nil && g.away[exchange.PoolSlot(tenant).Number()]
+func (g gone) pool(tenant string) bool { return g.slot(exchange.PoolSlot(tenant)) }
+
+func (g gone) slot(slot wire.Slot) bool {
+	_, left := g.away[slot.Number()]
+	return left
 }

@@ -17,9 +17,12 @@ var ErrMail = errors.New("not mail of this version")
 // replaced by those of the next version one after the other. What a version has brought is said below, and by Roll.Version what is written
 // for one that lacks it.
 const (
-	LinkVersion = 9
+	LinkVersion = 10
 	LinkOldest  = 8
 )
+
+// leftSince is the version that brought what a shard that is being split says of slots that have left it, in its answer to a census.
+const leftSince = 10
 
 // kindsOf is the highest kind of mail of a version.
 func kindsOf(version uint64) byte {
@@ -502,6 +505,25 @@ func (c *coder) censusAnswer(m *CensusAnswer) {
 	for i := range n {
 		c.live(&m.Live[i])
 	}
+	if !c.reading && c.roll.Version != 0 && c.roll.Version < leftSince {
+		return
+	}
+	c.uint(&m.Shape)
+	n = c.count(len(m.Left), 8)
+	if c.reading && n > 0 {
+		m.Left = make([]Left, n)
+	}
+	for i := range n {
+		c.left(&m.Left[i])
+	}
+}
+
+func (c *coder) left(m *Left) {
+	g := c.begin()
+	c.live(&m.Live)
+	c.uint(&m.To)
+	c.uint(&m.Shape)
+	c.end(g)
 }
 
 func (c *coder) levels(m *Levels) {

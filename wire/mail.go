@@ -206,6 +206,16 @@ type (
 		Pool   uint64
 		Shard  uint32
 		Live   []Live
+		// Shape is that of the placement's map by which the shard is open; 0 where that does not change.
+		Shape uint64
+		// Left are assignments of sessions whose slots have left the shard of late: whoever gets them may not have them yet.
+		Left []Left
+	}
+	// Left is a task of a slot that has left for another shard. It stands as long as that shard is not open by a later shape.
+	Left struct {
+		Live
+		To    uint64 // the slot that is the other shard's address
+		Shape uint64 // by which it has left
 	}
 	// Levels is what a shard has counted for the tenant's service levels, and stands for what it said before. It is repeated
 	// every few seconds.

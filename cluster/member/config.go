@@ -42,6 +42,9 @@ type Config struct {
 	Balance time.Duration
 	// ReplaceAfter is how long a node may be away before others stand in for its replicas; default 0: when an operator says so.
 	ReplaceAfter time.Duration
+	// SplitKeep is for how long the rows stay on a shard's disks of slots that have left it: feeds that were away may ask for what was said there.
+	// Default 24 h; below zero they stay until an operator has them taken off.
+	SplitKeep time.Duration
 	// AskFor is how long a request may wait for the leader of the meta group when its context has no end; default 10 s.
 	AskFor time.Duration
 
@@ -91,6 +94,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Balance == 0 {
 		c.Balance = 10 * time.Second
+	}
+	if c.SplitKeep == 0 {
+		c.SplitKeep = 24 * time.Hour
 	}
 	if c.AskFor == 0 {
 		c.AskFor = 10 * time.Second

@@ -231,7 +231,7 @@ func (b *double) Sessions(uint16) int64 { return 7 }
 
 func (b *double) Owner(uint16) uint64 { return 0 }
 
-func (b *double) Standing(uint16) (shape, left uint64) { return 0, 0 }
+func (b *double) Standing(uint16) (shape, left, cleaned uint64) { return 0, 0, 0 }
 
 func (b *double) Size(g uint16) (n uint64) {
 	_ = b.locked(func() error {

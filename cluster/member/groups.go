@@ -26,9 +26,10 @@ type Groups interface {
 	Sessions(group uint16) int64
 	// Owner returns the term of the owner of a shard that is led and open here: another number at every opening; 0 when there is none.
 	Owner(group uint16) uint64
-	// Standing returns the shape of the placement by which the shard is open that is led here, and the shape in which slots have left it of
-	// which all rows are with the other shard; see shard.Standing.
-	Standing(group uint16) (shape, left uint64)
+	// Standing returns what the shard says of itself that is led and open here: the shape of the placement by which it is open, that in which
+	// slots have left it of which all rows are with the other shard, and that before which slots had gone of which nothing is left; see
+	// shard.Standing.
+	Standing(group uint16) (shape, left, cleaned uint64)
 	// Change asks for other members, as the leader. It may be lost: what became of it is seen in Status.
 	Change(group uint16, cc *pb.ConfChangeV2) error
 	// Transfer asks another replica to lead, as the leader, once what is decided is durable and heard of. It need not wait for that, and

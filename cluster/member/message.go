@@ -66,9 +66,10 @@ type view struct {
 	Applied uint64       `json:"applied"`
 	// Sessions that are in memory.
 	Sessions int64 `json:"sessions,omitempty"`
-	// Shape and Left are those of Groups.Standing.
-	Shape uint64 `json:"shape,omitempty"`
-	Left  uint64 `json:"left,omitempty"`
+	// Shape, Left and Cleaned are those of Groups.Standing.
+	Shape   uint64 `json:"shape,omitempty"`
+	Left    uint64 `json:"left,omitempty"`
+	Cleaned uint64 `json:"cleaned,omitempty"`
 }
 
 // answer is what becomes of a request.

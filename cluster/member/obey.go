@@ -27,7 +27,7 @@ func (m *Member) see(groups ...uint16) (list []view) {
 	for _, group := range groups {
 		if st, held := all[group]; held && st.Leads {
 			v := view{Group: group, Seen: seenOf(&st), Bytes: m.groups.Size(group), Applied: st.Applied, Sessions: m.groups.Sessions(group)}
-			v.Shape, v.Left = m.groups.Standing(group)
+			v.Shape, v.Left, v.Cleaned = m.groups.Standing(group)
 			list = append(list, v)
 		}
 	}

@@ -22,6 +22,7 @@ const (
 	opPlace     = "place"
 	opAssign    = "assign"
 	opSettle    = "settle"
+	opClean     = "clean"
 	opSplit     = "split"
 	opRenew     = "renew" // a node's disk is lost, or an old copy: it wants new replicas
 )
@@ -144,6 +145,8 @@ func (m *Member) do(op, by string, body []byte, stale bool) (any, error) {
 		return nil, m.state.Assign(a.Placing, a.Tenants...)
 	case opSplit:
 		return m.split(by, &a)
+	case opClean:
+		return m.state.Clean(a.Shard, by)
 	case opSettle:
 		return nil, m.state.Settle(a.Wishes)
 	}

@@ -66,6 +66,11 @@ type question struct {
 	Body json.RawMessage `json:"body"`
 }
 
+// Node asks the node that is asked for something that it does itself, by Config.Asked there; see [Lines.Ask]. It is for operations of [At].
+func (o *Operations) Node(ctx context.Context, op string, in, out any) error {
+	return o.ask(ctx, askedPrefix+op, "", in, out)
+}
+
 // Status reports how the cluster is, by its leader; after 2 s without one, by this node.
 func (o *Operations) Status(ctx context.Context) (*Report, error) {
 	r := &Report{}
@@ -143,7 +148,14 @@ func (o *Operations) Settle(ctx context.Context, by string, wishes map[string]st
 	return o.ask(ctx, opSettle, by, asking{Wishes: wishes}, nil)
 }
 
-// Split begins to move half of a shard's slots to a new shard, or with action pauses or resumes that. Asked again while it is under way it
+// Clean has the rows taken off that slots have left on the disks of a shard, and returns what is left. Feeds that have not told all of them by
+// then are gone. Asked again while it is under way it is the same.
+func (o *Operations) Clean(ctx context.Context, by string, shard uint16) (*cluster.Leftover, error) {
+	l := &cluster.Leftover{}
+	return l, o.ask(ctx, opClean, by, asking{Shard: shard}, l)
+}
+
+// Split begins to move half of a shard's slots to a new shard, or with action pauses, resumes or aborts that. Asked again while it is under way it
 // returns the same split. With dry nothing is begun: what is returned says what it would be, and an error why it would be refused.
 func (o *Operations) Split(ctx context.Context, by string, shard uint16, action, why string, dry bool) (*cluster.Split, error) {
 	x := &cluster.Split{}

@@ -2,6 +2,7 @@ package member
 
 import (
 	"fmt"
+	"time"
 
 	"switchboard/cluster"
 )
@@ -15,7 +16,13 @@ const (
 
 // splits goes on with the shards that are being split.
 func (m *Member) splits() {
+	m.state.Tidy(time.Now().UnixMilli(), m.cfg.SplitKeep.Milliseconds())
 	for name, p := range m.state.Placements {
+		for shard := range p.Left {
+			if v := m.views[shard]; v != nil {
+				m.state.Cleaned(shard, v.Cleaned)
+			}
+		}
 		if !p.Split.Open() {
 			continue
 		}
@@ -41,6 +48,11 @@ const slotsAll = 4096
 // splitting are the shards that have something to say about a split.
 func (m *Member) splitting() (list []uint16) {
 	for _, p := range m.state.Placements {
+		for shard, l := range p.Left {
+			if l.Clean != 0 {
+				list = append(list, shard)
+			}
+		}
 		switch {
 		case !p.Split.Open():
 		case p.Split.Step == cluster.Preparing:
@@ -62,8 +74,10 @@ func (m *Member) split(by string, a *asking) (*cluster.Split, error) {
 	switch {
 	case a.Action == "pause", a.Action == "resume":
 		return m.state.PauseSplit(a.Shard, a.Action == "pause")
+	case a.Action == "abort":
+		return m.state.AbortSplit(a.Shard)
 	case a.Action != "":
-		return nil, fmt.Errorf("%w: %q is nothing that a split does: pause or resume", cluster.ErrRefused, a.Action)
+		return nil, fmt.Errorf("%w: %q is nothing that a split does: pause, resume or abort", cluster.ErrRefused, a.Action)
 	case a.Dry:
 		return m.state.Splittable(a.Shard, m.away()...)
 	}

@@ -122,7 +122,7 @@ func (p *play) check(logs map[string][]client.Entry) {
 	for _, k := range l.tenures {
 		p.handed(k, logs[k.session])
 	}
-	if !p.clocks && !p.splits {
+	if !p.clocks {
 		p.capacity(logs)
 	}
 	for id, log := range logs { // the last read of all

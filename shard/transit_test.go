@@ -1,0 +1,131 @@
+package shard_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"switchboard/exchange"
+	"switchboard/shard"
+	"switchboard/wire"
+	"switchboard/wire/wirepb"
+)
+
+// answers is an inlet that keeps answers to a census.
+type answers struct {
+	mu   sync.Mutex
+	list []*wire.CensusAnswer
+}
+
+func (a *answers) Put(e wire.Envelope) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.list = append(a.list, e.Mail.(*wire.CensusAnswer))
+	return true
+}
+
+// ask asks a shard, again until it answers, as a pool does.
+func (a *answers) ask(t *testing.T, m *move, id int, pool uint64) *wire.CensusAnswer {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-tick.C {
+		a.mu.Lock()
+		for _, m := range a.list {
+			if m.Pool == pool {
+				a.mu.Unlock()
+				return m
+			}
+		}
+		a.mu.Unlock()
+		c := &wire.Census{Tenant: "demo", Pool: pool, Shard: uint32(id), Reply: wire.ToSlot(wire.ShardSlot(7))} //nolint:gosec // small
+		_ = m.x.Post(wire.Envelope{To: wire.ToSlot(wire.ShardSlot(id)), Mail: c})
+	}
+	t.Fatalf("shard %d does not answer", id)
+	return nil
+}
+
+// Sessions whose slots are on their way are in the answer of the shard that they have left, with the shape that tells whose word counts; and in that of
+// the other as soon as it serves them.
+func TestCensusTellsOfWhatHasLeft(t *testing.T) {
+	const people = 24
+	m := moveOn(t, vfs.NewMem(), 0)
+	defer m.stop()
+	bot := m.conn(worker("bot", wire.OriginBot))
+	lease := bot.subscribe(people, "").Lease
+	assign(m, bot, people)
+	a := &answers{}
+	m.x.PlugSlots([]wire.Slot{wire.ShardSlot(7)}, a)
+
+	m.step = 1
+	m.again(0)
+	m.until(0)
+	from, to := a.ask(t, m, 0, 1<<40), a.ask(t, m, 1, 1<<40+1)
+	if len(from.Live)+len(from.Left) != people || len(from.Left) == 0 || len(from.Live) == 0 || len(to.Live)+len(to.Left) != 0 {
+		t.Fatalf("while they are on their way shard 0 tells of %d and %d that have left, shard 1 of %d", len(from.Live), len(from.Left), len(to.Live))
+	}
+	for _, l := range from.Left {
+		if !l.Assigned || l.Worker != "bot" || l.AE != 1 || l.To != uint64(wire.ShardSlot(1)) || l.Shape != 2 || to.Shape > l.Shape {
+			t.Fatalf("it tells of %+v; shard 1 is at shape %d", l, to.Shape)
+		}
+	}
+	// The pool that has begun with shard 0 counts all of them: one more customer finds nobody who has room.
+	bot = m.conn(worker("bot", wire.OriginBot))
+	bot.subscribe(people, lease)
+	late := m.conn(customer("late"))
+	late.send(late.open(&wirepb.Open{}), "k", "hi")
+	if used, waiting := stand(m, late); used != people || waiting != 1 {
+		t.Fatalf("the bot has %d of %d slots in use, %d wait", used, people, waiting)
+	}
+
+	m.step = 2
+	m.again(1)
+	m.until(1)
+	to = a.ask(t, m, 1, 1<<40+2)
+	if len(to.Live) != len(from.Left) || to.Shape <= from.Left[0].Shape {
+		t.Fatalf("shard 1 serves %d at shape %d; %d have left at %d", len(to.Live), to.Shape, len(from.Left), from.Left[0].Shape)
+	}
+	// One of them ends there. A pool that begins now believes shard 1, in whatever order it is answered.
+	gone := to.Live[0].Session
+	bot.do(slotOf(gone), &wire.Command{Verb: wire.VerbClose, Session: gone, AE: 1, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Close{Close: &wirepb.Close{}}}})
+	bot.next(wire.FrameRevoked)
+	for _, first := range []int{0, 1} {
+		a := [2]*wire.CensusAnswer{a.ask(t, m, 0, uint64(1<<41+2*first)), a.ask(t, m, 1, uint64(1<<41+2*first+1))} //nolint:gosec // small
+		if used := shard.Counted(siteOf(0, 2), a[first], a[1-first]); used != people-1 {
+			t.Fatalf("when shard %d answers first the bot has %d sessions; want %d", first, used, people-1)
+		}
+	}
+}
+
+// assign lets customers come until the bot has so many sessions.
+func assign(m *move, bot *conn, n int) {
+	m.t.Helper()
+	for i := range n {
+		who := m.conn(customer(fmt.Sprint("c", i)))
+		who.send(who.open(&wirepb.Open{}), "k", "hi")
+		bot.next(wire.FrameAssigned)
+	}
+}
+
+// stand returns how many slots of the bot are in use and how many sessions wait, once one does.
+func stand(m *move, c *conn) (used, waiting uint32) {
+	m.t.Helper()
+	who := m.conn(&wire.Principal{Tenant: "demo", Role: wire.RoleSupervisor, Sub: "sue"})
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-tick.C {
+		who.do(exchange.PoolSlot("demo"), &wire.Command{Verb: wire.VerbStats, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Stats{Stats: &wirepb.Stats{}}}})
+		st := who.next(wire.FrameAnswer).PB.GetStats()
+		if len(st.GetWorkers()) == 1 && len(st.GetQueues()) == 1 {
+			used, waiting = st.Workers[0].Used, st.Queues[0].Waiting
+		}
+		if waiting > 0 || used > 24 {
+			return used, waiting
+		}
+	}
+	m.t.Fatalf("%d slots are in use, and nobody waits", used)
+	return 0, 0
+}
