@@ -40,6 +40,9 @@ const groupsAsked = 400
 
 // operate does what operators ask of a node that is no member of a cluster [SW-7.5]. It is edge.Operate.
 func (n *Node) operate(ctx context.Context, by, path string, body []byte) (any, error) {
+	if v, err := n.keysOver(ctx, by, path, body); !errors.Is(err, edge.ErrNoOperation) {
+		return v, err
+	}
 	if v, err := n.backup(ctx, path, body); !errors.Is(err, edge.ErrNoOperation) || n.party == nil {
 		return v, err
 	}
@@ -277,7 +280,10 @@ func (p *party) askNode(ctx context.Context, node uint32, q *freezing, out any) 
 }
 
 // asked answers another node, or whoever has a certificate of the cluster's authority. It is member.Config.Asked.
-func (p *party) asked(ctx context.Context, _, op string, body []byte) (any, error) {
+func (p *party) asked(ctx context.Context, by, op string, body []byte) (any, error) {
+	if op == KeysOp {
+		return p.askedKeys(ctx, by, body)
+	}
 	if op != backupOp {
 		return nil, fmt.Errorf("%w: %q is nothing that a node does", cluster.ErrRefused, op)
 	}

@@ -145,6 +145,7 @@ func (k *keeper) step() {
 	}
 	k.mu.Unlock()
 	k.p.rows.ensure()
+	k.p.takeKeys()
 	for _, group := range slices.Sorted(maps.Keys(led)) {
 		if group == cluster.Meta {
 			continue

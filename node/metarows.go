@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"maps"
 	"strings"
@@ -190,5 +191,28 @@ func (r *metaRows) ensure() {
 		r.mu.Lock()
 		delete(r.wanted, key)
 		r.mu.Unlock()
+	}
+}
+
+// leads returns the term in which this node leads the meta group and has all its rows, 0 when it does not.
+func (r *metaRows) leads() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.term
+}
+
+// put writes a row of the node's own in a term, and waits until it is applied. An error says that it is not known whether it was.
+func (r *metaRows) put(ctx context.Context, term uint64, key string, value []byte) error {
+	var t journal.Turn
+	t.Put([]byte(key), value)
+	done := make(chan error, 1)
+	if err := r.append(term, &t, func(err error) { done <- err }); err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }

@@ -31,7 +31,7 @@ import (
 // Node is a running broker. Its methods may be called from any goroutine.
 type Node struct {
 	cfg    Config
-	keys   *token.Keyring
+	keys   atomic.Pointer[token.Keyring]
 	j      *journal.Journal
 	hosts  hosts
 	party  *party // nil for a node that is no member of a cluster
@@ -41,6 +41,8 @@ type Node struct {
 	ln     net.Listener
 	cert   *secure.Files // nil without TLS
 	served chan error
+	// Who changes the keys of tokens holds the one place in it.
+	keysTurn chan struct{}
 }
 
 // Start opens everything and serves. What it opened is closed again when it fails.
@@ -51,7 +53,7 @@ func Start(cfg Config) (n *Node, err error) {
 	if err := refuseHalf(cfg.Data); err != nil {
 		return nil, err
 	}
-	made := &Node{cfg: cfg, served: make(chan error, 1)}
+	made := &Node{cfg: cfg, served: make(chan error, 1), keysTurn: make(chan struct{}, 1)}
 	made.frozen = newFreezer(func() *journal.Journal { return made.j })
 	defer func() {
 		if err != nil {
@@ -69,7 +71,7 @@ func Start(cfg Config) (n *Node, err error) {
 	}
 	registry := prometheus.NewRegistry()
 	ec := edge.Config{
-		Tokens: tokens{n.keys}, Node: cfg.Name, Version: cfg.Version, Limits: cfg.Limits, Connections: connections(cfg.Connections),
+		Tokens: tokens{&n.keys}, Node: cfg.Name, Version: cfg.Version, Limits: cfg.Limits, Connections: connections(cfg.Connections),
 		PerIP: cfg.PerIP, TenantOrigins: func(tenant string) []string { return cfg.Tenants[tenant].Origins }, Loops: cfg.Edge.Loops,
 		AckDelay: time.Duration(cfg.Edge.AckDelayMS) * time.Millisecond,
 		Origins:  cfg.Origins, TokenInURL: cfg.TokenInURL, Static: cfg.Static, Now: cfg.Clock, Log: cfg.Log,
@@ -102,9 +104,11 @@ func Start(cfg Config) (n *Node, err error) {
 // openAlone opens the journal and the shards of a node that is no member of a cluster.
 func (n *Node) openAlone(x *exchange.Exchange) (err error) {
 	cfg := &n.cfg
-	if n.keys, err = Keys(cfg.Data); err != nil {
+	keys, err := Keys(cfg.Data)
+	if err != nil {
 		return err
 	}
+	n.keys.Store(keys)
 	if err := keepShards(cfg.Data, cfg.Shards); err != nil {
 		return err
 	}
@@ -173,7 +177,10 @@ func (n *Node) openMember(x *exchange.Exchange) error {
 	if err := n.party.home(ctx); err != nil {
 		return err
 	}
-	n.keys, err = token.LoadOrCreate(cfg.Data)
+	keys, err := token.LoadOrCreate(cfg.Data)
+	if err == nil {
+		n.keys.CompareAndSwap(nil, keys) // the keeper may know newer ones
+	}
 	return err
 }
 
@@ -183,7 +190,9 @@ func (n *Node) serve() { n.served <- n.edge.Serve(n.ln) }
 func (n *Node) Addr() string { return n.ln.Addr().String() }
 
 // Mint makes a token, as `switchboard token` does.
-func (n *Node) Mint(c token.Claims, ttl time.Duration) (string, error) { return n.keys.Mint(c, ttl) }
+func (n *Node) Mint(c token.Claims, ttl time.Duration) (string, error) {
+	return n.keys.Load().Mint(c, ttl)
+}
 
 // Connections returns how many sockets are open.
 func (n *Node) Connections() int { return n.edge.Connections() }
@@ -346,12 +355,14 @@ func connections(n int) int {
 	return n
 }
 
-// tokens is a keyring as the edge asks it.
-type tokens struct{ keys *token.Keyring }
+// tokens is a keyring as the edge asks it. It may be exchanged at any time.
+type tokens struct {
+	keys *atomic.Pointer[token.Keyring]
+}
 
 // Check implements edge.Tokens.
 func (t tokens) Check(s string, now time.Time) (wire.Principal, time.Time, error) {
-	c, err := t.keys.Check(s, now)
+	c, err := t.keys.Load().Check(s, now)
 	if err != nil {
 		return wire.Principal{}, time.Time{}, err
 	}

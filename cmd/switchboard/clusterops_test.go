@@ -6,13 +6,17 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"switchboard/cluster"
 	"switchboard/cluster/member"
+	"switchboard/edge/token"
 	"switchboard/exchange"
 	"switchboard/exchange/link"
+	"switchboard/node"
 )
 
 // [SW-8.7] Operators' commands say who asks and what, and print what a node answers.
@@ -45,7 +49,7 @@ func TestClusterOperations(t *testing.T) {
 		Jobs: []*cluster.Job{{ID: 9, Shard: 0, From: 1, To: 2, Step: cluster.Catching, By: "ann", Why: "because"}},
 		Places: []member.PlaceReport{{Placement: cluster.Placement{Name: "main", Copies: 3, Split: &cluster.Split{
 			From: 3, To: 16, Step: cluster.Moving, Slots: []uint16{7}, Moving: []uint16{3, 5}, Moved: 9, Paused: true, By: "ann", Why: "hot",
-		}}, Nodes: []uint32{1}}},
+		}, Left: map[uint16]cluster.Leftover{3: {Slots: 5, At: 1000}, 4: {Slots: 7, At: 2000, Clean: 8, By: cluster.ByAge}}}, Nodes: []uint32{1}}},
 	}
 	asked := ""
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -74,6 +78,10 @@ func TestClusterOperations(t *testing.T) {
 				v = member.PlaceReport{Placement: cluster.Placement{Name: "eu", Copies: 3}, Nodes: []uint32{1, 2}}
 			case "split":
 				v = cluster.Split{From: 3, To: 16, Step: cluster.Moving, Slots: []uint16{7}, Moving: []uint16{3, 5}, Moved: 9}
+			case "clean":
+				v = cluster.Leftover{Slots: 12, Clean: 9, By: "ann"}
+			case "node.keys":
+				v = node.KeysAnswer{Changed: true, Keys: []token.Line{{Tenant: "acme", Kid: "acme-2", Alg: token.HS256, Signs: true}}}
 			case "remove":
 				return json.Marshal(map[string]any{"err": "node n2 still has replicas of 1 shards", "refused": true})
 			}
@@ -117,7 +125,21 @@ func TestClusterOperations(t *testing.T) {
 	f(`ann split {"shard":3,"why":"hot"}`, "shard 3 gives slots to shard 16: moving, 9 there, 3 to go", "shards", "split", "3", "--why", "hot")
 	f(`ann split {"shard":3,"dry":true}`, "shard 16", "shards", "split", "3", "--dry-run")
 	f(`ann split {"shard":3,"action":"pause"}`, "shard 16", "shards", "splits", "pause", "3")
+	f(`ann split {"shard":3,"action":"abort"}`, "shard 16", "shards", "splits", "abort", "3")
+	f(`ann clean {"shard":3}`, "the rows of 12 slots that have left shard 3 are taken off", "shards", "splits", "clean", "3")
+	f("", "is not the number of a shard", "shards", "splits", "clean", "x")
 	f("", "main 3 16 moving, paused 9 2 1 ann hot", "shards", "splits")
+	f("", "SLOTS LEFT BEHIND SINCE main 3 5 1970-01-01T00:00:01Z kept main 4 7 1970-01-01T00:00:02Z being taken off, by age", "shards", "splits")
+	f(`ann node.keys {}`, "TENANT KID ALG SIGNS acme acme-2 HS256 true", "keys")
+	f(`ann node.keys {"action":"create","tenant":"acme","kid":"acme-2"}`, "acme-2", "keys", "create", "acme", "--kid", "acme-2")
+	f(`ann node.keys {"action":"remove","tenant":"acme","kid":"acme-1","last":true}`, "acme-2", "keys", "remove", "acme", "acme-1", "--last")
+	f("", "set --kid", "keys", "create", "acme")
+	f("", "set --file", "keys", "add", "acme")
+	pem := filepath.Join(t.TempDir(), "key.pem")
+	if err := os.WriteFile(pem, []byte("-----BEGIN PUBLIC KEY-----"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f(`ann node.keys {"action":"add","tenant":"acme","key":{"kid":"k","pem":"-----BEGIN PUBLIC KEY-----"},"first":true}`, "acme-2", "keys", "add", "acme", "--file", pem, "--kid", "k", "--first")
 	f("", "is not the number of a shard", "shards", "split", "x")
 	f(`ann place {"place":{"name":"eu","shards":null,"copies":3,"require":{"region":"eu"},"tenants":["haus"]},"shards":4,"dry":true}`,
 		"placement eu would have 4 shards of 3 copies on n1 n2", "placements", "create", "eu", "--require", "region=eu", "--shards", "4", "--tenant", "haus", "--dry-run")

@@ -1,0 +1,270 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"switchboard/cluster"
+	"switchboard/edge"
+	"switchboard/edge/token"
+	"switchboard/wire"
+)
+
+// KeysOp is what a node is asked for by who changes keys of tokens, see member.Operations.Node.
+const KeysOp = "keys"
+
+// KeysAsked is a question about the keys of tokens [SW-7.10].
+type KeysAsked struct {
+	// Action is add, create or remove; empty reads.
+	Action string `json:"action,omitempty"`
+	// Tenant whose keys it is about; empty is all, for reading.
+	Tenant string `json:"tenant,omitempty"`
+	// Kid is the id of the key that is created or removed.
+	Kid string `json:"kid,omitempty"`
+	// Key is the one that is added: a JSON Web Key, {"kid","pem"} or {"kid","secret"}.
+	Key json.RawMessage `json:"key,omitempty"`
+	// First puts an added key before the others, so that the command line mints with it.
+	First bool `json:"first,omitempty"`
+	// Last says that the removed one may be the tenant's last.
+	Last bool `json:"last,omitempty"`
+
+	// By is who asks, as a node that passes it on says.
+	By string `json:"by,omitempty"`
+	// Passed is true when a node has passed it on: whoever gets it leads, or does not know who does.
+	Passed bool `json:"passed,omitempty"`
+}
+
+// KeysAnswer is what there is afterwards. No secret is in it.
+type KeysAnswer struct {
+	Changed bool         `json:"changed"`
+	Keys    []token.Line `json:"keys"`
+}
+
+// keysFor is how long a change of keys waits for who leads the cluster.
+const keysFor = 10 * time.Second
+
+var errElsewhere = errors.New("another node leads the cluster, or nobody does")
+
+// apply returns doc as q wants it.
+func (q *KeysAsked) apply(doc []byte) (now []byte, err error) {
+	switch {
+	case q.Action == "":
+		return doc, nil
+	case !wire.ValidID(q.Tenant):
+		return nil, fmt.Errorf("%w: %q is no tenant: a name is 1 to 64 of A-Z a-z 0-9 _ . : -", token.ErrEdit, q.Tenant)
+	case q.Action == "add":
+		return token.Add(doc, q.Tenant, q.Key, q.First)
+	case q.Action == "create" && q.Kid != "":
+		return token.Create(doc, q.Tenant, q.Kid)
+	case q.Action == "remove":
+		return token.Remove(doc, q.Tenant, q.Kid, q.Last)
+	case q.Action == "create":
+		return nil, fmt.Errorf("%w: a key needs a kid", token.ErrEdit)
+	}
+	return nil, fmt.Errorf("%w: with keys one can add, create and remove", token.ErrEdit)
+}
+
+// answer says what doc has, and whether that is something else than before.
+func (q *KeysAsked) answer(before, doc []byte) (*KeysAnswer, error) {
+	list, err := token.Lines(doc)
+	if err != nil {
+		return nil, err
+	}
+	a := &KeysAnswer{Changed: !bytes.Equal(before, doc), Keys: []token.Line{}}
+	for _, l := range list {
+		if q.Tenant == "" || l.Tenant == q.Tenant {
+			a.Keys = append(a.Keys, l)
+		}
+	}
+	return a, nil
+}
+
+// keysOver does what an operator asks over HTTP, behind /v1/admin/cluster/keys [SW-7.10].
+func (n *Node) keysOver(ctx context.Context, by, path string, body []byte) (any, error) {
+	what, tenant, _ := strings.Cut(path, "/")
+	if what != KeysOp {
+		return nil, edge.ErrNoOperation
+	}
+	q := &KeysAsked{}
+	if body != nil {
+		if err := json.Unmarshal(body, q); err != nil || q.Action == "" || tenant == "" {
+			return nil, &wire.Error{Slug: wire.BadRequest, Message: `keys of a tenant are changed by {"action":"add|create|remove",…}`} // err may quote a secret
+		}
+	}
+	q.Tenant, q.By, q.Passed = tenant, by, false
+	a, err := n.changeKeys(ctx, q)
+	switch {
+	case errors.Is(err, token.ErrEdit), errors.Is(err, cluster.ErrRefused):
+		text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), cluster.ErrRefused.Error()+": "), token.ErrEdit.Error()+": ")
+		return nil, &wire.Error{Slug: wire.BadRequest, Message: text}
+	case err != nil:
+		return nil, &wire.Error{Slug: wire.Unavailable, Message: err.Error()}
+	}
+	return a, nil
+}
+
+// changeKeys changes the keys of tokens, wherever that is decided, and returns what there is then. token.ErrEdit and cluster.ErrRefused say that
+// it was not done, other errors that it is not known.
+func (n *Node) changeKeys(ctx context.Context, q *KeysAsked) (*KeysAnswer, error) {
+	if n.party == nil {
+		return n.changeOwnKeys(q)
+	}
+	ctx, cancel := context.WithTimeout(ctx, keysFor)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		a, err := n.party.changeKeys(ctx, q)
+		if err == nil || errors.Is(err, token.ErrEdit) || errors.Is(err, cluster.ErrRefused) || q.Passed {
+			return a, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-tick.C:
+		}
+	}
+}
+
+// changeOwnKeys changes the keys of a node that is no member of a cluster.
+func (n *Node) changeOwnKeys(q *KeysAsked) (*KeysAnswer, error) {
+	n.keysTurn <- struct{}{}
+	defer func() { <-n.keysTurn }()
+	path := filepath.Join(n.cfg.Data, token.FileName)
+	before, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the keys of tokens: %w", err)
+	}
+	doc, err := q.apply(before)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(doc, before) {
+		ring, err := token.Parse(doc)
+		if err != nil {
+			return nil, err
+		}
+		if err := writeDurably(path, doc); err != nil {
+			return nil, fmt.Errorf("writing the keys of tokens: %w", err)
+		}
+		n.keys.Store(ring)
+		n.auditKeys(q)
+	}
+	return q.answer(before, doc)
+}
+
+// auditKeys notes who has changed which key. Nothing of a key is in it but its id.
+func (n *Node) auditKeys(q *KeysAsked) {
+	kid := q.Kid
+	if q.Action == "add" {
+		var k struct{ Kid string }
+		_ = json.Unmarshal(q.Key, &k) // it was read before
+		kid = k.Kid
+	}
+	n.cfg.Log.Info("keys of tokens are changed", "action", q.Action, "tenant", q.Tenant, "kid", kid, "by", q.By)
+}
+
+// changeKeys lets whoever leads the cluster change the keys, once.
+func (p *party) changeKeys(ctx context.Context, q *KeysAsked) (*KeysAnswer, error) {
+	a, err := p.leadKeys(ctx, q)
+	if !errors.Is(err, errElsewhere) || q.Passed {
+		return a, err
+	}
+	m := p.member.Load()
+	if m == nil {
+		return nil, errElsewhere
+	}
+	r, err := m.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range r.Nodes {
+		if node := &r.Nodes[i]; node.ID == r.Leader && node.ID != p.self {
+			pass := *q
+			pass.Passed = true
+			a := &KeysAnswer{}
+			return a, p.lines.Ask(ctx, node.Addr, KeysOp, &pass, a)
+		}
+	}
+	return nil, errElsewhere
+}
+
+// leadKeys changes the keys as the leader of the cluster's rows, one change at a time.
+func (p *party) leadKeys(ctx context.Context, q *KeysAsked) (*KeysAnswer, error) {
+	select {
+	case p.n.keysTurn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-p.n.keysTurn }()
+	term := p.rows.leads()
+	if term == 0 {
+		return nil, errElsewhere
+	}
+	before := p.rows.get(keysRow) // as of this term, or the append is refused
+	if before == nil {
+		return nil, errors.New("the cluster's keys of tokens are not known yet")
+	}
+	doc, err := q.apply(before)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(doc, before) {
+		if err := p.rows.put(ctx, term, keysRow, doc); err != nil {
+			return nil, fmt.Errorf("it is not known whether the keys were changed: %w", err)
+		}
+		p.n.auditKeys(q)
+		p.keep.nudge()
+	}
+	return q.answer(before, doc)
+}
+
+// askedKeys answers another node, or whoever has a certificate of the cluster's authority.
+func (p *party) askedKeys(ctx context.Context, by string, body []byte) (any, error) {
+	if p.member.Load() == nil {
+		return nil, errStarting
+	}
+	var q KeysAsked
+	if err := json.Unmarshal(body, &q); err != nil {
+		return nil, fmt.Errorf("%w: a question about keys that cannot be understood", cluster.ErrRefused) // err may quote a secret
+	}
+	if !q.Passed || q.By == "" {
+		q.By = by
+	}
+	a, err := p.n.changeKeys(ctx, &q)
+	if errors.Is(err, token.ErrEdit) {
+		return nil, fmt.Errorf("%w: %s", cluster.ErrRefused, strings.TrimPrefix(err.Error(), token.ErrEdit.Error()+": "))
+	}
+	return a, err
+}
+
+// takeKeys makes the node go by the cluster's keys, when they are others than before. It belongs to the keeper.
+func (p *party) takeKeys() {
+	shared := p.rows.get(keysRow)
+	if shared == nil || bytes.Equal(shared, p.keysSeen) {
+		return
+	}
+	ring, err := token.Parse(shared)
+	if err != nil {
+		p.keysSeen = shared
+		p.n.cfg.Log.Error("the cluster's keys of tokens cannot be read; the node goes on with those it has", "err", err)
+		return
+	}
+	p.n.keys.Store(ring)
+	path := filepath.Join(p.n.cfg.Data, token.FileName)
+	if have, err := os.ReadFile(path); err != nil || !bytes.Equal(have, shared) {
+		if err := writeDurably(path, shared); err != nil {
+			p.n.cfg.Log.Error("writing the keys of tokens; it is tried again", "err", err)
+			return
+		}
+		p.n.cfg.Log.Info("the node goes by other keys of tokens")
+	}
+	p.keysSeen = shared
+}
