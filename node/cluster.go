@@ -222,6 +222,9 @@ func (g groups) Damaged() map[uint16]member.Damage {
 	return list
 }
 
+// Full implements member.Groups.
+func (g groups) Full() bool { return g.p.n.j.Full() }
+
 func (g groups) Size(group uint16) uint64 { return g.p.n.j.Size(int(group)) }
 
 func (g groups) Sessions(group uint16) int64 {

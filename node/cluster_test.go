@@ -55,6 +55,9 @@ func talk(t *testing.T, at, bot *node.Node, who string) string {
 	id := c.open(obj{})
 	c.ask("send", obj{"session": id, "body": text("hello from " + who)})
 	a := b.push("assigned")
+	for a["session"] != id { // those of a bot that has gone
+		a = b.push("assigned")
+	}
 	b.ask("reply", obj{"session": id, "ae": a["ae"], "body": text("hello " + who)})
 	for {
 		if m := c.push("message"); bodyText(m) == "hello "+who {

@@ -28,6 +28,7 @@ type keeper struct {
 	// Owned by run.
 	sites map[uint16]*site // as the map says that is seen
 	seen  *member.Map
+	asked map[uint16]time.Time // when others were asked to lead, as the disk is full
 	pace  int // connections to be sent away each tick, 0 while none are
 
 	mu sync.Mutex
@@ -112,6 +113,7 @@ func (k *keeper) run() {
 		case <-k.wake:
 		case <-tick.C:
 			k.sendAway()
+			k.yield()
 			k.p.tidy()
 		}
 		k.step()
@@ -285,7 +287,7 @@ func (k *keeper) handOver(ctx context.Context) {
 			if time.Since(asked[group]) < askAgain {
 				continue
 			}
-			to := k.successor(group)
+			to := k.successor(group, nil)
 			if to == 0 {
 				alone++
 				continue
@@ -306,15 +308,52 @@ func (k *keeper) handOver(ctx context.Context) {
 	}
 }
 
-// successor is the replica that is best to lead a group after this node's, 0 when there is none.
-func (k *keeper) successor(group uint16) (best uint64) {
+// yieldAgain is how long it takes until another node is asked to lead once more, as this one's disk is full.
+const yieldAgain = 2 * handOverPatience
+
+// yield lets others lead what this node leads when its disk takes nothing more: those that have room, and that are least behind. Where there is
+// none the node goes on, and refuses what writes.
+func (k *keeper) yield() {
+	m := k.p.member.Load()
+	if m == nil || !k.p.n.j.Full() {
+		clear(k.asked)
+		return
+	}
+	var full map[uint32]bool
+	if a := m.Around(); a != nil {
+		full = a.Full
+	}
+	k.mu.Lock()
+	led := slices.Sorted(maps.Keys(k.led))
+	k.mu.Unlock()
+	for _, group := range led {
+		if time.Since(k.asked[group]) < yieldAgain {
+			continue
+		}
+		to := k.successor(group, full)
+		if to == 0 {
+			continue
+		}
+		if k.ask(group, to) != nil {
+			return // the next time
+		}
+		if k.asked == nil {
+			k.asked = map[uint16]time.Time{}
+		}
+		k.asked[group] = time.Now()
+		k.p.n.cfg.Log.Warn("the disk is full: another node is to lead", "group", group, "node", replica.NodeOf(to))
+	}
+}
+
+// successor is the replica that is best to lead a group after this node's, 0 when there is none. It is not on one of the nodes not.
+func (k *keeper) successor(group uint16, not map[uint32]bool) (best uint64) {
 	all, err := k.p.n.j.Replicas(group)
 	if err != nil {
 		return 0
 	}
 	s := all[group]
 	for id, f := range s.Followers {
-		if f.Active && !f.Learner && (best == 0 || f.Match > s.Followers[best].Match) {
+		if f.Active && !f.Learner && !not[replica.NodeOf(id)] && (best == 0 || f.Match > s.Followers[best].Match) {
 			best = id
 		}
 	}

@@ -247,6 +247,9 @@ func (p *party) askedKeys(ctx context.Context, by string, body []byte) (any, err
 
 // takeKeys makes the node go by the cluster's keys, when they are others than before. It belongs to the keeper.
 func (p *party) takeKeys() {
+	if p.n.keys.Load() == nil {
+		return // the node is starting: shareKeys writes the file
+	}
 	shared := p.rows.get(keysRow)
 	if shared == nil || bytes.Equal(shared, p.keysSeen) {
 		return

@@ -16,6 +16,8 @@ type Around struct {
 	URLs      []string
 	// Whole says that this node has all the replicas that it shall have, each of them votes, and none is damaged or being replaced.
 	Whole bool
+	// Full are the other nodes whose disks take nothing more.
+	Full map[uint32]bool
 }
 
 // Around returns what was so within the last second. It may be called from any goroutine; what it returns is not to be changed.
@@ -23,7 +25,7 @@ func (m *Member) Around() *Around { return m.around.Load() }
 
 // lookAround keeps what Around tells.
 func (m *Member) lookAround() {
-	a := &Around{}
+	a := &Around{Full: maps.Clone(m.full)}
 	for _, id := range slices.Sorted(maps.Keys(m.state.Nodes)) {
 		switch n := m.state.Nodes[id]; {
 		case id == m.id.Node:

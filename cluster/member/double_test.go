@@ -233,6 +233,8 @@ func (b *double) Owner(uint16) uint64 { return 0 }
 
 func (b *double) Standing(uint16) (shape, left, cleaned uint64) { return 0, 0, 0 }
 
+func (b *double) Full() bool { return false }
+
 func (b *double) Size(g uint16) (n uint64) {
 	_ = b.locked(func() error {
 		if d := b.disk.groups[g]; d != nil {

@@ -341,14 +341,28 @@ func (m *Member) away() (list []uint32) {
 	return list
 }
 
+// unfit are the nodes that can get nothing: those that are away, and those whose disks are full.
+func (m *Member) unfit() []uint32 {
+	list := m.away()
+	for node := range m.full {
+		if !slices.Contains(list, node) {
+			list = append(list, node)
+		}
+	}
+	if m.groups.Full() {
+		list = append(list, m.id.Node)
+	}
+	return list
+}
+
 // plan begins the moves that are ordered, and those of an effort that runs.
 func (m *Member) plan() {
 	var list []cluster.Proposal
 	if e := m.state.Effort; e.Run && !e.Paused && len(m.jobs()) < max(1, len(m.up)) { // else nothing could be begun
-		list = m.state.Plan(m.loads(), m.away()...)
+		list = m.state.Plan(m.loads(), m.unfit()...)
 		m.state.Even(list)
 	} else {
-		list = m.state.Urgent(m.loads(), m.away()...)
+		list = m.state.Urgent(m.loads(), m.unfit()...)
 	}
 	for i := range list {
 		p := &list[i]
@@ -367,7 +381,7 @@ func (m *Member) plan() {
 
 // lead evens out who leads.
 func (m *Member) lead() {
-	for _, p := range m.state.Leaders(m.loads(), m.away()...) {
+	for _, p := range m.state.Leaders(m.loads(), m.unfit()...) {
 		s, r := m.views[p.Shard], m.state.Shards[p.Shard].On(p.To)
 		if s == nil || r == nil || s.from != p.From {
 			continue

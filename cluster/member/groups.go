@@ -20,6 +20,8 @@ type Groups interface {
 	// Damaged are the replicas that are on the disk and take no part in their groups, as something of them is damaged or lost. Those of
 	// groups that never had another replica are not among them: nobody could help.
 	Damaged() map[uint16]Damage
+	// Full tells whether the disk takes nothing more: its replicas lag, and the node should lead nothing.
+	Full() bool
 	// Size returns how many bytes a group's replica takes on the disk, about.
 	Size(group uint16) uint64
 	// Sessions returns how many sessions of a shard that is led here are in memory.

@@ -46,7 +46,7 @@ func (m *Member) tellOf(node uint32) { m.say(node, m.announcement()) }
 func (m *Member) announcement() *message {
 	self := m.cfg.self(m.id.Birth)
 	self.ID = m.id.Node
-	msg := &message{Kind: sayLeads, Self: &self, Damaged: m.hurt(), Meta: m.id.Meta}
+	msg := &message{Kind: sayLeads, Self: &self, Damaged: m.hurt(), Full: m.groups.Full(), Meta: m.id.Meta}
 	for _, group := range slices.Sorted(maps.Keys(m.mine)) {
 		msg.Leads = append(msg.Leads, claim{group, m.mine[group], m.groups.Owner(group)})
 	}
@@ -59,6 +59,11 @@ func (m *Member) claimed(from uint32, msg *message) {
 		return
 	}
 	m.ill[from] = msg.Damaged
+	if msg.Full {
+		m.full[from] = true
+	} else {
+		delete(m.full, from)
+	}
 	leads := map[uint16]uint64{}
 	for _, c := range msg.Leads {
 		leads[c.Group] = c.Term

@@ -65,6 +65,7 @@ type Member struct {
 	retired map[uint16]damage   // replicas that the rows still give this node, and that it has taken off its disk
 	damaged map[uint16]Damage   // as the disk said last
 	ill     map[uint32][]damage // what the nodes have said of theirs
+	full    map[uint32]bool     // nodes that have said that their disks are full
 	waiting []*request
 	open    map[uint64]*request // forwarded, or held until the rows are written
 	numbers uint64              // of questions and requests
@@ -110,7 +111,7 @@ func Open(lines *Lines, groups Groups, rows Rows, cfg Config) (*Member, error) {
 		id: lines.id, cfg: cfg, lines: lines, groups: groups, rows: rows, news: newNews(),
 		in: make(chan said, inboxSize), asked: make(chan *request, 256), stop: make(chan struct{}), done: make(chan struct{}),
 		state: cluster.New(), leaders: map[uint16]leader{}, owners: map[uint16]uint64{}, mine: map[uint16]uint64{}, up: map[uint32]time.Time{}, down: map[uint32]time.Time{},
-		plugged: map[uint16]plugged{}, open: map[uint64]*request{}, views: map[uint16]*sight{}, retired: map[uint16]damage{}, ill: map[uint32][]damage{},
+		plugged: map[uint16]plugged{}, open: map[uint64]*request{}, views: map[uint16]*sight{}, retired: map[uint16]damage{}, ill: map[uint32][]damage{}, full: map[uint32]bool{},
 	}
 	m.Operations = &Operations{m.ask}
 	if err := m.hold(); err != nil {

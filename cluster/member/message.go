@@ -39,8 +39,10 @@ type message struct {
 	Answer *answer       `json:"answer,omitempty"`
 	// Damaged are the sender's replicas that take no part, Meta is the one of the meta group that it has.
 	Damaged []damage `json:"damaged,omitempty"`
-	Meta    uint64   `json:"meta,omitempty"`
-	Renew   *renewal `json:"renew,omitempty"`
+	// Full says that the sender's disk takes nothing more.
+	Full  bool     `json:"full,omitempty"`
+	Meta  uint64   `json:"meta,omitempty"`
+	Renew *renewal `json:"renew,omitempty"`
 }
 
 // claim says that the sender leads a group.

@@ -33,7 +33,8 @@ var reads = map[string]bool{opStatus: true}
 // NodeReport is how a node is.
 type NodeReport struct {
 	cluster.Node
-	Up       bool `json:"up"` // as the reporter's link sees it
+	Up       bool `json:"up"`             // as the reporter's link sees it
+	Full     bool `json:"full,omitempty"` // its disk takes nothing more, as it has said
 	Leads    int  `json:"leads"`
 	Holds    int  `json:"holds"`
 	Votes    bool `json:"votes"` // on the state of the cluster
@@ -223,7 +224,7 @@ func (m *Member) rebalance(action, by string) (*Balance, error) {
 			return nil, err
 		}
 	}
-	return &Balance{m.state.Effort, m.state.Plan(m.loads(), m.away()...)}, nil
+	return &Balance{m.state.Effort, m.state.Plan(m.loads(), m.unfit()...)}, nil
 }
 
 func (m *Member) remove(node uint32, lost bool) (short []uint16, err error) {
@@ -246,7 +247,7 @@ func (m *Member) report(stale bool) *Report {
 	voters := m.voters()
 	for _, id := range slices.Sorted(maps.Keys(m.state.Nodes)) {
 		n := m.state.Nodes[id]
-		r.Nodes = append(r.Nodes, NodeReport{Node: *n, Up: m.alive(id), Votes: slices.Contains(voters, n.Meta), Reporter: id == m.id.Node})
+		r.Nodes = append(r.Nodes, NodeReport{Node: *n, Up: m.alive(id), Full: m.full[id] || id == m.id.Node && m.groups.Full(), Votes: slices.Contains(voters, n.Meta), Reporter: id == m.id.Node})
 	}
 	at := func(node uint32) *NodeReport {
 		for i := range r.Nodes {

@@ -79,7 +79,7 @@ func (m *Member) split(by string, a *asking) (*cluster.Split, error) {
 	case a.Action != "":
 		return nil, fmt.Errorf("%w: %q is nothing that a split does: pause, resume or abort", cluster.ErrRefused, a.Action)
 	case a.Dry:
-		return m.state.Splittable(a.Shard, m.away()...)
+		return m.state.Splittable(a.Shard, m.unfit()...)
 	}
-	return m.state.Split(a.Shard, by, a.Why, m.away()...)
+	return m.state.Split(a.Shard, by, a.Why, m.unfit()...)
 }

@@ -183,6 +183,9 @@ func printNodes(w io.Writer, r *member.Report) {
 		if n.Phase != cluster.Gone && !n.Up {
 			state += ", away"
 		}
+		if n.Full {
+			state += ", disk full"
+		}
 		var labels []string
 		for k, v := range n.Labels {
 			labels = append(labels, k+"="+v)

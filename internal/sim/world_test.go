@@ -44,8 +44,9 @@ type world struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	ways *rand.Rand // which node a client tries
-	on   []string   // the names of machines that may be tried
+	ways *rand.Rand  // which node a client tries
+	on   []string    // the names of machines that may be tried
+	soft []time.Time // when pools began without having heard of every shard
 }
 
 // machine is a node with its disk, which loses what was not synced, and its clock.
@@ -103,7 +104,7 @@ func (m *machine) slowly() vfs.FS {
 func (w *world) start(m *machine) {
 	w.t.Helper()
 	cfg := node.Config{
-		Data: m.dir, Name: m.name, Listen: m.name + ":7470", FreeMin: -1, Shards: shards, Edge: node.Edge{Loops: -1}, Log: slog.New(slog.DiscardHandler),
+		Data: m.dir, Name: m.name, Listen: m.name + ":7470", FreeMin: -1, Shards: shards, Edge: node.Edge{Loops: -1}, Log: slog.New(&ear{slog.DiscardHandler, w}),
 		Tenants: map[string]node.Tenant{"demo": {
 			Queues: []node.Queue{{Name: "default", OfferTTLMS: 3000}}, GraceBotsMS: 1500, GraceHumansMS: 3000,
 		}},
@@ -140,9 +141,14 @@ func (w *world) off(m *machine, cut bool) {
 	w.mu.Lock()
 	w.on = slices.DeleteFunc(w.on, func(s string) bool { return s == m.name })
 	w.mu.Unlock()
+	var files map[string][]byte
 	if cut { // first nobody hears it any more; then what was not synced is lost
 		w.net.Down(m.name, true)
 		w.net.Reset(m.name)
+		var err error
+		if files, err = m.keep(); err != nil {
+			w.t.Error(err)
+		}
 		m.disk = m.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: w.rng})
 	}
 	m.sync.Store(0)
@@ -153,6 +159,9 @@ func (w *world) off(m *machine, cut bool) {
 	}
 	m.n = nil
 	if cut {
+		if err := m.putBack(files); err != nil {
+			w.t.Error(err)
+		}
 		w.net.Reset(m.name)
 		w.net.Down(m.name, false)
 	}

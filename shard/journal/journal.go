@@ -172,6 +172,13 @@ func (j *Journal) failure() error {
 	return j.broken
 }
 
+// Full tells whether turns are refused for lack of disk space. It does not block.
+func (j *Journal) Full() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.noSpace || j.noSpare
+}
+
 // Healthy returns nil when everything can be written, and otherwise all that is wrong: the fatal error, the lack of
 // space, the last failed flush, and every group that does not take writes and has no replica elsewhere that does.
 func (j *Journal) Healthy() error {
