@@ -43,14 +43,14 @@ func (n *Node) operate(ctx context.Context, by, path string, body []byte) (any, 
 	if v, err := n.keysOver(ctx, by, path, body); !errors.Is(err, edge.ErrNoOperation) {
 		return v, err
 	}
-	if v, err := n.backup(ctx, path, body); !errors.Is(err, edge.ErrNoOperation) || n.party == nil {
+	if v, err := n.backup(ctx, by, path, body); !errors.Is(err, edge.ErrNoOperation) || n.party == nil {
 		return v, err
 	}
 	return n.party.operate(ctx, by, path, body)
 }
 
 // backup does what is behind /v1/admin/cluster/backup.
-func (n *Node) backup(ctx context.Context, path string, body []byte) (any, error) {
+func (n *Node) backup(ctx context.Context, by, path string, body []byte) (any, error) {
 	parts := strings.Split(path, "/")
 	if parts[0] != backupOp {
 		return nil, edge.ErrNoOperation
@@ -69,6 +69,7 @@ func (n *Node) backup(ctx context.Context, path string, body []byte) (any, error
 	var q struct {
 		Action string       `json:"action"`
 		Parts  []FrozenPart `json:"parts"`
+		Whole  bool         `json:"whole"` // it was written, and its manifest is there
 	}
 	if err := json.Unmarshal(body, &q); err != nil || len(parts) > 1 {
 		return nil, &wire.Error{Slug: wire.BadRequest, Message: `a backup begins with {"action":"open"}`}
@@ -79,6 +80,10 @@ func (n *Node) backup(ctx context.Context, path string, body []byte) (any, error
 	case "close":
 		for _, p := range q.Parts {
 			_ = n.frozenAt(ctx, p.Node, &freezing{Action: "close", Handle: p.Handle}, nil) // it goes by itself as well
+		}
+		if q.Whole {
+			n.backedUp.Store(n.cfg.Clock().Unix())
+			n.cfg.Log.Info("a backup was written whole", "by", by, "parts", len(q.Parts))
 		}
 		return struct{}{}, nil
 	}

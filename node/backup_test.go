@@ -584,7 +584,7 @@ func TestBackupRefuses(t *testing.T) {
 		}
 	}
 	f(http.StatusGone, func(*node.FrozenPart) int { return 0 })
-	if err := src.Close(t.Context(), o); err != nil {
+	if err := src.Close(t.Context(), o, false); err != nil {
 		t.Error(err)
 	}
 }

@@ -29,7 +29,7 @@ type keeper struct {
 	sites map[uint16]*site // as the map says that is seen
 	seen  *member.Map
 	asked map[uint16]time.Time // when others were asked to lead, as the disk is full
-	pace  int // connections to be sent away each tick, 0 while none are
+	pace  int                  // connections to be sent away each tick, 0 while none are
 
 	mu sync.Mutex
 	// Guarded by mu.

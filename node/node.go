@@ -41,6 +41,8 @@ type Node struct {
 	ln     net.Listener
 	cert   *secure.Files // nil without TLS
 	served chan error
+	// Unix seconds of the last backup that was written whole, 0 when there was none since the start.
+	backedUp atomic.Int64
 	// Who changes the keys of tokens holds the one place in it.
 	keysTurn chan struct{}
 }
@@ -134,7 +136,7 @@ func (n *Node) healthy() error {
 
 func (n *Node) journalConfig() journal.Config {
 	cfg := &n.cfg
-	jc := journal.Config{Dir: JournalDir(cfg.Data), FS: cfg.Disk, SegmentBytes: cfg.SegmentBytes, FreeMin: cfg.FreeMin, Fatal: cfg.Fatal, Log: cfg.Log}
+	jc := journal.Config{Dir: JournalDir(cfg.Data), FS: cfg.Disk, SegmentBytes: cfg.SegmentBytes, FreeMin: cfg.FreeMin, ScrubEvery: time.Duration(cfg.ScrubEveryMS) * time.Millisecond, ScrubRate: cfg.ScrubRate, Fatal: cfg.Fatal, Log: cfg.Log}
 	cfg.tune(&jc, &edge.Config{})
 	return jc
 }

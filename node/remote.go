@@ -98,7 +98,7 @@ func (r *Remote) Touch(ctx context.Context, p *FrozenPart) error {
 }
 
 // Close implements Source.
-func (r *Remote) Close(ctx context.Context, o *Opening) error {
+func (r *Remote) Close(ctx context.Context, o *Opening, whole bool) error {
 	told := map[string]bool{}
 	var parts []FrozenPart
 	for _, p := range o.Parts {
@@ -107,5 +107,5 @@ func (r *Remote) Close(ctx context.Context, o *Opening) error {
 			parts = append(parts, p)
 		}
 	}
-	return r.ask(ctx, http.MethodPost, "", map[string]any{"action": "close", "parts": parts}, &struct{}{})
+	return r.ask(ctx, http.MethodPost, "", map[string]any{"action": "close", "parts": parts, "whole": whole}, &struct{}{})
 }

@@ -21,8 +21,8 @@ type Source interface {
 	Page(ctx context.Context, p *FrozenPart, n int) (*Page, error)
 	// Touch says that what p is in is still needed.
 	Touch(ctx context.Context, p *FrozenPart) error
-	// Close lets go of all.
-	Close(ctx context.Context, o *Opening) error
+	// Close lets go of all. whole says that the backup is written.
+	Close(ctx context.Context, o *Opening, whole bool) error
 }
 
 // Taking is how a backup is taken.
@@ -70,7 +70,7 @@ func TakeBackup(ctx context.Context, d *backup.Dir, src Source, t Taking) (m *ba
 	}
 	defer func() {
 		// The rows go by themselves when this is not heard.
-		_ = src.Close(context.WithoutCancel(ctx), o)
+		_ = src.Close(context.WithoutCancel(ctx), o, m != nil && err == nil)
 	}()
 	r := &taker{Taking: t, src: src, w: w, o: o, began: time.Now(), touched: time.Now()}
 	for i := range o.Parts {
@@ -240,7 +240,7 @@ func (s *stopped) Touch(ctx context.Context, p *FrozenPart) error {
 }
 
 // Close implements Source.
-func (s *stopped) Close(context.Context, *Opening) error {
+func (s *stopped) Close(context.Context, *Opening, bool) error {
 	s.z.close()
 	return nil
 }

@@ -25,7 +25,7 @@ type Journal struct {
 	nudge chan struct{}    // for watch: look now
 	asks  chan ask         // for watch: AcceptLoss
 	stop  chan struct{}    // for watch: end
-	ended [2]chan struct{} // closed by commit and by watch
+	ended [3]chan struct{} // closed by commit, by watch and by scrub
 	// Below freeMin bytes of space Append refuses; after lookBytes of turns watch looks again.
 	freeMin   uint64
 	lookBytes int64
@@ -118,6 +118,7 @@ func (j *Journal) Close() error {
 	<-j.ended[0]
 	close(j.stop)
 	<-j.ended[1]
+	<-j.ended[2]
 
 	var err error
 	if failed := j.failure(); failed == nil {

@@ -21,7 +21,12 @@ type Metrics struct {
 	Strays      uint64 // messages of other replicas that were too old, or for nobody here
 	Snapshots   uint64 // that were begun to be sent
 	Installed   uint64 // snapshots that were taken
-	FreeBytes   uint64 // free space when last looked; 0 when unknown
+	Scrubs      uint64 // passes of reading everything that came to their ends
+	ScrubBytes  uint64 // that were read by them
+	Scrubbed    int64  // when the last one came to its end, Unix s; after a start about; 0 when nobody knows
+	// ScrubDamages are damaged tables, and groups with damaged entries in the log, that were found by them.
+	ScrubDamages uint64
+	FreeBytes    uint64 // free space when last looked; 0 when unknown
 }
 
 type counters struct {
@@ -29,6 +34,8 @@ type counters struct {
 	fences, flushes, truncations, replayed, stalls atomic.Uint64
 	troubles, corruptions, free, strays            atomic.Uint64
 	snapshots, installed                           atomic.Uint64
+	scrubs, scrubBytes, scrubDamages               atomic.Uint64
+	scrubbed                                       atomic.Int64
 }
 
 // Metrics returns the counters as they are now.
@@ -44,5 +51,6 @@ func (j *Journal) Metrics() Metrics {
 		Replayed: c.replayed.Load(), Stalls: c.stalls.Load(), Troubles: c.troubles.Load(),
 		Corruptions: c.corruptions.Load(), Strays: c.strays.Load(),
 		Snapshots: c.snapshots.Load(), Installed: c.installed.Load(), FreeBytes: c.free.Load(),
+		Scrubs: c.scrubs.Load(), ScrubBytes: c.scrubBytes.Load(), ScrubDamages: c.scrubDamages.Load(), Scrubbed: c.scrubbed.Load(),
 	}
 }

@@ -37,6 +37,7 @@ func Open(cfg Config) (*Journal, error) {
 	}
 	go j.commit()
 	go j.watch()
+	go j.scrub(j.log)
 	return j, nil
 }
 

@@ -139,17 +139,22 @@ func openError(doing string, err error) error {
 // corrupted replaces Pebble's handler, which ends the process: only the groups whose keys the file held are
 // quarantined. Pebble calls it from any goroutine, with its own locks held.
 func (j *Journal) corrupted(info pebble.DataCorruptionInfo) {
+	j.lies(info.Path, groupOf(info.Bounds.Start, 0), groupOf(info.Bounds.End.Key, groupsMax), info.Details, false)
+}
+
+// lies quarantines the groups from and to and between them, which may have rows in a damaged file. Of groups that are here alone, and of which
+// nobody has missed anything yet, unread says so, it is only told: what is asked of them may be whole, and nobody could help.
+func (j *Journal) lies(path string, from, to int, why error, unread bool) {
 	j.m.corruptions.Add(1)
-	from, to := groupOf(info.Bounds.Start, 0), groupOf(info.Bounds.End.Key, groupsMax)
 	j.mu.Lock()
-	told := slices.Contains(j.lying, info.Path)
+	told := slices.Contains(j.lying, path)
 	if !told && len(j.lying) < lyingMax {
-		j.lying = append(j.lying, info.Path)
+		j.lying = append(j.lying, path)
 	}
 	var shared []*Group
 	for _, g := range j.groups {
-		if g != nil && int(g.id) >= from && int(g.id) <= to && g.status.Mode == OK {
-			g.status = Status{Mode: Quarantined, Reason: "damaged file " + info.Path}
+		if g != nil && int(g.id) >= from && int(g.id) <= to && g.status.Mode == OK && (g.shared || !unread) {
+			g.status = Status{Mode: Quarantined, Reason: "damaged file " + path}
 			if g.shared {
 				shared = append(shared, g)
 			}
@@ -159,7 +164,7 @@ func (j *Journal) corrupted(info pebble.DataCorruptionInfo) {
 	j.room.Broadcast()
 	j.mu.Unlock()
 	if !told { // it is met again and again, until it is gone
-		j.cfg.Log.Error("a file is damaged; its groups are quarantined", "file", info.Path, "from", from, "to", to, "err", info.Details.Error())
+		j.cfg.Log.Error("a file is damaged; its groups are quarantined", "file", path, "from", from, "to", to, "unread", unread, "err", why)
 	}
 	if len(shared) > 0 {
 		j.tell(func() error { return j.withdraw(shared) })
