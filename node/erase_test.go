@@ -1,8 +1,13 @@
 package node_test
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -162,5 +167,89 @@ func TestEraseEverybodyWhoBecameHim(t *testing.T) {
 		erased(t, n, fmt.Sprint("visitor", i), "erased")
 		v := login(t, n, customerOf(fmt.Sprint("visitor", i)))
 		v.refused("no_session", "history", obj{"session": ids[fmt.Sprint("visitor", i)]})
+	}
+}
+
+// filesWith returns the files below a data directory that hold word.
+func filesWith(t testing.TB, data, word string) (list []string) {
+	t.Helper()
+	if err := filepath.WalkDir(data, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || e.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path) //nolint:gosec // the test's own
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if bytes.Contains(b, []byte(word)) {
+			list = append(list, path)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// secrets lets a customer and a bot say things that hold the canary, and gives the session's id.
+func secrets(t testing.TB, n *node.Node, bot *peer, name string) string {
+	t.Helper()
+	c := login(t, n, token.Claims{Sub: name, Role: wire.RoleCustomer, Name: canary + " " + name})
+	id := c.open(obj{"attributes": obj{"about": canary + name}})
+	c.ask("send", obj{"session": id, "key": name, "type": "text", "body": text("I am " + canary + name)})
+	for bot.push("assigned")["session"] != id {
+	}
+	bot.ask("reply", obj{"session": id, "ae": 1, "body": text("hello " + canary + name)})
+	bot.ask("context", obj{"session": id, "ae": 1, "if_v": 0, "patch": obj{"note": canary + name}})
+	link := obj{"channel": "wechat", "external_id": canary + name}
+	if code, got := web(t, n, opa, "POST", "/v1/customers/"+name+"/identities", link, ""); code != http.StatusCreated {
+		t.Fatalf("link: %d %v", code, got)
+	}
+	return id
+}
+
+// [SW-7.11] When an erasure is completed no byte of any file of the node's directory has anything of the customer, before a restart and after it.
+func TestEraseCompleted(t *testing.T) {
+	dir := t.TempDir()
+	small := func(c *node.Config) { c.SegmentBytes = 64 << 10 }
+	n := start(t, dir, small)
+	bot := login(t, n, workerOf("faq", wire.OriginBot))
+	bot.subscribe(obj{"slots": 16, "window": 16})
+	secrets(t, n, bot, "alice")
+	bobs := secrets(t, n, bot, "bob")
+	stop(t, n) // what was said is in tables now
+	n = start(t, dir, small)
+	bot = login(t, n, workerOf("faq", wire.OriginBot))
+	bot.subscribe(obj{"slots": 16, "window": 16})
+	if len(filesWith(t, dir, canary+"alice")) == 0 {
+		t.Fatal("there is nothing to be erased: this tests nothing")
+	}
+	if code, got := web(t, n, opa, "DELETE", "/v1/customers/alice", nil, ""); code != http.StatusAccepted {
+		t.Fatalf("erase: %d %v", code, got)
+	}
+	got := erased(t, n, "alice", "completed")
+	if list := filesWith(t, dir, canary+"alice"); len(list) > 0 {
+		t.Fatalf("it is in %q", list)
+	}
+	if len(filesWith(t, dir, canary+"bob")) == 0 {
+		t.Fatal("bob is gone too")
+	}
+	stop(t, n)
+	if list := filesWith(t, dir, canary+"alice"); len(list) > 0 {
+		t.Fatalf("stopped, it is in %q", list)
+	}
+	n = start(t, dir, small)
+	defer func() { stop(t, n) }()
+	if again := erased(t, n, "alice", "completed"); again["erasure"] != got["erasure"] || again["at"] != got["at"] {
+		t.Fatalf("after a restart it is %v; before it was %v", again, got)
+	}
+	if m := entries(login(t, n, customerOf("bob")).ask("history", obj{"session": bobs}))[1]; !strings.Contains(bodyText(m), "bob") {
+		t.Fatalf("bob's %v", m)
+	}
+	if list := filesWith(t, dir, canary+"alice"); len(list) > 0 {
+		t.Fatalf("after a restart it is in %q", list)
 	}
 }

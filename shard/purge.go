@@ -7,6 +7,7 @@ import (
 
 	"switchboard/exchange"
 	"switchboard/session"
+	"switchboard/shard/journal"
 	"switchboard/wire"
 )
 
@@ -324,4 +325,20 @@ func (s *Shard) shownFeed(page []fed) []fed {
 		}
 	}
 	return slices.Clip(page)
+}
+
+// ErasedSpans are where, in whatever shard, rows of a customer were before he was erased: the sessions of his slot, his own row, and the external ids of his
+// tenant.
+func ErasedSpans(x *exchange.Exchange, tenant, customer string) []journal.Span {
+	var list []journal.Span
+	slot := x.CustomerSlot(tenant, customer)
+	for _, kind := range sessionRows {
+		from := slotPrefix(kind, slot)
+		list = append(list, journal.Span{From: from, To: after(from)})
+	}
+	for _, key := range [][]byte{customerKey(nil, tenant, customer), owesKey(nil, tenant, customer)} {
+		list = append(list, journal.Span{From: key, To: append(bytes.Clone(key), 0)})
+	}
+	ids := append(append([]byte{rowIdentity}, tenant...), 0)
+	return append(list, journal.Span{From: ids, To: after(ids)})
 }
