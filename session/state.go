@@ -144,6 +144,7 @@ type State struct {
 	ContextV    uint64
 	Context     []byte // JSON
 	ClosedAt    int64
+	ErasedAt    int64  // Unix ms, when its customer was erased; 0 while he is not
 	Pool        uint64 // the highest pool number seen: lower ones are refused
 	Resort      uint64 // the ticket under which the last resort was told, or 0
 	KeyCount    uint64 // keys ever remembered
