@@ -286,8 +286,11 @@ func (p *party) askNode(ctx context.Context, node uint32, q *freezing, out any) 
 
 // asked answers another node, or whoever has a certificate of the cluster's authority. It is member.Config.Asked.
 func (p *party) asked(ctx context.Context, by, op string, body []byte) (any, error) {
-	if op == KeysOp {
+	switch op {
+	case KeysOp:
 		return p.askedKeys(ctx, by, body)
+	case scrubOp:
+		return p.askedToScrub(body)
 	}
 	if op != backupOp {
 		return nil, fmt.Errorf("%w: %q is nothing that a node does", cluster.ErrRefused, op)

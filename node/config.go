@@ -50,10 +50,10 @@ type Config struct {
 	DrainMS int64 `yaml:"drain_ms"`
 	// FreeMin is the free space in bytes below which writes are refused; default 1 GiB or 5 % of the disk.
 	FreeMin int64 `yaml:"free_min"`
-	// ScrubEveryMS is how often all of the disk is read in the background, to find what is damaged and nobody asks for; default 7 days, below
-	// zero never. ScrubRate is how many bytes a second are read for it at most; default 8 MiB.
-	ScrubEveryMS int64 `yaml:"scrub_every_ms"`
-	ScrubRate    int64 `yaml:"scrub_rate"`
+	// PatrolEveryMS is how often all of the disk is read in the background, to find what is damaged and nobody asks for; default 7 days, below
+	// zero never. PatrolRate is how many bytes a second are read for it at most; default 8 MiB.
+	PatrolEveryMS int64 `yaml:"patrol_every_ms"`
+	PatrolRate    int64 `yaml:"patrol_rate"`
 
 	// Version is told in hello.
 	Version string `yaml:"-"`
@@ -128,8 +128,8 @@ func (c *Config) Validate() error {
 	if c.Connections == 0 {
 		c.Connections = edge.DefaultConnections
 	}
-	if c.Connections < 0 || c.PerIP < 0 || c.DrainMS < 0 || c.ScrubRate < 0 {
-		return errors.New("connections, per_ip, drain_ms or scrub_rate is negative")
+	if c.Connections < 0 || c.PerIP < 0 || c.DrainMS < 0 || c.PatrolRate < 0 {
+		return errors.New("connections, per_ip, drain_ms or patrol_rate is negative")
 	}
 	if err := c.TLS.validate(); err != nil {
 		return err

@@ -36,6 +36,7 @@ type Node struct {
 	hosts  hosts
 	party  *party // nil for a node that is no member of a cluster
 	frozen *freezer
+	scrub  *scrubber
 	edge   *edge.Edge
 	open   atomic.Pointer[edge.Edge] // edge, for who runs before there is one
 	ln     net.Listener
@@ -57,6 +58,7 @@ func Start(cfg Config) (n *Node, err error) {
 	}
 	made := &Node{cfg: cfg, served: make(chan error, 1), keysTurn: make(chan struct{}, 1)}
 	made.frozen = newFreezer(func() *journal.Journal { return made.j })
+	made.scrub = newScrubber(made)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, made.undo())
@@ -99,6 +101,7 @@ func Start(cfg Config) (n *Node, err error) {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	go n.serve()
+	n.scrub.start()
 	cfg.Log.Info("serving", "addr", n.Addr(), "tls", n.Secure(), "data", cfg.Data, "shards", cfg.Shards, "tenants", len(cfg.Tenants))
 	return n, nil
 }
@@ -136,7 +139,7 @@ func (n *Node) healthy() error {
 
 func (n *Node) journalConfig() journal.Config {
 	cfg := &n.cfg
-	jc := journal.Config{Dir: JournalDir(cfg.Data), FS: cfg.Disk, SegmentBytes: cfg.SegmentBytes, FreeMin: cfg.FreeMin, ScrubEvery: time.Duration(cfg.ScrubEveryMS) * time.Millisecond, ScrubRate: cfg.ScrubRate, Fatal: cfg.Fatal, Log: cfg.Log}
+	jc := journal.Config{Dir: JournalDir(cfg.Data), FS: cfg.Disk, SegmentBytes: cfg.SegmentBytes, FreeMin: cfg.FreeMin, PatrolEvery: time.Duration(cfg.PatrolEveryMS) * time.Millisecond, PatrolRate: cfg.PatrolRate, Fatal: cfg.Fatal, Log: cfg.Log}
 	cfg.tune(&jc, &edge.Config{})
 	return jc
 }
@@ -227,6 +230,7 @@ func (n *Node) undo() error {
 		_ = n.ln.Close()
 		errs = append(errs, <-n.served)
 	}
+	n.scrub.stop()
 	if n.party != nil {
 		n.party.end()
 	}

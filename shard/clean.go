@@ -145,8 +145,11 @@ func (s *Shard) cleanSessions() {
 // cleanTurn ends a turn of cleaning.
 func (s *Shard) cleanTurn() {
 	s.commit()
-	if s.cleaning != nil { // the journal has taken it
-		s.cleaning.turn = s.last
+	if s.cleaning == nil {
+		return // the journal has refused it
+	}
+	if s.cleaning.turn = s.last; s.last <= s.durable.Load() {
+		s.inbox.Nudge() // nothing was to be written, and nobody will tell
 	}
 }
 

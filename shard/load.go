@@ -26,6 +26,9 @@ const (
 	jobParcel
 	jobDeparted
 	jobRemains
+	jobHis
+	jobWords
+	jobPurge
 )
 
 // job is a wish to read rows.
@@ -40,6 +43,7 @@ type job struct {
 	parcel   parcelJob
 	departed []departure
 	remains  remainsJob
+	erase    eraseJob
 }
 
 // result is what the loader found.
@@ -59,6 +63,7 @@ type result struct {
 	given    parcelRead
 	left     map[string][]wire.Left // by tenant
 	remains  remainsRead
+	wiped    wipeRead
 	staleKey [][]byte // rows of keys that are remembered long enough
 	level    []byte   // the row of its service levels
 }
@@ -102,6 +107,12 @@ func (s *Shard) read(j job) result {
 		return s.readDeparted(j)
 	case jobRemains:
 		return s.readRemains(j)
+	case jobHis:
+		return s.readHis(j)
+	case jobWords:
+		return s.readWords(j)
+	case jobPurge:
+		return s.readPurge(j)
 	default:
 		return s.readLoad(j)
 	}
@@ -121,6 +132,9 @@ func (s *Shard) readSession(id wire.SessionID) (r result) {
 	st := &session.State{}
 	if r.err = session.ParseState(row, st); r.err != nil {
 		return r
+	}
+	if st.ErasedAt != 0 {
+		return s.readErased(id, st)
 	}
 	lists, err := s.keyLists(id)
 	if err != nil {
@@ -145,6 +159,21 @@ func (s *Shard) readSession(id wire.SessionID) (r result) {
 			return result{err: err}
 		}
 	}
+	return r
+}
+
+// readErased reads what is left of an erased session: it has no keys, and its entries may not be rewritten yet.
+func (s *Shard) readErased(id wire.SessionID, st *session.State) (r result) {
+	list, _, err := s.entries(id, 1, st.Head+1, session.TailEntries, true, true)
+	if err != nil {
+		r.err = err
+		return r
+	}
+	for i, e := range list {
+		list[i] = session.Blank(e)
+	}
+	st.Remember(list, nil, nil, 0)
+	r.state = st
 	return r
 }
 
@@ -303,6 +332,12 @@ func (s *Shard) take(r *result) {
 		s.departedLoaded(r)
 	case jobRemains:
 		s.remainsLoaded(r)
+	case jobHis:
+		s.hisLoaded(r)
+	case jobWords:
+		s.wordsLoaded(r)
+	case jobPurge:
+		s.purgeLoaded(r)
 	}
 }
 

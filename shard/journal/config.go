@@ -91,10 +91,10 @@ type Config struct {
 	// FenceTurns is after how many turns, of all groups, the fence is written again; default 1000. It is also written
 	// every second when there is something new.
 	FenceTurns uint64
-	// ScrubEvery is how often all of the log and of the rows is read, to find what is damaged and nobody asks for; default 7 days, below zero
-	// never. ScrubRate is how many bytes are read a second meanwhile; default 8 MiB.
-	ScrubEvery time.Duration
-	ScrubRate  int64
+	// PatrolEvery is how often all of the log and of the rows is read, to find what is damaged and nobody asks for; default 7 days, below zero
+	// never. PatrolRate is how many bytes are read a second meanwhile; default 8 MiB.
+	PatrolEvery time.Duration
+	PatrolRate  int64
 	// FreeMin is the free space in bytes below which Append refuses; default 1 GiB, or 5 % of the disk if that is less.
 	// Writing resumes at a quarter more. Negative switches the watch off.
 	FreeMin int64
@@ -121,7 +121,7 @@ func (c *Config) Validate() error {
 	if c.Groups > groupsMax {
 		return fmt.Errorf("journal: Config.Groups is %d; it must be at most %d", c.Groups, groupsMax)
 	}
-	if c.QueueTurns < 0 || c.QueueBytes < 0 || c.FlushBytes < 0 || c.CacheBytes < 0 || c.KeepBytes < 0 || c.ScrubRate < 0 {
+	if c.QueueTurns < 0 || c.QueueBytes < 0 || c.FlushBytes < 0 || c.CacheBytes < 0 || c.KeepBytes < 0 || c.PatrolRate < 0 {
 		return errors.New("journal: a size in Config is negative")
 	}
 	c.Node = or(c.Node, 1)
@@ -132,8 +132,8 @@ func (c *Config) Validate() error {
 	c.KeepBytes = or(c.KeepBytes, 512<<20)
 	c.CacheBytes = or(c.CacheBytes, 64<<20)
 	c.FenceTurns = or(c.FenceTurns, 1000)
-	c.ScrubEvery = or(c.ScrubEvery, 7*24*time.Hour)
-	c.ScrubRate = or(c.ScrubRate, 8<<20)
+	c.PatrolEvery = or(c.PatrolEvery, 7*24*time.Hour)
+	c.PatrolRate = or(c.PatrolRate, 8<<20)
 	if c.FS == nil {
 		c.FS = vfs.Default
 	}

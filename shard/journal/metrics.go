@@ -21,12 +21,12 @@ type Metrics struct {
 	Strays      uint64 // messages of other replicas that were too old, or for nobody here
 	Snapshots   uint64 // that were begun to be sent
 	Installed   uint64 // snapshots that were taken
-	Scrubs      uint64 // passes of reading everything that came to their ends
-	ScrubBytes  uint64 // that were read by them
-	Scrubbed    int64  // when the last one came to its end, Unix s; after a start about; 0 when nobody knows
-	// ScrubDamages are damaged tables, and groups with damaged entries in the log, that were found by them.
-	ScrubDamages uint64
-	FreeBytes    uint64 // free space when last looked; 0 when unknown
+	Patrols     uint64 // passes of reading everything that came to their ends
+	PatrolBytes uint64 // that were read by them
+	Patrolled   int64  // when the last one came to its end, Unix s; after a start about; 0 when nobody knows
+	// PatrolDamages are damaged tables, and groups with damaged entries in the log, that were found by them.
+	PatrolDamages uint64
+	FreeBytes     uint64 // free space when last looked; 0 when unknown
 }
 
 type counters struct {
@@ -34,8 +34,8 @@ type counters struct {
 	fences, flushes, truncations, replayed, stalls atomic.Uint64
 	troubles, corruptions, free, strays            atomic.Uint64
 	snapshots, installed                           atomic.Uint64
-	scrubs, scrubBytes, scrubDamages               atomic.Uint64
-	scrubbed                                       atomic.Int64
+	patrols, patrolBytes, patrolDamages            atomic.Uint64
+	patrolled                                      atomic.Int64
 }
 
 // Metrics returns the counters as they are now.
@@ -51,6 +51,6 @@ func (j *Journal) Metrics() Metrics {
 		Replayed: c.replayed.Load(), Stalls: c.stalls.Load(), Troubles: c.troubles.Load(),
 		Corruptions: c.corruptions.Load(), Strays: c.strays.Load(),
 		Snapshots: c.snapshots.Load(), Installed: c.installed.Load(), FreeBytes: c.free.Load(),
-		Scrubs: c.scrubs.Load(), ScrubBytes: c.scrubBytes.Load(), ScrubDamages: c.scrubDamages.Load(), Scrubbed: c.scrubbed.Load(),
+		Patrols: c.patrols.Load(), PatrolBytes: c.patrolBytes.Load(), PatrolDamages: c.patrolDamages.Load(), Patrolled: c.patrolled.Load(),
 	}
 }

@@ -37,7 +37,7 @@ func Open(cfg Config) (*Journal, error) {
 	}
 	go j.commit()
 	go j.watch()
-	go j.scrub(j.log)
+	go j.patrol(j.log)
 	return j, nil
 }
 
@@ -64,6 +64,7 @@ func newJournal(cfg Config, lock io.Closer) *Journal {
 		wake:      make(chan struct{}, 1),
 		nudge:     make(chan struct{}, 1),
 		asks:      make(chan ask),
+		scrubs:    make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 		lookBytes: math.MaxInt64,
 		parcels:   map[uint32][]byte{},

@@ -31,16 +31,16 @@ type net struct {
 
 // peer is one node: a journal, its disk, and a goroutine that carries what it sends.
 type peer struct {
-	n     *net
-	id    uint32
-	disk  *vfs.MemFS
-	alone int // groups that it makes
-	keep  int64
-	scrub time.Duration
-	cfg   Config
-	j     *Journal
-	out   chan func()
-	done  chan struct{}
+	n      *net
+	id     uint32
+	disk   *vfs.MemFS
+	alone  int // groups that it makes
+	keep   int64
+	patrol time.Duration
+	cfg    Config
+	j      *Journal
+	out    chan func()
+	done   chan struct{}
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -62,7 +62,7 @@ func (n *net) start(id uint32) {
 	p := n.nodes[id]
 	p.out, p.done = make(chan func(), 1000), make(chan struct{})
 	p.cfg = Config{
-		Dir: "/j", FS: p.disk, Groups: p.alone, Node: id, FreeMin: -1, CacheBytes: 1 << 20, Log: quiet, SegmentBytes: 64 << 10, FlushBytes: 64 << 10, KeepBytes: p.keep, ScrubEvery: p.scrub,
+		Dir: "/j", FS: p.disk, Groups: p.alone, Node: id, FreeMin: -1, CacheBytes: 1 << 20, Log: quiet, SegmentBytes: 64 << 10, FlushBytes: 64 << 10, KeepBytes: p.keep, PatrolEvery: p.patrol,
 		Send: func(to uint32, msg []byte) {
 			p.mu.Lock()
 			p.largest = max(p.largest, len(msg))

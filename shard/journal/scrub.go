@@ -2,285 +2,258 @@ package journal
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	iofs "io/fs"
-	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/sstable"
-	"github.com/cockroachdb/pebble/v2/vfs"
-
-	"switchboard/shard/journal/seglog"
 )
 
-// Scrubbing. What nobody reads may be damaged for long, until the other replicas have lost it, too. So all of the log and all tables are read from
-// time to time, slowly, and their checksums compared. What is damaged goes the way of everything that is found damaged when it is read: a
-// replica whose others are elsewhere takes no part any more and is replaced; entries of the log that cannot be read make the rows be flushed. Of a
-// group that is here alone it is only told: nobody could help, and what is read of it may be whole.
+// ErrAside says that a damaged log or store was put aside in the directory: nobody knows what is in it. Look at it, and remove it.
+var ErrAside = errors.New("journal: something damaged was put aside")
+
+// Span is a range of rows: from From up to, not including, To.
+type Span struct{ From, To []byte }
 
 const (
-	scrubName  = "SCRUB"   // when the last pass began that came to its end, Unix s as u64
-	scrubChunk = 256 << 10 // bytes that are read of the log at once
-	// scrubFirst is how long the first pass of a directory waits at least; where nobody knows when the last one was, some part of a whole
-	// interval is added, so that the nodes of a cluster do not read all at the same time.
-	scrubFirst = time.Hour
-	scrubAgain = time.Minute // after a pass that could not read
+	scrubLook     = 20 * time.Millisecond
+	scrubBehind   = 5 * time.Second // how long followers may take to have what they would need a snapshot for otherwise
+	scrubManifest = 4096            // edits after which a manifest must have been begun anew
 )
 
-var errScrubEnds = errors.New("the journal is closed")
-
-// scrubber is one journal's reading of itself. It belongs to scrub.
-type scrubber struct {
-	j     *Journal
-	log   *seglog.Log // nil when it does not open: that was told
-	owed  int64       // bytes that were read and are not paid for by time
-	began time.Time
-	found int
-}
-
-// scrub reads everything now and then, until the journal is closed.
-func (j *Journal) scrub(log *seglog.Log) {
-	defer close(j.ended[2])
-	if j.cfg.ScrubEvery < 0 {
-		return
+// Scrub lets no file of the directory hold what the rows of these spans were before it was called, whichever group they are of: neither the tables, also
+// those of replicas that were taken off or got a snapshot, nor the log with its recycled files, nor the names of keys that are no more. It flushes, merges the
+// tables of the spans, begins new files for the log and for the manifest, truncates the log, and looks whether all of that has come about. Owners go on
+// meanwhile. It may be repeated, and does nothing by halves that matters. One at a time: a second call waits.
+//
+// Errors: ErrAside, ErrReadOnly for a group that is damaged, ErrClosed, ErrFailed, the context's when what has to come about does not: an entry that is not
+// decided for want of a majority, a backup that holds on to old rows.
+func (j *Journal) Scrub(ctx context.Context, spans []Span) (err error) {
+	select {
+	case j.scrubs <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	timer := time.NewTimer(j.untilScrub(time.Now()))
-	defer timer.Stop()
-	for {
-		select {
-		case <-j.stop:
-			return
-		case <-timer.C:
-		}
-		s := &scrubber{j: j, log: log, began: time.Now()}
-		switch err := s.pass(); {
-		case errors.Is(err, errScrubEnds):
-			return
-		case err != nil:
-			j.cfg.Log.Warn("reading all that is on the disk came to nothing; it is tried again", "dir", j.cfg.Dir, "err", err)
-			timer.Reset(scrubAgain)
-		default:
-			j.m.scrubs.Add(1)
-			j.m.scrubbed.Store(time.Now().Unix())
-			if err := noteScrub(j.cfg, s.began); err != nil {
-				j.cfg.Log.Warn("noting that all was read", "dir", j.cfg.Dir, "err", err)
-			}
-			j.cfg.Log.Info("all that is on the disk was read", "dir", j.cfg.Dir, "damaged", s.found, "took", time.Since(s.began).Round(time.Second))
-			timer.Reset(max(time.Until(s.began.Add(j.cfg.ScrubEvery)), time.Second))
-		}
-	}
-}
-
-// untilScrub returns how long it is to the next pass.
-func (j *Journal) untilScrub(now time.Time) time.Duration {
-	last, err := lastScrub(j.cfg)
-	if err != nil || last.IsZero() || last.After(now) { // a clock that was set back says nothing
-		return min(scrubFirst+time.Duration(rand.Int64N(int64(j.cfg.ScrubEvery))), j.cfg.ScrubEvery)
-	}
-	j.m.scrubbed.Store(last.Unix()) // about: it ended later
-	return max(last.Add(j.cfg.ScrubEvery).Sub(now), min(scrubFirst, j.cfg.ScrubEvery))
-}
-
-// pass reads everything once.
-func (s *scrubber) pass() error {
-	if err := s.tables(); err != nil {
+	defer func() { <-j.scrubs }()
+	if err := j.aside(); err != nil {
 		return err
 	}
-	return s.records()
-}
-
-// pay waits until n more bytes may be read.
-func (s *scrubber) pay(n int) error {
-	s.j.m.scrubBytes.Add(uint64(n)) //nolint:gosec // a size
-	s.owed += int64(n)
-	select {
-	case <-s.j.stop:
-		return errScrubEnds
-	default:
+	for _, g := range j.list() {
+		if s := g.State(); s.Mode != OK {
+			return fmt.Errorf("scrubbing: group %d: %w", g.id, s.err())
+		}
 	}
-	wait := time.Duration(float64(s.owed) / float64(s.j.cfg.ScrubRate) * float64(time.Second))
-	if wait < 10*time.Millisecond {
-		return nil
-	}
-	s.owed = 0
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-s.j.stop:
-		return errScrubEnds
-	case <-timer.C:
-		return nil
-	}
-}
-
-// heldTable is a file of the data store and the groups that may have rows in it.
-type heldTable struct {
-	file     string
-	from, to int
-}
-
-// live returns the tables of the data store by now.
-func (s *scrubber) live() ([]heldTable, error) {
-	levels, err := s.j.data.SSTables()
+	num, err := j.log.Renew()
 	if err != nil {
-		return nil, storeError("listing the tables of data", err)
+		return logError("beginning a new file of the log", err)
 	}
-	var list []heldTable
+	defer j.log.Renewed()
+	ends := map[uint16]uint64{}
+	for _, g := range j.list() {
+		_, _, ends[g.id] = j.log.Bounds(g.id)
+	}
+	if err := j.applyUpTo(ctx, ends); err != nil {
+		return err
+	}
+	if err := j.merge(ctx, spans); err != nil {
+		return err
+	}
+	j.waitForFollowers(ctx, ends)
+	if err := j.request(ask{reply: make(chan error, 1), fn: func() error { return j.truncate(ends) }}); err != nil {
+		return err
+	}
+	if low := j.log.Lowest(); low < num {
+		return fmt.Errorf("scrubbing: file %d of the log is needed still, and %d is the first new one", low, num)
+	}
+	return j.dropped(ctx)
+}
+
+// aside says whether there is something in the directory, or beside it, that was put aside.
+func (j *Journal) aside() error {
+	fs := j.cfg.FS
+	names, err := fs.List(j.cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("scrubbing: listing %s: %w", j.cfg.Dir, err)
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, logDir+".damaged") {
+			return fmt.Errorf("%w: %s", ErrAside, fs.PathJoin(j.cfg.Dir, name))
+		}
+	}
+	if there, err := exists(fs, j.cfg.Dir+asideSuffix); err != nil || there {
+		return errors.Join(err, fmt.Errorf("%w: %s", ErrAside, j.cfg.Dir+asideSuffix))
+	}
+	return nil
+}
+
+// every calls done now and then until it returns true.
+func every(ctx context.Context, doing string, done func() (bool, error)) error {
+	tick := time.NewTicker(scrubLook)
+	defer tick.Stop()
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("scrubbing: %s: %w", doing, context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+}
+
+// applyUpTo waits until the rows have everything that the log had, unless it was cut.
+func (j *Journal) applyUpTo(ctx context.Context, ends map[uint16]uint64) error {
+	return every(ctx, "waiting for entries to be decided", func() (bool, error) {
+		if err := j.failure(); err != nil {
+			return false, err
+		}
+		for _, g := range j.list() {
+			_, _, last := j.log.Bounds(g.id)
+			j.mu.Lock()
+			at := g.at.index
+			j.mu.Unlock()
+			if at < min(ends[g.id], last) {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+}
+
+// waitForFollowers gives replicas that are well a moment to have what is about to be forgotten.
+func (j *Journal) waitForFollowers(ctx context.Context, ends map[uint16]uint64) {
+	ctx, cancel := context.WithTimeout(ctx, scrubBehind)
+	defer cancel()
+	var ids []uint16
+	for id := range ends {
+		ids = append(ids, id)
+	}
+	_ = every(ctx, "", func() (bool, error) { // who has not by then gets a snapshot
+		all, err := j.Replicas(ids...)
+		if err != nil {
+			return true, nil //nolint:nilerr // it ends
+		}
+		for id, s := range all {
+			for _, f := range s.Followers {
+				if f.Active && !f.Snapshot && f.Match < ends[id] {
+					return false, nil
+				}
+			}
+		}
+		return true, nil
+	})
+}
+
+// merge flushes, and merges tables until only the latest of each row of the spans is left.
+func (j *Journal) merge(ctx context.Context, spans []Span) error {
+	if !j.reads.TryRLock() {
+		return ErrClosed
+	}
+	defer j.reads.RUnlock()
+	// What is frozen, or on its way as a snapshot, would keep old rows in the merged tables.
+	if err := every(ctx, "waiting for backups and snapshots that hold old rows", func() (bool, error) {
+		return j.data.Metrics().Snapshots.Count == 0, j.failure()
+	}); err != nil {
+		return err
+	}
+	if err := j.data.Flush(); err != nil {
+		return storeError("flushing the data store", err)
+	}
+	for _, g := range j.list() {
+		for _, s := range spans {
+			lower, upper := g.bounds(s.From, s.To)
+			if err := j.data.Compact(ctx, lower, upper, false); err != nil {
+				return storeError("merging tables", err)
+			}
+		}
+	}
+	if err := j.rewriteVirtual(ctx); err != nil {
+		return err
+	}
+	return j.renewManifest(ctx)
+}
+
+// rewriteVirtual makes tables anew of which only a part counts, after what stood beside it was excised: the file has the rest as well. A key that touches a
+// table lets it be merged; that of a range key which nobody has set says nothing, and goes with the merging.
+func (j *Journal) rewriteVirtual(ctx context.Context) error {
+	levels, err := j.data.SSTables()
+	if err != nil {
+		return storeError("listing tables", err)
+	}
 	for _, level := range levels {
 		for i := range level {
 			t := &level[i]
-			h := heldTable{fmt.Sprintf("%06d.sst", uint64(t.BackingSSTNum)), groupOf(t.Smallest.UserKey, 0), groupOf(t.Largest.UserKey, groupsMax)}
-			if at := slices.IndexFunc(list, func(o heldTable) bool { return o.file == h.file }); at >= 0 { // parts of one file
-				list[at].from, list[at].to = min(list[at].from, h.from), max(list[at].to, h.to)
+			if !t.Virtual {
 				continue
 			}
-			list = append(list, h)
-		}
-	}
-	return list, nil
-}
-
-// tables reads every block of every table. Those that are merged meanwhile were read by that, and those that come of it are whole.
-func (s *scrubber) tables() error {
-	list, err := s.live()
-	if err != nil {
-		return err
-	}
-	for _, t := range list {
-		err := s.table(t.file)
-		if err == nil || errors.Is(err, iofs.ErrNotExist) {
-			continue
-		}
-		if errors.Is(err, errScrubEnds) {
-			return err
-		}
-		if again := s.table(t.file); again == nil || errors.Is(again, errScrubEnds) || errors.Is(again, iofs.ErrNotExist) {
-			s.j.cfg.Log.Warn("a table was read differently the second time", "file", t.file, "first", err, "second", again)
-			if errors.Is(again, errScrubEnds) {
-				return again
-			}
-			continue
-		} else if !pebble.IsCorruptionError(again) {
-			return fmt.Errorf("reading table %s: %w", t.file, again) // the disk does not answer: another pass will see
-		}
-		now, err := s.live()
-		if err != nil {
-			return err
-		}
-		if !slices.ContainsFunc(now, func(o heldTable) bool { return o.file == t.file }) {
-			continue // it was in nobody's way any more
-		}
-		s.found++
-		s.j.m.scrubDamages.Add(1)
-		s.j.lies(s.j.cfg.FS.PathJoin(s.j.cfg.Dir, dataDir, t.file), t.from, t.to, err, true)
-	}
-	return nil
-}
-
-// table checks every block of a table.
-func (s *scrubber) table(file string) error {
-	fs := s.j.cfg.FS
-	f, err := fs.Open(fs.PathJoin(s.j.cfg.Dir, dataDir, file))
-	if err != nil {
-		return err
-	}
-	readable, err := sstable.NewSimpleReadable(slowFile{f, s})
-	if err != nil {
-		return errors.Join(err, f.Close())
-	}
-	o := &pebble.Options{FS: fs, FormatMajorVersion: pebble.FormatNewest} // without the cache: it is for what is asked for
-	o.EnsureDefaults()
-	r, err := sstable.NewReader(context.Background(), readable, o.MakeReaderOptions())
-	if err != nil {
-		return errors.Join(err, readable.Close())
-	}
-	return errors.Join(r.ValidateBlockChecksums(), r.Close())
-}
-
-// slowFile is a file that is read no faster than the scrubber may.
-type slowFile struct {
-	vfs.File
-	s *scrubber
-}
-
-// ReadAt implements io.ReaderAt.
-func (f slowFile) ReadAt(b []byte, at int64) (int, error) {
-	if err := f.s.pay(len(b)); err != nil {
-		return 0, err
-	}
-	return f.File.ReadAt(b, at)
-}
-
-// records reads every record that is still in the log.
-func (s *scrubber) records() error {
-	j := s.j
-	if s.log == nil {
-		return nil
-	}
-	for _, g := range j.list() {
-		damaged := 0
-		prev, _, last := s.log.Bounds(g.id)
-		for next := prev + 1; next <= last; {
-			size := 0
-			from := next
-			err := s.log.Read(g.id, from, last+1, scrubChunk, func(r seglog.Record) bool {
-				next = r.Index + 1
-				size += len(r.Body)
-				return true
-			})
-			if next == from && err == nil {
-				break // it was truncated meanwhile
-			}
-			if err := s.pay(size); err != nil {
+			if err := j.touchTable(ctx, t.Smallest.UserKey, t.Largest.UserKey); err != nil {
 				return err
 			}
-			switch {
-			case errors.Is(err, seglog.ErrDamaged):
-				if damaged++; damaged == 1 {
-					s.found++
-					j.m.scrubDamages.Add(1)
-					j.logDamaged(g.id, err)
-				}
-				next++ // behind the record
-			case err != nil:
-				return logError("reading the log", err)
-			}
 		}
 	}
 	return nil
 }
 
-// lastScrub returns when the last pass began that came to its end, a zero time when nobody knows.
-func lastScrub(cfg Config) (time.Time, error) {
-	f, err := cfg.FS.Open(cfg.FS.PathJoin(cfg.Dir, scrubName))
-	if errors.Is(err, iofs.ErrNotExist) {
-		return time.Time{}, nil
+func (j *Journal) touchTable(ctx context.Context, first, last []byte) error {
+	b := j.data.NewBatch()
+	if err := b.RangeKeyDelete(first, append(slices.Clone(first), 0), nil); err != nil {
+		return storeError("touching a table", err)
 	}
-	if err != nil {
-		return time.Time{}, err
+	if err := b.Commit(pebble.NoSync); err != nil {
+		return storeError("touching a table", err)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, 9))
-	if err := errors.Join(err, f.Close()); err != nil || len(b) != 8 {
-		return time.Time{}, err
+	if err := j.data.Flush(); err != nil {
+		return storeError("flushing the data store", err)
 	}
-	return time.Unix(int64(binary.BigEndian.Uint64(b)), 0), nil //nolint:gosec // a time
+	return storeError("merging tables", j.data.Compact(ctx, first, append(slices.Clone(last), 0), false))
 }
 
-// noteScrub notes it. It need not survive a power cut: then everything is read once more.
-func noteScrub(cfg Config, at time.Time) error {
-	name := cfg.FS.PathJoin(cfg.Dir, scrubName)
-	f, err := cfg.FS.Create(name+".new", vfs.WriteCategoryUnspecified)
+// manifest returns the path of the present manifest.
+func (j *Journal) manifest() (path string, err error) {
+	dir := j.cfg.FS.PathJoin(j.cfg.Dir, dataDir)
+	names, err := j.cfg.FS.List(dir)
+	if err != nil {
+		return "", fmt.Errorf("scrubbing: listing %s: %w", dir, err)
+	}
+	last := ""
+	for _, name := range names {
+		if strings.HasPrefix(name, "MANIFEST-") && (len(name) > len(last) || len(name) == len(last) && name > last) {
+			last = name
+		}
+	}
+	return j.cfg.FS.PathJoin(dir, last), nil
+}
+
+// renewManifest lets the store begin its manifest anew until the present one is gone, as it keeps the one before: they name keys that bounded tables
+// which are gone.
+func (j *Journal) renewManifest(ctx context.Context) error {
+	before, err := j.manifest()
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(binary.BigEndian.AppendUint64(nil, uint64(at.Unix()))) //nolint:gosec // after 1970
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
+	end := dataKey(nil, groupsMax, tagEnd, nil)
+	for range scrubManifest {
+		if there, err := exists(j.cfg.FS, before); err != nil || !there {
+			return err
+		}
+		if err := j.touchTable(ctx, end, end); err != nil {
+			return err
+		}
 	}
-	return cfg.FS.Rename(name+".new", name)
+	return fmt.Errorf("scrubbing: %s was not begun anew after %d edits", before, scrubManifest)
+}
+
+// dropped waits until tables that do not count any more are removed.
+func (j *Journal) dropped(ctx context.Context) error {
+	if !j.reads.TryRLock() {
+		return ErrClosed
+	}
+	defer j.reads.RUnlock()
+	return every(ctx, "waiting for old tables to be removed", func() (bool, error) {
+		m := j.data.Metrics()
+		return m.Table.ZombieCount == 0 && m.Table.ObsoleteCount == 0, j.failure()
+	})
 }
