@@ -5,7 +5,7 @@ PACKAGES := ./...
 
 FUZZTIME ?= 30s
 
-.PHONY: soak sim mutants js peers all build run cluster demo-replay loadtest test race lint fmt bench generate fuzz crash crash-cluster pause check help
+.PHONY: soak sim mutants js peers all build run cluster demo-replay loadtest test race lint fmt bench generate fuzz crash crash-cluster upgrade pause check help
 
 all: build
 
@@ -42,8 +42,11 @@ pause: ## measure what sessions notice when shards move, and when nodes are stop
 	SWITCHBOARD_PAUSES=$(or $(PAUSES),3) $(GO) test ./cmd/switchboard -run TestClusterPause -count=1 -v -timeout 120m
 
 crash-cluster: ## kill, freeze, stop, move and drain the nodes of a real cluster under load, again and again; check every acknowledged word (CRASHES=n)
-	SWITCHBOARD_CRASHES=$(or $(CRASHES),10) $(GO) test ./cmd/switchboard -run 'TestClusterCrash|TestClusterNet' -count=1 -v -timeout 120m
+	SWITCHBOARD_CRASHES=$(or $(CRASHES),10) $(GO) test ./cmd/switchboard -run 'TestClusterCrash|TestClusterNet|TestClusterSplit' -count=1 -v -timeout 120m
 	SWITCHBOARD_CRASHES=$(or $(CRASHES),10) $(GO) test ./node -run TestOneDiskHealsItself -count=1 -v -timeout 60m
+
+upgrade: ## replace the nodes of a cluster of an older version, built from the history, by this one's under load (OLDER=commit, default the last that spoke the version before)
+	SWITCHBOARD_OLDER=$(or $(OLDER),auto) $(GO) test ./cmd/switchboard -run TestClusterOlder -count=1 -v -timeout 30m
 
 fuzz: ## fuzz every target for FUZZTIME
 	@for pkg in $$($(GO) list $(PACKAGES)); do \

@@ -222,8 +222,11 @@ func (s *State) Next(id uint64, seen *Seen) Act {
 	case Adding:
 		return Act{Kind: AddMember, Add: j.New}
 	case Handing:
-		if to := heir(j, seen); to != 0 {
+		switch to := heir(j, seen); {
+		case to != 0:
 			return Act{Kind: Lead, To: to}
+		case len(seen.Voters) == 1 && seen.learns(j.New) && !seen.Joint: // there is nobody else: both vote for a while
+			return Act{Kind: Swap, Add: j.New}
 		}
 	case Swapping:
 		if !seen.Joint {
@@ -285,7 +288,7 @@ func (j *Job) advance(seen *Seen) Step {
 				return Ended
 			}
 			return Cleaning
-		case !seen.votes(j.New) && seen.Leader == j.Old && j.Old != 0:
+		case !seen.Joint && seen.Leader == j.Old && j.Old != 0:
 			return Handing
 		}
 	case Undoing:

@@ -31,6 +31,9 @@ type Placement struct {
 	Left map[uint16]Leftover `json:"left,omitempty"`
 }
 
+// alone says what to do instead of moving a tenant.
+const alone = ". One tenant alone does not move. Change the labels of his placement (switchboard placements require), which moves everybody who lives there; or give him another name in the other placement, let what is open end, and erase his customers here"
+
 // Main is the placement of everybody who has none of his own.
 const Main = "main"
 
@@ -90,7 +93,7 @@ func (s *State) placeable(p *Placement, shards int) error {
 	}
 	for _, t := range p.Tenants {
 		if other := s.Of(t); other != nil {
-			return refuse("tenant %s lives in placement %s, and stays there: a tenant is given a placement before his first start", t, other.Name)
+			return refuse("tenant %s lives in placement %s, and stays there: a tenant is given a placement before his first start"+alone, t, other.Name)
 		}
 	}
 	nodes := s.eligible(p)
@@ -99,6 +102,47 @@ func (s *State) placeable(p *Placement, shards int) error {
 	}
 	if int(s.lastShard)+shards > int(Meta) {
 		return refuse("placement %s wants %d shards, and %d numbers are left", p.Name, shards, Meta-s.lastShard)
+	}
+	return nil
+}
+
+// Requirable says why [State.Require] would refuse, or nil, and returns the nodes that may hold the placement then. It changes nothing.
+func (s *State) Requirable(placement string, labels map[string]string) (nodes []uint32, err error) {
+	p := s.Placements[placement]
+	if p == nil {
+		return nil, refuse("there is no placement %s", placement)
+	}
+	as := *p
+	as.Require = labels
+	nodes = s.Eligible(&as)
+	copies := 1
+	for _, id := range p.Shards {
+		votes := 0
+		for _, r := range s.Shards[id].Replicas {
+			if !r.Learner {
+				votes++
+			}
+		}
+		copies = max(copies, votes)
+	}
+	switch {
+	case p.Split.Open():
+		return nodes, refuse("in placement %s shard %d is being split: wait for it; see switchboard shards splits", p.Name, p.Split.From)
+	case len(nodes) < copies:
+		return nodes, refuse("placement %s has %d copies, and %d nodes may hold them then: %s", p.Name, copies, len(nodes), wants(&as))
+	}
+	return nodes, nil
+}
+
+// Require says on which nodes a placement, with all who live there, shall be from now on: those that have the labels. Plans move the replicas that are
+// elsewhere; until they have, [State.Misplaced] names the nodes. It is taken back by saying what was before.
+func (s *State) Require(placement string, labels map[string]string) error {
+	if _, err := s.Requirable(placement, labels); err != nil {
+		return err
+	}
+	if p := s.Placements[placement]; !maps.Equal(p.Require, labels) {
+		p.Require = maps.Clone(labels)
+		s.dirty[rowPlacement+placement] = struct{}{}
 	}
 	return nil
 }
@@ -125,7 +169,7 @@ func (s *State) Assign(placement string, tenants ...string) error {
 		case home == nil:
 			list = append(list, t)
 		case home != p:
-			return refuse("tenant %s lives in placement %s, and stays there: tenants do not move between placements", t, home.Name)
+			return refuse("tenant %s lives in placement %s, and stays there"+alone, t, home.Name)
 		}
 	}
 	slices.Sort(list)
@@ -148,7 +192,7 @@ func (s *State) Settle(wishes map[string]string) error {
 		case home != nil && wish == "":
 			continue
 		case home != nil && home.Name != wish:
-			return refuse("tenant %s lives in placement %s, and stays there; the configuration says %s", t, home.Name, wish)
+			return refuse("tenant %s lives in placement %s, and stays there; the configuration says %s"+alone, t, home.Name, wish)
 		}
 		if s.Placements[wish] == nil {
 			return refuse("tenant %s shall live in placement %s, which there is not: make it first, with switchboard placements create %s", t, wish, wish)

@@ -72,6 +72,72 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// A placement is told to be elsewhere: it is refused when there is too little there, and moved by the next plans otherwise.
+func TestRequire(t *testing.T) {
+	s := with(t, 4, 3, "a z1 region=us", "b z2 region=us", "c z3 region=us", "d z1 region=eu", "e z2 region=eu", "f z3 region=eu")
+	f := func(err error, words string) {
+		t.Helper()
+		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), words) {
+			t.Fatalf("got %v; want a refusal with %q", err, words)
+		}
+	}
+	eu := map[string]string{"region": "eu"}
+	f(s.Require("mars", eu), "no placement mars")
+	f(s.Require(Main, map[string]string{"region": "xx"}), "has 3 copies, and 0 nodes")
+	if nodes, err := s.Requirable(Main, eu); err != nil || !slices.Equal(nodes, []uint32{4, 5, 6}) || len(s.Placements[Main].Require) != 0 {
+		t.Fatal(nodes, err)
+	}
+	if _, err := s.Split(0, "ann", ""); err != nil {
+		t.Fatal(err)
+	}
+	f(s.Require(Main, eu), "is being split")
+	if _, err := s.AbortSplit(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Require(Main, eu); err != nil {
+		t.Fatal(err)
+	}
+	wrong := func() (n int) {
+		for _, id := range s.Placements[Main].Shards {
+			for _, r := range s.Shards[id].Replicas {
+				if r.Node <= 3 {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	if before := wrong(); before == 0 {
+		t.Fatal("nothing is elsewhere: the test says nothing")
+	}
+	for range 200 { // plans are made until nothing is left to do
+		for _, p := range s.Urgent(nil) {
+			j, err := s.Move(p.Shard, p.From, p.To, string(p.Cause), p.Why)
+			if err != nil {
+				continue // too much moves there
+			}
+			sh := s.Shards[p.Shard]
+			for i, r := range sh.Replicas {
+				if r.Node == p.From {
+					sh.Replicas[i] = Replica{ID: j.New, Node: p.To}
+				}
+			}
+			j.Step, j.Result = Ended, Moved
+		}
+	}
+	if left := wrong(); left != 0 || len(s.Misplaced(Main)) != 0 {
+		t.Fatalf("%d replicas are where they may not be, on %v", left, s.Misplaced(Main))
+	}
+	if err := s.Require(Main, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.Rows(func(string, []byte) {})
+	if err := s.Require(Main, map[string]string{}); err != nil {
+		t.Fatal(err)
+	}
+	s.Rows(func(key string, _ []byte) { t.Fatalf("row %s has changed", key) })
+}
+
 // Whatever is asked for in whatever order, and read back from the rows: nobody has two homes, nobody moves, groups are told apart, and
 // every shard is in one placement.
 func TestSettleModel(t *testing.T) {

@@ -64,6 +64,8 @@ func (q *operating) do(ctx context.Context, op *member.Operations, by, what, arg
 			return nil, edge.ErrNoOperation
 		}
 		return op.Job(ctx, by, id, q.Action)
+	case what == "splits" && arg == "" && q.Action == "clean":
+		return op.Clean(ctx, by, q.Shard)
 	case what == "splits" && arg == "":
 		return op.Split(ctx, by, q.Shard, q.Action, q.Why, q.DryRun)
 	case what == "rebalance" && arg == "":
@@ -88,10 +90,12 @@ func (q *operating) placement(ctx context.Context, op *member.Operations, by, na
 		return op.Place(ctx, by, p, q.Shards, q.DryRun)
 	case "assign":
 		return struct{}{}, op.Assign(ctx, by, name, q.Tenants...)
+	case "require":
+		return op.Require(ctx, by, name, q.Require, q.DryRun)
 	case "", "copies":
 		return struct{}{}, op.Copies(ctx, by, name, q.Copies)
 	}
-	return nil, fmt.Errorf("%w: with a placement one can create it, assign tenants to it, or say its copies", cluster.ErrRefused)
+	return nil, fmt.Errorf("%w: with a placement one can create it, assign tenants to it, or say its copies or the labels that it requires", cluster.ErrRefused)
 }
 
 // node is what is done with a node.

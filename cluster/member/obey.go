@@ -93,6 +93,8 @@ func (m *Member) act(from uint32, o *order) error {
 			leave = []uint64{a.Remove}
 		}
 		return m.change(o.Group, nil, []uint64{a.Add}, leave)
+	case a.Kind == cluster.Swap && voter(a.Add) && voter(a.Remove) && a.Remove != st.ID && !seen.Joint: // of a shard that had one copy
+		return m.change(o.Group, nil, nil, []uint64{a.Remove})
 	case a.Kind == cluster.Take && learner(a.Remove) && !seen.Joint:
 		return m.change(o.Group, nil, nil, []uint64{a.Remove})
 	}

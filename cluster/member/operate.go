@@ -23,6 +23,7 @@ const (
 	opAssign    = "assign"
 	opSettle    = "settle"
 	opClean     = "clean"
+	opRequire   = "require" // a placement shall be on nodes with other labels
 	opSplit     = "split"
 	opRenew     = "renew" // a node's disk is lost, or an old copy: it wants new replicas
 )
@@ -108,6 +109,7 @@ type asking struct {
 	Dry     bool               `json:"dry,omitempty"`
 	Tenants []string           `json:"tenants,omitempty"`
 	Wishes  map[string]string  `json:"wishes,omitempty"`
+	Labels  map[string]string  `json:"labels,omitempty"`
 }
 
 // do does one operation on the state. An error says that it has changed nothing.
@@ -146,6 +148,8 @@ func (m *Member) do(op, by string, body []byte, stale bool) (any, error) {
 		return nil, m.state.Assign(a.Placing, a.Tenants...)
 	case opSplit:
 		return m.split(by, &a)
+	case opRequire:
+		return m.require(&a)
 	case opClean:
 		return m.state.Clean(a.Shard, by)
 	case opSettle:
@@ -332,5 +336,19 @@ func (m *Member) place(a *asking) (*PlaceReport, error) {
 		}
 	}
 	r := m.placeReport(p.Name)
+	return &r, nil
+}
+
+// require makes a placement move to nodes with labels, or says to which.
+func (m *Member) require(a *asking) (*PlaceReport, error) {
+	nodes, err := m.state.Requirable(a.Placing, a.Labels)
+	if err == nil && !a.Dry {
+		err = m.state.Require(a.Placing, a.Labels)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := m.placeReport(a.Placing)
+	r.Require, r.Nodes = a.Labels, nodes
 	return &r, nil
 }

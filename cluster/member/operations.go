@@ -143,6 +143,13 @@ func (o *Operations) Assign(ctx context.Context, by, placement string, tenants .
 	return o.ask(ctx, opAssign, by, asking{Placing: placement, Tenants: tenants}, nil)
 }
 
+// Require says which labels the nodes of a placement shall have from now on, none means any: its replicas move there, with everybody who lives in it. What is
+// returned says which nodes may hold it then; Misplaced in it are those that do and may not. With dry nothing is changed.
+func (o *Operations) Require(ctx context.Context, by, placement string, labels map[string]string, dry bool) (*PlaceReport, error) {
+	r := &PlaceReport{}
+	return r, o.ask(ctx, opRequire, by, asking{Placing: placement, Labels: labels, Dry: dry}, r)
+}
+
 // Settle gives tenants a home who have none: the placement that they wish, or main. A node asks for it before it serves them.
 func (o *Operations) Settle(ctx context.Context, by string, wishes map[string]string) error {
 	return o.ask(ctx, opSettle, by, asking{Wishes: wishes}, nil)

@@ -28,7 +28,7 @@ func TestClusterNet(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	l := newLab(t, 4)
 	t.Logf("seed %d, %d rounds", seed, rounds)
-	w := newTrioIn(t, 4, "cluster: {plain: true}\nfree_min: 33554432\ntenants: {demo: {queues: [{name: default}]}}\n", l.place)
+	w := newTrioIn(t, 4, build(t), "cluster: {plain: true}\nfree_min: 33554432\ntenants: {demo: {queues: [{name: default}]}}\n", l.place)
 	l.w = w
 	w.load(8)
 	w.all(time.Now())

@@ -74,6 +74,8 @@ func TestClusterOperations(t *testing.T) {
 				v = report.Jobs[0]
 			case "rebalance":
 				v = member.Balance{Effort: report.Effort, Plan: []cluster.Proposal{{Shard: 0, From: 1, To: 2, Why: "node n1 carries 9, node n2 1"}}}
+			case "require":
+				v = member.PlaceReport{Placement: cluster.Placement{Name: "eu"}, Nodes: []uint32{2}, Misplaced: []uint32{1}}
 			case "place":
 				v = member.PlaceReport{Placement: cluster.Placement{Name: "eu", Copies: 3}, Nodes: []uint32{1, 2}}
 			case "split":
@@ -145,6 +147,10 @@ func TestClusterOperations(t *testing.T) {
 		"placement eu would have 4 shards of 3 copies on n1 n2", "placements", "create", "eu", "--require", "region=eu", "--shards", "4", "--tenant", "haus", "--dry-run")
 	f(`ann assign {"placement":"eu","tenants":["haus","bahn"]}`, "in placement eu: haus bahn", "placements", "assign", "eu", "haus", "bahn")
 	f("", "tenants", "placements", "assign", "eu")
+	f(`ann require {"placement":"eu","labels":{"region":"eu","tier":"gold"}}`, "placement eu may be on n2; still elsewhere: n1", "placements", "require", "eu", "region=eu", "tier=gold")
+	f(`ann require {"placement":"eu","dry":true}`, "may be on n2", "placements", "require", "eu", "--none", "--dry-run")
+	f("", "labels or --none", "placements", "require", "eu")
+	f("", "is no LABEL=VALUE", "placements", "require", "eu", "region")
 	f("", "refused: node n2 still has replicas", "nodes", "remove", "n2")
 	f("", "there is no node n7", "nodes", "drain", "n7")
 	f("", "is not the number of a move", "shards", "moves", "abort", "x")

@@ -18,11 +18,11 @@ func newPlacements() *cobra.Command {
 	s := &seat{}
 	cmd := s.status("placements", "List the placements of a cluster, make one, say who lives there", printPlacements)
 	cmd.Long = `List the placements of a cluster: sets of shards that live on nodes with certain labels. What tenants say is stored on the nodes of their
-placement, and on no others. Everybody lives in main who is not assigned elsewhere before his first start; nobody moves.
+placement, and on no others. Everybody lives in main who is not assigned elsewhere before his first start; no tenant moves alone.
 
 NODES may hold copies; MISPLACED hold some and may not any more: these copies are moved as soon as there is a node that may.
 ` + askedHow
-	cmd.AddCommand(s.createPlacement(), s.assign())
+	cmd.AddCommand(s.createPlacement(), s.assign(), s.require())
 	return s.asks(cmd)
 }
 
@@ -126,4 +126,49 @@ configuration, and without a placement for him, has given him main. When one is 
 			})
 		},
 	}
+}
+
+func (s *seat) require() *cobra.Command {
+	var dry, none bool
+	cmd := &cobra.Command{
+		Use: "require NAME LABEL=VALUE…", Short: "Move a placement to nodes with certain labels",
+		Long: `Say which labels the nodes of a placement have to have from now on, instead of those before. All of its copies move there, with everybody who lives
+in it, while customers talk: the plan moves them some at a time ("shards moves" tells of each, pauses and aborts it), and "placements" names
+under MISPLACED who holds some still. Say what was before to take it back. --dry-run says which nodes may hold it then, or why it would be
+refused: fewer nodes than copies.`,
+		Example: `  switchboard placements require eu region=eu tier=gold
+  switchboard placements require main --none`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 || none != (len(args) == 1) {
+				return usageError{fmt.Errorf("it takes the name of a placement, and labels or --none")}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			labels := map[string]string{}
+			for _, l := range args[1:] {
+				k, v, ok := strings.Cut(l, "=")
+				if !ok || k == "" {
+					return usageError{fmt.Errorf("%q is no LABEL=VALUE", l)}
+				}
+				labels[k] = v
+			}
+			return s.do(cmd, func(ctx context.Context, op *member.Operations) error {
+				p, err := op.Require(ctx, s.as, args[0], labels, dry)
+				if err != nil {
+					return err
+				}
+				r, err := op.Status(ctx)
+				if err != nil {
+					return err
+				}
+				return s.print(cmd, p, func(w io.Writer) {
+					line(w, fmt.Sprintf("placement %s may be on %s; still elsewhere: %s", p.Name, namesOf(names(r), p.Nodes), namesOf(names(r), p.Misplaced)))
+				})
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&none, "none", false, "any node may hold it")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "say what would be so, and change nothing")
+	return cmd
 }
