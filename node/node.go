@@ -36,6 +36,7 @@ type Node struct {
 	hosts  hosts
 	party  *party // nil for a node that is no member of a cluster
 	frozen *freezer
+	scrub  *scrubber
 	edge   *edge.Edge
 	open   atomic.Pointer[edge.Edge] // edge, for who runs before there is one
 	ln     net.Listener
@@ -53,6 +54,7 @@ func Start(cfg Config) (n *Node, err error) {
 	}
 	made := &Node{cfg: cfg, served: make(chan error, 1)}
 	made.frozen = newFreezer(func() *journal.Journal { return made.j })
+	made.scrub = newScrubber(made)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, made.undo())
@@ -95,6 +97,7 @@ func Start(cfg Config) (n *Node, err error) {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	go n.serve()
+	n.scrub.start()
 	cfg.Log.Info("serving", "addr", n.Addr(), "tls", n.Secure(), "data", cfg.Data, "shards", cfg.Shards, "tenants", len(cfg.Tenants))
 	return n, nil
 }
@@ -216,6 +219,7 @@ func (n *Node) undo() error {
 		_ = n.ln.Close()
 		errs = append(errs, <-n.served)
 	}
+	n.scrub.stop()
 	if n.party != nil {
 		n.party.end()
 	}

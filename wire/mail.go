@@ -336,3 +336,6 @@ func (*Settings) mail()     {}
 func (*SettingsKept) mail() {}
 func (*Parcel) mail()       {}
 func (*ParcelKept) mail()   {}
+func (*Purge) mail()        {}
+func (*Purged) mail()       {}
+func (*Scrub) mail()        {}

@@ -2440,6 +2440,7 @@ func (x *Author) GetName() string {
 //	level.missed             staff
 //	session.last_resort      public
 //	session.abandoned        public
+//	session.erased           public
 //	session.transferred      staff
 //	session.transfer_failed  staff
 //	session.released         staff
