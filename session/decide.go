@@ -159,10 +159,12 @@ func (s *State) recall(env *Env, c *wire.Command, d *Decision) (key, old *Key, d
 	// A reply that is keyed by its ack moves the cursor in the same turn: only what the cursor has passed can be known.
 	fresh := !payload && c.Ack.Value > s.Cursor
 	var k *Key
+	var at uint64
+	var wide, may bool
 	if !fresh {
-		k = s.Keys.find(fp, sender, name)
+		k, at, wide, may = s.knownKey(fp, sender, name)
 	}
-	if at, wide, old := s.old.may(fp); k == nil && !fresh && old {
+	if k == nil && may {
 		if !env.Loaded {
 			d.Load = append(d.Load, Load{Kind: LoadKey, FP: fp, Seq: at, Wide: wide, Command: c})
 			return nil, nil, true
