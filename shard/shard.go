@@ -319,6 +319,7 @@ func (s *Shard) begin() {
 		}
 	}
 	s.displaced()
+	s.goesBy()
 	s.commit()
 }
 

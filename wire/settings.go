@@ -15,7 +15,7 @@ type (
 		Rules   []byte // what sessions go by while somebody has them: of package broker/routes; may be empty
 		Levels  []byte // its service levels: of package shard; may be empty
 	}
-	// SettingsKept says that a shard goes by Version, or by a higher one.
+	// SettingsKept says that a shard goes by Version. It answers Settings, and is said by each owner of a shard that begins.
 	SettingsKept struct {
 		Tenant  string
 		Version uint64
