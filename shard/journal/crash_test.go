@@ -75,7 +75,8 @@ func TestPowerCuts(t *testing.T) {
 	cfg.FlushBytes = 2000 // flush and truncate all the time
 	cfg.SegmentBytes = 16 << 10
 	cfg.QueueTurns = 8
-	for range 2 {
+	for i := range 2 {
+		cfg.LateBytes = []int{1, 400}[i]
 		j := open(t, cfg)
 		var owners []*owner
 		for id := range groups {

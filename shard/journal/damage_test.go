@@ -34,7 +34,7 @@ func makeDisk(t *testing.T, clean bool) disk {
 		o := own(j.Group(id))
 		appendMany(t, o, turns/4)
 	}
-	must(t, j.data.Flush())
+	must(t, j.flush())
 	for id := range groups {
 		o := own(j.Group(id))
 		appendMany(t, o, turns/4)
