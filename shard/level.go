@@ -221,7 +221,7 @@ func (s *Shard) overdue(h *hosted) bool {
 // keepLevel writes what h's service levels have open, or have counted, before h is let go.
 func (s *Shard) keepLevel(h *hosted) {
 	lv := s.levels[h.state.Tenant]
-	if lv == nil || h.level == nil || !s.writable || !h.level.Worth(lv.set) {
+	if lv == nil || h.level == nil || !s.writable || h.state.ErasedAt != 0 || !h.level.Worth(lv.set) {
 		return
 	}
 	s.key = sessionKey(s.key, rowLevel, h.id)

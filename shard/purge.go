@@ -3,7 +3,6 @@ package shard
 import (
 	"bytes"
 	"errors"
-	"slices"
 
 	"switchboard/exchange"
 	"switchboard/session"
@@ -317,14 +316,14 @@ func keylessRows(rows []rewritten, id wire.SessionID) []rewritten {
 	return append(rows, rewritten{key: sessionKey(nil, rowLevel, id)})
 }
 
-// shownFeed blanks what a feed has read before its session was erased.
+// shownFeed blanks what a feed has read, or has kept, since before its session was erased.
 func (s *Shard) shownFeed(page []fed) []fed {
 	for i := range page {
 		if h := s.sessions[page[i].e.Session]; h != nil && h.state != nil && h.state.ErasedAt != 0 {
 			page[i].e = session.Blank(page[i].e)
 		}
 	}
-	return slices.Clip(page)
+	return page
 }
 
 // ErasedSpans are where, in whatever shard, rows of a customer were before he was erased: the sessions of his slot, his own row, and the external ids of his
