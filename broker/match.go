@@ -118,11 +118,13 @@ func (c *Core) target(t *task, out *Effects) {
 		c.failTransfer(t, "away", out)
 	case t.force:
 		t.reason = reasonTransfer
+		c.decide(t, choice{w: w, step: -1, reason: reasonTransfer})
 		c.grant(t, w, out)
 	case !w.takes(t.cost):
 		c.failTransfer(t, "full", out)
 	case t.present: // he talks along already
 		t.reason = reasonTransfer
+		c.decide(t, choice{w: w, step: -1, reason: reasonTransfer})
 		c.grant(t, w, out)
 	default:
 		c.assign(t, choice{w: w, step: -1, reason: reasonTransfer}, out)
@@ -365,6 +367,7 @@ func (c *Core) assign(t *task, x choice, out *Effects) {
 		}
 	}
 	t.expires = c.now + ttl
+	t.why = c.trace.record(nil, t.session, t.ticket, t.noted, x.w.ID)
 	c.ask(t, x.w, out)
 	c.bill(t)
 	c.set(&t.timer, t.expires)
@@ -403,6 +406,9 @@ func (c *Core) sayGrant(t *task, out *Effects) {
 	e.Session, e.Ticket, e.Queue = t.session, t.ticket, t.plan.queue.Name
 	e.Worker, e.Sub, e.Name, e.Origin = w.ID, w.sub, w.name, w.kind.origin()
 	e.Lease, e.Window, e.Reason, e.Offer, e.Ref = t.lease, w.window, t.reason, t.offer, t.ref
+	if t.state == granted { // what is held is said again to hear whether it is
+		e.noted, e.why = t.noted, t.why
+	}
 	e.Conn = t.conn
 	if w.connected {
 		e.Conn = w.conn

@@ -320,6 +320,8 @@ const (
 	EventParked         = "session.parked"
 	EventAbandoned      = "session.abandoned"
 	EventResort         = "session.last_resort"
+	EventHookDelivered  = "hook.delivered"
+	EventHookFailed     = "hook.failed"
 )
 
 // EventVisibility returns the one visibility of an event's type [SW-4.9]: that somebody came or went is public, why is

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"switchboard/broker/routes"
 	"switchboard/session"
 	"switchboard/wire"
 )
@@ -12,6 +13,7 @@ import (
 type merchant struct {
 	Session session.Policy
 	version uint64 // of the document that the queues come from
+	hooks   *routes.Hooks
 }
 
 // settleMS is after how long a shard that has not answered is told again what the queues are.
@@ -90,6 +92,9 @@ func (s *Shard) settings(m *wire.Settings) {
 			s.log.Error("the rules of a tenant's document are not understood", "tenant", m.Tenant, "version", m.Version, "err", err)
 		}
 		n.Session.Rules = rules
+		if n.hooks, err = routes.ParseHooks(m.Rules); err != nil {
+			n.hooks = old.hooks // said above
+		}
 		for _, q := range m.Queues {
 			n.Session.Queues[q] = true
 		}

@@ -84,6 +84,10 @@ type Shard struct {
 	appended   int       // of counting, those whose turn was appended
 	late       []late
 	levelAt    int64 // when the shard says what it has counted
+	hooks      hooks
+	pruning    bool
+	pruneFrom  []byte // row; nil is the first
+	pruneAt    int64
 
 	// Owned by load.
 	jobs []job
@@ -138,7 +142,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 		return nil, fmt.Errorf("reading shard %d: %w", cfg.ID, err)
 	}
 	for name, t := range cfg.Tenants {
-		s.merchants[name] = &merchant{t.Session, t.Document.Version}
+		s.merchants[name] = &merchant{t.Session, t.Document.Version, t.hooks}
 		if s.owns(s.x.PoolSlot(name)) {
 			s.openPool(name, t)
 		}
@@ -207,7 +211,7 @@ func (s *Shard) recover() error {
 		s.suspect(h)
 		s.schedule(h)
 	}
-	if err := s.recoverOwing(); err != nil {
+	if err := errors.Join(s.recoverOwing(), s.recoverHooks()); err != nil {
 		return err
 	}
 	s.last = s.g.Last()
@@ -346,6 +350,7 @@ func (s *Shard) step() {
 	clear(s.batch)
 	s.tick()
 	s.commit()
+	s.callDue()
 	s.post()
 }
 
@@ -407,6 +412,8 @@ func (s *Shard) handle(m wire.Mail) {
 		s.toSession(m.Session, m)
 	case *wire.Resort:
 		s.toSession(m.Session, m)
+	case *wire.Hooked:
+		s.hooked(m)
 	case *wire.Found:
 		s.toSession(m.Session, m)
 	case *wire.Classify:

@@ -17,9 +17,12 @@ var ErrMail = errors.New("not mail of this version")
 // replaced by those of the next version one after the other. What a version has brought is said below, and by Roll.Version what is written
 // for one that lacks it.
 const (
-	LinkVersion = 9
+	LinkVersion = 10
 	LinkOldest  = 8
 )
+
+// speaks tells whether the reader knows what a version brought. 10 brought why a grant was decided.
+func (c *coder) speaks(version uint64) bool { return c.roll.Version == 0 || c.roll.Version >= version }
 
 // kindsOf is the highest kind of mail of a version.
 func kindsOf(version uint64) byte {
@@ -526,6 +529,9 @@ func (c *coder) grant(m *Grant) {
 	c.text(&m.Reason)
 	c.text(&m.Offer)
 	c.uint(&m.Request)
+	if c.reading || c.speaks(10) { // a field that is not there takes no bytes
+		c.bytes(&m.Why)
+	}
 }
 
 func (c *coder) lost(m *Lost) {
