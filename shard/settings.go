@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"switchboard/broker/level"
 	"switchboard/broker/routes"
 	"switchboard/session"
 	"switchboard/wire"
@@ -103,6 +104,11 @@ func (s *Shard) settings(m *wire.Settings) {
 		}
 		s.merchants[m.Tenant] = n
 		s.relevel(m.Tenant, m.Levels)
+		var set *level.Set
+		if lv := s.levels[m.Tenant]; lv != nil {
+			set = lv.set
+		}
+		s.countsBy(m.Tenant, m.Version, set)
 		s.displaced()
 	}
 	s.said.Mail = append(s.said.Mail, wire.Envelope{To: m.Reply, Mail: &wire.SettingsKept{Tenant: m.Tenant, Version: m.Version, Shard: m.Shard}})

@@ -103,6 +103,7 @@ type Shard struct {
 	dropped atomic.Bool // no last words
 	stats   stats
 	counts  atomic.Pointer[map[string]level.Report]
+	sets    atomic.Pointer[map[string]LevelSet]
 	stop    chan struct{}
 	wg      sync.WaitGroup
 }
