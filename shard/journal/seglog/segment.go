@@ -111,10 +111,13 @@ func (l *Log) reserve(s *segment) error {
 // theirs for tens of milliseconds.
 const fillBytes = 128 << 10
 
+// nothing is what segments are filled with. Nobody writes to it: its pages are the kernel's one page of zeros.
+var nothing [fillBytes]byte
+
 // fill writes zeros from what was written to the end, and syncs them piece by piece. It does no more than pieces of them,
 // and reports whether all is filled.
 func (l *Log) fill(s *segment, pieces int) (whole bool, err error) {
-	zeros := make([]byte, min(fillBytes, l.cfg.SegmentBytes))
+	zeros := nothing[:min(fillBytes, l.cfg.SegmentBytes)]
 	for ; s.size < l.cfg.SegmentBytes; pieces-- {
 		if pieces == 0 {
 			return false, nil
