@@ -100,7 +100,7 @@ func (c *Core) decide(t *task, x choice) {
 	for i := range t.bars {
 		d.Excluded = append(d.Excluded, t.bars[i].worker)
 	}
-	if x.m == nil {
+	if x.by == nil {
 		d.Top, d.told = append(d.Top, Candidate{Worker: x.w.ID, Load: x.w.load, Rating: x.w.rating}), true
 		return
 	}
@@ -115,13 +115,13 @@ func (c *Core) decide(t *task, x choice) {
 		d.Free += len(g.class.free.nodes)
 		for k := range g.class.free.nodes[:min(len(g.class.free.nodes), maxLooked)] {
 			if p := &g.class.free.nodes[k]; p.w.takes(t.cost) && (len(t.bars) == 0 || !t.barred(p.w.ID)) {
-				d.looked = append(d.looked, p.m.looks())
+				d.looked = append(d.looked, p.member().looks())
 				found = found || p.w == x.w
 			}
 		}
 	}
 	if !found { // who took it when he became free need not be among the first places of all
-		d.looked = append(d.looked, x.m.looks())
+		d.looked = append(d.looked, x.member().looks())
 	}
 }
 

@@ -7,8 +7,11 @@ type choice struct {
 	w      *worker
 	step   int // -1 is before all steps
 	reason string
-	m      *member // nil when by no step
+	by     *class // nil when by no step
 }
+
+// member returns what x's worker is to the class that he was found by.
+func (x *choice) member() *member { return x.w.members[x.w.seatOf(x.by)] }
 
 // place finds a worker for t, which is in no line, or puts it in line. Nobody else may be waiting whom its worker could take.
 func (c *Core) place(t *task, out *Effects) {
@@ -49,7 +52,8 @@ func (c *Core) match(t *task) choice {
 // pick returns the best worker for t by its open steps.
 func (c *Core) pick(t *task) choice {
 	p := t.plan
-	var best *member
+	var best *rank
+	var by *class
 	step := 0
 	for i := range p.gates {
 		g := &p.gates[i]
@@ -59,18 +63,18 @@ func (c *Core) pick(t *task) choice {
 		if len(g.class.free.nodes) == 0 || !p.opens(i, t, c.now) {
 			continue
 		}
-		if m := g.class.best(t); m != nil && (best == nil || m.before(best)) {
-			best, step = m, g.step
+		if x := g.class.best(t); x != nil && (best == nil || x.before(best, p.queue)) {
+			best, by, step = x, g.class, g.step
 		}
 	}
 	if best == nil {
 		return choice{}
 	}
 	reason := reasonRoute
-	if from := best.class.from; len(from) != 1 || from[0] != p.queue {
+	if from := by.from; len(from) != 1 || from[0] != p.queue {
 		reason = t.reasonOf(best.w)
 	}
-	return choice{w: best.w, step: step, reason: reason, m: best}
+	return choice{w: best.w, step: step, reason: reason, by: by}
 }
 
 // reasonOf returns why w gets t by a step.
@@ -101,10 +105,8 @@ func (c *Core) chosen(t *task, w *worker) choice {
 		if !p.opens(i, t, c.now) || t.hold > c.now {
 			continue
 		}
-		for _, m := range w.members {
-			if m.class == p.gates[i].class {
-				return choice{w: w, step: p.gates[i].step, reason: t.reasonOf(w), m: m}
-			}
+		if cl := p.gates[i].class; w.isMember(cl) {
+			return choice{w: w, step: p.gates[i].step, reason: t.reasonOf(w), by: cl}
 		}
 	}
 	return choice{w: w, step: -1, reason: reasonSticky}
@@ -358,7 +360,7 @@ func (c *Core) assign(t *task, x choice, out *Effects) {
 		return
 	}
 	n, ttl := 1, t.plan.queue.OfferTTLMS
-	if x.m != nil {
+	if x.by != nil {
 		for i := range t.plan.gates {
 			if g := &t.plan.gates[i]; g.step == x.step {
 				n, ttl = g.n, g.ttl
