@@ -48,8 +48,8 @@ func (a *rank) before(b *rank, by *queue) bool {
 	return a.w.ID < b.w.ID
 }
 
-// member returns whose place x is.
-func (x *rank) member() *member { return x.w.members[x.seat] }
+// member returns whose place a is.
+func (a *rank) member() *member { return a.w.members[a.seat] }
 
 // push adds m, who does not stand in h, as his worker is now.
 func (h *ranks) push(m *member) {
