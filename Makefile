@@ -53,13 +53,13 @@ fuzz: ## fuzz every target for FUZZTIME
 	done
 
 test: ## run all tests
-	$(GO) test $(PACKAGES)
+	$(GO) test -timeout 30m $(PACKAGES)
 
 js: build ## run the JavaScript client's tests against the real node and, with playwright-core and Chromium, the page's
 	cd client/js && SWITCHBOARD_BIN=$(CURDIR)/bin/switchboard node --test
 
 race: ## run all tests under the race detector
-	$(GO) test -race $(PACKAGES)
+	$(GO) test -race -timeout 60m $(PACKAGES)
 
 lint: ## go vet and the linter, both silent when all is well
 	$(GO) vet $(PACKAGES)

@@ -17,10 +17,12 @@ type Config struct {
 	Token func(data, role, sub string) (string, error)
 	// Customers and Workers are the sockets of the whole node's figures; default 1,000 and 8. Body is bytes; default 256.
 	Customers, Workers, Body int
+	// Connects is how many sockets connect and are held to see what that costs, and a quarter of them with TLS; default 4,000.
+	Connects int
 	// Rate is the round trips a second on schedule; default 1,000.
 	Rate float64
-	// Time is how long the whole node is measured, after half of it to warm up; default 4 s. Every other figure takes an
-	// eighth of it.
+	// Time is how long the whole node is measured, after half of it to warm up; default 4 s. An idle connection is watched three
+	// times as long, until the node has given back what connecting took. Every other figure takes an eighth of it.
 	Time time.Duration
 	// Progress is told what is measured next; may be nil.
 	Progress func(string)
@@ -56,9 +58,11 @@ func Run(ctx context.Context, cfg Config) (Page, error) {
 	}{
 		{"memory, goroutines", func() error { l.memory(&cfg); return nil }},
 		{"loopback", func() error { return l.loopback(ctx, &cfg) }},
+		{"accepting, TLS handshakes", func() error { return l.door.measure(ctx, &cfg) }},
 		{"the disk", func() error { return l.disk(ctx, &cfg) }},
 		{"the codec", func() error { return page.codec(&cfg, &l) }},
 		{"the journal", func() error { return page.journal(ctx, &cfg, &l) }},
+		{"connecting", func() error { return page.connects(ctx, &cfg, &l) }},
 		{"the whole node", func() error { return page.node(ctx, &cfg, &l) }},
 	} {
 		if err := ctx.Err(); err != nil {
@@ -82,6 +86,7 @@ func (c *Config) defaults() {
 	set(&c.Customers, 1000)
 	set(&c.Workers, 8)
 	set(&c.Body, 256)
+	set(&c.Connects, 4000)
 	if c.Rate == 0 {
 		c.Rate = 1000
 	}

@@ -22,18 +22,18 @@ type limits struct {
 	echoes   float64       // bodies and back a second over as many sockets as there are customers
 	fresh    time.Duration // a synced write of 4 KiB at the end of a growing file: the median
 	again    time.Duration // the same in a place that was written before
+	door     door
 }
 
 func (l *limits) figures(cfg *Config) []Figure {
-	micros := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
-	return []Figure{
+	return append([]Figure{
 		{Name: "copying memory", Value: l.copied / 1e9, Unit: "GB/s"},
 		{Name: "to another goroutine and back", Value: micros(l.handOff), Unit: "µs"},
 		{Name: fmt.Sprintf("loopback ping-pong, %d bytes, one socket", cfg.Body), Value: micros(l.pingPong), Unit: "µs"},
 		{Name: fmt.Sprintf("loopback echo, %d bytes, %d sockets", cfg.Body, cfg.Customers), Value: l.echoes, Unit: "/s"},
 		{Name: "synced write of 4 KiB, growing file", Value: micros(l.fresh), Unit: "µs"},
 		{Name: "synced write of 4 KiB, written before", Value: micros(l.again), Unit: "µs"},
-	}
+	}, l.door.figures()...)
 }
 
 // memory measures what needs nothing but processors.

@@ -119,7 +119,7 @@ func (p *Page) node(ctx context.Context, cfg *Config, l *limits) error {
 	if cfg.Binary == "" {
 		return nil
 	}
-	n, err := serve(ctx, cfg)
+	n, err := serve(ctx, cfg, "node", false)
 	if err != nil {
 		return err
 	}

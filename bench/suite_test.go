@@ -149,7 +149,7 @@ func BenchmarkNode(b *testing.B) {
 			name = fmt.Sprintf("rate=%.0f", rate)
 		}
 		b.Run(name, func(b *testing.B) {
-			n, err := serve(b.Context(), &Config{Binary: binary, Dir: b.TempDir()})
+			n, err := serve(b.Context(), &Config{Binary: binary, Dir: b.TempDir()}, "node", false)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -219,7 +219,7 @@ func (e *Edge) route(cmd *wire.Command) (wire.Address, bool) {
 		return e.poolOf(cmd.Who.Tenant), true
 	case wire.VerbConfigure, wire.VerbDocument:
 		return e.poolOf(cmd.Who.Tenant), true
-	case wire.VerbIdentities:
+	case wire.VerbIdentities, wire.VerbErase:
 		return wire.ToSlot(e.x.CustomerSlot(cmd.Who.Tenant, cmd.Text)), true
 	case wire.VerbIdentify:
 		return wire.ToSlot(e.x.CustomerSlot(cmd.Who.Tenant, cmd.Who.Sub)), true
@@ -247,7 +247,7 @@ func (e *Edge) check(cmd *wire.Command) *wire.Error {
 		return &wire.Error{Slug: wire.Forbidden, Message: "the tenant has keys, and no node has it in its configuration"}
 	}
 	bad := func(msg string) *wire.Error { return &wire.Error{Slug: wire.BadRequest, Message: msg} }
-	if cmd.Verb == wire.VerbIdentities || cmd.Verb == wire.VerbLink {
+	if cmd.Verb == wire.VerbIdentities || cmd.Verb == wire.VerbLink || cmd.Verb == wire.VerbErase {
 		switch {
 		case cmd.Who.Shop != "" && cmd.Who.Role != wire.RoleService:
 			return &wire.Error{Slug: wire.Forbidden, Message: "a customer is the tenant's, and the token is bound to a shop"}
@@ -403,6 +403,8 @@ func entitled(role wire.Role, verb wire.Verb) bool {
 		return role == wire.RoleWorker || supervises(role) // who took a session has an owner's verbs [SW-5a.4]
 	case wire.VerbWatch, wire.VerbIdentities, wire.VerbLink:
 		return supervises(role) || role == wire.RoleService
+	case wire.VerbErase:
+		return role == wire.RoleOperator
 	case wire.VerbTake, wire.VerbAssign, wire.VerbStats, wire.VerbConfigure, wire.VerbDocument:
 		return supervises(role)
 	case wire.VerbExplain:

@@ -1,16 +1,23 @@
 package edge
 
 import (
+	"crypto/rand"
+	"encoding/base32"
 	"encoding/json"
+	"strings"
 
 	"github.com/valyala/fasthttp"
 
 	"switchboard/wire"
 )
 
-// customers serves /v1/customers/{c}/identities [SW-7]: who of other channels a customer is. parts is the path behind
-// /v1/customers, beginning with an empty part.
+// customers serves /v1/customers/{c}/identities [SW-7], who of other channels a customer is, and his erasure [SW-7.11]. parts is the path
+// behind /v1/customers, beginning with an empty part.
 func (e *Edge) customers(ctx *fasthttp.RequestCtx, parts []string) {
+	if len(parts) == 2 && ctx.IsDelete() || len(parts) == 3 && parts[2] == "erasure" && ctx.IsGet() {
+		e.erase(ctx, parts[1])
+		return
+	}
 	if len(parts) != 3 || parts[2] != "identities" || !ctx.IsGet() && !ctx.IsPost() {
 		nowhere(ctx)
 		return
@@ -42,6 +49,32 @@ func (e *Edge) customers(ctx *fasthttp.RequestCtx, parts []string) {
 	default:
 		reply(ctx, fasthttp.StatusOK, f)
 	}
+}
+
+// erase begins to erase a customer, or tells how far that is [SW-7.11].
+func (e *Edge) erase(ctx *fasthttp.RequestCtx, customer string) {
+	who, _, err := e.bearer(ctx)
+	if err != nil {
+		problem(ctx, asError(err))
+		return
+	}
+	cmd := &wire.Command{Verb: wire.VerbErase, Who: &who, Text: customer, On: ctx.IsGet()}
+	if !cmd.On { // chance alone says nothing of the customer
+		var mark [16]byte
+		_, _ = rand.Read(mark[:]) // never fails
+		cmd.Reason = "e_" + strings.ToLower(base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(mark[:]))
+	}
+	f := e.ask(cmd)
+	if f.Kind == wire.FrameError {
+		problem(ctx, f.Err)
+		return
+	}
+	if !cmd.On {
+		ctx.SetStatusCode(fasthttp.StatusAccepted)
+	}
+	ctx.Response.Header.Set("Cache-Control", "no-store")
+	ctx.SetContentType("application/json")
+	ctx.SetBodyString(f.Text + "\n")
 }
 
 // customer returns whom a service names in the query of a request without a body.

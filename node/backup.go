@@ -278,6 +278,9 @@ func (p *party) askNode(ctx context.Context, node uint32, q *freezing, out any) 
 
 // asked answers another node, or whoever has a certificate of the cluster's authority. It is member.Config.Asked.
 func (p *party) asked(ctx context.Context, _, op string, body []byte) (any, error) {
+	if op == scrubOp {
+		return p.askedToScrub(body)
+	}
 	if op != backupOp {
 		return nil, fmt.Errorf("%w: %q is nothing that a node does", cluster.ErrRefused, op)
 	}

@@ -59,10 +59,11 @@ func (p *peer) say(session string, count, size int) (last int) {
 	return last
 }
 
-// impatient is a node with small outboxes, and with limits that let a load through.
+// impatient is a node with small outboxes, and with limits that let a load through. It closes nobody who reads nothing for as long as
+// the load takes, which is what those tests are about: on a slow machine that is longer than it would wait otherwise.
 func impatient(c *node.Config) {
 	c.Limits.Inflight = 1000
-	c.Tune(func(_ *journal.Config, e *edge.Config) { e.Outbox = 128 << 10 })
+	c.Tune(func(_ *journal.Config, e *edge.Config) { e.Outbox, e.Stall, e.Ping, e.WorkerPing = 128<<10, time.Hour, time.Hour, time.Hour })
 }
 
 func heap() uint64 {

@@ -82,6 +82,9 @@ func TestPark(t *testing.T) {
 	if r := bob.push("revoked"); r["reason"] != "parked" || r["session"] != id {
 		t.Fatalf("%v", r)
 	}
+	if list := happened(t, n, id, "session.parked"); len(list) != 1 { // [SW-4.9]
+		t.Fatalf("session.parked: %v", list)
+	}
 	e := login(t, n, customerOf("eve"))
 	other := e.open(obj{})
 	e.ask("send", obj{"session": other, "body": text("me too")})

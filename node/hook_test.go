@@ -14,8 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"switchboard/edge/token"
 	"switchboard/hook"
 	"switchboard/node"
+	"switchboard/wire"
 )
 
 // receiver is a ticket system: it answers what it is told to, and keeps what it is posted.
@@ -241,4 +243,33 @@ func sumOf(scrape, prefix string) (sum float64) {
 		}
 	}
 	return sum
+}
+
+// What a hook was to be told of a customer is erased with him: no call is made after that, and nothing of it is in the rows.
+func TestHookOfTheErased(t *testing.T) {
+	var list []int
+	for range 1000 {
+		list = append(list, 500)
+	}
+	r := newReceiver(t, list...)
+	r.after = "1" // so that no call is on its way all the time
+	n := start(t, t.TempDir(), hooked(t, r.URL, 50))
+	defer func() { stop(t, n) }()
+	a := login(t, n, token.Claims{Sub: "alice", Role: wire.RoleCustomer, Name: "Alice " + canary})
+	id := a.open(obj{"attributes": obj{"about": canary}})
+	a.ask("send", obj{"session": id, "body": text1})
+	if first := <-r.got; !strings.Contains(first.body, canary) {
+		t.Fatalf("%s", first.body)
+	}
+	if code, got := web(t, n, opa, "DELETE", "/v1/customers/alice", nil, ""); code/100 != 2 {
+		t.Fatalf("%d %v", code, got)
+	}
+	erased(t, n, "alice", "erased")
+	r.mu.Lock()
+	r.status = nil
+	r.mu.Unlock()
+	untilMetric(t, n, `switchboard_hook_tasks`, 0)
+	if made := sumOf(metrics(t, n), `switchboard_hook_calls_total{outcome="delivered"`); made != 0 {
+		t.Fatalf("%v calls were made of somebody who is erased", made)
+	}
 }

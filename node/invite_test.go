@@ -85,6 +85,11 @@ func TestInvite(t *testing.T) {
 		t.Fatalf("%v", got)
 	}
 	ben.refused("stale_assignment", "reply", obj{"session": id, "ge": ge, "body": text("as a guest")})
+	// [SW-4.9] All of it stands in the log: three were asked, two came, and the customer knows of none of it.
+	asked, came := happened(t, n, id, "participant.invited"), happened(t, n, id, "participant.joined")
+	if len(asked) != 3 || asked[0]["body"].(obj)["worker"] != "cyd" || len(came) != 2 || num(came[1]["seq"]) != num(ge) || asked[0]["visibility"] != "staff" {
+		t.Fatalf("invited %v, joined %v", asked, came)
+	}
 	ben.ask("reply", obj{"session": id, "ae": got["ae"], "body": text("it comes today")})
 	if m := cyd.said("message"); bodyText(m) != "look at the label" && bodyText(m) != "I am Ben" && bodyText(m) != "it comes today" {
 		t.Fatalf("%v", m)

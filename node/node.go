@@ -38,6 +38,7 @@ type Node struct {
 	party  *party // nil for a node that is no member of a cluster
 	frozen *freezer
 	hooks  *hook.Sender
+	scrub  *scrubber
 	edge   *edge.Edge
 	open   atomic.Pointer[edge.Edge] // edge, for who runs before there is one
 	ln     net.Listener
@@ -55,6 +56,7 @@ func Start(cfg Config) (n *Node, err error) {
 	}
 	made := &Node{cfg: cfg, served: make(chan error, 1)}
 	made.frozen = newFreezer(func() *journal.Journal { return made.j })
+	made.scrub = newScrubber(made)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, made.undo())
@@ -98,6 +100,7 @@ func Start(cfg Config) (n *Node, err error) {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	go n.serve()
+	n.scrub.start()
 	cfg.Log.Info("serving", "addr", n.Addr(), "tls", n.Secure(), "data", cfg.Data, "shards", cfg.Shards, "tenants", len(cfg.Tenants))
 	return n, nil
 }
@@ -219,6 +222,7 @@ func (n *Node) undo() error {
 		_ = n.ln.Close()
 		errs = append(errs, <-n.served)
 	}
+	n.scrub.stop()
 	if n.party != nil {
 		n.party.end()
 	}

@@ -403,6 +403,9 @@ func TestNackAndDeadLetter(t *testing.T) {
 	if d := human.said("delivery"); num(d["seq"]) != seq {
 		t.Fatalf("the human got %v", d)
 	}
+	if list := happened(t, n, id, "session.dead_lettered"); len(list) != 1 || list[0]["visibility"] != "staff" {
+		t.Fatalf("session.dead_lettered: %v", list)
+	}
 }
 
 // [SW-5.7] Leases, grace and takeover.

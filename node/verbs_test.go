@@ -265,6 +265,13 @@ func TestAssign(t *testing.T) {
 	if as := bob.push("assigned"); as["session"] != other {
 		t.Fatalf("assigned %v", as)
 	}
+	list := happened(t, n, other, "session.directed") // [SW-4.9] both words stand in the log, the last first
+	if len(list) != 2 || list[0]["visibility"] != "staff" {
+		t.Fatalf("session.directed: %v", list)
+	}
+	if last, first := list[0]["body"].(obj), list[1]["body"].(obj); last["by"] != "opa" || last["force"] != true || first["by"] != "sue" || first["force"] == true {
+		t.Fatalf("session.directed: %v", list)
+	}
 }
 
 // [SW-5a.5] Stats tell how queues and workers stand, and go on telling.

@@ -99,7 +99,6 @@ func TestAllocations(t *testing.T) {
 		Decide(s, env, send, d)
 		s.acked(s.Head)
 		s.trim()
-		clear(s.old.at) // grows to its own bound
 	})
 }
 
@@ -118,6 +117,45 @@ func BenchmarkSendAndReply(b *testing.B) {
 	for b.Loop() {
 		say()
 		answer()
+	}
+}
+
+// What a busy node does: thousands of sessions have their turn one after another, each of which has a past, with keys, so that little of it
+// is in the processor's caches when its turn comes.
+func BenchmarkMany(b *testing.B) {
+	const many, past = 2000, 300
+	type pair struct{ say, answer func() }
+	all := make([]pair, many)
+	for i := range all {
+		s, env, d := conversation(b)
+		key := newNumbered()
+		send := &wire.Command{Verb: wire.VerbSend, ID: 3, Conn: aliceConn, Who: principal("alice"), Type: "text", Body: body}
+		reply := &wire.Command{Verb: wire.VerbReply, ID: 4, Conn: botConn, Who: principal("bot"), AE: s.AE, Type: "text", Body: body}
+		all[i] = pair{
+			say: func() {
+				d.Reset()
+				key.next()
+				send.Key = string(key.b[:])
+				Decide(s, env, send, d)
+			},
+			answer: func() {
+				d.Reset()
+				reply.Ack = wire.Some(s.Said)
+				Decide(s, env, reply, d)
+			},
+		}
+		for range past {
+			all[i].say()
+			all[i].answer()
+		}
+	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		p := &all[i%many]
+		p.say()
+		p.answer()
+		i++
 	}
 }
 

@@ -22,6 +22,8 @@ type Customer struct {
 	Try     uint64
 	// Identities are his external ids.
 	Identities []wire.External
+	// Erasure is how far he is forgotten, since somebody asked for it last.
+	Erasure Erasure
 }
 
 // Latest is the session that an open without session finds [SW-4.1].
@@ -81,11 +83,12 @@ func AppendCustomer(dst []byte, c *Customer) []byte {
 		w.str(c.Identities[i].Channel)
 		w.str(c.Identities[i].ID)
 	}
+	w.erasure(&c.Erasure)
 	return w.b
 }
 
-// customerVersion is that of a customer's row: 2 has what begins with Linked.
-const customerVersion = 2
+// customerVersion is that of a customer's row: 2 has what begins with Linked, 3 Erasure.
+const customerVersion = 3
 
 // ParseCustomer reads a row of AppendCustomer. It copies what it keeps.
 func ParseCustomer(b []byte, c *Customer) error {
@@ -107,6 +110,10 @@ func ParseCustomer(b []byte, c *Customer) error {
 		for i := range c.Identities {
 			c.Identities[i] = wire.External{Channel: r.str(), ID: r.str()}
 		}
+	}
+	c.Erasure = Erasure{}
+	if version >= 3 {
+		c.Erasure = r.erasure()
 	}
 	if r.bad || len(r.b) != 0 {
 		return ErrRow

@@ -15,6 +15,10 @@ func Decide(s *State, env *Env, c *wire.Command, d *Decision) {
 		d.refuse(c, wire.NoSession)
 		return
 	}
+	if s.ErasedAt != 0 && !reads(c.Verb) {
+		d.refuse(c, wire.SessionClosed)
+		return
+	}
 	switch c.Verb {
 	case wire.VerbOpen:
 		s.open(env, c, d)
@@ -63,6 +67,16 @@ func Decide(s *State, env *Env, c *wire.Command, d *Decision) {
 	}
 }
 
+// reads tells whether verb changes nothing that is kept: all that is left to do with an erased session.
+func reads(verb wire.Verb) bool {
+	switch verb {
+	case wire.VerbOpen, wire.VerbHistory, wire.VerbPage, wire.VerbLeave, wire.VerbResync, wire.VerbGone:
+		return true
+	default:
+		return false
+	}
+}
+
 // entitled tells whether the bearer may know that s exists [SW-4.5] [SW-5.10]. What he may do with it is each verb's
 // own check.
 func (s *State) entitled(c *wire.Command) bool {
@@ -74,7 +88,7 @@ func (s *State) entitled(c *wire.Command) bool {
 	}
 	switch c.Who.Role {
 	case wire.RoleCustomer, wire.RoleService:
-		return (c.Who.Shop == "" || c.Who.Shop == s.Shop) && s.Holds(c) // [SW-3.1] a token's shop binds
+		return s.ErasedAt == 0 && (c.Who.Shop == "" || c.Who.Shop == s.Shop) && s.Holds(c) // [SW-3.1] a token's shop binds
 	case wire.RoleWorker:
 		_, ok := s.until(c.Who)
 		switch {
@@ -145,10 +159,12 @@ func (s *State) recall(env *Env, c *wire.Command, d *Decision) (key, old *Key, d
 	// A reply that is keyed by its ack moves the cursor in the same turn: only what the cursor has passed can be known.
 	fresh := !payload && c.Ack.Value > s.Cursor
 	var k *Key
+	var at uint64
+	var wide, may bool
 	if !fresh {
-		k = s.Keys.find(fp, sender, name)
+		k, at, wide, may = s.knownKey(fp, sender, name)
 	}
-	if at, wide, old := s.old.may(fp); k == nil && !fresh && old {
+	if k == nil && may {
 		if !env.Loaded {
 			d.Load = append(d.Load, Load{Kind: LoadKey, FP: fp, Seq: at, Wide: wide, Command: c})
 			return nil, nil, true
@@ -322,13 +338,14 @@ const (
 	EventResort         = "session.last_resort"
 	EventHookDelivered  = "hook.delivered"
 	EventHookFailed     = "hook.failed"
+	EventErased         = "session.erased"
 )
 
 // EventVisibility returns the one visibility of an event's type [SW-4.9]: that somebody came or went is public, why is
 // staff's.
 func EventVisibility(typ string) string {
 	switch typ {
-	case EventOpened, EventQueued, EventAssigned, EventClosed, EventReopened, EventMerged, EventResort, EventAbandoned:
+	case EventOpened, EventQueued, EventAssigned, EventClosed, EventReopened, EventMerged, EventResort, EventAbandoned, EventErased:
 		return wire.Public
 	}
 	return wire.Staff

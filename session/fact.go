@@ -34,6 +34,7 @@ const (
 	Uninvited                      // that of worker Name does not any more
 	Stumbled                       // N turns of its bot have failed in a row
 	Adopted                        // its customer has become Name
+	Erased                         // its customer was erased at At, and Name stands for him
 )
 
 // Fact is one thing that happened: the union of what the kinds carry.
@@ -135,6 +136,8 @@ func (s *State) Apply(f *Fact) {
 		s.Stumbles = uint32(f.N) //nolint:gosec // counted one by one
 	case Adopted:
 		s.Holder = f.Name
+	case Erased:
+		s.erased(f.At, f.Name)
 	case ResortSeen:
 		s.Resort = f.Ticket
 	case EpochBegan:

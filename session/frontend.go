@@ -281,6 +281,15 @@ func (s *State) page(c *wire.Command, d *Decision) {
 // tells that the range holds others.
 func (s *State) Page(l *Load, entries []*wire.Entry, prev uint64, more bool, d *Decision) {
 	c := l.Command
+	if s.ErasedAt != 0 {
+		if frontend(c.Who.Role) {
+			d.refuse(c, wire.NoSession)
+			return
+		}
+		for i, e := range entries { // read before their rows were rewritten
+			entries[i] = Blank(e)
+		}
+	}
 	if c.Verb == wire.VerbHistory {
 		pb := &wirepb.HistoryReply{More: more}
 		for _, e := range entries {

@@ -78,7 +78,7 @@ func channelAsked(c *wire.Command) string {
 
 // Adopt notes that the customer of s has become holder, so that he is let in without being asked for.
 func (s *State) Adopt(env *Env, holder string, d *Decision) {
-	if s.Holder != holder && s.Customer.ID != holder && !env.ReadOnly {
+	if s.ErasedAt == 0 && s.Holder != holder && s.Customer.ID != holder && !env.ReadOnly {
 		d.fact(s, Fact{Kind: Adopted, Name: holder})
 	}
 }
@@ -90,7 +90,7 @@ func (s *State) Before(at int64, id wire.SessionID) bool {
 
 // Merge ends s because its customer's session into goes on in its place [SW-4.9]. Positions in s stay valid.
 func (s *State) Merge(env *Env, into wire.SessionID, d *Decision) {
-	if s.Phase == Closed {
+	if s.Phase == Closed { // or erased
 		return
 	}
 	s.interrupt(env, d)

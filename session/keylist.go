@@ -71,9 +71,32 @@ func (s *State) remember(k *Key) {
 	}
 	s.KeyCount = k.N
 	s.lists.now = s.lists.now || k.Seq == 0
-	if gone, full := s.Keys.put(k); full {
-		s.old.put(gone)
+	s.putKey(k)
+}
+
+// putKey makes k the latest key in memory. As soon as there is a table of old keys, it has those of the ring as well.
+func (s *State) putKey(k *Key) {
+	if s.old.n == 0 && s.Keys.full() {
+		for i := range s.Keys.keys {
+			s.old.put(s.Keys.keys[i].where())
+		}
 	}
+	if s.old.n > 0 {
+		s.old.put(k.where())
+	}
+	s.Keys.put(k)
+}
+
+// knownKey looks for a key. When it is not in memory, old says that there may be one, and where; wide that only the lists know.
+func (s *State) knownKey(fp uint64, sender, name string) (k *Key, seq uint64, wide, old bool) {
+	indexed := s.old.n > 0
+	if indexed {
+		seq, wide, old = s.old.may(fp)
+	}
+	if old || !indexed {
+		k = s.Keys.find(fp, sender, name)
+	}
+	return k, seq, wide, old
 }
 
 // rides returns the entry of this decision whose row can tell of key, or 0.

@@ -58,14 +58,14 @@ func keyName(c *wire.Command) (name string, payload bool) {
 
 // keyRing is the last KeysInMemory keys. The fingerprints stand apart so that a miss reads few cache lines.
 type keyRing struct {
-	fps  [KeysInMemory]uint64
+	fps  []uint64
 	keys []Key // in the slots of fps
 	next int
 }
 
 // find returns the key of sender, or nil.
 func (r *keyRing) find(fp uint64, sender, key string) *Key {
-	for i, v := range r.fps[:len(r.keys)] {
+	for i, v := range r.fps {
 		if v == fp && r.keys[i].Key == key && r.keys[i].Sender == sender {
 			return &r.keys[i]
 		}
@@ -73,18 +73,17 @@ func (r *keyRing) find(fp uint64, sender, key string) *Key {
 	return nil
 }
 
-// put remembers k and returns what had to go for it.
-func (r *keyRing) put(k *Key) (gone KeyAt, full bool) {
-	if len(r.keys) < KeysInMemory {
-		r.fps[len(r.keys)] = k.FP
+// full tells that the next key takes the place of another.
+func (r *keyRing) full() bool { return len(r.keys) == KeysInMemory }
+
+func (r *keyRing) put(k *Key) {
+	if !r.full() {
+		r.fps = append(r.fps, k.FP)
 		r.keys = append(r.keys, *k)
-		return KeyAt{}, false
+		return
 	}
-	old := &r.keys[r.next]
-	gone = old.where()
-	r.fps[r.next], *old = k.FP, *k
+	r.fps[r.next], r.keys[r.next] = k.FP, *k
 	r.next = (r.next + 1) % KeysInMemory
-	return gone, true
 }
 
 // latest returns the n'th last key, from 1.
@@ -92,27 +91,57 @@ func (r *keyRing) latest(n int) *Key {
 	return &r.keys[(r.next+len(r.keys)-n)%len(r.keys)]
 }
 
-// oldKeys tells where the keys are that are not in memory any more.
+// oldKeys tells where keys are that are not in memory any more, and those that are, from the day on that the ring is full: so a
+// key that is new needs one look, and not one at all keys of the ring. It is a table with open addressing, a miss of which
+// is mostly one cache line.
 type oldKeys struct {
-	at   map[uint64]uint64 // fingerprint → KeyAt.Seq
-	full bool
+	slots []oldKey // a power of two, at most three quarters of them taken
+	n     int
+	full  bool
+}
+
+// oldKey says that a key with this fingerprint is told of by the row of entry rides-1; rides is 0 in an empty slot.
+type oldKey struct{ fp, rides uint64 }
+
+// slot returns where fp is, or would be.
+func (o *oldKeys) slot(fp uint64) *oldKey {
+	mask := uint64(len(o.slots) - 1) //nolint:gosec // a power of two
+	for i := fp & mask; ; i = (i + 1) & mask {
+		if s := &o.slots[i]; s.rides == 0 || s.fp == fp {
+			return s
+		}
+	}
 }
 
 func (o *oldKeys) put(k KeyAt) {
-	if len(o.at) >= maxOld {
+	if o.n >= maxOld {
 		o.full = true
 		return
 	}
-	if o.at == nil {
-		o.at = map[uint64]uint64{}
+	if 4*(o.n+1) > 3*len(o.slots) {
+		was := o.slots
+		o.slots = make([]oldKey, max(2*len(was), 2*KeysInMemory))
+		for _, v := range was {
+			if v.rides != 0 {
+				*o.slot(v.fp) = v
+			}
+		}
 	}
-	o.at[k.FP] = k.Seq
+	s := o.slot(k.FP)
+	if s.rides == 0 {
+		o.n++
+	}
+	*s = oldKey{k.FP, k.Seq + 1}
 }
 
 // may tells whether there may be a key with that fingerprint, and where. Wide says that only the lists know.
 func (o *oldKeys) may(fp uint64) (seq uint64, wide, ok bool) {
-	seq, ok = o.at[fp]
-	return seq, o.full && !ok, ok || o.full
+	if o.n > 0 {
+		if s := o.slot(fp); s.rides != 0 {
+			return s.rides - 1, false, true
+		}
+	}
+	return 0, o.full, o.full
 }
 
 // payloadHash is what tells two requests with one key apart. It is never 0. The ae is no part of it: it is a fence, and

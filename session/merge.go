@@ -21,6 +21,9 @@ const MaxDepth = 8
 // Leave makes c want to become to. It fails with identity_taken when he is, or wants to become, another, and with
 // quota_exceeded when the chain of those who became him is at its end.
 func (c *Customer) Leave(to string, now int64) (changed bool, err *wire.Error) {
+	if err := c.Doomed(); err != nil {
+		return false, err
+	}
 	switch {
 	case c.Alias != "", c.Leaving.To != "" && c.Leaving.To != to:
 		return false, wire.Refuse(wire.IdentityTaken)
@@ -65,6 +68,8 @@ const (
 // Take decides on somebody's wish to become c.
 func (c *Customer) Take(l *wire.Link) (t Taken, changed bool) {
 	switch {
+	case c.Erasure.Stage == Erasing:
+		return TakenLater, false
 	case c.Alias != "":
 		return TakenOnward, false
 	case c.ID == l.Loser:
@@ -115,5 +120,8 @@ func (c *Customer) Settled(shop string, id wire.SessionID) bool {
 	return false
 }
 
-// Owes tells whether something is left to be done until c has become whom he wants to become.
-func (c *Customer) Owes() bool { return c.Leaving.To != "" || c.Alias != "" && len(c.Shops) > 0 }
+// Owes tells whether something is left to be done: until c has become whom he wants to become, or until he is erased.
+func (c *Customer) Owes() bool { return c.Becoming() || c.Erasure.Open() }
+
+// Becoming tells whether something is left to be done until c has become whom he wants to become.
+func (c *Customer) Becoming() bool { return c.Leaving.To != "" || c.Alias != "" && len(c.Shops) > 0 }

@@ -26,6 +26,7 @@ func TestModel(t *testing.T) {
 				m.check()
 			}
 			m.settle()
+			m.erase()
 		})
 		if t.Failed() || !slices.ContainsFunc(interesting, func(what string) bool { return seen[what] == 0 }) {
 			break
@@ -41,7 +42,7 @@ func TestModel(t *testing.T) {
 
 var interesting = []string{
 	"granted", "revoked", "delivery", "redelivery", "fresh", "page", "back", "key", "dead letter", "transferred", "transfer failed", "reopened", "duplicate",
-	"conflict", "stale", "crash", "interrupted", "joined", "left", "taken", "directed", "attributes", "guest's word", "asked", "abandoned",
+	"conflict", "stale", "crash", "interrupted", "joined", "left", "taken", "directed", "attributes", "guest's word", "asked", "abandoned", "erased",
 }
 
 // model is the session twice, to compare what comes of the same inputs [I13], and everything that others know of it.
@@ -412,7 +413,7 @@ func (m *model) roundTrip(s *State) {
 // durable returns what of s is in its row.
 func durable(s *State) State {
 	c := *s
-	c.Keys, c.Attached, c.Tail, c.old, c.lists, c.owner, c.streams, c.tailSize, c.absent = keyRing{}, nil, nil, oldKeys{}, listing{}, delivery{}, nil, 0, 0
+	c.Keys, c.Attached, c.Tail, c.old, c.lists, c.owner, c.streams, c.tailSize, c.tailSizes, c.absent = keyRing{}, nil, nil, oldKeys{}, listing{}, delivery{}, nil, 0, nil, 0
 	c.Guests = slices.Clone(c.Guests)
 	for i := range c.Guests {
 		c.Guests[i].here = false

@@ -83,7 +83,7 @@ func taskLine(t *wire.Task) string {
 var factNames = map[FactKind]string{
 	Opened: "opened", Said: "said", Enqueued: "enqueued", Granted: "granted", Failed: "failed", Freed: "freed", Ended: "ended",
 	Reopened: "reopened", Known: "known", Patched: "patched", Requested: "requested", Attaching: "attaching", PoolSeen: "pool", Acked: "acked",
-	EpochBegan: "epoch", Attributed: "attributed", Joined: "joined", Left: "left", Adopted: "adopted", Stumbled: "stumbled", Invited: "invited", Uninvited: "uninvited", ResortSeen: "resorted",
+	EpochBegan: "epoch", Attributed: "attributed", Joined: "joined", Left: "left", Adopted: "adopted", Stumbled: "stumbled", Invited: "invited", Uninvited: "uninvited", ResortSeen: "resorted", Erased: "erased",
 }
 
 func factLine(f *Fact) string {
@@ -114,7 +114,7 @@ func factLine(f *Fact) string {
 			return b + " none"
 		}
 		b += fmt.Sprintf(" ticket=%d worker=%s", f.Transfer.Ticket, f.Transfer.Worker)
-	case Attaching, Adopted, Uninvited:
+	case Attaching, Adopted, Uninvited, Erased:
 		b += " " + f.Name
 	case PoolSeen, Stumbled:
 		b += fmt.Sprintf(" %d", f.N)

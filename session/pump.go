@@ -13,9 +13,12 @@ func (s *State) bind(conn wire.Conn, window uint32, after uint64) {
 
 // bindAgain begins deliveries of the same assignment to conn, from what is unacknowledged on.
 func (s *State) bindAgain(conn wire.Conn, window uint32) {
-	before := max(s.owner.before, s.owner.sent)
+	before, mayOwe := max(s.owner.before, s.owner.sent), s.owner.mayOwe
+	if n := len(s.owner.unacked); n > 0 {
+		mayOwe = max(mayOwe, s.owner.unacked[n-1])
+	}
 	s.bind(conn, window, s.Cursor)
-	s.owner.before = before
+	s.owner.before, s.owner.mayOwe = before, mayOwe
 }
 
 // settle forgets the owner's window, and what it streamed.
@@ -35,7 +38,7 @@ func (s *State) owed(seq uint64) bool {
 	if slices.Contains(s.owner.unacked, seq) {
 		return true
 	}
-	if seq <= max(s.Cursor, s.owner.sent) || seq > s.owner.before {
+	if seq <= max(s.Cursor, s.owner.sent) || seq > s.owner.mayOwe {
 		return false
 	}
 	e := s.at(seq)
@@ -54,7 +57,7 @@ func (s *State) trim() {
 
 // rewind lets everything behind seq be delivered again.
 func (s *State) rewind(seq uint64) {
-	s.owner.sent, s.owner.before = min(s.owner.sent, seq), min(s.owner.before, seq)
+	s.owner.sent, s.owner.before, s.owner.mayOwe = min(s.owner.sent, seq), min(s.owner.before, seq), min(s.owner.mayOwe, seq)
 	i := len(s.owner.unacked)
 	for i > 0 && s.owner.unacked[i-1] > seq {
 		i--
@@ -92,12 +95,12 @@ func (s *State) pump(env *Env, d *Decision) {
 			return
 		}
 		if s.HoldUntil > env.Now && seq >= s.FailSeq { // [SW-5.6] what follows waits too
-			w.before = 0
+			w.before, w.mayOwe = 0, 0
 			return
 		}
 		if e.Origin == wire.OriginCustomer && seq > s.Cursor {
 			if len(w.unacked) >= w.window {
-				w.before = 0
+				w.before, w.mayOwe = 0, 0
 				return
 			}
 			w.unacked = append(w.unacked, seq)
@@ -107,7 +110,7 @@ func (s *State) pump(env *Env, d *Decision) {
 			s.deliver(e, d)
 		}
 	}
-	w.back, w.before = nil, 0
+	w.back, w.before, w.mayOwe = nil, 0, 0
 }
 
 // shown tells whether e is delivered to the owner: not what it said itself, and not the past.

@@ -355,7 +355,7 @@ func (s *State) Moved(env *Env, d *Decision) {
 
 // Explains tells whether the bearer of c may be told why s is where it is: who supervises it, and who owns it.
 func (s *State) Explains(c *wire.Command) bool {
-	return s.entitled(c) && (supervises(c.Who.Role) || c.Who.Role == wire.RoleWorker && s.owns(c.Who))
+	return s.ErasedAt == 0 && s.entitled(c) && (supervises(c.Who.Role) || c.Who.Role == wire.RoleWorker && s.owns(c.Who))
 }
 
 // Place tells the attached where the session stands in its queue, or when that opens.

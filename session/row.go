@@ -14,7 +14,7 @@ var ErrRow = errors.New("the row is damaged or of a newer version")
 // The first byte of every row is its version. Fields are only ever added at the end, under a new version.
 const (
 	rowVersion   = 1
-	stateVersion = 8 // of a state's row: 2 has what begins with AttributesV, 3 what begins with Holder, 4 Resort, 5 Classified, 6 Invites, 7 Stumbles, 8 Followed
+	stateVersion = 9 // of a state's row: 2 has what begins with AttributesV, 3 what begins with Holder, 4 Resort, 5 Classified, 6 Invites, 7 Stumbles, 8 Followed, 9 ErasedAt
 )
 
 // AppendState appends the row of s: its durable and soft fields, without entries and keys, which have rows of their
@@ -98,6 +98,7 @@ func AppendState(dst []byte, s *State) []byte {
 	}
 	w.num(uint64(s.Stumbles))
 	w.bool(s.Followed)
+	w.int(s.ErasedAt)
 	return w.b
 }
 
@@ -170,6 +171,9 @@ func ParseState(b []byte, s *State) error {
 	}
 	if version >= 8 {
 		s.Followed = r.bool()
+	}
+	if version >= 9 {
+		s.ErasedAt = r.int()
 	}
 	if r.bad || len(r.b) != 0 || len(s.Channels) == 0 || len(s.Epochs) == 0 {
 		return ErrRow

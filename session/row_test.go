@@ -20,7 +20,7 @@ func full() *State {
 		Epochs: []EpochStart{{1, 1}, {4, 9}}, Head: 12, Public: 11, Said: 10, Ticket: 5, EnqueuedAt: -7, Requeued: true, Handed: true, Exclude: "bot",
 		LastWorker: "bob", AE: 3, Owner: Owner{"bob/b", "bob", "Bob", wire.OriginHuman, "l_1", "o_1", wire.RoleOperator, 4, 8}, Past: []Past{{"bot", 4}, {"ann", 6}},
 		Transfer: Transfer{5, "ann", "please", true}, Guests: []Guest{{GE: 7, Sub: "sue", Role: wire.RoleSupervisor, As: "barge", Conn: wire.Conn{Node: 1, ID: 2}, Worker: "sue/x"}}, AttributesV: 6, ContextV: 2, Context: []byte(`{"b":2}`), ClosedAt: math.MaxInt64, Pool: math.MaxUint64, KeyCount: 77, Resort: 4, Classified: true, Stumbles: 2, Followed: true, Invites: []Invite{{N: 3, Worker: "ann", As: "consult", By: "bob", Note: "please", Until: 99}},
-		Cursor: 9, FailSeq: 10, Attempt: 2, HoldUntil: 5000, Delivered: 11, Read: 8, Holder: "alice2", OpenedAt: -9,
+		Cursor: 9, FailSeq: 10, Attempt: 2, HoldUntil: 5000, Delivered: 11, Read: 8, Holder: "alice2", OpenedAt: -9, ErasedAt: 3,
 	}
 }
 
@@ -29,7 +29,7 @@ func TestStateRow(t *testing.T) {
 	v := reflect.ValueOf(*s)
 	for i := range v.NumField() { // a field that is added belongs into the row, or into this list
 		switch f := v.Type().Field(i); f.Name {
-		case "Keys", "Attached", "Tail", "old", "lists", "owner", "streams", "place", "tailSize", "boost", "boosts", "ahead", "question", "absent":
+		case "Keys", "Attached", "Tail", "old", "lists", "owner", "streams", "place", "tailSize", "tailSizes", "boost", "boosts", "ahead", "question", "absent":
 		default:
 			if v.Field(i).IsZero() {
 				t.Errorf("%s is not part of this test", f.Name)
@@ -59,6 +59,7 @@ func TestStateRow(t *testing.T) {
 		fields  int
 		clear   func()
 	}{
+		{8, 1, func() { old.ErasedAt = 0 }},
 		{7, 1, func() { old.Followed = false }},
 		{6, 1, func() { old.Stumbles = 0 }},
 		{5, 2, func() { old.Invites, old.Guests = nil, slices.Clone(s.Guests); old.Guests[0].Worker = "" }},

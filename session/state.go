@@ -144,6 +144,7 @@ type State struct {
 	ContextV    uint64
 	Context     []byte // JSON
 	ClosedAt    int64
+	ErasedAt    int64  // Unix ms, when its customer was erased; 0 while he is not
 	Pool        uint64 // the highest pool number seen: lower ones are refused
 	Resort      uint64 // the ticket under which the last resort was told, or 0
 	KeyCount    uint64 // keys ever remembered
@@ -158,19 +159,20 @@ type State struct {
 	Read      uint64 // what the customer has read
 
 	// Volatile: gone with the owner's memory.
-	Attached []Attachment
-	Tail     []*wire.Entry // the last entries, contiguous, ending at Head; bounded
-	old      oldKeys
-	lists    listing
-	owner    delivery
-	streams  []stream
-	question question
-	place    *wire.Place // where it stands, while it waits
-	boost    int64       // ms by which service levels count it as having come earlier
-	ahead    uint32      // steps of its route that they open before their time
-	boosts   uint64      // how often that changed
-	absent   int64       // since when no connection of its customer follows it, Unix ms; 0 while one does, and when none ever did
-	tailSize int
+	Attached  []Attachment
+	Tail      []*wire.Entry // the last entries, contiguous, ending at Head; bounded
+	old       oldKeys
+	lists     listing
+	owner     delivery
+	streams   []stream
+	question  question
+	place     *wire.Place // where it stands, while it waits
+	boost     int64       // ms by which service levels count it as having come earlier
+	ahead     uint32      // steps of its route that they open before their time
+	boosts    uint64      // how often that changed
+	absent    int64       // since when no connection of its customer follows it, Unix ms; 0 while one does, and when none ever did
+	tailSize  int
+	tailSizes []int32 // of each
 }
 
 // Attachment is a connection that follows the session from its position on.
@@ -191,7 +193,8 @@ type delivery struct {
 	// Until it is delivered again, what an earlier owner of the session's shard, or another connection, may have been shown:
 	// entries up to here may be acknowledged, whatever sent is. 0 when sent says it all.
 	before  uint64
-	retryAt int64 // when a failed load is to be asked for again
+	mayOwe  uint64 // and up to here given back: the last of the customer's among them, as far as it is known
+	retryAt int64  // when a failed load is to be asked for again
 	// The accept that was answered.
 	accept     uint64
 	acceptConn wire.Conn
@@ -219,46 +222,47 @@ func (s *State) Live() bool {
 // Remember puts rows that were read into a fresh state: the latest entries, the latest keys in the order they were
 // made, and where all older ones are. Keys beyond number listed stand in no list; all of them ride.
 func (s *State) Remember(tail []*wire.Entry, keys []Key, older []KeyAt, listed uint64) {
-	s.Tail, s.tailSize = nil, 0
+	s.dropTail()
 	if n := len(tail); n > 0 && tail[n-1].Seq == s.Head { // what does not reach the head would be a hole
 		for _, e := range tail {
 			s.keep(e)
 		}
 	}
-	s.Keys, s.lists = keyRing{}, listing{upTo: listed, from: s.Head}
+	s.Keys, s.lists, s.old = keyRing{}, listing{upTo: listed, from: s.Head}, oldKeys{}
+	for _, k := range older {
+		s.old.put(k)
+	}
 	for i := range keys {
-		s.Keys.put(&keys[i])
+		s.putKey(&keys[i])
 		if keys[i].N > listed {
 			s.lists.from = min(s.lists.from, keys[i].Seq)
 		}
 	}
-	s.old = oldKeys{}
-	for _, k := range older {
-		s.old.put(k)
-	}
 	if s.owner = (delivery{}); s.Phase == Assigned {
-		s.owner.before = s.Head
+		s.owner.before, s.owner.mayOwe = s.Head, s.Head
 	}
 }
 
-// keep puts e at the end of the tail and drops what is beyond its bounds, or what it does not follow on.
+// keep puts e at the end of the tail and drops what is beyond its bounds, or what it does not follow on. It does not look at
+// what it drops, which was last seen long ago.
 func (s *State) keep(e *wire.Entry) {
 	if n := len(s.Tail); n > 0 && s.Tail[n-1].Seq+1 != e.Seq {
-		clear(s.Tail)
-		s.Tail, s.tailSize = s.Tail[:0], 0
+		s.dropTail()
 	}
-	s.Tail = append(s.Tail, e)
-	s.tailSize += entrySize(e)
+	size := entrySize(e)
+	s.Tail, s.tailSizes = append(s.Tail, e), append(s.tailSizes, int32(size)) //nolint:gosec // bounded by a frame
+	s.tailSize += size
 	drop := 0
 	for len(s.Tail)-drop > TailEntries || s.tailSize > TailBytes && len(s.Tail)-drop > 1 {
-		s.tailSize -= entrySize(s.Tail[drop])
+		s.tailSize -= int(s.tailSizes[drop])
+		s.Tail[drop] = nil
 		drop++
 	}
-	if drop > 0 {
-		n := copy(s.Tail, s.Tail[drop:])
-		clear(s.Tail[n:])
-		s.Tail = s.Tail[:n]
-	}
+	s.Tail, s.tailSizes = s.Tail[drop:], s.tailSizes[drop:] // append moves them when it comes to the end
+}
+
+func (s *State) dropTail() {
+	s.Tail, s.tailSizes, s.tailSize = nil, nil, 0
 }
 
 // entrySize is about what e costs: its strings alias its frame.

@@ -71,8 +71,8 @@ func TestOldKeys(t *testing.T) {
 	f(maxOld, 0, false, false)
 	f(7, 8, false, true)
 	o.put(KeyAt{FP: maxOld, Seq: 1})
-	if len(o.at) != maxOld {
-		t.Fatalf("%d fingerprints in memory", len(o.at))
+	if o.n != maxOld {
+		t.Fatalf("%d fingerprints in memory", o.n)
 	}
 	f(7, 8, false, true)
 	f(maxOld, 0, true, true)
@@ -193,5 +193,21 @@ func TestPayloadHash(t *testing.T) {
 	a, b := wire.Command{Verb: wire.VerbReply, AE: 1}, wire.Command{Verb: wire.VerbReply, AE: 2}
 	if payloadHash(&a) != payloadHash(&b) {
 		t.Fatal("the ae is a fence, not a part of the payload")
+	}
+}
+
+// What an owner on another connection may have been shown may be given back, as far as it can be the customer's: of entries that are not in
+// memory nobody knows whose they are, and what follows the last that was delivered was passed over, and not shown.
+func TestOwedAfterBindingAgain(t *testing.T) {
+	s := &State{Head: 67}
+	s.owner = delivery{window: 1, sent: 5, unacked: []uint64{2}} // the window is full; 3 to 5 are others'
+	s.bindAgain(botConn, 1)
+	for seq, want := range map[uint64]bool{1: true, 2: true, 3: false, 4: false, 6: false} {
+		if s.owed(seq) != want {
+			t.Errorf("entry %d may be given back: %v", seq, !want)
+		}
+		if may := s.delivered(seq); may != (seq <= 5) {
+			t.Errorf("entry %d may be acknowledged: %v", seq, may)
+		}
 	}
 }

@@ -23,6 +23,8 @@ type Config struct {
 	Peers []wire.Slot
 	// Tenants are all tenants, by name, as they are when the shard opens. They are shared and never change.
 	Tenants map[string]*Tenant
+	// Blanked is told when an erasure waits for the files of the nodes: see [Shard.Erasures]. It must not block, and may be nil.
+	Blanked func()
 	// Inbox is how many pieces of mail may wait; default 8192. A quarter of it is kept for mail of shards.
 	Inbox int
 	// Parked is how much mail may wait for one session's rows; default 64. Full means overloaded.

@@ -23,6 +23,8 @@ type customer struct {
 	was              bool // and before the latest turn that changed him
 	waiters          []*wire.Command
 	againAt, againIn int64
+	// Of one who is being erased; nil before his owner has begun.
+	erasing *erasing
 }
 
 func (s *Shard) customer(tenant, id string) *customer {

@@ -49,7 +49,7 @@ func (s *Shard) errand(c *wire.Command) {
 		return
 	}
 	if w.Stage != wire.StageMerge && cu.state.Alias != "" {
-		if w.Stage == wire.StageIdentify && cu.state.Owes() { // he is not quite the other yet
+		if w.Stage == wire.StageIdentify && (cu.state.Becoming() || cu.state.Erasure.Open()) { // he is not quite the other yet
 			s.waitMerged(cu, c)
 			return
 		}
@@ -62,7 +62,13 @@ func (s *Shard) errand(c *wire.Command) {
 // atCustomer is the part of an errand for which a customer is asked. He is himself.
 func (s *Shard) atCustomer(cu *customer, c *wire.Command) {
 	w := c.Way
+	if err := cu.state.Doomed(); err != nil && w.Stage != wire.StageErase {
+		s.d.Fail(c, err)
+		return
+	}
 	switch w.Stage {
+	case wire.StageErase:
+		s.erase(cu, c)
 	case wire.StageBearer:
 		w.Root = cu.id.id
 		s.onward(c)
@@ -210,6 +216,10 @@ func (s *Shard) stranger(h *hosted, c *wire.Command) bool {
 	}
 	if h.state.Holds(c) || c.Who.Role == wire.RoleService && c.Way == nil {
 		return false
+	}
+	if h.state.ErasedAt != 0 {
+		s.d.Refuse(c, wire.NoSession)
+		return true
 	}
 	owner := s.customer(h.state.Tenant, h.state.Customer.ID) // of the same slot as his session
 	if owner.state == nil {

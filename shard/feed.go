@@ -116,7 +116,7 @@ func (s *Shard) feedLoaded(r *result) {
 		return // its edge asks again
 	}
 	prev := r.feed.after
-	for _, x := range r.page {
+	for _, x := range s.shownFeed(r.page) {
 		s.feedEntry(f, x.e, x.lsn, prev)
 		prev = x.lsn
 	}
@@ -222,5 +222,5 @@ func (s *Shard) feedRow(id wire.SessionID, seq uint64, states map[wire.SessionID
 	if !st.Watched(j.who, j.watch.GetScope(), e) {
 		return nil, nil //nolint:nilnil // not his
 	}
-	return e, nil
+	return st.Blank(e), nil
 }

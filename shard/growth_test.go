@@ -2,8 +2,10 @@ package shard_test
 
 import (
 	"fmt"
+	"os"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -43,8 +45,17 @@ func among(n int, f func(i int)) {
 // one costs must not grow with either: compare cpu-µs/op of one run.
 //
 //	go test ./shard -run '^$' -bench Growth -benchtime 20000x
+//
+// SWITCHBOARD_GROWTH_ENTRIES asks for another number of entries: 10,000,000 take some minutes to write, and 5 GB.
 func BenchmarkGrowth(b *testing.B) {
-	for _, g := range []struct{ sessions, entries int }{{1000, 0}, {100_000, 0}, {1000, 400_000}, {1000, 0}} {
+	entries := 400_000
+	if v := os.Getenv("SWITCHBOARD_GROWTH_ENTRIES"); v != "" {
+		var err error
+		if entries, err = strconv.Atoi(v); err != nil {
+			b.Fatalf("SWITCHBOARD_GROWTH_ENTRIES: %v", err)
+		}
+	}
+	for _, g := range []struct{ sessions, entries int }{{1000, 0}, {100_000, 0}, {1000, entries}, {1000, 0}} {
 		b.Run(fmt.Sprintf("sessions=%d/entries=%d", g.sessions, g.entries), func(b *testing.B) { growth(b, g.sessions, g.entries) })
 	}
 }

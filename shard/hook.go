@@ -366,7 +366,9 @@ func (s *Shard) endHook(h *hosted, m *wire.Hooked) {
 	if x == nil {
 		return // it came twice
 	}
-	h.state.Hooked(&s.env, x.of.name, m, &s.d)
+	if h.state.ErasedAt == 0 {
+		h.state.Hooked(&s.env, x.of.name, m, &s.d)
+	}
 	s.forgetHook(x, m)
 }
 

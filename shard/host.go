@@ -69,6 +69,10 @@ func (s *Shard) command(c *wire.Command) {
 	case wire.VerbIdentify:
 		s.identify(c)
 		return
+	case wire.VerbErase:
+		c.Way = &wire.Way{Stage: wire.StageErase, At: c.Text}
+		s.errand(c)
+		return
 	case wire.VerbIdentities:
 		c.Way = &wire.Way{Stage: wire.StageList, At: c.Text}
 		s.errand(c)
@@ -299,6 +303,8 @@ func (s *Shard) note(h *hosted) {
 				s.row = session.AppendKey(s.row[:0], f.Key)
 				s.turn.Put(s.key, s.row)
 			}
+		case session.Erased:
+			s.put(keylessRows(nil, h.id))
 		default:
 		}
 	}

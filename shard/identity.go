@@ -18,6 +18,7 @@ type identity struct {
 	parked   []*wire.Command
 	fetching bool
 	dirty    bool
+	gone     bool // it was taken out of the log while it was being read
 	used     int64
 }
 
@@ -117,6 +118,9 @@ func (s *Shard) identityLoaded(r *result) {
 		return
 	}
 	i.state = r.ident
+	if i.gone {
+		i.gone, i.state.Customer = false, ""
+	}
 	for _, c := range parked {
 		if s.identities[r.identity] == nil { // forgotten by the one before
 			s.identities[r.identity] = i

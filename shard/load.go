@@ -28,6 +28,9 @@ const (
 	jobWhy
 	jobPrune
 	jobHook
+	jobHis
+	jobWords
+	jobPurge
 )
 
 // job is a wish to read rows.
@@ -43,6 +46,7 @@ type job struct {
 	explain  explainJob
 	prune    []byte // from which row on
 	call     hookJob
+	erase    eraseJob
 }
 
 // result is what the loader found.
@@ -60,6 +64,7 @@ type result struct {
 	upTo     uint64 // that page has looked at everything up to here
 	answer   documentRead
 	given    parcelRead
+	wiped    wipeRead
 	staleKey [][]byte // rows of keys that are remembered long enough
 	level    []byte   // the row of its service levels
 	why      []why.Decision
@@ -110,6 +115,12 @@ func (s *Shard) read(j job) result {
 		return s.readPrune(j)
 	case jobHook:
 		return s.readHook(j)
+	case jobHis:
+		return s.readHis(j)
+	case jobWords:
+		return s.readWords(j)
+	case jobPurge:
+		return s.readPurge(j)
 	default:
 		return s.readLoad(j)
 	}
@@ -129,6 +140,9 @@ func (s *Shard) readSession(id wire.SessionID) (r result) {
 	st := &session.State{}
 	if r.err = session.ParseState(row, st); r.err != nil {
 		return r
+	}
+	if st.ErasedAt != 0 {
+		return s.readErased(id, st)
 	}
 	lists, err := s.keyLists(id)
 	if err != nil {
@@ -153,6 +167,21 @@ func (s *Shard) readSession(id wire.SessionID) (r result) {
 			return result{err: err}
 		}
 	}
+	return r
+}
+
+// readErased reads what is left of an erased session: it has no keys, and its entries may not be rewritten yet.
+func (s *Shard) readErased(id wire.SessionID, st *session.State) (r result) {
+	list, _, err := s.entries(id, 1, st.Head+1, session.TailEntries, true, true)
+	if err != nil {
+		r.err = err
+		return r
+	}
+	for i, e := range list {
+		list[i] = session.Blank(e)
+	}
+	st.Remember(list, nil, nil, 0)
+	r.state = st
 	return r
 }
 
@@ -313,6 +342,12 @@ func (s *Shard) take(r *result) {
 		s.pruneLoaded(r)
 	case jobHook:
 		s.hookRead(r)
+	case jobHis:
+		s.hisLoaded(r)
+	case jobWords:
+		s.wordsLoaded(r)
+	case jobPurge:
+		s.purgeLoaded(r)
 	}
 }
 

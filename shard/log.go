@@ -52,6 +52,14 @@ func ReadLog(g *journal.Group, id wire.SessionID, fn func(*wire.Entry) error) er
 	if (gone{away}).session(id) {
 		return fmt.Errorf("session %s has left for another shard", id)
 	}
+	st := &session.State{}
+	if row, err := g.Get(sessionKey(nil, rowState, id), nil); err == nil {
+		if err := session.ParseState(row, st); err != nil {
+			return fmt.Errorf("reading session %s: %w", id, err)
+		}
+	} else if !errors.Is(err, journal.ErrNotFound) {
+		return fmt.Errorf("reading session %s: %w", id, err)
+	}
 	err = g.Scan(prefix, after(prefix), false, func(_, v []byte) bool {
 		_, _, e, err := parseEntry(id, v)
 		if bad = err; bad == nil && e.Seq != last+1 {
@@ -59,7 +67,7 @@ func ReadLog(g *journal.Group, id wire.SessionID, fn func(*wire.Entry) error) er
 		}
 		if bad == nil {
 			last = e.Seq
-			bad = fn(e)
+			bad = fn(st.Blank(e))
 		}
 		return bad == nil
 	})

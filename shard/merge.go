@@ -89,7 +89,10 @@ func (s *Shard) chase(cu *customer) {
 			}
 			s.post1(s.x.CustomerSlot(l.Tenant, l.Winner), l)
 		}
-		if st.Alias != "" {
+		if st.Erasure.Open() {
+			s.goOn(cu)
+		}
+		if st.Alias != "" && st.Erasure.Stage != session.Erasing {
 			for _, l := range st.Shops {
 				s.unite(&wire.Unite{Tenant: st.Tenant, Loser: st.ID, Winner: st.Alias, Shop: l.Shop, Session: l.Session}, wire.UniteAsk)
 			}

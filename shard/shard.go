@@ -83,6 +83,8 @@ type Shard struct {
 	counting   []counted // entries that are not durable, or not counted yet
 	appended   int       // of counting, those whose turn was appended
 	late       []late
+	purges     map[customerID]*purging
+	reads      []job // that wait for what was decided to be readable
 	levelAt    int64 // when the shard says what it has counted
 	hooks      hooks
 	pruning    bool
@@ -104,6 +106,7 @@ type Shard struct {
 	stats   stats
 	counts  atomic.Pointer[map[string]level.Report]
 	sets    atomic.Pointer[map[string]LevelSet]
+	blanked atomic.Pointer[[]Erasure]
 	stop    chan struct{}
 	wg      sync.WaitGroup
 }
@@ -439,6 +442,12 @@ func (s *Shard) handle(m wire.Mail) {
 		s.uniting(m)
 	case *wire.United:
 		s.settled(m)
+	case *wire.Purge:
+		s.purge(m)
+	case *wire.Purged:
+		s.purged(m)
+	case *wire.Scrub:
+		s.scrub(m)
 	case *wire.Parcel:
 		s.parcel(m)
 	case *wire.ParcelKept:
@@ -452,7 +461,7 @@ func (s *Shard) handle(m wire.Mail) {
 // commit ends the turn: its rows go to the journal, its mail is held until they are durable.
 func (s *Shard) commit() {
 	s.rows()
-	if s.turn.Empty() && len(s.d.Mail) == 0 && len(s.d.Load) == 0 && len(s.said.Mail) == 0 {
+	if s.turn.Empty() && len(s.d.Mail) == 0 && len(s.d.Load) == 0 && len(s.said.Mail) == 0 && len(s.reads) == 0 {
 		s.d.Reset()
 		return
 	}
@@ -479,6 +488,9 @@ func (s *Shard) commit() {
 	for i := range s.d.Load {
 		out.jobs = append(out.jobs, s.jobOf(&s.d.Load[i]))
 	}
+	out.jobs = append(out.jobs, s.reads...)
+	clear(s.reads)
+	s.reads = s.reads[:0]
 	s.held = append(s.held, out)
 	s.d.Reset()
 	s.said.Reset()
@@ -506,6 +518,7 @@ func (s *Shard) abandon(err error) {
 	s.amended, s.moving = s.amended[:0], s.moving[:0] // who is moved is read again as it was, and is moved when it queues anew
 	s.mark, s.dirty, s.changed, s.claimed = 0, s.dirty[:0], s.changed[:0], s.claimed[:0]
 	s.feed, s.fed = s.feed[:0], 0
+	s.reads, s.purges = nil, nil // who is being erased is read again, and asks again
 	s.uncount()
 	s.stats.abandoned.Add(1)
 	s.held = append(s.held, outgoing{index: s.last, mail: s.loseFeeds()})

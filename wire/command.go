@@ -69,6 +69,8 @@ const (
 	VerbDocument Verb = "document"
 	// VerbExplain asks why the session is where it is [SW-7]. The answer's Text is JSON.
 	VerbExplain Verb = "explain"
+	// VerbErase erases the customer Text [SW-7.11] under the mark Reason; with On it only asks how far that is. The answer's Text is JSON.
+	VerbErase Verb = "erase"
 )
 
 // Conn names one connection: the incarnation of the node that holds it, and its number there. It is a value and a

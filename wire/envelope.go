@@ -26,10 +26,13 @@ func (c *coder) speaks(version uint64) bool { return c.roll.Version == 0 || c.ro
 
 // kindsOf is the highest kind of mail of a version.
 func kindsOf(version uint64) byte {
-	if version == 8 {
+	switch version {
+	case 8:
 		return 27 // 9 brought parcels of slots that move
+	case 9:
+		return 29 // 10 brought the erasure of customers
 	}
-	return 29
+	return 32
 }
 
 // What an envelope says of itself.
@@ -51,6 +54,7 @@ var linkVerbs = [...]string{
 	string(VerbIdentities), string(VerbLink),
 	string(VerbConfigure), string(VerbDocument), string(VerbExplain),
 	string(VerbInvite),
+	string(VerbErase),
 }
 
 // AppendEnvelope appends e as it goes to another node, and notes in roll the principal it is the first to speak of. It does
@@ -70,7 +74,7 @@ func AppendEnvelope(dst []byte, e *Envelope, roll *Roll) ([]byte, error) {
 		flags |= withTerm
 	}
 	kind := kindOf(e.Mail)
-	if roll.Version != 0 && kind > kindsOf(roll.Version) {
+	if roll.Version != 0 && (kind > kindsOf(roll.Version) || roll.Version < 10 && erases(e.Mail)) {
 		return dst, ErrMail
 	}
 	c.out = append(c.out, kind, flags)
@@ -112,6 +116,12 @@ func ParseEnvelope(b []byte, e *Envelope, roll *Roll) error {
 		return ErrMail
 	}
 	return nil
+}
+
+// erases tells whether m is a command that came with version 10.
+func erases(m Mail) bool {
+	c, ok := m.(*Command)
+	return ok && c.Verb == VerbErase
 }
 
 // kindOf returns the number of m's kind, 0 when it has none.
@@ -175,6 +185,12 @@ func kindOf(m Mail) byte {
 		return 28
 	case *ParcelKept:
 		return 29
+	case *Purge:
+		return 30
+	case *Purged:
+		return 31
+	case *Scrub:
+		return 32
 	}
 	return 0
 }
@@ -240,6 +256,12 @@ func newMail(kind byte) Mail {
 		return new(Parcel)
 	case 29:
 		return new(ParcelKept)
+	case 30:
+		return new(Purge)
+	case 31:
+		return new(Purged)
+	case 32:
+		return new(Scrub)
 	}
 	return nil
 }
@@ -304,6 +326,12 @@ func (c *coder) mail(m Mail) {
 		c.parcel(m)
 	case *ParcelKept:
 		c.parcelKept(m)
+	case *Purge:
+		c.purge(m)
+	case *Purged:
+		c.purged(m)
+	case *Scrub:
+		c.scrub(m)
 	case *Unbound:
 		c.liveFields(&m.Live)
 	default:

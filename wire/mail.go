@@ -338,3 +338,6 @@ func (*Settings) mail()     {}
 func (*SettingsKept) mail() {}
 func (*Parcel) mail()       {}
 func (*ParcelKept) mail()   {}
+func (*Purge) mail()        {}
+func (*Purged) mail()       {}
+func (*Scrub) mail()        {}

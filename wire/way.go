@@ -69,6 +69,7 @@ const (
 	StageList                  // at customer At: what are his identities
 	StageStill                 // at customer At, who was Root: is he still, so that he is another than was found at Then
 	StageExplain               // at the pool: why is the session where it is; Text is what the session says of itself, as JSON
+	StageErase                 // at customer At, who is to be erased
 )
 
 // Way is how far a command has come. It never travels on a socket, so what it says can be trusted.

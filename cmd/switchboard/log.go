@@ -132,7 +132,7 @@ func printEntry(out io.Writer, raw []byte, asJSON bool) error {
 
 // fetchLog reads a session page by page over HTTP.
 func fetchLog(cmd *cobra.Command, addr, tok string, id wire.SessionID, line func([]byte) error) error {
-	after := uint64(0)
+	after, told := uint64(0), false
 	for {
 		url := fmt.Sprintf("http://%s/v1/sessions/%s/messages?after=%d&limit=100", addr, id, after)
 		req, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, url, nil)
@@ -142,6 +142,12 @@ func fetchLog(cmd *cobra.Command, addr, tok string, id wire.SessionID, line func
 		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(tok))
 		page, wait, err := fetchPage(req)
 		if wait > 0 { // a long log has more pages than a customer may ask for at once
+			if !told {
+				told = true
+				if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "switchboard: %s takes so many requests of a token at a time: going on from entry %d as it allows\n", addr, after+1); err != nil {
+					return err
+				}
+			}
 			select {
 			case <-cmd.Context().Done():
 				return cmd.Context().Err()

@@ -97,7 +97,7 @@ func (r *remote) ask(cmd *cobra.Command, method, path string, body []byte, heade
 	if err != nil {
 		return nil, "", fmt.Errorf("asking %s: %w", r.addr, err)
 	}
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode/100 != 2 {
 		no := &refused{Status: resp.StatusCode}
 		_ = json.Unmarshal(answer, no) // what is no problem document has no slug
 		return nil, "", no

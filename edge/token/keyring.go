@@ -95,7 +95,7 @@ func (r *Keyring) full(token string, p *payload) error {
 		return reason(err)
 	}
 	text, _, _ := strings.Cut(token, ".")
-	r.heads.learn(text, t)
+	r.heads.learn(text, p.Tenant, t)
 	return nil
 }
 

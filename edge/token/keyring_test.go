@@ -358,19 +358,35 @@ func TestQuickRefusesWhatFullRefuses(t *testing.T) {
 	}
 }
 
-// What an issuer may write into headers does not grow without bounds.
+// What an issuer may write into headers does not grow without bounds, and takes no place from another tenant's.
 func TestHeadsAreBounded(t *testing.T) {
 	ring, at := rings(), time.Unix(1_800_000_000, 0)
-	sign := by(jwt.SigningMethodHS256, secret)
-	for i := range headsMost + 10 {
-		token := raw(fmt.Sprintf(`{"alg":"HS256","kid":"hs","n":%d}`, i), `{"tenant":"demo","sub":"alice","role":"customer","exp":1800000060}`, sign)
+	check := func(header, tenant string, key []byte) {
+		t.Helper()
+		token := raw(header, fmt.Sprintf(`{"tenant":%q,"sub":"alice","role":"customer","exp":1800000060}`, tenant), by(jwt.SigningMethodHS256, key))
 		if _, err := ring.Check(token, at); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n := len(ring.heads.known); n != headsMost {
-		t.Errorf("%d headers are remembered; want %d", n, headsMost)
+	known := func(want int) {
+		t.Helper()
+		if n := len(ring.heads.known); n != want {
+			t.Errorf("%d headers are remembered; want %d", n, want)
+		}
 	}
+	check(fmt.Sprintf(`{"alg":"HS256","kid":"hs","n":%q}`, strings.Repeat("x", headMost)), "demo", secret)
+	known(0)
+	for i := range headsMost + 10 {
+		for range 2 { // the second time it is known, or read anew
+			check(fmt.Sprintf(`{"alg":"HS256","kid":"hs","n":%d}`, i), "demo", secret)
+		}
+	}
+	known(headsMost)
+	for i := range headsMost + 10 {
+		check(fmt.Sprintf(`{"alg":"HS256","kid":"hs","m":%d}`, i), "other", []byte(strings.Repeat("other", 10)))
+	}
+	known(2 * headsMost)
+	check(`{"alg":"HS256","kid":"hs","n":0}`, "other", []byte(strings.Repeat("other", 10))) // demo's, and as good
 }
 
 func TestCheckAllocates(t *testing.T) {

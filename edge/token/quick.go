@@ -11,11 +11,13 @@ import (
 )
 
 // heads are the first parts of tokens that were good, as they were written. An issuer writes the same one for every token of a key,
-// so there are few; what one says need not be read again. Safe for concurrent use.
+// so there are few; what one says need not be read again. A header does not say whose it is: what one tenant's tokens have taught
+// serves another's that begin with the same bytes. Safe for concurrent use.
 type heads struct {
 	mu sync.RWMutex
 	// Guarded by mu.
 	known map[string]head
+	of    map[string]int // how many of them each tenant's tokens have taught
 }
 
 // head is what the header of a good token said.
@@ -25,8 +27,12 @@ type head struct {
 	kidded bool
 }
 
-// headsMost bounds the heads: every key may sign, and an issuer may write its header in some ways.
-const headsMost = 256
+// What is remembered is bounded for each tenant, so that an issuer who writes a new header into every token makes nobody slow but
+// himself: every key may sign, and a header may be written in some ways. There are as many tenants as the operator has given keys to.
+const (
+	headsMost = 16  // of a tenant
+	headMost  = 512 // bytes of one; those of others are read anew each time
+)
 
 func (h *heads) find(text string) (head, bool) {
 	h.mu.RLock()
@@ -35,18 +41,19 @@ func (h *heads) find(text string) (head, bool) {
 	return known, ok
 }
 
-// learn remembers the head of a token that was good.
-func (h *heads) learn(text string, t *jwt.Token) {
+// learn remembers the head of a token that was good, and is tenant's.
+func (h *heads) learn(text, tenant string, t *jwt.Token) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.known) >= headsMost {
+	if _, ok := h.known[text]; ok || len(text) > headMost || h.of[tenant] >= headsMost {
 		return
 	}
 	if h.known == nil {
-		h.known = map[string]head{}
+		h.known, h.of = map[string]head{}, map[string]int{}
 	}
 	kid, kidded := t.Header["kid"].(string)
 	h.known[strings.Clone(text)] = head{t.Method, kid, kidded}
+	h.of[strings.Clone(tenant)]++
 }
 
 // encoding is that of a token's parts; a signature has one spelling.

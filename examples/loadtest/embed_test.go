@@ -2,12 +2,13 @@ package loadtest
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"switchboard/loadtest/scenario"
 )
 
-// TestShipped: every shipped scenario can be read, and has the name of its file.
+// TestShipped: every shipped scenario can be read, has the name of its file, and a gate on a latency beside its others.
 func TestShipped(t *testing.T) {
 	names := Names()
 	for _, want := range []string{"idle", "chat", "saleday", "surge", "handoff", "llm", "storm", "slow", "soak", "connect", "rebalance", "kill", "upgrade", "reroute", "capacity"} {
@@ -27,6 +28,12 @@ func TestShipped(t *testing.T) {
 		}
 		if s.Name != name || len(s.Checked()) == 0 {
 			t.Errorf("%s calls itself %q, and has %d gates", name, s.Name, len(s.Checked()))
+		}
+		if !slices.ContainsFunc(s.Checked(), func(g scenario.Gate) bool {
+			u, _ := scenario.UnitOf(g.Metric)
+			return u == scenario.Time && strings.HasPrefix(g.Op, "<")
+		}) {
+			t.Errorf("%s has no gate on a latency", name)
 		}
 	}
 	if _, ok := Read("nothing"); ok {

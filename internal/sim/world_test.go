@@ -137,25 +137,52 @@ func (w *world) start(m *machine) {
 
 // off ends a machine: in order, or as when its power is cut.
 func (w *world) off(m *machine, cut bool) {
-	w.mu.Lock()
-	w.on = slices.DeleteFunc(w.on, func(s string) bool { return s == m.name })
-	w.mu.Unlock()
-	if cut { // first nobody hears it any more; then what was not synced is lost
-		w.net.Down(m.name, true)
-		w.net.Reset(m.name)
-		m.disk = m.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: w.rng})
+	if cut {
+		w.power(m)
+		return
 	}
+	w.forget(m)
 	m.sync.Store(0)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if err := m.n.Close(ctx); err != nil && !cut {
+	if err := m.n.Close(ctx); err != nil {
 		w.t.Errorf("node %s: %v", m.name, err)
 	}
 	m.n = nil
-	if cut {
+}
+
+// power cuts the power of machines, all in one moment: first nobody hears them any more; then what was not synced is half gone.
+func (w *world) power(off ...*machine) {
+	for _, m := range off {
+		w.forget(m)
+		w.net.Down(m.name, true)
+	}
+	for _, m := range off {
+		w.net.Reset(m.name)
+		m.disk = m.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: w.rng})
+		m.sync.Store(0)
+	}
+	var closing sync.WaitGroup
+	for _, m := range off {
+		closing.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			_ = m.n.Close(ctx) // it cannot do so in order
+		})
+	}
+	closing.Wait()
+	for _, m := range off {
+		m.n = nil
 		w.net.Reset(m.name)
 		w.net.Down(m.name, false)
 	}
+}
+
+// forget lets nobody try a machine any more.
+func (w *world) forget(m *machine) {
+	w.mu.Lock()
+	w.on = slices.DeleteFunc(w.on, func(s string) bool { return s == m.name })
+	w.mu.Unlock()
 }
 
 // up returns the machines that run.

@@ -69,7 +69,7 @@ func (r *Result) charts() (out []template.HTML) {
 	}
 	add("messages a second", plain, false, r.values("due", "due"), r.values("acknowledged", "acked"), r.values("answered", "answered"))
 	add("sockets", plain, false, r.values("held by the generator", "sockets"), r.values("the node's count", "connections"))
-	add("resident memory", bytesOf, false, r.values("node", "rss"), r.values("generator", "gen_rss"))
+	add("resident memory", bytesOf, false, r.values("node", "rss"), r.values("the node's live heap", "live"), r.values("generator", "gen_rss"))
 	add("processor cores", plain, false, r.values("node", "cpu"), r.values("generator", "gen_cpu"))
 	for _, c := range []struct {
 		title string

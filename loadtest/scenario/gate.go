@@ -59,6 +59,8 @@ var figures = map[string]struct {
 	"connect_cpu":      {Time, "processor time of the node for each customer's socket, from before the ramp until all are connected"},
 	"connects_per_cpu": {None, "the same as sockets connected for each second of the node's processors"},
 	"rss_growth":       {Share, "what the node's resident memory grew by from the second quarter of the steady time to the last, of what it was"},
+	"live":             {Bytes, "what lives on the node's heap in the end, as its last collection found it: resident memory without garbage and without the store's"},
+	"live_per_talk":    {Bytes, "what that grew by from the second quarter of the steady time to the last, for each conversation that began meanwhile: a leak"},
 	"cpu":              {None, "cores that the node used, mean of the steady time"},
 	"machine_cpu":      {None, "cores that everybody used on the machine that node and load generator share"},
 	"gen_rss":          {Bytes, "highest resident memory of the load generator, all processes"},

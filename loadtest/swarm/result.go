@@ -2,7 +2,6 @@ package swarm
 
 import (
 	"fmt"
-	"math"
 
 	"switchboard/loadtest/report"
 )
@@ -54,9 +53,7 @@ func (r *running) result() *report.Result {
 	if took := r.heldCPU - r.base.cpu; r.base.ok && took > 0 {
 		f["connect_cpu"], f["connects_per_cpu"] = took/held, held/took
 	}
-	if g, ok := growth(r.series, steady); ok {
-		f["rss_growth"] = g
-	}
+	r.grew(f)
 	if r.watched > 0 {
 		f["cpu"] = r.cores / r.watched
 	}
@@ -74,23 +71,6 @@ func (r *running) result() *report.Result {
 	r.warn(res, &c)
 	res.Judge(sc.Checked())
 	return res
-}
-
-// growth is by how much of itself the node's memory grew from the second quarter of the steady time to the last: the first is
-// that of caches and pools that fill.
-func growth(series []report.Point, steady float64) (share float64, ok bool) {
-	mean := func(from, to float64) float64 {
-		sum, n := 0.0, 0.0
-		for i := range series {
-			if at, v := series[i].At, series[i].Values["rss"]; v > 0 && at > from && at <= to {
-				sum += v
-				n++
-			}
-		}
-		return sum / n // no number without any
-	}
-	share = mean(steady*0.75, steady)/mean(steady*0.25, steady*0.5) - 1
-	return share, !math.IsNaN(share)
 }
 
 // done is what counts as done of c.

@@ -119,6 +119,7 @@ var gauges = map[string]string{
 	"process_max_fds":              "max_fds",
 	"go_goroutines":                "goroutines",
 	"go_memstats_heap_inuse_bytes": "heap",
+	"go_gc_heap_live_bytes":        "live",
 	"switchboard_shard_inbox":      "inbox",
 }
 

@@ -17,15 +17,16 @@ import (
 // Journal is the durable log and the rows of all groups of a node. All its methods may be called from any goroutine.
 type Journal struct {
 	// Fixed after Open.
-	cfg   Config
-	data  *pebble.DB
-	cache *pebble.Cache
-	lock  io.Closer
-	wake  chan struct{}    // for commit: something waits
-	nudge chan struct{}    // for watch: look now
-	asks  chan ask         // for watch: AcceptLoss
-	stop  chan struct{}    // for watch: end
-	ended [2]chan struct{} // closed by commit and by watch
+	cfg    Config
+	data   *pebble.DB
+	cache  *pebble.Cache
+	lock   io.Closer
+	wake   chan struct{}    // for commit: something waits
+	nudge  chan struct{}    // for watch: look now
+	asks   chan ask         // for watch: AcceptLoss
+	stop   chan struct{}    // for watch: end
+	ended  [2]chan struct{} // closed by commit and by watch
+	scrubs chan struct{}    // a place for the one Scrub that runs
 	// Below freeMin bytes of space Append refuses; after lookBytes of turns watch looks again.
 	freeMin   uint64
 	lookBytes int64

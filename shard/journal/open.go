@@ -63,6 +63,7 @@ func newJournal(cfg Config, lock io.Closer) *Journal {
 		wake:      make(chan struct{}, 1),
 		nudge:     make(chan struct{}, 1),
 		asks:      make(chan ask),
+		scrubs:    make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 		lookBytes: math.MaxInt64,
 		parcels:   map[uint32][]byte{},

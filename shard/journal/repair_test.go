@@ -43,7 +43,7 @@ func TestSnapshotSurvives(t *testing.T) {
 		}
 		for prev := uint64(0); prev < 1000; prev, _, _ = p.j.log.Bounds(3) {
 			must(t, p.j.data.Flush())
-			must(t, p.j.truncate())
+			must(t, p.j.truncate(nil))
 		}
 		var after *vfs.MemFS // the disk as a power cut leaves it, at the moment in which the snapshot was taken
 		q := n.nodes[far]

@@ -44,6 +44,9 @@ func (j *Journal) storeOptions() *pebble.Options {
 		MemTableStopWritesThreshold: 4,
 		// An owner of a shard would rather wait for a compaction than a customer for an answer; the default stops at 12.
 		L0StopWritesThreshold: 64,
+		// A manifest names the first and last key of tables that are gone: it is begun anew as soon as half of it is of such, so that Scrub gets rid of
+		// them. The store still weighs that against the work.
+		MaxManifestFileSize: 1,
 	}
 	// The tables of a snapshot are in the manifest when taking them returns: without a write-ahead log nothing else keeps them.
 	o.Experimental.DisableIngestAsFlushable = func() bool { return true }

@@ -36,11 +36,11 @@ func (j *Journal) watch() {
 		case <-j.stop:
 			return
 		case a := <-j.asks:
-			a.reply <- j.answered(a.group)
+			a.reply <- j.answered(a)
 			continue
 		case <-flushed:
 			flushed = nil
-			j.check(j.truncate())
+			j.check(j.truncate(nil))
 		case <-tick.C:
 			j.look()
 			j.check(j.spare())
@@ -117,8 +117,9 @@ func (g *Group) entry() entry {
 	return e
 }
 
-// truncate removes from the log what the data store has flushed.
-func (j *Journal) truncate() error {
+// truncate removes from the log what the data store has flushed: of a group with several replicas not the end, which those need that are a little
+// behind, but in any case what lies up to upTo says.
+func (j *Journal) truncate(upTo map[uint16]uint64) error {
 	if j.log == nil || j.failure() != nil {
 		return nil
 	}
@@ -143,7 +144,7 @@ func (j *Journal) truncate() error {
 		shared := g.shared
 		j.mu.Unlock()
 		if shared { // followers that are a little behind shall not need a snapshot
-			keep := max(at.index-min(at.index, keepEntries), j.log.Beyond(g.id, most))
+			keep := max(at.index-min(at.index, keepEntries), j.log.Beyond(g.id, most), min(at.index, upTo[g.id]))
 			if keep < at.index {
 				p.UpTo, p.Term = keep, 0
 			}
@@ -248,13 +249,17 @@ func (j *Journal) look() {
 
 // ask is something that watch does for somebody else.
 type ask struct {
-	group *Group // whose loss is accepted; nil is for the fence
+	group *Group       // whose loss is accepted; nil is for the fence, or for fn
+	fn    func() error // to be done beside nothing else of watch's
 	reply chan error
 }
 
 // ask lets watch accept the loss of g, or write the fence when that is nil.
 func (j *Journal) ask(g *Group) error {
-	a := ask{g, make(chan error, 1)}
+	return j.request(ask{group: g, reply: make(chan error, 1)})
+}
+
+func (j *Journal) request(a ask) error {
 	select {
 	case j.asks <- a:
 		return <-a.reply
@@ -263,9 +268,12 @@ func (j *Journal) ask(g *Group) error {
 	}
 }
 
-func (j *Journal) answered(g *Group) error {
-	if g != nil {
-		return j.acceptLoss(g)
+func (j *Journal) answered(a ask) error {
+	switch {
+	case a.fn != nil:
+		return a.fn()
+	case a.group != nil:
+		return j.acceptLoss(a.group)
 	}
 	err := j.keepFence()
 	j.check(err)

@@ -2442,6 +2442,7 @@ func (x *Author) GetName() string {
 //	hook.delivered           staff
 //	hook.failed              staff
 //	session.abandoned        public
+//	session.erased           public
 //	session.transferred      staff
 //	session.transfer_failed  staff
 //	session.released         staff

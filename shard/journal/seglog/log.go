@@ -101,6 +101,8 @@ type Log struct {
 	spares []*segment // the numbers that follow
 	idle   []*reader  // memory for Reads
 	broken error
+	// Files are removed, not recycled.
+	renewing bool
 
 	// Shared.
 	used    atomic.Int64 // of the active segment

@@ -185,6 +185,16 @@ func TestModel(t *testing.T) {
 				}
 				do(rt, next, func() error { return l.Truncate(points) })
 			},
+			"renew": func(rt *rapid.T) {
+				do(rt, now.clone(), func() error {
+					num, err := l.Renew()
+					if err == nil && num < l.Lowest() {
+						rt.Fatalf("file %d is new, and the lowest is %d", num, l.Lowest())
+					}
+					return err
+				})
+			},
+			"renewed": func(*rapid.T) { l.Renewed() },
 			"prepare": func(rt *rapid.T) { do(rt, now.clone(), l.Prepare) },
 			"reopen": func(rt *rapid.T) {
 				do(rt, now.clone(), func() error {

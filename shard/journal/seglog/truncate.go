@@ -97,7 +97,7 @@ func (l *Log) dead() (s *segment, keep bool) {
 	}
 	s = l.segs[0]
 	l.segs = slices.Delete(l.segs, 0, 1)
-	return s, len(l.spares) < l.cfg.Spares && s.size >= l.cfg.SegmentBytes/2 && s.size <= 2*l.cfg.SegmentBytes
+	return s, !l.renewing && len(l.spares) < l.cfg.Spares && s.size >= l.cfg.SegmentBytes/2 && s.size <= 2*l.cfg.SegmentBytes
 }
 
 // reuse gives the file of a dead segment the next number, or removes it. Each step is durable before the next.

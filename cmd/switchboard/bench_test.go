@@ -1,0 +1,37 @@
+package main
+
+import (
+	"encoding/json"
+	"runtime"
+	"testing"
+
+	"switchboard/bench"
+)
+
+// TestBench measures a small page with the binary: each of the node's figures is there, beside its limit. How large they are is the
+// machine's.
+func TestBench(t *testing.T) {
+	r := finish(t, as(t, nil, "bench", "--dir", t.TempDir(), "--time", "200ms", "--customers", "8", "--workers", "2", "--connects", "40", "--rate", "50", "--json"))
+	if r.code != 0 {
+		t.Fatalf("exit %d: %s", r.code, r.err)
+	}
+	var page bench.Page
+	if err := json.Unmarshal([]byte(r.out), &page); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{"node, round trips of 8 customers": true}
+	if runtime.GOOS == "linux" {
+		want["node, connects in the clear, with token and hello"] = true
+		want["node, connects over TLS 1.3, with token and hello"] = true
+		want["node, memory of an idle connection"] = true
+	}
+	for _, f := range page.Own {
+		if f.Value <= 0 || f.Share <= 0 || f.Limit == "" {
+			t.Errorf("figure %+v", f)
+		}
+		delete(want, f.Name)
+	}
+	if len(want) > 0 {
+		t.Errorf("%v are missing in %+v", want, page.Own)
+	}
+}

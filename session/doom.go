@@ -1,0 +1,93 @@
+package session
+
+import (
+	"time"
+
+	"switchboard/wire"
+)
+
+// doomedRetry is when who is being erased may ask again, as somebody new.
+const doomedRetry = 2 * time.Second
+
+// Erasure is how far a customer is forgotten [SW-7.11].
+type Erasure struct {
+	// Mark names the erasure, and stands for the customer wherever something of him is left: it says nothing of him.
+	Mark  string
+	At    int64 // Unix ms, when it was asked for
+	Stage ErasureStage
+	// Sessions is how many sessions of his there were.
+	Sessions uint64
+}
+
+// ErasureStage is a step of an erasure. The numbers are part of stored rows.
+type ErasureStage uint8
+
+// The steps of an erasure, in order.
+const (
+	NeverErased ErasureStage = iota
+	Erasing                  // his sessions, his identities and whoever became him are being looked for and erased; he opens nothing meanwhile
+	Blanked                  // no row has anything of him; files may
+	Completed                // nor has any file
+)
+
+var erasureStages = [...]string{"none", "erasing", "erased", "completed"}
+
+// String returns the step's name, as operators are told it.
+func (e ErasureStage) String() string { return erasureStages[e] }
+
+// Open tells whether something is left to be done.
+func (e *Erasure) Open() bool { return e.Stage == Erasing || e.Stage == Blanked }
+
+// Doom begins to erase c, under mark, and reports whether that changed c: while it is under way it does not begin again. Whatever he wanted to become
+// he wants no more.
+func (c *Customer) Doom(mark string, now int64) bool {
+	if c.Erasure.Stage == Erasing {
+		return false
+	}
+	c.Erasure = Erasure{Mark: mark, At: now, Stage: Erasing}
+	if c.Leaving.To != "" {
+		c.Leaving = Leaving{}
+		c.Try++ // an answer that is on its way is to nothing
+	}
+	return true
+}
+
+// Blank makes c nobody in particular: all that was his is erased. Born stays, so that no id of a session is given twice; who comes under his id from now on
+// is somebody new.
+func (c *Customer) Blank() {
+	c.Alias, c.Shops, c.Identities, c.Linked, c.Depth, c.Leaving = "", nil, nil, false, 0, Leaving{}
+	c.Erasure.Stage = Blanked
+}
+
+// Complete notes that no file has anything of him, as of the erasure mark, and reports whether that changed c.
+func (c *Customer) Complete(mark string) bool {
+	if c.Erasure.Stage != Blanked || c.Erasure.Mark != mark {
+		return false
+	}
+	c.Erasure.Stage = Completed
+	return true
+}
+
+// Becomes tells whether c has become other, or has said that he is about to: then he is the same person.
+func (c *Customer) Becomes(other string) bool {
+	return c.Alias == other || c.Alias == "" && c.Leaving.To == other
+}
+
+func (w *writer) erasure(e *Erasure) {
+	w.num(uint64(e.Stage))
+	w.str(e.Mark)
+	w.int(e.At)
+	w.num(e.Sessions)
+}
+
+func (r *reader) erasure() Erasure {
+	return Erasure{Stage: ErasureStage(min(r.num(), uint64(Completed))), Mark: r.str(), At: r.int(), Sessions: r.num()}
+}
+
+// Doomed tells why nobody may become c now, or open anything as him: he is being erased. It is soon over.
+func (c *Customer) Doomed() *wire.Error {
+	if c.Erasure.Stage != Erasing {
+		return nil
+	}
+	return &wire.Error{Slug: wire.Unavailable, Message: "the customer is being erased", RetryAfter: doomedRetry}
+}

@@ -1,0 +1,264 @@
+package shard
+
+import (
+	"cmp"
+	"slices"
+
+	"switchboard/session"
+	"switchboard/wire"
+)
+
+// A customer is erased [SW-7.11]. His owner writes down that he is to be, and opens nothing for him until it has come about: his sessions, which are all
+// of his slot, one after the other; and every shard is told to look for his external ids, for who became him (they are erased just so, each by his
+// owner), and for what has stayed behind of slots that have left. A row says that it is owed, so whoever owns him next goes on, from the beginning: each
+// step may be done any number of times. What is in files is the node's business then: see Erasures.
+
+// erasing is how far the owner of a customer who is being erased has come. It is memory: a new owner begins anew.
+type erasing struct {
+	mark    string
+	reading bool // the loader looks for sessions, or for entries of the first of todo
+	from    []byte
+	scanned bool // there are no more sessions than those in todo
+	todo    []wire.SessionID
+	begun   bool   // the first of todo is erased, its entries are being rewritten
+	seq     uint64 // behind which
+	peers   []bool // shards that have nothing of him any more
+	slots   [wire.Slots]bool
+}
+
+// Erasure is one whose rows are all rewritten, and durable so, while files may still have what stood in them.
+type Erasure struct {
+	Tenant, Customer, Mark string
+	At                     int64 // Unix ms, when it was asked for
+}
+
+// Erasures returns the erasures that wait for the files of the nodes, in no order. It may be called from any goroutine; what it returns must not be
+// changed.
+func (s *Shard) Erasures() []Erasure {
+	if list := s.blanked.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+// erase begins to erase cu, who is himself, unless that is under way, and tells how far it is.
+func (s *Shard) erase(cu *customer, c *wire.Command) {
+	if !c.On {
+		if !s.writable {
+			s.d.Refuse(c, wire.Unavailable)
+			return
+		}
+		if cu.state.Doom(c.Reason, s.now) { // the mark alone tells whom it is about
+			s.log.Info("a customer is to be erased", "tenant", cu.id.tenant, "erasure", c.Reason, "by", c.Who.Sub, "role", string(c.Who.Role))
+			s.doomed(cu)
+		}
+	}
+	e := &cu.state.Erasure
+	s.sayJSON(c, 0, struct {
+		Erasure  string `json:"erasure,omitempty"`
+		State    string `json:"state"`
+		At       int64  `json:"at,omitempty"`
+		Sessions uint64 `json:"sessions"`
+	}{e.Mark, e.Stage.String(), e.At, e.Sessions})
+}
+
+// doomed begins what is owed to somebody who is to be erased.
+func (s *Shard) doomed(cu *customer) {
+	for _, c := range cu.waiters {
+		s.d.Fail(c, cu.state.Doomed())
+	}
+	cu.waiters, cu.erasing, cu.againAt = nil, nil, 0
+	s.publishErasure(cu, false)
+	s.changedCustomer(cu)
+	s.chase(cu)
+}
+
+// goOn does what can be done of an erasure now, and says again what nobody has answered.
+func (s *Shard) goOn(cu *customer) {
+	st := cu.state
+	own := s.x.CustomerSlot(st.Tenant, st.ID)
+	if st.Erasure.Stage == session.Blanked { // to itself, so that it is durable by then
+		s.post1(own, &wire.Scrub{Tenant: st.Tenant, Customer: st.ID, Mark: st.Erasure.Mark})
+		return
+	}
+	e := cu.erasing
+	if e == nil || e.mark != st.Erasure.Mark {
+		e = &erasing{mark: st.Erasure.Mark, peers: make([]bool, len(s.cfg.Peers))}
+		cu.erasing = e
+	}
+	for i, slot := range s.cfg.Peers {
+		if !e.peers[i] {
+			s.post1(slot, &wire.Purge{Tenant: st.Tenant, Customer: st.ID, Mark: e.mark, At: st.Erasure.At, Shard: uint32(i)}) //nolint:gosec // a node has few shards
+		}
+	}
+	s.nextSession(cu)
+}
+
+// nextSession goes on with the session that is being erased, or looks for more.
+func (s *Shard) nextSession(cu *customer) {
+	e := cu.erasing
+	if e.reading || !s.writable {
+		return
+	}
+	if len(e.todo) == 0 {
+		if !e.scanned {
+			e.reading = true
+			s.readAfter(job{kind: jobHis, customer: cu.id, erase: eraseJob{e: e, mark: e.mark, from: e.from}})
+			return
+		}
+		s.blank(cu)
+		return
+	}
+	id := e.todo[0]
+	if !e.begun {
+		h := s.host(id)
+		if h.state == nil {
+			s.wait(h, &wire.Scrub{Tenant: cu.id.tenant, Customer: cu.id.id, Mark: e.mark})
+			return
+		}
+		if !s.surround(h) {
+			return // its tenant is configured no more; when it is again, a new owner goes on
+		}
+		if h.state.ErasedAt == 0 {
+			s.before(h)
+			h.state.Erase(&s.env, e.mark, &s.d)
+			s.note(h)
+			cu.state.Erasure.Sessions++
+			s.changedCustomer(cu)
+		}
+		e.begun, e.seq = true, 0
+	}
+	e.reading = true
+	s.readAfter(job{kind: jobWords, id: id, customer: cu.id, erase: eraseJob{e: e, mark: e.mark, seq: e.seq}})
+}
+
+// hisLoaded takes the sessions that were found.
+func (s *Shard) hisLoaded(r *result) {
+	cu := s.erasingStill(r)
+	if cu == nil {
+		return
+	}
+	e := cu.erasing
+	if e.reading = false; r.err == nil {
+		e.from, e.scanned, e.todo = r.wiped.at, r.wiped.last, append(e.todo, r.wiped.ids...)
+		s.nextSession(cu)
+	} // else it is asked for again with what else is
+}
+
+// wordsLoaded puts rewritten entries where the old ones stand.
+func (s *Shard) wordsLoaded(r *result) {
+	cu := s.erasingStill(r)
+	if cu == nil {
+		return
+	}
+	e := cu.erasing
+	if e.reading = false; r.err != nil || !s.writable {
+		return
+	}
+	s.put(r.wiped.rows)
+	if s.turn.Size() > turnBytes { // others are being erased as well
+		if s.commit(); s.erasingStill(r) != cu {
+			return // the journal has refused it
+		}
+	}
+	if e.seq = r.wiped.seq; r.wiped.last {
+		e.todo, e.begun = e.todo[1:], false
+	}
+	s.nextSession(cu)
+}
+
+// erasingStill returns the customer for whom r was read, if it is for the same erasure by the same memory.
+func (s *Shard) erasingStill(r *result) *customer {
+	cu := s.customers[r.customer]
+	if cu == nil || cu.state == nil || cu.erasing == nil || cu.erasing != r.erase.e {
+		return nil
+	}
+	return cu
+}
+
+// put adds rows that were read, and made anew, to the turn.
+func (s *Shard) put(rows []rewritten) {
+	for i := range rows {
+		if w := &rows[i]; w.to != nil {
+			s.turn.DeleteRange(w.key, w.to)
+		} else if w.val == nil {
+			s.turn.Delete(w.key)
+		} else {
+			s.turn.Put(w.key, w.val)
+		}
+	}
+}
+
+// purged notes that a shard has nothing of a customer any more.
+func (s *Shard) purged(m *wire.Purged) {
+	cu := s.askCustomer(m.Tenant, m.Customer, m)
+	if cu == nil || cu.erasing == nil || cu.erasing.mark != m.Mark || int(m.Shard) >= len(cu.erasing.peers) || cu.state.Erasure.Stage != session.Erasing {
+		return
+	}
+	e := cu.erasing
+	e.peers[m.Shard] = true
+	for i := range e.slots {
+		e.slots[i] = e.slots[i] || i/8 < len(m.Slots) && m.Slots[i/8]&(1<<(i%8)) != 0
+	}
+	s.nextSession(cu)
+}
+
+// blank ends the erasure as far as rows go, when nothing of the customer is left in any.
+func (s *Shard) blank(cu *customer) {
+	e := cu.erasing
+	if slices.Contains(e.peers, false) {
+		return
+	}
+	if slices.Contains(e.slots[:], false) { // some slots are on their way between shards: whoever has them next is asked
+		clear(e.peers)
+		return
+	}
+	cu.state.Blank()
+	cu.erasing, cu.againAt = nil, 0
+	s.changedCustomer(cu)
+	s.log.Info("a customer is erased from all rows", "tenant", cu.id.tenant, "erasure", e.mark, "sessions", cu.state.Erasure.Sessions)
+	s.chase(cu)
+	waiters := cu.waiters
+	cu.waiters = nil
+	for _, c := range waiters {
+		s.identify(c)
+	}
+}
+
+// scrub hears how far the erasure of a customer is.
+func (s *Shard) scrub(m *wire.Scrub) {
+	cu := s.askCustomer(m.Tenant, m.Customer, m)
+	if cu == nil || cu.state.Erasure.Mark != m.Mark {
+		return
+	}
+	switch st := cu.state; {
+	case st.Erasure.Stage == session.Erasing && cu.erasing != nil: // a session was read for it
+		s.nextSession(cu)
+	case m.Done && s.writable && st.Complete(m.Mark):
+		s.changedCustomer(cu)
+		s.publishErasure(cu, false)
+		cu.againAt, cu.againIn = 0, 0
+		s.log.Info("an erasure is completed: no file has anything of the customer", "tenant", cu.id.tenant, "erasure", m.Mark)
+	case !m.Done && st.Erasure.Stage == session.Blanked:
+		s.publishErasure(cu, true)
+	}
+}
+
+// publishErasure adds an erasure to those that wait for the files of the nodes, or takes it out.
+func (s *Shard) publishErasure(cu *customer, waits bool) {
+	st := cu.state
+	list := slices.DeleteFunc(slices.Clone(s.Erasures()), func(e Erasure) bool { return e.Tenant == st.Tenant && e.Customer == st.ID })
+	if waits {
+		list = append(list, Erasure{st.Tenant, st.ID, st.Erasure.Mark, st.Erasure.At})
+	}
+	slices.SortFunc(list, func(a, b Erasure) int {
+		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Mark, b.Mark), cmp.Compare(a.Customer, b.Customer))
+	})
+	s.blanked.Store(&list)
+	if waits && s.cfg.Blanked != nil {
+		s.cfg.Blanked()
+	}
+}
+
+// readAfter hands j to the loader when all that was decided up to now, with this turn, can be read.
+func (s *Shard) readAfter(j job) { s.reads = append(s.reads, j) }

@@ -1,0 +1,104 @@
+package seglog
+
+import (
+	"bytes"
+	"io"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// holds tells in how many files of a folder word is.
+func holds(t *testing.T, fs vfs.FS, dir, word string) (n int) {
+	t.Helper()
+	names, err := fs.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		f, err := fs.Open(fs.PathJoin(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(f)
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(b, []byte(word)) {
+			n++
+		}
+	}
+	return n
+}
+
+// After a renewal and a truncation no file holds what was truncated: no recycled one, and not the one that is written, which may have been recycled
+// itself.
+func TestRenew(t *testing.T) {
+	const word = "canary-5f1e"
+	fs := vfs.NewMem()
+	cfg := Config{Dir: testDir, FS: fs, SegmentBytes: 4 * block, Create: true}
+	l, _, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := uint64(0)
+	write := func(body string, n int) {
+		t.Helper()
+		for range n {
+			var b Batch
+			index++
+			b.Append(1, Record{Index: index, Term: 1, Body: []byte(body)})
+			if err := l.Write(&b); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Prepare(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	truncate := func(upTo uint64) {
+		t.Helper()
+		if err := l.Truncate([]Point{{Group: 1, UpTo: upTo}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(word, 12)
+	truncate(index - 1)
+	write("other", 2)
+	truncate(index)
+	if holds(t, fs, testDir, word) == 0 {
+		t.Fatal("nothing was recycled: this tests nothing")
+	}
+	num, err := l.Renew()
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := index
+	write("later", 3)
+	truncate(end)
+	if l.Lowest() < num {
+		t.Fatalf("the lowest file is %d, and %d was new", l.Lowest(), num)
+	}
+	if n := holds(t, fs, testDir, word); n > 0 {
+		t.Fatalf("%d files hold it still", n)
+	}
+	l.Renewed()
+	write("more", 20)
+	truncate(index - 2)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l, report, err := Open(cfg)
+	if err != nil || len(report.Damages) > 0 {
+		t.Fatal(err, report)
+	}
+	if _, _, last := l.Bounds(1); last != index {
+		t.Fatalf("the log ends at %d; want %d", last, index)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
