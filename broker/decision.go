@@ -140,6 +140,9 @@ func (r *trace) record(dst []byte, session wire.SessionID, ticket uint64, noted 
 	return AppendDecision(dst, &d)
 }
 
+// Noted tells whether e is a grant of which [Core.Why] may know something.
+func (e *Effect) Noted() bool { return e.noted != 0 || e.why != nil }
+
 // Why appends why the grant e, of the latest event, goes to its worker: a record for [ParseDecision], or nothing when it was not noted.
 func (c *Core) Why(dst []byte, e *Effect) []byte {
 	if e.why != nil {

@@ -112,3 +112,14 @@ func WhyRows(g *journal.Group, id wire.SessionID) (n int, err error) {
 	})
 	return n, errors.Join(err, bad)
 }
+
+// HookRows counts the calls of hooks that nobody has taken yet.
+func HookRows(g *journal.Group) (n int, err error) {
+	err = g.Scan([]byte{rowHook}, []byte{rowHook + 1}, false, func(_, v []byte) bool {
+		if _, ok := parseHook(v); ok {
+			n++
+		}
+		return true
+	})
+	return n, err
+}

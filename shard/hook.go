@@ -52,6 +52,8 @@ type hookTask struct {
 	of      hookKey
 	attempt uint32 // that is next, from 1
 	at      int64  // when it is due; of one that is on its way, when that is forgotten
+	place   int    // in its line's tasks, from 1; 0 while it is on its way
+	ended   bool   // the turn that takes its row out was decided: it is looked whether that has come about
 }
 
 // hookLine is the tasks of one hook.
@@ -66,10 +68,17 @@ type taskHeap []*hookTask
 
 func (h taskHeap) Len() int           { return len(h) }
 func (h taskHeap) Less(i, j int) bool { return h[i].at < h[j].at }
-func (h taskHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h taskHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i+1, j+1
+}
 
 // Push implements heap.Interface.
-func (h *taskHeap) Push(v any) { *h = append(*h, v.(*hookTask)) } //nolint:forcetypeassert // heap hands back what put gave it
+func (h *taskHeap) Push(v any) {
+	x := v.(*hookTask) //nolint:forcetypeassert // heap hands back what put gave it
+	*h = append(*h, x)
+	x.place = len(*h)
+}
 
 // Pop implements heap.Interface.
 func (h *taskHeap) Pop() any {
@@ -77,7 +86,7 @@ func (h *taskHeap) Pop() any {
 	last := len(old) - 1
 	x := old[last]
 	old[last] = nil
-	*h = old[:last]
+	*h, x.place = old[:last], 0
 	return x
 }
 
@@ -88,8 +97,8 @@ type hooks struct {
 	at    int64 // when something may be due, 0 is never
 }
 
-// put adds x, or puts it where it belongs, when it is not on its way.
-func (t *hooks) put(x *hookTask) {
+// put puts x, which is new or was on its way or stands in line, in line for at.
+func (t *hooks) put(x *hookTask, at int64) {
 	if t.all == nil {
 		t.all, t.lines = map[hookID]*hookTask{}, map[hookKey]*hookLine{}
 	}
@@ -99,8 +108,13 @@ func (t *hooks) put(x *hookTask) {
 		l = &hookLine{}
 		t.lines[x.of] = l
 	}
-	heap.Push(&l.tasks, x)
-	t.soonest(x.at)
+	l.out = slices.DeleteFunc(l.out, func(o *hookTask) bool { return o == x })
+	if x.at = at; x.place > 0 {
+		heap.Fix(&l.tasks, x.place-1)
+	} else {
+		heap.Push(&l.tasks, x)
+	}
+	t.soonest(at)
 }
 
 // soonest sees to it that the tasks are looked at, at the latest, at that time; 0 is never.
@@ -130,8 +144,9 @@ func (t *hooks) landed(id hookID) (x *hookTask, ok bool) {
 func (t *hooks) drop(x *hookTask) {
 	delete(t.all, x.id)
 	l := t.lines[x.of]
-	l.tasks = slices.DeleteFunc(l.tasks, func(o *hookTask) bool { return o == x })
-	heap.Init(&l.tasks)
+	if x.place > 0 {
+		heap.Remove(&l.tasks, x.place-1)
+	}
 	l.out = slices.DeleteFunc(l.out, func(o *hookTask) bool { return o == x })
 	if len(l.tasks)+len(l.out) == 0 {
 		delete(t.lines, x.of)
@@ -199,10 +214,13 @@ func parseHook(b []byte) (r hookRow, ok bool) {
 // recoverHooks reads which tasks there are.
 func (s *Shard) recoverHooks() error {
 	return s.g.Scan([]byte{rowHook}, []byte{rowHook + 1}, false, func(k, v []byte) bool {
+		if len(k) <= 9 {
+			return true // nobody has written it
+		}
 		id := hookID{wire.SessionID(k[1 : len(k)-8]), lastNumber(k)}
 		_, slot, ok := id.session.Place()
 		if r, good := parseHook(v); ok && good && s.owns(slot) {
-			s.hooks.put(&hookTask{id: id, of: hookKey{r.tenant, r.name}, attempt: r.attempt, at: max(r.at, 1)})
+			s.hooks.put(&hookTask{id: id, of: hookKey{r.tenant, r.name}, attempt: r.attempt}, max(r.at, 1))
 		}
 		return true
 	})
@@ -222,7 +240,7 @@ func (s *Shard) callHook(h *hosted, m *wire.Resort) {
 	s.key = numberedKey(s.key, rowHook, h.id, m.Ticket)
 	s.turn.Put(s.key, appendHook(nil, &r))
 	if id := (hookID{h.id, m.Ticket}); s.hooks.all[id] == nil { // it is, when the turn before was refused
-		s.hooks.put(&hookTask{id: id, of: hookKey{r.tenant, name}, attempt: 1, at: s.now})
+		s.hooks.put(&hookTask{id: id, of: hookKey{r.tenant, name}, attempt: 1}, s.now)
 	}
 }
 
@@ -240,14 +258,13 @@ func (s *Shard) callDue() {
 	for key, l := range s.hooks.lines {
 		for _, x := range slices.Clone(l.out) {
 			if x.at <= s.now { // nothing was heard of it
-				x.at = s.now + hookBusy
 				l.out = slices.DeleteFunc(l.out, func(o *hookTask) bool { return o == x })
-				heap.Push(&l.tasks, x)
+				s.hooks.put(x, s.now+hookBusy)
 			}
 		}
 		for l.waitAt <= s.now && len(l.out) < hookFlying && len(l.tasks) > 0 && l.tasks[0].at <= s.now {
 			x := heap.Pop(&l.tasks).(*hookTask) //nolint:forcetypeassert // only tasks are in it
-			j := hookJob{id: x.id, attempt: x.attempt}
+			j := hookJob{id: x.id, attempt: x.attempt, ended: x.ended}
 			if t := s.merchants[key.tenant]; t != nil {
 				j.hook = t.hooks.Named(key.name)
 			}
@@ -266,6 +283,7 @@ func (s *Shard) callDue() {
 type hookJob struct {
 	id      hookID
 	attempt uint32
+	ended   bool         // it is to be looked whether the row is there, and no more
 	hook    *routes.Hook // as the document has it by now; nil when it has none of that name
 }
 
@@ -283,6 +301,8 @@ func (s *Shard) readHook(j job) result {
 		r.hooked.NoRoom = true
 	case !ok:
 		r.hooked.Gone = true
+	case j.call.ended:
+		r.hooked.Stays = true
 	case h == nil:
 		r.hooked.Row, r.hooked.Err = row, "the document has no hook of that name"
 	default:
@@ -314,28 +334,34 @@ func (s *Shard) hookRead(r *result) {
 
 // hooked takes what came of a call.
 func (s *Shard) hooked(m *wire.Hooked) {
-	x, ok := s.hooks.landed(hookID{m.Session, m.Ticket})
+	id := hookID{m.Session, m.Ticket}
+	switch x := s.hooks.all[id]; {
+	case x == nil:
+		return // it is over
+	case x.ended && !m.Gone && !m.Stays && !m.NoRoom:
+		return // it came twice
+	case !x.ended && m.Attempt != x.attempt && m.Err != "":
+		return // it is tried again already
+	}
+	x, ok := s.hooks.landed(id)
 	switch {
-	case x == nil, !ok && m.Err != "": // it is over, or tried again already
 	case m.Gone:
 		s.hooks.drop(x)
+	case m.Stays: // the turn that was to end it was refused
+		x.ended = false
+		s.hooks.put(x, s.now)
+	case !ok && (m.Err != "" || m.NoRoom): // it is in line already
 	case m.NoRoom:
-		if x.at = s.now + hookBusy; ok {
-			s.hooks.put(x)
+		if l := s.hooks.lines[x.of]; l != nil {
+			l.waitAt = s.now + hookBusy/4 // the others of its line need not ask
 		}
-	case !s.writable:
-		if x.at = s.now + hookBusy; ok { // it cannot be noted: it is called again
-			s.hooks.put(x)
-		}
+		s.hooks.put(x, s.now+hookBusy)
+	case !s.writable: // it cannot be noted: it is called again
+		s.hooks.put(x, s.now+hookBusy)
 	case m.Err == "" || m.Final || m.Attempt >= s.hookAttempts(x.of):
-		s.stats.hook(m)
-		if ok { // until the entry is written it stays in line, for later
-			x.at = s.now + hookPatience
-			s.hooks.put(x)
-		}
+		s.hooks.put(x, s.now+hookPatience) // until its end is written
 		s.toSession(m.Session, m)
 	default:
-		s.stats.hooksRetried.Add(1)
 		s.againHook(x, m)
 	}
 }
@@ -347,23 +373,24 @@ func (s *Shard) againHook(x *hookTask, m *wire.Hooked) {
 		s.hooks.drop(x)
 		return
 	}
+	s.stats.hooksRetried.Add(1)
 	wait := min(s.cfg.HookFirst.Milliseconds()<<min(m.Attempt-1, 20), hookLongest)
-	wait = wait/2 + rand.Int64N(wait/2+1) //nolint:gosec // so that they do not come together
-	x.attempt, x.at = m.Attempt+1, s.now+max(wait, m.RetryMS)
+	wait = max(wait/2+rand.Int64N(wait/2+1), m.RetryMS) //nolint:gosec // so that they do not come together
 	if l := s.hooks.lines[x.of]; l != nil && m.RetryMS > 0 {
 		l.waitAt = s.now + m.RetryMS
 	}
+	x.attempt = m.Attempt + 1
+	s.hooks.put(x, s.now+wait)
 	row.attempt, row.at = x.attempt, x.at
 	s.key = numberedKey(s.key, rowHook, m.Session, m.Ticket)
 	s.turn.Put(s.key, appendHook(nil, &row))
-	s.hooks.put(x)
-	s.log.Warn("a hook did not take a call; it is tried again", "tenant", x.of.tenant, "hook", x.of.name, "session", m.Session, "attempt", m.Attempt, "why", m.Err, "again_ms", x.at-s.now)
+	s.log.Debug("a hook did not take a call; it is tried again", "tenant", x.of.tenant, "hook", x.of.name, "session", m.Session, "attempt", m.Attempt, "why", m.Err, "again_ms", wait)
 }
 
 // endHook writes, in one turn, what became of a task, and that there is none any more.
 func (s *Shard) endHook(h *hosted, m *wire.Hooked) {
 	x := s.hooks.all[hookID{m.Session, m.Ticket}]
-	if x == nil {
+	if x == nil || x.ended {
 		return // it came twice
 	}
 	if h.state.ErasedAt == 0 {
@@ -372,12 +399,14 @@ func (s *Shard) endHook(h *hosted, m *wire.Hooked) {
 	s.forgetHook(x, m)
 }
 
-// forgetHook ends a task, whose session may be gone.
+// forgetHook ends a task, whose session may be gone. When the turn is durable it is looked whether its row is: of a turn that was refused it
+// is not, and nothing has ended.
 func (s *Shard) forgetHook(x *hookTask, m *wire.Hooked) {
-	if m.Err != "" {
+	if s.stats.hook(m); m.Err != "" {
 		s.log.Error("a hook's call is given up", "tenant", x.of.tenant, "hook", x.of.name, "session", m.Session, "attempts", m.Attempt, "why", m.Err)
 	}
-	s.hooks.drop(x)
+	x.ended = true
+	s.hooks.put(x, s.now)
 	s.key = numberedKey(s.key, rowHook, m.Session, m.Ticket)
 	s.turn.Delete(s.key)
 }

@@ -49,7 +49,7 @@ func keepsWhyOf(d *routes.Document) keepsWhy {
 // that was not noted, or is not to stay.
 func (p *pool) whyOf(e *broker.Effect, now int64) []byte {
 	keep := p.t.keeps
-	if keep.days == 0 {
+	if keep.days == 0 || !e.Noted() {
 		return nil
 	}
 	b := binary.AppendUvarint(make([]byte, 0, 384), uint64(keep.each)) //nolint:gosec // 1 to 16
@@ -150,7 +150,7 @@ func (s *Shard) readPrune(j job) result {
 			r.pruneNext = slices.Clone(k)
 			return false
 		}
-		if _, until, _, ok := cutWhy(v); ok && until <= now {
+		if _, until, _, ok := cutWhy(v); ok && until <= now && len(k) > 9 {
 			r.pruned = append(r.pruned, prunedRow{slices.Clone(k), until})
 		}
 		return true

@@ -52,6 +52,7 @@ type Hooked struct {
 	Final   bool   // it wants none of it, now and later
 	NoRoom  bool   // it was not called
 	Gone    bool   // there is nothing to be called for any more
+	Stays   bool   // there is still, though its end was decided
 	Row     []byte // the task, as it was read
 }
 
