@@ -76,7 +76,7 @@ func Blank(e *wire.Entry) *wire.Entry {
 	b.Type = e.Type
 	switch e.Type {
 	case EventOpened, EventQueued, EventAssigned, EventClosed, EventReopened, EventChannel, EventWorkerLost, EventWarned, EventMissed, EventParked,
-		EventAbandoned, EventResort, EventTransferFailed:
+		EventAbandoned, EventResort, EventTransferFailed, EventHookDelivered, EventHookFailed:
 		b.Body = e.Body
 	}
 	return b

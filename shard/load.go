@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"switchboard/broker/why"
 	"switchboard/session"
 	"switchboard/shard/journal"
 	"switchboard/wire"
@@ -24,6 +25,9 @@ const (
 	jobFeed
 	jobDocument
 	jobParcel
+	jobWhy
+	jobPrune
+	jobHook
 	jobHis
 	jobWords
 	jobPurge
@@ -39,6 +43,9 @@ type job struct {
 	feed     feedJob
 	document documentJob
 	parcel   parcelJob
+	explain  explainJob
+	prune    []byte // from which row on
+	call     hookJob
 	erase    eraseJob
 }
 
@@ -60,6 +67,11 @@ type result struct {
 	wiped    wipeRead
 	staleKey [][]byte // rows of keys that are remembered long enough
 	level    []byte   // the row of its service levels
+	why      []why.Decision
+	// Of explanations whose time is over; pruneNext is nil when there are no more.
+	pruned    []prunedRow
+	pruneNext []byte
+	hooked    *wire.Hooked // of a hook that was not called
 }
 
 func (s *Shard) jobOf(l *session.Load) job {
@@ -97,6 +109,12 @@ func (s *Shard) read(j job) result {
 		return s.readDocument(j)
 	case jobParcel:
 		return s.readParcel(j)
+	case jobWhy:
+		return s.readWhy(j)
+	case jobPrune:
+		return s.readPrune(j)
+	case jobHook:
+		return s.readHook(j)
 	case jobHis:
 		return s.readHis(j)
 	case jobWords:
@@ -318,6 +336,12 @@ func (s *Shard) take(r *result) {
 		s.documentLoaded(r)
 	case jobParcel:
 		s.parcelLoaded(r)
+	case jobWhy:
+		s.whyLoaded(r)
+	case jobPrune:
+		s.pruneLoaded(r)
+	case jobHook:
+		s.hookRead(r)
 	case jobHis:
 		s.hisLoaded(r)
 	case jobWords:
@@ -351,8 +375,13 @@ func (s *Shard) sessionLoaded(r *result) {
 			slug = wire.Unavailable // it may be among what was lost
 		}
 		for _, m := range parked {
-			if c, ok := m.(*wire.Command); ok {
-				s.d.Refuse(c, slug)
+			switch m := m.(type) {
+			case *wire.Command:
+				s.d.Refuse(m, slug)
+			case *wire.Hooked:
+				if x := s.hooks.all[hookID{m.Session, m.Ticket}]; x != nil && slug == wire.NoSession && s.writable {
+					s.forgetHook(x, m) // its session is erased: nobody is to hear of it
+				}
 			}
 		}
 		for _, m := range opens {

@@ -307,9 +307,10 @@ func (s *Shard) purgeLeft(w *wipeRead, j job, away *[wire.Slots]bool) error {
 	return errors.Join(err, bad)
 }
 
-// keylessRows takes out what an erased session has no more besides: its keys, and what its service levels had open.
+// keylessRows takes out what an erased session has no more besides: its keys, what its service levels had open, why it went to whom it did,
+// and what hooks were to be told of it.
 func keylessRows(rows []rewritten, id wire.SessionID) []rewritten {
-	for _, kind := range []byte{rowKey, rowKeyList} {
+	for _, kind := range []byte{rowKey, rowKeyList, rowWhy, rowHook} {
 		prefix := sessionKey(nil, kind, id)
 		rows = append(rows, rewritten{key: prefix, to: after(prefix)})
 	}

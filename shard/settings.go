@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 
+	"switchboard/broker/level"
+	"switchboard/broker/routes"
 	"switchboard/session"
 	"switchboard/wire"
 )
@@ -12,6 +14,7 @@ import (
 type merchant struct {
 	Session session.Policy
 	version uint64 // of the document that the queues come from
+	hooks   *routes.Hooks
 }
 
 // settleMS is after how long a shard that has not answered is told again what the queues are.
@@ -107,6 +110,9 @@ func (s *Shard) settings(m *wire.Settings) {
 			s.log.Error("the rules of a tenant's document are not understood", "tenant", m.Tenant, "version", m.Version, "err", err)
 		}
 		n.Session.Rules = rules
+		if n.hooks, err = routes.ParseHooks(m.Rules); err != nil {
+			n.hooks = old.hooks // said above
+		}
 		for _, q := range m.Queues {
 			n.Session.Queues[q] = true
 		}
@@ -115,6 +121,11 @@ func (s *Shard) settings(m *wire.Settings) {
 		}
 		s.merchants[m.Tenant] = n
 		s.relevel(m.Tenant, m.Levels)
+		var set *level.Set
+		if lv := s.levels[m.Tenant]; lv != nil {
+			set = lv.set
+		}
+		s.countsBy(m.Tenant, m.Version, set)
 		s.displaced()
 	}
 	kept := &wire.SettingsKept{Tenant: m.Tenant, Version: m.Version, Shard: m.Shard}

@@ -86,6 +86,10 @@ type Shard struct {
 	purges     map[customerID]*purging
 	reads      []job // that wait for what was decided to be readable
 	levelAt    int64 // when the shard says what it has counted
+	hooks      hooks
+	pruning    bool
+	pruneFrom  []byte // row; nil is the first
+	pruneAt    int64
 
 	// Owned by load.
 	jobs []job
@@ -101,6 +105,7 @@ type Shard struct {
 	dropped atomic.Bool // no last words
 	stats   stats
 	counts  atomic.Pointer[map[string]level.Report]
+	sets    atomic.Pointer[map[string]LevelSet]
 	blanked atomic.Pointer[[]Erasure]
 	stop    chan struct{}
 	wg      sync.WaitGroup
@@ -141,7 +146,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 		return nil, fmt.Errorf("reading shard %d: %w", cfg.ID, err)
 	}
 	for name, t := range cfg.Tenants {
-		s.merchants[name] = &merchant{t.Session, t.Document.Version}
+		s.merchants[name] = &merchant{t.Session, t.Document.Version, t.hooks}
 		if s.owns(s.x.PoolSlot(name)) {
 			s.openPool(name, t)
 		}
@@ -210,7 +215,7 @@ func (s *Shard) recover() error {
 		s.suspect(h)
 		s.schedule(h)
 	}
-	if err := s.recoverOwing(); err != nil {
+	if err := errors.Join(s.recoverOwing(), s.recoverHooks()); err != nil {
 		return err
 	}
 	s.last = s.g.Last()
@@ -350,6 +355,7 @@ func (s *Shard) step() {
 	clear(s.batch)
 	s.tick()
 	s.commit()
+	s.callDue()
 	s.post()
 }
 
@@ -411,6 +417,8 @@ func (s *Shard) handle(m wire.Mail) {
 		s.toSession(m.Session, m)
 	case *wire.Resort:
 		s.toSession(m.Session, m)
+	case *wire.Hooked:
+		s.hooked(m)
 	case *wire.Found:
 		s.toSession(m.Session, m)
 	case *wire.Classify:

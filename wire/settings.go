@@ -40,3 +40,20 @@ func (c *coder) settingsKept(m *SettingsKept) {
 	c.uint(&m.Version)
 	c.uint32(&m.Shard)
 }
+
+// Hooked is what came of a call of a session's hook. It never leaves its node.
+type Hooked struct {
+	Session SessionID
+	Ticket  uint64
+	Attempt uint32 // counted from 1
+	Status  int    // that the receiver answered; 0 when it did not
+	Err     string // why it was no success; empty is a success
+	RetryMS int64  // after how long it wants to be asked again; 0 when it does not say
+	Final   bool   // it wants none of it, now and later
+	NoRoom  bool   // it was not called
+	Gone    bool   // there is nothing to be called for any more
+	Stays   bool   // there is still, though its end was decided
+	Row     []byte // the task, as it was read
+}
+
+func (*Hooked) mail() {}
