@@ -299,6 +299,7 @@ func (s *Shard) note(h *hosted) {
 			}
 		case session.Erased:
 			s.put(keylessRows(nil, h.id))
+			s.blankFeeds(h.id)
 		default:
 		}
 	}

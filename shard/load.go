@@ -319,10 +319,13 @@ func (s *Shard) take(r *result) {
 	case jobParcel:
 		s.parcelLoaded(r)
 	case jobHis:
+		s.haveRead()
 		s.hisLoaded(r)
 	case jobWords:
+		s.haveRead()
 		s.wordsLoaded(r)
 	case jobPurge:
+		s.haveRead()
 		s.purgeLoaded(r)
 	}
 }
