@@ -48,7 +48,9 @@ func (s *State) erased(at int64, mark string) {
 	s.tailSize = 0
 	for i, e := range s.Tail { // they are shared with mail that is on its way
 		s.Tail[i] = Blank(e)
-		s.tailSize += entrySize(s.Tail[i])
+		size := entrySize(s.Tail[i])
+		s.tailSize += size
+		s.tailSizes[i] = int32(size) //nolint:gosec // bounded by a frame
 	}
 }
 

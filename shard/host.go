@@ -305,6 +305,7 @@ func (s *Shard) note(h *hosted) {
 			}
 		case session.Erased:
 			s.put(keylessRows(nil, h.id))
+			s.blankFeeds(h.id)
 		default:
 		}
 	}

@@ -3,6 +3,7 @@ package shard
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -172,15 +173,17 @@ func (s *Shard) readSession(id wire.SessionID) (r result) {
 
 // readErased reads what is left of an erased session: it has no keys, and its entries may not be rewritten yet.
 func (s *Shard) readErased(id wire.SessionID, st *session.State) (r result) {
-	list, _, err := s.entries(id, 1, st.Head+1, session.TailEntries, true, true)
+	t, err := s.tail(id, math.MaxUint64)
 	if err != nil {
 		r.err = err
 		return r
 	}
-	for i, e := range list {
-		list[i] = session.Blank(e)
+	for i, e := range t.entries {
+		t.entries[i] = session.Blank(e)
 	}
-	st.Remember(list, nil, nil, 0)
+	t.marks.Keys = 0
+	st.CatchUp(t.head, t.marks, 0) // one that was restored may have said something since its row was written
+	st.Remember(t.entries, nil, nil, 0)
 	r.state = st
 	return r
 }
@@ -343,10 +346,13 @@ func (s *Shard) take(r *result) {
 	case jobHook:
 		s.hookRead(r)
 	case jobHis:
+		s.haveRead()
 		s.hisLoaded(r)
 	case jobWords:
+		s.haveRead()
 		s.wordsLoaded(r)
 	case jobPurge:
+		s.haveRead()
 		s.purgeLoaded(r)
 	}
 }

@@ -85,6 +85,8 @@ type Shard struct {
 	late       []late
 	purges     map[customerID]*purging
 	reads      []job // that wait for what was decided to be readable
+	reading    int   // of those, and of the ones that the loader has
+	toRead     []job // that wait for these
 	levelAt    int64 // when the shard says what it has counted
 	hooks      hooks
 	pruning    bool
@@ -519,7 +521,8 @@ func (s *Shard) abandon(err error) {
 	s.amended, s.moving = s.amended[:0], s.moving[:0] // who is moved is read again as it was, and is moved when it queues anew
 	s.mark, s.dirty, s.changed, s.claimed = 0, s.dirty[:0], s.changed[:0], s.claimed[:0]
 	s.feed, s.fed = s.feed[:0], 0
-	s.reads, s.purges = nil, nil // who is being erased is read again, and asks again
+	s.reading -= len(s.reads)
+	s.reads, s.toRead, s.purges = nil, nil, nil // who is being erased is read again, and asks again
 	s.uncount()
 	s.stats.abandoned.Add(1)
 	s.held = append(s.held, outgoing{index: s.last, mail: s.loseFeeds()})
