@@ -159,6 +159,9 @@ func (j *Journal) merge(ctx context.Context, spans []Span) error {
 	}); err != nil {
 		return err
 	}
+	if err := j.settle(); err != nil {
+		return err
+	}
 	if err := j.data.Flush(); err != nil {
 		return storeError("flushing the data store", err)
 	}
