@@ -22,6 +22,7 @@ func (s *State) Erase(env *Env, mark string, d *Decision) {
 	if s.Phase != Closed {
 		s.endTransfer(env, "closed", d)
 		s.event(env, EventClosed, object("by", string(wire.RoleOperator)), d)
+		s.dismiss(env, d) // before the last entry, as nothing comes behind it [SW-7.11]
 	}
 	s.event(env, EventErased, nil, d)
 	if s.Phase != Closed {
