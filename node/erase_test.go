@@ -16,7 +16,10 @@ import (
 	"switchboard/wire"
 )
 
-var opa = token.Claims{Sub: "opa", Role: wire.RoleOperator}
+var (
+	opa       = token.Claims{Sub: "opa", Role: wire.RoleOperator}
+	sueClaims = token.Claims{Sub: "sue", Role: wire.RoleSupervisor}
+)
 
 // erased waits until an erasure is at least as far as state.
 func erased(t testing.TB, n *node.Node, customer, state string) obj {

@@ -17,6 +17,7 @@ type collector struct {
 	commits, syncs, bytes, waits, connections                *prometheus.Desc
 	abandoned, mode, fences, free, stalls, expires           *prometheus.Desc
 	damaged, corruptions, installed                          *prometheus.Desc
+	hooks, hooksWaiting                                      *prometheus.Desc
 	patrols, patrolled, patrolBytes, patrolDamages, backedUp *prometheus.Desc
 }
 
@@ -46,6 +47,8 @@ func (n *Node) register(r prometheus.Registerer) {
 		syncs:         d("journal_syncs_total", "Syncs of the log."),
 		bytes:         d("journal_bytes_total", "Bytes written to the log."),
 		waits:         d("journal_waits_total", "Times an owner waited for room in the journal's queue."),
+		hooks:         d("hook_calls_total", "Calls of tenants' hooks by what came of them: delivered, retried, or failed, which is given up.", "shard", "outcome"),
+		hooksWaiting:  d("hook_tasks", "Calls of hooks that nobody has taken yet.", "shard"),
 		damaged:       d("replicas_damaged", "Replicas here that take no part in their groups, as something of them is damaged; others are to take their place."),
 		corruptions:   d("journal_corruptions_total", "Damaged files, and entries that were missed, since the start."),
 		installed:     d("journal_snapshots_installed_total", "Snapshots that were taken from other nodes."),
@@ -79,6 +82,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		put(c.mode, gauge, float64(c.n.j.Group(i).State().Mode), id)
 		put(c.loaded, gauge, float64(st.Loaded), id)
 		put(c.inbox, gauge, float64(st.Inbox), id)
+		put(c.hooks, count, float64(st.Hooks.Delivered), id, "delivered")
+		put(c.hooks, count, float64(st.Hooks.Retried), id, "retried")
+		put(c.hooks, count, float64(st.Hooks.Failed), id, "failed")
+		put(c.hooksWaiting, gauge, float64(st.Hooks.Waiting), id)
 	})
 	m := c.n.j.Metrics()
 	put(c.commits, count, float64(m.Commits))

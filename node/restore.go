@@ -17,6 +17,7 @@ import (
 	"switchboard/backup"
 	"switchboard/cluster"
 	"switchboard/edge/token"
+	"switchboard/shard"
 	"switchboard/shard/journal"
 )
 
@@ -40,6 +41,8 @@ type Restored struct {
 	Shards int       `json:"shards"`
 	Rows   uint64    `json:"rows"`
 	Bytes  uint64    `json:"bytes"`
+	// Erased is how many customers are in the backup and were erased since: they are erased in what was restored.
+	Erased int `json:"erased,omitempty"`
 	// Epoch is that of the positions which are given out from now on [SW-1].
 	Epoch uint64 `json:"epoch"`
 }
@@ -62,12 +65,21 @@ func Restore(ctx context.Context, d *backup.Dir, m *backup.Manifest, data string
 	r := &Restored{Backup: m.ID, Taken: m.Taken, Data: data, Shards: m.Shards}
 	number := max(uint64(max(now.Unix(), 1)), m.Highest()+1) //nolint:gosec // not negative
 	r.Epoch = number + 1
+	forget, err := forgetting(ctx, d, m)
+	if err != nil {
+		return nil, fmt.Errorf("looking for customers who were erased since: %w", err)
+	}
+	r.Erased = forget.Know()
 	made, err := journal.Restore(journal.Config{Dir: JournalDir(data), Groups: m.Shards}, number, func(i int, put func(k, v []byte) error) error {
 		err := d.Rows(m, i, func(k, v []byte) error {
 			if err := context.Cause(ctx); err != nil {
 				return err
 			}
-			return put(k, v)
+			row, keep, err := forget.Row(k, v)
+			if err != nil || !keep {
+				return err
+			}
+			return put(k, row)
 		})
 		if err == nil && progress != nil {
 			progress(i)
@@ -97,6 +109,37 @@ func Restore(ctx context.Context, d *backup.Dir, m *backup.Manifest, data string
 		return nil, err
 	}
 	return r, syncDirectory(data)
+}
+
+// forgetting looks through a backup for customers who were erased since it was taken, or when it was.
+func forgetting(ctx context.Context, d *backup.Dir, m *backup.Manifest) (*shard.Forgetting, error) {
+	known, err := d.Erasures()
+	if err != nil {
+		return nil, err
+	}
+	f := shard.NewForgetting(func(tenant, customer string) (string, int64, bool) {
+		e, ok := known.Of(tenant, customer)
+		return e.Mark, e.At, ok
+	})
+	if len(known.List) == 0 { // a backup notes those that it finds itself
+		return f, nil
+	}
+	for _, look := range []func(k, v []byte) error{f.Look, f.LookAgain} {
+		for i := range m.Shards {
+			if err := d.Rows(m, i, func(k, v []byte) error {
+				if err := context.Cause(ctx); err != nil {
+					return err
+				}
+				return look(k, v)
+			}); err != nil {
+				return nil, err
+			}
+		}
+		if f.Know() == 0 {
+			break
+		}
+	}
+	return f, nil
 }
 
 // restorable says why a backup cannot be restored, or nil, and returns the placements of its cluster when it had more than main has without being asked.

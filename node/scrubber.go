@@ -65,7 +65,6 @@ type scrubOf struct {
 type scrubbed struct {
 	Done  bool           `json:"done,omitempty"`
 	Leads map[int]uint64 `json:"leads,omitempty"` // by group, the last turn
-	Holds []int          `json:"holds,omitempty"`
 }
 
 // scrubRound is one look at all nodes.
@@ -168,7 +167,7 @@ func (s *scrubber) ask(q *scrubbing) bool {
 	return false
 }
 
-// leads tells how far the groups are that this node leads, for certain, and which it holds.
+// leads tells how far the groups are that this node leads, for certain.
 func (s *scrubber) leads() (*scrubbed, error) {
 	j := s.n.j
 	if s.n.party != nil { // others may ask before it has begun
@@ -183,7 +182,6 @@ func (s *scrubber) leads() (*scrubbed, error) {
 		if g == nil {
 			continue
 		}
-		a.Holds = append(a.Holds, i)
 		if g.Term() != 0 && j.Confirm(i) == nil {
 			a.Leads[i] = g.Applied()
 		}
@@ -229,22 +227,20 @@ func (s *scrubber) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	upTo, held := map[int]uint64{}, map[int]bool{}
+	upTo := map[int]uint64{}
+	var errs []error
 	for _, node := range nodes {
 		var a scrubbed
 		if err := s.askNode(ctx, node, &scrubbing{Action: "leads"}, &a); err != nil {
-			return err
+			errs = append(errs, err) // it may lead nothing
 		}
 		for group, turn := range a.Leads {
 			upTo[group] = max(upTo[group], turn)
 		}
-		for _, group := range a.Holds {
-			held[group] = true
-		}
 	}
-	for group := range held {
-		if _, led := upTo[group]; !led {
-			return fmt.Errorf("nobody leads shard %d just now", group)
+	for group := range int(cluster.Meta) + 1 {
+		if _, led := upTo[group]; !led && s.n.j.Group(group) != nil {
+			return errors.Join(append(errs, fmt.Errorf("nobody is known to lead shard %d just now", group))...)
 		}
 	}
 	tick := time.NewTicker(scrubAgain / 20)

@@ -10,6 +10,7 @@ import (
 
 	"switchboard/backup"
 	"switchboard/edge/token"
+	"switchboard/shard"
 	"switchboard/shard/journal"
 )
 
@@ -78,6 +79,9 @@ func TakeBackup(ctx context.Context, d *backup.Dir, src Source, t Taking) (m *ba
 			return nil, fmt.Errorf("reading shard %d: %w", o.Parts[i].Group, err)
 		}
 	}
+	if err := w.Erase(r.erased...); err != nil {
+		return nil, err
+	}
 	return w.Commit(backup.About{Program: o.Program, From: o.From, Keys: o.Keys, Cluster: o.Cluster})
 }
 
@@ -117,6 +121,22 @@ type taker struct {
 	began   time.Time
 	touched time.Time
 	read    int64
+	erased  []backup.Erased
+}
+
+// notice keeps who was erased: backups from before have him still.
+func (r *taker) notice(rows []byte) error {
+	for len(rows) > 0 {
+		k, v, rest, err := journal.NextRow(rows)
+		if err != nil {
+			return err
+		}
+		rows = rest
+		if tenant, customer, e, ok := shard.ErasedRow(k, v); ok {
+			r.erased = append(r.erased, backup.Erased{Tenant: tenant, Customer: customer, Mark: e.Mark, At: e.At})
+		}
+	}
+	return nil
 }
 
 func (r *taker) shard(ctx context.Context, p *FrozenPart) error {
@@ -133,6 +153,9 @@ func (r *taker) shard(ctx context.Context, p *FrozenPart) error {
 			return err
 		}
 		if err := s.Put(page.Rows); err != nil {
+			return err
+		}
+		if err := r.notice(page.Rows); err != nil {
 			return err
 		}
 		more = page.More

@@ -161,7 +161,7 @@ func TestWatch(t *testing.T) {
 
 // [SW-4.10] A slow watcher loses nothing: what its outbox had no room for is read again.
 func TestWatchSlowly(t *testing.T) {
-	n := startTwo(t)
+	n := start(t, t.TempDir(), impatient)
 	defer stop(t, n)
 	sue := login(t, n, supervisorOf("sue"))
 	if err := sue.ws.NetConn().(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {

@@ -17,6 +17,8 @@
 //
 // The checks of a command run in the order of [SW-4.3]: entitlement, idempotency, fence, state.
 //
+// A customer may be erased: erase.go tells what is left of a session, doom.go how far he is.
+//
 // Besides its owner a session has guests, and supervisors may take it. Neither is known to the pool: they are there as long as
 // their connections are, which the state notes, so that a session which is read again finds out who is not any more.
 //

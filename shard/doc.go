@@ -13,6 +13,9 @@
 // What concerns more than one owner (who an external id is, whom a customer has become, his session of another slot) goes from one to the
 // next as forward mail (errand.go), or is a letter that is sent until it is answered (merge.go). Nobody calls back.
 //
+// A customer is erased by his owner (erase.go), who asks every shard for what it has of him (purge.go); rows of a backup are cleaned before they are restored
+// (forget.go).
+//
 // Memory is bounded: sessions that nobody waits for, owns or asks about are unloaded after a while; of their
 // attachments some 100 bytes each remain. Everything that waits has a limit, and full is an answer: overloaded.
 //

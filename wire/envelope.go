@@ -24,6 +24,9 @@ const (
 // leftSince is the version that brought what a shard that is being split says of slots that have left it, in its answer to a census.
 const leftSince = 10
 
+// speaks tells whether the reader knows what a version brought. 10 brought why a grant was decided.
+func (c *coder) speaks(version uint64) bool { return c.roll.Version == 0 || c.roll.Version >= version }
+
 // kindsOf is the highest kind of mail of a version.
 func kindsOf(version uint64) byte {
 	switch version {
@@ -533,7 +536,7 @@ func (c *coder) censusAnswer(m *CensusAnswer) {
 	for i := range n {
 		c.live(&m.Live[i])
 	}
-	if !c.reading && c.roll.Version != 0 && c.roll.Version < leftSince {
+	if !c.reading && !c.speaks(leftSince) {
 		return
 	}
 	c.uint(&m.Shape)
@@ -576,6 +579,9 @@ func (c *coder) grant(m *Grant) {
 	c.text(&m.Reason)
 	c.text(&m.Offer)
 	c.uint(&m.Request)
+	if c.reading || c.speaks(10) { // a field that is not there takes no bytes
+		c.bytes(&m.Why)
+	}
 }
 
 func (c *coder) lost(m *Lost) {

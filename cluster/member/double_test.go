@@ -21,10 +21,11 @@ type disk struct {
 	groups map[uint16]*groupDisk
 	tombs  map[uint64]bool
 	hurt   map[uint16]uint64 // damaged replicas
+	rotten bool              // the rows of the cluster are damaged, and nobody knows before they are read
 }
 
 func newDisk() *disk {
-	return &disk{map[uint16]*groupDisk{}, map[uint64]bool{}, map[uint16]uint64{}}
+	return &disk{groups: map[uint16]*groupDisk{}, tombs: map[uint64]bool{}, hurt: map[uint16]uint64{}}
 }
 
 type groupDisk struct {
@@ -306,8 +307,14 @@ func (b *double) Read(fn func(key string, value []byte) error) error {
 	if d := b.disk.groups[cluster.Meta]; d != nil {
 		rows = maps.Clone(d.rows)
 	}
+	rotten := b.disk.rotten
+	b.disk.rotten = false
 	b.mu.Unlock()
-	for _, k := range slices.Sorted(maps.Keys(rows)) {
+	for i, k := range slices.Sorted(maps.Keys(rows)) {
+		if rotten && i > 2 {
+			b.damage(cluster.Meta)
+			return errors.New("a block is damaged")
+		}
 		if err := fn(k, rows[k]); err != nil {
 			return err
 		}

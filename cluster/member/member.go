@@ -117,7 +117,7 @@ func Open(lines *Lines, groups Groups, rows Rows, cfg Config) (*Member, error) {
 	if err := m.hold(); err != nil {
 		return nil, err
 	}
-	if err := m.load(); err != nil {
+	if err := m.begin(); err != nil {
 		return nil, err
 	}
 	if self := m.state.Nodes[m.id.Node]; self != nil && self.Phase == cluster.Gone {
@@ -132,6 +132,20 @@ func Open(lines *Lines, groups Groups, rows Rows, cfg Config) (*Member, error) {
 	}
 	go m.run()
 	return m, nil
+}
+
+// begin reads the rows for the first time. What reading finds damaged is as what was known to be: the others have it, if there are any.
+func (m *Member) begin() error {
+	err := m.load()
+	if err == nil {
+		return nil
+	}
+	if m.hurt(); !m.blind() || m.id.Lonely(&m.cfg) {
+		return err
+	}
+	m.cfg.Log.Error("member: the rows of the cluster are damaged here", "error", err)
+	m.state, m.loaded = cluster.New(), nil
+	return nil
 }
 
 // hold sees to it that the disk has what it had, and this node's replica of the meta group.

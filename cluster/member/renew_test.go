@@ -99,6 +99,31 @@ func TestKillInARepair(t *testing.T) {
 	})
 }
 
+// That the rows of the cluster are damaged is found when they are read, as the node starts: it starts, knows nothing, and gets them from
+// the others. A node that has no others does not start.
+func TestDamageFoundByReading(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		w.start("a z1")
+		w.settled(1, 1)
+		w.kill("a")
+		w.disks["a"].rotten = true
+		if _, err := w.enter("a z1"); err == nil || !strings.Contains(err.Error(), "a block is damaged") {
+			t.Fatalf("alone: %v", err)
+		}
+	})
+	virtual(t, func(t *testing.T, w *world) {
+		w.start("a z1", "b z2", "c z3")
+		w.settled(3, 3)
+		w.write()
+		before := w.nodes["c"].ids()
+		w.kill("c")
+		w.disks["c"].rotten = true
+		w.start("c z3")
+		w.replaced(w.nodes["c"], before, cluster.Meta)
+		w.renewed(3, 3, map[uint16]uint64{cluster.Meta: before[cluster.Meta]})
+	})
+}
+
 // The leader of the cluster, who drives the repair, is killed in the middle.
 func TestKillTheRepairer(t *testing.T) {
 	virtual(t, func(t *testing.T, w *world) {

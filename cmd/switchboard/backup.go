@@ -331,6 +331,11 @@ func restore(ctx context.Context, cmd *cobra.Command, from, data string, asJSON 
 	if asJSON {
 		return json.NewEncoder(out).Encode(r)
 	}
+	if r.Erased > 0 {
+		if _, err := fmt.Fprintf(out, "%d customers who were erased since are erased in it\n", r.Erased); err != nil {
+			return err
+		}
+	}
 	_, err = fmt.Fprintf(out, "%s holds backup %s of %s: %d shards, %d rows, %s; positions are of epoch %d from now on\nstart it: switchboard serve --data %s, with your --config\n",
 		data, r.Backup, r.Taken.Format(time.RFC3339), r.Shards, r.Rows, sized(r.Bytes), r.Epoch, data)
 	return err

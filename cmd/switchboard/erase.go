@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"switchboard/backup"
 	"switchboard/wire"
 )
 
@@ -17,6 +18,7 @@ const erasureAgain = 500 * time.Millisecond
 func newErase() *cobra.Command {
 	var r remote
 	var now, asJSON, look bool
+	var backups []string
 	var within time.Duration
 	cmd := &cobra.Command{
 		Use:   "erase CUSTOMER",
@@ -27,7 +29,8 @@ for everybody who became him by logging in. Sessions that are open end. What was
 It is "erasing" while his rows are being rewritten, "erased" when nobody can read anything of him any more, and "completed" when no file of any node has it: with --now
 the command waits for that. A node that is down holds up the last step until it is back. Asking again does no harm. Only an operator of the whole tenant may.
 
-Backups that were taken before have him still: see docs/operations.md.`,
+Backups that were taken before have him still. A restore erases him again if the directory of backups knows of it: from --backup, or from any backup that was taken there later.
+See docs/operations.md.`,
 		Example: `  switchboard erase alice --token "$TOKEN" --now
   switchboard erase alice --token "$TOKEN" --status`,
 		Args: exactly(1, "one customer"),
@@ -42,6 +45,11 @@ Backups that were taken before have him still: see docs/operations.md.`,
 			answer, _, err := r.ask(cmd, method, path, nil)
 			if err != nil {
 				return err
+			}
+			for _, dir := range backups {
+				if err := noteErased(dir, r.tenant, args[0], answer); err != nil {
+					return err
+				}
 			}
 			if now {
 				if answer, err = erasureEnd(cmd, &r, args[0], within, answer); err != nil {
@@ -64,6 +72,7 @@ Backups that were taken before have him still: see docs/operations.md.`,
 	fs := cmd.Flags()
 	fs.BoolVar(&now, "now", false, "wait until no file of any node has anything of him")
 	fs.DurationVar(&within, "within", 10*time.Minute, "how long --now waits at most")
+	fs.StringSliceVar(&backups, "backup", nil, "directories of backups that note it, so that a restore from them erases him again; the next backup there does so by itself")
 	fs.BoolVar(&look, "status", false, "only tell how far it is")
 	fs.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -73,7 +82,20 @@ Backups that were taken before have him still: see docs/operations.md.`,
 type erasure struct {
 	Erasure  string
 	State    string
+	At       int64
 	Sessions int
+}
+
+// noteErased notes an erasure in a directory of backups.
+func noteErased(dir, tenant, customer string, answer []byte) error {
+	var e erasure
+	if err := json.Unmarshal(answer, &e); err != nil {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	if e.Erasure == "" {
+		return nil
+	}
+	return backup.Open(dir, nil).Erase(backup.Erased{Tenant: tenant, Customer: customer, Mark: e.Erasure, At: e.At})
 }
 
 // String says it in words.

@@ -266,21 +266,17 @@ func (j *Journal) adopt() error {
 	return nil
 }
 
-// apply makes rows of what is decided for good. It is on this disk by then: the data store may flush at any time, and must
-// never hold what the log could lose.
+// apply takes what is decided for good. It is on this disk by then: the data store, which gets the rows later, may flush at any time,
+// and must never hold what the log could lose.
 func (j *Journal) apply(list []replica.Apply) error {
 	if len(list) == 0 {
 		return nil
 	}
-	size := 0
+	turns, groups := j.turns[:0], j.reached[:0]
 	for i := range list {
 		g := j.groups[list[i].Group]
 		g.next = g.at
-		for _, e := range list[i].Entries {
-			size += len(e.GetData()) + 64
-		}
 	}
-	b := j.data.NewBatchWithSize(size)
 	for i := range list {
 		a := &list[i]
 		g := j.groups[a.Group]
@@ -290,20 +286,18 @@ func (j *Journal) apply(list []replica.Apply) error {
 			if err == nil {
 				err = r.follows(at)
 			}
-			if err == nil && r.kind == kindTurn {
-				_, ops := r.turn()
-				j.applied += len(ops)
-				err = applyOps(b, g.id, ops)
-			}
 			if err != nil {
 				return fmt.Errorf("applying entry %d of group %d: %w", e.GetIndex(), g.id, err)
 			}
+			if r.kind == kindTurn {
+				_, ops := r.turn()
+				j.applied += len(ops)
+				turns = append(turns, lateTurn{g.id, ops})
+			}
 			at = at.next(r)
 		}
-		if err := putApplied(b, g.id, at); err != nil {
-			return err
-		}
 		g.next = at
+		groups = append(groups, g)
 		if a.Conf != nil {
 			g.meta.conf, g.meta.confAt, g.newMeta = a.Conf, at.index, true
 		}
@@ -311,8 +305,14 @@ func (j *Journal) apply(list []replica.Apply) error {
 	if err := j.writeMembers(list); err != nil {
 		return err
 	}
-	if err := b.Commit(pebble.NoSync); err != nil {
-		return fmt.Errorf("applying a batch: %w", err)
+	j.late.add(turns, groups)
+	clear(turns)
+	clear(groups)
+	j.turns, j.reached = turns[:0], groups[:0]
+	if j.late.size.Load() >= lateMost*int64(j.cfg.LateBytes) { // watch does not get to it
+		if err := j.settle(); err != nil {
+			return err
+		}
 	}
 	if err := j.failure(); err != nil {
 		return err
@@ -325,7 +325,7 @@ func (j *Journal) apply(list []replica.Apply) error {
 			j.cfg.Applied(int(g.id))
 		}
 	}
-	return closeBatch(b)
+	return nil
 }
 
 // writeMembers makes changes of members durable before anybody, the fence or the rows, says that they are decided: a replica that
@@ -364,29 +364,37 @@ func closeBatch(b *pebble.Batch) error {
 func applyOps(b *pebble.Batch, group uint16, ops []byte) error {
 	for len(ops) > 0 {
 		kind, key, val, rest, err := nextOp(ops)
+		if err == nil {
+			err = putOp(b, group, kind, key, val)
+		}
 		if err != nil {
 			return err
 		}
 		ops = rest
-		switch kind {
-		case opPut:
-			op := b.SetDeferred(3+len(key), len(val))
-			dataKey(op.Key[:0], group, tagRow, key)
-			copy(op.Value, val)
-			err = op.Finish()
-		case opDelete:
-			op := b.DeleteDeferred(3 + len(key))
-			dataKey(op.Key[:0], group, tagRow, key)
-			err = op.Finish()
-		case opDeleteRange:
-			lower, upper := (&Group{id: group}).bounds(key, val)
-			if bytes.Compare(lower, upper) < 0 {
-				err = b.DeleteRange(lower, upper, nil)
-			}
+	}
+	return nil
+}
+
+// putOp adds an operation to a batch of the data store.
+func putOp(b *pebble.Batch, group uint16, kind byte, key, val []byte) (err error) {
+	switch kind {
+	case opPut:
+		op := b.SetDeferred(3+len(key), len(val))
+		dataKey(op.Key[:0], group, tagRow, key)
+		copy(op.Value, val)
+		err = op.Finish()
+	case opDelete:
+		op := b.DeleteDeferred(3 + len(key))
+		dataKey(op.Key[:0], group, tagRow, key)
+		err = op.Finish()
+	case opDeleteRange:
+		lower, upper := (&Group{id: group}).bounds(key, val)
+		if bytes.Compare(lower, upper) < 0 {
+			err = b.DeleteRange(lower, upper, nil)
 		}
-		if err != nil {
-			return fmt.Errorf("building a data batch: %w", err)
-		}
+	}
+	if err != nil {
+		return fmt.Errorf("building a data batch: %w", err)
 	}
 	return nil
 }
@@ -421,7 +429,8 @@ func (j *Journal) publish(work *queue) {
 	fence := j.sinceFence.Add(j.landed) >= j.cfg.FenceTurns
 	flush := j.sinceFlush.Add(int64(max(j.applied, j.logged/4))) >= j.cfg.FlushBytes
 	look := j.sinceLook.Add(int64(j.applied)) >= j.lookBytes
-	if fence || flush || look || j.logged > 0 && j.log.Hungry() {
+	late := j.late.size.Load() >= int64(j.cfg.LateBytes)
+	if fence || flush || look || late || j.logged > 0 && j.log.Hungry() {
 		poke(j.nudge)
 	}
 	j.returned, j.landed, j.applied = 0, 0, 0

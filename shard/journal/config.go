@@ -86,6 +86,9 @@ type Config struct {
 	// that are behind; each group may keep its part, and at least 256 KiB, and no more than 10,000 entries; default 512 MiB. Who is further
 	// behind gets a snapshot.
 	KeepBytes int64
+	// LateBytes is how much of what is decided may wait to be put into the data store together, in the order of its keys, unless
+	// somebody reads, or a second has passed; default 2 MiB. Four times as much is the most. 1 lets nothing wait.
+	LateBytes int
 	// CacheBytes is the memory for cached blocks of the data store; default 64 MiB.
 	CacheBytes int64
 	// FenceTurns is after how many turns, of all groups, the fence is written again; default 1000. It is also written
@@ -121,7 +124,7 @@ func (c *Config) Validate() error {
 	if c.Groups > groupsMax {
 		return fmt.Errorf("journal: Config.Groups is %d; it must be at most %d", c.Groups, groupsMax)
 	}
-	if c.QueueTurns < 0 || c.QueueBytes < 0 || c.FlushBytes < 0 || c.CacheBytes < 0 || c.KeepBytes < 0 || c.PatrolRate < 0 {
+	if c.QueueTurns < 0 || c.QueueBytes < 0 || c.FlushBytes < 0 || c.LateBytes < 0 || c.CacheBytes < 0 || c.KeepBytes < 0 || c.PatrolRate < 0 {
 		return errors.New("journal: a size in Config is negative")
 	}
 	c.Node = or(c.Node, 1)
@@ -130,6 +133,7 @@ func (c *Config) Validate() error {
 	c.QueueBytes = or(c.QueueBytes, 32<<20)
 	c.FlushBytes = or(c.FlushBytes, 64<<20)
 	c.KeepBytes = or(c.KeepBytes, 512<<20)
+	c.LateBytes = or(c.LateBytes, 2<<20)
 	c.CacheBytes = or(c.CacheBytes, 64<<20)
 	c.FenceTurns = or(c.FenceTurns, 1000)
 	c.PatrolEvery = or(c.PatrolEvery, 7*24*time.Hour)

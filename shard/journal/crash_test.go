@@ -20,8 +20,9 @@ type cutter struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	rng  *rand.Rand
-	cuts []cut
+	rng   *rand.Rand
+	syncs int
+	cuts  []cut
 }
 
 // cut is one power cut: the disk after it, and what had been reported durable before.
@@ -45,7 +46,10 @@ func (c *cutter) MaybeError(op errorfs.Op) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	x := cut{where: fmt.Sprintf("cut %d, before %v of %s", len(c.cuts), op.Kind, op.Path)}
+	if c.syncs++; raced && c.syncs%7 != 0 {
+		return nil // all of them are for the run without the detector, which has room for so many disks
+	}
+	x := cut{where: fmt.Sprintf("cut %d, before %v of %s", c.syncs, op.Kind, op.Path)}
 	// What was reported before the copy was taken must be in the copy.
 	for _, o := range c.owners {
 		x.told = append(x.told, o.durable())
@@ -71,7 +75,8 @@ func TestPowerCuts(t *testing.T) {
 	cfg.FlushBytes = 2000 // flush and truncate all the time
 	cfg.SegmentBytes = 16 << 10
 	cfg.QueueTurns = 8
-	for range 2 {
+	for i := range 2 {
+		cfg.LateBytes = []int{1, 400}[i]
 		j := open(t, cfg)
 		var owners []*owner
 		for id := range groups {

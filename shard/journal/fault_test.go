@@ -93,6 +93,7 @@ func TestFailStop(t *testing.T) {
 	f("fence sync", func(op errorfs.Op) bool { return fence(op) && isSync(op) }, nothing)
 	f("fence write", func(op errorfs.Op) bool { return fence(op) && op.Kind == errorfs.OpFileWriteAt }, nothing)
 	f("manifest sync", func(op errorfs.Op) bool { return strings.Contains(op.Path, "data/MANIFEST") && isSync(op) }, func(j *Journal) {
+		must(t, j.settle())
 		_, err := j.data.AsyncFlush()
 		must(t, err)
 	})
@@ -107,6 +108,7 @@ func TestFlushFails(t *testing.T) {
 	j := open(t, config(t, fs, 1))
 	o := own(j.Group(0))
 	appendMany(t, o, 10)
+	must(t, j.settle())
 	on.On()
 	flushed, err := j.data.AsyncFlush()
 	must(t, err)

@@ -53,6 +53,9 @@ func (j *Journal) Freeze(groups ...int) (*Frozen, error) {
 		return nil, ErrClosed
 	}
 	defer j.reads.RUnlock()
+	if err := j.settle(); err != nil {
+		return nil, err
+	}
 	f := &Frozen{j: j, shot: j.data.NewSnapshot(), at: map[uint16]applied{}}
 	j.mu.Lock()
 	if j.frozen == nil {

@@ -211,6 +211,9 @@ func (g *Group) Get(key, buf []byte) ([]byte, error) {
 		return nil, ErrClosed
 	}
 	defer j.reads.RUnlock()
+	if err := j.settle(); err != nil {
+		return nil, err
+	}
 	var space [128]byte
 	v, done, err := j.data.Get(dataKey(space[:0], g.id, tagRow, key))
 	if err != nil {
@@ -232,6 +235,9 @@ func (g *Group) Scan(from, to []byte, reverse bool, fn func(key, val []byte) boo
 		return ErrClosed
 	}
 	defer j.reads.RUnlock()
+	if err := j.settle(); err != nil {
+		return err
+	}
 	lower, upper := g.bounds(from, to)
 	it, err := j.data.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {

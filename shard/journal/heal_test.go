@@ -121,7 +121,7 @@ func heal(t *testing.T, seed uint64, what string, seen map[string]int) {
 		n.same(g, last[g], 1, 2, 3)
 	}
 	p := n.nodes[3]
-	must(t, p.j.data.Flush())
+	must(t, p.j.flush())
 	for _, g := range groups {
 		last[g] = write(t, n.leader(g, 1, 2, 3), g, 20)
 		n.same(g, last[g], 1, 2, 3)

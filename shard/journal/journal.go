@@ -41,6 +41,8 @@ type Journal struct {
 	touched []*Group     // whose owners have something to be told
 	takers  []*Group     // that have turns in this round
 	pieces  [][]byte
+	turns   []lateTurn // that are decided, in apply
+	reached []*Group   // by them
 	batch   seglog.Batch
 	parcels map[uint32][]byte // for other nodes
 	waiters map[uint16][]waiter
@@ -73,6 +75,7 @@ type Journal struct {
 	frozen     map[*Frozen]struct{}
 
 	// Shared.
+	late       late
 	reads      sync.RWMutex // held shared by reads of data, and for good by Close
 	sinceFence atomic.Uint64
 	sinceFlush atomic.Int64
@@ -123,7 +126,9 @@ func (j *Journal) Close() error {
 
 	var err error
 	if failed := j.failure(); failed == nil {
-		err = storeError("flushing the data store", j.data.Flush())
+		if err = j.settle(); err == nil {
+			err = storeError("flushing the data store", j.data.Flush())
+		}
 		if err == nil {
 			err = j.keepFence()
 		}

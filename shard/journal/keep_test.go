@@ -35,7 +35,7 @@ func TestKeptLogIsBounded(t *testing.T) {
 		kept := func() int64 { return p.j.log.Stats().Live }
 		n.isolate(far, true)
 		big(2)
-		must(t, p.j.data.Flush())
+		must(t, p.j.flush())
 		must(t, p.j.truncate(nil))
 		if _, _, last := p.j.log.Bounds(3); p.j.log.Beyond(3, 1<<30) != 0 || last < 3 {
 			t.Fatal("a little was not kept")
@@ -47,7 +47,7 @@ func TestKeptLogIsBounded(t *testing.T) {
 		}
 		n.isolate(far, true)
 		big(100) // 6.4 MiB, and a hundred entries
-		must(t, p.j.data.Flush())
+		must(t, p.j.flush())
 		must(t, p.j.truncate(nil))
 		if live := kept(); live > 1<<20 {
 			t.Fatalf("%d bytes of the log are kept", live)

@@ -166,6 +166,9 @@ func (j *Journal) entomb(g *Group) error {
 
 // excise removes all rows of the groups from and to and between them, for good when it returns.
 func (j *Journal) excise(from, to uint16) error {
+	if err := j.settle(); err != nil { // it would come back
+		return err
+	}
 	span := pebble.KeyRange{Start: dataKey(nil, from, 0, nil), End: dataKey(nil, to+1, 0, nil)}
 	return storeError("removing the rows of a group", j.data.Excise(context.Background(), span))
 }

@@ -34,6 +34,7 @@ func TestModel(t *testing.T) {
 		w := &world{t: rt, mem: vfs.NewCrashableMem()}
 		w.models = make([]model, groups)
 		w.flush = rapid.Int64Range(50, 2000).Draw(rt, "flush bytes")
+		w.late = rapid.SampledFrom([]int{1, 200, 0}).Draw(rt, "late bytes")
 		w.open()
 		rt.Repeat(map[string]func(*rapid.T){
 			"append": w.append,
@@ -71,6 +72,7 @@ type world struct {
 	t      *rapid.T
 	mem    *vfs.MemFS
 	flush  int64
+	late   int
 	j      *Journal
 	owners []*owner
 	models []model
@@ -80,7 +82,7 @@ func (w *world) open() {
 	var err error
 	w.j, err = Open(Config{
 		Dir: "/j", FS: w.mem, Groups: len(w.models), FreeMin: -1, CacheBytes: 1 << 20, Log: quiet,
-		FlushBytes: w.flush, FenceTurns: 5, QueueTurns: 20, SegmentBytes: 32 << 10,
+		FlushBytes: w.flush, LateBytes: w.late, FenceTurns: 5, QueueTurns: 20, SegmentBytes: 32 << 10,
 		Fatal: func(err error) { panic(err) },
 	})
 	if err != nil {

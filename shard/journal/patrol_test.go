@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -48,7 +49,7 @@ func TestPatrolAlone(t *testing.T) {
 			for i := range 2 {
 				appendMany(t, own(j.Group(i)), 3000)
 			}
-			must(t, j.data.Flush())
+			must(t, errors.Join(j.settle(), j.data.Flush()))
 			flushes := j.Metrics().Flushes
 			damaged := uint64(0)
 			if what != "" {
@@ -117,7 +118,7 @@ func TestPatrolHeals(t *testing.T) {
 		last := write(t, n.leader(g, 1, 2, 3), g, 200)
 		n.same(g, last, 1, 2, 3)
 		p := n.nodes[3]
-		must(t, p.j.data.Flush())
+		must(t, errors.Join(p.j.settle(), p.j.data.Flush()))
 		if turnBits(t, p.disk, "/j/data", ".sst", rand.New(rand.NewPCG(3, 4))) == 0 {
 			t.Fatal("there is nothing to damage")
 		}

@@ -63,6 +63,7 @@ func (n *net) start(id uint32) {
 	p.out, p.done = make(chan func(), 1000), make(chan struct{})
 	p.cfg = Config{
 		Dir: "/j", FS: p.disk, Groups: p.alone, Node: id, FreeMin: -1, CacheBytes: 1 << 20, Log: quiet, SegmentBytes: 64 << 10, FlushBytes: 64 << 10, KeepBytes: p.keep, PatrolEvery: p.patrol,
+		LateBytes: []int{1, 500, 0}[id%3],
 		Send: func(to uint32, msg []byte) {
 			p.mu.Lock()
 			p.largest = max(p.largest, len(msg))

@@ -42,7 +42,7 @@ func TestSnapshotSurvives(t *testing.T) {
 			last = write(t, p, 3, 500)
 		}
 		for prev := uint64(0); prev < 1000; prev, _, _ = p.j.log.Bounds(3) {
-			must(t, p.j.data.Flush())
+			must(t, p.j.flush())
 			must(t, p.j.truncate(nil))
 		}
 		var after *vfs.MemFS // the disk as a power cut leaves it, at the moment in which the snapshot was taken
@@ -77,7 +77,7 @@ func TestRemovedStaysGone(t *testing.T) {
 		last := write(t, p, 3, 50)
 		n.same(3, last, 1, 2, 3)
 		out := slices.DeleteFunc([]uint32{1, 2, 3}, func(id uint32) bool { return id == p.id })[0]
-		must(t, n.nodes[out].j.data.Flush()) // its rows are in tables
+		must(t, n.nodes[out].j.flush()) // its rows are in tables
 		change := func(kind pb.ConfChangeType, id uint64) {
 			t.Helper()
 			must(t, p.j.Change(3, &pb.ConfChangeV2{Changes: []*pb.ConfChangeSingle{{Type: kind.Enum(), NodeId: new(id)}}}))
@@ -126,7 +126,7 @@ func TestMembersBeforeRows(t *testing.T) {
 		var after *vfs.MemFS
 		p.watch(func(int) {
 			if after == nil && p.j.groups[3].at.index > s.Last {
-				must(t, p.j.data.Flush())
+				must(t, p.j.flush())
 				after = p.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 0, RNG: rand.New(rand.NewPCG(1, 1))})
 			}
 		})

@@ -70,6 +70,10 @@ func (j *Journal) sendSnapshot(m replica.Message) {
 		done(err)
 		return
 	}
+	if err := j.settle(); err != nil {
+		done(err)
+		return
+	}
 	// As of now: what is applied while it is sent does not show.
 	shot := j.data.NewSnapshot()
 	conf := g.meta
@@ -196,6 +200,9 @@ func (j *Journal) flush() error {
 		return ErrClosed
 	}
 	defer j.reads.RUnlock()
+	if err := j.settle(); err != nil {
+		return err
+	}
 	return storeError("flushing the data store", j.data.Flush())
 }
 
@@ -316,6 +323,9 @@ func (j *Journal) install(g *Group, s *pb.Snapshot) error {
 	a := g.arrived
 	if a == nil || a.at.index != s.GetMetadata().GetIndex() {
 		return fmt.Errorf("group %d takes a snapshot at %d that is not here", g.id, s.GetMetadata().GetIndex())
+	}
+	if err := j.settle(); err != nil { // what is late is older
+		return err
 	}
 	span := pebble.KeyRange{Start: dataKey(nil, g.id, 0, nil), End: dataKey(nil, g.id+1, 0, nil)}
 	if _, err := j.data.IngestAndExcise(context.Background(), a.files, nil, nil, span); err != nil {

@@ -45,9 +45,13 @@ func (j *Journal) watch() {
 			j.look()
 			j.check(j.spare())
 			j.check(j.keepFence())
+			_ = j.settle() // a failure is the journal's, who knows
 		case <-j.nudge:
 			if j.cfg.FreeMin >= 0 && j.sinceLook.Load() >= j.lookBytes {
 				j.look()
+			}
+			if j.late.size.Load() >= int64(j.cfg.LateBytes) {
+				_ = j.settle()
 			}
 			j.check(j.spare())
 			if j.sinceFence.Load() >= j.cfg.FenceTurns {
@@ -56,8 +60,10 @@ func (j *Journal) watch() {
 		}
 		if flushed == nil && j.sinceFlush.Load() >= j.cfg.FlushBytes && j.failure() == nil {
 			j.sinceFlush.Store(0)
-			var err error
-			flushed, err = j.data.AsyncFlush()
+			err := j.settle()
+			if err == nil {
+				flushed, err = j.data.AsyncFlush()
+			}
 			j.check(storeError("flushing the data store", err))
 			j.m.flushes.Add(1)
 		}

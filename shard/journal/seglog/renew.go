@@ -2,6 +2,7 @@ package seglog
 
 import (
 	"fmt"
+	"slices"
 )
 
 // Renew goes on in a new file, and returns its number: what was written up to now is in files of lower numbers, and no file that is made from now on has
@@ -36,8 +37,7 @@ func (l *Log) shed() error {
 	spares := l.spares
 	l.spares = nil
 	l.mu.Unlock()
-	for i := len(spares) - 1; i >= 0; i-- {
-		s := spares[i]
+	for _, s := range slices.Backward(spares) {
 		if err := s.f.Close(); err != nil {
 			return fmt.Errorf("closing segment %d: %w", s.num, err)
 		}

@@ -1,0 +1,161 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+)
+
+// inStore reads a row past what is late.
+func inStore(t *testing.T, g *Group, key string) (string, bool) {
+	t.Helper()
+	v, done, err := g.j.data.Get(dataKey(nil, g.id, tagRow, []byte(key)))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return "", false
+	}
+	must(t, err)
+	s := string(v)
+	must(t, done.Close())
+	return s, true
+}
+
+// TestLate is what waits to be put into the store: it is not there, and whoever reads sees it; of operations on one key the last counts, and
+// ranges are removed from what came before them only.
+func TestLate(t *testing.T) {
+	cfg := config(t, vfs.NewMem(), 2)
+	cfg.LateBytes = 1 << 30
+	j := open(t, cfg)
+	a, b := own(j.Group(0)), own(j.Group(1))
+	put := func(o *owner, ops ...string) {
+		t.Helper()
+		var turn Turn
+		for _, op := range ops {
+			switch k, v, _ := strings.Cut(op, "="); {
+			case strings.HasPrefix(k, "-"):
+				turn.Delete([]byte(k[1:]))
+			case strings.HasPrefix(k, "~"):
+				turn.DeleteRange([]byte(k[1:]), []byte(v))
+			default:
+				turn.Put([]byte(k), []byte(v))
+			}
+		}
+		n, err := o.g.Append(&turn)
+		must(t, err)
+		must(t, o.wait(n))
+	}
+	want := func(g *Group, rows string) {
+		t.Helper()
+		var got []string
+		must(t, g.Scan(nil, nil, false, func(k, v []byte) bool { got = append(got, fmt.Sprintf("%s=%s", k, v)); return true }))
+		if s := strings.Join(got, " "); s != rows {
+			t.Fatalf("group %d has %q; want %q", g.id, s, rows)
+		}
+		if n := j.late.size.Load(); n != 0 {
+			t.Fatalf("%d bytes are late behind a read", n)
+		}
+	}
+	put(a, "c=1", "a=1")
+	put(b, "a=other")
+	put(a, "a=2", "b=1", "-c")
+	put(a, "c=3", "-b", "b=2", "d=1")
+	put(a, "-d")
+	if v, ok := inStore(t, a.g, "a"); ok {
+		t.Fatalf("the store has %q already", v)
+	}
+	if v, err := a.g.Get([]byte("a"), nil); err != nil || string(v) != "2" {
+		t.Fatalf("a is %q, %v", v, err)
+	}
+	want(a.g, "a=2 b=2 c=3")
+	want(b.g, "a=other")
+	put(a, "x=1", "y=1")
+	put(a, "~x=z", "y=2")
+	put(a, "z=1")
+	want(a.g, "a=2 b=2 c=3 y=2 z=1")
+	put(a, "b=9")
+	must(t, j.Close())
+	again := open(t, cfg)
+	want(again.Group(0), "a=2 b=9 c=3 y=2 z=1")
+	want(again.Group(1), "a=other")
+}
+
+// TestLateBound is that no more than a few times LateBytes wait, whether or not anybody reads.
+func TestLateBound(t *testing.T) {
+	cfg := config(t, vfs.NewMem(), 1)
+	cfg.LateBytes = 2000
+	j := open(t, cfg)
+	o := own(j.Group(0))
+	most := int64(0)
+	for range 50 {
+		appendMany(t, o, 20)
+		most = max(most, j.late.size.Load())
+	}
+	if room := int64(lateMost*cfg.LateBytes + 20*1000); most == 0 || most > room {
+		t.Fatalf("up to %d bytes were late; want some, and at most %d", most, room)
+	}
+	wantRows(t, j.Group(0), 1, 1000)
+}
+
+// TestLateReaders lets many read what one writes: whoever was told that a turn is durable finds its rows.
+func TestLateReaders(t *testing.T) {
+	cfg := config(t, vfs.NewMem(), 4)
+	cfg.LateBytes = 3000
+	j := open(t, cfg)
+	var wg sync.WaitGroup
+	for id := range 4 {
+		o := own(j.Group(id))
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(7, uint64(id))) //nolint:gosec // it shall be repeatable
+			for n := uint64(1); n <= 300; n++ {
+				var turn Turn
+				k := []byte(fmt.Sprint("k", n%7))
+				turn.Put(k, fmt.Append(nil, n))
+				at, err := o.g.Append(&turn)
+				if err == nil {
+					err = o.wait(at)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if rng.IntN(3) == 0 {
+					continue
+				}
+				if v, err := o.g.Get(k, nil); err != nil || string(v) != fmt.Sprint(n) {
+					t.Errorf("group %d: %s is %q, %v behind turn %d", id, k, v, err, n)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestLateAfterFailure is that what was decided before the log failed can be read, and stays.
+func TestLateAfterFailure(t *testing.T) {
+	fs, on, _ := faults(vfs.NewMem(), func(op errorfs.Op) bool { return strings.Contains(op.Path, "/log/") && isSync(op) })
+	cfg := config(t, fs, 1)
+	cfg.LateBytes = 1 << 30
+	cfg.Fatal = func(error) {}
+	j := open(t, cfg)
+	o := own(j.Group(0))
+	appendMany(t, o, 10)
+	on.On()
+	var turn Turn
+	turn.Put([]byte("never"), nil)
+	n, err := o.g.Append(&turn)
+	must(t, err)
+	if o.wait(n) == nil {
+		t.Fatal("a turn was durable whose sync failed")
+	}
+	wantRows(t, j.Group(0), 1, 10)
+	if _, err := o.g.Get([]byte("never"), nil); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("what was never decided: %v", err)
+	}
+}
