@@ -22,6 +22,7 @@ func (s *State) Erase(env *Env, mark string, d *Decision) {
 	if s.Phase != Closed {
 		s.endTransfer(env, "closed", d)
 		s.event(env, EventClosed, object("by", string(wire.RoleOperator)), d)
+		s.dismiss(env, d) // before the last entry, as nothing comes behind it [SW-7.11]
 	}
 	s.event(env, EventErased, nil, d)
 	if s.Phase != Closed {
@@ -48,7 +49,9 @@ func (s *State) erased(at int64, mark string) {
 	s.tailSize = 0
 	for i, e := range s.Tail { // they are shared with mail that is on its way
 		s.Tail[i] = Blank(e)
-		s.tailSize += entrySize(s.Tail[i])
+		size := entrySize(s.Tail[i])
+		s.tailSize += size
+		s.tailSizes[i] = int32(size) //nolint:gosec // bounded by a frame
 	}
 }
 
@@ -76,7 +79,7 @@ func Blank(e *wire.Entry) *wire.Entry {
 	b.Type = e.Type
 	switch e.Type {
 	case EventOpened, EventQueued, EventAssigned, EventClosed, EventReopened, EventChannel, EventWorkerLost, EventWarned, EventMissed, EventParked,
-		EventAbandoned, EventResort, EventTransferFailed:
+		EventAbandoned, EventResort, EventTransferFailed, EventHookDelivered, EventHookFailed:
 		b.Body = e.Body
 	}
 	return b

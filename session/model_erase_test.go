@@ -30,11 +30,15 @@ func (m *model) erase() {
 	m.same()
 	m.roundTrip(s)
 	m.clean()
-	said := uint64(0)
+	said, last := uint64(0), ""
 	for i := range facts {
 		if facts[i].Kind == Said {
 			said++
+			last = facts[i].Entry.Type
 		}
+	}
+	if last != EventErased {
+		m.t.Fatalf("the last entry of an erased session is %q [SW-7.11]", last)
 	}
 	if s.Phase != Closed || s.Head != before.Head+said || s.AE != before.AE || s.Said != before.Said || s.Ticket < before.Ticket || len(s.Guests)+len(s.Invites) > 0 {
 		m.t.Fatalf("%+v\nwas erased to\n%+v", before, *s)
@@ -75,12 +79,16 @@ func (m *model) erase() {
 				m.t.Fatalf("%s of %s was not refused: %d mails", cmd.Verb, c.who.Sub, len(mail))
 			}
 		}
-		for len(m.w[0].loads) > 0 { // histories of those who may still read
+		for len(m.w[0].loads) > 0 { // histories of those who may still read, and what its owner was about to be delivered
 			l := m.w[0].loads[0]
 			_, mail := m.step(func(w *world) {
 				l := w.loads[0]
 				w.loads = w.loads[1:]
 				list, more := w.read(&l)
+				if l.Kind == LoadBack {
+					w.s.Back(&w.env, list, &w.d)
+					return
+				}
 				w.s.Page(&l, list, w.prev(&l, list), more, &w.d)
 			})
 			for _, e := range mail {

@@ -99,3 +99,52 @@ func TestRenew(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What an idle group needs of an old file is not copied into a new one while the log is renewed: it would be there still when nobody needs it any more.
+func TestRenewCopiesNothing(t *testing.T) {
+	const word = "canary-77ab"
+	fs := vfs.NewMem()
+	l, _, err := Open(Config{Dir: testDir, FS: fs, SegmentBytes: 4 * block, PinSegments: 2, Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := [3]uint64{}
+	write := func(group uint16, body string, n int) {
+		t.Helper()
+		for range n {
+			var b Batch
+			last[group]++
+			b.Append(group, Record{Index: last[group], Term: 1, Body: []byte(body)})
+			if err := l.Write(&b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	truncate := func(group uint16, upTo uint64) {
+		t.Helper()
+		if err := l.Truncate([]Point{{Group: group, UpTo: upTo}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(1, word, 1)
+	write(2, "other", 20)
+	num, err := l.Renew()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(2, "later", 1)
+	truncate(2, last[2]-1) // as it happens at any time
+	truncate(1, last[1])
+	if l.Lowest() < num {
+		t.Fatalf("the lowest file is %d, and %d was new", l.Lowest(), num)
+	}
+	if n := holds(t, fs, testDir, word); n > 0 {
+		t.Fatalf("%d files hold it still", n)
+	}
+	l.Renewed()
+	write(2, "later", 20)
+	truncate(2, last[2])
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
