@@ -99,6 +99,7 @@ func TestHTTP(t *testing.T) {
 
 func TestHTTPRate(t *testing.T) {
 	r := newRig(t, nil)
+	r.stand()
 	for i := range 30 {
 		status, _, h := r.do("POST", "/v1/sessions", "demo/customer/alice", `{"channel":"web"}`)
 		if status == 429 {

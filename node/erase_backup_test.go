@@ -21,9 +21,17 @@ func TestEraseInBackups(t *testing.T) {
 	visits := v.open(obj{"shop": "s2"})
 	v.ask("send", obj{"session": visits, "type": "text", "key": "k", "body": text(canary + "alice before she logged in")})
 	v.ask("identify", obj{"token": mint(t, n, customerOf("alice"))})
+	login(t, n, customerOf("alice")).ask("send", obj{"session": id, "type": "text", "body": text("and that")}) // her session's row does not say so yet
+	said := map[string]int{}                                                                                   // how much there is of them
+	watcher := login(t, n, sueClaims)
+	for _, id := range []string{id, visits} {
+		said[id] = len(entries(watcher.ask("history", obj{"session": id, "after": 0})))
+	}
 	later, told := backup.Open(t.TempDir(), nil), backup.Open(t.TempDir(), nil)
 	m := take(t, later, operatorOf(t, n))
 	m2 := take(t, told, operatorOf(t, n))
+	byOther := backup.Open(t.TempDir(), nil) // that was told the name by which she was asked for
+	m3 := take(t, byOther, operatorOf(t, n))
 	code, e := web(t, n, opa, "DELETE", "/v1/customers/alice", nil, "")
 	if code != http.StatusAccepted {
 		t.Fatalf("erase: %d %v", code, e)
@@ -38,6 +46,10 @@ func TestEraseInBackups(t *testing.T) {
 		if err := told.Erase(note); err != nil {
 			t.Fatal(err)
 		}
+	}
+	note.Customer = "visitor"
+	if err := byOther.Erase(note); err != nil {
+		t.Fatal(err)
 	}
 	stop(t, n)
 	for _, d := range []*backup.Dir{later, told} {
@@ -55,7 +67,7 @@ func TestEraseInBackups(t *testing.T) {
 	for _, x := range []struct {
 		d  *backup.Dir
 		id string
-	}{{later, m.ID}, {told, m2.ID}} {
+	}{{later, m.ID}, {told, m2.ID}, {byOther, m3.ID}} {
 		dir, r := restore(t, x.d, x.id)
 		if r.Erased != 2 {
 			t.Fatalf("%d were erased; want alice, and the visitor who became her", r.Erased)
@@ -70,8 +82,8 @@ func TestEraseInBackups(t *testing.T) {
 		sue := login(t, n, sueClaims)
 		for _, id := range []string{id, visits} {
 			h := sue.ask("history", obj{"session": id, "after": 0})
-			if clean(t, "a restored session", h); len(entries(h)) < 2 {
-				t.Fatalf("nothing is left of it: %v", h)
+			if clean(t, "a restored session", h); len(entries(h)) != said[id] {
+				t.Fatalf("there were %d entries: %v", said[id], h)
 			}
 		}
 		if h := sue.ask("history", obj{"session": bobs, "after": 0}); len(entries(h)) < 3 {

@@ -49,7 +49,9 @@ func (s *State) erased(at int64, mark string) {
 	s.tailSize = 0
 	for i, e := range s.Tail { // they are shared with mail that is on its way
 		s.Tail[i] = Blank(e)
-		s.tailSize += entrySize(s.Tail[i])
+		size := entrySize(s.Tail[i])
+		s.tailSize += size
+		s.tailSizes[i] = int32(size) //nolint:gosec // bounded by a frame
 	}
 }
 
@@ -77,7 +79,7 @@ func Blank(e *wire.Entry) *wire.Entry {
 	b.Type = e.Type
 	switch e.Type {
 	case EventOpened, EventQueued, EventAssigned, EventClosed, EventReopened, EventChannel, EventWorkerLost, EventWarned, EventMissed, EventParked,
-		EventAbandoned, EventResort, EventTransferFailed:
+		EventAbandoned, EventResort, EventTransferFailed, EventHookDelivered, EventHookFailed:
 		b.Body = e.Body
 	}
 	return b

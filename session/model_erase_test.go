@@ -79,7 +79,7 @@ func (m *model) erase() {
 				m.t.Fatalf("%s of %s was not refused: %d mails", cmd.Verb, c.who.Sub, len(mail))
 			}
 		}
-		for len(m.w[0].loads) > 0 { // histories of those who may still read
+		for len(m.w[0].loads) > 0 { // histories of those who may still read, and what its owner was about to be delivered
 			l := m.w[0].loads[0]
 			if l.Kind != LoadPage { // what its owner was still to be given: he is the owner no more
 				m.load(false)
@@ -89,6 +89,10 @@ func (m *model) erase() {
 				l := w.loads[0]
 				w.loads = w.loads[1:]
 				list, more := w.read(&l)
+				if l.Kind == LoadBack {
+					w.s.Back(&w.env, list, &w.d)
+					return
+				}
 				w.s.Page(&l, list, w.prev(&l, list), more, &w.d)
 			})
 			for _, e := range mail {

@@ -3,6 +3,7 @@ package shard
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"switchboard/session"
 	"switchboard/wire"
@@ -12,6 +13,14 @@ import (
 // of his slot, one after the other; and every shard is told to look for his external ids, for who became him (they are erased just so, each by his
 // owner), and for what has stayed behind of slots that have left. A row says that it is owed, so whoever owns him next goes on, from the beginning: each
 // step may be done any number of times. What is in files is the node's business then: see Erasures.
+
+const (
+	// eraseReads is how many reads on behalf of erasures the loader has at most: sessions and pages are read between, however many customers
+	// are being erased.
+	eraseReads = 2
+	// becomingRetry is when somebody may ask again to erase a customer who was about to become another.
+	becomingRetry = time.Second
+)
 
 // erasing is how far the owner of a customer who is being erased has come. It is memory: a new owner begins anew.
 type erasing struct {
@@ -46,6 +55,10 @@ func (s *Shard) erase(cu *customer, c *wire.Command) {
 	if !c.On {
 		if !s.writable {
 			s.d.Refuse(c, wire.Unavailable)
+			return
+		}
+		if cu.state.Leaving.To != "" { // whom he is about to become may know his external ids by now, and soon they are one
+			s.d.Fail(c, &wire.Error{Slug: wire.Unavailable, Message: "the customer is becoming another", RetryAfter: becomingRetry})
 			return
 		}
 		if cu.state.Doom(c.Reason, s.now) { // the mark alone tells whom it is about
@@ -237,7 +250,9 @@ func (s *Shard) scrub(m *wire.Scrub) {
 	case m.Done && s.writable && st.Complete(m.Mark):
 		s.changedCustomer(cu)
 		s.publishErasure(cu, false)
-		cu.againAt, cu.againIn = 0, 0
+		if !st.Owes() { // who came under his id may be about to become another
+			cu.againAt, cu.againIn = 0, 0
+		}
 		s.log.Info("an erasure is completed: no file has anything of the customer", "tenant", cu.id.tenant, "erasure", m.Mark)
 	case !m.Done && st.Erasure.Stage == session.Blanked:
 		s.publishErasure(cu, true)
@@ -261,4 +276,23 @@ func (s *Shard) publishErasure(cu *customer, waits bool) {
 }
 
 // readAfter hands j to the loader when all that was decided up to now, with this turn, can be read.
-func (s *Shard) readAfter(j job) { s.reads = append(s.reads, j) }
+// Beyond eraseReads it waits until others are read.
+func (s *Shard) readAfter(j job) {
+	if s.reading >= eraseReads {
+		s.toRead = append(s.toRead, j)
+		return
+	}
+	s.reading++
+	s.reads = append(s.reads, j)
+}
+
+// haveRead lets the next read on behalf of an erasure begin.
+func (s *Shard) haveRead() {
+	s.reading--
+	if len(s.toRead) > 0 {
+		j := s.toRead[0]
+		s.toRead[0] = job{}
+		s.toRead = s.toRead[1:]
+		s.readAfter(j)
+	}
+}

@@ -49,7 +49,7 @@ func (s *Shard) errand(c *wire.Command) {
 		return
 	}
 	if w.Stage != wire.StageMerge && cu.state.Alias != "" {
-		if w.Stage == wire.StageIdentify && (cu.state.Becoming() || cu.state.Erasure.Open()) { // he is not quite the other yet
+		if w.Stage == wire.StageIdentify && (cu.state.Becoming() || cu.state.Erasure.Stage == session.Erasing) { // he is not quite the other yet
 			s.waitMerged(cu, c)
 			return
 		}

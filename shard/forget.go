@@ -15,7 +15,7 @@ type Forgetting struct {
 	erased func(tenant, customer string) (mark string, at int64, ok bool)
 
 	doomed   map[customerID]session.Erasure
-	becomes  map[customerID][]string // who became, or is about to become, whom
+	becomes  map[customerID][]string // who became, or is about to become, whom, and the other way round: they are one person
 	sessions map[wire.SessionID]session.Erasure
 }
 
@@ -52,6 +52,7 @@ func (f *Forgetting) Look(key, val []byte) error {
 		if other != "" {
 			to := customerID{cu.Tenant, other}
 			f.becomes[to] = append(f.becomes[to], cu.ID)
+			f.becomes[k] = append(f.becomes[k], other) // he may have been asked for by the name of who became him
 		}
 	}
 	mark, at, ok := f.erased(cu.Tenant, cu.ID)
@@ -64,7 +65,7 @@ func (f *Forgetting) Look(key, val []byte) error {
 	return nil
 }
 
-// Know ends the first look: who became somebody who is erased is erased, too. It returns how many customers that are.
+// Know ends the first look: who became somebody who is erased, and whom he became, is erased, too. It returns how many customers that are.
 func (f *Forgetting) Know() int {
 	todo := make([]customerID, 0, len(f.doomed))
 	for k := range f.doomed {

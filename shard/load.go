@@ -3,9 +3,11 @@ package shard
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 	"time"
 
+	"switchboard/broker/why"
 	"switchboard/session"
 	"switchboard/shard/journal"
 	"switchboard/wire"
@@ -24,6 +26,9 @@ const (
 	jobFeed
 	jobDocument
 	jobParcel
+	jobWhy
+	jobPrune
+	jobHook
 	jobHis
 	jobWords
 	jobPurge
@@ -39,6 +44,9 @@ type job struct {
 	feed     feedJob
 	document documentJob
 	parcel   parcelJob
+	explain  explainJob
+	prune    []byte // from which row on
+	call     hookJob
 	erase    eraseJob
 }
 
@@ -60,6 +68,11 @@ type result struct {
 	wiped    wipeRead
 	staleKey [][]byte // rows of keys that are remembered long enough
 	level    []byte   // the row of its service levels
+	why      []why.Decision
+	// Of explanations whose time is over; pruneNext is nil when there are no more.
+	pruned    []prunedRow
+	pruneNext []byte
+	hooked    *wire.Hooked // of a hook that was not called
 }
 
 func (s *Shard) jobOf(l *session.Load) job {
@@ -97,6 +110,12 @@ func (s *Shard) read(j job) result {
 		return s.readDocument(j)
 	case jobParcel:
 		return s.readParcel(j)
+	case jobWhy:
+		return s.readWhy(j)
+	case jobPrune:
+		return s.readPrune(j)
+	case jobHook:
+		return s.readHook(j)
 	case jobHis:
 		return s.readHis(j)
 	case jobWords:
@@ -154,15 +173,17 @@ func (s *Shard) readSession(id wire.SessionID) (r result) {
 
 // readErased reads what is left of an erased session: it has no keys, and its entries may not be rewritten yet.
 func (s *Shard) readErased(id wire.SessionID, st *session.State) (r result) {
-	list, _, err := s.entries(id, 1, st.Head+1, session.TailEntries, true, true)
+	t, err := s.tail(id, math.MaxUint64)
 	if err != nil {
 		r.err = err
 		return r
 	}
-	for i, e := range list {
-		list[i] = session.Blank(e)
+	for i, e := range t.entries {
+		t.entries[i] = session.Blank(e)
 	}
-	st.Remember(list, nil, nil, 0)
+	t.marks.Keys = 0
+	st.CatchUp(t.head, t.marks, 0) // one that was restored may have said something since its row was written
+	st.Remember(t.entries, nil, nil, 0)
 	r.state = st
 	return r
 }
@@ -318,11 +339,20 @@ func (s *Shard) take(r *result) {
 		s.documentLoaded(r)
 	case jobParcel:
 		s.parcelLoaded(r)
+	case jobWhy:
+		s.whyLoaded(r)
+	case jobPrune:
+		s.pruneLoaded(r)
+	case jobHook:
+		s.hookRead(r)
 	case jobHis:
+		s.haveRead()
 		s.hisLoaded(r)
 	case jobWords:
+		s.haveRead()
 		s.wordsLoaded(r)
 	case jobPurge:
+		s.haveRead()
 		s.purgeLoaded(r)
 	}
 }
@@ -351,8 +381,13 @@ func (s *Shard) sessionLoaded(r *result) {
 			slug = wire.Unavailable // it may be among what was lost
 		}
 		for _, m := range parked {
-			if c, ok := m.(*wire.Command); ok {
-				s.d.Refuse(c, slug)
+			switch m := m.(type) {
+			case *wire.Command:
+				s.d.Refuse(m, slug)
+			case *wire.Hooked:
+				if x := s.hooks.all[hookID{m.Session, m.Ticket}]; x != nil && slug == wire.NoSession && s.writable {
+					s.forgetHook(x, m) // its session is erased: nobody is to hear of it
+				}
 			}
 		}
 		for _, m := range opens {

@@ -174,12 +174,14 @@ func (s *Shard) linked(m *wire.Linked) {
 	s.merged(cu)
 }
 
-// merged lets those who waited go on when nothing is owed any more.
+// merged lets those who waited go on when they need not wait any more: that files may have something of who was erased before is not their business.
 func (s *Shard) merged(cu *customer) {
-	if cu.state.Owes() {
+	if cu.state.Becoming() || cu.state.Erasure.Stage == session.Erasing {
 		return
 	}
-	cu.againAt, cu.againIn = 0, 0
+	if !cu.state.Owes() {
+		cu.againAt, cu.againIn = 0, 0
+	}
 	waiters := cu.waiters
 	cu.waiters = nil
 	for _, c := range waiters {

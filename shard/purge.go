@@ -3,7 +3,6 @@ package shard
 import (
 	"bytes"
 	"errors"
-	"slices"
 
 	"switchboard/exchange"
 	"switchboard/session"
@@ -76,23 +75,20 @@ func (s *Shard) purgeLoaded(r *result) {
 	}
 	w := &r.wiped
 	for _, id := range w.identities {
-		if i := s.identities[id]; i != nil {
-			if i.fetching || len(i.parked) > 0 {
-				i.gone = true
-			} else {
-				delete(s.identities, id)
-			}
-		}
+		s.unclaim(id)
 	}
 	for _, id := range w.kin {
 		p.open = true
 		s.kin(p, id)
 	}
 	s.put(w.rows)
-	if s.turn.Size() > turnBytes {
+	if s.turn.Size() > turnBytes || len(w.identities) > 0 {
 		if s.commit(); s.purges[r.customer] != p {
 			return // the journal has refused it
 		}
+	}
+	if len(w.identities) > 0 {
+		s.unread = s.last // who asks for one of them waits until its row is not there any more
 	}
 	if !w.last {
 		s.readAfter(job{kind: jobPurge, customer: r.customer, erase: eraseJob{p: p, mark: p.Mark, from: w.at, seq: w.seq, stage: w.stage}})
@@ -109,6 +105,17 @@ func (s *Shard) purgeLoaded(r *result) {
 		}
 	}
 	s.post1(s.x.CustomerSlot(p.Tenant, p.Customer), &wire.Purged{Tenant: p.Tenant, Customer: p.Customer, Mark: p.Mark, Shard: p.Shard, Slots: slots})
+}
+
+// unclaim makes an external id nobody's in memory, whose row goes with this turn.
+func (s *Shard) unclaim(id identityID) {
+	switch i := s.identities[id]; {
+	case i == nil, i.dirty: // it was claimed since the row was read
+	case i.state == nil:
+		i.gone = true
+	default:
+		delete(s.identities, id)
+	}
 }
 
 // kin erases who became the customer: he is the same person. One that is not in memory is read first, and erased when the owner asks again.
@@ -308,23 +315,35 @@ func (s *Shard) purgeLeft(w *wipeRead, j job, away *[wire.Slots]bool) error {
 	return errors.Join(err, bad)
 }
 
-// keylessRows takes out what an erased session has no more besides: its keys, and what its service levels had open.
+// keylessRows takes out what an erased session has no more besides: its keys, what its service levels had open, why it went to whom it did,
+// and what hooks were to be told of it.
 func keylessRows(rows []rewritten, id wire.SessionID) []rewritten {
-	for _, kind := range []byte{rowKey, rowKeyList} {
+	for _, kind := range []byte{rowKey, rowKeyList, rowWhy, rowHook} {
 		prefix := sessionKey(nil, kind, id)
 		rows = append(rows, rewritten{key: prefix, to: after(prefix)})
 	}
 	return append(rows, rewritten{key: sessionKey(nil, rowLevel, id)})
 }
 
-// shownFeed blanks what a feed has read before its session was erased.
+// shownFeed blanks what a feed has read, or has kept, since before its session was erased.
 func (s *Shard) shownFeed(page []fed) []fed {
 	for i := range page {
 		if h := s.sessions[page[i].e.Session]; h != nil && h.state != nil && h.state.ErasedAt != 0 {
 			page[i].e = session.Blank(page[i].e)
 		}
 	}
-	return slices.Clip(page)
+	return page
+}
+
+// blankFeeds blanks what waits, of a session that is erased now, until feeds have caught up with it: that is for as long as their clients please.
+func (s *Shard) blankFeeds(id wire.SessionID) {
+	for _, f := range s.feeds {
+		for i := range f.pending {
+			if e := f.pending[i].e; e.Session == id {
+				f.pending[i].e = session.Blank(e)
+			}
+		}
+	}
 }
 
 // ErasedSpans are where, in whatever shard, rows of a customer were before he was erased: the sessions of his slot, his own row, and the external ids of his

@@ -85,7 +85,13 @@ type Shard struct {
 	late       []late
 	purges     map[customerID]*purging
 	reads      []job // that wait for what was decided to be readable
+	reading    int   // of those, and of the ones that the loader has
+	toRead     []job // that wait for these
 	levelAt    int64 // when the shard says what it has counted
+	hooks      hooks
+	pruning    bool
+	pruneFrom  []byte // row; nil is the first
+	pruneAt    int64
 
 	// Owned by load.
 	jobs []job
@@ -101,6 +107,7 @@ type Shard struct {
 	dropped atomic.Bool // no last words
 	stats   stats
 	counts  atomic.Pointer[map[string]level.Report]
+	sets    atomic.Pointer[map[string]LevelSet]
 	blanked atomic.Pointer[[]Erasure]
 	stop    chan struct{}
 	wg      sync.WaitGroup
@@ -141,7 +148,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 		return nil, fmt.Errorf("reading shard %d: %w", cfg.ID, err)
 	}
 	for name, t := range cfg.Tenants {
-		s.merchants[name] = &merchant{t.Session, t.Document.Version}
+		s.merchants[name] = &merchant{t.Session, t.Document.Version, t.hooks}
 		if s.owns(s.x.PoolSlot(name)) {
 			s.openPool(name, t)
 		}
@@ -210,7 +217,7 @@ func (s *Shard) recover() error {
 		s.suspect(h)
 		s.schedule(h)
 	}
-	if err := s.recoverOwing(); err != nil {
+	if err := errors.Join(s.recoverOwing(), s.recoverHooks()); err != nil {
 		return err
 	}
 	s.last = s.g.Last()
@@ -319,6 +326,7 @@ func (s *Shard) begin() {
 		}
 	}
 	s.displaced()
+	s.goesBy()
 	s.commit()
 }
 
@@ -349,6 +357,7 @@ func (s *Shard) step() {
 	clear(s.batch)
 	s.tick()
 	s.commit()
+	s.callDue()
 	s.post()
 }
 
@@ -410,6 +419,8 @@ func (s *Shard) handle(m wire.Mail) {
 		s.toSession(m.Session, m)
 	case *wire.Resort:
 		s.toSession(m.Session, m)
+	case *wire.Hooked:
+		s.hooked(m)
 	case *wire.Found:
 		s.toSession(m.Session, m)
 	case *wire.Classify:
@@ -510,7 +521,8 @@ func (s *Shard) abandon(err error) {
 	s.amended, s.moving = s.amended[:0], s.moving[:0] // who is moved is read again as it was, and is moved when it queues anew
 	s.mark, s.dirty, s.changed, s.claimed = 0, s.dirty[:0], s.changed[:0], s.claimed[:0]
 	s.feed, s.fed = s.feed[:0], 0
-	s.reads, s.purges = nil, nil // who is being erased is read again, and asks again
+	s.reading -= len(s.reads)
+	s.reads, s.toRead, s.purges = nil, nil, nil // who is being erased is read again, and asks again
 	s.uncount()
 	s.stats.abandoned.Add(1)
 	s.held = append(s.held, outgoing{index: s.last, mail: s.loseFeeds()})

@@ -173,10 +173,39 @@ func (j *Journal) merge(ctx context.Context, spans []Span) error {
 			}
 		}
 	}
+	if err := j.rewriteHeldBack(ctx, spans); err != nil {
+		return err
+	}
 	if err := j.rewriteVirtual(ctx); err != nil {
 		return err
 	}
 	return j.renewManifest(ctx)
+}
+
+// rewriteHeldBack makes tables of the spans anew that were written while a backup or a snapshot was open, and have rows as they were beside what they
+// became: those of the lowest level are not merged with anything below them, and one that overlaps nothing is only moved there.
+func (j *Journal) rewriteHeldBack(ctx context.Context, spans []Span) error {
+	for _, g := range j.list() {
+		for _, s := range spans {
+			lower, upper := g.bounds(s.From, s.To)
+			levels, err := j.data.SSTables(pebble.WithProperties(), pebble.WithKeyRangeFilter(lower, upper))
+			if err != nil {
+				return storeError("listing tables", err)
+			}
+			for _, level := range levels {
+				for i := range level {
+					t := &level[i]
+					if t.Properties == nil || t.Properties.SnapshotPinnedKeys == 0 {
+						continue
+					}
+					if err := j.touchTable(ctx, t.Smallest.UserKey, t.Largest.UserKey); err != nil {
+						return err
+					}
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // rewriteVirtual makes tables anew of which only a part counts, after what stood beside it was excised: the file has the rest as well. A key that touches a

@@ -224,3 +224,28 @@ func TestScrubTakenOff(t *testing.T) {
 	wantRows(t, j.Group(0), 1, 20)
 	wantRows(t, j.Group(2), 1, 20)
 }
+
+// What a backup has held on to while tables were merged lies in the lowest level beside what it was replaced by: it goes once the backup is over.
+func TestScrubHeldBack(t *testing.T) {
+	fs := vfs.NewMem()
+	cfg := config(t, fs, 3)
+	j := open(t, cfg)
+	o, other := own(j.Group(1)), own(j.Group(2))
+	secretly(t, o)
+	appendMany(t, other, 300)
+	must(t, j.flush())
+	f, err := j.Freeze(1)
+	must(t, err)
+	forget(t, o)
+	must(t, j.flush())
+	must(t, j.data.Compact(t.Context(), dataKey(nil, 1, 0, nil), dataKey(nil, 2, 0, nil), false)) // as the store does it by itself
+	must(t, f.Close())
+	must(t, j.Scrub(t.Context(), secrets))
+	if list := leaks(t, fs, cfg.Dir, canary); len(list) > 0 {
+		t.Fatalf("it is still in %q", list)
+	}
+	wantRows(t, j.Group(2), 1, 300)
+	if v, err := j.Group(1).Get([]byte("s002"), nil); err != nil || string(v) != "gone" {
+		t.Fatalf("row %q, %v", v, err)
+	}
+}

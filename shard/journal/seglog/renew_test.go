@@ -39,7 +39,7 @@ func holds(t *testing.T, fs vfs.FS, dir, word string) (n int) {
 func TestRenew(t *testing.T) {
 	const word = "canary-5f1e"
 	fs := vfs.NewMem()
-	cfg := Config{Dir: testDir, FS: fs, SegmentBytes: 4 * block, Create: true}
+	cfg := Config{Dir: testDir, FS: fs, SegmentBytes: 16 * block, Create: true}
 	l, _, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -54,9 +54,6 @@ func TestRenew(t *testing.T) {
 			if err := l.Write(&b); err != nil {
 				t.Fatal(err)
 			}
-			if err := l.Prepare(); err != nil {
-				t.Fatal(err)
-			}
 		}
 	}
 	truncate := func(upTo uint64) {
@@ -65,19 +62,19 @@ func TestRenew(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(word, 12)
+	write(word, 60)
 	truncate(index - 1)
 	write("other", 2)
 	truncate(index)
-	if holds(t, fs, testDir, word) == 0 {
-		t.Fatal("nothing was recycled: this tests nothing")
+	if n := holds(t, fs, testDir, word); n < 2 || len(l.spares) == 0 {
+		t.Fatalf("%d files hold it, and %d wait to be used again: this tests nothing", n, len(l.spares))
 	}
 	num, err := l.Renew()
 	if err != nil {
 		t.Fatal(err)
 	}
 	end := index
-	write("later", 3)
+	write("later", 1)
 	truncate(end)
 	if l.Lowest() < num {
 		t.Fatalf("the lowest file is %d, and %d was new", l.Lowest(), num)
@@ -98,6 +95,55 @@ func TestRenew(t *testing.T) {
 	if _, _, last := l.Bounds(1); last != index {
 		t.Fatalf("the log ends at %d; want %d", last, index)
 	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What an idle group needs of an old file is not copied into a new one while the log is renewed: it would be there still when nobody needs it any more.
+func TestRenewCopiesNothing(t *testing.T) {
+	const word = "canary-77ab"
+	fs := vfs.NewMem()
+	l, _, err := Open(Config{Dir: testDir, FS: fs, SegmentBytes: 4 * block, PinSegments: 2, Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := [3]uint64{}
+	write := func(group uint16, body string, n int) {
+		t.Helper()
+		for range n {
+			var b Batch
+			last[group]++
+			b.Append(group, Record{Index: last[group], Term: 1, Body: []byte(body)})
+			if err := l.Write(&b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	truncate := func(group uint16, upTo uint64) {
+		t.Helper()
+		if err := l.Truncate([]Point{{Group: group, UpTo: upTo}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(1, word, 1)
+	write(2, "other", 20)
+	num, err := l.Renew()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(2, "later", 1)
+	truncate(2, last[2]-1) // as it happens at any time
+	truncate(1, last[1])
+	if l.Lowest() < num {
+		t.Fatalf("the lowest file is %d, and %d was new", l.Lowest(), num)
+	}
+	if n := holds(t, fs, testDir, word); n > 0 {
+		t.Fatalf("%d files hold it still", n)
+	}
+	l.Renewed()
+	write(2, "later", 20)
+	truncate(2, last[2])
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -143,7 +143,8 @@ func (l *Log) reuse(s *segment, keep bool) error {
 }
 
 // copyForward writes some of the needed records of the lowest segment once more, when there are too many segments. It
-// reports whether it did. It does not copy what is in a segment behind last, where the copies are.
+// reports whether it did. It does not copy what is in a segment behind last, where the copies are; nor anything between Renew and Renewed, as the new
+// files shall have nothing of the old ones.
 func (l *Log) copyForward(last uint64) (more bool, err error) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -153,7 +154,7 @@ func (l *Log) copyForward(last uint64) (more bool, err error) {
 		live += s.live
 	}
 	n := len(l.segs)
-	if l.broken != nil || n <= l.cfg.PinSegments || l.segs[0].live == 0 || l.segs[0].num >= last || live > int64(n)*l.cfg.SegmentBytes/2 {
+	if l.broken != nil || l.renewing || n <= l.cfg.PinSegments || l.segs[0].live == 0 || l.segs[0].num >= last || live > int64(n)*l.cfg.SegmentBytes/2 {
 		err := l.broken
 		l.mu.Unlock()
 		return false, err
