@@ -29,6 +29,7 @@ type counters struct {
 	fences, flushes, truncations, replayed, stalls atomic.Uint64
 	troubles, corruptions, free, strays            atomic.Uint64
 	snapshots, installed                           atomic.Uint64
+	came                                           atomic.Uint64
 }
 
 // Metrics returns the counters as they are now.
