@@ -12,6 +12,7 @@ import (
 // it, so finding the best worker for a task and the next task for a worker needs no look at anybody else.
 type class struct {
 	free   ranks // members who could take a task, best first as they were when last looked at
+	number int32 // in its pool
 	pool   *Core
 	key    string
 	queue  *queue   // whose tasks
@@ -43,17 +44,14 @@ type member struct {
 	rank      int32   // of the class's queue, to the worker
 
 	index int   // in class.members
-	seat  int   // in w.members
-	at    int32 // in class.free, from 1
+	seat  int32 // in w.members and w.stands
 }
 
-// before tells whether a shall be asked before b; both could take a task, by classes of the same step of the same queue.
-func (a *member) before(b *member) bool {
-	return a.class.free.at(a).before(b.class.free.at(b), a.class.queue)
-}
+// stand returns where a's worker notes his place.
+func (a *member) stand() *stand { return &a.w.stands[a.seat] }
 
-// best returns the best member for t that could take a task now, or nil. Only those whom t is kept from are looked past.
-func (c *class) best(t *task) *member {
+// best returns the place of the best member for t that could take a task now, or nil. Only those whom t is kept from are looked past.
+func (c *class) best(t *task) *rank {
 	plain := len(t.bars) == 0 && t.worker == nil
 	for len(c.free.nodes) > 0 {
 		x := &c.free.nodes[0]
@@ -63,28 +61,15 @@ func (c *class) best(t *task) *member {
 		if x == nil {
 			return nil
 		}
-		i, m := 0, x.m
+		i := 0
 		if !plain {
-			i = int(m.at) - 1
+			i = int(x.s.at) - 1
 		}
 		if !c.free.refresh(i, c.cost) {
-			return m
+			return &c.free.nodes[i]
 		}
 	}
 	return nil
-}
-
-// ease puts a where it belongs after its worker got rid of a task.
-func (a *member) ease() {
-	h := &a.class.free
-	switch {
-	case a.at == 0:
-		if a.w.takes(a.class.cost) {
-			h.push(a)
-		}
-	case a.w.load < h.at(a).load:
-		h.refresh(int(a.at)-1, a.class.cost)
-	}
 }
 
 // classOf returns the class of a step of p.
@@ -125,7 +110,7 @@ func (c *Core) classOf(p *plan, s *Step, demand, prefer selector.Residual, in *T
 	if old := c.classes[string(key)]; old != nil {
 		return old
 	}
-	cl.key = string(key)
+	cl.key, cl.number = string(key), c.numbers.take()
 	c.classes[cl.key] = cl
 	cl.queue.demands = append(cl.queue.demands, cl)
 	for _, q := range cl.from {
@@ -158,6 +143,7 @@ func (c *Core) forgetClass(cl *class) {
 	}
 	cl.queue.demands = slices.DeleteFunc(cl.queue.demands, func(o *class) bool { return o == cl })
 	delete(c.classes, cl.key)
+	c.numbers.give(cl.number)
 }
 
 // admit makes w a member when it meets the requirement.
@@ -190,10 +176,10 @@ func (c *class) admit(w *worker) {
 	by := c.queue.Weights
 	m := &member{
 		w: w, class: c, skill: skill, fit: by.Skill*skill + by.Rating*w.rating, preferred: c.prefer.Key() != "" && c.prefer.Eval(&w.facts),
-		rating: w.rating, rank: w.seatIn(c.queue).Priority, index: len(c.members), seat: len(w.members),
+		rating: w.rating, rank: w.seatIn(c.queue).Priority, index: len(c.members),
 	}
 	c.members = append(c.members, m)
-	w.members = append(w.members, m)
+	w.enlist(m)
 	c.pool.members++
 	m.update()
 }
@@ -201,18 +187,14 @@ func (c *class) admit(w *worker) {
 // leave undoes admit.
 func (a *member) leave() {
 	c := a.class
-	c.free.remove(a)
+	c.free.remove(a.stand())
 	a.attend(false)
 	last := len(c.members) - 1
 	moved := c.members[last]
 	c.members[a.index], moved.index = moved, a.index
 	c.members[last] = nil
 	c.members = c.members[:last]
-	last = len(a.w.members) - 1
-	moved = a.w.members[last]
-	a.w.members[a.seat], moved.seat = moved, a.seat
-	a.w.members[last] = nil
-	a.w.members = a.w.members[:last]
+	a.w.delist(a)
 	c.pool.members--
 }
 
@@ -221,9 +203,9 @@ func (a *member) update() {
 	if there := a.w.there(); there != a.there {
 		a.attend(there)
 	}
-	switch {
-	case a.at > 0:
-		a.class.free.refresh(int(a.at)-1, a.class.cost)
+	switch s := a.stand(); {
+	case s.at > 0:
+		a.class.free.refresh(int(s.at)-1, a.class.cost)
 	case a.w.takes(a.class.cost):
 		a.class.free.push(a)
 	}

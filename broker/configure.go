@@ -32,6 +32,7 @@ func (c *Core) Configure(cfg Config, now int64, out *Effects) {
 	c.everybody.classes = nil
 	c.plans.keep(func(*plan) bool { return false })
 	clear(c.classes)
+	c.numbers = numbers{}
 	c.dirty = c.dirty[:0]
 	c.adoptConfig(cfg)
 	for _, w := range workers {

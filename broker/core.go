@@ -20,6 +20,7 @@ type Core struct {
 
 	plans    planBook
 	classes  map[string]*class
+	numbers  numbers                  // of classes
 	sessions map[wire.SessionID]*task // the newest of each; the others follow
 	workers  map[string]*worker
 	conns    map[wire.Conn]*worker

@@ -1,10 +1,6 @@
 package broker
 
-import (
-	"slices"
-
-	"switchboard/wire"
-)
+import "switchboard/wire"
 
 // Bounds of a decision.
 const (
@@ -75,6 +71,7 @@ func (c *Core) Decisions(yield func(*Decision) bool) {
 // decide notes that t goes to x, before it does. It is part of every assignment, so it only copies.
 func (c *Core) decide(t *task, x choice) {
 	r := &c.trace
+	t.noted, t.why = 0, nil
 	if r.every == 0 {
 		return
 	}
@@ -85,11 +82,13 @@ func (c *Core) decide(t *task, x choice) {
 		r.ring = append(r.ring, noted{})
 		r.next = len(r.ring) - 1
 	}
-	d := &r.ring[r.next]
+	at := r.next
+	d := &r.ring[at]
 	r.next = (r.next + 1) % r.keep
 	if len(r.ring) < r.keep {
 		r.next = 0
 	}
+	t.noted = int32(at + 1) //nolint:gosec // at most TraceKeep
 	q := t.plan.queue
 	*d = noted{
 		Decision: Decision{
@@ -101,7 +100,7 @@ func (c *Core) decide(t *task, x choice) {
 	for i := range t.bars {
 		d.Excluded = append(d.Excluded, t.bars[i].worker)
 	}
-	if x.m == nil {
+	if x.by == nil {
 		d.Top, d.told = append(d.Top, Candidate{Worker: x.w.ID, Load: x.w.load, Rating: x.w.rating}), true
 		return
 	}
@@ -116,14 +115,45 @@ func (c *Core) decide(t *task, x choice) {
 		d.Free += len(g.class.free.nodes)
 		for k := range g.class.free.nodes[:min(len(g.class.free.nodes), maxLooked)] {
 			if p := &g.class.free.nodes[k]; p.w.takes(t.cost) && (len(t.bars) == 0 || !t.barred(p.w.ID)) {
-				d.looked = append(d.looked, p.m.looks())
+				d.looked = append(d.looked, p.member().looks())
 				found = found || p.w == x.w
 			}
 		}
 	}
 	if !found { // who took it when he became free need not be among the first places of all
-		d.looked = append(d.looked, x.m.looks())
+		d.looked = append(d.looked, x.member().looks())
 	}
+}
+
+// record appends why t goes to the worker whom it is granted to, when that was noted and is remembered.
+func (r *trace) record(dst []byte, session wire.SessionID, ticket uint64, noted int32, worker string) []byte {
+	if noted < 1 || int(noted) > len(r.ring) {
+		return dst
+	}
+	n := &r.ring[noted-1]
+	if n.Session != session || n.Ticket != ticket {
+		return dst // others came since
+	}
+	n.tell()
+	d := n.Decision
+	d.Worker = worker // of several who are asked, or after the first of them has declined: the one who has it
+	return AppendDecision(dst, &d)
+}
+
+// Noted tells whether e is a grant of which [Core.Why] may know something.
+func (e *Effect) Noted() bool { return e.noted != 0 || e.why != nil }
+
+// Why appends why the grant e, of the latest event, goes to its worker: a record for [ParseDecision], or nothing when it was not noted.
+func (c *Core) Why(dst []byte, e *Effect) []byte {
+	if e.why != nil {
+		var d Decision
+		if ParseDecision(e.why, &d) != nil || d.Worker == e.Worker {
+			return append(dst, e.why...)
+		}
+		d.Worker = e.Worker // another of those who were asked was the first to accept
+		return AppendDecision(dst, &d)
+	}
+	return c.trace.record(dst, e.Session, e.Ticket, e.noted, e.Worker)
 }
 
 // looks returns a as he is now.
@@ -141,17 +171,40 @@ func (n *noted) tell() {
 		return
 	}
 	n.told = true
-	for _, x := range n.looked {
+	list := n.looked
+	for i := range list { // few, and small: it is part of every assignment that stays with its session
+		x := list[i]
+		for ; i > 0 && n.first(&x, &list[i-1]); i-- {
+			list[i] = list[i-1]
+		}
+		list[i] = x
+	}
+	for i := range list {
+		x := &list[i]
+		if len(n.Top) == maxTop {
+			break
+		}
+		if i > 0 && list[i-1].m.w == x.m.w { // he is in classes of two delays
+			continue
+		}
 		n.Top = append(n.Top, Candidate{Worker: x.m.w.ID, Load: x.load, Skill: x.m.skill, Rating: x.m.rating, Preferred: x.m.preferred, Score: x.score})
 	}
-	slices.SortFunc(n.Top, func(a, b Candidate) int {
-		if first := a.Worker == n.Worker; first != (b.Worker == n.Worker) {
-			return less(first)
-		}
-		return compareCandidates(n.banded, a, b)
-	})
-	n.Top = slices.CompactFunc(n.Top, func(a, b Candidate) bool { return a.Worker == b.Worker })
-	n.Top = n.Top[:min(len(n.Top), maxTop)]
+}
+
+// first tells whether a comes before b in Top.
+func (n *noted) first(a, b *looked) bool {
+	if x, y := a.m.w.ID == n.Worker, b.m.w.ID == n.Worker; x != y {
+		return x
+	}
+	switch {
+	case a.m.preferred != b.m.preferred:
+		return a.m.preferred
+	case n.banded && a.load != b.load:
+		return a.load < b.load
+	case a.score != b.score:
+		return a.score > b.score
+	}
+	return a.m.w.ID < b.m.w.ID
 }
 
 // candidate returns a with the terms of its score.
@@ -161,26 +214,4 @@ func (a *member) candidate() Candidate {
 		x.Score += q.Weights.Load * (1 - a.w.load)
 	}
 	return x
-}
-
-func less(yes bool) int {
-	if yes {
-		return -1
-	}
-	return 1
-}
-
-// compareCandidates orders as scoring does, and ties by id.
-func compareCandidates(banded bool, a, b Candidate) int {
-	switch {
-	case a.Preferred != b.Preferred:
-		return less(a.Preferred)
-	case banded && a.Load != b.Load:
-		return less(a.Load < b.Load)
-	case a.Score != b.Score:
-		return less(a.Score > b.Score)
-	case a.Worker != b.Worker:
-		return less(a.Worker < b.Worker)
-	}
-	return 0
 }

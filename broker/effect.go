@@ -99,6 +99,9 @@ type Effect struct {
 	Kept      []Kept
 	ETA       [2]int64
 	OpensAt   int64 // Unix ms; 0 is not known, or does not matter
+
+	noted int32  // of a grant: see [Core.Why]
+	why   []byte // the same, of one that a human has thought about
 }
 
 // Effects collects effects in the order in which they are to be done. It is the caller's, who empties it.

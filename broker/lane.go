@@ -156,7 +156,9 @@ func (a *waiter) stand(cl *class, t *task) {
 	l.heap(a.late).push(a)
 	if l.at == 0 {
 		cl.busy = append(cl.busy, l)
-		l.at = len(cl.busy)
+		if l.at = len(cl.busy); l.at == 1 {
+			cl.pool.numbers.mark(cl.number)
+		}
 	}
 }
 
@@ -183,7 +185,9 @@ func (a *waiter) leave() {
 	cl.busy[l.at-1], moved.at = moved, l.at
 	cl.busy[last] = nil
 	cl.busy = cl.busy[:last]
-	l.at = 0
+	if l.at = 0; last == 0 {
+		cl.pool.numbers.clear(cl.number)
+	}
 }
 
 // firstOf returns the first in h that w may have and could take now, or nil.
@@ -223,12 +227,12 @@ func (c *Core) first(w *worker) *task {
 	}
 	c.round++
 	c.heads = c.heads[:0]
-	for _, m := range w.members {
-		cl := m.class
-		if len(cl.busy) == 0 || !w.takes(cl.cost) {
+	for i := range w.stands {
+		if s := &w.stands[i]; !c.numbers.busy(s.class) || !w.takes(int(s.cost)) {
 			continue
 		}
-		for _, l := range cl.busy {
+		m := w.members[i]
+		for _, l := range m.class.busy {
 			c.propose(l.lane, m.rank, firstOf(&l.soon, 0, w), firstOf(&l.late, 0, w))
 		}
 	}

@@ -7,8 +7,11 @@ type choice struct {
 	w      *worker
 	step   int // -1 is before all steps
 	reason string
-	m      *member // nil when by no step
+	by     *class // nil when by no step
 }
+
+// member returns what x's worker is to the class that he was found by.
+func (x *choice) member() *member { return x.w.members[x.w.seatOf(x.by)] }
 
 // place finds a worker for t, which is in no line, or puts it in line. Nobody else may be waiting whom its worker could take.
 func (c *Core) place(t *task, out *Effects) {
@@ -49,7 +52,8 @@ func (c *Core) match(t *task) choice {
 // pick returns the best worker for t by its open steps.
 func (c *Core) pick(t *task) choice {
 	p := t.plan
-	var best *member
+	var best *rank
+	var by *class
 	step := 0
 	for i := range p.gates {
 		g := &p.gates[i]
@@ -59,18 +63,18 @@ func (c *Core) pick(t *task) choice {
 		if len(g.class.free.nodes) == 0 || !p.opens(i, t, c.now) {
 			continue
 		}
-		if m := g.class.best(t); m != nil && (best == nil || m.before(best)) {
-			best, step = m, g.step
+		if x := g.class.best(t); x != nil && (best == nil || x.before(best, p.queue)) {
+			best, by, step = x, g.class, g.step
 		}
 	}
 	if best == nil {
 		return choice{}
 	}
 	reason := reasonRoute
-	if from := best.class.from; len(from) != 1 || from[0] != p.queue {
+	if from := by.from; len(from) != 1 || from[0] != p.queue {
 		reason = t.reasonOf(best.w)
 	}
-	return choice{w: best.w, step: step, reason: reason, m: best}
+	return choice{w: best.w, step: step, reason: reason, by: by}
 }
 
 // reasonOf returns why w gets t by a step.
@@ -101,10 +105,8 @@ func (c *Core) chosen(t *task, w *worker) choice {
 		if !p.opens(i, t, c.now) || t.hold > c.now {
 			continue
 		}
-		for _, m := range w.members {
-			if m.class == p.gates[i].class {
-				return choice{w: w, step: p.gates[i].step, reason: t.reasonOf(w), m: m}
-			}
+		if cl := p.gates[i].class; w.isMember(cl) {
+			return choice{w: w, step: p.gates[i].step, reason: t.reasonOf(w), by: cl}
 		}
 	}
 	return choice{w: w, step: -1, reason: reasonSticky}
@@ -118,11 +120,13 @@ func (c *Core) target(t *task, out *Effects) {
 		c.failTransfer(t, "away", out)
 	case t.force:
 		t.reason = reasonTransfer
+		c.decide(t, choice{w: w, step: -1, reason: reasonTransfer})
 		c.grant(t, w, out)
 	case !w.takes(t.cost):
 		c.failTransfer(t, "full", out)
 	case t.present: // he talks along already
 		t.reason = reasonTransfer
+		c.decide(t, choice{w: w, step: -1, reason: reasonTransfer})
 		c.grant(t, w, out)
 	default:
 		c.assign(t, choice{w: w, step: -1, reason: reasonTransfer}, out)
@@ -356,7 +360,7 @@ func (c *Core) assign(t *task, x choice, out *Effects) {
 		return
 	}
 	n, ttl := 1, t.plan.queue.OfferTTLMS
-	if x.m != nil {
+	if x.by != nil {
 		for i := range t.plan.gates {
 			if g := &t.plan.gates[i]; g.step == x.step {
 				n, ttl = g.n, g.ttl
@@ -365,6 +369,7 @@ func (c *Core) assign(t *task, x choice, out *Effects) {
 		}
 	}
 	t.expires = c.now + ttl
+	t.why = c.trace.record(nil, t.session, t.ticket, t.noted, x.w.ID)
 	c.ask(t, x.w, out)
 	c.bill(t)
 	c.set(&t.timer, t.expires)
@@ -403,6 +408,9 @@ func (c *Core) sayGrant(t *task, out *Effects) {
 	e.Session, e.Ticket, e.Queue = t.session, t.ticket, t.plan.queue.Name
 	e.Worker, e.Sub, e.Name, e.Origin = w.ID, w.sub, w.name, w.kind.origin()
 	e.Lease, e.Window, e.Reason, e.Offer, e.Ref = t.lease, w.window, t.reason, t.offer, t.ref
+	if t.state == granted { // what is held is said again to hear whether it is
+		e.noted, e.why = t.noted, t.why
+	}
 	e.Conn = t.conn
 	if w.connected {
 		e.Conn = w.conn

@@ -22,6 +22,7 @@ type crew struct {
 	tasks []broker.Task
 	want  *selector.Expr
 	read  []byte
+	task  broker.Task
 }
 
 const crewSlots = 4
@@ -77,8 +78,9 @@ func (c *crew) offer(i int) (took time.Duration, granted bool) {
 	for _, a := range t.Attributes { // they come from a message that was parsed just now
 		c.read = a.Value.Append(c.read)
 	}
+	c.task = *t // and so does the task, as shards make it of their mail
 	start := time.Now()
-	c.core.Offer(t, 0, &c.out)
+	c.core.Offer(&c.task, 0, &c.out)
 	took = time.Since(start)
 	granted = len(c.out) > 0
 	c.core.Withdraw(t.Session, t.Ticket, 0, &c.out)

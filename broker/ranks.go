@@ -14,8 +14,18 @@ type rank struct {
 	fit       float64 // of skill and rating: changes only with the worker
 	assigned  uint64
 	w         *worker
-	m         *member
+	s         *stand // where w notes that he stands here
+	seat      int32  // in w.members and w.stands
 	preferred bool
+}
+
+// stand is what a worker knows of his place in a class. Those of all his classes lie in one piece of memory: whether anything is to be done in
+// thousands of classes when he takes something, or gives it back, is seen without a look at any of them.
+type stand struct {
+	load  float64 // as the heap has it
+	at    int32   // in the heap, from 1; 0 is nowhere
+	cost  int32   // of the class
+	class int32   // its number
 }
 
 // before tells whether a shall be asked before b, who meets the same step of the same queue.
@@ -38,23 +48,24 @@ func (a *rank) before(b *rank, by *queue) bool {
 	return a.w.ID < b.w.ID
 }
 
-// at returns the place of m, who stands in h.
-func (h *ranks) at(m *member) *rank { return &h.nodes[m.at-1] }
+// member returns whose place a is.
+func (a *rank) member() *member { return a.w.members[a.seat] }
 
 // push adds m, who does not stand in h, as his worker is now.
 func (h *ranks) push(m *member) {
-	h.nodes = append(h.nodes, rank{m.w.load, m.fit, m.w.assigned, m.w, m, m.preferred})
-	m.at = int32(len(h.nodes)) //nolint:gosec // a pool has fewer workers
+	s := m.stand()
+	h.nodes = append(h.nodes, rank{m.w.load, m.fit, m.w.assigned, m.w, s, m.seat, m.preferred})
+	s.at, s.load = int32(len(h.nodes)), m.w.load //nolint:gosec // a pool has fewer workers
 	h.up(len(h.nodes) - 1)
 }
 
-// remove takes m out, when he is in.
-func (h *ranks) remove(m *member) {
-	i := int(m.at) - 1
+// remove takes out who stands there, when he stands anywhere.
+func (h *ranks) remove(s *stand) {
+	i := int(s.at) - 1
 	if i < 0 {
 		return
 	}
-	m.at = 0
+	s.at = 0
 	last := len(h.nodes) - 1
 	moved := h.nodes[last]
 	h.nodes[last] = rank{}
@@ -71,9 +82,9 @@ func (h *ranks) refresh(i, cost int) bool {
 	w := x.w
 	switch {
 	case !w.takes(cost):
-		h.remove(x.m)
+		h.remove(x.s)
 	case x.load != w.load || x.assigned != w.assigned:
-		x.load, x.assigned = w.load, w.assigned
+		x.load, x.assigned, x.s.load = w.load, w.assigned, w.load
 		h.fix(i)
 	default:
 		return false
@@ -136,7 +147,7 @@ func (h *ranks) down(i int) {
 
 func (h *ranks) set(i int, x rank) {
 	h.nodes[i] = x
-	x.m.at = int32(i + 1) //nolint:gosec // a pool has fewer workers
+	x.s.at = int32(i + 1) //nolint:gosec // a pool has fewer workers
 }
 
 // of returns the best for t from the i'th place down, looking past those whom t is kept from; nil is nobody.

@@ -185,6 +185,7 @@ func (c *Core) Unbound(l *Live, now int64, out *Effects) {
 func (c *Core) hold(t *task, lease string, ae uint64, out *Effects) {
 	w := t.worker
 	t.state, t.lease, t.ae, t.ref, t.to, t.fee = held, lease, ae, Ref{}, "", 0
+	t.noted, t.why = 0, nil // it is with the session
 	for _, ref := range t.also {
 		out.accepted(ref, t.session, ae)
 	}

@@ -230,7 +230,7 @@ func (c *Core) candidate(t *task, w *worker) Candidate {
 	may, opens, shut := false, false, true
 	for i := range t.plan.gates {
 		g := &t.plan.gates[i]
-		j := slices.IndexFunc(w.members, func(m *member) bool { return m.class == g.class })
+		j := w.seatOf(g.class)
 		if j < 0 {
 			continue
 		}

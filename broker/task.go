@@ -146,6 +146,8 @@ type task struct {
 	lease   string
 	ae      uint64
 	reason  string
+	noted   int32  // where why is noted in the trace, from 1; 0 is nowhere
+	why     []byte // that, while humans are asked: the trace may be full of others before one answers
 	offer   string // id, empty of bots
 	expires int64
 	bids    []*task // the same offer to others

@@ -95,6 +95,7 @@ type worker struct {
 	facts   selector.Worker
 	rating  float64
 	members []*member
+	stands  []stand       // by member: see there
 	timer   timer         // of its grace
 	own     heap[*waiter] // tasks that wait for it alone
 }
@@ -116,13 +117,65 @@ func (w *worker) takes(cost int) bool {
 // serves tells whether w has subscribed to q.
 func (w *worker) serves(q *queue) bool { return slices.Contains(w.queues, q) }
 
-func (w *worker) isMember(c *class) bool {
-	for _, m := range w.members {
-		if m.class == c {
-			return true
+func (w *worker) isMember(c *class) bool { return w.seatOf(c) >= 0 }
+
+// seatOf returns where c is among w's classes, or -1.
+func (w *worker) seatOf(c *class) int {
+	for i := range w.stands {
+		if w.stands[i].class == c.number {
+			return i
 		}
 	}
-	return false
+	return -1
+}
+
+// enlist makes m one of w's members. He stands in no heap yet.
+func (w *worker) enlist(m *member) {
+	m.seat = int32(len(w.members)) //nolint:gosec // a worker has fewer
+	w.members = append(w.members, m)
+	grown := len(w.stands) == cap(w.stands)
+	w.stands = append(w.stands, stand{cost: int32(m.class.cost), class: m.class.number}) //nolint:gosec // checked
+	if grown {                                                                           // they lie elsewhere now
+		for i := range w.stands {
+			w.locate(i)
+		}
+	}
+}
+
+// delist undoes enlist for a, who stands in no heap.
+func (w *worker) delist(a *member) {
+	last := len(w.members) - 1
+	moved := w.members[last]
+	w.members[a.seat], moved.seat = moved, a.seat
+	w.members[last] = nil
+	w.stands[a.seat] = w.stands[last]
+	w.members, w.stands = w.members[:last], w.stands[:last]
+	if int(a.seat) < last {
+		w.locate(int(a.seat))
+	}
+}
+
+// locate tells the heap of w's i'th class where his stand is.
+func (w *worker) locate(i int) {
+	if s := &w.stands[i]; s.at > 0 {
+		x := &w.members[i].class.free.nodes[s.at-1]
+		x.s, x.seat = s, int32(i) //nolint:gosec // a worker has fewer
+	}
+}
+
+// ease puts w where he belongs after he got rid of a task: in the classes in which he stood worse, or not at all.
+func (w *worker) ease() {
+	for i := range w.stands {
+		switch s := &w.stands[i]; {
+		case s.at > 0:
+			if w.load < s.load {
+				cl := w.members[i].class
+				cl.free.refresh(int(s.at)-1, cl.cost)
+			}
+		case w.takes(int(s.cost)):
+			w.members[i].class.free.push(w.members[i])
+		}
+	}
 }
 
 // seatIn returns what q is to w.
@@ -194,9 +247,7 @@ func (c *Core) discharge(t *task) {
 	}
 	t.worker = nil
 	w.weigh()
-	for _, m := range w.members {
-		m.ease()
-	}
+	w.ease()
 	c.release(w)
 }
 

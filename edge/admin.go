@@ -21,8 +21,8 @@ func (e *Edge) headerReceived(h *fasthttp.RequestHeader) (c fasthttp.RequestConf
 	if !h.IsPut() || !bytes.HasPrefix(h.RequestURI(), []byte(configPath)) {
 		return c
 	}
-	token, ok := strings.CutPrefix(string(h.Peek("Authorization")), "Bearer ")
-	if !ok {
+	token := shownBy(h)
+	if token == "" {
 		return c
 	}
 	if who, _, err := e.cfg.Tokens.Check(token, e.cfg.Now()); err == nil && supervises(who.Role) {

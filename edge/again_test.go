@@ -187,6 +187,7 @@ func TestLogIsShorter(t *testing.T) {
 // What a connection has asked for and nobody has answered is bounded in bytes.
 func TestKeptBytes(t *testing.T) {
 	r := newRig(t, nil)
+	r.stand() // nothing is too late
 	bot := r.login(wire.JSON, "demo/worker/bot")
 	alice := r.login(wire.JSON, "demo/customer/alice")
 	id := alice.open()

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,9 +14,9 @@ import (
 // What is read from a busy socket ends in the middle of a message every time. As long as messages come to their end none of them
 // is one that never does [SW-4.7].
 func TestAlwaysInTheMiddle(t *testing.T) {
-	c, _, _ := bare(t, wire.JSON, wire.RoleWorker)
-	now := time.Now()
-	c.e.cfg.Now = func() time.Time { return now }
+	var now atomic.Int64 // the edge looks at its connections meanwhile
+	now.Store(time.Now().UnixNano())
+	c, _, _ := bare(t, wire.JSON, wire.RoleWorker, func(cfg *Config) { cfg.Now = func() time.Time { return time.Unix(0, now.Load()) } })
 	c.writer = true
 	msg := ws.AppendMasked(nil, ws.OpText, []byte(`{"leave":{"session":"nowhere"}}`), [4]byte{1, 2, 3, 4})
 	feed := func(b []byte) {
@@ -29,7 +30,7 @@ func TestAlwaysInTheMiddle(t *testing.T) {
 	}
 	feed(msg[:9])
 	for range 10 {
-		now = now.Add(c.e.cfg.Stall / 2)
+		now.Add(int64(c.e.cfg.Stall / 2))
 		feed(append(append([]byte(nil), msg[9:]...), msg[:9]...))
 		c.heard()
 		c.watch(c.e.now())
@@ -39,7 +40,7 @@ func TestAlwaysInTheMiddle(t *testing.T) {
 	}
 	// One that does not is not waited for.
 	for range 3 {
-		now = now.Add(c.e.cfg.Stall / 2)
+		now.Add(int64(c.e.cfg.Stall / 2))
 		c.heard()
 		c.watch(c.e.now())
 	}

@@ -349,6 +349,7 @@ type rig struct {
 	shard *echo
 	addr  string
 	skew  atomic.Int64 // added to the clock
+	stood atomic.Int64 // where the clock stands still, in Unix ns; 0 when it goes
 }
 
 func newRig(t testing.TB, change func(*Config)) *rig {
@@ -356,7 +357,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	r := &rig{t: t, x: exchange.New(7)}
 	r.shard = newEcho(t, r.x)
 	// The clock of a test jumps while writes are under way: that is no stall.
-	cfg := Config{Tokens: plain{}, Loops: way.loops, TLS: way.server, Stall: time.Hour, Now: func() time.Time { return time.Now().Add(time.Duration(r.skew.Load())) }}
+	cfg := Config{Tokens: plain{}, Loops: way.loops, TLS: way.server, Stall: time.Hour, Now: r.now}
 	if change != nil {
 		change(&cfg)
 	}
@@ -381,6 +382,17 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	})
 	return r
 }
+
+// now is the edge's clock.
+func (r *rig) now() time.Time {
+	if at := r.stood.Load(); at != 0 {
+		return time.Unix(0, at+r.skew.Load())
+	}
+	return time.Now().Add(time.Duration(r.skew.Load()))
+}
+
+// stand lets the edge's clock stand still from now on, but for pass: what a slow machine takes is no rate and no silence.
+func (r *rig) stand() { r.stood.Store(time.Now().UnixNano()) }
 
 // pass lets d go by on the edge's clock, and lets it look at its deadlines.
 func (r *rig) pass(d time.Duration) {

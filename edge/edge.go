@@ -281,10 +281,16 @@ func (e *Edge) connect(ctx *fasthttp.RequestCtx) {
 	if !e.room(ctx) {
 		return
 	}
+	unsettled := settle(&ctx.Request.Header)
 	offered := string(ctx.Request.Header.Peek("Sec-WebSocket-Protocol"))
 	codec, ok := negotiate(offered)
 	if !ok {
 		problem(ctx, &wire.Error{Slug: wire.BadRequest, Message: "offer switchboard.v1.json or switchboard.v1.pb, or no subprotocol"})
+		return
+	}
+	if unsettled != nil && ctx.IsGet() { // another method has an answer of its own
+		e.m.refused.Inc()
+		noUpgrade(ctx, fasthttp.StatusBadRequest, unsettled)
 		return
 	}
 	up, ip := &showing{e.token(ctx), string(ctx.Request.Header.Peek("Origin"))}, e.ip(ctx)
@@ -314,7 +320,7 @@ func noUpgrade(ctx *fasthttp.RequestCtx, status int, reason error) {
 
 // token returns a copy of what the request shows, or nothing [SW-2.9].
 func (e *Edge) token(ctx *fasthttp.RequestCtx) string {
-	t := bearer(ctx)
+	t := shownBy(&ctx.Request.Header)
 	if t == "" && e.cfg.TokenInURL {
 		t = string(ctx.QueryArgs().Peek("token"))
 	}
@@ -380,15 +386,6 @@ func negotiate(offered string) (wire.Codec, bool) {
 		}
 	}
 	return 0, false
-}
-
-func bearer(ctx *fasthttp.RequestCtx) string {
-	const prefix = "Bearer "
-	h := string(ctx.Request.Header.Peek("Authorization"))
-	if len(h) > len(prefix) && strings.EqualFold(h[:len(prefix)], prefix) {
-		return h[len(prefix):]
-	}
-	return ""
 }
 
 // crowded tells whether the address has as many connections as it may.

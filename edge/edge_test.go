@@ -284,6 +284,7 @@ func TestHostile(t *testing.T) {
 	f("length beyond", wire.Protobuf, bin, []byte{200, 1}, bad)
 	f("endless length", wire.Protobuf, bin, bytes.Repeat([]byte{255}, 20), bad)
 	f("too large", wire.JSON, text, bytes.Repeat([]byte(" "), 4*65536+1), 1009)
+	f("too long a frame that is none", wire.JSON, text, bytes.Repeat([]byte("x"), 65536+1), 1009) // [SW-6.3]
 	f("close", wire.JSON, websocket.CloseMessage, websocket.FormatCloseMessage(1001, "bye"), 1001)
 	f("bad close", wire.JSON, websocket.CloseMessage, []byte{3, 237, 1}, 1002)
 

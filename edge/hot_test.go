@@ -39,7 +39,7 @@ func (d *drop) Put(e wire.Envelope) bool {
 }
 
 // bare returns a greeted connection that nobody reads or writes for.
-func bare(t testing.TB, codec wire.Codec, role wire.Role) (*conn, *drop, *sink) {
+func bare(t testing.TB, codec wire.Codec, role wire.Role, change ...func(*Config)) (*conn, *drop, *sink) {
 	t.Helper()
 	x := exchange.New(1)
 	d, s := &drop{}, &sink{}
@@ -48,7 +48,11 @@ func bare(t testing.TB, codec wire.Codec, role wire.Role) (*conn, *drop, *sink) 
 		slots[i] = wire.Slot(i)
 	}
 	x.PlugSlots(slots, d)
-	e, err := Open(x, Config{Tokens: plain{}})
+	cfg := Config{Tokens: plain{}}
+	for _, f := range change {
+		f(&cfg)
+	}
+	e, err := Open(x, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

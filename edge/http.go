@@ -22,6 +22,8 @@ import (
 func (e *Edge) http(ctx *fasthttp.RequestCtx) {
 	path := string(ctx.Path())
 	switch {
+	case (path == "/healthz" || path == "/readyz" || path == "/metrics") && !ctx.IsGet() && !ctx.IsHead():
+		nowhere(ctx)
 	case path == "/healthz":
 		ctx.SetBodyString("ok\n")
 	case path == "/readyz":

@@ -88,6 +88,8 @@ func TestHTTP(t *testing.T) {
 	f("DELETE", path, alice, "", 404, "")
 	f("GET", "/nothing", "", "", 404, "")
 	f("GET", "/healthz", "", "", 200, "")
+	f("POST", "/healthz", "", "", 404, "unknown_verb")
+	f("DELETE", "/readyz", "", "", 404, "unknown_verb")
 	f("GET", "/readyz", "", "", 200, "")
 	f("GET", "/metrics", "", "", 404, "")
 
@@ -97,6 +99,7 @@ func TestHTTP(t *testing.T) {
 
 func TestHTTPRate(t *testing.T) {
 	r := newRig(t, nil)
+	r.stand()
 	for i := range 30 {
 		status, _, h := r.do("POST", "/v1/sessions", "demo/customer/alice", `{"channel":"web"}`)
 		if status == 429 {

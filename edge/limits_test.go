@@ -130,6 +130,7 @@ func TestInflight(t *testing.T) {
 
 func TestRate(t *testing.T) {
 	r := newRig(t, nil)
+	r.stand()
 	p := r.login(wire.JSON, "demo/customer/alice")
 	var frames []string
 	for i := range 24 {
@@ -468,6 +469,7 @@ func TestAnothersSocket(t *testing.T) {
 // Connections end one way only, however many end at once and however rudely.
 func TestThousandAtOnce(t *testing.T) {
 	r := newRig(t, nil)
+	r.stand() // they do not answer pings
 	const n = 1000
 	list := make([]net.Conn, n)
 	var wg sync.WaitGroup

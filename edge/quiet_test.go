@@ -9,6 +9,7 @@ import (
 // A connection that has asked for something and been quiet for a while keeps no room for requests, and asks on as before.
 func TestQuietConnectionIsSmall(t *testing.T) {
 	r := newRig(t, nil)
+	r.stand()
 	p := r.login(wire.JSON, "demo/customer/alice")
 	id := p.open()
 	var c *conn

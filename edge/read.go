@@ -205,6 +205,10 @@ func (c *conn) frame(codec wire.Codec, frame []byte, n int) bool {
 	cmd := &wire.Command{}
 	err := codec.ParseCommand(frame, cmd)
 	if err != nil && !errors.Is(err, wire.ErrVerb) && !errors.Is(err, wire.ErrBody) {
+		if len(frame) > c.e.cfg.Limits.Frame {
+			c.closeFrame(ws.CodeTooBig, "frame too large") // [SW-6.3] too long, and nobody knows for which request
+			return false
+		}
 		c.bye(wire.CloseBadFrame, 0) // [SW-2.7]
 		return false
 	}

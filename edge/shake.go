@@ -47,6 +47,9 @@ func (s *shaker) shake(e *Edge, b []byte) bool {
 	if len(h.Peek("Content-Length")) > 0 || len(h.Peek("Transfer-Encoding")) > 0 || len(h.Peek("Expect")) > 0 {
 		return false // a body is not for us
 	}
+	if settle(h) != nil {
+		return false
+	}
 	s.used = len(b) - s.in.Len() - s.br.Buffered()
 	var ok bool
 	if s.codec, ok = negotiate(string(h.Peek("Sec-WebSocket-Protocol"))); !ok {

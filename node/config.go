@@ -36,6 +36,8 @@ type Config struct {
 	Tenants map[string]Tenant `yaml:"tenants"`
 	// Limits of connections.
 	Limits edge.Limits `yaml:"limits"`
+	// Hooks is how tenants' hooks are called.
+	Hooks Hooks `yaml:"hooks"`
 	// Connections is how many sockets are held; default 100,000, and never more than the process may open files.
 	Connections int `yaml:"connections"`
 	// Edge is how sockets are served.
@@ -131,6 +133,9 @@ func (c *Config) Validate() error {
 		return err
 	}
 	if err := c.Cluster.validate(); err != nil {
+		return err
+	}
+	if err := c.Hooks.validate(); err != nil {
 		return err
 	}
 	c.Limits.Defaults()

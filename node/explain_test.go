@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"switchboard/backup"
 	"switchboard/edge/token"
 	"switchboard/wire"
 )
@@ -101,7 +102,7 @@ queues:
 
 	// What is remembered ends.
 	sup2 := supervisor(t, n)
-	sup2.applied(0, "version: 1\nqueues: [{name: default}]\ntrace_keep: 1\n")
+	sup2.applied(0, "version: 1\nqueues: [{name: default}]\ntrace_keep: 1\ntrace_days: 0\n")
 	first := login(t, n, customerOf("bea"))
 	one := first.open(obj{})
 	first.ask("send", obj{"session": one, "body": text1})
@@ -113,7 +114,34 @@ queues:
 		}
 	}
 	_, _, text = explain(sue, one)
-	has(text, "Why is not known any more: the last 1 decisions are kept")
+	has(text, "Why is not known any more: the document says")
 	_, _, text = explain(sue, two)
 	has(text, "It went to ")
+}
+
+// Why is known when the node is another: after a restart, and from a backup.
+func TestExplainAcrossRestart(t *testing.T) {
+	dir := t.TempDir()
+	n := start(t, dir)
+	w := login(t, n, workerOf("smith", wire.OriginBot))
+	w.subscribe(obj{"slots": 2})
+	a := login(t, n, customerOf("alice"))
+	id := a.open(obj{})
+	a.ask("send", obj{"session": id, "body": text1})
+	w.push("assigned")
+	_, before, _ := explain(supervisor(t, n), id)
+	had := before["decisions"].([]any)[0].(obj)
+	d := backup.Open(t.TempDir(), nil)
+	take(t, d, operatorOf(t, n))
+	stop(t, n)
+	restored, _ := restore(t, d, "")
+	for _, dir := range []string{dir, restored} {
+		n := start(t, dir)
+		_, m, text := explain(supervisor(t, n), id)
+		stop(t, n)
+		list, _ := m["decisions"].([]any)
+		if len(list) != 1 || !strings.Contains(text, "It went to smith by the step") || list[0].(obj)["at"] != had["at"] || list[0].(obj)["worker"] != "smith" {
+			t.Fatalf("it is told\n%s\n%v; it was %v", text, list, had)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"switchboard/cluster"
 	"switchboard/exchange"
@@ -102,7 +103,7 @@ func (n *Node) openWith(i int, at *site, tenants map[string]*shard.Tenant) error
 		return fmt.Errorf("shard %d was opened %d times: start the node again", i, h.opened[i])
 	}
 	s, err := shard.Open(h.x, h.groups[i], shard.Config{
-		ID: i, Opening: h.opened[i], Slots: at.slots, Peers: at.peers, Shape: at.shape, Leaving: at.leaving, Tenants: tenants, Now: n.cfg.Clock, Log: n.cfg.Log,
+		ID: i, Opening: h.opened[i], Slots: at.slots, Peers: at.peers, Shape: at.shape, Leaving: at.leaving, Tenants: tenants, Hook: n.callHook, HookFirst: time.Duration(n.cfg.Hooks.FirstMS) * time.Millisecond, Now: n.cfg.Clock, Log: n.cfg.Log,
 		Blanked: n.scrub.nudge,
 	})
 	if err != nil {

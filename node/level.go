@@ -32,6 +32,20 @@ func (n *Node) Levels(tenant string) level.Report {
 	return sum
 }
 
+// levelSets returns by tenant what is counted by: of shards that have heard of different documents, as for a moment after a change, by the
+// latest.
+func (n *Node) levelSets() map[string]shard.LevelSet {
+	all := map[string]shard.LevelSet{}
+	n.hosts.each(func(_ int, s *shard.Shard) {
+		for name, x := range s.LevelSets() {
+			if have, ok := all[name]; !ok || x.Version > have.Version {
+				all[name] = x
+			}
+		}
+	})
+	return all
+}
+
 // levelCollector tells what service levels have counted when somebody asks.
 type levelCollector struct {
 	n                                 *Node
@@ -61,8 +75,9 @@ func (c *levelCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *levelCollector) Collect(ch chan<- prometheus.Metric) {
-	for name, t := range c.n.cfg.Tenants {
-		set := t.routed.Levels
+	live := c.n.levelSets()
+	for name := range c.n.cfg.Tenants {
+		set := live[name].Set
 		for i := range set.Len() {
 			d := set.Definition(i)
 			ch <- prometheus.MustNewConstMetric(c.limit, prometheus.GaugeValue, float64(d.LimitMS)/1e3, name, d.Name)

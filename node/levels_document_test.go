@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"strings"
 	"testing"
 
 	"switchboard/edge/token"
@@ -58,11 +59,19 @@ queues:
 		}
 	}
 	warned("quick")
+	limits := func(name string) {
+		t.Helper()
+		if scrape := metrics(t, n); strings.Count(scrape, "switchboard_level_limit_seconds{") != 1 || !strings.Contains(scrape, `switchboard_level_limit_seconds{level="`+name+`",tenant="demo"} 2`) {
+			t.Errorf("the limits are not those of %s", name)
+		}
+	}
+	limits("quick")
 	supervisor(t, n).applied(0, doc("other"))
 	b := login(t, n, customerOf("ben"))
 	second := b.open(obj{})
 	b.ask("send", obj{"session": second, "body": text("hello?")})
 	warned("other")
+	limits("other")
 	if r := supervisor(t, n); r != nil {
 		if status, m := r.apply(1, doc("bad name")); status != 422 {
 			t.Fatalf("%d %v", status, m)

@@ -17,6 +17,7 @@ type collector struct {
 	commits, syncs, bytes, waits, connections              *prometheus.Desc
 	abandoned, mode, fences, free, stalls, expires         *prometheus.Desc
 	damaged, corruptions, installed                        *prometheus.Desc
+	hooks, hooksWaiting                                    *prometheus.Desc
 }
 
 // live is go_gc_heap_live_bytes: what the last collection found to live. Resident memory is that, and garbage, and the store's: only
@@ -28,28 +29,30 @@ func (n *Node) register(r prometheus.Registerer) {
 		return prometheus.NewDesc("switchboard_"+name, help, labels, nil)
 	}
 	r.MustRegister(collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(live)), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{
-		n:           n,
-		mail:        d("shard_mail_total", "Pieces of mail that a shard has taken.", "shard"),
-		turns:       d("shard_turns_total", "Turns with rows that a shard has written.", "shard"),
-		entries:     d("shard_entries_total", "Entries that a shard has written.", "shard"),
-		dropped:     d("shard_mail_dropped_total", "Mail between shards that found no room.", "shard"),
-		sessions:    d("shard_sessions", "Sessions with a place in memory.", "shard"),
-		loaded:      d("shard_sessions_loaded", "Sessions whose state is in memory.", "shard"),
-		inbox:       d("shard_inbox", "Pieces of mail that wait.", "shard"),
-		abandoned:   d("shard_turns_abandoned_total", "Turns that the journal refused; the shard was read again.", "shard"),
-		mode:        d("shard_mode", "0 ok, 1 read-only after a loss, 2 quarantined, 3 failed.", "shard"),
-		fences:      d("journal_fences_total", "Times the fence was written."),
-		free:        d("journal_free_bytes", "Free space of the disk when last looked."),
-		stalls:      d("journal_stalls_total", "Times a store held writes back to merge."),
-		commits:     d("journal_commits_total", "Batches written and synced."),
-		syncs:       d("journal_syncs_total", "Syncs of the log."),
-		bytes:       d("journal_bytes_total", "Bytes written to the log."),
-		waits:       d("journal_waits_total", "Times an owner waited for room in the journal's queue."),
-		damaged:     d("replicas_damaged", "Replicas here that take no part in their groups, as something of them is damaged; others are to take their place."),
-		corruptions: d("journal_corruptions_total", "Damaged files, and entries that were missed, since the start."),
-		installed:   d("journal_snapshots_installed_total", "Snapshots that were taken from other nodes."),
-		connections: d("connections", "Sockets that are open."),
-		expires:     d("tls_certificate_expires_seconds", "Until when the certificate is good, in Unix time."),
+		n:            n,
+		mail:         d("shard_mail_total", "Pieces of mail that a shard has taken.", "shard"),
+		turns:        d("shard_turns_total", "Turns with rows that a shard has written.", "shard"),
+		entries:      d("shard_entries_total", "Entries that a shard has written.", "shard"),
+		dropped:      d("shard_mail_dropped_total", "Mail between shards that found no room.", "shard"),
+		sessions:     d("shard_sessions", "Sessions with a place in memory.", "shard"),
+		loaded:       d("shard_sessions_loaded", "Sessions whose state is in memory.", "shard"),
+		inbox:        d("shard_inbox", "Pieces of mail that wait.", "shard"),
+		abandoned:    d("shard_turns_abandoned_total", "Turns that the journal refused; the shard was read again.", "shard"),
+		mode:         d("shard_mode", "0 ok, 1 read-only after a loss, 2 quarantined, 3 failed.", "shard"),
+		fences:       d("journal_fences_total", "Times the fence was written."),
+		free:         d("journal_free_bytes", "Free space of the disk when last looked."),
+		stalls:       d("journal_stalls_total", "Times a store held writes back to merge."),
+		commits:      d("journal_commits_total", "Batches written and synced."),
+		syncs:        d("journal_syncs_total", "Syncs of the log."),
+		bytes:        d("journal_bytes_total", "Bytes written to the log."),
+		waits:        d("journal_waits_total", "Times an owner waited for room in the journal's queue."),
+		hooks:        d("hook_calls_total", "Calls of tenants' hooks by what came of them: delivered, retried, or failed, which is given up.", "shard", "outcome"),
+		hooksWaiting: d("hook_tasks", "Calls of hooks that nobody has taken yet.", "shard"),
+		damaged:      d("replicas_damaged", "Replicas here that take no part in their groups, as something of them is damaged; others are to take their place."),
+		corruptions:  d("journal_corruptions_total", "Damaged files, and entries that were missed, since the start."),
+		installed:    d("journal_snapshots_installed_total", "Snapshots that were taken from other nodes."),
+		connections:  d("connections", "Sockets that are open."),
+		expires:      d("tls_certificate_expires_seconds", "Until when the certificate is good, in Unix time."),
 	}, newLevelCollector(n))
 }
 
@@ -73,6 +76,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		put(c.mode, gauge, float64(c.n.j.Group(i).State().Mode), id)
 		put(c.loaded, gauge, float64(st.Loaded), id)
 		put(c.inbox, gauge, float64(st.Inbox), id)
+		put(c.hooks, count, float64(st.Hooks.Delivered), id, "delivered")
+		put(c.hooks, count, float64(st.Hooks.Retried), id, "retried")
+		put(c.hooks, count, float64(st.Hooks.Failed), id, "failed")
+		put(c.hooksWaiting, gauge, float64(st.Hooks.Waiting), id)
 	})
 	m := c.n.j.Metrics()
 	put(c.commits, count, float64(m.Commits))

@@ -24,6 +24,7 @@ import (
 	"switchboard/edge/secure"
 	"switchboard/edge/token"
 	"switchboard/exchange"
+	"switchboard/hook"
 	"switchboard/shard/journal"
 	"switchboard/wire"
 )
@@ -36,6 +37,7 @@ type Node struct {
 	hosts  hosts
 	party  *party // nil for a node that is no member of a cluster
 	frozen *freezer
+	hooks  *hook.Sender
 	scrub  *scrubber
 	edge   *edge.Edge
 	open   atomic.Pointer[edge.Edge] // edge, for who runs before there is one
@@ -61,6 +63,7 @@ func Start(cfg Config) (n *Node, err error) {
 		}
 	}()
 	n = made
+	n.openHooks()
 	x := exchange.New(incarnation())
 	if cfg.Cluster.Listen == "" {
 		if err := n.openAlone(x); err != nil {
@@ -224,6 +227,9 @@ func (n *Node) undo() error {
 		n.party.end()
 	}
 	n.hosts.close()
+	if n.hooks != nil {
+		n.hooks.Close()
+	}
 	n.frozen.close()
 	if n.party != nil && n.party.lines != nil { // streams read and write the journal
 		errs = append(errs, n.party.lines.Close())

@@ -62,7 +62,11 @@ func (c *Customer) SetLatest(shop string, id wire.SessionID) bool {
 
 // AppendCustomer appends the row of c.
 func AppendCustomer(dst []byte, c *Customer) []byte {
-	w := writer{append(dst, customerVersion)}
+	version := byte(customerVersion)
+	if c.Erasure.Stage == NeverErased { // so that a node of the version before, which may lead next, reads it
+		version--
+	}
+	w := writer{append(dst, version)}
 	w.str(c.Tenant)
 	w.str(c.ID)
 	w.str(c.Alias)
@@ -83,7 +87,9 @@ func AppendCustomer(dst []byte, c *Customer) []byte {
 		w.str(c.Identities[i].Channel)
 		w.str(c.Identities[i].ID)
 	}
-	w.erasure(&c.Erasure)
+	if c.Erasure.Stage != NeverErased {
+		w.erasure(&c.Erasure)
+	}
 	return w.b
 }
 

@@ -336,6 +336,8 @@ const (
 	EventParked         = "session.parked"
 	EventAbandoned      = "session.abandoned"
 	EventResort         = "session.last_resort"
+	EventHookDelivered  = "hook.delivered"
+	EventHookFailed     = "hook.failed"
 	EventErased         = "session.erased"
 )
 

@@ -45,6 +45,11 @@ func objectNum(b []byte, key string, value uint64) []byte {
 	return append(strconv.AppendUint(member(b, key), value, 10), '}')
 }
 
+// objectRaw adds a value that is JSON already.
+func objectRaw(b []byte, key string, value []byte) []byte {
+	return append(append(member(b, key), value...), '}')
+}
+
 func objectStrings(b []byte, key string, values []string) []byte {
 	b = append(member(b, key), '[')
 	for i, v := range values {

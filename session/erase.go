@@ -22,6 +22,7 @@ func (s *State) Erase(env *Env, mark string, d *Decision) {
 	if s.Phase != Closed {
 		s.endTransfer(env, "closed", d)
 		s.event(env, EventClosed, object("by", string(wire.RoleOperator)), d)
+		s.dismiss(env, d) // before the last entry, as nothing comes behind it [SW-7.11]
 	}
 	s.event(env, EventErased, nil, d)
 	if s.Phase != Closed {
@@ -78,7 +79,7 @@ func Blank(e *wire.Entry) *wire.Entry {
 	b.Type = e.Type
 	switch e.Type {
 	case EventOpened, EventQueued, EventAssigned, EventClosed, EventReopened, EventChannel, EventWorkerLost, EventWarned, EventMissed, EventParked,
-		EventAbandoned, EventResort, EventTransferFailed:
+		EventAbandoned, EventResort, EventTransferFailed, EventHookDelivered, EventHookFailed:
 		b.Body = e.Body
 	}
 	return b

@@ -190,10 +190,7 @@ func (s *State) close(env *Env, c *wire.Command, d *Decision) {
 
 // over lets everybody go. to is the connection that knows by its own reply.
 func (s *State) over(env *Env, to wire.Conn, d *Decision) {
-	s.disinvite(env, d)
-	for len(s.Guests) > 0 {
-		s.part(env, &s.Guests[0], d)
-	}
+	s.dismiss(env, d)
 	gave := s.giveBack(env, to, "closed", d)
 	if !gave && s.Phase == Queued {
 		d.post(env, &wire.Withdraw{Tenant: s.Tenant, Session: s.ID, Ticket: s.Ticket})
@@ -201,6 +198,14 @@ func (s *State) over(env *Env, to wire.Conn, d *Decision) {
 	d.fact(s, Fact{Kind: Ended, At: env.Now})
 	s.settle()
 	s.stateChanged(d)
+}
+
+// dismiss ends the presence of everybody who was invited or is a guest.
+func (s *State) dismiss(env *Env, d *Decision) {
+	s.disinvite(env, d)
+	for len(s.Guests) > 0 {
+		s.part(env, &s.Guests[0], d)
+	}
 }
 
 // rate is the customer's judgement.

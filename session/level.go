@@ -14,6 +14,9 @@ type Alert struct {
 
 // Warn writes that a service level comes to its limit, or is missed [SW-4.9]. Staff sees it.
 func (s *State) Warn(env *Env, a *Alert, d *Decision) {
+	if s.ErasedAt != 0 {
+		return
+	}
 	typ := EventWarned
 	if a.Percent >= 100 {
 		typ = EventMissed

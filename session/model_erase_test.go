@@ -30,11 +30,15 @@ func (m *model) erase() {
 	m.same()
 	m.roundTrip(s)
 	m.clean()
-	said := uint64(0)
+	said, last := uint64(0), ""
 	for i := range facts {
 		if facts[i].Kind == Said {
 			said++
+			last = facts[i].Entry.Type
 		}
+	}
+	if last != EventErased {
+		m.t.Fatalf("the last entry of an erased session is %q [SW-7.11]", last)
 	}
 	if s.Phase != Closed || s.Head != before.Head+said || s.AE != before.AE || s.Said != before.Said || s.Ticket < before.Ticket || len(s.Guests)+len(s.Invites) > 0 {
 		m.t.Fatalf("%+v\nwas erased to\n%+v", before, *s)

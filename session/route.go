@@ -243,6 +243,9 @@ func (s *State) Rebind(env *Env, r *wire.Rebind, d *Decision) {
 		f.AE = r.AE
 		return
 	}
+	if r.Fresh && s.owner.conn == r.Conn { // asked for twice, or told by `kept` meanwhile: what was delivered there was not lost [SW-5.4]
+		return
+	}
 	s.bindAgain(r.Conn, r.Window)
 	if r.Fresh {
 		s.present(r.Reason, d) // it came back before the pool knew of the assignment: `kept` could not tell it

@@ -20,7 +20,11 @@ const (
 // AppendState appends the row of s: its durable and soft fields, without entries and keys, which have rows of their
 // own.
 func AppendState(dst []byte, s *State) []byte {
-	w := writer{append(dst, stateVersion)}
+	version := byte(stateVersion)
+	if s.ErasedAt == 0 { // so that a node of the version before, which may lead next, reads it
+		version--
+	}
+	w := writer{append(dst, version)}
 	w.str(string(s.ID))
 	w.str(s.Tenant)
 	w.str(s.Shop)
@@ -98,7 +102,9 @@ func AppendState(dst []byte, s *State) []byte {
 	}
 	w.num(uint64(s.Stumbles))
 	w.bool(s.Followed)
-	w.int(s.ErasedAt)
+	if s.ErasedAt != 0 {
+		w.int(s.ErasedAt)
+	}
 	return w.b
 }
 

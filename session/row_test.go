@@ -59,7 +59,7 @@ func TestStateRow(t *testing.T) {
 		fields  int
 		clear   func()
 	}{
-		{8, 1, func() { old.ErasedAt = 0 }},
+		{8, 0, func() { old.ErasedAt = 0 }},
 		{7, 1, func() { old.Followed = false }},
 		{6, 1, func() { old.Stumbles = 0 }},
 		{5, 2, func() { old.Invites, old.Guests = nil, slices.Clone(s.Guests); old.Guests[0].Worker = "" }},

@@ -61,6 +61,9 @@ func (s *Shard) arm(t *time.Timer) {
 	if len(s.levels) > 0 {
 		next = min(next, s.levelAt)
 	}
+	if s.hooks.at != 0 && s.cfg.Hook != nil && s.writable {
+		next = min(next, s.hooks.at)
+	}
 	wait := next - s.cfg.Now().UnixMilli()
 	t.Reset(time.Duration(max(wait, 0)) * time.Millisecond)
 }
@@ -135,6 +138,7 @@ func (s *Shard) tick() {
 	if s.now >= s.sweepAt {
 		s.sweepAt = s.now + sweepMS
 		s.sweep()
+		s.prune()
 	}
 }
 

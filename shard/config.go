@@ -31,6 +31,13 @@ type Config struct {
 	Parked int
 	// Idle is how long a session that nobody asks about stays in memory; default 1 min.
 	Idle time.Duration
+	// Hook calls a hook of a tenant, and calls done once, from any goroutine, with what came of it: what was answered (0 is nothing), why that
+	// is no success (empty is a success), after how long it wants to be asked again, and whether never. It must not block; false says that
+	// there is no room now. With nil no hooks are called here: they wait.
+	Hook func(c *HookCall, done func(status int, why string, retryAfter time.Duration, final bool)) bool
+	// HookFirst is how long after its first attempt that has failed a hook is called again, and at least half of that; default 2 s. Each time it
+	// is twice as long, up to an hour.
+	HookFirst time.Duration
 	// Now is the clock; default time.Now.
 	Now func() time.Time
 	// Log takes what an operator should know; default slog.Default.
@@ -46,6 +53,9 @@ func (c *Config) defaults() {
 	}
 	if c.Idle == 0 {
 		c.Idle = time.Minute
+	}
+	if c.HookFirst <= 0 {
+		c.HookFirst = 2 * time.Second
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"switchboard/exchange"
+	"switchboard/shard"
 	"switchboard/shard/journal"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
@@ -365,8 +366,27 @@ func survive(t *testing.T, c *cut, l *ledger, groups int, before *node, atRest b
 			t.Fatalf("cut before %s: %+v was acknowledged, and its place holds %+v", c.where, w, e)
 		}
 	}
+	n.whys(c, epoch)
 	n.repeat(c, words)
 	n.grow(c, epoch, people)
+}
+
+// whys looks whether every assignment that a worker was told of has its why, and no more than are kept.
+func (n *node) whys(c *cut, told []owned) {
+	n.t.Helper()
+	each := map[wire.SessionID]map[uint64]bool{}
+	for _, o := range told {
+		if each[o.session] == nil {
+			each[o.session] = map[uint64]bool{}
+		}
+		each[o.session][o.ae] = true
+	}
+	for id, list := range each {
+		rows, err := shard.WhyRows(n.j.Group(int(slotOf(id))%len(n.shards)), id)
+		if err != nil || rows < min(len(list), 8) || rows > 8 {
+			n.t.Errorf("cut before %s: session %s was assigned %d times, and %d explanations are kept; %v", c.where, id, len(list), rows, err)
+		}
+	}
 }
 
 // repeat lets every customer say its last words again: each key answers with its first result [SW-4.3].

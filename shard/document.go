@@ -34,6 +34,8 @@ type Tenant struct {
 	// BotGraceMS and HumanGraceMS count where the document says nothing; default 5,000 and 30,000.
 	BotGraceMS, HumanGraceMS int64
 
+	keeps  keepsWhy
+	hooks  *routes.Hooks
 	routes *routes.Document
 	rules  []byte // of its document, as they travel
 	levels []byte // what Levels were made of
@@ -85,7 +87,11 @@ func (t *Tenant) Routed(d Document) (*Tenant, error) {
 	if n.Levels, err = compile(n.levels); err != nil {
 		return nil, routes.Errors{{What: err.Error()}}
 	}
+	n.keeps = keepsWhyOf(&r.Document)
 	n.rules = r.Document.AppendRules(nil)
+	if n.hooks, err = routes.ParseHooks(n.rules); err != nil {
+		return nil, err
+	}
 	p := &n.Session
 	if p.Rules, err = rulesOf(n.rules); err != nil {
 		return nil, err

@@ -10,7 +10,8 @@ import (
 	"switchboard/wire"
 )
 
-// explain is the session's part of an explanation [SW-7.4]: may the bearer know, and what does it say of itself. The pool knows why.
+// explain is the session's part of an explanation [SW-7.4]: may the bearer know, what does it say of itself, and what was kept of
+// how it was routed. The pool knows the rest.
 func (s *Shard) explain(h *hosted, c *wire.Command) {
 	st := h.state
 	if !st.Explains(c) {
@@ -24,12 +25,7 @@ func (s *Shard) explain(h *hosted, c *wire.Command) {
 	if _, err := selector.ParseAttrs(st.Attributes); err != nil {
 		w.Note = err.Error()
 	}
-	text, err := json.Marshal(w)
-	if err != nil {
-		panic(err) // it has plain fields alone
-	}
-	c.Text, c.Way = string(text), &wire.Way{Stage: wire.StageExplain}
-	s.further(c, s.x.PoolSlot(st.Tenant))
+	s.wish(job{kind: jobWhy, id: h.id, explain: explainJob{c, &w}})
 }
 
 // explained is the pool's part. It looks at everybody in the queue, and at what was decided last: a question of people.

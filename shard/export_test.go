@@ -2,12 +2,16 @@ package shard
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
 
+	"switchboard/broker"
 	"switchboard/session"
 	"switchboard/shard/journal"
+	"switchboard/wire"
 )
 
 // Rebuilt compares every session and customer in the memory of s, which is closed, with what the rows of g make of it
@@ -80,3 +84,42 @@ var (
 	RowsThatMove = string(sessionRows) + string(otherRows)
 	RowsThatStay = string([]byte{rowStanding, rowAway, rowFeed})
 )
+
+// KeepsWhy returns t with explanations of all assignments.
+func (t *Tenant) KeepsWhy() *Tenant {
+	n := *t
+	n.Broker.TraceEvery, n.Broker.TraceKeep, n.keeps = 1, traceKeep, keepsWhy{whyDays, whyEach}
+	return &n
+}
+
+// WhyHead is what a grant says before why it was decided.
+func WhyHead(each uint64, until int64) []byte {
+	return binary.AppendVarint(binary.AppendUvarint(nil, each), until)
+}
+
+// WhyRows counts the explanations of a session, and fails when one is damaged.
+func WhyRows(g *journal.Group, id wire.SessionID) (n int, err error) {
+	prefix := sessionKey(nil, rowWhy, id)
+	bad := error(nil)
+	err = g.Scan(prefix, after(prefix), false, func(k, v []byte) bool {
+		_, _, record, ok := cutWhy(v)
+		var d broker.Decision
+		if !ok || broker.ParseDecision(record, &d) != nil || d.Session != id || d.Ticket%whyEach != lastNumber(k) && d.Ticket%3 != lastNumber(k) {
+			bad = fmt.Errorf("row %q of session %s holds %q", k, id, v)
+		}
+		n++
+		return true
+	})
+	return n, errors.Join(err, bad)
+}
+
+// HookRows counts the calls of hooks that nobody has taken yet.
+func HookRows(g *journal.Group) (n int, err error) {
+	err = g.Scan([]byte{rowHook}, []byte{rowHook + 1}, false, func(_, v []byte) bool {
+		if _, ok := parseHook(v); ok {
+			n++
+		}
+		return true
+	})
+	return n, err
+}

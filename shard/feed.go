@@ -124,7 +124,7 @@ func (s *Shard) feedLoaded(r *result) {
 		s.reached(f, r.upTo, prev)
 		return
 	}
-	for _, x := range f.pending {
+	for _, x := range s.shownFeed(f.pending) {
 		if x.lsn > r.upTo {
 			s.feedEntry(f, x.e, x.lsn, prev)
 			prev = x.lsn

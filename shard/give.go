@@ -40,7 +40,7 @@ type cursor struct {
 
 // The kinds of rows that belong to slots. Those of sessions begin with their slot, the others are looked through.
 var (
-	sessionRows = []byte{rowState, rowEntry, rowKey, rowKeyList, rowLive, rowLevel}
+	sessionRows = []byte{rowState, rowEntry, rowKey, rowKeyList, rowLive, rowLevel, rowWhy, rowHook}
 	otherRows   = []byte{rowCustomer, rowOwes, rowIdentity, rowDocument}
 )
 

@@ -214,6 +214,7 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		}
 	case *wire.Grant:
 		st.Grant(&s.env, m, &s.d)
+		s.keepWhy(h, m)
 	case *wire.Lost:
 		st.Lost(&s.env, m, &s.d)
 	case *wire.Rebind:
@@ -221,7 +222,12 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 	case *wire.NoGrant:
 		st.NoGrant(&s.env, m, &s.d)
 	case *wire.Resort:
-		st.LastResort(&s.env, m, &s.d)
+		before := st.Resort
+		if st.LastResort(&s.env, m, &s.d); st.Resort != before {
+			s.callHook(h, m)
+		}
+	case *wire.Hooked:
+		s.endHook(h, m)
 	case *wire.Found:
 		st.Found(&s.env, m, &s.d)
 	case *wire.Classify:

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"maps"
 	"math"
 	"strings"
 
@@ -45,6 +46,33 @@ func (s *Shard) openLevels() {
 		}
 	}
 	s.levelAt = s.now + levelAgain
+	for name, t := range s.cfg.Tenants {
+		s.countsBy(name, t.Document.Version, t.Levels)
+	}
+}
+
+// LevelSet is what a tenant's sessions of a shard are counted by.
+type LevelSet struct {
+	Version uint64     // of the tenant's document
+	Set     *level.Set // nil is by none
+}
+
+// LevelSets returns by tenant what sessions are counted by now. It may be called from any goroutine; what it returns never changes.
+func (s *Shard) LevelSets() map[string]LevelSet {
+	if m := s.sets.Load(); m != nil {
+		return *m
+	}
+	return nil
+}
+
+// countsBy notes by what a tenant's sessions are counted from now on, for others to read.
+func (s *Shard) countsBy(tenant string, version uint64, set *level.Set) {
+	all := maps.Clone(s.LevelSets())
+	if all == nil {
+		all = map[string]LevelSet{}
+	}
+	all[tenant] = LevelSet{version, set}
+	s.sets.Store(&all)
 }
 
 // count lets e, which was just decided, be counted when it is durable.
@@ -221,7 +249,7 @@ func (s *Shard) overdue(h *hosted) bool {
 // keepLevel writes what h's service levels have open, or have counted, before h is let go.
 func (s *Shard) keepLevel(h *hosted) {
 	lv := s.levels[h.state.Tenant]
-	if lv == nil || h.level == nil || !s.writable || !h.level.Worth(lv.set) {
+	if lv == nil || h.level == nil || !s.writable || h.state.ErasedAt != 0 || !h.level.Worth(lv.set) {
 		return
 	}
 	s.key = sessionKey(s.key, rowLevel, h.id)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"switchboard/broker/why"
 	"switchboard/session"
 	"switchboard/shard/journal"
 	"switchboard/wire"
@@ -25,6 +26,9 @@ const (
 	jobFeed
 	jobDocument
 	jobParcel
+	jobWhy
+	jobPrune
+	jobHook
 	jobHis
 	jobWords
 	jobPurge
@@ -40,6 +44,9 @@ type job struct {
 	feed     feedJob
 	document documentJob
 	parcel   parcelJob
+	explain  explainJob
+	prune    []byte // from which row on
+	call     hookJob
 	erase    eraseJob
 }
 
@@ -61,6 +68,11 @@ type result struct {
 	wiped    wipeRead
 	staleKey [][]byte // rows of keys that are remembered long enough
 	level    []byte   // the row of its service levels
+	why      []why.Decision
+	// Of explanations whose time is over; pruneNext is nil when there are no more.
+	pruned    []prunedRow
+	pruneNext []byte
+	hooked    *wire.Hooked // of a hook that was not called
 }
 
 func (s *Shard) jobOf(l *session.Load) job {
@@ -98,6 +110,12 @@ func (s *Shard) read(j job) result {
 		return s.readDocument(j)
 	case jobParcel:
 		return s.readParcel(j)
+	case jobWhy:
+		return s.readWhy(j)
+	case jobPrune:
+		return s.readPrune(j)
+	case jobHook:
+		return s.readHook(j)
 	case jobHis:
 		return s.readHis(j)
 	case jobWords:
@@ -321,6 +339,12 @@ func (s *Shard) take(r *result) {
 		s.documentLoaded(r)
 	case jobParcel:
 		s.parcelLoaded(r)
+	case jobWhy:
+		s.whyLoaded(r)
+	case jobPrune:
+		s.pruneLoaded(r)
+	case jobHook:
+		s.hookRead(r)
 	case jobHis:
 		s.haveRead()
 		s.hisLoaded(r)
@@ -357,8 +381,13 @@ func (s *Shard) sessionLoaded(r *result) {
 			slug = wire.Unavailable // it may be among what was lost
 		}
 		for _, m := range parked {
-			if c, ok := m.(*wire.Command); ok {
-				s.d.Refuse(c, slug)
+			switch m := m.(type) {
+			case *wire.Command:
+				s.d.Refuse(m, slug)
+			case *wire.Hooked:
+				if x := s.hooks.all[hookID{m.Session, m.Ticket}]; x != nil && slug == wire.NoSession && s.writable {
+					s.forgetHook(x, m) // its session is erased: nobody is to hear of it
+				}
 			}
 		}
 		for _, m := range opens {

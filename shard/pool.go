@@ -277,6 +277,7 @@ func (p *pool) effect(s *Shard, e *broker.Effect) {
 		s.toSlotOf(e.Session, &wire.Grant{
 			Session: e.Session, Ticket: e.Ticket, Pool: p.number, Queue: e.Queue, Worker: e.Worker, Sub: e.Sub, Name: e.Name, Kind: e.Origin,
 			Conn: e.Conn, Lease: e.Lease, Window: e.Window, Reason: e.Reason, Offer: e.Offer, Request: e.Ref.ID,
+			Why: p.whyOf(e, s.now),
 		})
 	case broker.Lost:
 		s.toSlotOf(e.Session, &wire.Lost{Session: e.Session, Pool: p.number, Worker: e.Worker, AE: e.AE})

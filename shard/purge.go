@@ -3,7 +3,6 @@ package shard
 import (
 	"bytes"
 	"errors"
-	"slices"
 
 	"switchboard/exchange"
 	"switchboard/session"
@@ -316,23 +315,24 @@ func (s *Shard) purgeLeft(w *wipeRead, j job, away *[wire.Slots]bool) error {
 	return errors.Join(err, bad)
 }
 
-// keylessRows takes out what an erased session has no more besides: its keys, and what its service levels had open.
+// keylessRows takes out what an erased session has no more besides: its keys, what its service levels had open, why it went to whom it did,
+// and what hooks were to be told of it.
 func keylessRows(rows []rewritten, id wire.SessionID) []rewritten {
-	for _, kind := range []byte{rowKey, rowKeyList} {
+	for _, kind := range []byte{rowKey, rowKeyList, rowWhy, rowHook} {
 		prefix := sessionKey(nil, kind, id)
 		rows = append(rows, rewritten{key: prefix, to: after(prefix)})
 	}
 	return append(rows, rewritten{key: sessionKey(nil, rowLevel, id)})
 }
 
-// shownFeed blanks what a feed has read before its session was erased.
+// shownFeed blanks what a feed has read, or has kept, since before its session was erased.
 func (s *Shard) shownFeed(page []fed) []fed {
 	for i := range page {
 		if h := s.sessions[page[i].e.Session]; h != nil && h.state != nil && h.state.ErasedAt != 0 {
 			page[i].e = session.Blank(page[i].e)
 		}
 	}
-	return slices.Clip(page)
+	return page
 }
 
 // blankFeeds blanks what waits, of a session that is erased now, until feeds have caught up with it: that is for as long as their clients please.

@@ -18,6 +18,8 @@ const (
 	rowOwes     = 'm' // m <tenant> 0 <customer> → nothing; he has not become another quite
 	rowDocument = 'd' // d <tenant> 0 <version be64> → who made it when, and the document
 	rowLevel    = 'v' // v <session> → what its service levels had open when it was let go
+	rowWhy      = 'w' // w <session> <ticket modulo how many are kept, be64> → how many, until when, and why it went to whom it did
+	rowHook     = 'h' // h <session> <ticket be64> → a call of a tenant's hook that nobody has taken yet
 	rowStanding = 'p' // p → the shape of the placement by which it was opened, and what is added to term and epoch
 	rowAway     = 'g' // g <slot be16> → nothing; the slot has left for another shard, whatever rows of it are still here
 	rowFeed     = 'x' // x <lsn be64 of the first> → a line <session> <seq be64> per entry of a turn

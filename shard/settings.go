@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 
+	"switchboard/broker/level"
+	"switchboard/broker/routes"
 	"switchboard/session"
 	"switchboard/wire"
 )
@@ -12,6 +14,7 @@ import (
 type merchant struct {
 	Session session.Policy
 	version uint64 // of the document that the queues come from
+	hooks   *routes.Hooks
 }
 
 // settleMS is after how long a shard that has not answered is told again what the queues are.
@@ -70,10 +73,27 @@ func (s *Shard) peersChanged() {
 	}
 }
 
-// settingsKept notes that a shard goes by a version.
+// settingsKept notes what version a shard goes by: the last word counts. The word of the owner before may come when it is known already that there is
+// another, who is told again when he says what he goes by himself.
 func (s *Shard) settingsKept(m *wire.SettingsKept) {
-	if p := s.pools[m.Tenant]; p != nil && int(m.Shard) < len(p.kept) {
-		p.kept[m.Shard] = max(p.kept[m.Shard], m.Version)
+	p := s.pools[m.Tenant]
+	if p == nil || int(m.Shard) >= len(p.kept) {
+		return
+	}
+	if p.kept[m.Shard] = m.Version; m.Version < p.t.Document.Version && p.settleAt == 0 {
+		p.settleAt = s.now
+	}
+}
+
+// goesBy tells the pools of all tenants what their sessions go by here, when the shard begins.
+func (s *Shard) goesBy() {
+	own := slices.IndexFunc(s.cfg.Peers, s.owns)
+	if own < 0 {
+		return // no pool asks it
+	}
+	for _, tenant := range slices.Sorted(maps.Keys(s.merchants)) {
+		m := &wire.SettingsKept{Tenant: tenant, Version: s.merchants[tenant].version, Shard: uint32(own)} //nolint:gosec // there are few shards
+		s.said.Mail = append(s.said.Mail, wire.Envelope{To: wire.ToSlot(s.x.PoolSlot(tenant)), Mail: m})
 	}
 }
 
@@ -90,6 +110,9 @@ func (s *Shard) settings(m *wire.Settings) {
 			s.log.Error("the rules of a tenant's document are not understood", "tenant", m.Tenant, "version", m.Version, "err", err)
 		}
 		n.Session.Rules = rules
+		if n.hooks, err = routes.ParseHooks(m.Rules); err != nil {
+			n.hooks = old.hooks // said above
+		}
 		for _, q := range m.Queues {
 			n.Session.Queues[q] = true
 		}
@@ -98,9 +121,18 @@ func (s *Shard) settings(m *wire.Settings) {
 		}
 		s.merchants[m.Tenant] = n
 		s.relevel(m.Tenant, m.Levels)
+		var set *level.Set
+		if lv := s.levels[m.Tenant]; lv != nil {
+			set = lv.set
+		}
+		s.countsBy(m.Tenant, m.Version, set)
 		s.displaced()
 	}
-	s.said.Mail = append(s.said.Mail, wire.Envelope{To: m.Reply, Mail: &wire.SettingsKept{Tenant: m.Tenant, Version: m.Version, Shard: m.Shard}})
+	kept := &wire.SettingsKept{Tenant: m.Tenant, Version: m.Version, Shard: m.Shard}
+	if t := s.merchants[m.Tenant]; t != nil {
+		kept.Version = t.version
+	}
+	s.said.Mail = append(s.said.Mail, wire.Envelope{To: m.Reply, Mail: kept})
 }
 
 // adopt makes a document that is durable what the pool goes by. Nobody loses his place.

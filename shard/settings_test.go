@@ -57,3 +57,52 @@ func TestOlderRows(t *testing.T) {
 	n.shards[other] = s
 	inVIP(names[1])
 }
+
+// toldOf collects what a pool tells a shard of its queues.
+type toldOf chan uint64
+
+func (c toldOf) Put(e wire.Envelope) bool {
+	if m, ok := e.Mail.(*wire.Settings); ok {
+		c <- m.Version
+	}
+	return true
+}
+
+// The word of a shard's owner that has ended comes when the pool knows already that there is another. That one says itself what it goes by, and
+// is told.
+func TestLateWordOfTheOwnerBefore(t *testing.T) {
+	n := start(t, t.TempDir(), 2)
+	defer n.stop()
+	pool := exchange.PoolSlot("demo")
+	other := 1 - int(pool)%2
+	sue := n.conn(&wire.Principal{Tenant: "demo", Role: wire.RoleSupervisor, Sub: "sue"})
+	sue.configure(0, "version: 1\nqueues: [{name: default}, {name: vip}]\n")
+	if f := sue.next(wire.FrameAnswer, wire.FrameError); f.Seq != 1 {
+		t.Fatalf("%+v", f)
+	}
+	n.shards[other].Close()
+	n.shards = n.shards[1-other : 2-other]
+	next := make(toldOf, 100)
+	slots := []wire.Slot{wire.Slot(other)} //nolint:gosec // 0 or 1
+	n.x.PlugSlots(slots, next)
+	defer n.x.UnplugSlots(slots, next)
+	if v := <-next; v != 1 {
+		t.Fatalf("told of version %d", v)
+	}
+	says := func(version uint64) {
+		t.Helper()
+		kept := &wire.SettingsKept{Tenant: "demo", Version: version, Shard: uint32(other)} //nolint:gosec // 0 or 1
+		if err := n.x.Post(wire.Envelope{To: wire.ToSlot(pool), Mail: kept}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	says(1) // the one before
+	for len(next) > 0 {
+		<-next // what was on its way
+	}
+	says(0) // the one that is there
+	if v := <-next; v != 1 {
+		t.Fatalf("told of version %d", v)
+	}
+	says(1)
+}

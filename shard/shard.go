@@ -88,6 +88,10 @@ type Shard struct {
 	reading    int   // of those, and of the ones that the loader has
 	toRead     []job // that wait for these
 	levelAt    int64 // when the shard says what it has counted
+	hooks      hooks
+	pruning    bool
+	pruneFrom  []byte // row; nil is the first
+	pruneAt    int64
 
 	// Owned by load.
 	jobs []job
@@ -103,6 +107,7 @@ type Shard struct {
 	dropped atomic.Bool // no last words
 	stats   stats
 	counts  atomic.Pointer[map[string]level.Report]
+	sets    atomic.Pointer[map[string]LevelSet]
 	blanked atomic.Pointer[[]Erasure]
 	stop    chan struct{}
 	wg      sync.WaitGroup
@@ -143,7 +148,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 		return nil, fmt.Errorf("reading shard %d: %w", cfg.ID, err)
 	}
 	for name, t := range cfg.Tenants {
-		s.merchants[name] = &merchant{t.Session, t.Document.Version}
+		s.merchants[name] = &merchant{t.Session, t.Document.Version, t.hooks}
 		if s.owns(s.x.PoolSlot(name)) {
 			s.openPool(name, t)
 		}
@@ -212,7 +217,7 @@ func (s *Shard) recover() error {
 		s.suspect(h)
 		s.schedule(h)
 	}
-	if err := s.recoverOwing(); err != nil {
+	if err := errors.Join(s.recoverOwing(), s.recoverHooks()); err != nil {
 		return err
 	}
 	s.last = s.g.Last()
@@ -321,6 +326,7 @@ func (s *Shard) begin() {
 		}
 	}
 	s.displaced()
+	s.goesBy()
 	s.commit()
 }
 
@@ -351,6 +357,7 @@ func (s *Shard) step() {
 	clear(s.batch)
 	s.tick()
 	s.commit()
+	s.callDue()
 	s.post()
 }
 
@@ -412,6 +419,8 @@ func (s *Shard) handle(m wire.Mail) {
 		s.toSession(m.Session, m)
 	case *wire.Resort:
 		s.toSession(m.Session, m)
+	case *wire.Hooked:
+		s.hooked(m)
 	case *wire.Found:
 		s.toSession(m.Session, m)
 	case *wire.Classify:

@@ -37,10 +37,11 @@ type hotOne struct {
 }
 
 func tenants(grace int64) map[string]*shard.Tenant {
-	return map[string]*shard.Tenant{"demo": {
+	demo := &shard.Tenant{
 		Session: session.Policy{ReopenWindowMS: 1000 * 3600 * 24, MaxAttempts: 5, MaxBody: 32 << 10, Queues: map[string]bool{"default": true}, DefaultQueue: "default"},
 		Broker:  broker.Config{Queues: []broker.Queue{{Name: "default"}}, BotGraceMS: grace, HumanGraceMS: grace},
-	}}
+	}
+	return map[string]*shard.Tenant{"demo": demo.KeepsWhy()}
 }
 
 func start(t testing.TB, dir string, n int) *node {

@@ -3,11 +3,15 @@ package shard
 import (
 	"log/slog"
 	"sync/atomic"
+
+	"switchboard/wire"
 )
 
 type stats struct {
-	mail, turns, entries, abandoned, dropped atomic.Uint64
-	sessions, loaded                         atomic.Int64
+	mail, turns, entries, abandoned, dropped  atomic.Uint64
+	sessions, loaded                          atomic.Int64
+	hooksDelivered, hooksRetried, hooksFailed atomic.Uint64
+	hooksWaiting                              atomic.Int64
 }
 
 // Stats is how busy a shard has been since it was opened.
@@ -20,6 +24,22 @@ type Stats struct {
 	Sessions  int64  // sessions with a place in memory, loaded or attached
 	Loaded    int64  // those whose state is in memory
 	Inbox     int    // pieces of mail that wait
+	Hooks     HookStats
+}
+
+// HookStats is what came of calls of hooks.
+type HookStats struct {
+	Delivered, Retried, Failed uint64 // attempts: that were taken, are made again, are given up
+	Waiting                    int64  // tasks that are due now, later, or on their way
+}
+
+// hook counts a task that is over.
+func (s *stats) hook(m *wire.Hooked) {
+	if m.Err == "" {
+		s.hooksDelivered.Add(1)
+	} else {
+		s.hooksFailed.Add(1)
+	}
 }
 
 // Stats returns how busy the shard has been.
@@ -27,6 +47,7 @@ func (s *Shard) Stats() Stats {
 	return Stats{
 		Mail: s.stats.mail.Load(), Turns: s.stats.turns.Load(), Entries: s.stats.entries.Load(), Abandoned: s.stats.abandoned.Load(),
 		Dropped: s.stats.dropped.Load(), Sessions: s.stats.sessions.Load(), Loaded: s.stats.loaded.Load(), Inbox: s.inbox.Len(),
+		Hooks: HookStats{s.stats.hooksDelivered.Load(), s.stats.hooksRetried.Load(), s.stats.hooksFailed.Load(), s.stats.hooksWaiting.Load()},
 	}
 }
 

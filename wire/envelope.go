@@ -21,6 +21,9 @@ const (
 	LinkOldest  = 8
 )
 
+// speaks tells whether the reader knows what a version brought. 10 brought why a grant was decided.
+func (c *coder) speaks(version uint64) bool { return c.roll.Version == 0 || c.roll.Version >= version }
+
 // kindsOf is the highest kind of mail of a version.
 func kindsOf(version uint64) byte {
 	switch version {
@@ -554,6 +557,9 @@ func (c *coder) grant(m *Grant) {
 	c.text(&m.Reason)
 	c.text(&m.Offer)
 	c.uint(&m.Request)
+	if c.reading || c.speaks(10) { // a field that is not there takes no bytes
+		c.bytes(&m.Why)
+	}
 }
 
 func (c *coder) lost(m *Lost) {

@@ -236,6 +236,8 @@ type (
 		Offer   string // the offer that was accepted
 		// Request is the accept to be answered once the assignment is durable; its connection is Conn.
 		Request uint64
+		// Why is how it was decided, which stays with the session: what the shards of this version make of it. May be nil.
+		Why []byte
 	}
 	// Lost says that the grace of the worker is over: the assignment under AE is nobody's.
 	Lost struct {

@@ -15,7 +15,7 @@ type (
 		Rules   []byte // what sessions go by while somebody has them: of package broker/routes; may be empty
 		Levels  []byte // its service levels: of package shard; may be empty
 	}
-	// SettingsKept says that a shard goes by Version, or by a higher one.
+	// SettingsKept says that a shard goes by Version. It answers Settings, and is said by each owner of a shard that begins.
 	SettingsKept struct {
 		Tenant  string
 		Version uint64
@@ -40,3 +40,20 @@ func (c *coder) settingsKept(m *SettingsKept) {
 	c.uint(&m.Version)
 	c.uint32(&m.Shard)
 }
+
+// Hooked is what came of a call of a session's hook. It never leaves its node.
+type Hooked struct {
+	Session SessionID
+	Ticket  uint64
+	Attempt uint32 // counted from 1
+	Status  int    // that the receiver answered; 0 when it did not
+	Err     string // why it was no success; empty is a success
+	RetryMS int64  // after how long it wants to be asked again; 0 when it does not say
+	Final   bool   // it wants none of it, now and later
+	NoRoom  bool   // it was not called
+	Gone    bool   // there is nothing to be called for any more
+	Stays   bool   // there is still, though its end was decided
+	Row     []byte // the task, as it was read
+}
+
+func (*Hooked) mail() {}

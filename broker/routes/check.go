@@ -28,6 +28,7 @@ func (p *parsing) check(r *Routes) {
 	if len(queues) == 0 {
 		p.fail("$", "there are no queues")
 	}
+	p.hooks(d)
 	p.ids("$.shops", shops)
 	p.ids("$.queues", queues)
 	r.queuesAt = p.where("$.queues")
@@ -52,6 +53,13 @@ func (p *parsing) check(r *Routes) {
 	}
 	if d.TraceKeep > 65536 {
 		p.fail("$.trace_keep", "trace_keep is %d; the limit is 65536", d.TraceKeep)
+	}
+	if d.TraceEach > 16 {
+		p.fail("$.trace_each", "trace_each is %d; the limit is 16", d.TraceEach)
+	}
+	p.atLeast("$.trace_each", int64(d.TraceEach), 0)
+	if days := d.TraceDays; days != nil && (*days < 0 || *days > 3650) {
+		p.fail("$.trace_days", "trace_days is %d; it is 0 to 3650", *days)
 	}
 	b.Costs = costs(d.Costs)
 	for i, s := range d.Shops {

@@ -16,6 +16,7 @@ type Document struct {
 	Teams         []Team            `json:"teams,omitempty" yaml:"teams" doc:"Sets of workers."`
 	Calendars     []CalendarDoc     `json:"calendars,omitempty" yaml:"calendars" doc:"Business hours."`
 	ServiceLevels []ServiceLevel    `json:"service_levels,omitempty" yaml:"service_levels" doc:"What is promised to customers, and how it is counted."`
+	Hooks         []Hook            `json:"hooks,omitempty" yaml:"hooks" doc:"Addresses that last steps call, as a ticket system's."`
 	Queues        []Queue           `json:"queues" yaml:"queues" required:"1" doc:"Waiting lines and their routes."`
 	Costs         map[string]Cost   `json:"costs,omitempty" yaml:"costs" doc:"Slots that a session of a channel takes, or all. Default 1."`
 	Moves         map[string]string `json:"moves,omitempty" yaml:"moves" doc:"Where the sessions of a queue go that is not there any more. A queue that goes must be named here."`
@@ -24,7 +25,9 @@ type Document struct {
 	GraceHumansMS int64             `json:"grace_humans_ms,omitempty" yaml:"grace_humans_ms" min:"0" doc:"The same of humans. Default 30000."`
 	BarMS         int64             `json:"bar_ms,omitempty" yaml:"bar_ms" min:"0" doc:"How long a session is kept from who declined it. Default 30000."`
 	TraceEvery    int               `json:"trace_every,omitempty" yaml:"trace_every" min:"0" doc:"Keep why, of every n-th assignment. Default 1: of all."`
-	TraceKeep     int               `json:"trace_keep,omitempty" yaml:"trace_keep" min:"0" max:"65536" doc:"How many of them are kept. Default 1024."`
+	TraceKeep     int               `json:"trace_keep,omitempty" yaml:"trace_keep" min:"0" max:"65536" doc:"How many of them the node keeps in memory. Default 1024."`
+	TraceDays     *int              `json:"trace_days,omitempty" yaml:"trace_days" min:"0" max:"3650" doc:"How many days why stays with its session, whatever becomes of nodes. 0 is in memory alone. Default 30."`
+	TraceEach     int               `json:"trace_each,omitempty" yaml:"trace_each" min:"0" max:"16" doc:"How many of one session's assignments, the latest. Default 8."`
 }
 
 // Attributes declares attributes by name and kind.
@@ -181,6 +184,7 @@ type Step struct {
 	Offer    Offer    `json:"offer,omitzero" yaml:"offer" doc:"How people are asked."`
 	Classify Classify `json:"classify,omitzero" yaml:"classify" doc:"Of the first step: it routes nobody, but asks one of its workers what the session is about, before the other steps."`
 	Resort   string   `json:"resort,omitempty" yaml:"resort" enum:"leave_message,callback,ticket" doc:"A last step: what the customer is offered. He goes on waiting."`
+	Hook     string   `json:"hook,omitempty" yaml:"hook" doc:"Of a last step: the hook that is called."`
 }
 
 // Classify is how it is asked what a session is about.

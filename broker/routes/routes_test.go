@@ -177,6 +177,26 @@ func TestErrors(t *testing.T) {
 	f("queues: [a", "line 1")
 	f("[]", "")
 	f(head+"trace_keep: 65537\n", "65536")
+	f(head+"trace_days: 3651\ntrace_each: 17\n", "0 to 3650", "the limit is 16")
+	f(head+"hooks: [{name: h, url: \"ftp://x/\", secret: whsec_MfKQ9r8G+GYq}]\n", "write https://", "whse…", "no name of a secret")
+	f(head+"hooks: [{name: h, url: \"https://u:p@x/#a\", secret: s, timeout_ms: 1, attempts: 51}]\n", "user or password", "100 to 30000", "1 to 50")
+	f("version: 1\nhooks: [{name: desk, url: \"https://x/\", secret: s}]\nqueues: [{name: a, route: [{who: bots, hook: desk}, {resort: ticket, hook: dest}]}]\n", "only a last step", "did you mean desk?")
+}
+
+// Session shards hear of hooks with the rules of queues: each with its defaults, and which step calls it, a step without a name by its place.
+func TestHooksTravel(t *testing.T) {
+	r := parse(t, []byte("version: 1\nhooks: [{name: desk, url: \"https://x/\", secret: s}]\nqueues: [{name: a, route: [{who: bots}, {resort: ticket, hook: desk}, {name: later, resort: callback, hook: desk}]}]\n"))
+	h, err := routes.ParseHooks(r.Document.AppendRules(nil))
+	if err != nil || h.Of("a", "step 2") != "desk" || h.Of("a", "later") != "desk" || h.Of("a", "step 1") != "" || h.Of("b", "later") != "" {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	if x := h.Named("desk"); x == nil || x.URL != "https://x/" || x.Secret != "s" || x.TimeoutMS != 5000 || x.Attempts != 12 || h.Named("other") != nil {
+		t.Fatalf("%+v", x)
+	}
+	var none *routes.Hooks
+	if none.Of("a", "later") != "" || none.Named("desk") != nil {
+		t.Fatal("no hooks have some")
+	}
 }
 
 func TestSchemaIsPublished(t *testing.T) {

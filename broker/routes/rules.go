@@ -35,12 +35,13 @@ const defaultFailed = "fallback"
 type rules struct {
 	Task  map[string]string `json:"task,omitempty"`
 	Rules []Rule            `json:"rules"`
+	Hooks *Hooks            `json:"hooks,omitempty"`
 }
 
 // AppendRules appends what [ParseRules] reads; nothing when there are none.
 func (d *Document) AppendRules(dst []byte) []byte {
-	r := rules{Task: d.Attributes.Task, Rules: d.rules()}
-	if len(r.Rules) == 0 {
+	r := rules{Task: d.Attributes.Task, Rules: d.rules(), Hooks: d.hooks()}
+	if len(r.Rules) == 0 && r.Hooks == nil {
 		return dst
 	}
 	b, err := json.Marshal(&r)

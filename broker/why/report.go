@@ -1,6 +1,9 @@
 package why
 
 import (
+	"cmp"
+	"slices"
+
 	"switchboard/broker"
 	"switchboard/wire"
 )
@@ -22,6 +25,7 @@ type Session struct {
 	AE       uint64         `json:"ae,omitempty"`       // of the owner
 	Note     string         `json:"note,omitempty"`     // what is wrong with its attributes
 	Transfer string         `json:"transfer,omitempty"` // worker id: it is meant for him
+	Kept     []Decision     `json:"kept,omitempty"`     // what its shard has kept, the latest first
 }
 
 // Report is the answer to "why?".
@@ -70,7 +74,8 @@ type Decision struct {
 	Excluded []string    `json:"excluded,omitempty"`
 }
 
-// Tell makes a report. decisions are those about the session, the oldest first; now is Unix ms.
+// Tell makes a report. decisions are those about the session that its pool remembers, the oldest first; what the session has kept is
+// beside them. now is Unix ms.
 func Tell(s *Session, e broker.Explanation, decisions []broker.Decision, cfg *broker.Config, now int64) Report {
 	r := Report{
 		Session: s.ID, State: s.Phase, Stands: e.State, Queue: s.Queue, Worker: e.Worker, At: now, Since: e.EnqueuedAt, NextAt: e.NextAt,
@@ -86,9 +91,15 @@ func Tell(s *Session, e broker.Explanation, decisions []broker.Decision, cfg *br
 		r.Candidates = append(r.Candidates, candidate(&c))
 	}
 	r.More = max(len(e.Workers)-maxCandidates, 0)
-	for i := len(decisions) - 1; i >= 0 && len(r.Decisions) < maxDecisions; i-- {
-		r.Decisions = append(r.Decisions, decision(&decisions[i]))
+	r.Decisions = append(r.Decisions, s.Kept...) // of several who were asked they name the one who accepted
+	for i := range decisions {
+		d := &decisions[i]
+		if !slices.ContainsFunc(s.Kept, func(k Decision) bool { return k.Ticket == d.Ticket && k.At == d.At }) {
+			r.Decisions = append(r.Decisions, Made(d))
+		}
 	}
+	slices.SortStableFunc(r.Decisions, func(a, b Decision) int { return cmp.Or(cmp.Compare(b.Ticket, a.Ticket), cmp.Compare(b.At, a.At)) })
+	r.Decisions = r.Decisions[:min(len(r.Decisions), maxDecisions)]
 	t := teller{r: &r, s: s, e: &e, cfg: cfg, now: now}
 	t.tell()
 	return r
@@ -98,8 +109,8 @@ func candidate(c *broker.Candidate) Candidate {
 	return Candidate{Worker: c.Worker, Why: c.Why, Step: c.Step, Preferred: c.Preferred, Load: c.Load, Skill: c.Skill, Rating: c.Rating, Score: c.Score}
 }
 
-// decision copies d: the pool uses its memory again.
-func decision(d *broker.Decision) Decision {
+// Made returns d as reports have it. It is a copy: the pool uses its memory again.
+func Made(d *broker.Decision) Decision {
 	out := Decision{
 		At: d.At, Ticket: d.Ticket, Queue: d.Queue, Worker: d.Worker, Reason: d.Reason, Step: d.Step, WaitedMS: d.WaitedMS, Ahead: d.Ahead,
 		Eligible: d.Eligible, Free: d.Free, Asked: d.Asked, Excluded: append([]string(nil), d.Excluded...),

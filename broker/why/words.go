@@ -64,7 +64,7 @@ func (t *teller) because(worker string) {
 		case t.cfg.TraceEvery > 1:
 			t.say("Why is not known: the document keeps why of every %dth assignment alone (trace_every).", t.cfg.TraceEvery)
 		default:
-			t.say("Why is not known any more: the last %d decisions are kept, and none from before the node was started.", t.cfg.TraceKeep)
+			t.say("Why is not known any more: the document says how long it is kept, and of how many of a session's assignments (trace_days, trace_each).")
 		}
 		return
 	}
@@ -109,7 +109,7 @@ func (t *teller) reason(d *Decision) string {
 
 // compare tells what stood for the worker against the next best.
 func (t *teller) compare(d *Decision) {
-	if len(d.Top) < 2 {
+	if len(d.Top) < 2 || d.Top[0].Worker != d.Worker { // of several who were asked another was the first
 		return
 	}
 	a, b := &d.Top[0], &d.Top[1]

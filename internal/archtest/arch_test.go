@@ -31,7 +31,8 @@ var mayImport = allowed(
 	row("edge/ws"),
 	row("edge/secure"),
 	row("edge/token", "wire"),
-	row("node", "backup", "wire", "session", "broker/level", "broker/routes", "exchange", "shard", "shard/journal", "edge", "edge/token", "edge/secure", "cluster", "cluster/member", "shard/journal/replica"),
+	row("node", "backup", "wire", "session", "broker/level", "broker/routes", "exchange", "shard", "shard/journal", "edge", "edge/token", "edge/secure", "cluster", "cluster/member", "shard/journal/replica", "hook"),
+	row("hook"),
 	row("backup", "shard/journal"),
 	row("client", "wire", "wire/wirepb"),
 	row("client/js"),
@@ -88,6 +89,7 @@ var mayStart = []string{
 	"edge.Open", "edge.accept", "edge.stream", "edge.start", "edge.openLoops",
 	"client.dial", "client.connect",
 	"node.Start", "node.start",
+	"hook.Send",
 	"cmd/switchboard.chat", "cmd/switchboard.desk", "cmd/switchboard.serveProfiles", "cmd/switchboard.demo",
 }
 

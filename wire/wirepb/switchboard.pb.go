@@ -2439,6 +2439,8 @@ func (x *Author) GetName() string {
 //	level.warned             staff
 //	level.missed             staff
 //	session.last_resort      public
+//	hook.delivered           staff
+//	hook.failed              staff
 //	session.abandoned        public
 //	session.erased           public
 //	session.transferred      staff

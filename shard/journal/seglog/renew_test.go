@@ -39,7 +39,7 @@ func holds(t *testing.T, fs vfs.FS, dir, word string) (n int) {
 func TestRenew(t *testing.T) {
 	const word = "canary-5f1e"
 	fs := vfs.NewMem()
-	cfg := Config{Dir: testDir, FS: fs, SegmentBytes: 4 * block, Create: true}
+	cfg := Config{Dir: testDir, FS: fs, SegmentBytes: 16 * block, Create: true}
 	l, _, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -54,9 +54,6 @@ func TestRenew(t *testing.T) {
 			if err := l.Write(&b); err != nil {
 				t.Fatal(err)
 			}
-			if err := l.Prepare(); err != nil {
-				t.Fatal(err)
-			}
 		}
 	}
 	truncate := func(upTo uint64) {
@@ -65,19 +62,19 @@ func TestRenew(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(word, 12)
+	write(word, 60)
 	truncate(index - 1)
 	write("other", 2)
 	truncate(index)
-	if holds(t, fs, testDir, word) == 0 {
-		t.Fatal("nothing was recycled: this tests nothing")
+	if n := holds(t, fs, testDir, word); n < 2 || len(l.spares) == 0 {
+		t.Fatalf("%d files hold it, and %d wait to be used again: this tests nothing", n, len(l.spares))
 	}
 	num, err := l.Renew()
 	if err != nil {
 		t.Fatal(err)
 	}
 	end := index
-	write("later", 3)
+	write("later", 1)
 	truncate(end)
 	if l.Lowest() < num {
 		t.Fatalf("the lowest file is %d, and %d was new", l.Lowest(), num)

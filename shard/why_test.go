@@ -1,0 +1,173 @@
+package shard_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"switchboard/broker/why"
+	"switchboard/exchange"
+	"switchboard/shard"
+	"switchboard/shard/journal"
+	"switchboard/wire"
+	"switchboard/wire/wirepb"
+)
+
+// whys are the tenants of a test that keep why.
+func whys(t testing.TB, days, each int) map[string]*shard.Tenant {
+	t.Helper()
+	base := tenants(0)["demo"]
+	r, err := base.Routed(shard.Document{Text: fmt.Appendf(nil, "version: 1\nqueues: [{name: default}]\ntrace_days: %d\ntrace_each: %d\n", days, each)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]*shard.Tenant{"demo": r}
+}
+
+// startWhy starts a node of one shard whose clock is told.
+func startWhy(t *testing.T, fs vfs.FS, days, each int, now *time.Time) *node {
+	t.Helper()
+	j, err := journal.Open(journal.Config{Dir: "j", FS: fs, Groups: 1, FreeMin: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{t: t, x: exchange.New(1), j: j}
+	cfg := shard.Config{Peers: []wire.Slot{0}, Tenants: whys(t, days, each), Now: func() time.Time { return *now }}
+	for s := range wire.Slot(wire.Slots) {
+		cfg.Slots = append(cfg.Slots, s)
+	}
+	s, err := shard.Open(n.x, j.Group(0), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.shards = append(n.shards, s)
+	return n
+}
+
+// explained asks why, as a supervisor.
+func (n *node) explained(id wire.SessionID) (r why.Report) {
+	n.t.Helper()
+	sup := n.conn(&wire.Principal{Tenant: "demo", Role: wire.RoleSupervisor, Sub: "sue"})
+	sup.do(slotOf(id), &wire.Command{Verb: wire.VerbExplain, Session: id})
+	if err := json.Unmarshal([]byte(sup.next(wire.FrameAnswer).Text), &r); err != nil {
+		n.t.Fatal(err)
+	}
+	return r
+}
+
+// assignments lets alice be assigned so many times in a row, from one human to the other, and returns her session.
+func (n *node) assignments(times int) wire.SessionID {
+	n.t.Helper()
+	people := [2]*conn{n.conn(worker("ann", wire.OriginHuman)), n.conn(worker("ben", wire.OriginHuman))}
+	for _, w := range people {
+		w.subscribe(8, "")
+	}
+	alice := n.conn(customer("alice"))
+	id := alice.open(&wirepb.Open{})
+	alice.send(id, "", "hi")
+	for i := range times {
+		w := people[i%2]
+		offer := w.next(wire.FrameKeep).PB.GetOffer()
+		for offer == nil {
+			offer = w.next(wire.FrameKeep).PB.GetOffer()
+		}
+		w.do(exchange.PoolSlot("demo"), &wire.Command{Verb: wire.VerbAccept, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Accept{Accept: &wirepb.Accept{Offer: offer.Offer}}}})
+		ae := w.next(wire.FrameAssigned).AE
+		if i == times-1 {
+			break
+		}
+		w.do(slotOf(id), &wire.Command{Verb: wire.VerbTransfer, Session: id, AE: ae, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Transfer{
+			Transfer: &wirepb.Transfer{Session: string(id), Ae: ae, To: &wirepb.Target{Queue: "default"}},
+		}}})
+	}
+	return id
+}
+
+// Why stays with its session when pool and node are gone, of so many assignments as the document says, the latest; and until the time that it
+// says. Then its rows go.
+func TestWhyStays(t *testing.T) {
+	fs, now := vfs.NewMem(), time.UnixMilli(1_800_000_000_000)
+	n := startWhy(t, fs, 2, 3, &now)
+	id := n.assignments(5)
+	had := n.explained(id).Decisions
+	if len(had) < 5 || had[0].Worker != "ann" || had[0].Reason != "transfer" || had[4].Worker != "ann" || had[4].Reason != "route" {
+		t.Fatalf("the pool remembers %+v", had)
+	}
+	n.stop()
+
+	n = startWhy(t, fs, 2, 3, &now)
+	kept := n.explained(id)
+	if len(kept.Decisions) != 3 {
+		t.Fatalf("%d are kept: %+v", len(kept.Decisions), kept.Decisions)
+	}
+	for i, d := range kept.Decisions {
+		if h := had[i]; d.At != h.At || d.Ticket != h.Ticket || d.Worker != h.Worker || d.Step != h.Step || d.Reason != h.Reason || len(d.Top) != len(h.Top) || d.Eligible != h.Eligible {
+			t.Fatalf("the %d. is kept as\n%+v\nand was\n%+v", i, d, h)
+		}
+	}
+	// A second copy of a grant, with another explanation, changes nothing; nor does garbage.
+	for _, text := range [][]byte{append(shard.WhyHead(3, now.UnixMilli()+1), "x"...), {0xff}, nil} {
+		n.post(id, &wire.Grant{Session: id, Ticket: kept.Decisions[0].Ticket, Pool: math.MaxInt64, Queue: "default", Worker: "ann", Why: text})
+	}
+	if again := n.explained(id); len(again.Decisions) != 3 || again.Decisions[0].At != had[0].At {
+		t.Fatalf("after a second copy: %+v", again.Decisions)
+	}
+	alice := n.conn(customer("alice"))
+	alice.do(slotOf(id), &wire.Command{Verb: wire.VerbClose, Session: id})
+	alice.next(wire.FrameAnswer)
+	n.stop()
+
+	now = now.Add(49 * time.Hour)
+	n = startWhy(t, fs, 2, 3, &now)
+	if r := n.explained(id); len(r.Decisions) != 0 {
+		t.Fatalf("after two days: %+v", r.Decisions)
+	}
+	n.stop()
+	n = startWhy(t, fs, 2, 3, &now)
+	defer n.stop()
+	n.pruned(id)
+}
+
+// A document that keeps nothing beyond memory keeps nothing.
+func TestWhyInMemoryAlone(t *testing.T) {
+	fs, now := vfs.NewMem(), time.UnixMilli(1_800_000_000_000)
+	n := startWhy(t, fs, 0, 3, &now)
+	id := n.assignments(2)
+	if had := n.explained(id).Decisions; len(had) != 2 {
+		t.Fatalf("%+v", had)
+	}
+	n.stop()
+	n = startWhy(t, fs, 0, 3, &now)
+	defer n.stop()
+	if r := n.explained(id); len(r.Decisions) != 0 {
+		t.Fatalf("%+v", r.Decisions)
+	}
+}
+
+func (n *node) post(id wire.SessionID, m wire.Mail) {
+	n.t.Helper()
+	if err := n.x.Post(wire.Envelope{To: wire.ToSlot(slotOf(id)), Mail: m}); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// pruned waits until no rows of explanations are left of a session.
+func (n *node) pruned(id wire.SessionID) {
+	n.t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-tick.C {
+		rows, err := shard.WhyRows(n.j.Group(0), id)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		if rows == 0 {
+			return
+		}
+	}
+	n.t.Fatal("the rows stay")
+}
