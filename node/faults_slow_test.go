@@ -63,7 +63,9 @@ func (p *peer) say(session string, count, size int) (last int) {
 // the load takes, which is what those tests are about: on a slow machine that is longer than it would wait otherwise.
 func impatient(c *node.Config) {
 	c.Limits.Inflight = 1000
-	c.Tune(func(_ *journal.Config, e *edge.Config) { e.Outbox, e.Stall, e.Ping, e.WorkerPing = 128<<10, time.Hour, time.Hour, time.Hour })
+	c.Tune(func(_ *journal.Config, e *edge.Config) {
+		e.Outbox, e.Stall, e.Ping, e.WorkerPing = 128<<10, time.Hour, time.Hour, time.Hour
+	})
 }
 
 func heap() uint64 {
