@@ -67,7 +67,7 @@ func spoke(t *testing.T, version int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range strings.Fields(commits) {
+	for c := range strings.FieldsSeq(commits) {
 		text, err := git(t, "show", c+":"+file)
 		if err != nil {
 			continue // it was taken away there
