@@ -33,6 +33,7 @@ func (p *Page) connects(ctx context.Context, cfg *Config, l *limits) error {
 		return err
 	}
 	each(c.cpu, l.door.accepted+l.door.shaken, "node, connects over TLS 1.3, with token and hello", "a handshake, accepting and answering alone")
+	p.own("node, memory of an idle connection over TLS 1.3", c.idle, "bytes", "a socket that Go's net holds", l.door.held, false)
 	return nil
 }
 

@@ -119,6 +119,7 @@ func letIn(ctx context.Context, cfg *Config, meet func(net.Conn) (time.Duration,
 			took += one
 			n++
 			if fault = errors.Join(err, c.Close()); fault != nil {
+				_ = ln.Close() // whoever is under way is not met any more
 				break
 			}
 		}
@@ -130,9 +131,9 @@ func letIn(ctx context.Context, cfg *Config, meet func(net.Conn) (time.Duration,
 	for began := time.Now(); come < cfg.Connects && (come == 0 || time.Since(began) < cfg.part()) && ctx.Err() == nil && err == nil; come++ {
 		err = visit(ctx, ln.Addr().String(), client)
 	}
-	err = errors.Join(err, ln.Close())
+	_ = ln.Close() // it ends the other
 	wg.Wait()
-	if err = errors.Join(err, fault, ctx.Err()); err != nil {
+	if err = errors.Join(fault, err, ctx.Err()); err != nil {
 		return 0, fmt.Errorf("letting sockets in: %w", err)
 	}
 	return took / time.Duration(max(n, 1)), nil

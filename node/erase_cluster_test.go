@@ -12,7 +12,7 @@ import (
 // copied waits until every shard has a replica on each of the nodes, none behind.
 func copied(t *testing.T, at *node.Node, copies int) {
 	t.Helper()
-	until(t, "every shard is on every node", func() bool {
+	patiently(t, "every shard is on every node", func() bool {
 		code, r := web(t, at, opa, "GET", "/v1/admin/cluster", nil, "")
 		shards, _ := r["shards"].([]any)
 		for _, s := range shards {
@@ -49,10 +49,10 @@ func TestEraseOnEveryNode(t *testing.T) {
 	visitor.ask("identify", obj{"token": mint(t, b, customerOf("alice"))})
 	copied(t, a, 3)
 	for name, dir := range w.dirs {
-		until(t, "the words are on node "+name, func() bool { return len(filesWith(t, dir, canary+"alice")) > 0 })
+		patiently(t, "the words are on node "+name, func() bool { return len(filesWith(t, dir, canary+"alice")) > 0 })
 	}
 	w.stop("c")
-	until(t, "it is taken", func() bool {
+	patiently(t, "it is taken", func() bool {
 		code, _ := web(t, a, opa, "DELETE", "/v1/customers/alice", nil, "")
 		return code == http.StatusAccepted
 	})
@@ -61,7 +61,7 @@ func TestEraseOnEveryNode(t *testing.T) {
 	for _, id := range []string{id, visits} {
 		clean(t, "history", sue.ask("history", obj{"session": id, "after": 0}))
 	}
-	until(t, "the nodes that are up have nothing of it", func() bool {
+	patiently(t, "the nodes that are up have nothing of it", func() bool {
 		return len(filesWith(t, w.dirs["a"], canary+"alice"))+len(filesWith(t, w.dirs["b"], canary+"alice")) == 0
 	})
 	if got := erased(t, a, "alice", "erased"); got["state"] != "erased" || len(filesWith(t, w.dirs["c"], canary+"alice")) == 0 {

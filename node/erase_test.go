@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"switchboard/edge/token"
 	"switchboard/node"
@@ -26,7 +27,7 @@ func erased(t testing.TB, n *node.Node, customer, state string) obj {
 	t.Helper()
 	far := map[string]int{"none": 0, "erasing": 1, "erased": 2, "completed": 3}
 	var got obj
-	until(t, customer+" is "+state, func() bool {
+	patiently(t, customer+" is "+state, func() bool {
 		var code int
 		if code, got = web(t, n, opa, "GET", "/v1/customers/"+customer+"/erasure", nil, ""); code != http.StatusOK {
 			return false
@@ -34,6 +35,16 @@ func erased(t testing.TB, n *node.Node, customer, state string) obj {
 		return far[fmt.Sprint(got["state"])] >= far[state]
 	})
 	return got
+}
+
+// patiently is until for what several nodes do one after the other, each as its disk lets it.
+func patiently(t testing.TB, what string, happened func() bool) {
+	t.Helper()
+	for late := time.Now().Add(3 * time.Minute); !happened(); <-time.After(20 * time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("it did not happen: %s", what)
+		}
+	}
 }
 
 // canary is in everything that an erased customer, or anybody in his sessions, has said.

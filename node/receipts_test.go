@@ -42,4 +42,16 @@ func TestReceipts(t *testing.T) {
 	f(bot, second, second)
 	f(tablet, second, second)
 	phone.nothing("receipt")
+
+	// The other way round: the owner says how far he has come [SW-5.6].
+	asked = num(phone.ask("send", obj{"session": id, "body": text("it is a parcel")})["seq"])
+	bot.ask("ack", obj{"session": id, "ae": ae, "seq": asked, "read": asked})
+	for _, p := range []*peer{phone, tablet} {
+		r := p.push("receipt")
+		who, _ := r["who"].(obj)
+		if num(r["delivered"]) != asked || num(r["read"]) != asked || who["id"] != "faq" || who["role"] != "worker" {
+			t.Fatalf("receipt %v; want %d of the worker", r, asked)
+		}
+	}
+	bot.nothing("receipt")
 }

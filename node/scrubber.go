@@ -45,7 +45,13 @@ type scrubber struct {
 	// Guarded by mu.
 	started bool
 	asked   []*scrubbing // by whatever node, the oldest first
-	done    []string
+	done    []scrubDone
+}
+
+// scrubDone is a question that was done as asked, if nothing has come from others since.
+type scrubDone struct {
+	id   string
+	came uint64
 }
 
 // scrubbing is a question between nodes.
@@ -72,6 +78,7 @@ type scrubRound struct {
 	q    scrubbing
 	of   []shard.Erasure
 	done map[uint32]bool
+	sure bool // all were done, and are asked once more
 }
 
 func newScrubber(n *Node) *scrubber {
@@ -157,8 +164,11 @@ func (s *scrubber) do(q *scrubbing) (*scrubbed, error) {
 func (s *scrubber) ask(q *scrubbing) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if slices.Contains(s.done, q.ID) {
-		return true
+	if i := slices.IndexFunc(s.done, func(d scrubDone) bool { return d.id == q.ID }); i >= 0 {
+		if s.done[i].came == s.n.j.Came() {
+			return true
+		}
+		s.done = slices.Delete(s.done, i, i+1)
 	}
 	if len(s.asked) < scrubsWait && !slices.ContainsFunc(s.asked, func(a *scrubbing) bool { return a.ID == q.ID }) {
 		s.asked = append(s.asked, q)
@@ -199,6 +209,7 @@ func (s *scrubber) serve() error {
 	}
 	ctx, cancel := context.WithTimeout(s.life, scrubMost)
 	defer cancel()
+	came := s.n.j.Came()
 	if err := s.catchUp(ctx); err != nil {
 		return err
 	}
@@ -213,7 +224,7 @@ func (s *scrubber) serve() error {
 	}
 	s.mu.Lock()
 	for _, q := range list {
-		s.done = append(s.done, q.ID)
+		s.done = append(s.done, scrubDone{q.ID, came})
 	}
 	s.done = slices.Delete(s.done, 0, max(len(s.done)-scrubsKept, 0))
 	s.asked = slices.DeleteFunc(s.asked, func(q *scrubbing) bool { return slices.Contains(list, q) })
@@ -281,8 +292,29 @@ func (s *scrubber) drive() error {
 	if err != nil {
 		return err
 	}
+	// A replica that has moved to a node behind its scrubbing may have brought what another had still. So when all are done they are asked once more,
+	// and nothing has come to any of them until then.
+	for last := false; !last; {
+		last = r.sure
+		if all, err := s.askAll(ctx, r, nodes); !all {
+			r.sure = false
+			return err
+		}
+		r.sure, r.done = true, map[uint32]bool{}
+	}
+	for _, e := range r.of {
+		_ = s.n.hosts.x.Post(wire.Envelope{
+			To: wire.ToSlot(s.n.hosts.x.CustomerSlot(e.Tenant, e.Customer)), Mail: &wire.Scrub{Tenant: e.Tenant, Customer: e.Customer, Mark: e.Mark, Done: true},
+		}) // what is lost is done again
+	}
+	s.round = nil
+	return nil
+}
+
+// askAll asks the nodes of which it is not known that they are done.
+func (s *scrubber) askAll(ctx context.Context, r *scrubRound, nodes []scrubNode) (all bool, err error) {
 	var errs []error
-	all := true
+	all = true
 	for _, node := range nodes {
 		if r.done[node.id] {
 			continue
@@ -294,16 +326,7 @@ func (s *scrubber) drive() error {
 		r.done[node.id] = a.Done
 		all = all && a.Done
 	}
-	if !all {
-		return errors.Join(errs...)
-	}
-	for _, e := range r.of {
-		_ = s.n.hosts.x.Post(wire.Envelope{
-			To: wire.ToSlot(s.n.hosts.x.CustomerSlot(e.Tenant, e.Customer)), Mail: &wire.Scrub{Tenant: e.Tenant, Customer: e.Customer, Mark: e.Mark, Done: true},
-		}) // what is lost is done again
-	}
-	s.round = nil
-	return nil
+	return all, errors.Join(errs...)
 }
 
 // scrubNode is where a node is asked; 0 is this one, when it is alone.

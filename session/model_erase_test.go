@@ -81,6 +81,10 @@ func (m *model) erase() {
 		}
 		for len(m.w[0].loads) > 0 { // histories of those who may still read, and what its owner was about to be delivered
 			l := m.w[0].loads[0]
+			if l.Kind != LoadPage { // what its owner was still to be given: he is the owner no more
+				m.load(false)
+				continue
+			}
 			_, mail := m.step(func(w *world) {
 				l := w.loads[0]
 				w.loads = w.loads[1:]

@@ -54,6 +54,7 @@ func (s *State) ack(env *Env, c *wire.Command, d *Decision) {
 		d.refuse(c, wire.NotDelivered)
 		return
 	}
+	s.heard(c, d)
 	if c.ID == 0 {
 		// Nobody waits for an answer, so it need not survive a crash: the entry then comes again.
 		s.acked(c.Seq)
@@ -63,6 +64,19 @@ func (s *State) ack(env *Env, c *wire.Command, d *Decision) {
 	}
 	s.written(c, Done{Seq: c.Seq, Epoch: s.Epoch()}, false, 0, d)
 	s.pump(env, d)
+}
+
+// heard tells the others how far the owner's ack has come [SW-4]: a customer sees that his words have arrived, and, when the owner says so, that they
+// were read. A reply that acknowledges says it by itself, and what a bot takes note of it answers in a moment.
+func (s *State) heard(c *wire.Command, d *Decision) {
+	if c.Read == 0 && (c.Who.Kind != wire.OriginHuman || c.Seq <= s.Cursor) || len(s.Attached) == 0 {
+		return
+	}
+	upto := min(max(c.Seq, s.Cursor), s.Public) // staff entries are nobody else's business
+	who := c.Who.Author()
+	s.tell(c.Conn, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Receipt{Receipt: &wirepb.Receipt{
+		Session: string(s.ID), Who: who.PB(), Delivered: upto, Read: min(c.Read, upto),
+	}}}, d)
 }
 
 // moveCursor acknowledges everything up to seq, durably, and with it what plain acks have said before.

@@ -24,6 +24,7 @@ func TestBench(t *testing.T) {
 		want["node, connects in the clear, with token and hello"] = true
 		want["node, connects over TLS 1.3, with token and hello"] = true
 		want["node, memory of an idle connection"] = true
+		want["node, memory of an idle connection over TLS 1.3"] = true
 	}
 	for _, f := range page.Own {
 		if f.Value <= 0 || f.Share <= 0 || f.Limit == "" {

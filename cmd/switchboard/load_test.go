@@ -176,12 +176,12 @@ func TestLoadCluster(t *testing.T) {
 }
 
 // TestLoadSoak: make soak, for as long as a test may take, with more conversations of a customer than his connection may follow. Each of
-// these few customers says twenty things a second, so the humans answer as fast as bots: at a second for each answer, as in the scenario,
+// these few customers says eight things a second, so the humans answer as fast as bots: at a second for each answer, as in the scenario,
 // one who is handed over while he goes on would have to be answered for a minute, and what is not by the end counts as unanswered.
 func TestLoadSoak(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "r.json")
 	args := append([]string{"loadtest", "run", "soak", "--json", file},
-		small("steady=3s", "customers.sockets=5", "talk.rate=100/s", "talk.turns={median: 2}", "talk.think.median=20ms",
+		small("steady=6s", "customers.sockets=5", "talk.rate=40/s", "talk.turns={median: 2}", "talk.think.median=20ms",
 			"workers.humans.accept={median: 10ms}", "workers.humans.after={median: 10ms}", "gates=[unanswered == 0, disconnects == 0, unacked == 0]")...)
 	r := finish(t, as(t, nil, args...))
 	if r.code != 0 {

@@ -96,6 +96,7 @@ func (j *Journal) hold(group int, id uint64, made func() *Group) error {
 			return err
 		}
 		g.applied.Store(g.at.turn)
+		j.m.came.Add(1)
 		if err := j.add(g); err != nil {
 			return err
 		}

@@ -36,6 +36,7 @@ type counters struct {
 	snapshots, installed                           atomic.Uint64
 	patrols, patrolBytes, patrolDamages            atomic.Uint64
 	patrolled                                      atomic.Int64
+	came                                           atomic.Uint64
 }
 
 // Metrics returns the counters as they are now.

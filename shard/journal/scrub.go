@@ -70,6 +70,10 @@ func (j *Journal) Scrub(ctx context.Context, spans []Span) (err error) {
 	return j.dropped(ctx)
 }
 
+// Came grows with each replica that begins here, and with each snapshot that comes: what they bring may be older than the last Scrub, as long as others
+// have such. It may be called from any goroutine.
+func (j *Journal) Came() uint64 { return j.m.came.Load() }
+
 // aside says whether there is something in the directory, or beside it, that was put aside.
 func (j *Journal) aside() error {
 	fs := j.cfg.FS

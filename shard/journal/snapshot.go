@@ -164,6 +164,8 @@ func (j *Journal) ReceiveSnapshot(header []byte, r io.Reader) error {
 	case self != h.To:
 		return fmt.Errorf("a snapshot for replica %x came to %x: %w", h.To, self, replica.ErrNoGroup)
 	}
+	j.m.came.Add(1)
+	defer j.m.came.Add(1) // whoever has scrubbed meanwhile has not seen what came
 	a, err := j.readSnapshot(&h, bufio.NewReaderSize(r, 256<<10))
 	if err == nil { // so that the committer need not wait for it
 		err = j.flush()
