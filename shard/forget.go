@@ -139,7 +139,7 @@ func (f *Forgetting) Row(key, val []byte) (row []byte, keep bool, err error) {
 			return nil, false, nil
 		}
 		return val, true, nil
-	case rowState, rowEntry, rowKey, rowKeyList, rowLive, rowLevel:
+	case rowState, rowEntry, rowKey, rowKeyList, rowLive, rowLevel, rowWhy, rowHook:
 		return f.sessionRow(key, val)
 	}
 	return val, true, nil
