@@ -36,7 +36,7 @@ type world struct {
 	t    *testing.T
 	rng  *rand.Rand
 	net  *sim.Net
-	mint func(token.Claims) string
+	keys atomic.Pointer[node.Node] // the one that was started last, which mints for all
 
 	hosts []*machine // in the order in which they came
 	parts int        // how many shards there shall be
@@ -123,17 +123,20 @@ func (w *world) start(m *machine) {
 		w.t.Fatalf("node %s: %v", m.name, err)
 	}
 	m.n = n
-	w.mint = func(c token.Claims) string {
-		c.Tenant = "demo"
-		s, err := n.Mint(c, 24*time.Hour)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		return s
-	}
+	w.keys.Store(n)
 	w.mu.Lock()
 	w.on = append(w.on, m.name)
 	w.mu.Unlock()
+}
+
+// mint makes a token. Whoever talks may call it while machines are started.
+func (w *world) mint(c token.Claims) string {
+	c.Tenant = "demo"
+	s, err := w.keys.Load().Mint(c, 24*time.Hour)
+	if err != nil {
+		w.t.Error(err)
+	}
+	return s
 }
 
 // off ends a machine: in order, or as when its power is cut.
