@@ -122,8 +122,8 @@ func heal(t *testing.T, seed uint64, what string, seen map[string]int) {
 	}
 	p := n.nodes[3]
 	must(t, p.j.flush())
-	for _, g := range groups {
-		last[g] = write(t, n.leader(g, 1, 2, 3), g, 20)
+	for _, g := range groups { // a third of the log is needed still
+		last[g] = write(t, n.leader(g, 1, 2, 3), g, 100)
 		n.same(g, last[g], 1, 2, 3)
 	}
 	n.stop(3, rng.IntN(2) == 0, rng)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -86,7 +88,7 @@ func (j *Journal) settle() error {
 	l.turns, l.at, l.bytes = l.taken[:0], nil, 0
 	l.mu.Unlock()
 	l.taken = turns
-	if err := j.putLate(turns, at, n); err != nil {
+	if err := j.putLate(turns, at); err != nil {
 		l.broken = err
 		j.fail(err)
 		return err
@@ -97,30 +99,45 @@ func (j *Journal) settle() error {
 	return nil
 }
 
-// putLate puts turns into the store, all or nothing. It needs settling.
-func (j *Journal) putLate(turns []lateTurn, at map[uint16]applied, size int64) error {
-	if len(at) == 0 {
-		return nil
-	}
+// putLate puts turns into the store, those of a group all or nothing, with the index that they bring it to. It needs settling.
+func (j *Journal) putLate(turns []lateTurn, at map[uint16]applied) error {
 	l := &j.late
 	ranges, err := l.split(turns)
 	if err != nil {
 		return err
 	}
-	if !ranges {
-		l.sort()
+	l.sort(ranges)
+	rows := l.rows
+	for _, group := range slices.Sorted(maps.Keys(at)) {
+		n := 0
+		for n < len(rows) && rows[n].group == group {
+			n++
+		}
+		if err := j.putGroup(group, rows[:n], at[group]); err != nil {
+			return err
+		}
+		if rows = rows[n:]; len(rows) > 0 {
+			runtime.Gosched() // some milliseconds in one piece would be the tail of what customers wait
+		}
 	}
-	b := j.data.NewBatchWithSize(int(size) + 32*len(l.rows))
-	for i := range l.rows {
-		r := &l.rows[i]
-		if err := putOp(b, r.group, r.kind, r.key, r.val); err != nil {
+	return nil
+}
+
+// putGroup puts rows of a group into the store, and how far they bring it.
+func (j *Journal) putGroup(group uint16, rows []lateRow, at applied) error {
+	size := 64
+	for i := range rows {
+		size += len(rows[i].key) + len(rows[i].val) + 32
+	}
+	b := j.data.NewBatchWithSize(size)
+	for i := range rows {
+		r := &rows[i]
+		if err := putOp(b, group, r.kind, r.key, r.val); err != nil {
 			return err
 		}
 	}
-	for group, a := range at {
-		if err := putApplied(b, group, a); err != nil {
-			return err
-		}
+	if err := putApplied(b, group, at); err != nil {
+		return err
 	}
 	if err := b.Commit(pebble.NoSync); err != nil {
 		return fmt.Errorf("applying a batch: %w", err)
@@ -145,16 +162,21 @@ func (l *late) split(turns []lateTurn) (ranges bool, err error) {
 	return ranges, nil
 }
 
-// sort brings rows into the order of their keys, and leaves the last of each.
-func (l *late) sort() {
+// sort brings rows together by their groups, there into the order of their keys, and leaves the last of each. With ranges they stay as they came.
+func (l *late) sort(ranges bool) {
 	slices.SortFunc(l.rows, func(a, b lateRow) int {
 		if a.group != b.group {
 			return cmp.Compare(a.group, b.group)
+		}
+		if ranges {
+			return cmp.Compare(a.n, b.n)
 		}
 		if c := bytes.Compare(a.key, b.key); c != 0 {
 			return c
 		}
 		return cmp.Compare(b.n, a.n)
 	})
-	l.rows = slices.CompactFunc(l.rows, func(a, b lateRow) bool { return a.group == b.group && bytes.Equal(a.key, b.key) })
+	if !ranges {
+		l.rows = slices.CompactFunc(l.rows, func(a, b lateRow) bool { return a.group == b.group && bytes.Equal(a.key, b.key) })
+	}
 }
