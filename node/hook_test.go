@@ -124,6 +124,7 @@ func TestHook(t *testing.T) {
 	if e := event(sue, "hook.delivered"); e["hook"] != "tickets" || num(e["attempts"]) != 3 || num(e["status"]) != 200 {
 		t.Fatalf("%v", e)
 	}
+	untilMetric(t, n, `switchboard_hook_tasks`, 0) // a task ends when it is seen that its end is durable
 	scrape := metrics(t, n)
 	if d, again, w := sumOf(scrape, `switchboard_hook_calls_total{outcome="delivered"`), sumOf(scrape, `switchboard_hook_calls_total{outcome="retried"`), sumOf(scrape, `switchboard_hook_tasks`); d != 1 || again != 2 || w != 0 {
 		t.Errorf("%v delivered, %v retried, %v wait", d, again, w)
@@ -188,6 +189,7 @@ func TestHookGivenUp(t *testing.T) {
 			if calls := len(r.got); calls > attempts {
 				t.Fatalf("%d calls", calls)
 			}
+			untilMetric(t, n, `switchboard_hook_tasks`, 0)
 			scrape := metrics(t, n)
 			if failed, w := sumOf(scrape, `switchboard_hook_calls_total{outcome="failed"`), sumOf(scrape, `switchboard_hook_tasks`); failed != 1 || w != 0 {
 				t.Errorf("%v failed, %v wait", failed, w)

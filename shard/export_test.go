@@ -151,6 +151,17 @@ func WhyRows(g *journal.Group, id wire.SessionID) (n int, err error) {
 	return n, errors.Join(err, bad)
 }
 
+// Waits tells how often a session has waited for a worker: the number of its last ticket.
+func Waits(g *journal.Group, id wire.SessionID) (uint64, error) {
+	row, err := g.Get(sessionKey(nil, rowState, id), nil)
+	if err != nil {
+		return 0, err
+	}
+	var st session.State
+	err = session.ParseState(row, &st)
+	return st.Ticket, err
+}
+
 // HookRows counts the calls of hooks that nobody has taken yet.
 func HookRows(g *journal.Group) (n int, err error) {
 	err = g.Scan([]byte{rowHook}, []byte{rowHook + 1}, false, func(_, v []byte) bool {
