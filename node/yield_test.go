@@ -82,8 +82,14 @@ func TestFullLeaderHandsOver(t *testing.T) {
 	for _, left := range free {
 		left.Store(little)
 	}
+	var f obj
+	defer func() {
+		if t.Failed() {
+			t.Logf("the last answer to the customer was %v", f)
+		}
+	}()
 	until(t, "a customer is refused", func() bool {
-		f := c.answer(c.send("send", obj{"session": id, "body": text("still there?")}))
+		f = c.answer(c.send("send", obj{"session": id, "body": text("still there?")}))
 		e, refused := f["error"].(obj)
 		return refused && e["slug"] == string(wire.Unavailable)
 	})
