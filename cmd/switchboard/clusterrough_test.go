@@ -34,14 +34,12 @@ const (
 func (l *lab) roughen(seed uint64) *rough {
 	l.t.Helper()
 	r := &rough{lab: l, rng: rand.New(rand.NewPCG(seed, 1))} //nolint:gosec // it shall be repeatable
+	l.t.Cleanup(r.close)
 	for i := range l.w.nodes {
 		dev := fmt.Sprint(l.name, "r", i)
 		end, err := openTun(dev)
 		if err != nil {
 			l.t.Logf("no packets are lost: %s cannot be made here: %v", dev, err)
-			for _, f := range r.ends {
-				_ = f.Close()
-			}
 			return nil
 		}
 		r.ends = append(r.ends, end)
@@ -71,14 +69,19 @@ func (l *lab) routes(verb string) {
 func (r *rough) smooth() {
 	r.lab.t.Helper()
 	r.lab.routes("del")
-	for _, f := range r.ends {
-		_ = f.Close()
-	}
-	r.wg.Wait()
+	r.close()
 	r.lab.t.Logf("a bad way: %d packets, %d lost, %d twice, %d more than 10 ms late", r.passed, r.lost, r.twice, r.late)
 	if r.lost == 0 || r.twice == 0 || r.late == 0 {
 		r.lab.t.Error("the way was not as bad as it should be: nothing was tested")
 	}
+}
+
+// close ends the devices, and what carries. Doing it again does nothing.
+func (r *rough) close() {
+	for _, f := range r.ends {
+		_ = f.Close()
+	}
+	r.wg.Wait()
 }
 
 // carry takes what node i sends.

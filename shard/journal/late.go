@@ -120,6 +120,9 @@ func (j *Journal) putLate(turns []lateTurn, at map[uint16]applied) error {
 			runtime.Gosched() // some milliseconds in one piece would be the tail of what customers wait
 		}
 	}
+	if len(rows) > 0 { // never thrown away in silence
+		return fmt.Errorf("%d late rows of group %d bring it nowhere", len(rows), rows[0].group)
+	}
 	return nil
 }
 

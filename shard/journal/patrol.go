@@ -168,9 +168,9 @@ func (s *patroller) tables() error {
 		} else if !pebble.IsCorruptionError(again) {
 			return fmt.Errorf("reading table %s: %w", t.file, again) // the disk does not answer: another pass will see
 		}
-		now, err := s.live()
-		if err != nil {
-			return err
+		now, liveErr := s.live()
+		if liveErr != nil {
+			return liveErr
 		}
 		if !slices.ContainsFunc(now, func(o heldTable) bool { return o.file == t.file }) {
 			continue // it was in nobody's way any more
