@@ -208,7 +208,7 @@ is gone, and nobody will start it again: others stand in for its replicas. That 
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "node %s is removed; %d shards get a copy elsewhere\n", args[0], len(short))
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "node %s is removed: stop its process, which serves nobody any more; %d shards get a copy elsewhere\n", args[0], len(short))
 				return err
 			})
 		},
