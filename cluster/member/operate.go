@@ -251,8 +251,10 @@ func (m *Member) remove(node uint32, lost bool) (short []uint16, err error) {
 // report says how the cluster is.
 func (m *Member) report(stale bool) *Report {
 	l := m.leaders[cluster.Meta]
-	r := &Report{Cluster: m.id.Cluster, Node: m.id.Node, Leader: l.node, Term: l.term, Version: m.state.Version, Stale: stale, Effort: m.state.Effort,
-		Nodes: []NodeReport{}, Shards: []ShardReport{}, Jobs: []*cluster.Job{}, Places: []PlaceReport{}} // for who reads JSON
+	r := &Report{
+		Cluster: m.id.Cluster, Node: m.id.Node, Leader: l.node, Term: l.term, Version: m.state.Version, Stale: stale, Effort: m.state.Effort, // lists, and not null, for who reads JSON
+		Nodes: []NodeReport{}, Shards: []ShardReport{}, Jobs: []*cluster.Job{}, Places: []PlaceReport{},
+	}
 	voters := m.voters()
 	for _, id := range slices.Sorted(maps.Keys(m.state.Nodes)) {
 		n := m.state.Nodes[id]
