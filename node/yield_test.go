@@ -55,7 +55,7 @@ func TestFullLeaderHandsOver(t *testing.T) {
 	wait := func(what string, yes func(list map[string]int, voters int) bool) {
 		t.Helper()
 		var list map[string]int
-		if within(60*time.Second, 50*time.Millisecond, func() bool {
+		if happens(60*time.Second, 50*time.Millisecond, func() bool {
 			var voters int
 			list, voters = leads()
 			return yes(list, voters)
