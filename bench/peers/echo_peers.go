@@ -74,8 +74,10 @@ func echoGWS(ctx context.Context, t *Turn, _ int) (*echoer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &echoer{c, func(out []byte, _ uint64, body string) []byte { return append(out, body...) },
-		func(msg []byte) (int, error) { return 1, nil }}, nil
+	return &echoer{
+		c, func(out []byte, _ uint64, body string) []byte { return append(out, body...) },
+		func(msg []byte) (int, error) { return 1, nil },
+	}, nil
 }
 
 func echoCentrifuge(ctx context.Context, t *Turn, _ int) (*echoer, error) {

@@ -18,9 +18,11 @@ func TestEchoer(t *testing.T) {
 	var wg sync.WaitGroup
 	var over atomic.Bool
 	var count, out atomic.Int64
-	c := &echoer{&socket{conn: ours, buf: make([]byte, 4096)},
+	c := &echoer{
+		&socket{conn: ours, buf: make([]byte, 4096)},
 		func(out []byte, _ uint64, body string) []byte { return append(out, body...) },
-		func(msg []byte) (int, error) { return strings.Count(string(msg), "!"), nil }}
+		func(msg []byte) (int, error) { return strings.Count(string(msg), "!"), nil },
+	}
 	c.dec.FromServer = true
 	wg.Go(func() { _ = c.echo(3, "hello", &over, &count, &out) })
 	in := bufio.NewReader(theirs)
@@ -93,7 +95,8 @@ func TestEchoPeers(t *testing.T) {
 func TestEchoTable(t *testing.T) {
 	r := &Report{Rows: []*Row{
 		{Name: "a", Echo: []Echo{{Batch: 1, ServerMicros: 10}, {Batch: 1, ServerMicros: 30}, {Batch: 1, ServerMicros: 20}, {Batch: 16, ServerMicros: 2}}},
-		{Name: "b", Echo: []Echo{{Round: 2, Batch: 1, Fault: "why"}}}, {Name: "c"},
+		{Name: "b", Echo: []Echo{{Round: 2, Batch: 1, Fault: "why"}}},
+		{Name: "c"},
 	}}
 	var b strings.Builder
 	r.echo(&b)
