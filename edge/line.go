@@ -100,6 +100,9 @@ func (c *conn) answer(it item) {
 	f := it.f
 	var r request
 	if !it.own {
+		if f.Kind == wire.FrameError && c.outlived(it) {
+			return
+		}
 		var ok bool
 		switch r, ok = c.answered(f.ID); {
 		case !ok:

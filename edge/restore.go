@@ -304,6 +304,24 @@ func (c *conn) current(l *line, it item) bool {
 	return false
 }
 
+// outlived tells whether a request is refused by an owner before him who gave its session to this connection: a node that has not heard yet that
+// another leads. He knows nothing of the assignment, and what he says of it is over [SW-5.3]: the request waits for whoever is there.
+func (c *conn) outlived(it item) bool {
+	l := c.lines[it.f.Session]
+	if l == nil || l.ae == 0 || it.term == 0 || it.term >= l.aeTerm {
+		return false
+	}
+	_, slot, _ := l.id.Place()
+	c.mu.Lock()
+	r, ok := c.pending[it.f.ID]
+	c.mu.Unlock()
+	if !ok || r.own || r.slot != slot { // who else answers counts other terms
+		return false
+	}
+	c.unposted(it.f.ID, r.generation)
+	return true
+}
+
 // repeat asks again for what is unanswered and was asked of an owner that has changed, in order, and for what waits behind it. It
 // reports whether nothing waits any more.
 func (c *conn) repeat(now int64) (rest bool) {
