@@ -187,7 +187,7 @@ func (c *conn) room(cmd *wire.Command) bool {
 	limit := c.e.cfg.sessions(cmd.Who.Role)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.lines)+c.opens < limit {
+	if len(c.lines)+int(c.opens) < limit {
 		return true
 	}
 	l := c.lines[cmd.Session]

@@ -204,7 +204,7 @@ func customer(sub string) *wire.Principal {
 }
 
 func worker(sub string, kind wire.Origin) *wire.Principal {
-	return &wire.Principal{Tenant: "demo", Role: wire.RoleWorker, Sub: sub, Worker: sub, Kind: kind, Queues: []string{"*"}}
+	return &wire.Principal{Tenant: "demo", Role: wire.RoleWorker, Sub: sub, Worker: sub, Kind: kind, Ability: &wire.Ability{Queues: []string{"*"}}}
 }
 
 func TestCustomerTalksToBotAcrossRestart(t *testing.T) {
