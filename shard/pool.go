@@ -180,7 +180,11 @@ func (s *Shard) poolCommand(c *wire.Command) {
 	case p != nil && c.Verb == wire.VerbGone:
 		delete(p.observers, c.Conn)
 	}
-	if p == nil || c.Who.Role != wire.RoleWorker {
+	switch {
+	case p == nil:
+		s.strange(c)
+		return
+	case c.Who.Role != wire.RoleWorker:
 		s.d.Refuse(c, wire.Forbidden)
 		return
 	}

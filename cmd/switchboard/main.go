@@ -71,7 +71,7 @@ Every flag can also be set by the environment: --listen is SWITCHBOARD_LISTEN.`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnv(cmd) },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(), newDemo(), newToken(), newKeys(), newChat(), newWork(), newLog(), newLevels(), newVerify(), newBackup(), newRestore(), newCluster(), newNodes(), newShards(), newPlacements(), newQueues(), newExplain(), newErase(), newFloor(), newBench(), newLoadtest(), newPlan(), newVersion())
+	root.AddCommand(newServe(), newDemo(), newToken(), newKeys(), newChat(), newWork(), newLog(), newLevels(), newVerify(), newBackup(), newRestore(), newCluster(), newNodes(), newShards(), newPlacements(), newTenants(), newQueues(), newExplain(), newErase(), newFloor(), newBench(), newLoadtest(), newPlan(), newVersion())
 	return root
 }
 
