@@ -47,13 +47,16 @@ func (c *conn) hello(cmd *wire.Command) bool {
 		c.bye(code, 0) // [SW-3.1]
 		return false
 	}
+	if c.loop != nil {
+		who.Sub = c.loop.names.keep(who.Sub)
+	}
 	if who.Worker == "" {
 		who.Worker = who.Sub
 	}
-	c.who.Store(&who)
+	c.who.Store(settled(&who))
 	c.expires.Store(until.UnixMilli())
 	c.e.x.PlugConn(c.id.ID, c)
-	reply := c.helloReply(&who, until.Sub(now))
+	reply := c.helloReply(c.who.Load(), until.Sub(now))
 	r := &resume{id: cmd.ID, reply: reply, by: now.Add(resumeMost).UnixMilli()}
 	lines := h.GetResume()
 	limit := c.e.cfg.sessions(who.Role)
