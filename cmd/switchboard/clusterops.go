@@ -50,7 +50,7 @@ func (s *seat) do(cmd *cobra.Command, fn func(ctx context.Context, op *member.Op
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), s.timeout)
 	defer cancel()
-	return fn(ctx, member.At(s.at, cfg))
+	return unlinked(s.at, fn(ctx, member.At(s.at, cfg)))
 }
 
 // print prints v as JSON, or as text says.

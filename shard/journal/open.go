@@ -85,7 +85,7 @@ func newJournal(cfg Config, lock io.Closer) *Journal {
 func lockDir(cfg Config) (io.Closer, error) {
 	lock, err := cfg.FS.Lock(cfg.FS.PathJoin(cfg.Dir, lockName))
 	if err != nil {
-		return nil, fmt.Errorf("locking %s: %w by another process or journal; stop it first: %w", cfg.Dir, ErrInUse, err)
+		return nil, fmt.Errorf("locking %s: %w by another process: stop it first (%w)", cfg.Dir, ErrInUse, err)
 	}
 	return lock, nil
 }
