@@ -105,6 +105,7 @@ func Start(cfg Config) (n *Node, err error) {
 	}
 	go n.serve()
 	n.scrub.start()
+	n.keyless()
 	cfg.Log.Info("serving", "addr", n.Addr(), "tls", n.Secure(), "data", cfg.Data, "shards", cfg.Shards, "tenants", len(cfg.Tenants))
 	return n, nil
 }

@@ -53,6 +53,9 @@ its first start: the keys are in keys.json in the data directory. A negative --t
 				return err
 			}
 			t, err := keys.Mint(c, ttl)
+			if err != nil && !keys.Has(c.Tenant) {
+				err = fmt.Errorf("%w: make one with switchboard keys create %s --kid ID, and --data DIR when no cluster runs", err, c.Tenant)
+			}
 			if err != nil {
 				return usageError{err}
 			}
