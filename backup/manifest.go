@@ -41,6 +41,8 @@ type Manifest struct {
 	Parts  []Part `json:"parts"`
 	// Keys is keys.json: who has it can make tokens.
 	Keys []byte `json:"keys"`
+	// Tenants are those that were made while nodes ran, as tenants.json has them; nil without any.
+	Tenants []byte `json:"tenants,omitempty"`
 	// Cluster are the rows of the cluster that it is of, if it is of one, for people to look at.
 	Cluster map[string][]byte `json:"cluster,omitempty"`
 	// Added is what the backup has that the one before it had not; Stored what that takes in the directory.

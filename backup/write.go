@@ -259,6 +259,7 @@ func (s *Shard) unchanged() bool { return s.pack == nil && hexSum(s.list.encode(
 type About struct {
 	Program, From string
 	Keys          []byte
+	Tenants       []byte
 	Cluster       map[string][]byte
 }
 
@@ -267,7 +268,7 @@ func (w *Writer) Commit(a About) (*Manifest, error) {
 	if w.done || w.shard != nil || len(w.m.Parts) == 0 {
 		return nil, errors.Join(errors.New("a backup is committed twice, without shards, or within one"), w.Abort())
 	}
-	w.m.Shards, w.m.Program, w.m.From, w.m.Keys, w.m.Cluster = len(w.m.Parts), a.Program, a.From, a.Keys, a.Cluster
+	w.m.Shards, w.m.Program, w.m.From, w.m.Keys, w.m.Tenants, w.m.Cluster = len(w.m.Parts), a.Program, a.From, a.Keys, a.Tenants, a.Cluster
 	err := w.publish()
 	if err != nil {
 		return nil, errors.Join(err, w.Abort())

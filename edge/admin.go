@@ -65,6 +65,9 @@ func (e *Edge) config(ctx *fasthttp.RequestCtx, parts []string) {
 		problem(ctx, &wire.Error{Slug: wire.Forbidden, Message: "the token is of another tenant"})
 		return
 	}
+	if !e.serves(who.Tenant) && !e.begin(ctx, cmd) {
+		return
+	}
 	f := e.ask(cmd)
 	if f.Kind == wire.FrameError {
 		problem(ctx, f.Err)

@@ -187,7 +187,7 @@ func (c *conn) room(cmd *wire.Command) bool {
 	limit := c.e.cfg.sessions(cmd.Who.Role)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.lines)+c.opens < limit {
+	if len(c.lines)+int(c.opens) < limit {
 		return true
 	}
 	l := c.lines[cmd.Session]
@@ -243,8 +243,8 @@ func (e *Edge) check(cmd *wire.Command) *wire.Error {
 		}
 		return wire.Refuse(wire.Forbidden)
 	}
-	if !e.x.Knows(cmd.Who.Tenant) {
-		return &wire.Error{Slug: wire.Forbidden, Message: "the tenant has keys, and no node has it in its configuration"}
+	if !e.serves(cmd.Who.Tenant) {
+		return &wire.Error{Slug: wire.Forbidden, Message: unserved}
 	}
 	bad := func(msg string) *wire.Error { return &wire.Error{Slug: wire.BadRequest, Message: msg} }
 	if cmd.Verb == wire.VerbIdentities || cmd.Verb == wire.VerbLink || cmd.Verb == wire.VerbErase {

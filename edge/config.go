@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"log/slog"
@@ -87,6 +88,11 @@ type Config struct {
 	TokenInURL bool
 	// Ready returns nil when the node serves; its error goes into /readyz.
 	Ready func() error
+	// Serves tells whether the node serves a tenant, of those that have keys; nil means that it serves all.
+	Serves func(tenant string) bool
+	// Begin makes a tenant who has keys, and whom no node serves yet, one that all nodes serve, as an operator of his applies his first document
+	// [SW-7.3]. With dry nothing is made, and the answer is what the request is answered. The error is a *wire.Error. Nil: nobody can.
+	Begin func(ctx context.Context, who *wire.Principal, document []byte, dry bool) (answer []byte, err error)
 	// Operate looks after the cluster [SW-7.5], for operators of the tenants Operators; nil means 404.
 	Operate   Operate
 	Operators []string
@@ -162,9 +168,9 @@ func (c *Config) inflight(role wire.Role) int {
 	return workerInflight
 }
 
-// ping is after how much silence a connection of role is pinged.
-func (c *Config) ping(role wire.Role) time.Duration {
-	if role == wire.RoleWorker {
+// ping is after how much silence a connection is pinged; workers are pinged often.
+func (c *Config) ping(often bool) time.Duration {
+	if often {
 		return c.WorkerPing
 	}
 	return c.Ping

@@ -66,7 +66,7 @@ func (c *conn) hello(cmd *wire.Command) bool {
 		r.sessions = append(r.sessions, wire.SessionID(line.Session))
 	}
 	r.left = len(r.sessions)
-	c.pingMS = c.e.cfg.ping(who.Role).Milliseconds()
+	c.often = who.Role == wire.RoleWorker
 	c.greeted.Store(true)
 	if r.left == 0 {
 		c.reply(r.id, &wire.Frame{Kind: wire.FrameAnswer, Verb: wire.VerbHello, PB: helloPB(reply)})
@@ -115,7 +115,7 @@ func (c *conn) helloReply(who *wire.Principal, left time.Duration) *wirepb.Hello
 	return &wirepb.HelloReply{
 		Connection: "c_" + strconv.FormatUint(c.id.Node, 36) + "_" + strconv.FormatUint(c.id.ID, 36),
 		Tenant:     who.Tenant, Sub: who.Sub, Role: string(who.Role), Node: c.e.cfg.Node, Server: c.e.cfg.Version,
-		PingMs: c.e.cfg.ping(who.Role).Milliseconds(), PongMs: c.e.cfg.Pong.Milliseconds(), ExpiresMs: max(left.Milliseconds(), 0),
+		PingMs: c.e.cfg.ping(who.Role == wire.RoleWorker).Milliseconds(), PongMs: c.e.cfg.Pong.Milliseconds(), ExpiresMs: max(left.Milliseconds(), 0),
 		Limits: limits, Features: []string{"stream"},
 	}
 }

@@ -128,7 +128,7 @@ func (c *conn) pose(cmd *wire.Command, to wire.Address, line, limit int) *wire.E
 		changes: c.e.x.Changes(), generation: c.e.x.Generation(slotOf(to)),
 	}
 	c.mu.Lock()
-	if c.inflight >= limit || len(c.pending) >= 2*limit+1 || c.kept > 0 && c.kept+int(r.size) > keepBytes {
+	if int(c.inflight) >= limit || len(c.pending) >= 2*limit+1 || c.kept > 0 && int(c.kept)+int(r.size) > keepBytes {
 		c.mu.Unlock()
 		return wire.Refuse(wire.TooManyInflight)
 	}
@@ -259,7 +259,7 @@ func (c *conn) strike(n uint64, r *request) {
 }
 
 // count keeps the numbers of what is pending. It needs mu.
-func (c *conn) count(r *request, by int, f *flight) {
+func (c *conn) count(r *request, by int32, f *flight) {
 	if r.own {
 		return
 	}
@@ -269,8 +269,8 @@ func (c *conn) count(r *request, by int, f *flight) {
 	if follows(r.verb) {
 		c.opens += by
 	}
-	c.kept += by * int(r.size)
-	f.n += int32(by) //nolint:gosec // 1 or -1
+	c.kept += by * r.size
+	f.n += by
 }
 
 // askOwn asks for cmd on the edge's own account, of the owner of a generation. It returns the number of the request, or 0 when it was

@@ -67,7 +67,7 @@ func (c *conn) watch(now int64) {
 		return
 	}
 	if !c.greeted.Load() {
-		if now-c.accepted > cfg.Hello.Milliseconds() {
+		if now > c.expires.Load() {
 			c.bye(wire.CloseNoHello, 0) // [SW-2.8]
 		}
 		return
@@ -89,6 +89,9 @@ func (c *conn) watch(now int64) {
 // byeMost is how long a connection may take from its end being decided to the end of its socket.
 const byeMost = 5 * time.Second
 
+// pingFrame is every ping: nobody changes it, and who is idle leaves no garbage but its place in the outbox.
+var pingFrame = &wire.Frame{Kind: framePing}
+
 // watchPing sends what keeps a quiet connection alive, and ends one that is dead [SW-2.6].
 func (c *conn) watchPing(now int64) {
 	read := c.lastRead.Load()
@@ -103,14 +106,14 @@ func (c *conn) watchPing(now int64) {
 		}
 		return
 	}
-	ping := c.pingMS
+	ping := c.e.cfg.ping(c.often).Milliseconds()
 	silent := now-c.lastWrite.Load() >= ping
 	if c.mode != modeSSE {
 		silent = silent || now-read >= ping // who only listens may be dead
 	}
 	if silent {
 		c.pinged.Store(now)
-		c.push(&wire.Frame{Kind: framePing})
+		c.push(pingFrame)
 	}
 }
 
@@ -126,10 +129,6 @@ func (c *conn) watchQuiet(now int64) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if last == c.quietSince {
-		return
-	}
-	c.quietSince = last
 	if len(c.pending) == 0 {
 		c.pending = nil
 	}

@@ -28,6 +28,8 @@ type Opening struct {
 	Parts []FrozenPart `json:"parts"`
 	// Keys is keys.json.
 	Keys []byte `json:"keys"`
+	// Tenants are those that were made while the nodes ran, as tenants.json has them; nil without any.
+	Tenants []byte `json:"tenants,omitempty"`
 	// Cluster are the rows of the cluster, without the keys; nil of a node that is none's member.
 	Cluster map[string][]byte `json:"cluster,omitempty"`
 }
@@ -41,6 +43,9 @@ const groupsAsked = 400
 // operate does what operators ask of a node that is no member of a cluster [SW-7.5]. It is edge.Operate.
 func (n *Node) operate(ctx context.Context, by, path string, body []byte) (any, error) {
 	if v, err := n.keysOver(ctx, by, path, body); !errors.Is(err, edge.ErrNoOperation) {
+		return v, err
+	}
+	if v, err := n.tenantsOver(ctx, by, path, body); !errors.Is(err, edge.ErrNoOperation) {
 		return v, err
 	}
 	if v, err := n.backup(ctx, by, path, body); !errors.Is(err, edge.ErrNoOperation) || n.party == nil {
@@ -126,6 +131,7 @@ func (n *Node) openBackup(ctx context.Context) (*Opening, error) {
 			return nil, err
 		}
 		o.Keys = keys
+		o.Tenants = writeTenants(n.tenantry.Load().rows)
 		for i := range n.cfg.Shards {
 			asked[0] = append(asked[0], i)
 		}
@@ -199,6 +205,11 @@ func (p *party) describe(ctx context.Context, o *Opening, before map[string]uint
 	if o.Cluster, err = clusterRows(p.n.j); err != nil {
 		return &wire.Error{Slug: wire.Unavailable, Message: err.Error()}
 	}
+	tenants, err := tenantRows(p.n.j)
+	if err != nil {
+		return &wire.Error{Slug: wire.Unavailable, Message: err.Error()}
+	}
+	o.Tenants = writeTenants(tenants)
 	s, err := stateOf(o.Cluster)
 	if err != nil {
 		return &wire.Error{Slug: wire.Internal, Message: err.Error()}
@@ -286,10 +297,12 @@ func (p *party) askNode(ctx context.Context, node uint32, q *freezing, out any) 
 
 // asked answers another node, or whoever has a certificate of the cluster's authority. It is member.Config.Asked.
 func (p *party) asked(ctx context.Context, by, op string, body []byte) (any, error) {
-	switch op {
-	case KeysOp:
+	switch {
+	case op == KeysOp:
 		return p.askedKeys(ctx, by, body)
-	case scrubOp:
+	case op == TenantsOp && p.n.cfg.linkVersion == 0: // which versions before do not know
+		return p.askedTenants(ctx, by, body)
+	case op == scrubOp:
 		return p.askedToScrub(body)
 	}
 	if op != backupOp {

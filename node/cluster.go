@@ -100,6 +100,10 @@ type party struct {
 	// Fixed after enter: others that were known then.
 	peers []member.Peer
 
+	brought map[string]string // tenants of a node that was alone before, and the placements that they wish; by shareTenants
+
+	rowsNew atomic.Bool // the rows of the meta group may be others than takeTenants has seen
+
 	// Set while the node starts: what comes before is dropped, and said again.
 	journal atomic.Pointer[journal.Journal]
 	member  atomic.Pointer[member.Member]
@@ -145,6 +149,7 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 	if p.lines, err = member.Connect(x, ln, id, cfg); err != nil {
 		return nil, cfg, errors.Join(err, ln.Close())
 	}
+	p.rowsNew.Store(true)
 	p.rows, p.keep, p.peers = newMetaRows(p), newKeeper(p), id.Peers
 	n.party = p
 	return id, cfg, nil
@@ -167,6 +172,8 @@ func (p *party) tune(jc *journal.Config, node uint32) {
 	jc.Notify = p.keep.tell
 	jc.Applied = func(group int) {
 		if group == int(cluster.Meta) {
+			p.rowsNew.Store(true)
+			p.keep.nudge()
 			if m := p.member.Load(); m != nil {
 				m.Changed()
 			}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -179,7 +181,7 @@ func (c *Config) Validate() error {
 	if c.tune == nil {
 		c.tune = func(*journal.Config, *edge.Config) {}
 	}
-	if len(c.Tenants) == 0 {
+	if _, err := os.Stat(filepath.Join(c.Data, tenantsFile)); len(c.Tenants) == 0 && err != nil {
 		return errors.New("no tenants: name them in the configuration file, or try --dev")
 	}
 	for name, t := range c.Tenants {

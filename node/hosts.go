@@ -55,7 +55,7 @@ func (n *Node) openShards(x *exchange.Exchange) error {
 		h.groups[i] = n.j.Group(i)
 	}
 	h.open, h.opened = make([]atomic.Pointer[shard.Shard], count), make([]uint16, count)
-	tenants, err := n.cfg.tenants(h.groups)
+	tenants, err := n.tenants(h.groups)
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (n *Node) reopen(i int, end func(*shard.Shard)) error {
 	if s := h.open[i].Swap(nil); s != nil {
 		end(s)
 	}
-	tenants, err := n.cfg.tenants(h.groups) // as their documents are by now
+	tenants, err := n.tenants(h.groups) // as their documents are by now
 	if err != nil {
 		return err
 	}
@@ -168,11 +168,45 @@ func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, at *site, st
 		}
 	}
 	h.groups[i], h.terms[i], h.sites[i] = g, term, *at
-	tenants, err := n.cfg.tenants(n.here(at.shards))
+	tenants, err := n.tenants(n.here(at.shards))
 	if err != nil {
 		return false, err
 	}
 	return true, n.openWith(i, at, h.lives(at.group, tenants))
+}
+
+// hostAt lets the shards that this node leads know the tenants who live where each is.
+func (h *hosts) hostAt(n *Node) error {
+	places := map[uint8]map[string]*shard.Tenant{} // by group
+	for i := range h.open {
+		if h.open[i].Load() == nil {
+			continue
+		}
+		if err := h.hostOne(n, i, places); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *hosts) hostOne(n *Node, i int, places map[uint8]map[string]*shard.Tenant) error {
+	place := h.hold(i)
+	defer func() { <-place }()
+	s, at := h.open[i].Load(), &h.sites[i]
+	if s == nil {
+		return nil
+	}
+	list, ok := places[at.group]
+	if !ok {
+		tenants, err := n.tenants(n.here(at.shards))
+		if err != nil {
+			return err
+		}
+		list = h.lives(at.group, tenants)
+		places[at.group] = list
+	}
+	s.Host(list)
+	return nil
 }
 
 // unlead ends shard i: by Shard.Close while this node leads it still, by Shard.Drop when it does no more.

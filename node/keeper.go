@@ -29,6 +29,8 @@ type keeper struct {
 	sites map[uint16]*site // as the map says that is seen
 	seen  *member.Map
 	asked map[uint16]time.Time // when others were asked to lead, as the disk is full
+	told  *tenantry            // that the shards were told of, all of it when left is false
+	left  bool                 // of some of them it was not known where they live
 	pace  int                  // connections to be sent away each tick, 0 while none are
 
 	mu sync.Mutex
@@ -148,6 +150,7 @@ func (k *keeper) step() {
 	k.mu.Unlock()
 	k.p.rows.ensure()
 	k.p.takeKeys()
+	k.p.takeTenants()
 	for _, group := range slices.Sorted(maps.Keys(led)) {
 		if group == cluster.Meta {
 			continue
@@ -156,6 +159,23 @@ func (k *keeper) step() {
 			k.p.n.cfg.Log.Error("a shard that this node leads cannot be opened; it is tried again", "shard", group, "err", err)
 		}
 	}
+	k.host()
+}
+
+// host lets the shards that are open know tenants that were made since. Who lives where is in other rows, which may be heard of later.
+func (k *keeper) host() {
+	n := k.p.n
+	t := n.tenantry.Load()
+	if t == k.told && !k.left {
+		return
+	}
+	k.left = !n.hosts.x.Settled(slices.Collect(maps.Keys(t.all))...)
+	err := n.hosts.hostAt(n)
+	if err != nil {
+		n.cfg.Log.Error("tenants are not served by the shards that are open; it is tried again", "err", err)
+		return
+	}
+	k.told = t
 }
 
 // open opens a shard that is not open in this term.

@@ -36,7 +36,7 @@ func (n *Node) keyless() {
 	if ring == nil {
 		return // a member that has not heard of the cluster's keys yet
 	}
-	for _, name := range slices.Sorted(maps.Keys(n.cfg.Tenants)) {
+	for _, name := range slices.Sorted(maps.Keys(n.tenantry.Load().all)) {
 		if !ring.Has(name) {
 			n.cfg.Log.Warn("a tenant has no key: nobody of it gets in until one is added (switchboard keys)", "tenant", name)
 		}

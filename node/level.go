@@ -76,7 +76,7 @@ func (c *levelCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *levelCollector) Collect(ch chan<- prometheus.Metric) {
 	live := c.n.levelSets()
-	for name := range c.n.cfg.Tenants {
+	for name := range c.n.tenantry.Load().all {
 		set := live[name].Set
 		for i := range set.Len() {
 			d := set.Definition(i)

@@ -135,7 +135,7 @@ func (r *metaRows) Read(fn func(key string, value []byte) error) error {
 	return err
 }
 
-// clusterRows returns every row of the meta group but the keys of tokens.
+// clusterRows returns every row of the meta group but the keys of tokens and the tenants: a backup has them elsewhere.
 func clusterRows(j *journal.Journal) (map[string][]byte, error) {
 	g := j.Group(int(cluster.Meta))
 	if g == nil {
@@ -143,7 +143,7 @@ func clusterRows(j *journal.Journal) (map[string][]byte, error) {
 	}
 	rows := map[string][]byte{}
 	err := g.Scan(nil, nil, false, func(k, v []byte) bool {
-		if string(k) != keysRow {
+		if string(k) != keysRow && !strings.HasPrefix(string(k), tenantPrefix) {
 			rows[string(k)] = bytes.Clone(v)
 		}
 		return true

@@ -16,7 +16,7 @@ type collector struct {
 	mail, turns, entries, dropped, sessions, loaded, inbox   *prometheus.Desc
 	commits, syncs, bytes, waits, connections                *prometheus.Desc
 	abandoned, mode, fences, free, stalls, expires           *prometheus.Desc
-	damaged, corruptions, installed                          *prometheus.Desc
+	damaged, corruptions, installed, tenants                 *prometheus.Desc
 	hooks, hooksWaiting                                      *prometheus.Desc
 	patrols, patrolled, patrolBytes, patrolDamages, backedUp *prometheus.Desc
 }
@@ -52,6 +52,7 @@ func (n *Node) register(r prometheus.Registerer) {
 		damaged:       d("replicas_damaged", "Replicas here that take no part in their groups, as something of them is damaged; others are to take their place."),
 		corruptions:   d("journal_corruptions_total", "Damaged files, and entries that were missed, since the start."),
 		installed:     d("journal_snapshots_installed_total", "Snapshots that were taken from other nodes."),
+		tenants:       d("tenants", "Tenants that the node serves."),
 		patrols:       d("journal_patrols_total", "Times all of log and rows was read to find damage, since the start."),
 		patrolled:     d("journal_patrol_completed_seconds", "When that came to its end last, in Unix time; 0 when nobody knows."),
 		patrolBytes:   d("journal_patrol_bytes_total", "Bytes that were read for it."),
@@ -95,6 +96,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	put(c.fences, count, float64(m.Fences))
 	put(c.free, gauge, float64(m.FreeBytes))
 	put(c.stalls, count, float64(m.Stalls))
+	put(c.tenants, gauge, float64(len(c.n.tenantry.Load().all)))
 	put(c.damaged, gauge, float64(len(c.n.j.Damaged())))
 	put(c.corruptions, count, float64(m.Corruptions))
 	put(c.installed, count, float64(m.Installed))

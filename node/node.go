@@ -46,8 +46,9 @@ type Node struct {
 	served chan error
 	// Unix seconds of the last backup that was written whole, 0 when there was none since the start.
 	backedUp atomic.Int64
-	// Who changes the keys of tokens holds the one place in it.
+	// Who changes the keys of tokens, or makes a tenant, holds the one place in it.
 	keysTurn chan struct{}
+	tenantry atomic.Pointer[tenantry]
 }
 
 // Start opens everything and serves. What it opened is closed again when it fails.
@@ -67,6 +68,7 @@ func Start(cfg Config) (n *Node, err error) {
 		}
 	}()
 	n = made
+	n.tenantry.Store(&tenantry{all: cfg.Tenants})
 	n.openHooks()
 	x := exchange.New(incarnation())
 	if cfg.Cluster.Listen == "" {
@@ -79,7 +81,7 @@ func Start(cfg Config) (n *Node, err error) {
 	registry := prometheus.NewRegistry()
 	ec := edge.Config{
 		Tokens: tokens{&n.keys}, Node: cfg.Name, Version: cfg.Version, Limits: cfg.Limits, Connections: connections(cfg.Connections),
-		PerIP: cfg.PerIP, TenantOrigins: func(tenant string) []string { return cfg.Tenants[tenant].Origins }, Loops: cfg.Edge.Loops,
+		PerIP: cfg.PerIP, TenantOrigins: func(tenant string) []string { return n.tenantry.Load().all[tenant].Origins }, Loops: cfg.Edge.Loops,
 		AckDelay: time.Duration(cfg.Edge.AckDelayMS) * time.Millisecond,
 		Origins:  cfg.Origins, TokenInURL: cfg.TokenInURL, Static: cfg.Static, Now: cfg.Clock, Log: cfg.Log,
 		Register: registry, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
@@ -90,6 +92,7 @@ func Start(cfg Config) (n *Node, err error) {
 	if n.party != nil || len(cfg.Cluster.Operators) > 0 {
 		ec.Operate, ec.Operators = n.operate, cfg.Cluster.Operators
 	}
+	ec.Serves, ec.Begin = n.serves, n.begin
 	cfg.tune(&journal.Config{}, &ec)
 	ec.Ready = n.healthy
 	if n.edge, err = edge.Open(x, ec); err != nil {
@@ -106,7 +109,7 @@ func Start(cfg Config) (n *Node, err error) {
 	go n.serve()
 	n.scrub.start()
 	n.keyless()
-	cfg.Log.Info("serving", "addr", n.Addr(), "tls", n.Secure(), "data", cfg.Data, "shards", cfg.Shards, "tenants", len(cfg.Tenants))
+	cfg.Log.Info("serving", "addr", n.Addr(), "tls", n.Secure(), "data", cfg.Data, "shards", cfg.Shards, "tenants", len(n.tenantry.Load().all))
 	return n, nil
 }
 
@@ -121,6 +124,15 @@ func (n *Node) openAlone(x *exchange.Exchange) (err error) {
 	if err := keepShards(cfg.Data, cfg.Shards); err != nil {
 		return err
 	}
+	rows, err := readTenants(cfg.Data)
+	if err != nil {
+		return err
+	}
+	t, err := cfg.tenantryOf(rows)
+	if err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(cfg.Data, tenantsFile), err)
+	}
+	n.tenantry.Store(t)
 	if s, err := readSettings(cfg.Data); err != nil || len(s.Placements) > 0 {
 		return errors.Join(err, fmt.Errorf("%s holds the placements of a cluster: start it as a member of a cluster, with cluster.listen", cfg.Data))
 	}
@@ -181,6 +193,9 @@ func (n *Node) openMember(x *exchange.Exchange) error {
 		return err
 	}
 	if err := n.party.shareKeys(ctx); err != nil {
+		return err
+	}
+	if err := n.party.shareTenants(); err != nil {
 		return err
 	}
 	if err := n.party.home(ctx); err != nil {

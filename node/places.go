@@ -81,11 +81,11 @@ func (p *party) site(group uint16) *site {
 	return s
 }
 
-// lives returns those of tenants who live in a group.
+// lives returns those of tenants of whom it is known that they live in a group.
 func (h *hosts) lives(group uint8, tenants map[string]*shard.Tenant) map[string]*shard.Tenant {
 	list := map[string]*shard.Tenant{}
 	for name, t := range tenants {
-		if h.x.Hosts(group, name) {
+		if h.x.Knows(name) && h.x.Hosts(group, name) {
 			list[name] = t
 		}
 	}
@@ -101,6 +101,11 @@ func (p *party) home(ctx context.Context) error {
 	wishes := map[string]string{}
 	for name, t := range p.n.cfg.Tenants {
 		wishes[name] = t.Placement
+	}
+	for name, wish := range p.brought {
+		if _, ok := wishes[name]; !ok {
+			wishes[name] = wish
+		}
 	}
 	names := slices.Sorted(maps.Keys(wishes))
 	tick := time.NewTicker(settleAgain)

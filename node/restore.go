@@ -95,6 +95,11 @@ func Restore(ctx context.Context, d *backup.Dir, m *backup.Manifest, data string
 			return nil, fmt.Errorf("writing the keys of tokens: %w", err)
 		}
 	}
+	if len(m.Tenants) > 0 {
+		if err := writeDurably(filepath.Join(data, tenantsFile), m.Tenants); err != nil {
+			return nil, fmt.Errorf("writing the tenants: %w", err)
+		}
+	}
 	said, err := json.Marshal(struct {
 		settings
 		Restored *Restored `json:"restored"` // for people
@@ -149,6 +154,9 @@ func restorable(m *backup.Manifest) ([]*cluster.Placement, error) {
 			return nil, fmt.Errorf("the keys of tokens in backup %s: %w", m.ID, err)
 		}
 	}
+	if _, err := parseTenants(m.Tenants); err != nil {
+		return nil, fmt.Errorf("the tenants in backup %s: %w", m.ID, err)
+	}
 	s, err := stateOf(m.Cluster)
 	if err != nil {
 		return nil, fmt.Errorf("backup %s has rows of a cluster that this version does not understand: %w", m.ID, err)
@@ -195,7 +203,7 @@ func beginRestore(data, id string) (mark *os.File, err error) {
 		case name == "lost+found" || name == restoring:
 		case !half:
 			return nil, fmt.Errorf("%s has %s in it, and a backup is put into an empty directory only: name another one, or move it aside", data, name)
-		case name != "journal" && name != token.FileName && name != token.FileName+".tmp" && name != "node.json" && name != "node.json.tmp":
+		case name != "journal" && name != token.FileName && name != token.FileName+".tmp" && name != "node.json" && name != "node.json.tmp" && name != tenantsFile && name != tenantsFile+".tmp":
 			return nil, fmt.Errorf("%s has %s in it, which no restore has written: move it aside", data, name)
 		}
 	}
@@ -217,7 +225,7 @@ func beginRestore(data, id string) (mark *os.File, err error) {
 		return nil, fmt.Errorf("marking %s: %w", data, err)
 	}
 	// What an earlier run has left goes before anything else.
-	for _, name := range []string{"node.json", "node.json.tmp", token.FileName, token.FileName + ".tmp", "journal"} {
+	for _, name := range []string{"node.json", "node.json.tmp", token.FileName, token.FileName + ".tmp", tenantsFile, tenantsFile + ".tmp", "journal"} {
 		if err := os.RemoveAll(filepath.Join(data, name)); err != nil {
 			return nil, fmt.Errorf("removing what a restore that did not end has left: %w", err)
 		}

@@ -82,7 +82,7 @@ func TakeBackup(ctx context.Context, d *backup.Dir, src Source, t Taking) (m *ba
 	if err := w.Erase(r.erased...); err != nil {
 		return nil, err
 	}
-	return w.Commit(backup.About{Program: o.Program, From: o.From, Keys: o.Keys, Cluster: o.Cluster})
+	return w.Commit(backup.About{Program: o.Program, From: o.From, Keys: o.Keys, Tenants: o.Tenants, Cluster: o.Cluster})
 }
 
 // insist does what may fail now and work later, until patience ends.
@@ -239,6 +239,11 @@ func (s *stopped) Open(context.Context) (*Opening, error) {
 			return nil, err
 		}
 	}
+	tenants, err := s.tenants()
+	if err != nil {
+		return nil, err
+	}
+	o.Tenants = writeTenants(tenants)
 	f, err := s.j.Freeze(s.shards...)
 	if err != nil {
 		return nil, err
@@ -270,3 +275,11 @@ func (s *stopped) Close(context.Context, *Opening, bool) error {
 
 // rows are the cluster's, as far as this copy knows.
 func (s *stopped) rows() (map[string][]byte, error) { return clusterRows(s.j) }
+
+// tenants are the rows of those that were made while the node, or its cluster, ran.
+func (s *stopped) tenants() (map[string][]byte, error) {
+	if s.member {
+		return tenantRows(s.j)
+	}
+	return readTenants(s.data)
+}

@@ -14,7 +14,6 @@ import (
 	"switchboard/broker/routes"
 	"switchboard/session"
 	"switchboard/shard"
-	"switchboard/shard/journal"
 	"switchboard/wire"
 )
 
@@ -141,14 +140,7 @@ func (t *Tenant) mistakes(from string, err error) error {
 	return fmt.Errorf("%s: %w", from, list)
 }
 
-func (t *Tenant) validate(name string, maxBody int) error {
-	if !wire.ValidID(name) {
-		return fmt.Errorf("tenant %q: a name is 1 to 64 of A-Z a-z 0-9 _ . : -", name)
-	}
-	text, from, err := t.document()
-	if err != nil {
-		return fmt.Errorf("tenant %s: %w", name, err)
-	}
+func (t *Tenant) defaults() {
 	if t.ReopenWindowMS == 0 {
 		t.ReopenWindowMS = (24 * time.Hour).Milliseconds()
 	}
@@ -161,6 +153,17 @@ func (t *Tenant) validate(name string, maxBody int) error {
 	if t.GraceHumansMS == 0 {
 		t.GraceHumansMS = 30_000
 	}
+}
+
+func (t *Tenant) validate(name string, maxBody int) error {
+	if !wire.ValidID(name) {
+		return fmt.Errorf("tenant %q: a name is 1 to 64 of A-Z a-z 0-9 _ . : -", name)
+	}
+	text, from, err := t.document()
+	if err != nil {
+		return fmt.Errorf("tenant %s: %w", name, err)
+	}
+	t.defaults()
 	if t.routed, err = t.route(shard.Document{Text: text}, maxBody); err != nil {
 		return fmt.Errorf("tenant %s: %w", name, t.mistakes(from, err))
 	}
@@ -185,31 +188,4 @@ func (t *Tenant) base(maxBody int) *shard.Tenant {
 		Definitions: t.Levels,
 		Home:        t.DefaultQueue, BotGraceMS: t.GraceBotsMS, HumanGraceMS: t.GraceHumansMS,
 	}
-}
-
-// tenants returns what the shards of groups go by: of each tenant the latest document that the node was told, and without one
-// what the configuration says.
-func (c *Config) tenants(groups []*journal.Group) (map[string]*shard.Tenant, error) {
-	all := map[string]*shard.Tenant{}
-	for name, t := range c.Tenants {
-		all[name] = t.routed
-	}
-	for _, g := range groups {
-		if err := shard.ReadDocuments(g, func(name string, d shard.Document) error {
-			t, ok := c.Tenants[name]
-			if !ok {
-				return nil // it is configured no more
-			}
-			routed, err := t.route(d, c.Limits.Body)
-			if err != nil {
-				return fmt.Errorf("version %d of the routes of tenant %s is not understood by this version of the program; start the one that it was "+
-					"applied with, and apply a document that both understand: %w", d.Version, name, err)
-			}
-			all[name] = routed
-			return nil
-		}); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
 }

@@ -200,8 +200,12 @@ const documentsMost = 4
 // document takes what is asked about the document of a tenant, or about changing it.
 func (s *Shard) document(c *wire.Command) {
 	p := s.pools[c.Who.Tenant]
-	if p == nil || c.Who.Role != wire.RoleOperator && c.Who.Role != wire.RoleSupervisor {
+	switch {
+	case c.Who.Role != wire.RoleOperator && c.Who.Role != wire.RoleSupervisor:
 		s.d.Refuse(c, wire.Forbidden)
+		return
+	case p == nil:
+		s.strange(c)
 		return
 	}
 	if c.Verb == wire.VerbDocument && c.Type == "" && c.Seq == 0 {

@@ -247,7 +247,7 @@ func (s *Shard) seat(cu *customer, c *wire.Command) {
 	w := c.Way
 	t := s.merchants[c.Who.Tenant]
 	if t == nil {
-		s.d.Refuse(c, wire.Forbidden)
+		s.strange(c)
 		return
 	}
 	if c.For != nil && c.Who.Role == wire.RoleService && s.writable {

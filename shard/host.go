@@ -178,7 +178,7 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 	c, isCommand := m.(*wire.Command)
 	if !s.surround(h) {
 		if isCommand {
-			s.d.Refuse(c, wire.NoSession) // its tenant is configured no more
+			s.strange(c)
 		}
 		return
 	}

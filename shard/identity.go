@@ -30,7 +30,7 @@ func (s *Shard) external(c *wire.Command) {
 		s.d.Refuse(c, wire.Unavailable)
 		return
 	case s.merchants[k.tenant] == nil:
-		s.d.Refuse(c, wire.Forbidden)
+		s.strange(c)
 		return
 	}
 	i := s.identities[k]

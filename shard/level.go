@@ -46,9 +46,11 @@ func (s *Shard) openLevels() {
 		}
 	}
 	s.levelAt = s.now + levelAgain
+	all := make(map[string]LevelSet, len(s.cfg.Tenants))
 	for name, t := range s.cfg.Tenants {
-		s.countsBy(name, t.Document.Version, t.Levels)
+		all[name] = LevelSet{t.Document.Version, t.Levels}
 	}
+	s.sets.Store(&all)
 }
 
 // LevelSet is what a tenant's sessions of a shard are counted by.

@@ -173,7 +173,7 @@ func (s *Shard) readSession(id wire.SessionID) (r result) {
 	st.CatchUp(t.head, t.marks, lists.upTo)
 	st.Remember(t.entries, keys, older, lists.upTo)
 	r.state, r.staleKey = st, lists.stale
-	if t := s.cfg.Tenants[st.Tenant]; t != nil && t.Levels.Len() > 0 {
+	if s.LevelSets()[st.Tenant].Set.Len() > 0 {
 		if r.level, err = s.g.Get(sessionKey(nil, rowLevel, id), nil); err != nil && !errors.Is(err, journal.ErrNotFound) {
 			return result{err: err}
 		}

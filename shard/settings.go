@@ -87,14 +87,19 @@ func (s *Shard) settingsKept(m *wire.SettingsKept) {
 
 // goesBy tells the pools of all tenants what their sessions go by here, when the shard begins.
 func (s *Shard) goesBy() {
+	for _, tenant := range slices.Sorted(maps.Keys(s.merchants)) {
+		s.goesByOf(tenant)
+	}
+}
+
+// goesByOf tells the pool of one.
+func (s *Shard) goesByOf(tenant string) {
 	own := slices.IndexFunc(s.cfg.Peers, s.owns)
 	if own < 0 {
 		return // no pool asks it
 	}
-	for _, tenant := range slices.Sorted(maps.Keys(s.merchants)) {
-		m := &wire.SettingsKept{Tenant: tenant, Version: s.merchants[tenant].version, Shard: uint32(own)} //nolint:gosec // there are few shards
-		s.said.Mail = append(s.said.Mail, wire.Envelope{To: wire.ToSlot(s.x.PoolSlot(tenant)), Mail: m})
-	}
+	m := &wire.SettingsKept{Tenant: tenant, Version: s.merchants[tenant].version, Shard: uint32(own)} //nolint:gosec // there are few shards
+	s.said.Mail = append(s.said.Mail, wire.Envelope{To: wire.ToSlot(s.x.PoolSlot(tenant)), Mail: m})
 }
 
 // settings makes what a tenant's pool says of its queues what sessions go by here. It is the word of a durable document.

@@ -89,10 +89,11 @@ type Shard struct {
 	appended   int       // of counting, those whose turn was appended
 	late       []late
 	purges     map[customerID]*purging
-	reads      []job // that wait for what was decided to be readable
-	reading    int   // of those, and of the ones that the loader has
-	toRead     []job // that wait for these
-	levelAt    int64 // when the shard says what it has counted
+	reads      []job               // that wait for what was decided to be readable
+	reading    int                 // of those, and of the ones that the loader has
+	toRead     []job               // that wait for these
+	levelAt    int64               // when the shard says what it has counted
+	hosting    *map[string]*Tenant // of hostable, what was taken
 	hooks      hooks
 	pruning    bool
 	pruneFrom  []byte // row; nil is the first
@@ -102,21 +103,22 @@ type Shard struct {
 	jobs []job
 
 	// Shared.
-	inbox   *mailbox.Box[wire.Envelope]
-	loads   *mailbox.Box[job]
-	loaded  *mailbox.Box[result]
-	durable atomic.Uint64
-	shape   atomic.Uint64
-	left    atomic.Uint64
-	cleaned atomic.Uint64
-	failed  atomic.Bool
-	dropped atomic.Bool // no last words
-	stats   stats
-	counts  atomic.Pointer[map[string]level.Report]
-	sets    atomic.Pointer[map[string]LevelSet]
-	blanked atomic.Pointer[[]Erasure]
-	stop    chan struct{}
-	wg      sync.WaitGroup
+	hostable atomic.Pointer[map[string]*Tenant]
+	inbox    *mailbox.Box[wire.Envelope]
+	loads    *mailbox.Box[job]
+	loaded   *mailbox.Box[result]
+	durable  atomic.Uint64
+	shape    atomic.Uint64
+	left     atomic.Uint64
+	cleaned  atomic.Uint64
+	failed   atomic.Bool
+	dropped  atomic.Bool // no last words
+	stats    stats
+	counts   atomic.Pointer[map[string]level.Report]
+	sets     atomic.Pointer[map[string]LevelSet]
+	blanked  atomic.Pointer[[]Erasure]
+	stop     chan struct{}
+	wg       sync.WaitGroup
 }
 
 // outgoing is the mail of turns that are durable with turn index.
@@ -316,6 +318,10 @@ func (s *Shard) run() {
 			return
 		}
 		s.step()
+		if changed == nil && len(s.pools) > 0 { // the first has come
+			changed = s.x.Changed()
+			s.peersChanged()
+		}
 	}
 }
 
@@ -353,6 +359,7 @@ func (s *Shard) step() {
 	}
 	clear(s.results)
 	s.batch = s.inbox.Take(s.batch, turnMails)
+	s.newcomers() // behind the mail, which may be of those who were named before it was sent
 	s.stats.mail.Add(uint64(len(s.batch)))
 	for i := range s.batch {
 		if e := &s.batch[i]; !s.meant(e) {
@@ -523,6 +530,7 @@ func (s *Shard) abandon(err error) {
 	s.unread = s.last
 	s.refusedStand()
 	s.cleaning = nil // it begins again with what is not noted
+	s.deny(err)
 	s.d.Reset()
 	for i, p := range s.amended {
 		p.revert()

@@ -80,7 +80,7 @@ Every flag can also be set by the environment: --listen is SWITCHBOARD_LISTEN.`,
 	}{
 		{"Try it:", []*cobra.Command{newDemo(), newChat(), newWork()}},
 		{"Run a node:", []*cobra.Command{newServe(), newToken(), newVerify(), newBackup(), newRestore()}},
-		{"Look after a cluster:", []*cobra.Command{newCluster(), newNodes(), newShards(), newPlacements(), newKeys()}},
+		{"Look after a cluster:", []*cobra.Command{newCluster(), newNodes(), newShards(), newPlacements(), newTenants(), newKeys()}},
 		{"Look after conversations:", []*cobra.Command{newQueues(), newFloor(), newExplain(), newLog(), newLevels(), newErase()}},
 		{"Measure and plan:", []*cobra.Command{newBench(), newLoadtest(), newPlan()}},
 	} {

@@ -98,7 +98,10 @@ that is gone go to the one that the document names under moves. With mistakes in
 line, and it exits 3.
 
 It follows the version that there is when it begins, or the one of --follows: when somebody else was faster, it changes nothing
-and exits 1.`,
+and exits 1.
+
+The first document of a tenant who has keys, and whom no node serves yet, makes him one whom all nodes serve; it takes an operator of his. He lives in the
+placement main for good, unless "switchboard placements assign", or "tenants create", has said another one before.`,
 		Args: exactly(0, "no arguments; the document is -f"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			text, _, err := f.read(cmd)
@@ -106,7 +109,11 @@ and exits 1.`,
 				return err
 			}
 			if follows == "" {
-				if _, follows, err = r.ask(cmd, "GET", configPath, nil); err != nil {
+				_, follows, err = r.ask(cmd, "GET", configPath, nil)
+				if no, ok := errors.AsType[*refused](err); ok && no.Slug == "no_queue" {
+					follows, err = "0", nil // it is the tenant's first
+				}
+				if err != nil {
 					return err
 				}
 			} else if _, err := strconv.ParseUint(follows, 10, 64); err != nil && follows != "*" {
@@ -218,9 +225,11 @@ mean the same, and 3 when they differ.`,
 			if err != nil {
 				return err
 			}
-			was, err := routes.Parse(text)
-			if err != nil {
-				return fmt.Errorf("this program does not understand version %s: %w", version, err)
+			was := &routes.Routes{}
+			if len(text) > 0 { // a tenant who was made has none at first
+				if was, err = routes.Parse(text); err != nil {
+					return fmt.Errorf("this program does not understand version %s: %w", version, err)
+				}
 			}
 			changes := routes.Diff(&was.Document, &is.Document)
 			for _, c := range changes {

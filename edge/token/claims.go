@@ -48,11 +48,11 @@ type Claims struct {
 
 // Principal returns c as commands carry it. The queues and skills are shared with c.
 func (c *Claims) Principal() wire.Principal {
-	return wire.Principal{
-		Tenant: c.Tenant, Role: c.Role, Sub: c.Sub, Name: c.Name, Shop: c.Shop, Tier: c.Tier,
-		Kind: c.Kind, Queues: c.Queues, Skills: c.Skills, Rating: c.Rating,
-		Attributes: c.Attributes,
+	p := wire.Principal{Tenant: c.Tenant, Role: c.Role, Sub: c.Sub, Name: c.Name, Shop: c.Shop, Tier: c.Tier, Kind: c.Kind}
+	if c.Role == wire.RoleWorker {
+		p.Ability = &wire.Ability{Queues: c.Queues, Skills: c.Skills, Rating: c.Rating, Attributes: c.Attributes}
 	}
+	return p
 }
 
 // payload is the JSON of a token. Members that it does not name are ignored. Its dates stand before those of the

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -250,7 +251,8 @@ func TestMintAndCheck(t *testing.T) {
 				t.Errorf("%v: got %+v; want %+v", k, got, want)
 			}
 			p := got.Principal()
-			if p.Tenant != want.Tenant || p.Sub != want.Sub || p.Role != want.Role || p.Rating != want.Rating || string(p.Attributes) != string(want.Attributes) || len(p.Queues) != len(want.Queues) || p.Worker != "" {
+			a := p.Able()
+			if p.Tenant != want.Tenant || p.Sub != want.Sub || p.Role != want.Role || a.Rating != want.Rating || string(a.Attributes) != string(want.Attributes) || len(a.Queues) != len(want.Queues) || (p.Ability != nil) != (p.Role == wire.RoleWorker) || p.Worker != "" {
 				t.Errorf("%v: principal %+v of %+v", k, p, want)
 			}
 		}
@@ -394,5 +396,17 @@ func TestCheckAllocates(t *testing.T) {
 	token, at := must(ring.Mint(alice, time.Hour)), now()
 	if n := testing.AllocsPerRun(200, func() { must(ring.Check(token, at)) }); n > 26 {
 		t.Errorf("%v allocations to check a token; want at most 26", n)
+	}
+}
+
+// A node keeps a tenant's name and a role once, however many tokens named them.
+func TestWordsAreShared(t *testing.T) {
+	ring := must(New(map[string][]Key{"demo": {must(NewSecret("hs", secret))}}))
+	a, b := must(ring.Check(must(ring.Mint(alice, time.Hour)), now())), must(ring.Check(must(ring.Mint(alice, time.Hour)), now()))
+	if a.Tenant != alice.Tenant || a.Role != alice.Role {
+		t.Fatalf("%+v of %+v", a, alice)
+	}
+	if unsafe.StringData(a.Tenant) != unsafe.StringData(b.Tenant) || unsafe.StringData(string(a.Role)) != unsafe.StringData(string(b.Role)) {
+		t.Error("each token has words of its own")
 	}
 }

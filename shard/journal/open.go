@@ -262,8 +262,13 @@ func (j *Journal) lead() error {
 		if g.status.Mode != OK {
 			continue
 		}
-		if err := j.add(g); err != nil {
-			return err
+		if err := j.add(g); err != nil { // what is on the disk makes no sense: it is this group's loss, and not the others'
+			j.m.corruptions.Add(1)
+			j.cfg.Log.Error("a group cannot be taken up", "group", g.id, "err", err)
+			j.mu.Lock()
+			g.status = Status{Mode: Quarantined, Reason: err.Error()}
+			g.bar()
+			j.mu.Unlock()
 		}
 	}
 	return j.round(&queue{})

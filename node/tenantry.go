@@ -1,0 +1,231 @@
+package node
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"switchboard/cluster"
+	"switchboard/shard"
+	"switchboard/shard/journal"
+	"switchboard/wire"
+)
+
+// tenantry is whom the node serves. It never changes: another one takes its place.
+type tenantry struct {
+	all  map[string]Tenant
+	made map[string]*TenantMade // those that were made while nodes ran, also who is in the configuration by now
+	rows map[string][]byte      // what made was read from
+}
+
+// TenantSettings is what a tenant has besides his document. The fields are those of [Tenant], with the same defaults.
+type TenantSettings struct {
+	Placement      string   `json:"placement,omitempty"`
+	DefaultQueue   string   `json:"default_queue,omitempty"`
+	Origins        []string `json:"origins,omitempty"`
+	ReopenWindowMS int64    `json:"reopen_window_ms,omitempty"`
+	MaxAttempts    uint32   `json:"max_attempts,omitempty"`
+	WrapUpMS       int64    `json:"wrapup_ms,omitempty"`
+	GraceBotsMS    int64    `json:"grace_bots_ms,omitempty"`
+	GraceHumansMS  int64    `json:"grace_humans_ms,omitempty"`
+}
+
+// TenantMade is what stays of the making of a tenant: a row of the cluster, or of tenants.json.
+type TenantMade struct {
+	At int64  `json:"at"` // Unix ms
+	By string `json:"by"`
+	TenantSettings
+}
+
+const (
+	// tenantPrefix begins the rows of tenants that were made while nodes ran; what follows is his name.
+	tenantPrefix = nodePrefix + "tenant:"
+	// tenantsFile has these tenants on a node that is no member of a cluster.
+	tenantsFile = "tenants.json"
+	// tenantsMost bounds them: every node has what each of them routes by in memory.
+	tenantsMost = 1000
+	// tenantMost bounds what one begins with, in bytes: a question to a node has room for so much.
+	tenantMost = 2 << 10
+)
+
+// check says what is wrong with s, or nil.
+func (s *TenantSettings) check() error {
+	if s.ReopenWindowMS < 0 || s.WrapUpMS < 0 || s.GraceBotsMS < 0 || s.GraceHumansMS < 0 {
+		return fmt.Errorf("%w: a time is negative", cluster.ErrRefused)
+	}
+	b, _ := json.Marshal(s) // of plain fields, it cannot fail
+	if len(b) > tenantMost {
+		return fmt.Errorf("%w: the settings of a tenant have %d bytes, and may have %d: fewer origins, or put him into the configuration", cluster.ErrRefused, len(b), tenantMost)
+	}
+	return nil
+}
+
+// tenant returns who has s, and no document: there is no queue to wait in until he has.
+func (s *TenantSettings) tenant(maxBody int) Tenant {
+	t := Tenant{
+		DefaultQueue: s.DefaultQueue, Placement: s.Placement, Origins: s.Origins, ReopenWindowMS: s.ReopenWindowMS, MaxAttempts: s.MaxAttempts,
+		WrapUpMS: s.WrapUpMS, GraceBotsMS: s.GraceBotsMS, GraceHumansMS: s.GraceHumansMS,
+	}
+	t.defaults()
+	t.routed = t.base(maxBody)
+	return t
+}
+
+func (s *TenantSettings) same(o *TenantSettings) bool {
+	a, _ := json.Marshal(s) // of plain fields, it cannot fail
+	b, _ := json.Marshal(o)
+	return bytes.Equal(a, b)
+}
+
+// tenantryOf returns whom a node serves who has c and, by names, the rows of tenants that were made. Rows that make no sense are told in bad, and have no
+// tenant.
+func (c *Config) tenantryOf(rows map[string][]byte) (t *tenantry, bad error) {
+	t = &tenantry{all: maps.Clone(c.Tenants), made: map[string]*TenantMade{}, rows: rows}
+	if t.all == nil {
+		t.all = map[string]Tenant{}
+	}
+	for _, name := range slices.Sorted(maps.Keys(rows)) {
+		m := &TenantMade{}
+		err := json.Unmarshal(rows[name], m)
+		if err == nil {
+			err = m.check()
+		}
+		if err == nil && !wire.ValidID(name) {
+			err = errors.New("that is no name of a tenant")
+		}
+		if err != nil {
+			bad = errors.Join(bad, fmt.Errorf("the row of tenant %q: %w", name, err))
+			continue
+		}
+		t.made[name] = m
+		if _, ok := c.Tenants[name]; !ok { // what a file says of him counts, as it is changed there
+			t.all[name] = m.tenant(c.Limits.Body)
+		}
+	}
+	return t, bad
+}
+
+// routed returns what the shards of groups go by: of each tenant the latest document that the node was told, and without one
+// what he begins with.
+func (t *tenantry) routed(groups []*journal.Group, maxBody int) (map[string]*shard.Tenant, error) {
+	all := map[string]*shard.Tenant{}
+	for name := range t.all {
+		all[name] = t.all[name].routed
+	}
+	for _, g := range groups {
+		if err := shard.ReadDocuments(g, func(name string, d shard.Document) error {
+			who, ok := t.all[name]
+			if !ok {
+				return nil // he is configured no more
+			}
+			routed, err := who.route(d, maxBody)
+			if err != nil {
+				return fmt.Errorf("version %d of the routes of tenant %s is not understood by this version of the program; start the one that it was "+
+					"applied with, and apply a document that both understand: %w", d.Version, name, err)
+			}
+			all[name] = routed
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// tenants returns what the shards of groups go by.
+func (n *Node) tenants(groups []*journal.Group) (map[string]*shard.Tenant, error) {
+	return n.tenantry.Load().routed(groups, n.cfg.Limits.Body)
+}
+
+// serves tells whether the node serves a tenant.
+func (n *Node) serves(tenant string) bool {
+	_, ok := n.tenantry.Load().all[tenant]
+	return ok
+}
+
+// has tells whether the node and all its shards serve a tenant.
+func (n *Node) has(tenant string) bool {
+	if !n.serves(tenant) || !n.hosts.x.Knows(tenant) {
+		return false
+	}
+	all := true
+	n.hosts.each(func(_ int, s *shard.Shard) { all = all && s.Hosts(tenant) })
+	return all
+}
+
+// tenantsKept is tenants.json.
+type tenantsKept struct {
+	Version int                        `json:"version"`
+	Tenants map[string]json.RawMessage `json:"tenants"`
+}
+
+// parseTenants reads what tenantsFile has, which may be nothing.
+func parseTenants(doc []byte) (map[string][]byte, error) {
+	rows := map[string][]byte{}
+	if len(doc) == 0 {
+		return rows, nil
+	}
+	var k tenantsKept
+	if err := json.Unmarshal(doc, &k); err != nil {
+		return nil, err
+	}
+	if k.Version != 1 {
+		return nil, fmt.Errorf("it has version %d, and this program reads 1", k.Version)
+	}
+	for name, row := range k.Tenants {
+		rows[name] = row
+	}
+	return rows, nil
+}
+
+// writeTenants is the opposite of parseTenants; nil without rows.
+func writeTenants(rows map[string][]byte) []byte {
+	if len(rows) == 0 {
+		return nil
+	}
+	k := tenantsKept{1, map[string]json.RawMessage{}}
+	for name, row := range rows {
+		if json.Valid(row) {
+			k.Tenants[name] = row
+		}
+	}
+	b, _ := json.MarshalIndent(&k, "", " ") // of what was looked at, it cannot fail
+	return append(b, '\n')
+}
+
+// readTenants reads the tenants that were made on the node of a data directory.
+func readTenants(data string) (map[string][]byte, error) {
+	path := filepath.Join(data, tenantsFile)
+	doc, err := os.ReadFile(path) //nolint:gosec // the operator's path
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	rows, err := parseTenants(doc)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return rows, nil
+}
+
+// tenantRows returns the rows of tenants that the cluster has; nil while it has no rows at all.
+func tenantRows(j *journal.Journal) (map[string][]byte, error) {
+	g := j.Group(int(cluster.Meta))
+	if g == nil {
+		return nil, nil //nolint:nilnil // none are known yet
+	}
+	rows := map[string][]byte{}
+	prefix := []byte(tenantPrefix)
+	end := append(bytes.Clone(prefix[:len(prefix)-1]), prefix[len(prefix)-1]+1)
+	err := g.Scan(prefix, end, false, func(k, v []byte) bool {
+		rows[strings.TrimPrefix(string(k), tenantPrefix)] = bytes.Clone(v)
+		return true
+	})
+	return rows, err
+}
