@@ -74,8 +74,7 @@ func (c *Core) subscribe(s *Subscription, out *Effects) {
 	}
 	switch {
 	case w == nil:
-		w = &worker{ID: s.ID, lease: fresh}
-		w.timer.worker = w
+		w = newWorker(s.ID, fresh, kindOf(s.Kind))
 		c.workers[s.ID] = w
 	case w.connected:
 		delete(c.conns, w.conn)
