@@ -173,12 +173,12 @@ func (c *conn) resumeAnswered(it item) (line int, q *request, ok bool) {
 		return 0, nil, false
 	}
 	c.mu.Lock()
-	r := c.pending[it.f.ID]
-	c.mu.Unlock()
-	if r.line == 0 {
+	defer c.mu.Unlock()
+	asked := c.pending.get(it.f.ID)
+	if asked == nil || asked.line == 0 {
 		return 0, nil, false
 	}
-	c.answered(it.f.ID)
+	r := c.strike(asked)
 	return int(r.line) - 1, &r, true
 }
 
@@ -200,9 +200,9 @@ func (c *conn) greet(r *resume) {
 		}
 	}
 	c.mu.Lock()
-	for n, q := range c.pending {
-		if q.line != 0 { // whoever answers from now on is told that nobody follows
-			c.strike(n, &q)
+	for r := range c.pending.all() {
+		if r.line != 0 { // whoever answers from now on is told that nobody follows
+			c.strike(r)
 		}
 	}
 	c.mu.Unlock()
