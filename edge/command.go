@@ -43,7 +43,7 @@ func (c *conn) pace(cmd *wire.Command) bool {
 		return true
 	}
 	l := &c.e.cfg.Limits
-	wait := c.rate.take(c.e.now(), cost(cmd.Verb), l.Rate, l.Burst)
+	wait := c.rate.take(c.lastRead.Load(), cost(cmd.Verb), l.Rate, l.Burst)
 	if wait == 0 {
 		c.abuse = 0
 		return true
@@ -187,7 +187,7 @@ func (c *conn) room(cmd *wire.Command) bool {
 	limit := c.e.cfg.sessions(cmd.Who.Role)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.lines)+c.opens < limit {
+	if len(c.lines)+int(c.opens) < limit {
 		return true
 	}
 	l := c.lines[cmd.Session]

@@ -168,9 +168,9 @@ func (c *Config) inflight(role wire.Role) int {
 	return workerInflight
 }
 
-// ping is after how much silence a connection of role is pinged.
-func (c *Config) ping(role wire.Role) time.Duration {
-	if role == wire.RoleWorker {
+// ping is after how much silence a connection is pinged; workers are pinged often.
+func (c *Config) ping(often bool) time.Duration {
+	if often {
 		return c.WorkerPing
 	}
 	return c.Ping

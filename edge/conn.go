@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"net"
 	"sync"
 	"sync/atomic"
 
@@ -25,38 +24,40 @@ const (
 // showing is what the request that became a connection showed.
 type showing struct{ token, origin string }
 
-// conn is one socket. What read and write own is its loop's alone, when it has one.
+// conn is one socket. What read and write own is its loop's alone, when it has one. Most of them are idle, so its size is what the node
+// pays for each: numbers that are bounded are short, and small fields stand together (TestConnIsSmall).
 type conn struct {
 	// Fixed after accept.
-	e        *Edge
-	sock     net.Conn     // nil when a loop serves the socket
-	tls      *secure.Conn // what a loop speaks on it; nil is plain
-	loop     *loop        // nil when goroutines of its own do
-	mode     mode
-	id       wire.Conn
-	ip       string // counted against PerIP; empty when that is off
-	accepted int64  // Unix ms
+	e    *Edge
+	src  *source      // the socket; nil when a loop serves it
+	tls  *secure.Conn // what a loop speaks on it; nil is plain
+	loop *loop        // nil when goroutines of its own do
+	id   wire.Conn
+	ip   *string // counted against PerIP; nil when that is off
+	mode mode
 
 	// Fixed before greeted.
-	pingMS int64 // after how much silence it is pinged: of the role, which one would have to fetch from elsewhere four times a second
+	often bool // pinged as a worker is; its role is elsewhere, and would have to be fetched four times a second
+
+	// Guarded by its stripe's mu.
+	spot int32 // in stripe.conns
 
 	// Owned by read.
 	dec     ws.Decoder
-	src     *source  // nil when a loop reads
 	part    []byte   // a message that is not whole yet; nil while idle
 	asked   *showing // nil after hello
 	rate    bucket
-	abuse   int                        // requests refused as too fast since the last that was not
 	refused map[wire.SessionID]refusal // sessions whose requests are refused for now [SW-4.2]
+	abuse   int32                      // requests refused as too fast since the last that was not
 
 	// Owned by write, of which there is at most one at a time.
+	ending bool // a close frame is written: nothing follows it
 	w      *buffers
 	needs  []*line // that wait for a page or a resync
 	paging *line   // whose page is on its way
 	resume *resume // a hello that is not answered yet
 	feeds  *watching
 	stats  *observing
-	ending bool // a close frame is written: nothing follows it
 
 	seat seat // in the loop
 
@@ -68,7 +69,7 @@ type conn struct {
 	writing    atomic.Int64 // since when a write has made no progress; 0 when none is under way
 	pinged     atomic.Int64 // when an unanswered ping was sent
 	written    atomic.Uint64
-	expires    atomic.Int64
+	expires    atomic.Int64 // until when it may stay: for its hello, then as long as its token
 	byeAt      atomic.Int64 // when the end was decided
 	askAt      atomic.Int64 // when the writer is to ask again what it asked
 	feedAt     atomic.Int64 // when the writer is to ask the feeds again
@@ -85,20 +86,19 @@ type conn struct {
 	queue       []item
 	bytes       int    // that wait or are being written, about
 	put         uint64 // items ever queued
-	writer      bool   // a writer runs
-	poked       bool   // the writer shall look around although nothing was queued
-	closed      bool   // the reader has ended: nothing more is taken
 	dropped     map[wire.SessionID]*loss
-	feedLost    bool // a piece of a feed was dropped
 	company     company
-	pending     map[uint64]request
+	pending     *requests        // nil as long as nothing ever was
 	flights     map[lane]*flight // of lanes that have no line
 	spareFlight *flight
 	lastReq     uint64
-	kept        int   // bytes of pending, about
-	inflight    int   // pending requests that the client waits for
-	opens       int   // pending requests to open
-	quietSince  int64 // as of the last time that it gave back what it did not need
+	kept        int32 // bytes of pending, about
+	inflight    int32 // pending requests that the client waits for
+	opens       int32 // pending requests to open
+	writer      bool  // a writer runs
+	poked       bool  // the writer shall look around although nothing was queued
+	closed      bool  // the reader has ended: nothing more is taken
+	feedLost    bool  // a piece of a feed was dropped
 
 	// Changed by write under mu, so that write reads it without and everybody else with it.
 	lines    map[wire.SessionID]*line
@@ -341,7 +341,7 @@ func (c *conn) cut() {
 		c.loop.cut(c)
 		return
 	}
-	_ = below(c.sock).Close() // TLS would wait to say goodbye
+	_ = below(c.src.sock).Close() // TLS would wait to say goodbye
 }
 
 // letGo gives the descriptor back. Nobody reads or writes any more.
@@ -350,7 +350,7 @@ func (c *conn) letGo() {
 		c.loop.unseat(c)
 		return
 	}
-	_ = below(c.sock).Close()
+	_ = below(c.src.sock).Close()
 }
 
 func byePB(code wire.CloseCode, afterMS int64, to string) *wirepb.ServerFrame {

@@ -273,14 +273,13 @@ func (l *loop) impatient() {
 func (l *loop) knock(c *conn, b []byte) {
 	e := l.e
 	s := &l.shaker
-	if e.full(c.ip) || !s.shake(e, b) {
+	if e.full(c.address()) || !s.shake(e, b) {
 		l.handOver(c, b)
 		return
 	}
 	l.entered(c)
-	c.mode, c.asked, c.accepted = mode(s.codec), s.shown, e.now()
-	c.lastRead.Store(c.accepted)
-	c.lastWrite.Store(c.accepted)
+	c.mode, c.asked = mode(s.codec), s.shown
+	c.begins()
 	if n, err := write(c.seat.fd, s.out); err != nil || n < len(s.out) { // it is gone: a new socket has room
 		l.unseat(c)
 		return

@@ -338,7 +338,7 @@ func (plain) Check(token string, now time.Time) (wire.Principal, time.Time, erro
 	if len(parts) == 4 {
 		ttl, _ = time.ParseDuration(parts[3])
 	}
-	return wire.Principal{Tenant: parts[0], Role: wire.Role(parts[1]), Sub: parts[2], Queues: []string{"*"}}, now.Add(ttl), nil
+	return wire.Principal{Tenant: parts[0], Role: wire.Role(parts[1]), Sub: parts[2], Ability: &wire.Ability{Queues: []string{"*"}}}, now.Add(ttl), nil
 }
 
 // rig is an edge on a loopback socket with an echo behind it.
@@ -405,10 +405,12 @@ func (r *rig) pass(d time.Duration) {
 
 // conn returns a connection that is open, or nil.
 func (r *rig) conn(id wire.Conn) *conn {
-	s := &r.e.table[id.ID%stripes]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.conns[id.ID]
+	for _, c := range r.e.table[id.ID%stripes].list(nil) {
+		if c.id == id {
+			return c
+		}
+	}
+	return nil
 }
 
 // eventually waits until what must come to be has; a test that waits for ever fails by its own deadline.

@@ -71,16 +71,36 @@ type Edge struct {
 type stripe struct {
 	mu sync.Mutex
 	// Guarded by mu.
-	conns map[uint64]*conn
+	conns []*conn // each at its spot
 }
+
+func (s *stripe) add(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.spot = int32(len(s.conns)) //nolint:gosec // as many as there are descriptors
+	s.conns = append(s.conns, c)
+}
+
+// remove takes c off, whose spot the last one gets. When many have left, so has the memory for them.
+func (s *stripe) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.conns) - 1
+	last := s.conns[n]
+	s.conns[c.spot], last.spot = last, c.spot
+	s.conns[n] = nil
+	if s.conns = s.conns[:n]; cap(s.conns) > stripeLeast && n < cap(s.conns)/4 {
+		s.conns = append(make([]*conn, 0, 2*n), s.conns...)
+	}
+}
+
+// stripeLeast is how much room a stripe keeps for connections that have left.
+const stripeLeast = 64
 
 func (s *stripe) list(into []*conn) []*conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range s.conns {
-		into = append(into, c)
-	}
-	return into
+	return append(into, s.conns...)
 }
 
 // Open prepares an edge that posts over x. It serves nothing until Serve.
@@ -89,9 +109,6 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 		return nil, err
 	}
 	e := &Edge{cfg: cfg, x: x, m: newMetrics(cfg.Register), stop: make(chan struct{}), perIP: map[string]int{}, handed: make(chan handed, handedMost)}
-	for i := range e.table {
-		e.table[i].conns = map[uint64]*conn{}
-	}
 	changed := make(chan struct{})
 	e.changed.Store(&changed)
 	var protocols []string
@@ -449,15 +466,35 @@ func below(sock net.Conn) net.Conn {
 }
 
 func (e *Edge) newConn(sock net.Conn, m mode, ip string) *conn {
-	c := &conn{e: e, sock: sock, mode: m, ip: ip, id: wire.Conn{Node: e.x.Node(), ID: e.lastConn.Add(1)}, accepted: e.now()}
-	if t, ok := below(sock).(*net.TCPConn); ok {
-		_ = t.SetWriteBuffer(sendBuffer)
+	c := &conn{e: e, mode: m, id: wire.Conn{Node: e.x.Node(), ID: e.lastConn.Add(1)}}
+	if ip != "" {
+		c.ip = &ip
+	}
+	if sock != nil {
+		c.src = &source{sock: sock}
+		if t, ok := below(sock).(*net.TCPConn); ok {
+			_ = t.SetWriteBuffer(sendBuffer)
+		}
 	}
 	c.seen.Store(e.x.Changes())
-	c.pingMS = e.cfg.Ping.Milliseconds()
-	c.lastRead.Store(c.accepted)
-	c.lastWrite.Store(c.accepted)
+	c.begins()
 	return c
+}
+
+// begins notes that c is a connection from now on, and has to say hello [SW-2.8].
+func (c *conn) begins() {
+	now := c.e.now()
+	c.lastRead.Store(now)
+	c.lastWrite.Store(now)
+	c.expires.Store(now + c.e.cfg.Hello.Milliseconds())
+}
+
+// address is what c is counted by, or nothing when it is not.
+func (c *conn) address() string {
+	if c.ip == nil {
+		return ""
+	}
+	return *c.ip
 }
 
 // join adds c to the table, and counts whoever reads it. It reports false when it came too late.
@@ -468,15 +505,12 @@ func (e *Edge) join(c *conn) bool {
 		c.letGo()
 		return false
 	}
-	if c.ip != "" {
-		e.perIP[c.ip]++
+	if c.ip != nil {
+		e.perIP[*c.ip]++
 	}
 	e.wg.Add(1)
 	e.open.Add(1)
-	s := &e.table[c.id.ID%stripes]
-	s.mu.Lock()
-	s.conns[c.id.ID] = c
-	s.mu.Unlock()
+	e.table[c.id.ID%stripes].add(c)
 	e.mu.Unlock()
 	e.m.accepted.Inc()
 	if e.draining.Load() {
@@ -486,14 +520,11 @@ func (e *Edge) join(c *conn) bool {
 }
 
 func (e *Edge) forget(c *conn) {
-	s := &e.table[c.id.ID%stripes]
-	s.mu.Lock()
-	delete(s.conns, c.id.ID)
-	s.mu.Unlock()
-	if c.ip != "" {
+	e.table[c.id.ID%stripes].remove(c)
+	if ip := c.address(); ip != "" {
 		e.mu.Lock()
-		if e.perIP[c.ip]--; e.perIP[c.ip] == 0 {
-			delete(e.perIP, c.ip)
+		if e.perIP[ip]--; e.perIP[ip] == 0 {
+			delete(e.perIP, ip)
 		}
 		e.mu.Unlock()
 	}

@@ -58,6 +58,7 @@ func bare(t testing.TB, codec wire.Codec, role wire.Role, change ...func(*Config
 	}
 	c := e.newConn(s, mode(codec), "")
 	c.who.Store(&wire.Principal{Tenant: "demo", Role: role, Sub: "alice", Worker: "alice"})
+	c.expires.Store(0)
 	c.greeted.Store(true)
 	t.Cleanup(func() {
 		c.mu.Lock()

@@ -338,7 +338,7 @@ func (e *Edge) stream(sock net.Conn, ip string, who *wire.Principal, until time.
 	c := e.newConn(sock, modeSSE, ip)
 	c.who.Store(who)
 	c.expires.Store(until.UnixMilli())
-	c.pingMS = e.cfg.ping(who.Role).Milliseconds()
+	c.often = who.Role == wire.RoleWorker
 	c.greeted.Store(true)
 	if !e.join(c) {
 		return

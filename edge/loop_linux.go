@@ -37,6 +37,7 @@ type loop struct {
 	plain                 []byte // of in, under TLS
 	cipher                []byte // of what is written, under TLS
 	w                     *buffers
+	names                 names
 
 	// Shared.
 	asleep  atomic.Bool
@@ -60,6 +61,7 @@ const (
 	recordMost = 16 << 10 // bytes of a TLS record
 	turnsMost  = 4        // of a connection before the others have theirs
 	eventsMost = 256
+	marksKept  = 1024 // room for marks that is kept although they are few
 )
 
 // openLoops starts the loops. It starts none when they are switched off.
@@ -101,7 +103,7 @@ func (e *Edge) closeLoops() {
 // seat gives the socket of c to a loop, and reports whether there is one for it. The loop has a descriptor of its own, and the
 // runtime's poller, which would wake for every packet too, forgets the socket.
 func (e *Edge) seat(c *conn, early []byte) bool {
-	t, ok := below(c.sock).(*net.TCPConn)
+	t, ok := below(c.src.sock).(*net.TCPConn)
 	if !ok || len(e.loops) == 0 {
 		return false
 	}
@@ -109,11 +111,11 @@ func (e *Edge) seat(c *conn, early []byte) bool {
 	if err != nil {
 		return false // no descriptor is left: goroutines need none
 	}
-	if c.tls, ok = c.sock.(*secure.Conn); ok {
+	if c.tls, ok = c.src.sock.(*secure.Conn); ok {
 		_ = c.tls.Take()
 	}
 	_ = t.Close()
-	c.sock, c.part = nil, early
+	c.src, c.part = nil, early
 	c.seat.fd, c.seat.slot = int32(fd), -1 //nolint:gosec // a descriptor
 	c.loop = e.loops[c.id.ID%uint64(len(e.loops))]
 	return true
@@ -248,6 +250,9 @@ func (l *loop) visitMarked() {
 		l.visit(c)
 	}
 	clear(l.taken)
+	if cap(l.taken) > marksKept && len(l.taken) < cap(l.taken)/4 {
+		l.taken = nil
+	}
 	l.w.trim()
 }
 

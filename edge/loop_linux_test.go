@@ -127,7 +127,7 @@ func TestDescriptorReuse(t *testing.T) {
 		b := h.e.newConn(server, modeJSON, "")
 		b.who.Store(&wire.Principal{Tenant: "demo", Role: wire.RoleWorker, Sub: "bob"})
 		b.greeted.Store(true)
-		b.sock, b.loop, b.seat.fd, b.seat.slot = nil, h.l, h.dupTo(server, was), -1
+		b.src, b.loop, b.seat.fd, b.seat.slot = nil, h.l, h.dupTo(server, was), -1
 		if !h.e.join(b) {
 			t.Fatal("it was not taken")
 		}

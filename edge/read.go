@@ -21,8 +21,7 @@ const maxMessage = 4
 func (c *conn) read(early []byte) {
 	defer c.e.wg.Done()
 	defer c.end()
-	c.src = &source{}
-	c.src.begin(c.sock)
+	c.src.begin()
 	if c.mode == modeSSE {
 		c.discard()
 		return
@@ -58,7 +57,7 @@ func (c *conn) receive() {
 // fill reads the rest of a message that was cut.
 func (c *conn) fill() bool {
 	c.grow(1)
-	n, err := c.sock.Read(c.part[len(c.part):cap(c.part)])
+	n, err := c.src.sock.Read(c.part[len(c.part):cap(c.part)])
 	if n > 0 {
 		c.heard()
 		b := c.part[:len(c.part)+n]
@@ -156,7 +155,7 @@ func (c *conn) hurry() {
 		c.loop.hurry(c)
 		return
 	}
-	_ = c.sock.SetReadDeadline(time.Now().Add(hurryMost))
+	_ = c.src.sock.SetReadDeadline(time.Now().Add(hurryMost))
 }
 
 func (c *conn) discard() {
@@ -250,7 +249,7 @@ func (c *conn) end() {
 	if c.loop != nil {
 		c.loop.hurry(c)
 	} else {
-		_ = c.sock.SetWriteDeadline(time.Now().Add(hurryMost))
+		_ = c.src.sock.SetWriteDeadline(time.Now().Add(hurryMost))
 	}
 	c.mu.Lock()
 	c.closed = true

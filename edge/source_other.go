@@ -9,13 +9,15 @@ const ownChunk = 2 << 10
 
 // source reads from a socket. Where readiness cannot be asked for, the connection keeps a small buffer while it waits.
 type source struct {
-	// Owned by the reader.
+	// Fixed after accept.
 	sock net.Conn
-	buf  [ownChunk]byte
+
+	// Owned by the reader.
+	buf [ownChunk]byte
 }
 
 // begin must be called once, before anything else.
-func (s *source) begin(sock net.Conn) { s.sock = sock }
+func (s *source) begin() {}
 
 // next waits for bytes and returns them. They are the caller's until done.
 func (s *source) next() ([]byte, error) {

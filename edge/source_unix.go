@@ -14,22 +14,23 @@ const ownChunk = 2 << 10
 
 // source reads from a socket and holds no buffer while nothing comes: it takes one when there is something to read.
 type source struct {
+	// Fixed after accept.
+	sock net.Conn
+
 	// Fixed after begin.
 	raw syscall.RawConn
 	try func(fd uintptr) bool
 
 	// Owned by the reader.
-	sock net.Conn
-	buf  *[chunk]byte
-	own  []byte // of a socket whose readiness cannot be asked for
-	n    int
-	err  error
+	buf *[chunk]byte
+	own []byte // of a socket whose readiness cannot be asked for
+	n   int
+	err error
 }
 
 // begin must be called once, before anything else.
-func (s *source) begin(sock net.Conn) {
-	s.sock = sock
-	if t, ok := sock.(*net.TCPConn); ok {
+func (s *source) begin() {
+	if t, ok := s.sock.(*net.TCPConn); ok {
 		if raw, err := t.SyscallConn(); err == nil {
 			s.raw, s.try = raw, s.read
 		}

@@ -67,7 +67,7 @@ func (c *conn) watch(now int64) {
 		return
 	}
 	if !c.greeted.Load() {
-		if now-c.accepted > cfg.Hello.Milliseconds() {
+		if now > c.expires.Load() {
 			c.bye(wire.CloseNoHello, 0) // [SW-2.8]
 		}
 		return
@@ -77,7 +77,9 @@ func (c *conn) watch(now int64) {
 		return
 	}
 	c.watchPing(now)
-	c.watchRequests(now)
+	if c.unanswered.Load() != 0 {
+		c.watchRequests(now)
+	}
 	c.watchQuiet(now)
 	if at := c.askAt.Load(); at != 0 && now >= at || c.restless.Load() || c.seen.Load() != c.e.x.Changes() {
 		c.wake()
@@ -88,6 +90,9 @@ func (c *conn) watch(now int64) {
 
 // byeMost is how long a connection may take from its end being decided to the end of its socket.
 const byeMost = 5 * time.Second
+
+// pingFrame is every ping: nobody changes it, and who is idle leaves no garbage but its place in the outbox.
+var pingFrame = &wire.Frame{Kind: framePing}
 
 // watchPing sends what keeps a quiet connection alive, and ends one that is dead [SW-2.6].
 func (c *conn) watchPing(now int64) {
@@ -103,21 +108,21 @@ func (c *conn) watchPing(now int64) {
 		}
 		return
 	}
-	ping := c.pingMS
+	ping := c.e.cfg.ping(c.often).Milliseconds()
 	silent := now-c.lastWrite.Load() >= ping
 	if c.mode != modeSSE {
 		silent = silent || now-read >= ping // who only listens may be dead
 	}
 	if silent {
 		c.pinged.Store(now)
-		c.push(&wire.Frame{Kind: framePing})
+		c.push(pingFrame)
 	}
 }
 
 // quietMS is after how much silence a connection gives back what it keeps for the next request.
 const quietMS = 5000
 
-// watchQuiet lets a connection that has become quiet cost little: the maps of what is unanswered stay as large as they ever were, a
+// watchQuiet lets a connection that has become quiet cost little: the lists of what is unanswered stay as large as they ever were, a
 // KB of one that has asked for something once.
 func (c *conn) watchQuiet(now int64) {
 	last := max(c.lastWrite.Load(), c.lastRead.Load())
@@ -126,11 +131,7 @@ func (c *conn) watchQuiet(now int64) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if last == c.quietSince {
-		return
-	}
-	c.quietSince = last
-	if len(c.pending) == 0 {
+	if c.pending.size() == 0 {
 		c.pending = nil
 	}
 	if len(c.flights) == 0 {

@@ -250,7 +250,7 @@ func (c *conn) flush() {
 	for len(rest) > 0 {
 		n := min(len(rest), writeChunk)
 		c.writing.Store(c.e.now())
-		if _, err := c.sock.Write(rest[:n]); err != nil {
+		if _, err := c.src.sock.Write(rest[:n]); err != nil {
 			c.ending = true
 			c.cut() // the reader ends
 			break
@@ -260,7 +260,7 @@ func (c *conn) flush() {
 	c.writing.Store(0)
 	c.lastWrite.Store(c.e.now())
 	if c.ending {
-		if half, ok := c.sock.(interface{ CloseWrite() error }); ok {
+		if half, ok := c.src.sock.(interface{ CloseWrite() error }); ok {
 			_ = half.CloseWrite()
 		}
 		c.hurry()
@@ -274,7 +274,7 @@ func (c *conn) leave() {
 		c.e.gone(c.id, who, id)
 	}
 	unknown := false
-	for _, r := range c.pending {
+	for r := range c.pending.all() {
 		switch {
 		case r.verb == wire.VerbOpen && r.session == "":
 			unknown = true

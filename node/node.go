@@ -108,6 +108,7 @@ func Start(cfg Config) (n *Node, err error) {
 	}
 	go n.serve()
 	n.scrub.start()
+	n.keyless()
 	cfg.Log.Info("serving", "addr", n.Addr(), "tls", n.Secure(), "data", cfg.Data, "shards", cfg.Shards, "tenants", len(n.tenantry.Load().all))
 	return n, nil
 }

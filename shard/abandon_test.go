@@ -122,6 +122,9 @@ func TestRefusedTurnLeavesWorkersServed(t *testing.T) {
 	if got := n.shards[0].Stats().Abandoned; got != 1 {
 		t.Fatalf("%d turns were refused; want 1", got)
 	}
+	if e := alice.next(wire.FrameError); e.Err.Slug != wire.Unavailable {
+		t.Fatalf("what was lost was refused with %v", e.Err)
+	}
 	disk.is(false)
 	alice.send(id, "k2", "again")
 	w := alice.next(wire.FrameWrote)
@@ -135,6 +138,42 @@ func TestRefusedTurnLeavesWorkersServed(t *testing.T) {
 	}
 	if err := readLog(n, id, func(*wire.Entry) error { return nil }); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Everybody whose request was decided in a turn that the journal refuses hears of it at once, and nothing has come of it. Who leaves has left.
+func TestRefusedTurnIsTold(t *testing.T) {
+	n, disk, g := startFull(t)
+	defer n.stop()
+	alice, ben, carol := n.conn(customer("alice")), n.conn(customer("ben")), n.conn(customer("carol"))
+	id, other := alice.open(&wirepb.Open{}), carol.open(&wirepb.Open{})
+	n.pause()
+	on := <-g.stop
+	alice.send(id, "k1", "lost")
+	ben.do(exchange.CustomerSlot("demo", "ben"), &wire.Command{Verb: wire.VerbOpen, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Open{Open: &wirepb.Open{}}}})
+	alice.do(slotOf(id), &wire.Command{Verb: wire.VerbHistory, Session: id})
+	carol.do(slotOf(other), &wire.Command{Verb: wire.VerbLeave, Session: other})
+	n.pause() // in the turn of what was just sent
+	close(on)
+	on = <-g.stop
+	disk.is(true)
+	close(on)
+	for what, c := range map[string]*conn{"send": alice, "open": ben, "history": alice} {
+		if e := c.next(wire.FrameError); e.Err.Slug != wire.Unavailable || e.ID == 0 {
+			t.Fatalf("%s was refused with %v, as %d", what, e.Err, e.ID)
+		}
+	}
+	carol.next(wire.FrameDetach)
+	if got := n.shards[0].Stats().Abandoned; got != 1 {
+		t.Fatalf("%d turns were refused; want 1", got)
+	}
+	disk.is(false)
+	if r := ben.open(&wirepb.Open{}); r == "" || r == id {
+		t.Fatalf("ben opens %q", r)
+	}
+	alice.send(id, "k1", "again")
+	if w := alice.next(wire.FrameWrote); w.Duplicate || w.Seq != 2 {
+		t.Fatalf("wrote %+v: what was refused is remembered", w)
 	}
 }
 

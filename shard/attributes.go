@@ -41,7 +41,7 @@ var ownWords = [...]string{"id", "kind", "name", "queues", "rating", "skills", "
 // traitsOf returns what selectors see of a worker besides what subscribe says: its token's attributes, and its token's shop among
 // its shops. What its teams have in common the pool adds. Attributes that cannot be read are left out.
 func traitsOf(who *wire.Principal) selector.Attrs {
-	a, err := selector.ParseAttrs(who.Attributes)
+	a, err := selector.ParseAttrs(who.Able().Attributes)
 	if err != nil {
 		a = nil
 	}

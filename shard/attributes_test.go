@@ -28,11 +28,11 @@ func TestTraitsOf(t *testing.T) {
 	f := func(who wire.Principal, want string) {
 		t.Helper()
 		if got := fmt.Sprint(traitsOf(&who)); got != want {
-			t.Errorf("%s has %s; want %s", who.Attributes, got, want)
+			t.Errorf("%s has %s; want %s", who.Able().Attributes, got, want)
 		}
 	}
 	f(wire.Principal{}, "[]")
 	f(wire.Principal{Shop: "s1"}, `[{shops ['s1']}]`)
-	f(wire.Principal{Shop: "s1", Attributes: []byte(`{"shops":["s2","s1"],"level":0.5,"kind":"human","teams":["a"]}`)}, `[{level 0.5} {shops ['s1', 's2']}]`)
-	f(wire.Principal{Attributes: []byte(`{"level":`)}, "[]")
+	f(wire.Principal{Shop: "s1", Ability: &wire.Ability{Attributes: []byte(`{"shops":["s2","s1"],"level":0.5,"kind":"human","teams":["a"]}`)}}, `[{level 0.5} {shops ['s1', 's2']}]`)
+	f(wire.Principal{Ability: &wire.Ability{Attributes: []byte(`{"level":`)}}, "[]")
 }

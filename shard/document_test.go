@@ -47,7 +47,10 @@ func TestRefusedDocument(t *testing.T) {
 	on = <-g.stop
 	disk.is(true)
 	close(on)
-	if v := sue.version(); v != 1 { // it is also the next answer: there was none to the change
+	if f := sue.next(wire.FrameAnswer, wire.FrameError); f.Kind != wire.FrameError || f.Err.Slug != wire.Unavailable {
+		t.Fatalf("what was lost was answered %+v", f)
+	}
+	if v := sue.version(); v != 1 {
 		t.Fatalf("the version is %d", v)
 	}
 	if got := n.shards[0].Stats().Abandoned; got != 1 {

@@ -5,6 +5,7 @@ import (
 
 	"switchboard/exchange"
 	"switchboard/session"
+	"switchboard/shard/journal"
 	"switchboard/wire"
 )
 
@@ -65,6 +66,42 @@ func (s *Shard) refuseParked() {
 	s.eachParked(func(c *wire.Command) { s.d.Refuse(c, wire.Unavailable) })
 	s.held = append(s.held, outgoing{index: s.last, mail: append([]wire.Envelope(nil), s.d.Mail...)})
 	s.d.Reset()
+}
+
+// deny answers those whose requests were decided in a turn that the log did not take: nothing has come of them, and they hear of it at once. Who
+// leads no more says nothing: whoever leads next is asked again. The goodbye to a connection that follows no more stands, as it is not in the log.
+func (s *Shard) deny(err error) {
+	if errors.Is(err, journal.ErrNotLeading) {
+		return
+	}
+	var mail []wire.Envelope
+	for i := range s.d.Mail {
+		switch m := s.d.Mail[i].Mail.(type) {
+		case *wire.Frame:
+			switch {
+			case m.Kind == wire.FrameError, m.Kind == wire.FrameMoved, m.Kind == wire.FrameDetach:
+				mail = append(mail, s.d.Mail[i])
+			case m.ID != 0:
+				mail = append(mail, denied(s.d.Mail[i].To, m.ID, m.Session, m.Verb))
+			}
+		case *wire.Command: // which was to go on to another shard
+			if m.ID != 0 {
+				mail = append(mail, denied(m.Conn.Address(), m.ID, m.Session, m.Verb))
+			}
+		}
+	}
+	for i := range s.d.Load {
+		if c := s.d.Load[i].Command; c != nil && c.ID != 0 {
+			mail = append(mail, denied(c.Conn.Address(), c.ID, c.Session, c.Verb))
+		}
+	}
+	if len(mail) > 0 {
+		s.held = append(s.held, outgoing{index: s.last, mail: mail})
+	}
+}
+
+func denied(to wire.Address, id uint64, session wire.SessionID, verb wire.Verb) wire.Envelope {
+	return wire.Envelope{To: to, Mail: &wire.Frame{Kind: wire.FrameError, ID: id, Session: session, Verb: verb, Err: wire.Refuse(wire.Unavailable)}}
 }
 
 // eachParked calls do for every command that waits for rows.

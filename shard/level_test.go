@@ -300,6 +300,9 @@ func TestLevelsOfRefusedTurns(t *testing.T) {
 	if got := n.shards[0].Stats().Abandoned; got != 1 {
 		t.Fatalf("%d turns were refused; want 1", got)
 	}
+	if e := bot.next(wire.FrameError); e.Err.Slug != wire.Unavailable {
+		t.Fatalf("what was lost was refused with %v", e.Err)
+	}
 	seq := alice.ask(id, "2") // takes the place of the answer that was lost
 	bot.next(wire.FrameDelivery)
 	bot.do(slotOf(id), &wire.Command{Verb: wire.VerbReply, Session: id, AE: 1, Ack: wire.Some(seq), Type: "text", Body: []byte(`{}`)})

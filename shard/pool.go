@@ -226,10 +226,10 @@ const (
 
 // subscription returns c as its token and its words describe a worker, or refuses it.
 func (s *Shard) subscription(c *wire.Command, ref broker.Ref) *broker.Subscription {
-	m := c.PB.GetSubscribe()
+	m, able := c.PB.GetSubscribe(), c.Who.Able()
 	sub := &broker.Subscription{
-		ID: c.Who.Worker, Sub: c.Who.Sub, Name: c.Who.Name, Kind: c.Who.Kind, Allowed: c.Who.Queues, Slots: int(m.GetSlots()),
-		Window: min(m.GetWindow(), maxWindow), Rating: c.Who.Rating, Conn: c.Conn, Ref: ref, Lease: m.GetLease(), NewLease: newLease(),
+		ID: c.Who.Worker, Sub: c.Who.Sub, Name: c.Who.Name, Kind: c.Who.Kind, Allowed: able.Queues, Slots: int(m.GetSlots()),
+		Window: min(m.GetWindow(), maxWindow), Rating: able.Rating, Conn: c.Conn, Ref: ref, Lease: m.GetLease(), NewLease: newLease(),
 		Attributes: traitsOf(c.Who),
 	}
 	if c.Resume {
@@ -241,7 +241,7 @@ func (s *Shard) subscription(c *wire.Command, ref broker.Ref) *broker.Subscripti
 	}
 	skills := m.GetSkills()
 	if len(skills) == 0 {
-		skills = c.Who.Skills
+		skills = able.Skills
 	}
 	for name, level := range skills {
 		sub.Skills = append(sub.Skills, broker.Skill{Name: name, Level: level})

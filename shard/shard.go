@@ -530,6 +530,7 @@ func (s *Shard) abandon(err error) {
 	s.unread = s.last
 	s.refusedStand()
 	s.cleaning = nil // it begins again with what is not noted
+	s.deny(err)
 	s.d.Reset()
 	for i, p := range s.amended {
 		p.revert()

@@ -126,8 +126,9 @@ func (c *conn) Put(e wire.Envelope) bool {
 // next returns the next frame of one of the kinds, and drops those before it.
 func (c *conn) next(kinds ...wire.FrameKind) *wire.Frame {
 	c.n.t.Helper()
-	late := time.After(10 * time.Second)
-	for {
+	tick := time.NewTicker(time.Second) // of a machine that stands still one second counts
+	defer tick.Stop()
+	for seconds := 0; ; {
 		c.mu.Lock()
 		for len(c.frames) > 0 {
 			f := c.frames[0]
@@ -143,8 +144,10 @@ func (c *conn) next(kinds ...wire.FrameKind) *wire.Frame {
 		c.mu.Unlock()
 		select {
 		case <-c.wake:
-		case <-late:
-			c.n.t.Fatalf("no frame of %v within 10 s", kinds)
+		case <-tick.C:
+			if seconds++; seconds > 10 {
+				c.n.t.Fatalf("no frame of %v within 10 s", kinds)
+			}
 		}
 	}
 }
@@ -204,7 +207,7 @@ func customer(sub string) *wire.Principal {
 }
 
 func worker(sub string, kind wire.Origin) *wire.Principal {
-	return &wire.Principal{Tenant: "demo", Role: wire.RoleWorker, Sub: sub, Worker: sub, Kind: kind, Queues: []string{"*"}}
+	return &wire.Principal{Tenant: "demo", Role: wire.RoleWorker, Sub: sub, Worker: sub, Kind: kind, Ability: &wire.Ability{Queues: []string{"*"}}}
 }
 
 func TestCustomerTalksToBotAcrossRestart(t *testing.T) {

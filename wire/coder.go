@@ -336,10 +336,14 @@ func (c *coder) principal(p *Principal) {
 	c.text(&p.Tier)
 	c.word((*string)(&p.Kind), rowOrigins[:])
 	c.text(&p.Worker)
-	c.texts(&p.Queues)
-	c.skills(&p.Skills)
-	c.float(&p.Rating)
-	c.bytes(&p.Attributes)
+	a := p.Able()
+	c.texts(&a.Queues)
+	c.skills(&a.Skills)
+	c.float(&a.Rating)
+	c.bytes(&a.Attributes)
+	if c.reading && (a.Queues != nil || a.Skills != nil || a.Rating != 0 || a.Attributes != nil) {
+		p.Ability = &a
+	}
 	c.end(g)
 }
 

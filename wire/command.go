@@ -102,11 +102,25 @@ type Principal struct {
 	// Worker is the worker's id once it has subscribed: the sub, and "/instance" behind it when it named one
 	// [SW-5.7].
 	Worker string
+	// Ability is what its token says of a worker; nil of those of whom it says nothing, who are most.
+	Ability *Ability
+}
+
+// Ability is what a worker may do and does well, from its token [SW-3.1].
+type Ability struct {
 	Queues []string           // names that it may subscribe; "*" is all
 	Skills map[string]float64 // level 0..1
 	Rating float64            // 0..1
 	// Attributes is what selectors see of a worker besides: a JSON object, or nothing.
 	Attributes []byte
+}
+
+// Able returns the ability of p, nothing when it has none.
+func (p *Principal) Able() Ability {
+	if p.Ability == nil {
+		return Ability{}
+	}
+	return *p.Ability
 }
 
 // Author returns p as the author of an entry.

@@ -112,6 +112,15 @@ func same(a, b reflect.Value) bool {
 	}
 	switch a.Kind() {
 	case reflect.Pointer:
+		if _, ok := reflect.TypeAssert[*Ability](a); ok { // one of which nothing is said is none
+			none := new(Ability)
+			if a.IsNil() {
+				a = reflect.ValueOf(none)
+			}
+			if b.IsNil() {
+				b = reflect.ValueOf(none)
+			}
+		}
 		if a.IsNil() || b.IsNil() {
 			return a.IsNil() == b.IsNil()
 		}
@@ -198,7 +207,7 @@ func TestEveryKindOfMailHasANumber(t *testing.T) {
 
 func sendEnvelope() *Envelope {
 	return &Envelope{To: ToSlot(397), Mail: &Command{
-		Verb: VerbSend, ID: 3, Conn: Conn{Node: 7, ID: 9}, Who: &Principal{Tenant: "demo", Role: RoleCustomer, Sub: "alice", Queues: []string{"*"}, Skills: map[string]float64{"de": 1}},
+		Verb: VerbSend, ID: 3, Conn: Conn{Node: 7, ID: 9}, Who: &Principal{Tenant: "demo", Role: RoleCustomer, Sub: "alice", Ability: &Ability{Queues: []string{"*"}, Skills: map[string]float64{"de": 1}}},
 		Session: "s_00cdb1t4skgpk8cx", Key: "01JD", Type: "text", Body: []byte(`{"text":"hi"}`),
 	}}
 }

@@ -68,7 +68,7 @@ See docs/operations.md.`,
 			return err
 		},
 	}
-	r.flags(cmd)
+	r.flags(cmd, "an operator, which names no shop")
 	fs := cmd.Flags()
 	fs.BoolVar(&now, "now", false, "wait until no file of any node has anything of him")
 	fs.DurationVar(&within, "within", 10*time.Minute, "how long --now waits at most")

@@ -14,13 +14,17 @@ import (
 
 // Keyring holds the keys of all tenants. They never change, and it is safe for concurrent use.
 type Keyring struct {
-	tenants map[string][]Key // the keys of each in the order they were given
+	tenants map[string][]Key  // the keys of each in the order they were given
+	words   map[string]string // names of tenants and roles, to be shared
 	heads   heads
 }
 
 // New returns a keyring. Every tenant is an id and has keys with distinct IDs; Mint uses the first that signs.
 func New(tenants map[string][]Key) (*Keyring, error) {
-	r := &Keyring{tenants: make(map[string][]Key, len(tenants))}
+	r := &Keyring{tenants: make(map[string][]Key, len(tenants)), words: map[string]string{}}
+	for _, role := range [...]wire.Role{wire.RoleCustomer, wire.RoleWorker, wire.RoleSupervisor, wire.RoleOperator, wire.RoleService} {
+		r.words[string(role)] = string(role)
+	}
 	for tenant, keys := range tenants {
 		if !wire.ValidID(tenant) {
 			return nil, fmt.Errorf("tenant %q is not an id", tenant)
@@ -37,6 +41,7 @@ func New(tenants map[string][]Key) (*Keyring, error) {
 			}
 		}
 		r.tenants[tenant] = slices.Clone(keys)
+		r.words[tenant] = tenant
 	}
 	return r, nil
 }
@@ -78,6 +83,8 @@ func (r *Keyring) Check(token string, now time.Time) (Claims, error) {
 	if err := c.validate(); err != nil {
 		return Claims{}, tell(err)
 	}
+	// Whoever connects keeps them for as long as he stays, and all have the same.
+	c.Tenant, c.Role = r.words[c.Tenant], wire.Role(r.words[string(c.Role)])
 	return c, nil
 }
 
@@ -98,6 +105,9 @@ func (r *Keyring) full(token string, p *payload) error {
 	r.heads.learn(text, p.Tenant, t)
 	return nil
 }
+
+// Has tells whether a tenant has a key. Without one nobody of his gets in.
+func (r *Keyring) Has(tenant string) bool { return len(r.tenants[tenant]) > 0 }
 
 // Mint returns a token that is valid from now on for ttl, rounded down to a whole second; a ttl below zero makes one that
 // has expired. It fails when Check would refuse the claims, when the tenant has no key that signs, and

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -179,7 +180,7 @@ func TestClaimsChecked(t *testing.T) {
 	f(no, "exp", "null", `"1800000060"`, "true", "0", "-1", "253402300800", "1e19", "1e308", "1e999", "[]", "{}")
 	f(ok, "nbf", "null", "1", "1800000000", "1800000005")
 	f(no, "nbf", "1800000006", "1e308", "-1", `"1"`)
-	f(ok, "iat", "null", "1900000000")
+	f(ok, "iat", "null", "1900000000", `"yesterday"`)
 	f(ok, "aud", "null", `"x"`, `["x","y"]`)
 	f(ok, "sub", `"a"`, `"A_b.c:d-9"`, `"`+strings.Repeat("x", 64)+`"`)
 	f(no, "sub", "null", `""`, `"a b"`, `"a/b"`, `"é"`, `"a\u0000"`, `"`+strings.Repeat("x", 65)+`"`, "7", "[]")
@@ -250,7 +251,8 @@ func TestMintAndCheck(t *testing.T) {
 				t.Errorf("%v: got %+v; want %+v", k, got, want)
 			}
 			p := got.Principal()
-			if p.Tenant != want.Tenant || p.Sub != want.Sub || p.Role != want.Role || p.Rating != want.Rating || string(p.Attributes) != string(want.Attributes) || len(p.Queues) != len(want.Queues) || p.Worker != "" {
+			a := p.Able()
+			if p.Tenant != want.Tenant || p.Sub != want.Sub || p.Role != want.Role || a.Rating != want.Rating || string(a.Attributes) != string(want.Attributes) || len(a.Queues) != len(want.Queues) || (p.Ability != nil) != (p.Role == wire.RoleWorker) || p.Worker != "" {
 				t.Errorf("%v: principal %+v of %+v", k, p, want)
 			}
 		}
@@ -394,5 +396,17 @@ func TestCheckAllocates(t *testing.T) {
 	token, at := must(ring.Mint(alice, time.Hour)), now()
 	if n := testing.AllocsPerRun(200, func() { must(ring.Check(token, at)) }); n > 26 {
 		t.Errorf("%v allocations to check a token; want at most 26", n)
+	}
+}
+
+// A node keeps a tenant's name and a role once, however many tokens named them.
+func TestWordsAreShared(t *testing.T) {
+	ring := must(New(map[string][]Key{"demo": {must(NewSecret("hs", secret))}}))
+	a, b := must(ring.Check(must(ring.Mint(alice, time.Hour)), now())), must(ring.Check(must(ring.Mint(alice, time.Hour)), now()))
+	if a.Tenant != alice.Tenant || a.Role != alice.Role {
+		t.Fatalf("%+v of %+v", a, alice)
+	}
+	if unsafe.StringData(a.Tenant) != unsafe.StringData(b.Tenant) || unsafe.StringData(string(a.Role)) != unsafe.StringData(string(b.Role)) {
+		t.Error("each token has words of its own")
 	}
 }

@@ -74,7 +74,7 @@ func TestThreeNodesTalk(t *testing.T) {
 			from.x.PlugConn(uint64(j), replies)
 			me := wire.Conn{Node: from.x.Node(), ID: uint64(j)}
 			wg.Go(func() {
-				who := &wire.Principal{Tenant: "demo", Sub: fmt.Sprint("p", i, j), Skills: map[string]float64{"de": 1}}
+				who := &wire.Principal{Tenant: "demo", Sub: fmt.Sprint("p", i, j), Ability: &wire.Ability{Skills: map[string]float64{"de": 1}}}
 				for n := range uint64(each) {
 					from.post(t, wire.ToSlot(slot), &wire.Command{Verb: wire.VerbSend, Conn: me, Who: who, ID: n + 1, Body: []byte(`{"text":"hi"}`)})
 				}

@@ -240,6 +240,12 @@ func (j *Journal) add(g *Group) error {
 			prevTerm = at.term
 		}
 	}
+	// Entries that the rows have may be damaged: nothing here needs them, and who is behind gets a snapshot.
+	for _, hole := range j.log.Loss(g.id).Ranges {
+		if hole.To > prev && hole.From <= at.index {
+			prev, prevTerm = at.index, at.term
+		}
+	}
 	if len(g.meta.conf.GetVoters()) == 0 { // it waits for its first snapshot, whatever an earlier replica has left
 		prev, prevTerm, last = 0, 0, 0
 	}
