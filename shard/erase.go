@@ -68,11 +68,14 @@ func (s *Shard) erase(cu *customer, c *wire.Command) {
 	}
 	e := &cu.state.Erasure
 	s.sayJSON(c, 0, struct {
-		Erasure  string `json:"erasure,omitempty"`
-		State    string `json:"state"`
-		At       int64  `json:"at,omitempty"`
-		Sessions uint64 `json:"sessions"`
-	}{e.Mark, e.Stage.String(), e.At, e.Sessions})
+		Customer string   `json:"customer"`
+		Erasure  string   `json:"erasure,omitempty"`
+		State    string   `json:"state"`
+		At       int64    `json:"at,omitempty"`
+		Sessions uint64   `json:"sessions"`
+		Also     []string `json:"also,omitempty"`
+		More     bool     `json:"more,omitempty"`
+	}{cu.id.id, e.Mark, e.Stage.String(), e.At, e.Sessions, e.Kin, len(e.Kin) >= session.MaxKin})
 }
 
 // doomed begins what is owed to somebody who is to be erased.
@@ -91,7 +94,13 @@ func (s *Shard) goOn(cu *customer) {
 	st := cu.state
 	own := s.x.CustomerSlot(st.Tenant, st.ID)
 	if st.Erasure.Stage == session.Blanked { // to itself, so that it is durable by then
-		s.post1(own, &wire.Scrub{Tenant: st.Tenant, Customer: st.ID, Mark: st.Erasure.Mark})
+		over := &wire.Scrub{Tenant: st.Tenant, Customer: st.ID, Mark: st.Erasure.Mark}
+		s.post1(own, over)
+		for i, slot := range s.cfg.Peers {
+			if i != s.cfg.ID {
+				s.post1(slot, over)
+			}
+		}
 		return
 	}
 	e := cu.erasing
@@ -209,6 +218,9 @@ func (s *Shard) purged(m *wire.Purged) {
 		return
 	}
 	e := cu.erasing
+	if cu.state.Erasure.Know(m.Customer, m.Kin) {
+		s.changedCustomer(cu)
+	}
 	e.peers[m.Shard] = true
 	for i := range e.slots {
 		e.slots[i] = e.slots[i] || i/8 < len(m.Slots) && m.Slots[i/8]&(1<<(i%8)) != 0
@@ -240,6 +252,11 @@ func (s *Shard) blank(cu *customer) {
 
 // scrub hears how far the erasure of a customer is.
 func (s *Shard) scrub(m *wire.Scrub) {
+	k := customerID{m.Tenant, m.Customer}
+	if !s.owns(s.x.CustomerSlot(m.Tenant, m.Customer)) {
+		s.lift(k, m.Mark)
+		return
+	}
 	cu := s.askCustomer(m.Tenant, m.Customer, m)
 	if cu == nil || cu.state.Erasure.Mark != m.Mark {
 		return
@@ -247,6 +264,7 @@ func (s *Shard) scrub(m *wire.Scrub) {
 	switch st := cu.state; {
 	case st.Erasure.Stage == session.Erasing && cu.erasing != nil: // a session was read for it
 		s.nextSession(cu)
+		return
 	case m.Done && s.writable && st.Complete(m.Mark):
 		s.changedCustomer(cu)
 		s.publishErasure(cu, false)
@@ -256,6 +274,9 @@ func (s *Shard) scrub(m *wire.Scrub) {
 		s.log.Info("an erasure is completed: no file has anything of the customer", "tenant", cu.id.tenant, "erasure", m.Mark)
 	case !m.Done && st.Erasure.Stage == session.Blanked:
 		s.publishErasure(cu, true)
+	}
+	if st := cu.state; st.Erasure.Stage != session.Erasing {
+		s.lift(k, m.Mark)
 	}
 }
 

@@ -37,6 +37,11 @@ func (s *Shard) errand(c *wire.Command) {
 	case wire.StageFind, wire.StageLook, wire.StageTour:
 		s.visit(c)
 		return
+	case wire.StageClaim:
+		if w.At == "" {
+			s.external(c)
+			return
+		}
 	default:
 	}
 	if !s.owns(s.x.CustomerSlot(c.Who.Tenant, w.At)) {
@@ -48,7 +53,7 @@ func (s *Shard) errand(c *wire.Command) {
 		s.await(cu, c)
 		return
 	}
-	if w.Stage != wire.StageMerge && cu.state.Alias != "" {
+	if w.Stage != wire.StageMerge && w.Stage != wire.StageClaim && cu.state.Alias != "" {
 		if w.Stage == wire.StageIdentify && (cu.state.Becoming() || cu.state.Erasure.Stage == session.Erasing) { // he is not quite the other yet
 			s.waitMerged(cu, c)
 			return
@@ -63,6 +68,9 @@ func (s *Shard) errand(c *wire.Command) {
 func (s *Shard) atCustomer(cu *customer, c *wire.Command) {
 	w := c.Way
 	if err := cu.state.Doomed(); err != nil && w.Stage != wire.StageErase {
+		if w.Stage == wire.StageLink {
+			s.claimedLate(cu)
+		}
 		s.d.Fail(c, err)
 		return
 	}
@@ -93,6 +101,8 @@ func (s *Shard) atCustomer(cu *customer, c *wire.Command) {
 	case wire.StageLink:
 		w.Root = cu.id.id
 		s.toCustomer(c, wire.StageTaken, w.Owner)
+	case wire.StageClaim:
+		s.toIdentity(c)
 	case wire.StageTaken:
 		s.link(cu, c)
 	case wire.StageStill:

@@ -89,6 +89,7 @@ type Shard struct {
 	appended   int       // of counting, those whose turn was appended
 	late       []late
 	purges     map[customerID]*purging
+	guards     guards
 	reads      []job // that wait for what was decided to be readable
 	reading    int   // of those, and of the ones that the loader has
 	toRead     []job // that wait for these
@@ -226,7 +227,7 @@ func (s *Shard) recover() error {
 		s.suspect(h)
 		s.schedule(h)
 	}
-	if err := errors.Join(s.recoverOwing(), s.recoverHooks()); err != nil {
+	if err := errors.Join(s.recoverOwing(), s.recoverHooks(), s.recoverGuards()); err != nil {
 		return err
 	}
 	s.last = s.g.Last()

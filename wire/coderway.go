@@ -51,6 +51,10 @@ func (c *coder) way(v **Way) {
 		}
 	}
 	c.texts(&w.Open)
+	if c.reading || c.speaks(kinSince) {
+		c.text(&w.Guard)
+		c.text(&w.Mark)
+	}
 	c.end(g)
 }
 
