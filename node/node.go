@@ -90,6 +90,7 @@ func Start(cfg Config) (n *Node, err error) {
 	if n.party != nil || len(cfg.Cluster.Operators) > 0 {
 		ec.Operate, ec.Operators = n.operate, cfg.Cluster.Operators
 	}
+	ec.Erasures = n.waitingErasures
 	cfg.tune(&journal.Config{}, &ec)
 	ec.Ready = n.healthy
 	if n.edge, err = edge.Open(x, ec); err != nil {

@@ -35,16 +35,20 @@ type erasing struct {
 	slots   [wire.Slots]bool
 }
 
-// Erasure is one whose rows are all rewritten, and durable so, while files may still have what stood in them.
+// Erasure is one that has not come to its end.
 type Erasure struct {
 	Tenant, Customer, Mark string
 	At                     int64 // Unix ms, when it was asked for
+	// Stage is session.Erasing, or session.Blanked: then its rows are all rewritten, and durable so, while files may still have what stood in them.
+	Stage session.ErasureStage
+	// Shards are those that Erasing waits for, its customer's own among them while it has sessions of his.
+	Shards []int
 }
 
-// Erasures returns the erasures that wait for the files of the nodes, in no order. It may be called from any goroutine; what it returns must not be
-// changed.
+// Erasures returns the erasures of this shard's customers that wait for something, the oldest first, as they were when it last looked. It may be called from any
+// goroutine; what it returns must not be changed.
 func (s *Shard) Erasures() []Erasure {
-	if list := s.blanked.Load(); list != nil {
+	if list := s.waiting.Load(); list != nil {
 		return *list
 	}
 	return nil
@@ -84,7 +88,7 @@ func (s *Shard) doomed(cu *customer) {
 		s.d.Fail(c, cu.state.Doomed())
 	}
 	cu.waiters, cu.erasing, cu.againAt = nil, nil, 0
-	s.publishErasure(cu, false)
+	s.publishErasure(cu, session.Erasing)
 	s.changedCustomer(cu)
 	s.chase(cu)
 }
@@ -113,6 +117,7 @@ func (s *Shard) goOn(cu *customer) {
 			s.post1(slot, &wire.Purge{Tenant: st.Tenant, Customer: st.ID, Mark: e.mark, At: st.Erasure.At, Shard: uint32(i)}) //nolint:gosec // a node has few shards
 		}
 	}
+	s.publishErasure(cu, session.Erasing)
 	s.nextSession(cu)
 }
 
@@ -222,6 +227,7 @@ func (s *Shard) purged(m *wire.Purged) {
 		s.changedCustomer(cu)
 	}
 	e.peers[m.Shard] = true
+	s.publishErasure(cu, session.Erasing)
 	for i := range e.slots {
 		e.slots[i] = e.slots[i] || i/8 < len(m.Slots) && m.Slots[i/8]&(1<<(i%8)) != 0
 	}
@@ -267,33 +273,46 @@ func (s *Shard) scrub(m *wire.Scrub) {
 		return
 	case m.Done && s.writable && st.Complete(m.Mark):
 		s.changedCustomer(cu)
-		s.publishErasure(cu, false)
+		s.publishErasure(cu, session.Completed)
 		if !st.Owes() { // who came under his id may be about to become another
 			cu.againAt, cu.againIn = 0, 0
 		}
 		s.log.Info("an erasure is completed: no file has anything of the customer", "tenant", cu.id.tenant, "erasure", m.Mark)
 	case !m.Done && st.Erasure.Stage == session.Blanked:
-		s.publishErasure(cu, true)
+		s.publishErasure(cu, session.Blanked)
 	}
 	if st := cu.state; st.Erasure.Stage != session.Erasing {
 		s.lift(k, m.Mark)
 	}
 }
 
-// publishErasure adds an erasure to those that wait for the files of the nodes, or takes it out.
-func (s *Shard) publishErasure(cu *customer, waits bool) {
+// publishErasure says how far an erasure is, so that others see what waits; the last stage takes it out.
+func (s *Shard) publishErasure(cu *customer, stage session.ErasureStage) {
 	st := cu.state
 	list := slices.DeleteFunc(slices.Clone(s.Erasures()), func(e Erasure) bool { return e.Tenant == st.Tenant && e.Customer == st.ID })
-	if waits {
-		list = append(list, Erasure{st.Tenant, st.ID, st.Erasure.Mark, st.Erasure.At})
+	if stage != session.Completed {
+		list = append(list, Erasure{st.Tenant, st.ID, st.Erasure.Mark, st.Erasure.At, stage, cu.erasing.waitsFor(s.cfg.ID, stage)})
 	}
 	slices.SortFunc(list, func(a, b Erasure) int {
 		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Mark, b.Mark), cmp.Compare(a.Customer, b.Customer))
 	})
-	s.blanked.Store(&list)
-	if waits && s.cfg.Blanked != nil {
+	s.waiting.Store(&list)
+	if stage == session.Blanked && s.cfg.Blanked != nil {
 		s.cfg.Blanked()
 	}
+}
+
+// waitsFor returns the shards that have not done their part; self is the customer's.
+func (e *erasing) waitsFor(self int, stage session.ErasureStage) (list []int) {
+	if e == nil || stage != session.Erasing {
+		return nil
+	}
+	for i, done := range e.peers {
+		if !done || i == self && (!e.scanned || len(e.todo) > 0) {
+			list = append(list, i)
+		}
+	}
+	return list
 }
 
 // readAfter hands j to the loader when all that was decided up to now, with this turn, can be read.

@@ -55,8 +55,10 @@ func (s *Shard) errand(c *wire.Command) {
 	}
 	if w.Stage != wire.StageMerge && w.Stage != wire.StageClaim && cu.state.Alias != "" {
 		if w.Stage == wire.StageIdentify && (cu.state.Becoming() || cu.state.Erasure.Stage == session.Erasing) { // he is not quite the other yet
-			s.waitMerged(cu, c)
-			return
+			if !s.ahead(cu, c) {
+				s.waitMerged(cu, c)
+				return
+			}
 		}
 		s.toCustomer(c, w.Stage, cu.state.Alias)
 		return
@@ -92,9 +94,18 @@ func (s *Shard) atCustomer(cu *customer, c *wire.Command) {
 	case wire.StageReopen:
 		s.permit(cu, c)
 	case wire.StageIdentify:
+		if w.Root != "" { // who the other is by now
+			s.identified(cu, c)
+			return
+		}
 		w.Root = cu.id.id
 		s.toCustomer(c, wire.StagePeer, c.Text)
 	case wire.StagePeer:
+		if w.Root == "" { // it has begun here
+			w.Root = cu.id.id
+			s.toCustomer(c, wire.StageIdentify, c.Who.Sub)
+			return
+		}
 		s.identified(cu, c)
 	case wire.StageMerge:
 		s.merge(cu, c)
@@ -129,7 +140,7 @@ func (s *Shard) still(cu *customer, c *wire.Command) {
 		return
 	}
 	switch w.Then {
-	case wire.StagePeer:
+	case wire.StagePeer, wire.StageIdentify:
 		s.d.Refuse(c, wire.IdentityTaken)
 	case wire.StageTaken:
 		s.auditCustomer(c, "identity refused", w.Root)
@@ -174,6 +185,10 @@ func (s *Shard) further(c *wire.Command, to wire.Slot) {
 	if c.Way.Hops++; c.Way.Hops > hopsMost {
 		s.log.Error("a command found no end of its way", "verb", string(c.Verb), "tenant", c.Who.Tenant, "stage", c.Way.Stage)
 		s.d.Refuse(c, wire.Unavailable)
+		return
+	}
+	if c.Verb == wire.VerbIdentify {
+		s.near(to, c)
 		return
 	}
 	s.d.Mail = append(s.d.Mail, wire.Envelope{To: wire.ToSlot(to), Mail: c})

@@ -188,3 +188,40 @@ func TestNewcomers(t *testing.T) {
 		t.Errorf("three times somebody new, by the names %q", names)
 	}
 }
+
+// [I14] When a customer is erased no row of any shard has a word of his sessions, nor of those of who became him: not in entries, states, keys, customers or ids. Another's
+// words are there.
+func TestErasedRows(t *testing.T) {
+	const of, canary = 3, "Canary77hQ"
+	n := start(t, t.TempDir(), of)
+	defer n.stop()
+	bot := n.conn(worker("bot", wire.OriginBot))
+	bot.subscribe(8, "")
+	s, opa := n.conn(service("s")), n.conn(operator("opa"))
+	for i, sub := range []string{"visitor", "alice", "bob"} {
+		word := canary + sub
+		c := n.conn(&wire.Principal{Tenant: "demo", Role: wire.RoleCustomer, Sub: sub, Name: word})
+		id := c.open(&wirepb.Open{Shop: fmt.Sprint("s", i), Attributes: []byte(`{"about":"` + word + `"}`), Key: word})
+		c.send(id, word+"k", word)
+		c.next(wire.FrameWrote)
+		a := bot.next(wire.FrameAssigned)
+		bot.do(slotOf(id), &wire.Command{Verb: wire.VerbReply, Session: id, AE: a.AE, Type: "text", Key: word, Body: []byte(`{"text":"` + word + `"}`)})
+		bot.next(wire.FrameWrote)
+		s.linked(word, sub)
+		if sub == "visitor" {
+			c.identified("alice")
+		}
+	}
+	opa.erase("alice", false)
+	opa.erased("alice")
+	for i := range of {
+		for _, word := range []string{canary + "visitor", canary + "alice"} {
+			if n.holds(i, word) {
+				t.Errorf("shard %d has a row with %s", i, word)
+			}
+		}
+	}
+	if !n.holds(0, canary+"bob") && !n.holds(1, canary+"bob") && !n.holds(2, canary+"bob") {
+		t.Error("bob's words are gone")
+	}
+}

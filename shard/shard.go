@@ -72,7 +72,8 @@ type Shard struct {
 	dirty      []*hosted
 	changed    []*customer
 	claimed    []*identity
-	mark       int // facts of d up to here have their rows in turn
+	mark       int         // facts of d up to here have their rows in turn
+	nearby     []wire.Mail // of this turn, to this shard
 	held       []outgoing
 	last       uint64 // index of the last turn that was appended
 	unread     uint64 // turns up to here must be durable before a session or customer is read again
@@ -115,7 +116,7 @@ type Shard struct {
 	stats   stats
 	counts  atomic.Pointer[map[string]level.Report]
 	sets    atomic.Pointer[map[string]LevelSet]
-	blanked atomic.Pointer[[]Erasure]
+	waiting atomic.Pointer[[]Erasure]
 	stop    chan struct{}
 	wg      sync.WaitGroup
 }
@@ -366,6 +367,7 @@ func (s *Shard) step() {
 	}
 	clear(s.batch)
 	s.tick()
+	s.takeNear()
 	s.commit()
 	s.callDue()
 	s.post()
@@ -525,6 +527,8 @@ func (s *Shard) abandon(err error) {
 	s.refusedStand()
 	s.cleaning = nil // it begins again with what is not noted
 	s.d.Reset()
+	clear(s.nearby)
+	s.nearby = s.nearby[:0]
 	for i, p := range s.amended {
 		p.revert()
 		s.amended[i] = nil
@@ -534,6 +538,7 @@ func (s *Shard) abandon(err error) {
 	s.feed, s.fed = s.feed[:0], 0
 	s.reading -= len(s.reads)
 	s.reads, s.toRead, s.purges = nil, nil, nil // who is being erased is read again, and asks again
+	s.waiting.Store(nil)
 	s.uncount()
 	s.stats.abandoned.Add(1)
 	s.held = append(s.held, outgoing{index: s.last, mail: s.loseFeeds()})

@@ -92,6 +92,8 @@ type Way struct {
 	Todo    []SessionID
 	Open    []string // of those that were in Todo
 	Guard   string   // the erasure because of which an identity was not claimed for At
+	Early   bool     // Todo are those sessions of who has just become another that he has, once these are all settled
+	Waits   bool     // they were not: it waits where he was
 	Mark    string   // his latest erasure that was over before the identity was claimed, if he knows of one
 }
 
@@ -137,6 +139,7 @@ type (
 		Loser   string
 		Shop    string
 		Session SessionID
+		Goes    SessionID // the one that goes on, when that is known
 	}
 )
 

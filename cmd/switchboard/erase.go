@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"switchboard/backup"
+	"switchboard/node"
 	"switchboard/wire"
 )
 
@@ -19,7 +21,7 @@ const erasureAgain = 500 * time.Millisecond
 
 func newErase() *cobra.Command {
 	var r remote
-	var now, asJSON, look bool
+	var now, asJSON, look, all bool
 	var backups []string
 	var within time.Duration
 	cmd := &cobra.Command{
@@ -34,9 +36,18 @@ the command waits for that. A node that is down holds up the last step until it 
 Backups that were taken before have him still. A restore erases him again if the directory of backups knows of it: from --backup, or from any backup that was taken there later.
 See docs/operations.md.`,
 		Example: `  switchboard erase alice --token "$TOKEN" --now
-  switchboard erase alice --token "$TOKEN" --status`,
-		Args: exactly(1, "one customer"),
+  switchboard erase alice --token "$TOKEN" --status
+  switchboard erase --list --token "$TOKEN"`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if all {
+				return exactly(0, "no customer")(cmd, args)
+			}
+			return exactly(1, "one customer")(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if all {
+				return listErasures(cmd, &r, asJSON)
+			}
 			if !wire.ValidID(args[0]) {
 				return usageError{fmt.Errorf("%q is no id of a customer", args[0])}
 			}
@@ -76,8 +87,43 @@ See docs/operations.md.`,
 	fs.StringSliceVar(&backups, "backup", nil,
 		"directories of backups that note it, and who was erased with him, once that is known: when he is erased; so a restore from them erases them again. The next backup there does so by itself")
 	fs.BoolVar(&look, "status", false, "only tell how far it is")
+	fs.BoolVar(&all, "list", false, "only list the erasures of the tenant that are not completed, and what each waits for")
 	fs.BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.MarkFlagsMutuallyExclusive("list", "now")
+	cmd.MarkFlagsMutuallyExclusive("list", "status")
+	cmd.MarkFlagsMutuallyExclusive("list", "backup")
 	return cmd
+}
+
+// listErasures prints which erasures wait, and for what [SW-7.12].
+func listErasures(cmd *cobra.Command, r *remote, asJSON bool) error {
+	answer, _, err := r.ask(cmd, "GET", "/v1/erasures", nil)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		_, err = cmd.OutOrStdout().Write(answer)
+		return err
+	}
+	var list node.WaitingErasures
+	if err := json.Unmarshal(answer, &list); err != nil {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	line(w, "CUSTOMER", "ERASURE", "STATE", "SINCE", "WAITS FOR", "WHY")
+	for i := range list.Erasures {
+		e := &list.Erasures[i]
+		line(w, e.Customer, e.Erasure, e.State, time.UnixMilli(e.At).UTC().Format(time.RFC3339), e.String(), e.Why)
+	}
+	if len(list.Away) > 0 {
+		line(w, "")
+		line(w, fmt.Sprint("nodes that did not answer: ", list.Away))
+	}
+	if len(list.Ownerless) > 0 {
+		line(w, "")
+		line(w, fmt.Sprint("shards that nobody serves now, whose erasures are not listed: ", list.Ownerless))
+	}
+	return w.Flush()
 }
 
 // erasure is how far one is, as a node tells it [SW-7.11].
