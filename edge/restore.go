@@ -313,13 +313,16 @@ func (c *conn) outlived(it item) bool {
 	}
 	_, slot, _ := l.id.Place()
 	c.mu.Lock()
-	r, ok := c.pending[it.f.ID]
-	c.mu.Unlock()
-	if !ok || r.own || r.slot != slot { // who else answers counts other terms
-		return false
+	r, generation := c.pending.get(it.f.ID), uint64(0)
+	ok := r != nil && !r.own && r.slot == slot // who else answers counts other terms
+	if ok {
+		generation = r.generation
 	}
-	c.unposted(it.f.ID, r.generation)
-	return true
+	c.mu.Unlock()
+	if ok {
+		c.unposted(it.f.ID, generation)
+	}
+	return ok
 }
 
 // repeat asks again for what is unanswered and was asked of an owner that has changed, in order, and for what waits behind it. It
