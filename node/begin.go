@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -60,6 +61,8 @@ const (
 	tenantsFor = 10 * time.Second
 	// everywhereFor is how long it waits then for the other nodes.
 	everywhereFor = 3 * time.Second
+	// hasFor is how long one of them may take to answer.
+	hasFor = time.Second
 )
 
 // tenantsOver does what an operator asks over HTTP, behind /v1/admin/cluster/tenants [SW-7.12].
@@ -68,14 +71,18 @@ func (n *Node) tenantsOver(ctx context.Context, by, path string, body []byte) (a
 	if what != TenantsOp {
 		return nil, edge.ErrNoOperation
 	}
-	q := &TenantsAsked{}
+	var said struct {
+		Action string `json:"action"`
+		TenantSettings
+	}
 	if body != nil {
-		if err := json.Unmarshal(body, q); err != nil || q.Action != "create" || tenant == "" {
-			return nil, &wire.Error{Slug: wire.BadRequest, Message: `a tenant is made by {"action":"create",…}`}
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.DisallowUnknownFields() // what is misspelt would be another setting for good
+		if err := d.Decode(&said); err != nil || said.Action != "create" || tenant == "" {
+			return nil, &wire.Error{Slug: wire.BadRequest, Message: `a tenant is made by {"action":"create",…}, with the settings that he can have`}
 		}
 	}
-	q.Tenant, q.By, q.Passed = tenant, by, false
-	a, err := n.makeTenant(ctx, q)
+	a, err := n.makeTenant(ctx, &TenantsAsked{Action: said.Action, Tenant: tenant, TenantSettings: said.TenantSettings, By: by})
 	if err != nil {
 		return nil, refusedTenant(err)
 	}
@@ -219,7 +226,7 @@ func (n *Node) makeOwnTenant(q *TenantsAsked) (*TenantsAnswer, error) {
 
 // hostAll lets every shard of a node that is alone know every tenant, before it takes mail that is sent from now on.
 func (n *Node) hostAll() error {
-	all, err := n.tenants(n.hosts.groups)
+	all, err := n.tenantry.Load().routed(n.hosts.groups, n.newcomers(), n.cfg.Limits.Body)
 	if err != nil {
 		return err
 	}
@@ -312,10 +319,19 @@ func (p *party) others(r *member.Report) (list []*member.NodeReport) {
 	return list
 }
 
+// asksHas asks a node whether it serves a tenant. One that hangs holds nobody up: others want to change keys meanwhile.
+func (p *party) asksHas(ctx context.Context, n *member.NodeReport, tenant string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, hasFor)
+	defer cancel()
+	a := &TenantsAnswer{}
+	err := p.lines.Ask(ctx, n.Addr, TenantsOp, &TenantsAsked{Action: "has", Tenant: tenant, Passed: true}, a)
+	return a.Has, err
+}
+
 // understood refuses when a node that is there is of a version that would not serve a tenant whom its configuration does not name.
 func (p *party) understood(ctx context.Context, r *member.Report) error {
 	for _, n := range p.others(r) {
-		err := p.lines.Ask(ctx, n.Addr, TenantsOp, &TenantsAsked{Action: "has", Passed: true}, &TenantsAnswer{})
+		_, err := p.asksHas(ctx, n, "")
 		if errors.Is(err, cluster.ErrRefused) {
 			return fmt.Errorf("%w: node %s is of an earlier version, and would not serve him: make tenants when all nodes are of this one", cluster.ErrRefused, n.Name)
 		}
@@ -336,9 +352,8 @@ func (p *party) everywhere(ctx context.Context, tenant string) (missing []string
 	left := p.others(r)
 	for {
 		left = slices.DeleteFunc(left, func(n *member.NodeReport) bool {
-			a := &TenantsAnswer{}
-			err := p.lines.Ask(ctx, n.Addr, TenantsOp, &TenantsAsked{Action: "has", Tenant: tenant, Passed: true}, a)
-			return err == nil && a.Has
+			has, err := p.asksHas(ctx, n, tenant)
+			return err == nil && has
 		})
 		if len(left) == 0 && p.n.has(tenant) {
 			break

@@ -172,6 +172,7 @@ func TestTenantWithSettings(t *testing.T) {
 	f(400, "a%20b", `{"action":"create"}`, "is no tenant")
 	f(400, "other", `{"action":"create","wrapup_ms":-1}`, "negative")
 	f(400, "other", `{"action":"create","placement":"eu"}`, "no member of a cluster")
+	f(400, "other", `{"action":"create","origin":"https://misspelt.example"}`, "settings that he can have")
 	f(400, "other", `{"action":"eat"}`, "a tenant is made by")
 	f(400, "other", `{"action":"create","origins":["`+strings.Repeat("x", 3000)+`"]}`, "2048")
 	c := login(t, n, acme("ann", wire.RoleCustomer))

@@ -177,19 +177,19 @@ func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, at *site, st
 
 // hostAt lets the shards that this node leads know the tenants who live where each is.
 func (h *hosts) hostAt(n *Node) error {
-	places := map[uint8]map[string]*shard.Tenant{} // by group
+	places, fresh := map[uint8]map[string]*shard.Tenant{}, n.newcomers() // by group
 	for i := range h.open {
 		if h.open[i].Load() == nil {
 			continue
 		}
-		if err := h.hostOne(n, i, places); err != nil {
+		if err := h.hostOne(n, i, fresh, places); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (h *hosts) hostOne(n *Node, i int, places map[uint8]map[string]*shard.Tenant) error {
+func (h *hosts) hostOne(n *Node, i int, fresh map[string]bool, places map[uint8]map[string]*shard.Tenant) error {
 	place := h.hold(i)
 	defer func() { <-place }()
 	s, at := h.open[i].Load(), &h.sites[i]
@@ -198,7 +198,7 @@ func (h *hosts) hostOne(n *Node, i int, places map[uint8]map[string]*shard.Tenan
 	}
 	list, ok := places[at.group]
 	if !ok {
-		tenants, err := n.tenants(n.here(at.shards))
+		tenants, err := n.tenantry.Load().routed(n.here(at.shards), fresh, n.cfg.Limits.Body)
 		if err != nil {
 			return err
 		}

@@ -38,10 +38,15 @@ func TestSplitOfTwoVersions(t *testing.T) {
 	}
 	// The last one may be known to be of this version only when it has called everybody.
 	var x *cluster.Split
+	var last error
+	defer func() {
+		if t.Failed() {
+			t.Log("the last answer:", last)
+		}
+	}()
 	within(t, "a split", func() (ok bool) {
-		var err error
-		x, err = op.Split(t.Context(), "ann", 0, "", "", false)
-		return err == nil
+		x, last = op.Split(t.Context(), "ann", 0, "", "", false)
+		return last == nil
 	})
 	w.tell(book, a, "meanwhile")
 	w.stop("b") // it is taken back

@@ -114,18 +114,20 @@ func (c *Config) tenantryOf(rows map[string][]byte) (t *tenantry, bad error) {
 	return t, bad
 }
 
-// routed returns what the shards of groups go by: of each tenant the latest document that the node was told, and without one
-// what he begins with.
-func (t *tenantry) routed(groups []*journal.Group, maxBody int) (map[string]*shard.Tenant, error) {
+// routed returns what the shards of groups go by: of each tenant of those, or of all with nil, the latest document that the node was told, and without
+// one what he begins with.
+func (t *tenantry) routed(groups []*journal.Group, those map[string]bool, maxBody int) (map[string]*shard.Tenant, error) {
 	all := map[string]*shard.Tenant{}
 	for name := range t.all {
-		all[name] = t.all[name].routed
+		if those == nil || those[name] {
+			all[name] = t.all[name].routed
+		}
 	}
 	for _, g := range groups {
 		if err := shard.ReadDocuments(g, func(name string, d shard.Document) error {
-			who, ok := t.all[name]
-			if !ok {
-				return nil // he is configured no more
+			who := t.all[name]
+			if all[name] == nil {
+				return nil // he is configured no more, or nobody asks
 			}
 			routed, err := who.route(d, maxBody)
 			if err != nil {
@@ -143,7 +145,20 @@ func (t *tenantry) routed(groups []*journal.Group, maxBody int) (map[string]*sha
 
 // tenants returns what the shards of groups go by.
 func (n *Node) tenants(groups []*journal.Group) (map[string]*shard.Tenant, error) {
-	return n.tenantry.Load().routed(groups, n.cfg.Limits.Body)
+	return n.tenantry.Load().routed(groups, nil, n.cfg.Limits.Body)
+}
+
+// newcomers returns those tenants whom a shard that is open does not serve yet: of nobody else a document is to be understood again.
+func (n *Node) newcomers() map[string]bool {
+	list := map[string]bool{}
+	for name := range n.tenantry.Load().all {
+		n.hosts.each(func(_ int, s *shard.Shard) {
+			if !s.Hosts(name) {
+				list[name] = true
+			}
+		})
+	}
+	return list
 }
 
 // serves tells whether the node serves a tenant.

@@ -11,8 +11,9 @@ import (
 )
 
 // Host makes the shard know tenants that it was not opened with, of those who live where it stands: it serves them from its next turn on, and nobody else
-// waits for that. tenants is a level: all that there are, of whom it takes those who are new. Who is not among them stays, and of who is known
-// already nothing changes. It must not be changed any more. It may be called from any goroutine, and does not block.
+// waits for that. tenants has all whom the shard does not serve, by [Shard.Hosts]: what was said before and is not taken yet does not count any more. Who is
+// not among them stays, and of who is known already nothing changes. It must not be changed any more. It may be called from any goroutine, and
+// does not block.
 func (s *Shard) Host(tenants map[string]*Tenant) {
 	s.hostable.Store(&tenants)
 	s.inbox.Nudge()

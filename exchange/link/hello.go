@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"switchboard/wire"
@@ -43,6 +44,9 @@ type hello struct {
 
 // otherVersion is how a node refuses that knows no version but its own, and no lower one of two.
 const otherVersion = "link: it speaks version"
+
+// errVersion says that a node has refused to be called in a version.
+var errVersion = errors.New("refuses")
 
 // errUpgraded ends a connection to a node that was called in the version of its earlier incarnation: it is called again.
 var errUpgraded = errors.New("link: it is another incarnation, and may speak a later version")
@@ -156,6 +160,8 @@ func (l *Links) dial(ctx context.Context, addr string, h hello) (_ *timed, _ *fr
 	switch {
 	case err != nil:
 		return nil, nil, there, fmt.Errorf("greeting %s at %s: %w", h.to, addr, err)
+	case typ == frameRefuse && strings.HasPrefix(string(payload), otherVersion):
+		return nil, nil, there, fmt.Errorf("link: %s at %s %w: %s", h.to, addr, errVersion, payload)
 	case typ == frameRefuse:
 		return nil, nil, there, fmt.Errorf("link: %s at %s refuses: %s", h.to, addr, payload)
 	case typ != frameWelcome:

@@ -174,6 +174,7 @@ func (n *lane) connect(ctx context.Context) error {
 	n.mu.Unlock()
 	c, f, there, err := l.dial(ctx, *n.k.addr.Load(), h)
 	if err != nil {
+		n.k.heed(err, h.version)
 		return err
 	}
 	defer func() { _ = c.Close() }()

@@ -41,6 +41,7 @@ type Link struct {
 	received    uint64
 	lost        uint64
 	version     uint64 // the highest that the node has said it speaks; 0 before it has called
+	strict      bool   // it refuses to be called in a higher one than its own
 	events      []Event
 	telling     bool
 
@@ -156,22 +157,32 @@ func (k *Link) meet(incarnation, born uint64) error {
 		case k.incarnation != 0 && !k.ended:
 			k.end(nil) // and look again: others come meanwhile
 		default:
-			k.incarnation, k.born, k.over, k.ended, k.expected, k.version = incarnation, born, false, false, 0, 0
+			k.incarnation, k.born, k.over, k.ended, k.expected, k.version, k.strict = incarnation, born, false, false, 0, 0, false
 			k.dialled = [lanes]uint64{}
 			return nil
 		}
 	}
 }
 
-// speaks returns the version in which the node is called: one that does not know yet that the lower of two counts refuses a higher one than
-// its own, but says when it calls what that is.
+// speaks returns the version in which the node is called: the highest, but for one that has refused it, as it does not know yet that the lower of two
+// counts. What it says when it calls is no measure: two nodes that were replaced would each call the other in the version in which that has called,
+// and neither would ever say more.
 func (k *Link) speaks(highest uint64) uint64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.version == 0 {
-		return highest
+	if k.strict {
+		return wire.LinkOldest
 	}
-	return min(highest, k.version)
+	return highest
+}
+
+// heed notes that the node has refused to be called in a version, when that is what err says.
+func (k *Link) heed(err error, version uint64) {
+	if errors.Is(err, errVersion) && version > wire.LinkOldest {
+		k.mu.Lock()
+		k.strict = true
+		k.mu.Unlock()
+	}
 }
 
 // Speaks returns the highest version of the links that the node has said it speaks since it was started, 0 while it has said none. It may be called from

@@ -36,6 +36,7 @@ func (l *Links) Stream(ctx context.Context, node string, header []byte) (*Stream
 	h.header, h.version = header, k.speaks(h.version)
 	c, f, there, err := l.dial(ctx, *k.addr.Load(), h)
 	if err != nil {
+		k.heed(err, h.version)
 		return nil, err
 	}
 	if err := k.meet(there.incarnation, there.born); err != nil {
