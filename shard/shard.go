@@ -533,10 +533,9 @@ func (s *Shard) abandon(err error) {
 	s.unread = s.last
 	s.refusedStand()
 	s.cleaning = nil // it begins again with what is not noted
+	s.loseNear()
 	s.deny(err)
 	s.d.Reset()
-	clear(s.nearby)
-	s.nearby = s.nearby[:0]
 	for i, p := range s.amended {
 		p.revert()
 		s.amended[i] = nil
