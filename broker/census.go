@@ -104,8 +104,7 @@ func (c *Core) adopt(l *Live, out *Effects) {
 	}
 	w := c.workers[l.Worker]
 	if w == nil {
-		w = &worker{ID: l.Worker, kind: kindOf(l.Origin), lease: l.Lease}
-		w.timer.worker = w
+		w = newWorker(l.Worker, l.Lease, kindOf(l.Origin))
 		c.workers[w.ID] = w
 		if c.open {
 			c.beginGrace(w)

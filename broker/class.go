@@ -12,13 +12,13 @@ import (
 // it, so finding the best worker for a task and the next task for a worker needs no look at anybody else.
 type class struct {
 	free   ranks // members who could take a task, best first as they were when last looked at
+	cost   int
 	number int32 // in its pool
 	pool   *Core
 	key    string
 	queue  *queue   // whose tasks
 	from   []*queue // whose workers
-	cost   int
-	skills []Skill // the least levels, sorted by name
+	skills []Skill  // the least levels, sorted by name
 	scored []string
 	demand selector.Residual
 	prefer selector.Residual
@@ -53,8 +53,8 @@ func (a *member) stand() *stand { return &a.w.stands[a.seat] }
 // best returns the place of the best member for t that could take a task now, or nil. Only those whom t is kept from are looked past.
 func (c *class) best(t *task) *rank {
 	plain := len(t.bars) == 0 && t.worker == nil
-	for len(c.free.nodes) > 0 {
-		x := &c.free.nodes[0]
+	for c.free.n > 0 {
+		x := &c.free.top
 		if !plain {
 			x = c.free.of(0, t)
 		}
@@ -66,7 +66,7 @@ func (c *class) best(t *task) *rank {
 			i = int(x.s.at) - 1
 		}
 		if !c.free.refresh(i, c.cost) {
-			return &c.free.nodes[i]
+			return c.free.node(i)
 		}
 	}
 	return nil
@@ -74,7 +74,11 @@ func (c *class) best(t *task) *rank {
 
 // classOf returns the class of a step of p.
 func (c *Core) classOf(p *plan, s *Step, demand, prefer selector.Residual, in *Task, delay int64) *class {
-	cl := &class{free: ranks{by: p.queue}, pool: c, queue: p.queue, cost: p.cost, skills: p.skills, demand: demand, prefer: prefer, delay: -1}
+	cl := &p.own
+	if p.owned {
+		cl = &class{}
+	}
+	*cl = class{free: ranks{by: p.queue}, pool: c, queue: p.queue, cost: p.cost, skills: p.skills, demand: demand, prefer: prefer, delay: -1}
 	if len(p.skills) == 0 && p.queue.SkillBy != "" {
 		cl.scored = slices.Sorted(in.Attributes.Get(p.queue.SkillBy).Strings)
 	}
@@ -108,8 +112,10 @@ func (c *Core) classOf(p *plan, s *Step, demand, prefer selector.Residual, in *T
 	text(demand.Key())
 	text(prefer.Key())
 	if old := c.classes[string(key)]; old != nil {
+		*cl = class{}
 		return old
 	}
+	p.owned = p.owned || cl == &p.own
 	cl.key, cl.number = string(key), c.numbers.take()
 	c.classes[cl.key] = cl
 	cl.queue.demands = append(cl.queue.demands, cl)

@@ -112,16 +112,17 @@ func (c *Core) decide(t *task, x choice) {
 		}
 		d.Asked = g.n - 1
 		d.Eligible += len(g.class.members)
-		d.Free += len(g.class.free.nodes)
-		for k := range g.class.free.nodes[:min(len(g.class.free.nodes), maxLooked)] {
-			if p := &g.class.free.nodes[k]; p.w.takes(t.cost) && (len(t.bars) == 0 || !t.barred(p.w.ID)) {
-				d.looked = append(d.looked, p.member().looks())
+		free := &g.class.free
+		d.Free += free.n
+		for k := range min(free.n, maxLooked) {
+			if p := free.node(k); p.w.takes(t.cost) && (len(t.bars) == 0 || !t.barred(p.w.ID)) {
+				d.looked = append(d.looked, looked{p.m, p.w.load, score(p.fit, p.w.load, q)})
 				found = found || p.w == x.w
 			}
 		}
 	}
 	if !found { // who took it when he became free need not be among the first places of all
-		d.looked = append(d.looked, x.member().looks())
+		d.looked = append(d.looked, looked{x.by, x.w.load, score(x.by.fit, x.w.load, q)})
 	}
 }
 
@@ -156,13 +157,12 @@ func (c *Core) Why(dst []byte, e *Effect) []byte {
 	return c.trace.record(dst, e.Session, e.Ticket, e.noted, e.Worker)
 }
 
-// looks returns a as he is now.
-func (a *member) looks() looked {
-	x := looked{a, a.w.load, a.fit}
-	if q := a.class.queue; q.Scoring == Weighted {
-		x.score += q.Weights.Load * (1 - a.w.load)
+// score returns what somebody of fit and load counts in q.
+func score(fit, load float64, q *queue) float64 {
+	if q.Scoring == Weighted {
+		fit += q.Weights.Load * (1 - load)
 	}
-	return x
+	return fit
 }
 
 // tell makes Top of who was looked at, once: who got it, then the others, best first.
@@ -209,9 +209,5 @@ func (n *noted) first(a, b *looked) bool {
 
 // candidate returns a with the terms of its score.
 func (a *member) candidate() Candidate {
-	x := Candidate{Worker: a.w.ID, Load: a.w.load, Skill: a.skill, Rating: a.w.rating, Preferred: a.preferred, Score: a.fit}
-	if q := a.class.queue; q.Scoring == Weighted {
-		x.Score += q.Weights.Load * (1 - a.w.load)
-	}
-	return x
+	return Candidate{Worker: a.w.ID, Load: a.w.load, Skill: a.skill, Rating: a.w.rating, Preferred: a.preferred, Score: score(a.fit, a.w.load, a.class.queue)}
 }

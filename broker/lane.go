@@ -222,7 +222,7 @@ func earlier(a, b *task, late bool) *task {
 
 // first returns what w is to do next of all that waits for it, or nil. Each lane proposes one; the best of them is taken.
 func (c *Core) first(w *worker) *task {
-	if !c.open || !w.takes(1) {
+	if !c.open || c.numbers.some == 0 && len(w.own.nodes) == 0 || !w.takes(1) {
 		return nil
 	}
 	c.round++

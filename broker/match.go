@@ -7,11 +7,8 @@ type choice struct {
 	w      *worker
 	step   int // -1 is before all steps
 	reason string
-	by     *class // nil when by no step
+	by     *member // what he is to the class that he was found by; nil when by no step
 }
-
-// member returns what x's worker is to the class that he was found by.
-func (x *choice) member() *member { return x.w.members[x.w.seatOf(x.by)] }
 
 // place finds a worker for t, which is in no line, or puts it in line. Nobody else may be waiting whom its worker could take.
 func (c *Core) place(t *task, out *Effects) {
@@ -53,28 +50,27 @@ func (c *Core) match(t *task) choice {
 func (c *Core) pick(t *task) choice {
 	p := t.plan
 	var best *rank
-	var by *class
-	step := 0
+	var by *gate
 	for i := range p.gates {
 		g := &p.gates[i]
-		if best != nil && g.step != step {
+		if best != nil && g.step != by.step {
 			break
 		}
-		if len(g.class.free.nodes) == 0 || !p.opens(i, t, c.now) {
+		if g.class.free.n == 0 || !p.opens(i, t, c.now) {
 			continue
 		}
 		if x := g.class.best(t); x != nil && (best == nil || x.before(best, p.queue)) {
-			best, by, step = x, g.class, g.step
+			best, by = x, g
 		}
 	}
 	if best == nil {
 		return choice{}
 	}
 	reason := reasonRoute
-	if from := by.from; len(from) != 1 || from[0] != p.queue {
+	if by.foreign {
 		reason = t.reasonOf(best.w)
 	}
-	return choice{w: best.w, step: step, reason: reason, by: by}
+	return choice{w: best.w, step: by.step, reason: reason, by: best.m}
 }
 
 // reasonOf returns why w gets t by a step.
@@ -105,8 +101,8 @@ func (c *Core) chosen(t *task, w *worker) choice {
 		if !p.opens(i, t, c.now) || t.hold > c.now {
 			continue
 		}
-		if cl := p.gates[i].class; w.isMember(cl) {
-			return choice{w: w, step: p.gates[i].step, reason: t.reasonOf(w), by: cl}
+		if seat := w.seatOf(p.gates[i].class); seat >= 0 {
+			return choice{w: w, step: p.gates[i].step, reason: t.reasonOf(w), by: w.members[seat]}
 		}
 	}
 	return choice{w: w, step: -1, reason: reasonSticky}

@@ -6,6 +6,7 @@ type numbers struct {
 	next  int32
 	spare []int32
 	waits []uint64
+	some  int // of them have somebody who waits
 }
 
 // take returns a number that no class has.
@@ -27,9 +28,15 @@ func (n *numbers) take() int32 {
 func (n *numbers) give(x int32) { n.spare = append(n.spare, x) }
 
 // mark and clear say that somebody waits in a class, and that nobody does.
-func (n *numbers) mark(x int32) { n.waits[x/64] |= 1 << (x % 64) }
+func (n *numbers) mark(x int32) {
+	n.waits[x/64] |= 1 << (x % 64)
+	n.some++
+}
 
-func (n *numbers) clear(x int32) { n.waits[x/64] &^= 1 << (x % 64) }
+func (n *numbers) clear(x int32) {
+	n.waits[x/64] &^= 1 << (x % 64)
+	n.some--
+}
 
 // busy tells whether somebody waits.
 func (n *numbers) busy(x int32) bool { return n.waits[x/64]&(1<<(x%64)) != 0 }

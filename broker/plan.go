@@ -18,33 +18,38 @@ const (
 // plan is a route as one kind of task takes it: what the queue's steps ask for once the task's attributes are in them.
 // Tasks that agree in all attributes of which the route speaks share a plan, so nothing is evaluated at dispatch.
 type plan struct {
+	// What every task looks at stands together, down to the best of its first step's workers.
 	named
-	queue    *queue
-	lane     *lane
-	skills   []Skill // that the task wants, sorted by name
-	cost     int
-	boost    int64 // of the queue's boosts
-	gates    []gate
-	resorts  []resort
-	clocks   []*clock // of its queue and shop
-	question bool     // it classifies: the route comes behind
-	stirs    bool     // steps open and close by more than the time that one has waited
-	tasks    int      // that have it, in any state
-	few      [2]gate  // where gates are, when they are few
-	lined    []*task  // that wait, where that matters
+	queue  *queue
+	lane   *lane
+	cost   int
+	boost  int64 // of the queue's boosts
+	gates  []gate
+	tasks  int      // that have it, in any state
+	few    [1]gate  // where gates are, when there is one
+	own    class    // where the first class is, when it is new with this plan
+	owned  bool     // it is
+	clocks []*clock // of its queue and shop
+
+	question bool // it classifies: the route comes behind
+	stirs    bool // steps open and close by more than the time that one has waited
 	dirty    bool
+	skills   []Skill // that the task wants, sorted by name
+	resorts  []resort
+	lined    []*task // that wait, where that matters
 }
 
 // gate is a step of a plan, to the workers who share a delay.
 type gate struct {
-	class *class
-	step  int
-	after int64 // ms that the task has waited
-	delay int64 // of after, the workers' own
-	when  When
-	timed timed
-	n     int
-	ttl   int64
+	class   *class
+	step    int
+	after   int64 // ms that the task has waited
+	delay   int64 // of after, the workers' own
+	when    When
+	foreign bool // it asks others than the queue's own workers
+	timed   timed
+	n       int
+	ttl     int64
 }
 
 // resort is a last resort of a plan.
@@ -137,7 +142,7 @@ func (c *Core) planOf(q *queue, in *Task) *plan {
 	key = binary.AppendVarint(key, int64(cost))
 	key = appendSkills(key, c.skills)
 	for _, name := range q.speaksOf {
-		key = append(in.Attributes.Get(name).Append(key), 0)
+		key = in.Attributes.Get(name).AppendKey(key)
 	}
 	c.key = key
 	if p := c.plans.get(key); p != nil {
@@ -275,6 +280,7 @@ func (c *Core) addGates(p *plan, step int, s *Step, in *Task) {
 	for _, d := range delays {
 		cl := c.classOf(p, s, demand, s.Prefer.Bind(in.Attributes), in, d)
 		g := gate{class: cl, step: step, after: after + d, delay: d, when: s.When, timed: c.timedOf(p, s)}
+		g.foreign = len(cl.from) != 1 || cl.from[0] != p.queue
 		g.n, g.ttl = max(s.OfferN, 1), or(s.OfferTTLMS, p.queue.OfferTTLMS)
 		cl.plans++
 		p.gates = append(p.gates, g)

@@ -1,11 +1,15 @@
 package broker
 
+import "math"
+
 // ranks are the members of a class who could take a task: a heap, best first as they were when they were last looked at. Nobody stands
 // worse in it than his worker is. What they are compared by stands in the heap itself, so that among thousands of classes the best of one
 // is found by looking at his place and at himself.
 type ranks struct {
-	by    *queue // whose scoring counts
-	nodes []rank
+	by   *queue // whose scoring counts
+	n    int
+	top  rank   // the first
+	rest []rank // the others
 }
 
 // rank is a member's place.
@@ -15,7 +19,7 @@ type rank struct {
 	assigned  uint64
 	w         *worker
 	s         *stand // where w notes that he stands here
-	seat      int32  // in w.members and w.stands
+	m         *member
 	preferred bool
 }
 
@@ -48,15 +52,27 @@ func (a *rank) before(b *rank, by *queue) bool {
 	return a.w.ID < b.w.ID
 }
 
-// member returns whose place a is.
-func (a *rank) member() *member { return a.w.members[a.seat] }
+// node returns the i'th place.
+func (h *ranks) node(i int) *rank {
+	if i == 0 {
+		return &h.top
+	}
+	return &h.rest[i-1]
+}
 
 // push adds m, who does not stand in h, as his worker is now.
 func (h *ranks) push(m *member) {
 	s := m.stand()
-	h.nodes = append(h.nodes, rank{m.w.load, m.fit, m.w.assigned, m.w, s, m.seat, m.preferred})
-	s.at, s.load = int32(len(h.nodes)), m.w.load //nolint:gosec // a pool has fewer workers
-	h.up(len(h.nodes) - 1)
+	x := rank{m.w.load, m.fit, m.w.assigned, m.w, s, m, m.preferred}
+	if h.n == 0 {
+		h.top = x
+	} else {
+		h.rest = append(h.rest, x)
+	}
+	h.n++
+	s.at, s.load = int32(h.n), m.w.load //nolint:gosec // a pool has fewer workers
+	m.w.worst = max(m.w.worst, m.w.load)
+	h.up(h.n - 1)
 }
 
 // remove takes out who stands there, when he stands anywhere.
@@ -66,10 +82,13 @@ func (h *ranks) remove(s *stand) {
 		return
 	}
 	s.at = 0
-	last := len(h.nodes) - 1
-	moved := h.nodes[last]
-	h.nodes[last] = rank{}
-	h.nodes = h.nodes[:last]
+	h.n--
+	last := h.n
+	moved := *h.node(last)
+	*h.node(last) = rank{}
+	if last > 0 {
+		h.rest = h.rest[:last-1]
+	}
 	if i < last {
 		h.set(i, moved)
 		h.fix(i)
@@ -78,13 +97,15 @@ func (h *ranks) remove(s *stand) {
 
 // refresh puts the i'th where its worker is by now, and out when he takes nothing of that cost. It tells whether he stood elsewhere.
 func (h *ranks) refresh(i, cost int) bool {
-	x := &h.nodes[i]
+	x := h.node(i)
 	w := x.w
 	switch {
 	case !w.takes(cost):
 		h.remove(x.s)
+		w.worst = math.Inf(1)
 	case x.load != w.load || x.assigned != w.assigned:
 		x.load, x.assigned, x.s.load = w.load, w.assigned, w.load
+		w.worst = max(w.worst, w.load)
 		h.fix(i)
 	default:
 		return false
@@ -105,14 +126,14 @@ func (h *ranks) up(i int) bool {
 	for i > 0 {
 		parent := (i - 1) / 2
 		if i == first {
-			if !h.nodes[i].before(&h.nodes[parent], h.by) {
+			if !h.node(i).before(h.node(parent), h.by) {
 				return false
 			}
-			x = h.nodes[i]
-		} else if !x.before(&h.nodes[parent], h.by) {
+			x = *h.node(i)
+		} else if !x.before(h.node(parent), h.by) {
 			break
 		}
-		h.set(i, h.nodes[parent])
+		h.set(i, *h.node(parent))
 		i = parent
 	}
 	if i == first {
@@ -125,19 +146,19 @@ func (h *ranks) up(i int) bool {
 // down moves the i'th behind those who come before it.
 func (h *ranks) down(i int) {
 	first := i
-	x := h.nodes[i]
+	x := *h.node(i)
 	for {
 		child := 2*i + 1
-		if child >= len(h.nodes) {
+		if child >= h.n {
 			break
 		}
-		if right := child + 1; right < len(h.nodes) && h.nodes[right].before(&h.nodes[child], h.by) {
+		if right := child + 1; right < h.n && h.rest[right-1].before(&h.rest[child-1], h.by) {
 			child = right
 		}
-		if !h.nodes[child].before(&x, h.by) {
+		if !h.rest[child-1].before(&x, h.by) {
 			break
 		}
-		h.set(i, h.nodes[child])
+		h.set(i, h.rest[child-1])
 		i = child
 	}
 	if i != first {
@@ -146,16 +167,16 @@ func (h *ranks) down(i int) {
 }
 
 func (h *ranks) set(i int, x rank) {
-	h.nodes[i] = x
+	*h.node(i) = x
 	x.s.at = int32(i + 1) //nolint:gosec // a pool has fewer workers
 }
 
 // of returns the best for t from the i'th place down, looking past those whom t is kept from; nil is nobody.
 func (h *ranks) of(i int, t *task) *rank {
-	if i >= len(h.nodes) {
+	if i >= h.n {
 		return nil
 	}
-	x := &h.nodes[i]
+	x := h.node(i)
 	if !t.barred(x.w.ID) && !t.asks(x.w) {
 		return x
 	}

@@ -19,7 +19,8 @@ func (c *Core) Offer(in *Task, now int64, out *Effects) {
 
 func (c *Core) offerTask(in *Task, out *Effects) {
 	q := c.queues[in.Queue]
-	for t := c.sessions[in.Session]; t != nil; t = t.next {
+	known := c.sessions[in.Session]
+	for t := known; t != nil; t = t.next {
 		if t.ticket == in.Ticket && in.Version > t.version && q != nil {
 			c.retask(t, q, in, out)
 		}
@@ -31,7 +32,7 @@ func (c *Core) offerTask(in *Task, out *Effects) {
 		reject(in, wire.NoQueue, out)
 		return
 	}
-	freed := c.supersede(in, out)
+	freed := known != nil && c.supersede(in, out)
 	if c.tasks >= c.cfg.MaxTasks {
 		reject(in, wire.Overloaded, out)
 		return

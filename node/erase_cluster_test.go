@@ -67,6 +67,18 @@ func TestEraseOnEveryNode(t *testing.T) {
 	if got := erased(t, a, "alice", "erased"); got["state"] != "erased" || len(filesWith(t, w.dirs["c"], canary+"alice")) == 0 {
 		t.Fatalf("with a node away: %v", got)
 	}
+	patiently(t, "the erasures are listed with the node that is away", func() bool {
+		all, list := unended(t, b)
+		if len(list) != 2 || all["away"] == nil || all["ownerless"] != nil {
+			return false
+		}
+		for _, x := range list {
+			if m := x.(obj); fmt.Sprint(m["nodes"]) != fmt.Sprint(all["away"]) || m["why"] == nil {
+				return false
+			}
+		}
+		return true
+	})
 	w.start("c", small)
 	for _, name := range []string{"alice", "visitor"} {
 		erased(t, b, name, "completed")

@@ -2,9 +2,11 @@ package selector
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -127,6 +129,29 @@ func (v Value) Append(b []byte) []byte {
 		return append(b, ']')
 	default:
 		return append(b, "nothing"...)
+	}
+}
+
+// AppendKey appends v's bytes for a key: equal values have equal keys, others do not, and no key begins another. It is made to be compared,
+// not to be read.
+func (v Value) AppendKey(b []byte) []byte {
+	b = append(b, byte(v.kind))
+	switch v.kind {
+	case Bool, Number:
+		if v.num == 0 {
+			return binary.LittleEndian.AppendUint64(b, 0) // also the negative one
+		}
+		return binary.LittleEndian.AppendUint64(b, math.Float64bits(v.num))
+	case String:
+		return append(binary.AppendUvarint(b, uint64(len(v.str))), v.str...)
+	case List:
+		b = binary.AppendUvarint(b, uint64(len(v.list)))
+		for i := range v.list {
+			b = v.list[i].AppendKey(b)
+		}
+		return b
+	default:
+		return b
 	}
 }
 

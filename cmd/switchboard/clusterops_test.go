@@ -84,6 +84,8 @@ func TestClusterOperations(t *testing.T) {
 				v = cluster.Leftover{Slots: 12, Clean: 9, By: "ann"}
 			case "node.keys":
 				v = node.KeysAnswer{Changed: true, Keys: []token.Line{{Tenant: "acme", Kid: "acme-2", Alg: token.HS256, Signs: true}}}
+			case "node.tenants":
+				v = node.TenantsAnswer{Tenants: []node.TenantLine{{Tenant: "acme", Home: "eu", Made: &node.TenantMade{By: "olga"}}, {Tenant: "demo", Home: "main", File: true}}, Missing: []string{"n2"}}
 			case "remove":
 				return json.Marshal(map[string]any{"err": "node n2 still has replicas of 1 shards", "refused": true})
 			}
@@ -137,6 +139,10 @@ func TestClusterOperations(t *testing.T) {
 	f(`ann node.keys {}`, "TENANT KID ALG SIGNS acme acme-2 HS256 yes", "keys")
 	f(`ann node.keys {"action":"create","tenant":"acme","kid":"acme-2"}`, "acme-2", "keys", "create", "acme", "--kid", "acme-2")
 	f(`ann node.keys {"action":"remove","tenant":"acme","kid":"acme-1","last":true}`, "acme-2", "keys", "remove", "acme", "acme-1", "--last")
+	f(`ann node.tenants {}`, "TENANT PLACEMENT IN THE FILE MADE BY acme eu false 1970-01-01T00:00:00Z olga demo main true - -", "tenants")
+	f(`ann node.tenants {"action":"create","tenant":"acme","placement":"eu","origins":["https://a.example"],"wrapup_ms":7}`,
+		"nothing is changed", "tenants", "create", "acme", "--placement", "eu", "--origin", "https://a.example", "--wrapup-ms", "7")
+	f(`ann node.tenants {"action":"create","tenant":"acme"}`, "when they are back: n2", "tenants", "create", "acme")
 	f("", "set --kid", "keys", "create", "acme")
 	f("", "set --file", "keys", "add", "acme")
 	pem := filepath.Join(t.TempDir(), "key.pem")
