@@ -313,12 +313,14 @@ func (c *conn) outlived(it item) bool {
 	}
 	_, slot, _ := l.id.Place()
 	c.mu.Lock()
-	r, ok := c.pending[it.f.ID]
-	c.mu.Unlock()
-	if !ok || r.own || r.slot != slot { // who else answers counts other terms
+	r := c.pending.get(it.f.ID)
+	if r == nil || r.own || r.slot != slot { // who else answers counts other terms
+		c.mu.Unlock()
 		return false
 	}
-	c.unposted(it.f.ID, r.generation)
+	generation := r.generation
+	c.mu.Unlock()
+	c.unposted(it.f.ID, generation)
 	return true
 }
 
