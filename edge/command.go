@@ -221,8 +221,8 @@ func (e *Edge) route(cmd *wire.Command) (wire.Address, bool) {
 		return e.poolOf(cmd.Who.Tenant), true
 	case wire.VerbIdentities, wire.VerbErase:
 		return wire.ToSlot(e.x.CustomerSlot(cmd.Who.Tenant, cmd.Text)), true
-	case wire.VerbIdentify:
-		return wire.ToSlot(e.x.CustomerSlot(cmd.Who.Tenant, cmd.Who.Sub)), true
+	case wire.VerbIdentify: // with whom it ends: that is one way less
+		return wire.ToSlot(e.x.CustomerSlot(cmd.Who.Tenant, cmd.Text)), true
 	case wire.VerbOpen:
 		if cmd.Session == "" {
 			return wire.ToSlot(e.x.CustomerSlot(cmd.Who.Tenant, cmd.Who.Sub)), true

@@ -93,6 +93,7 @@ func Start(cfg Config) (n *Node, err error) {
 		ec.Operate, ec.Operators = n.operate, cfg.Cluster.Operators
 	}
 	ec.Serves, ec.Begin = n.serves, n.begin
+	ec.Erasures = n.waitingErasures
 	cfg.tune(&journal.Config{}, &ec)
 	ec.Ready = n.healthy
 	if n.edge, err = edge.Open(x, ec); err != nil {

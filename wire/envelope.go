@@ -17,12 +17,16 @@ var ErrMail = errors.New("not mail of this version")
 // replaced by those of the next version one after the other. What a version has brought is said below, and by Roll.Version what is written
 // for one that lacks it.
 const (
-	LinkVersion = 10
+	LinkVersion = 11
 	LinkOldest  = 8
 )
 
 // leftSince is the version that brought what a shard that is being split says of slots that have left it, in its answer to a census.
 const leftSince = 10
+
+// kinSince is the version that brought who else is erased with a customer, what an erasure does about identities that are claimed meanwhile, and which session
+// goes on when two customers become one.
+const kinSince = 11
 
 // speaks tells whether the reader knows what a version brought. 10 brought why a grant was decided.
 func (c *coder) speaks(version uint64) bool { return c.roll.Version == 0 || c.roll.Version >= version }
@@ -34,8 +38,10 @@ func kindsOf(version uint64) byte {
 		return 27 // 9 brought parcels of slots that move
 	case 9:
 		return 29 // 10 brought the erasure of customers
+	case 10:
+		return 32 // 11 brought why of offers that nobody took
 	}
-	return 32
+	return 33
 }
 
 // What an envelope says of itself.
@@ -194,6 +200,8 @@ func kindOf(m Mail) byte {
 		return 31
 	case *Scrub:
 		return 32
+	case *Untaken:
+		return 33
 	}
 	return 0
 }
@@ -265,6 +273,8 @@ func newMail(kind byte) Mail {
 		return new(Purged)
 	case 32:
 		return new(Scrub)
+	case 33:
+		return new(Untaken)
 	}
 	return nil
 }
@@ -335,6 +345,8 @@ func (c *coder) mail(m Mail) {
 		c.purged(m)
 	case *Scrub:
 		c.scrub(m)
+	case *Untaken:
+		c.untaken(m)
 	case *Unbound:
 		c.liveFields(&m.Live)
 	default:
@@ -648,6 +660,14 @@ func (c *coder) noGrant(m *NoGrant) {
 	c.uint(&m.Ticket)
 	c.uint(&m.Pool)
 	c.text(&m.Why)
+}
+
+func (c *coder) untaken(m *Untaken) {
+	c.text((*string)(&m.Session))
+	c.uint(&m.Ticket)
+	c.uint(&m.Pool)
+	c.uint(&m.N)
+	c.bytes(&m.Why)
 }
 
 func (c *coder) place(m *Place) {
