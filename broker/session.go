@@ -178,7 +178,8 @@ func (c *Core) Unbound(l *Live, now int64, out *Effects) {
 	}
 	told := slices.ContainsFunc((*out)[before:], func(e Effect) bool { return e.Kind == Rebind && e.Session == l.Session })
 	if t := c.find(l.Session, l.Ticket); !told && t != nil && t.state == held && t.ae == l.AE && t.worker.connected && t.worker.lease == t.lease {
-		c.rebind(t, true, out) // of what the earlier shard has told it nothing is certain
+		c.rebind(t, true, out)         // of what the earlier shard has told it nothing is certain
+		(*out)[len(*out)-1].Lease = "" // the session knows it, if it has heard meanwhile
 	}
 	c.settle(out)
 }

@@ -243,7 +243,7 @@ func (s *State) Rebind(env *Env, r *wire.Rebind, d *Decision) {
 		f.AE = r.AE
 		return
 	}
-	if r.Fresh && s.owner.conn == r.Conn { // asked for twice, or told by `kept` meanwhile: what was delivered there was not lost [SW-5.4]
+	if r.Fresh && r.Lease == "" && s.owner.conn == r.Conn { // asked for twice, or told by `kept` meanwhile: what was delivered there was not lost [SW-5.4]
 		return
 	}
 	s.bindAgain(r.Conn, r.Window)

@@ -218,9 +218,13 @@ func (w *world) do(_ *testing.T, c *script.Command) string {
 	case "lost":
 		w.s.Lost(&w.env, &wire.Lost{Session: w.id, Pool: uint64(c.Int("pool", 1)), Worker: c.Word(0), AE: uintOf(c, "ae")}, &w.d)
 	case "rebind":
+		lease := "l1"
+		if c.Bool("asked") { // for
+			lease = ""
+		}
 		w.s.Rebind(&w.env, &wire.Rebind{
 			Session: w.id, Pool: uint64(c.Int("pool", 1)), Worker: c.Word(0), AE: uintOf(c, "ae"), Conn: w.conn(c.String("conn", "")),
-			Lease: "l1", Window: uint32(c.Int("window", 16)), Fresh: c.Bool("fresh"), Reason: c.String("reason", "route"),
+			Lease: lease, Window: uint32(c.Int("window", 16)), Fresh: c.Bool("fresh"), Reason: c.String("reason", "route"),
 		}, &w.d)
 	case "nogrant":
 		w.s.NoGrant(&w.env, &wire.NoGrant{Session: w.id, Ticket: uintOf(c, "ticket"), Pool: uint64(c.Int("pool", 1)), Why: c.String("why", "")}, &w.d)

@@ -264,7 +264,7 @@ type (
 		Worker  string
 		AE      uint64
 		Conn    Conn
-		Lease   string
+		Lease   string // empty when the session has asked: who is bound there by now knows all
 		Window  uint32
 		Fresh   bool
 		Reason  string // of the grant
