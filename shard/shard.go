@@ -446,6 +446,8 @@ func (s *Shard) handle(m wire.Mail) {
 		s.toSession(m.Session, m)
 	case *wire.Place:
 		s.toSession(m.Session, m)
+	case *wire.Untaken:
+		s.toSession(m.Session, m)
 	case *wire.Census:
 		s.census(m)
 	case *wire.CensusAnswer, *wire.Task, *wire.Withdraw, *wire.Confirm, *wire.Unbound, *wire.Declined, *wire.Release, *wire.Resorted, *wire.Seek:
