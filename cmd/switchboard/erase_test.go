@@ -85,6 +85,9 @@ func TestKillErase(t *testing.T) {
 			t.Errorf("%s: %s", name, out)
 		}
 	}
+	if out := run(t, bin, "erase", "--list", "--addr", addr, "--token", olga); !strings.HasPrefix(out, "CUSTOMER") || strings.Contains(out, "e_") {
+		t.Errorf("when all are completed there wait\n%s", out)
+	}
 	sue := run(t, bin, "token", "--data", data, "--role", "supervisor", "--sub", "sue")
 	check := func(what, data, addr string) {
 		t.Helper()

@@ -168,11 +168,6 @@ var list = []mutant{
 		model: true, pkg: "session", run: "TestModel",
 	},
 	{
-		name: "a feed that catches up tells what was said in a session that is erased by then", file: "shard/purge.go",
-		old: "f.pending[i].e = session.Blank(e)", new: "f.pending[i].e = e",
-		pkg: "shard", run: "TestErasedWhileAFeedCatchesUp",
-	},
-	{
 		name: "rows that come late are not settled before the files are rewritten", file: "shard/journal/scrub.go",
 		old: "	if err := j.settle(); err != nil {\n		return err\n	}\n", new: "",
 		pkg: "shard/journal", run: "TestScrub",
