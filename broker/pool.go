@@ -68,8 +68,9 @@ func (c *Core) refuses(s *Subscription) (slug wire.Slug, why string) {
 func (c *Core) subscribe(s *Subscription, out *Effects) {
 	w := c.workers[s.ID]
 	fresh := s.NewLease
-	if s.Resumed && s.Lease != "" {
-		fresh = s.Lease // his client knows it
+	if s.Lease != "" && (s.Resumed || len(c.census.missing) > 0) {
+		// His client knows it; and shards that have not told yet what they have may name it: with another one he would lose that.
+		fresh = s.Lease
 	}
 	switch {
 	case w == nil:

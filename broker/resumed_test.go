@@ -36,3 +36,54 @@ func TestResumedHearsAnew(t *testing.T) {
 		}
 	}
 }
+
+// A pool that opens without a shard does not know what a worker has there, who comes back with his lease meanwhile. He keeps it: what the shard tells
+// later is his, under the same ae, and not queued again. One whom all shards have been asked about begins anew.
+func TestLeaseOfAMissingShard(t *testing.T) {
+	for _, missing := range []bool{true, false} {
+		c := broker.New(broker.Config{Queues: []broker.Queue{{Name: "default"}}})
+		var out broker.Effects
+		c.Open(2, []uint32{1, 2}, 0, &out)
+		c.CensusAnswer(2, 1, nil, 0, &out)
+		if !missing {
+			c.CensusAnswer(2, 2, nil, 0, &out)
+		}
+		c.Subscribe(&broker.Subscription{
+			ID: "bob", Sub: "bob", Kind: wire.OriginBot, Queues: []string{"default"}, Allowed: []string{"*"}, Slots: 2, Conn: wire.Conn{Node: 1, ID: 1},
+			Lease: "l_bob", NewLease: "l_new",
+		}, 100, &out)
+		c.Tick(3000, &out) // the census waits no longer
+		lease := ""
+		for i := range out {
+			if out[i].Kind == broker.Subscribed {
+				lease = out[i].Lease
+			}
+		}
+		if !missing {
+			if lease != "l_new" {
+				t.Errorf("with an old lease that nobody names he has %q", lease)
+			}
+			continue
+		}
+		if lease != "l_bob" {
+			t.Errorf("he comes back with l_bob and has %q", lease)
+		}
+		out.Reset()
+		c.CensusAnswer(2, 2, []broker.Live{{
+			Task: broker.Task{Session: "s1", Ticket: 1, Queue: "default"}, Assigned: true, Worker: "bob", Origin: wire.OriginBot, Lease: "l_bob", AE: 3,
+		}}, 4000, &out)
+		bound := false
+		for i := range out {
+			switch e := &out[i]; e.Kind {
+			case broker.Lost:
+				t.Errorf("it is taken from him: %+v", e)
+			case broker.Rebind:
+				bound = bound || e.Session == "s1" && e.AE == 3 && e.Fresh && e.Conn == wire.Conn{Node: 1, ID: 1}
+			default:
+			}
+		}
+		if !bound {
+			t.Errorf("it is not given back: %+v", out)
+		}
+	}
+}

@@ -70,7 +70,7 @@ func TestAskedAgain(t *testing.T) {
 		eventually(t, "one waits", func() bool {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			return len(c.pending) == 5
+			return c.pending.size() == 5
 		})
 		next := successor(t, r, 2)
 		alice.say(send(7, ""))
@@ -142,7 +142,7 @@ func TestStalled(t *testing.T) {
 	eventually(t, "it waits", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return len(c.pending) == 1
+		return c.pending.size() == 1
 	})
 	r.x.PlugSlots(allSlots(), r.shard)
 	state("new")

@@ -43,7 +43,7 @@ func (c *conn) pace(cmd *wire.Command) bool {
 		return true
 	}
 	l := &c.e.cfg.Limits
-	wait := c.rate.take(c.e.now(), cost(cmd.Verb), l.Rate, l.Burst)
+	wait := c.rate.take(c.lastRead.Load(), cost(cmd.Verb), l.Rate, l.Burst)
 	if wait == 0 {
 		c.abuse = 0
 		return true
@@ -221,8 +221,8 @@ func (e *Edge) route(cmd *wire.Command) (wire.Address, bool) {
 		return e.poolOf(cmd.Who.Tenant), true
 	case wire.VerbIdentities, wire.VerbErase:
 		return wire.ToSlot(e.x.CustomerSlot(cmd.Who.Tenant, cmd.Text)), true
-	case wire.VerbIdentify:
-		return wire.ToSlot(e.x.CustomerSlot(cmd.Who.Tenant, cmd.Who.Sub)), true
+	case wire.VerbIdentify: // with whom it ends: that is one way less
+		return wire.ToSlot(e.x.CustomerSlot(cmd.Who.Tenant, cmd.Text)), true
 	case wire.VerbOpen:
 		if cmd.Session == "" {
 			return wire.ToSlot(e.x.CustomerSlot(cmd.Who.Tenant, cmd.Who.Sub)), true

@@ -96,6 +96,8 @@ type Config struct {
 	// Operate looks after the cluster [SW-7.5], for operators of the tenants Operators; nil means 404.
 	Operate   Operate
 	Operators []string
+	// Erasures returns the erasures of a tenant that wait for something [SW-7.13], to be told as JSON; nil means 404. The error is a *wire.Error.
+	Erasures func(ctx context.Context, tenant string) (any, error)
 	// Metrics serves /metrics; nil means 404.
 	Metrics http.Handler
 	// Static serves what no other path does, and reports whether it did; may be nil.

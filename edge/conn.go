@@ -88,7 +88,7 @@ type conn struct {
 	put         uint64 // items ever queued
 	dropped     map[wire.SessionID]*loss
 	company     company
-	pending     map[uint64]request
+	pending     *requests        // nil as long as nothing ever was
 	flights     map[lane]*flight // of lanes that have no line
 	spareFlight *flight
 	lastReq     uint64

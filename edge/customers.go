@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/json"
@@ -75,6 +76,36 @@ func (e *Edge) erase(ctx *fasthttp.RequestCtx, customer string) {
 	ctx.Response.Header.Set("Cache-Control", "no-store")
 	ctx.SetContentType("application/json")
 	ctx.SetBodyString(f.Text + "\n")
+}
+
+const erasuresPath = "/v1/erasures"
+
+// erasures tells which erasures of the tenant wait, and for what [SW-7.13].
+func (e *Edge) erasures(ctx *fasthttp.RequestCtx) {
+	who, _, err := e.bearer(ctx)
+	if err != nil {
+		problem(ctx, asError(err))
+		return
+	}
+	switch {
+	case !ctx.IsGet():
+		nowhere(ctx)
+		return
+	case !entitled(who.Role, wire.VerbErase) || who.Shop != "":
+		problem(ctx, wire.Refuse(wire.Forbidden))
+		return
+	}
+	until, cancel := context.WithTimeout(context.Background(), operateFor)
+	defer cancel()
+	v, err := e.cfg.Erasures(until, who.Tenant)
+	if err != nil {
+		problem(ctx, asError(err))
+		return
+	}
+	answer, _ := json.Marshal(v) // of plain fields, it cannot fail
+	ctx.Response.Header.Set("Cache-Control", "no-store")
+	ctx.SetContentType("application/json")
+	ctx.SetBody(append(answer, '\n'))
 }
 
 // customer returns whom a service names in the query of a request without a body.

@@ -154,3 +154,40 @@ func TestCloseWithFullSocket(t *testing.T) {
 	for err := error(nil); err == nil; _, err = p.read() { // what was in the socket, and then its end
 	}
 }
+
+// [SW-6.2] A message that does not go on is not waited for, and whoever began it is told so: he takes what is written. One frame more
+// would have been enough.
+func TestMessageThatNeverEnds(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Stall = 20 * time.Second })
+	p := r.login(wire.JSON, "demo/customer/alice")
+	q := r.login(wire.JSON, "demo/customer/bob")
+	half := masked(`{"id":7,"leave":{"session":"nowhere"}}`)
+	begun := func(n int) func() bool {
+		return func() bool {
+			for i := range r.e.table {
+				for _, c := range r.e.table[i].list(nil) {
+					if c.partial.Load() != 0 {
+						n--
+					}
+				}
+			}
+			return n == 0
+		}
+	}
+	put(t, p.ws.NetConn(), half[:9])
+	put(t, q.ws.NetConn(), half[:9])
+	eventually(t, "both have begun", begun(2))
+	put(t, q.ws.NetConn(), half[9:])
+	if f := q.next(); f.Id != 7 {
+		t.Fatalf("the frame that was whole is answered %v", f)
+	}
+	r.pass(21 * time.Second)
+	code, bye := p.ended()
+	if code != int(wire.CloseSlow) || bye.GetCode() != uint32(wire.CloseSlow) || !bye.GetReconnect() {
+		t.Errorf("closed with %d after %v; want %d", code, bye, wire.CloseSlow)
+	}
+	q.say(`{"id":8,"leave":{"session":"nowhere"}}`)
+	if f := q.next(); f.Id != 8 {
+		t.Errorf("the other is answered %v", f)
+	}
+}

@@ -47,13 +47,16 @@ func (c *conn) hello(cmd *wire.Command) bool {
 		c.bye(code, 0) // [SW-3.1]
 		return false
 	}
+	if c.loop != nil {
+		who.Sub = c.loop.names.keep(who.Sub)
+	}
 	if who.Worker == "" {
 		who.Worker = who.Sub
 	}
-	c.who.Store(&who)
+	c.who.Store(settled(&who))
 	c.expires.Store(until.UnixMilli())
 	c.e.x.PlugConn(c.id.ID, c)
-	reply := c.helloReply(&who, until.Sub(now))
+	reply := c.helloReply(c.who.Load(), until.Sub(now))
 	r := &resume{id: cmd.ID, reply: reply, by: now.Add(resumeMost).UnixMilli()}
 	lines := h.GetResume()
 	limit := c.e.cfg.sessions(who.Role)
@@ -170,12 +173,12 @@ func (c *conn) resumeAnswered(it item) (line int, q *request, ok bool) {
 		return 0, nil, false
 	}
 	c.mu.Lock()
-	r := c.pending[it.f.ID]
-	c.mu.Unlock()
-	if r.line == 0 {
+	defer c.mu.Unlock()
+	asked := c.pending.get(it.f.ID)
+	if asked == nil || asked.line == 0 {
 		return 0, nil, false
 	}
-	c.answered(it.f.ID)
+	r := c.strike(asked)
 	return int(r.line) - 1, &r, true
 }
 
@@ -197,9 +200,9 @@ func (c *conn) greet(r *resume) {
 		}
 	}
 	c.mu.Lock()
-	for n, q := range c.pending {
-		if q.line != 0 { // whoever answers from now on is told that nobody follows
-			c.strike(n, &q)
+	for r := range c.pending.all() {
+		if r.line != 0 { // whoever answers from now on is told that nobody follows
+			c.strike(r)
 		}
 	}
 	c.mu.Unlock()

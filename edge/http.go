@@ -38,6 +38,8 @@ func (e *Edge) http(ctx *fasthttp.RequestCtx) {
 		e.assignments(ctx, strings.Split(strings.TrimPrefix(path, "/v1/assignments"), "/"))
 	case strings.HasPrefix(path, "/v1/customers/"):
 		e.customers(ctx, strings.Split(strings.TrimPrefix(path, "/v1/customers"), "/"))
+	case path == erasuresPath && e.cfg.Erasures != nil:
+		e.erasures(ctx)
 	case strings.HasPrefix(path, configPath):
 		e.config(ctx, strings.Split(strings.TrimPrefix(path, strings.TrimSuffix(configPath, "/")), "/"))
 	case e.cfg.Operate != nil && (path == clusterPath || strings.HasPrefix(path, clusterPath+"/")):

@@ -224,7 +224,7 @@ func TestOverloaded(t *testing.T) {
 	eventually(t, "it waits for somebody", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return len(c.pending) == 1
+		return c.pending.size() == 1
 	})
 	r.pass(againMost + time.Second)
 	m := p.next()

@@ -100,6 +100,9 @@ func (c *conn) answer(it item) {
 	f := it.f
 	var r request
 	if !it.own {
+		if f.Kind == wire.FrameError && c.outlived(it) {
+			return
+		}
 		var ok bool
 		switch r, ok = c.answered(f.ID); {
 		case !ok:
@@ -185,7 +188,7 @@ func (c *conn) streams(list []*wirepb.Stream) {
 func (c *conn) giveUp(id wire.SessionID) {
 	c.mu.Lock()
 	asked := c.lines[id] != nil && c.lines[id].attached
-	for _, r := range c.pending {
+	for r := range c.pending.all() {
 		asked = asked || follows(r.verb) && (r.session == id || r.session == "")
 	}
 	c.mu.Unlock()

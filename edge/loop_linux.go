@@ -37,6 +37,7 @@ type loop struct {
 	plain                 []byte // of in, under TLS
 	cipher                []byte // of what is written, under TLS
 	w                     *buffers
+	names                 names
 
 	// Shared.
 	asleep  atomic.Bool

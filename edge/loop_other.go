@@ -8,7 +8,7 @@ import (
 )
 
 // loop does not exist here: every connection has goroutines of its own.
-type loop struct{}
+type loop struct{ names names }
 
 // door does not exist here: the HTTP server accepts.
 type door struct{ net.Listener }

@@ -12,6 +12,9 @@ import (
 // errKey is why a handshake without a proper nonce is refused (RFC 6455, 4.2.1: base64 of 16 bytes, once).
 var errKey = errors.New("Sec-WebSocket-Key is to be there once, the base64 of 16 bytes")
 
+// errName is why a header with a blank in its name is refused (RFC 9112, 5.1): whoever stands before us may have read another name.
+var errName = errors.New("a header's name has a blank in it")
+
 // listed are the headers of a handshake that are lists: RFC 9110 (5.3) lets a client, or a proxy before us, spread one over several
 // lines, and the upgrader looks at the first only.
 var listed = [...]string{fasthttp.HeaderConnection, fasthttp.HeaderUpgrade, fasthttp.HeaderSecWebSocketProtocol}
@@ -19,6 +22,9 @@ var listed = [...]string{fasthttp.HeaderConnection, fasthttp.HeaderUpgrade, fast
 // settle makes the handshake in h one that reads the same whichever way its lists were written [SW-2.1], and returns why it is
 // to be refused, or nil. It is the same for what loops and what the HTTP server answers.
 func settle(h *fasthttp.RequestHeader) error {
+	if !namesAreWhole(h.RawHeaders()) {
+		return errName
+	}
 	for _, name := range listed {
 		if lines := h.PeekAll(name); len(lines) > 1 {
 			one := string(bytes.Join(lines, []byte(", ")))
@@ -35,6 +41,20 @@ func settle(h *fasthttp.RequestHeader) error {
 		return errKey
 	}
 	return nil
+}
+
+// namesAreWhole tells whether no header has a blank in its name or before its colon, and no line goes on in the next. The parser
+// closes the connection behind some of these and takes the others, none of which helps a WebSocket.
+func namesAreWhole(raw []byte) bool {
+	for len(raw) > 0 {
+		var line []byte
+		line, raw, _ = bytes.Cut(raw, []byte{'\n'})
+		name, _, _ := bytes.Cut(line, []byte{':'})
+		if bytes.IndexByte(name, ' ') >= 0 || bytes.IndexByte(name, '\t') >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // shownBy returns the token that the request's header holds, or nothing [SW-2.9]. The scheme's case and the blanks behind it are the

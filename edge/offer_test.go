@@ -64,6 +64,25 @@ func TestHandshakeNonce(t *testing.T) {
 	}
 }
 
+// [SW-2.1] A name with a blank is none (RFC 9112, 5.1), whoever answers and whatever header it would be.
+func TestHandshakeNames(t *testing.T) {
+	r := newRig(t, nil)
+	for _, to := range []string{"X Y: z\r\nHost:", "Host :", "X-Y\t: z\r\nHost:", "Origin : http://evil\r\nHost:", "X: y\r\n z: a\r\nHost:", "Sec-WebSocket-Protocol : other\r\nHost:"} {
+		for _, answer := range handshakes(t, r, "Host:", to) {
+			if !strings.HasPrefix(answer, "HTTP/1.1 400 ") {
+				t.Errorf("%q is answered %q", to, answer)
+			}
+		}
+	}
+	for _, to := range []string{"X-Y: a b\tc : d\r\nHost:", "X:\r\nHost:"} {
+		for _, answer := range handshakes(t, r, "Host:", to) {
+			if !strings.HasPrefix(answer, "HTTP/1.1 101 ") {
+				t.Errorf("%q is answered %q", to, answer)
+			}
+		}
+	}
+}
+
 // What a handshake costs more than before is nothing where no list is spread.
 func TestSettleAllocs(t *testing.T) {
 	var h fasthttp.RequestHeader

@@ -28,6 +28,7 @@ type flight struct {
 
 // request is what somebody was asked for.
 type request struct {
+	n          uint64 // its number
 	id         uint64 // the client's; 0 when it wants no reply
 	at         int64  // Unix ms
 	verb       wire.Verb
@@ -40,6 +41,7 @@ type request struct {
 	waits      bool      // nobody has it
 	posted     bool      // somebody had it, or has
 	again      bool      // it was posted more than once:
+	left       bool      // see requests
 	try        uint16    // so often
 	generation uint64    // of the owner that it was posted to
 	changes    uint64    // of the exchange, then
@@ -128,7 +130,7 @@ func (c *conn) pose(cmd *wire.Command, to wire.Address, line, limit int) *wire.E
 		changes: c.e.x.Changes(), generation: c.e.x.Generation(slotOf(to)),
 	}
 	c.mu.Lock()
-	if int(c.inflight) >= limit || len(c.pending) >= 2*limit+1 || c.kept > 0 && int(c.kept)+int(r.size) > keepBytes {
+	if int(c.inflight) >= limit || c.pending.size() >= 2*limit+1 || c.kept > 0 && int(c.kept)+int(r.size) > keepBytes {
 		c.mu.Unlock()
 		return wire.Refuse(wire.TooManyInflight)
 	}
@@ -210,9 +212,10 @@ func (c *conn) enter(r *request, cmd *wire.Command, f *flight) uint64 {
 		r.posted, r.postedAt = true, r.at
 	}
 	if c.pending == nil {
-		c.pending = map[uint64]request{}
+		c.pending = &requests{}
 	}
-	c.pending[c.lastReq] = *r
+	r.n = c.lastReq
+	c.pending.add(r)
 	c.unanswered.Add(1)
 	c.count(r, 1, f)
 	return c.lastReq
@@ -221,9 +224,8 @@ func (c *conn) enter(r *request, cmd *wire.Command, f *flight) uint64 {
 // unposted lets request n wait: whom it was for, of a generation, did not get it. Unless it was posted to another by now.
 func (c *conn) unposted(n, generation uint64) {
 	c.mu.Lock()
-	if r, ok := c.pending[n]; ok && !r.waits && r.generation == generation {
+	if r := c.pending.get(n); r != nil && !r.waits && r.generation == generation {
 		r.waits, r.lostAt, r.posted = true, c.e.now(), r.again
-		c.pending[n] = r
 		if !r.own {
 			c.flight(r.lane()).waits = true
 		}
@@ -239,23 +241,25 @@ func (c *conn) answered(n uint64) (r request, ok bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r, ok = c.pending[n]; ok {
-		c.strike(n, &r)
+	if q := c.pending.get(n); q != nil {
+		return c.strike(q), true
 	}
-	return r, ok
+	return request{}, false
 }
 
-// strike takes r, whose number is n, off the list. It needs mu.
-func (c *conn) strike(n uint64, r *request) {
-	delete(c.pending, n)
+// strike takes q off the list, and returns what it was. It needs mu.
+func (c *conn) strike(q *request) (r request) {
+	r = *q
+	c.pending.remove(q)
 	c.unanswered.Add(-1)
 	if r.own {
-		return
+		return r
 	}
 	f := c.flight(r.lane())
-	if c.count(r, -1, f); f.n == 0 {
+	if c.count(&r, -1, f); f.n == 0 {
 		c.landed(r.lane(), f)
 	}
+	return r
 }
 
 // count keeps the numbers of what is pending. It needs mu.
@@ -291,7 +295,8 @@ func (c *conn) askOwn(cmd *wire.Command, to wire.Address, generation uint64) uin
 func (c *conn) repeated(n uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.pending[n].again
+	r := c.pending.get(n)
+	return r != nil && r.again
 }
 
 // againAfter is how long whoever did not take something is left alone, in ms, unless another comes.
@@ -303,22 +308,20 @@ func (c *conn) watchRequests(now int64) {
 	var doubts map[lane]uint64 // the first request that is in doubt
 	changes := c.e.x.Changes()
 	c.mu.Lock()
-	for n, r := range c.pending {
+	for r := range c.pending.all() {
 		switch {
 		case r.line != 0: // hello answers
 		case r.waits && now-r.lostAt > againMost.Milliseconds(), now-r.at > c.e.cfg.Answer.Milliseconds():
-			late = append(late, r)
-			c.strike(n, &r)
+			late = append(late, c.strike(r))
 		case r.own || r.waits || r.changes == changes:
 		case r.lostAt == 0:
 			r.lostAt = now
-			c.pending[n] = r
 		case now-r.lostAt > doubtMost.Milliseconds():
 			if doubts == nil {
 				doubts = map[lane]uint64{}
 			}
-			if first, ok := doubts[r.lane()]; !ok || n < first {
-				doubts[r.lane()] = n
+			if _, ok := doubts[r.lane()]; !ok {
+				doubts[r.lane()] = r.n
 			}
 		}
 	}
@@ -340,10 +343,9 @@ func (c *conn) watchRequests(now int64) {
 
 // doubt lets the requests of lanes from a number on be asked for again, in their order. It needs mu.
 func (c *conn) doubt(from map[lane]uint64, now int64) {
-	for n, r := range c.pending {
-		if first, ok := from[r.lane()]; ok && n >= first && !r.own && !r.waits {
+	for r := range c.pending.all() {
+		if first, ok := from[r.lane()]; ok && r.n >= first && !r.own && !r.waits {
 			r.waits, r.lostAt = true, now
-			c.pending[n] = r
 			c.flight(r.lane()).waits = true
 		}
 	}

@@ -263,15 +263,19 @@ func (c *conn) latest(f *wire.Frame) bool {
 		return true
 	}
 	c.mu.Lock()
-	r, ok := c.pending[f.ID]
-	c.mu.Unlock()
-	return ok && r.try == try
+	defer c.mu.Unlock()
+	r := c.pending.get(f.ID)
+	return r != nil && r.try == try
 }
 
 // moved takes note that a request was not taken, because it was asked of one who is not there.
 func (c *conn) moved(f *wire.Frame) {
 	c.mu.Lock()
-	r, ok := c.pending[f.ID]
+	q := c.pending.get(f.ID)
+	ok, r := q != nil, request{}
+	if ok {
+		r = *q
+	}
 	c.mu.Unlock()
 	if l := c.lines[f.Session]; l != nil && l.attached && (!ok || !r.own) && (f.Seq == 0 || f.Seq >= l.term) {
 		c.lose(l, c.e.now())
@@ -300,6 +304,26 @@ func (c *conn) current(l *line, it item) bool {
 	return false
 }
 
+// outlived tells whether a request is refused by an owner before him who gave its session to this connection: a node that has not heard yet that
+// another leads. He knows nothing of the assignment, and what he says of it is over [SW-5.3]: the request waits for whoever is there.
+func (c *conn) outlived(it item) bool {
+	l := c.lines[it.f.Session]
+	if l == nil || l.ae == 0 || it.term == 0 || it.term >= l.aeTerm {
+		return false
+	}
+	_, slot, _ := l.id.Place()
+	c.mu.Lock()
+	r := c.pending.get(it.f.ID)
+	if r == nil || r.own || r.slot != slot { // who else answers counts other terms
+		c.mu.Unlock()
+		return false
+	}
+	generation := r.generation
+	c.mu.Unlock()
+	c.unposted(it.f.ID, generation)
+	return true
+}
+
 // repeat asks again for what is unanswered and was asked of an owner that has changed, in order, and for what waits behind it. It
 // reports whether nothing waits any more.
 func (c *conn) repeat(now int64) (rest bool) {
@@ -314,17 +338,16 @@ func (c *conn) repeat(now int64) (rest bool) {
 			return len(blocked) == 0
 		}
 		c.mu.Unlock()
-		slices.Sort(list)
 		for _, n := range list {
 			c.postAgain(n, blocked, now)
 		}
 	}
 }
 
-// unsettled returns the requests that are to be posted again, in no order, and notes their lanes: until all of them are, those
+// unsettled returns the requests that are to be posted again, in order, and notes their lanes: until all of them are, those
 // that come wait behind. Lanes whose owner is not there, or does not know the connection yet, are blocked. It needs mu.
 func (c *conn) unsettled(touched, blocked map[lane]bool, now int64) (list []uint64) {
-	for n, r := range c.pending {
+	for r := range c.pending.all() {
 		if r.own || blocked[r.lane()] {
 			continue
 		}
@@ -339,12 +362,9 @@ func (c *conn) unsettled(touched, blocked map[lane]bool, now int64) (list []uint
 			continue
 		}
 		touched[r.lane()] = true
-		list = append(list, n)
+		list = append(list, r.n)
 	}
-	return slices.DeleteFunc(list, func(n uint64) bool {
-		r := c.pending[n]
-		return blocked[r.lane()]
-	})
+	return slices.DeleteFunc(list, func(n uint64) bool { return blocked[c.pending.get(n).lane()] })
 }
 
 // ready tells whether requests of a lane may be posted. It needs mu.
@@ -366,7 +386,7 @@ func (c *conn) settleLanes(touched, blocked map[lane]bool) {
 		}
 		f := c.flight(k)
 		f.waits = false
-		for _, r := range c.pending {
+		for r := range c.pending.all() {
 			if r.lane() == k && !r.own {
 				f.generation = r.generation
 				break
@@ -389,11 +409,12 @@ func (c *conn) settleLanes(touched, blocked map[lane]bool) {
 // postAgain posts request n, unless one before it in its lane could not be.
 func (c *conn) postAgain(n uint64, blocked map[lane]bool, now int64) {
 	c.mu.Lock()
-	r, ok := c.pending[n]
-	if !ok || blocked[r.lane()] {
+	q := c.pending.get(n)
+	if q == nil || blocked[q.lane()] {
 		c.mu.Unlock()
 		return
 	}
+	r := *q
 	generation, term := c.e.x.Generation(r.slot), uint64(0)
 	if l := c.lines[r.lane().session]; l != nil && l.attached {
 		term = l.termFor(r.slot)
@@ -404,7 +425,7 @@ func (c *conn) postAgain(n uint64, blocked map[lane]bool, now int64) {
 	cmd.ID = n | uint64(r.try)<<tryShift
 	r.waits, r.lostAt, r.again, r.posted = false, 0, r.again || r.posted, true
 	r.generation, r.changes, r.postedAt = generation, c.e.x.Changes(), now
-	c.pending[n] = r
+	*q = r
 	c.mu.Unlock()
 	if r.again {
 		c.e.m.repeated.Inc()
@@ -418,11 +439,10 @@ func (c *conn) postAgain(n uint64, blocked map[lane]bool, now int64) {
 	}
 	blocked[r.lane()] = true
 	c.mu.Lock()
-	if r, ok := c.pending[n]; ok {
+	if r := c.pending.get(n); r != nil {
 		if r.waits, r.lostAt = true, now; errors.Is(err, exchange.ErrOverloaded) && !r.again {
 			r.posted = false
 		}
-		c.pending[n] = r
 		c.flight(r.lane()).waits = true
 	}
 	c.mu.Unlock()

@@ -1,13 +1,15 @@
 package edge
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 	"unsafe"
 
 	"switchboard/wire"
 )
 
-// What a node pays for an idle connection is mostly these. Beyond 512 bytes an allocation takes 640, and beyond 144 it takes 160.
+// What a node pays for an idle connection is mostly these. Beyond 512 bytes an allocation takes 576 or more, and beyond 160 it takes 176.
 func TestConnIsSmall(t *testing.T) {
 	if unsafe.Sizeof(uintptr(0)) != 8 {
 		t.Skip("the sizes are of 64 bits")
@@ -19,7 +21,7 @@ func TestConnIsSmall(t *testing.T) {
 		}
 	}
 	f("a connection", unsafe.Sizeof(conn{}), 512)
-	f("a principal", unsafe.Sizeof(wire.Principal{}), 144)
+	f("a principal", unsafe.Sizeof(apart{}), 160)
 }
 
 // A stripe of the table gives back what a crowd that has left needed, and keeps everybody who has not.
@@ -74,5 +76,29 @@ func TestPingAllocates(t *testing.T) {
 	}
 	if c.pinged.Load() == 0 {
 		t.Error("nobody was pinged")
+	}
+}
+
+// Names that are kept are what they were, in few pieces, and a long one has its own.
+func TestNames(t *testing.T) {
+	var n names
+	var kept []string
+	pieces := map[*strings.Builder]bool{}
+	for i := range 1000 {
+		name := strings.Repeat("x", i%80) + strconv.Itoa(i)
+		kept = append(kept, n.keep(name))
+		pieces[n.piece] = true
+	}
+	for i, name := range kept {
+		if want := strings.Repeat("x", i%80) + strconv.Itoa(i); name != want {
+			t.Fatalf("name %d is %q; want %q", i, name, want)
+		}
+	}
+	if len(pieces) > 100 {
+		t.Errorf("%d pieces", len(pieces))
+	}
+	short := n.keep("bob")
+	if p := testing.AllocsPerRun(100, func() { short = n.keep(short) }); p > 0.1 {
+		t.Errorf("%v allocations to keep a name", p)
 	}
 }

@@ -197,7 +197,7 @@ func (c *conn) stoodUp(f *wire.Frame, r *request, term uint64) {
 func (c *conn) rescind(s *standing) {
 	accepting := map[string]bool{}
 	c.mu.Lock()
-	for _, r := range c.pending {
+	for r := range c.pending.all() {
 		if r.verb == wire.VerbAccept {
 			accepting[r.cmd.PB.GetAccept().GetOffer()] = true
 		}

@@ -38,12 +38,12 @@ func TestLateMoved(t *testing.T) {
 	old.post(c.id, &wire.Frame{Kind: wire.FrameMoved, ID: first.ID, Verb: wire.VerbSend, Session: id})
 	noted() // and what came before it
 	c.mu.Lock()
-	if l := c.lines[id]; l.lost || len(c.pending) != 1 {
+	if l := c.lines[id]; l.lost || c.pending.size() != 1 {
 		t.Errorf("lost: %v, pending: %v", l.lost, c.pending)
 	}
-	for n, q := range c.pending {
-		if q.waits || n != first.ID {
-			t.Errorf("request %d, which was %d, waits", n, first.ID)
+	for q := range c.pending.all() {
+		if q.waits || q.n != first.ID {
+			t.Errorf("request %d, which was %d, waits", q.n, first.ID)
 		}
 	}
 	c.mu.Unlock()

@@ -77,7 +77,9 @@ func (c *conn) watch(now int64) {
 		return
 	}
 	c.watchPing(now)
-	c.watchRequests(now)
+	if c.unanswered.Load() != 0 {
+		c.watchRequests(now)
+	}
 	c.watchQuiet(now)
 	if at := c.askAt.Load(); at != 0 && now >= at || c.restless.Load() || c.seen.Load() != c.e.x.Changes() {
 		c.wake()
@@ -120,7 +122,7 @@ func (c *conn) watchPing(now int64) {
 // quietMS is after how much silence a connection gives back what it keeps for the next request.
 const quietMS = 5000
 
-// watchQuiet lets a connection that has become quiet cost little: the maps of what is unanswered stay as large as they ever were, a
+// watchQuiet lets a connection that has become quiet cost little: the lists of what is unanswered stay as large as they ever were, a
 // KB of one that has asked for something once.
 func (c *conn) watchQuiet(now int64) {
 	last := max(c.lastWrite.Load(), c.lastRead.Load())
@@ -129,7 +131,7 @@ func (c *conn) watchQuiet(now int64) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.pending) == 0 {
+	if c.pending.size() == 0 {
 		c.pending = nil
 	}
 	if len(c.flights) == 0 {

@@ -274,7 +274,7 @@ func (c *conn) leave() {
 		c.e.gone(c.id, who, id)
 	}
 	unknown := false
-	for _, r := range c.pending {
+	for r := range c.pending.all() {
 		switch {
 		case r.verb == wire.VerbOpen && r.session == "":
 			unknown = true

@@ -83,7 +83,7 @@ func converse(t *testing.T, at, bot *node.Node, who, queue string) {
 		a = b.push("assigned")
 	}
 	b.ask("reply", obj{"session": id, "ae": a["ae"], "body": text("hello " + who)})
-	for bodyText(c.push("message")) != "hello "+who { //nolint:revive // the words before are his own
+	for bodyText(c.push("message")) != "hello "+who { // those before are his own
 	}
 	_ = b.ws.Close()
 	_ = c.ws.Close()
@@ -123,7 +123,7 @@ func TestTenantWhileTheNodeRuns(t *testing.T) {
 	}
 	f(olga, `"0"`, acmeDoc, 200, `"version":1`)
 	f(olga, `"0"`, acmeDoc, 200, `"version":1`) // the second copy
-	f(olga, `"0"`, acmeDoc+"  - name: other\n", 409, `"v":1`)
+	f(olga, `"0"`, "version: 1\nqueues:\n  - name: other\n", 409, `"v":1`)
 	// Who was refused is served on the same connection; nothing else has changed.
 	early.open(obj{"queue": "sales"})
 	converse(t, n, n, "bob", "help")
@@ -233,6 +233,11 @@ func TestTenantWhileTheClusterRuns(t *testing.T) {
 	s, v := operate(t, c, token.Claims{Sub: "op", Role: wire.RoleOperator}, "POST", "/tenants/late", `{"action":"create","wrapup_ms":7}`)
 	if s != 200 || v["changed"] != true || v["missing"] != nil {
 		t.Fatalf("%d %v", s, v)
+	}
+	for body, want := range map[string]int{`{"action":"create","wrapup_ms":7,"placement":"main"}`: 200, `{"action":"create","wrapup_ms":7,"placement":"eu"}`: 400} { // where he lives is said, or not
+		if s, v := operate(t, c, token.Claims{Sub: "op", Role: wire.RoleOperator}, "POST", "/tenants/late", body); s != want || v["changed"] == true {
+			t.Fatalf("%s is answered %d %v", body, s, v)
+		}
 	}
 	_, _, before := olga.do("GET", acmePath, "")
 	for _, name := range []string{"a", "b", "c", "d"} {

@@ -41,11 +41,24 @@ func get(t testing.TB, n *node.Node, path string) (int, string) {
 // until asks again and again, for at most half a minute, whether something that is bound to happen has happened.
 func until(t testing.TB, what string, happened func() bool) {
 	t.Helper()
-	for late := time.Now().Add(30 * time.Second); !happened(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(late) {
-			t.Fatalf("it did not happen: %s", what)
-		}
+	if !happens(30*time.Second, 2*time.Millisecond, happened) {
+		t.Fatalf("it did not happen: %s", what)
 	}
+}
+
+// happens calls happened now and then until it is true, for so much of the time in which this process runs: of a machine that stood still no more
+// counts than a second.
+func happens(d, pause time.Duration, happened func() bool) bool {
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for was := time.Now(); !happened(); <-tick.C {
+		now := time.Now()
+		if d -= min(now.Sub(was), time.Second); d < 0 {
+			return false
+		}
+		was = now
+	}
+	return true
 }
 
 // A full disk: writes are refused and said to be, reads go on, and so does everything when there is space again.

@@ -627,6 +627,8 @@ func TestHostileHTTP(t *testing.T) {
 	}
 	const up = "GET /v1/connect HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
 	f("deflate is not negotiated", up+key+"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n", "HTTP/1.1 101 ")
+	f("a blank in a header's name", up+key+"X Y: z\r\n\r\n", "HTTP/1.1 400 ")
+	f("a blank before a colon", up+key+"Origin : http://evil\r\n\r\n", "HTTP/1.1 400 ")
 	f("no upgrade", "GET /v1/connect HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 400 ")
 	f("another version", up+"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 8\r\n\r\n", "HTTP/1.1 4")
 	f("no key", up+"Sec-WebSocket-Version: 13\r\n\r\n", "HTTP/1.1 400 ")

@@ -230,8 +230,9 @@ func (p *peer) tryWrite(f obj) error {
 	return p.speak(b)
 }
 
-// patience is how long a test waits for a frame: longer than a disk that others use takes to sync, which was seen to be ten seconds.
-const patience = time.Minute
+// patience is how long a test waits for a frame: longer than a disk that others use takes to sync, which was seen to be ten seconds, and longer than a
+// machine may stand still, which counts.
+const patience = 3 * time.Minute
 
 // read returns the next frame, or nil when the connection has ended.
 func (p *peer) read() obj {

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"switchboard/edge/token"
 )
@@ -26,4 +28,17 @@ func Keys(data string) (*token.Keyring, error) {
 		}
 	}
 	return token.LoadOrCreate(data)
+}
+
+// keyless says which tenants have no key: whoever has just named one wonders why nobody gets in.
+func (n *Node) keyless() {
+	ring := n.keys.Load()
+	if ring == nil {
+		return // a member that has not heard of the cluster's keys yet
+	}
+	for _, name := range slices.Sorted(maps.Keys(n.tenantry.Load().all)) {
+		if !ring.Has(name) {
+			n.cfg.Log.Warn("a tenant has no key: nobody of it gets in until one is added (switchboard keys)", "tenant", name)
+		}
+	}
 }

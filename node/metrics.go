@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"switchboard/session"
 	"switchboard/shard"
 )
 
@@ -18,6 +19,7 @@ type collector struct {
 	abandoned, mode, fences, free, stalls, expires           *prometheus.Desc
 	damaged, corruptions, installed, tenants                 *prometheus.Desc
 	hooks, hooksWaiting                                      *prometheus.Desc
+	erasures, erasureOldest                                  *prometheus.Desc
 	patrols, patrolled, patrolBytes, patrolDamages, backedUp *prometheus.Desc
 }
 
@@ -49,6 +51,8 @@ func (n *Node) register(r prometheus.Registerer) {
 		waits:         d("journal_waits_total", "Times an owner waited for room in the journal's queue."),
 		hooks:         d("hook_calls_total", "Calls of tenants' hooks by what came of them: delivered, retried, or failed, which is given up.", "shard", "outcome"),
 		hooksWaiting:  d("hook_tasks", "Calls of hooks that nobody has taken yet.", "shard"),
+		erasures:      d("erasures", "Erasures of customers that wait: erasing for shards, erased for the files of nodes.", "shard", "state"),
+		erasureOldest: d("erasure_oldest_seconds", "When the oldest of those was asked for, in Unix time; not there while there is none.", "shard"),
 		damaged:       d("replicas_damaged", "Replicas here that take no part in their groups, as something of them is damaged; others are to take their place."),
 		corruptions:   d("journal_corruptions_total", "Damaged files, and entries that were missed, since the start."),
 		installed:     d("journal_snapshots_installed_total", "Snapshots that were taken from other nodes."),
@@ -87,6 +91,17 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		put(c.hooks, count, float64(st.Hooks.Retried), id, "retried")
 		put(c.hooks, count, float64(st.Hooks.Failed), id, "failed")
 		put(c.hooksWaiting, gauge, float64(st.Hooks.Waiting), id)
+		of := map[session.ErasureStage]int{}
+		list := s.Erasures()
+		for k := range list {
+			of[list[k].Stage]++
+		}
+		for _, stage := range []session.ErasureStage{session.Erasing, session.Blanked} {
+			put(c.erasures, gauge, float64(of[stage]), id, stage.String())
+		}
+		if len(list) > 0 {
+			put(c.erasureOldest, gauge, float64(list[0].At)/1e3, id)
+		}
 	})
 	m := c.n.j.Metrics()
 	put(c.commits, count, float64(m.Commits))

@@ -93,6 +93,7 @@ func Start(cfg Config) (n *Node, err error) {
 		ec.Operate, ec.Operators = n.operate, cfg.Cluster.Operators
 	}
 	ec.Serves, ec.Begin = n.serves, n.begin
+	ec.Erasures = n.waitingErasures
 	cfg.tune(&journal.Config{}, &ec)
 	ec.Ready = n.healthy
 	if n.edge, err = edge.Open(x, ec); err != nil {
@@ -108,6 +109,7 @@ func Start(cfg Config) (n *Node, err error) {
 	}
 	go n.serve()
 	n.scrub.start()
+	n.keyless()
 	cfg.Log.Info("serving", "addr", n.Addr(), "tls", n.Secure(), "data", cfg.Data, "shards", cfg.Shards, "tenants", len(n.tenantry.Load().all))
 	return n, nil
 }

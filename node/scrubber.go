@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"switchboard/cluster"
+	"switchboard/session"
 	"switchboard/shard"
 	"switchboard/shard/journal"
 	"switchboard/wire"
@@ -43,6 +44,7 @@ type scrubber struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
+	lacking scrubLack
 	started bool
 	asked   []*scrubbing // by whatever node, the oldest first
 	done    []scrubDone
@@ -56,9 +58,10 @@ type scrubDone struct {
 
 // scrubbing is a question between nodes.
 type scrubbing struct {
-	Action string    `json:"action"` // leads, scrub
+	Action string    `json:"action"` // leads, scrub, waits
 	ID     string    `json:"id,omitempty"`
 	Of     []scrubOf `json:"of,omitempty"`
+	Tenant string    `json:"tenant,omitempty"` // whose erasures, of waits
 }
 
 // scrubOf is somebody who was erased.
@@ -69,8 +72,10 @@ type scrubOf struct {
 
 // scrubbed is the answer to a scrubbing.
 type scrubbed struct {
-	Done  bool           `json:"done,omitempty"`
-	Leads map[int]uint64 `json:"leads,omitempty"` // by group, the last turn
+	Done  bool             `json:"done,omitempty"`
+	Leads map[int]uint64   `json:"leads,omitempty"` // by group, the last turn
+	Waits []WaitingErasure `json:"waits,omitempty"`
+	Owns  []int            `json:"owns,omitempty"` // shards that have an owner here
 }
 
 // scrubRound is one look at all nodes.
@@ -78,7 +83,8 @@ type scrubRound struct {
 	q    scrubbing
 	of   []shard.Erasure
 	done map[uint32]bool
-	sure bool // all were done, and are asked once more
+	lack []uint32 // nodes that were not, when last asked
+	sure bool     // all were done, and are asked once more
 }
 
 func newScrubber(n *Node) *scrubber {
@@ -135,6 +141,7 @@ func (s *scrubber) run() {
 		if s.failed = ""; err != nil {
 			s.failed = err.Error()
 		}
+		s.tell()
 		if err != nil || s.round != nil || s.waits() {
 			again.Reset(scrubAgain)
 		} else {
@@ -156,6 +163,8 @@ func (s *scrubber) do(q *scrubbing) (*scrubbed, error) {
 		return s.leads()
 	case "scrub":
 		return &scrubbed{Done: s.ask(q)}, nil
+	case "waits":
+		return s.waitsOf(q.Tenant), nil
 	}
 	return nil, fmt.Errorf("%w: %q is nothing that a node does for an erasure", cluster.ErrRefused, q.Action)
 }
@@ -272,7 +281,13 @@ func (s *scrubber) catchUp(ctx context.Context) error {
 func (s *scrubber) drive() error {
 	if s.round == nil {
 		var of []shard.Erasure
-		s.n.hosts.each(func(_ int, sh *shard.Shard) { of = append(of, sh.Erasures()...) })
+		s.n.hosts.each(func(_ int, sh *shard.Shard) {
+			for _, e := range sh.Erasures() {
+				if e.Stage == session.Blanked {
+					of = append(of, e)
+				}
+			}
+		})
 		if len(of) == 0 {
 			return nil
 		}
@@ -314,7 +329,7 @@ func (s *scrubber) drive() error {
 // askAll asks the nodes of which it is not known that they are done.
 func (s *scrubber) askAll(ctx context.Context, r *scrubRound, nodes []scrubNode) (all bool, err error) {
 	var errs []error
-	all = true
+	all, r.lack = true, nil
 	for _, node := range nodes {
 		if r.done[node.id] {
 			continue
@@ -323,8 +338,9 @@ func (s *scrubber) askAll(ctx context.Context, r *scrubRound, nodes []scrubNode)
 		if err := s.askNode(ctx, node, &r.q, &a); err != nil {
 			errs = append(errs, err)
 		}
-		r.done[node.id] = a.Done
-		all = all && a.Done
+		if r.done[node.id] = a.Done; !a.Done {
+			r.lack, all = append(r.lack, node.id), false
+		}
 	}
 	return all, errors.Join(errs...)
 }

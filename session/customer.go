@@ -63,8 +63,11 @@ func (c *Customer) SetLatest(shop string, id wire.SessionID) bool {
 // AppendCustomer appends the row of c.
 func AppendCustomer(dst []byte, c *Customer) []byte {
 	version := byte(customerVersion)
-	if c.Erasure.Stage == NeverErased { // so that a node of the version before, which may lead next, reads it
-		version--
+	switch { // as low as it can be, so that a node of the version before, which may lead next, reads it
+	case c.Erasure.Stage == NeverErased:
+		version = 2
+	case len(c.Erasure.Kin) == 0:
+		version = 3
 	}
 	w := writer{append(dst, version)}
 	w.str(c.Tenant)
@@ -90,11 +93,14 @@ func AppendCustomer(dst []byte, c *Customer) []byte {
 	if c.Erasure.Stage != NeverErased {
 		w.erasure(&c.Erasure)
 	}
+	if version >= 4 {
+		w.kin(c.Erasure.Kin)
+	}
 	return w.b
 }
 
-// customerVersion is that of a customer's row: 2 has what begins with Linked, 3 Erasure.
-const customerVersion = 3
+// customerVersion is that of a customer's row: 2 has what begins with Linked, 3 Erasure, 4 its Kin.
+const customerVersion = 4
 
 // ParseCustomer reads a row of AppendCustomer. It copies what it keeps.
 func ParseCustomer(b []byte, c *Customer) error {
@@ -120,6 +126,11 @@ func ParseCustomer(b []byte, c *Customer) error {
 	c.Erasure = Erasure{}
 	if version >= 3 {
 		c.Erasure = r.erasure()
+		r.bad = r.bad || c.Erasure.Stage == NeverErased
+	}
+	if version >= 4 {
+		c.Erasure.Kin = r.kin()
+		r.bad = r.bad || len(c.Erasure.Kin) == 0
 	}
 	if r.bad || len(r.b) != 0 {
 		return ErrRow

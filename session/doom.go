@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"switchboard/wire"
@@ -17,6 +18,8 @@ type Erasure struct {
 	Stage ErasureStage
 	// Sessions is how many sessions of his there were.
 	Sessions uint64
+	// Kin are the customers who were erased with him, as they were the same person: backups from before that was known have them by their names.
+	Kin []string
 }
 
 // ErasureStage is a step of an erasure. The numbers are part of stored rows.
@@ -82,6 +85,34 @@ func (w *writer) erasure(e *Erasure) {
 
 func (r *reader) erasure() Erasure {
 	return Erasure{Stage: ErasureStage(min(r.num(), uint64(Completed))), Mark: r.str(), At: r.int(), Sessions: r.num()}
+}
+
+func (w *writer) kin(list []string) {
+	w.num(uint64(len(list)))
+	for _, id := range list {
+		w.str(id)
+	}
+}
+
+func (r *reader) kin() []string {
+	list := make([]string, r.count())
+	for i := range list {
+		list[i] = r.str()
+	}
+	return list
+}
+
+// MaxKin bounds how many others an erasure names.
+const MaxKin = 1024
+
+// Know notes who else is erased with self, and reports whether that was new. Those beyond MaxKin are erased all the same.
+func (e *Erasure) Know(self string, kin []string) (changed bool) {
+	for _, id := range kin {
+		if id != self && len(e.Kin) < MaxKin && !slices.Contains(e.Kin, id) {
+			e.Kin, changed = append(e.Kin, id), true
+		}
+	}
+	return changed
 }
 
 // Doomed tells why nobody may become c now, or open anything as him: he is being erased. It is soon over.

@@ -84,6 +84,9 @@ func (c *Customer) Take(l *wire.Link) (t Taken, changed bool) {
 	if depth := l.Depth + 1; !c.Linked || depth > c.Depth {
 		c.Linked, c.Depth, changed = true, max(c.Depth, depth), true
 	}
+	if c.Erasure.Stage != NeverErased && l.At <= c.Erasure.At { // he may have gone with who was erased, and this be late: his ids are not kept
+		return TakenExpected, changed
+	}
 	for i := range l.Identities { // those beyond the bound are his all the same, and only missing in the list
 		if more, _ := c.Know(l.Identities[i].Channel, l.Identities[i].ID); more {
 			changed = true

@@ -22,6 +22,7 @@ type customer struct {
 	owing            bool // a row says so
 	was              bool // and before the latest turn that changed him
 	waiters          []*wire.Command
+	goes             []wire.SessionID // of those that were settled since he is another; no more than there were shops
 	againAt, againIn int64
 	// Of one who is being erased; nil before his owner has begun.
 	erasing *erasing

@@ -263,6 +263,8 @@ func (s *Shard) documentLoaded(r *result) {
 	p.reading--
 	var mistakes routes.Errors
 	switch {
+	case errors.As(r.err, &mistakes) && c.Ack.Set && c.Ack.Value != p.decided.Document.Version:
+		s.d.Fail(c, p.conflict()) // a mistake may be one only behind what somebody else has said since
 	case errors.As(r.err, &mistakes):
 		s.d.Fail(c, refuseDocument(mistakes))
 	case r.err != nil:
@@ -290,10 +292,7 @@ func (s *Shard) configure(p *pool, c *wire.Command, base *Tenant, r *documentRea
 		s.sayJSON(c, have, answer)
 		return
 	case c.Ack.Set && c.Ack.Value != have || base != p.decided:
-		s.d.Fail(c, &wire.Error{
-			Slug: wire.VersionConflict, Detail: fmt.Appendf(nil, `{"v":%d}`, have),
-			Message: fmt.Sprintf("the document is at version %d by now, of %s; get it, and make your change there", have, p.decided.Document.author()),
-		})
+		s.d.Fail(c, p.conflict())
 		return
 	case c.On:
 		s.sayJSON(c, have, answer)
@@ -322,6 +321,15 @@ func (s *Shard) configure(p *pool, c *wire.Command, base *Tenant, r *documentRea
 	}
 	answer.Version = have + 1
 	s.sayJSON(c, have+1, answer)
+}
+
+// conflict says that the document is another one by now than its sender knows.
+func (p *pool) conflict() *wire.Error {
+	d := &p.decided.Document
+	return &wire.Error{
+		Slug: wire.VersionConflict, Detail: fmt.Appendf(nil, `{"v":%d}`, d.Version),
+		Message: fmt.Sprintf("the document is at version %d by now, of %s; get it, and make your change there", d.Version, d.author()),
+	}
 }
 
 // configured answers a change of a document.

@@ -35,16 +35,20 @@ type erasing struct {
 	slots   [wire.Slots]bool
 }
 
-// Erasure is one whose rows are all rewritten, and durable so, while files may still have what stood in them.
+// Erasure is one that has not come to its end.
 type Erasure struct {
 	Tenant, Customer, Mark string
 	At                     int64 // Unix ms, when it was asked for
+	// Stage is session.Erasing, or session.Blanked: then its rows are all rewritten, and durable so, while files may still have what stood in them.
+	Stage session.ErasureStage
+	// Shards are those that Erasing waits for, its customer's own among them while it has sessions of his.
+	Shards []int
 }
 
-// Erasures returns the erasures that wait for the files of the nodes, in no order. It may be called from any goroutine; what it returns must not be
-// changed.
+// Erasures returns the erasures of this shard's customers that wait for something, the oldest first, as they were when it last looked. It may be called from any
+// goroutine; what it returns must not be changed.
 func (s *Shard) Erasures() []Erasure {
-	if list := s.blanked.Load(); list != nil {
+	if list := s.waiting.Load(); list != nil {
 		return *list
 	}
 	return nil
@@ -68,11 +72,14 @@ func (s *Shard) erase(cu *customer, c *wire.Command) {
 	}
 	e := &cu.state.Erasure
 	s.sayJSON(c, 0, struct {
-		Erasure  string `json:"erasure,omitempty"`
-		State    string `json:"state"`
-		At       int64  `json:"at,omitempty"`
-		Sessions uint64 `json:"sessions"`
-	}{e.Mark, e.Stage.String(), e.At, e.Sessions})
+		Customer string   `json:"customer"`
+		Erasure  string   `json:"erasure,omitempty"`
+		State    string   `json:"state"`
+		At       int64    `json:"at,omitempty"`
+		Sessions uint64   `json:"sessions"`
+		Also     []string `json:"also,omitempty"`
+		More     bool     `json:"more,omitempty"`
+	}{cu.id.id, e.Mark, e.Stage.String(), e.At, e.Sessions, e.Kin, len(e.Kin) >= session.MaxKin})
 }
 
 // doomed begins what is owed to somebody who is to be erased.
@@ -81,7 +88,7 @@ func (s *Shard) doomed(cu *customer) {
 		s.d.Fail(c, cu.state.Doomed())
 	}
 	cu.waiters, cu.erasing, cu.againAt = nil, nil, 0
-	s.publishErasure(cu, false)
+	s.publishErasure(cu, session.Erasing)
 	s.changedCustomer(cu)
 	s.chase(cu)
 }
@@ -91,7 +98,13 @@ func (s *Shard) goOn(cu *customer) {
 	st := cu.state
 	own := s.x.CustomerSlot(st.Tenant, st.ID)
 	if st.Erasure.Stage == session.Blanked { // to itself, so that it is durable by then
-		s.post1(own, &wire.Scrub{Tenant: st.Tenant, Customer: st.ID, Mark: st.Erasure.Mark})
+		over := &wire.Scrub{Tenant: st.Tenant, Customer: st.ID, Mark: st.Erasure.Mark}
+		s.post1(own, over)
+		for i, slot := range s.cfg.Peers {
+			if i != s.cfg.ID {
+				s.post1(slot, over)
+			}
+		}
 		return
 	}
 	e := cu.erasing
@@ -104,6 +117,7 @@ func (s *Shard) goOn(cu *customer) {
 			s.post1(slot, &wire.Purge{Tenant: st.Tenant, Customer: st.ID, Mark: e.mark, At: st.Erasure.At, Shard: uint32(i)}) //nolint:gosec // a node has few shards
 		}
 	}
+	s.publishErasure(cu, session.Erasing)
 	s.nextSession(cu)
 }
 
@@ -209,7 +223,11 @@ func (s *Shard) purged(m *wire.Purged) {
 		return
 	}
 	e := cu.erasing
+	if cu.state.Erasure.Know(m.Customer, m.Kin) {
+		s.changedCustomer(cu)
+	}
 	e.peers[m.Shard] = true
+	s.publishErasure(cu, session.Erasing)
 	for i := range e.slots {
 		e.slots[i] = e.slots[i] || i/8 < len(m.Slots) && m.Slots[i/8]&(1<<(i%8)) != 0
 	}
@@ -240,6 +258,11 @@ func (s *Shard) blank(cu *customer) {
 
 // scrub hears how far the erasure of a customer is.
 func (s *Shard) scrub(m *wire.Scrub) {
+	k := customerID{m.Tenant, m.Customer}
+	if !s.owns(s.x.CustomerSlot(m.Tenant, m.Customer)) {
+		s.lift(k, m.Mark)
+		return
+	}
 	cu := s.askCustomer(m.Tenant, m.Customer, m)
 	if cu == nil || cu.state.Erasure.Mark != m.Mark {
 		return
@@ -247,32 +270,49 @@ func (s *Shard) scrub(m *wire.Scrub) {
 	switch st := cu.state; {
 	case st.Erasure.Stage == session.Erasing && cu.erasing != nil: // a session was read for it
 		s.nextSession(cu)
+		return
 	case m.Done && s.writable && st.Complete(m.Mark):
 		s.changedCustomer(cu)
-		s.publishErasure(cu, false)
+		s.publishErasure(cu, session.Completed)
 		if !st.Owes() { // who came under his id may be about to become another
 			cu.againAt, cu.againIn = 0, 0
 		}
 		s.log.Info("an erasure is completed: no file has anything of the customer", "tenant", cu.id.tenant, "erasure", m.Mark)
 	case !m.Done && st.Erasure.Stage == session.Blanked:
-		s.publishErasure(cu, true)
+		s.publishErasure(cu, session.Blanked)
+	}
+	if st := cu.state; st.Erasure.Stage != session.Erasing {
+		s.lift(k, m.Mark)
 	}
 }
 
-// publishErasure adds an erasure to those that wait for the files of the nodes, or takes it out.
-func (s *Shard) publishErasure(cu *customer, waits bool) {
+// publishErasure says how far an erasure is, so that others see what waits; the last stage takes it out.
+func (s *Shard) publishErasure(cu *customer, stage session.ErasureStage) {
 	st := cu.state
 	list := slices.DeleteFunc(slices.Clone(s.Erasures()), func(e Erasure) bool { return e.Tenant == st.Tenant && e.Customer == st.ID })
-	if waits {
-		list = append(list, Erasure{st.Tenant, st.ID, st.Erasure.Mark, st.Erasure.At})
+	if stage != session.Completed {
+		list = append(list, Erasure{st.Tenant, st.ID, st.Erasure.Mark, st.Erasure.At, stage, cu.erasing.waitsFor(s.cfg.ID, stage)})
 	}
 	slices.SortFunc(list, func(a, b Erasure) int {
 		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Mark, b.Mark), cmp.Compare(a.Customer, b.Customer))
 	})
-	s.blanked.Store(&list)
-	if waits && s.cfg.Blanked != nil {
+	s.waiting.Store(&list)
+	if stage == session.Blanked && s.cfg.Blanked != nil {
 		s.cfg.Blanked()
 	}
+}
+
+// waitsFor returns the shards that have not done their part; self is the customer's.
+func (e *erasing) waitsFor(self int, stage session.ErasureStage) (list []int) {
+	if e == nil || stage != session.Erasing {
+		return nil
+	}
+	for i, done := range e.peers {
+		if !done || i == self && (!e.scanned || len(e.todo) > 0) {
+			list = append(list, i)
+		}
+	}
+	return list
 }
 
 // readAfter hands j to the loader when all that was decided up to now, with this turn, can be read.

@@ -1,6 +1,8 @@
 package shard_test
 
 import (
+	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,13 +36,19 @@ func (c *conn) erase(sub string, only bool) *wire.Frame {
 // erased waits until no row has anything of a customer.
 func (c *conn) erased(sub string) {
 	c.n.t.Helper()
-	for late := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		f := c.erase(sub, true)
-		if f.Kind != wire.FrameError && strings.Contains(f.Text, `"state":"erased"`) {
-			return
-		}
+	var f *wire.Frame
+	c.n.until(func() string { return fmt.Sprintf("%s is erased: %+v", sub, f) }, func() bool {
+		f = c.erase(sub, true)
+		return f.Kind != wire.FrameError && strings.Contains(f.Text, `"state":"erased"`)
+	})
+}
+
+// until looks again and again whether what is promised has come about.
+func (n *node) until(what func() string, happened func() bool) {
+	n.t.Helper()
+	for late := time.Now().Add(time.Minute); !happened(); runtime.Gosched() {
 		if time.Now().After(late) {
-			c.n.t.Fatalf("%s is %+v", sub, f)
+			n.t.Fatalf("it did not come about: %s", what())
 		}
 	}
 }
@@ -133,8 +141,8 @@ func TestEraseOneWhoBecomesAnother(t *testing.T) {
 	alice.do(exchange.CustomerSlot("demo", here), &wire.Command{
 		Verb: wire.VerbIdentify, Text: there, Way: &wire.Way{Stage: wire.StageMerge, At: here, Root: here}, // whom it is about is another
 	})
-	time.Sleep(50 * time.Millisecond)
-	if f := opa.erase(here, false); f.Kind != wire.FrameError || f.Err.Slug != wire.Unavailable {
+	// Both are asked of one owner, in this order.
+	if f := opa.erase(here, false); f.Kind != wire.FrameError || f.Err.Slug != wire.Unavailable || !strings.Contains(f.Err.Message, "becoming another") {
 		t.Fatalf("erasing was answered %+v", f)
 	}
 }
@@ -158,13 +166,20 @@ func TestErasedExternalID(t *testing.T) {
 	opa, connector := n.conn(operator("opa")), n.conn(service("connector"))
 	opa.as(external, &wire.Command{Verb: wire.VerbLink, Text: "alice"})
 	opa.next(wire.FrameAnswer)
-	armed.Store(2) // that she is to be erased, and that the row is gone
+	armed.Store(3) // that she is to be erased, that claims are kept off, and that the row is gone
 	opa.do(exchange.CustomerSlot("demo", "alice"), &wire.Command{Verb: wire.VerbErase, Text: "alice", Reason: "e_1"})
 	<-stuck
-	time.Sleep(20 * time.Millisecond)
+	taken := func(mail uint64) {
+		t.Helper()
+		n.until(func() string { return "mail is taken" }, func() bool { return n.shards[0].Stats().Mail >= mail })
+	}
+	mail := n.shards[0].Stats().Mail
 	connector.as(external, &wire.Command{Verb: wire.VerbOpen})
-	time.Sleep(100 * time.Millisecond)
+	taken(mail + 1)
+	opa.do(exchange.CustomerSlot("demo", "alice"), &wire.Command{Verb: wire.VerbErase, Text: "alice", On: true})
+	taken(mail + 2) // so the owner is done with what was before
 	close(release)
+	opa.next(wire.FrameAnswer)
 	opa.erased("alice")
 	connector.soon(5*time.Second, wire.FrameAttach, wire.FrameError)
 	connector.as(external, &wire.Command{Verb: wire.VerbOpen})

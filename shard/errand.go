@@ -37,6 +37,11 @@ func (s *Shard) errand(c *wire.Command) {
 	case wire.StageFind, wire.StageLook, wire.StageTour:
 		s.visit(c)
 		return
+	case wire.StageClaim:
+		if w.At == "" {
+			s.external(c)
+			return
+		}
 	default:
 	}
 	if !s.owns(s.x.CustomerSlot(c.Who.Tenant, w.At)) {
@@ -48,10 +53,12 @@ func (s *Shard) errand(c *wire.Command) {
 		s.await(cu, c)
 		return
 	}
-	if w.Stage != wire.StageMerge && cu.state.Alias != "" {
+	if w.Stage != wire.StageMerge && w.Stage != wire.StageClaim && cu.state.Alias != "" {
 		if w.Stage == wire.StageIdentify && (cu.state.Becoming() || cu.state.Erasure.Stage == session.Erasing) { // he is not quite the other yet
-			s.waitMerged(cu, c)
-			return
+			if !s.ahead(cu, c) {
+				s.waitMerged(cu, c)
+				return
+			}
 		}
 		s.toCustomer(c, w.Stage, cu.state.Alias)
 		return
@@ -63,6 +70,9 @@ func (s *Shard) errand(c *wire.Command) {
 func (s *Shard) atCustomer(cu *customer, c *wire.Command) {
 	w := c.Way
 	if err := cu.state.Doomed(); err != nil && w.Stage != wire.StageErase {
+		if w.Stage == wire.StageLink {
+			s.claimedLate(cu)
+		}
 		s.d.Fail(c, err)
 		return
 	}
@@ -84,15 +94,26 @@ func (s *Shard) atCustomer(cu *customer, c *wire.Command) {
 	case wire.StageReopen:
 		s.permit(cu, c)
 	case wire.StageIdentify:
+		if w.Root != "" { // who the other is by now
+			s.identified(cu, c)
+			return
+		}
 		w.Root = cu.id.id
 		s.toCustomer(c, wire.StagePeer, c.Text)
 	case wire.StagePeer:
+		if w.Root == "" { // it has begun here
+			w.Root = cu.id.id
+			s.toCustomer(c, wire.StageIdentify, c.Who.Sub)
+			return
+		}
 		s.identified(cu, c)
 	case wire.StageMerge:
 		s.merge(cu, c)
 	case wire.StageLink:
 		w.Root = cu.id.id
 		s.toCustomer(c, wire.StageTaken, w.Owner)
+	case wire.StageClaim:
+		s.toIdentity(c)
 	case wire.StageTaken:
 		s.link(cu, c)
 	case wire.StageStill:
@@ -119,7 +140,7 @@ func (s *Shard) still(cu *customer, c *wire.Command) {
 		return
 	}
 	switch w.Then {
-	case wire.StagePeer:
+	case wire.StagePeer, wire.StageIdentify:
 		s.d.Refuse(c, wire.IdentityTaken)
 	case wire.StageTaken:
 		s.auditCustomer(c, "identity refused", w.Root)
@@ -164,6 +185,10 @@ func (s *Shard) further(c *wire.Command, to wire.Slot) {
 	if c.Way.Hops++; c.Way.Hops > hopsMost {
 		s.log.Error("a command found no end of its way", "verb", string(c.Verb), "tenant", c.Who.Tenant, "stage", c.Way.Stage)
 		s.d.Refuse(c, wire.Unavailable)
+		return
+	}
+	if c.Verb == wire.VerbIdentify {
+		s.near(to, c)
 		return
 	}
 	s.d.Mail = append(s.d.Mail, wire.Envelope{To: wire.ToSlot(to), Mail: c})

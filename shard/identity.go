@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"crypto/rand"
 	"errors"
 
 	"switchboard/session"
@@ -54,9 +55,12 @@ func (s *Shard) external(c *wire.Command) {
 			s.d.Refuse(c, wire.Unavailable)
 			return
 		}
-		newcomer := i.state.Newcomer()
-		if c.Verb == wire.VerbLink {
-			newcomer = c.Text
+		newcomer := c.Text
+		switch {
+		case c.Verb != wire.VerbLink:
+			newcomer = newcomerName()
+		case s.keptOff(c):
+			return
 		}
 		i.state.Claim(newcomer)
 		if !i.dirty {
@@ -64,9 +68,13 @@ func (s *Shard) external(c *wire.Command) {
 			s.claimed = append(s.claimed, i)
 		}
 	}
+	before := c.Way
 	c.Way = &wire.Way{}
 	switch {
 	case c.Verb == wire.VerbLink:
+		if before != nil {
+			c.Way.Mark, c.Way.Hops = before.Mark, before.Hops
+		}
 		c.Way.Owner = i.state.Customer
 		s.toCustomer(c, wire.StageLink, c.Text)
 	case opens:
@@ -74,6 +82,14 @@ func (s *Shard) external(c *wire.Command) {
 	default:
 		s.toCustomer(c, wire.StageBearer, i.state.Customer)
 	}
+}
+
+// newcomerName names the customer that an external id is when nobody has said otherwise. It is chance, and the id's row keeps it: whoever sees the name
+// learns nothing of the id, which may be somebody's telephone number, and there are few of those.
+func newcomerName() string {
+	var b [session.NewcomerBytes]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return session.Newcomer(b)
 }
 
 // awaitIdentity parks c until i is loaded.
@@ -149,6 +165,11 @@ func (s *Shard) know(cu *customer, c *wire.Command) bool {
 func (s *Shard) link(cu *customer, c *wire.Command) {
 	if cu.id.id != c.Way.Root {
 		s.differs(c)
+		return
+	}
+	if m := cu.state.Erasure.Mark; c.Way.Mark != m { // what was claimed before that has gone with him who was here then
+		c.Way.Mark = m
+		s.toIdentity(c)
 		return
 	}
 	n := len(cu.state.Identities)

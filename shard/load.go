@@ -410,7 +410,7 @@ func (s *Shard) sessionLoaded(r *result) {
 				s.d.Refuse(m, slug)
 			case *wire.Unite:
 				if slug == wire.NoSession {
-					s.united(m) // nothing is left to be settled
+					s.united(m, "") // nothing is left to be settled
 				}
 			}
 		}

@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"slices"
+
 	"switchboard/session"
 	"switchboard/wire"
 )
@@ -16,22 +18,44 @@ const mergeFirst = 100
 // waitersMost bounds how many requests wait for one customer to have become another.
 const waitersMost = 16
 
-// identify begins: who are the two customers by now?
-func (s *Shard) identify(c *wire.Command) {
+// identify begins: who are the two customers by now? It begins with him whose token was given where he is of this shard, as then it is at the other when it is
+// known that one of them is to become the other. goes are sessions that are known to go on.
+func (s *Shard) identify(c *wire.Command, goes ...wire.SessionID) {
 	c.Way = &wire.Way{}
+	for _, id := range goes {
+		c.Way.Open = append(c.Way.Open, string(id))
+	}
+	if !s.owns(s.x.CustomerSlot(c.Who.Tenant, c.Who.Sub)) {
+		s.toCustomer(c, wire.StagePeer, c.Text)
+		return
+	}
 	s.toCustomer(c, wire.StageIdentify, c.Who.Sub)
 }
 
-// identified is where cu, whose token was given, is himself: either the connection's customer is he by now, or he is to be.
+// identified is where cu, one of the two, is himself, and Root is who the other is: they are one by now, or the connection's customer is to become the one whose
+// token was given.
 func (s *Shard) identified(cu *customer, c *wire.Command) {
 	w := c.Way
+	was := w.Root // the connection's customer
+	if w.Stage == wire.StageIdentify {
+		was = cu.id.id
+	}
 	switch {
 	case cu.id.id == w.Root:
+		if len(w.Settled) > 0 && !s.settledAhead(cu, c) {
+			return
+		}
+		known := w.Open
+		w.Open = nil
 		for _, l := range cu.state.Shops {
-			w.Todo = append(w.Todo, l.Session)
+			if slices.Contains(known, string(l.Session)) {
+				w.Open = append(w.Open, string(l.Session))
+			} else {
+				w.Todo = append(w.Todo, l.Session)
+			}
 		}
 		s.tour(c)
-	case w.Root != c.Who.Sub:
+	case was != c.Who.Sub:
 		s.differs(c) // the connection's customer has become somebody else before
 	default:
 		s.toCustomer(c, wire.StageMerge, c.Who.Sub)
@@ -93,7 +117,7 @@ func (s *Shard) chase(cu *customer) {
 			s.goOn(cu)
 		}
 		if st.Alias != "" && st.Erasure.Stage != session.Erasing {
-			for _, l := range st.Shops {
+			for _, l := range slices.Clone(st.Shops) {
 				s.unite(&wire.Unite{Tenant: st.Tenant, Loser: st.ID, Winner: st.Alias, Shop: l.Shop, Session: l.Session}, wire.UniteAsk)
 			}
 		}
@@ -171,7 +195,48 @@ func (s *Shard) linked(m *wire.Linked) {
 	}
 	cu.againAt = 0
 	s.chase(cu)
-	s.merged(cu)
+	if !cu.state.Becoming() || cu.state.Alias == "" {
+		s.merged(cu)
+		return
+	}
+	waiters := cu.waiters
+	cu.waiters = nil
+	for _, c := range waiters { // behind what settles the shops
+		s.identify(c)
+	}
+}
+
+// ahead sends c, which asks who cu is, on behind what settles his shops, if the sessions are here that he has: mostly they are settled where it arrives, and it
+// need not wait until he knows that. He has become another.
+func (s *Shard) ahead(cu *customer, c *wire.Command) bool {
+	w := c.Way
+	if w.Waits || cu.state.Leaving.To != "" || cu.state.Erasure.Stage == session.Erasing {
+		return false
+	}
+	list := w.Settled // of who became cu, when c comes from there
+	for _, l := range cu.state.Shops {
+		if h := s.sessions[l.Session]; h == nil || h.state == nil || h.state.Phase == session.Closed {
+			return false
+		}
+		list = append(list, string(l.Session))
+	}
+	w.Settled = list
+	return true
+}
+
+// settledAhead tells whether the sessions of who has just become cu are cu's by now. Otherwise c waits where it comes from until they are settled.
+func (s *Shard) settledAhead(cu *customer, c *wire.Command) bool {
+	w := c.Way
+	for _, id := range w.Settled {
+		if !slices.ContainsFunc(cu.state.Shops, func(l session.Latest) bool { return string(l.Session) == id }) {
+			c.Way = &wire.Way{Waits: true}
+			s.toCustomer(c, wire.StageIdentify, c.Who.Sub)
+			return false
+		}
+		w.Open = append(w.Open, id)
+	}
+	w.Settled = nil
+	return true
 }
 
 // merged lets those who waited go on when they need not wait any more: that files may have something of who was erased before is not their business.
@@ -182,10 +247,10 @@ func (s *Shard) merged(cu *customer) {
 	if !cu.state.Owes() {
 		cu.againAt, cu.againIn = 0, 0
 	}
-	waiters := cu.waiters
-	cu.waiters = nil
+	waiters, goes := cu.waiters, cu.goes
+	cu.waiters, cu.goes = nil, nil
 	for _, c := range waiters {
-		s.identify(c)
+		s.identify(c, goes...)
 	}
 }
 
@@ -200,14 +265,14 @@ func (s *Shard) unite(u *wire.Unite, step wire.UniteStep) {
 	at := on.Session
 	switch step {
 	case wire.UniteWinner:
-		s.post1(to, &on)
+		s.near(to, &on)
 		return
 	case wire.UniteOther:
 		at = on.Other
 	default:
 	}
 	if _, slot, ok := at.Place(); ok {
-		s.post1(slot, &on)
+		s.near(slot, &on)
 	}
 }
 
@@ -238,7 +303,7 @@ func (s *Shard) uniting(u *wire.Unite) {
 	switch u.Step {
 	case wire.UniteAsk:
 		if !open {
-			s.united(u)
+			s.united(u, "")
 			return
 		}
 		u.OpenedAt = h.state.OpenedAt
@@ -256,11 +321,15 @@ func (s *Shard) uniting(u *wire.Unite) {
 	case wire.UniteKeep:
 		s.before(h)
 		h.state.Adopt(&s.env, u.Winner, &s.d)
-		s.united(u)
+		if !open {
+			s.united(u, "")
+			break
+		}
+		s.united(u, u.Session)
 	case wire.UniteEnd:
 		s.before(h)
 		h.state.Merge(&s.env, u.Other, &s.d)
-		s.united(u)
+		s.united(u, u.Other)
 	}
 	s.note(h)
 }
@@ -289,9 +358,9 @@ func (s *Shard) uniteWinner(cu *customer, u *wire.Unite) {
 	s.unite(u, wire.UniteKeep)
 }
 
-// united tells the loser that the session is settled.
-func (s *Shard) united(u *wire.Unite) {
-	s.post1(s.x.CustomerSlot(u.Tenant, u.Loser), &wire.United{Tenant: u.Tenant, Loser: u.Loser, Shop: u.Shop, Session: u.Session})
+// united tells the loser that the session is settled, and which goes on, if any.
+func (s *Shard) united(u *wire.Unite, goes wire.SessionID) {
+	s.near(s.x.CustomerSlot(u.Tenant, u.Loser), &wire.United{Tenant: u.Tenant, Loser: u.Loser, Shop: u.Shop, Session: u.Session, Goes: goes})
 }
 
 // settled is the end of it, at the loser.
@@ -301,5 +370,8 @@ func (s *Shard) settled(m *wire.United) {
 		return
 	}
 	s.changedCustomer(cu)
+	if m.Goes != "" {
+		cu.goes = append(cu.goes, m.Goes)
+	}
 	s.merged(cu)
 }

@@ -218,7 +218,7 @@ func TestRefusedTurnsOfAMerge(t *testing.T) {
 		close(on)
 		return <-g.stop
 	}
-	for steps := range 11 {
+	for steps := range 6 {
 		v, a := fmt.Sprint("v", steps), fmt.Sprint("a", steps)
 		vc, ac := n.conn(customer(v)), n.conn(customer(a))
 		vid := vc.open(&wirepb.Open{})
@@ -242,7 +242,7 @@ func TestRefusedTurnsOfAMerge(t *testing.T) {
 		n.together(fmt.Sprint("step ", steps), v, a)
 	}
 	refused := n.shards[0].Stats().Abandoned
-	if refused < 3 {
+	if refused < 2 { // one shard does it in three turns, and a step is two
 		t.Errorf("only %d turns were refused", refused)
 	}
 	t.Logf("%d turns were refused", refused)

@@ -3,6 +3,7 @@ package shard
 import (
 	"bytes"
 	"errors"
+	"slices"
 
 	"switchboard/exchange"
 	"switchboard/session"
@@ -20,7 +21,8 @@ const (
 // purging is a look through the rows of this shard for somebody who is being erased.
 type purging struct {
 	wire.Purge
-	open bool // somebody was found who became him, and is not erased yet
+	open bool     // somebody was found who became him, and is not erased yet
+	also []string // who is erased with him
 }
 
 // eraseJob is a wish to read rows on behalf of an erasure.
@@ -40,6 +42,7 @@ type rewritten struct{ key, val, to []byte }
 type wipeRead struct {
 	ids        []wire.SessionID
 	kin        []string
+	also       []string
 	identities []identityID
 	rows       []rewritten
 	at         []byte
@@ -51,7 +54,7 @@ type wipeRead struct {
 // purge looks for what this shard has of a customer who is being erased.
 func (s *Shard) purge(m *wire.Purge) {
 	k := customerID{m.Tenant, m.Customer}
-	if !s.writable || s.purges[k] != nil {
+	if !s.writable || s.purges[k] != nil || s.isOver(k, m.Mark) { // somebody new may be under his id by now, and what is given to him stays
 		return
 	}
 	if s.purges == nil {
@@ -59,6 +62,7 @@ func (s *Shard) purge(m *wire.Purge) {
 	}
 	p := &purging{Purge: *m}
 	s.purges[k] = p
+	s.guard(k, m.Mark)
 	s.readAfter(job{kind: jobPurge, customer: k, erase: eraseJob{p: p, mark: m.Mark}})
 }
 
@@ -80,6 +84,11 @@ func (s *Shard) purgeLoaded(r *result) {
 	for _, id := range w.kin {
 		p.open = true
 		s.kin(p, id)
+	}
+	for _, id := range w.also {
+		if len(p.also) < session.MaxKin && !slices.Contains(p.also, id) {
+			p.also = append(p.also, id)
+		}
 	}
 	s.put(w.rows)
 	if s.turn.Size() > turnBytes || len(w.identities) > 0 {
@@ -104,7 +113,7 @@ func (s *Shard) purgeLoaded(r *result) {
 			slots[i/8] |= 1 << (i % 8)
 		}
 	}
-	s.post1(s.x.CustomerSlot(p.Tenant, p.Customer), &wire.Purged{Tenant: p.Tenant, Customer: p.Customer, Mark: p.Mark, Shard: p.Shard, Slots: slots})
+	s.post1(s.x.CustomerSlot(p.Tenant, p.Customer), &wire.Purged{Tenant: p.Tenant, Customer: p.Customer, Mark: p.Mark, Shard: p.Shard, Slots: slots, Kin: p.also})
 }
 
 // unclaim makes an external id nobody's in memory, whose row goes with this turn.
@@ -218,7 +227,7 @@ func (s *Shard) readPurge(j job) result {
 	}
 	switch w.stage {
 	case purgeIdentities, purgeKin:
-		r.err = s.purgePeople(w, j.customer, away)
+		r.err = s.purgePeople(w, j, away)
 	case purgeGone:
 		r.err = s.purgeLeft(w, j, away)
 	default:
@@ -232,7 +241,8 @@ func (s *Shard) readPurge(j job) result {
 }
 
 // purgePeople looks at external ids, or at customers, of the tenant.
-func (s *Shard) purgePeople(w *wipeRead, k customerID, away map[int]whither) error {
+func (s *Shard) purgePeople(w *wipeRead, j job, away map[int]whither) error {
+	k := j.customer
 	kind := byte(rowIdentity)
 	if w.stage == purgeKin {
 		kind = rowCustomer
@@ -270,6 +280,8 @@ func (s *Shard) purgePeople(w *wipeRead, k customerID, away map[int]whither) err
 			w.rows = append(w.rows, rewritten{key: bytes.Clone(key)}, rewritten{key: owesKey(nil, k.tenant, k.id)})
 		case !left && cu.ID != k.id && cu.Becomes(k.id):
 			w.kin = append(w.kin, cu.ID)
+		case !left && cu.ID != k.id && cu.Erasure.Mark == j.erase.mark: // with those who were erased with him
+			w.also = append(append(w.also, cu.ID), cu.Erasure.Kin...)
 		}
 		return bad == nil
 	})

@@ -20,6 +20,7 @@ const (
 	rowLevel    = 'v' // v <session> → what its service levels had open when it was let go
 	rowWhy      = 'w' // w <session> <ticket modulo how many are kept, be64; from 1<<32 offers that nobody took> → how many, until when, and why
 	rowHook     = 'h' // h <session> <ticket be64> → a call of a tenant's hook that nobody has taken yet
+	rowGuard    = 'q' // q <tenant> 0 <customer> → the erasure because of which nobody gives him external ids here
 	rowStanding = 'p' // p → the shape of the placement by which it was opened, and what is added to term and epoch
 	rowAway     = 'g' // g <slot be16> → by which shape the slot has left, for which shard, whatever rows of it are still here
 	rowFloor    = 'f' // f → the number up to which the feed cannot be told any more, as what it led to has left, and the shape for which it was cleaned

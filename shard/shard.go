@@ -72,7 +72,8 @@ type Shard struct {
 	dirty      []*hosted
 	changed    []*customer
 	claimed    []*identity
-	mark       int // facts of d up to here have their rows in turn
+	mark       int         // facts of d up to here have their rows in turn
+	nearby     []wire.Mail // of this turn, to this shard
 	held       []outgoing
 	last       uint64 // index of the last turn that was appended
 	unread     uint64 // turns up to here must be durable before a session or customer is read again
@@ -89,6 +90,7 @@ type Shard struct {
 	appended   int       // of counting, those whose turn was appended
 	late       []late
 	purges     map[customerID]*purging
+	guards     guards
 	reads      []job               // that wait for what was decided to be readable
 	reading    int                 // of those, and of the ones that the loader has
 	toRead     []job               // that wait for these
@@ -116,7 +118,7 @@ type Shard struct {
 	stats    stats
 	counts   atomic.Pointer[map[string]level.Report]
 	sets     atomic.Pointer[map[string]LevelSet]
-	blanked  atomic.Pointer[[]Erasure]
+	waiting  atomic.Pointer[[]Erasure]
 	stop     chan struct{}
 	wg       sync.WaitGroup
 }
@@ -228,7 +230,7 @@ func (s *Shard) recover() error {
 		s.suspect(h)
 		s.schedule(h)
 	}
-	if err := errors.Join(s.recoverOwing(), s.recoverHooks()); err != nil {
+	if err := errors.Join(s.recoverOwing(), s.recoverHooks(), s.recoverGuards()); err != nil {
 		return err
 	}
 	s.last = s.g.Last()
@@ -372,6 +374,7 @@ func (s *Shard) step() {
 	}
 	clear(s.batch)
 	s.tick()
+	s.takeNear()
 	s.commit()
 	s.callDue()
 	s.post()
@@ -532,6 +535,7 @@ func (s *Shard) abandon(err error) {
 	s.unread = s.last
 	s.refusedStand()
 	s.cleaning = nil // it begins again with what is not noted
+	s.loseNear()
 	s.deny(err)
 	s.d.Reset()
 	for i, p := range s.amended {
@@ -543,6 +547,7 @@ func (s *Shard) abandon(err error) {
 	s.feed, s.fed = s.feed[:0], 0
 	s.reading -= len(s.reads)
 	s.reads, s.toRead, s.purges = nil, nil, nil // who is being erased is read again, and asks again
+	s.waiting.Store(nil)
 	s.uncount()
 	s.stats.abandoned.Add(1)
 	s.held = append(s.held, outgoing{index: s.last, mail: s.loseFeeds()})

@@ -58,22 +58,27 @@ func startOn(t testing.TB, cfg journal.Config, grace int64) *node {
 		t.Fatal(err)
 	}
 	nd := &node{t: t, x: exchange.New(1), j: j}
-	var peers []wire.Slot
 	for i := range n {
-		peers = append(peers, wire.Slot(i))
-	}
-	for i := range n {
-		var slots []wire.Slot
-		for s := i; s < wire.Slots; s += n {
-			slots = append(slots, wire.Slot(s))
-		}
-		s, err := shard.Open(nd.x, j.Group(i), shard.Config{ID: i, Slots: slots, Peers: peers, Tenants: tenants(grace)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		nd.shards = append(nd.shards, s)
+		nd.shards = append(nd.shards, nd.open(i, n, grace))
 	}
 	return nd
+}
+
+// open opens shard i of n.
+func (n *node) open(i, of int, grace int64) *shard.Shard {
+	n.t.Helper()
+	var peers, slots []wire.Slot
+	for i := range of {
+		peers = append(peers, wire.Slot(i))
+	}
+	for s := i; s < wire.Slots; s += of {
+		slots = append(slots, wire.Slot(s))
+	}
+	s, err := shard.Open(n.x, n.j.Group(i), shard.Config{ID: i, Slots: slots, Peers: peers, Tenants: tenants(grace)})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return s
 }
 
 func (n *node) stop() {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -44,12 +45,8 @@ var (
 // without error is a blank line between JSON frames; the caller passes over it.
 func (c Codec) Next(msg []byte) (frame, rest []byte, err error) {
 	if c == JSON {
-		for i, b := range msg {
-			if b == '\n' {
-				return msg[:i], msg[i+1:], nil
-			}
-		}
-		return msg, nil, nil
+		frame, rest, _ = bytes.Cut(msg, []byte{'\n'})
+		return frame, rest, nil
 	}
 	n, used := binary.Uvarint(msg)
 	if used <= 0 || n > uint64(len(msg)-used) {

@@ -51,6 +51,12 @@ func (c *coder) way(v **Way) {
 		}
 	}
 	c.texts(&w.Open)
+	if c.reading || c.speaks(kinSince) {
+		c.text(&w.Guard)
+		c.text(&w.Mark)
+		c.texts(&w.Settled)
+		c.bool(&w.Waits)
+	}
 	c.end(g)
 }
 
@@ -101,4 +107,7 @@ func (c *coder) united(m *United) {
 	c.text(&m.Loser)
 	c.text(&m.Shop)
 	c.text((*string)(&m.Session))
+	if c.reading || c.speaks(kinSince) {
+		c.text((*string)(&m.Goes))
+	}
 }

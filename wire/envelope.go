@@ -24,6 +24,10 @@ const (
 // leftSince is the version that brought what a shard that is being split says of slots that have left it, in its answer to a census.
 const leftSince = 10
 
+// kinSince is the version that brought who else is erased with a customer, what an erasure does about identities that are claimed meanwhile, and which session
+// goes on when two customers become one.
+const kinSince = 11
+
 // speaks tells whether the reader knows what a version brought. 10 brought why a grant was decided.
 func (c *coder) speaks(version uint64) bool { return c.roll.Version == 0 || c.roll.Version >= version }
 

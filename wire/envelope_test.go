@@ -112,7 +112,7 @@ func same(a, b reflect.Value) bool {
 	}
 	switch a.Kind() {
 	case reflect.Pointer:
-		if _, ok := a.Interface().(*Ability); ok { // one of which nothing is said is none
+		if _, ok := reflect.TypeAssert[*Ability](a); ok { // one of which nothing is said is none
 			none := new(Ability)
 			if a.IsNil() {
 				a = reflect.ValueOf(none)

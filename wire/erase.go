@@ -18,9 +18,11 @@ type (
 		Mark     string
 		Shard    uint32
 		Slots    []byte // a bit for each, by its number
+		// Kin are customers who are, or were, erased with him, as far as their rows are there.
+		Kin []string
 	}
 	// Scrub says to the customer's shard that the rows of an erasure are all rewritten; and, with Done, that no file of any node has what stood in them
-	// before.
+	// before. Without Done it goes to the other shards, too: what they keep off because of it need not be kept off any more.
 	Scrub struct {
 		Tenant   string
 		Customer string
@@ -43,6 +45,9 @@ func (c *coder) purged(m *Purged) {
 	c.text(&m.Mark)
 	c.uint32(&m.Shard)
 	c.bytes(&m.Slots)
+	if c.reading || c.speaks(kinSince) {
+		c.texts(&m.Kin)
+	}
 }
 
 func (c *coder) scrub(m *Scrub) {

@@ -85,33 +85,27 @@ func (id SessionID) Place() (group uint8, slot Slot, ok bool) {
 		return 0, 0, false
 	}
 	var head uint32
-	for i := 2; i < sessionIDLen; i++ {
-		v := base32Value(id[i])
-		if v > 31 {
-			return 0, 0, false
-		}
-		if i < 6 {
-			head = head<<5 | uint32(v)
-		}
+	var bad byte
+	for i := 2; i < 6; i++ {
+		v := digits[id[i]]
+		head, bad = head<<5|uint32(v&31), bad|v
+	}
+	for i := 6; i < sessionIDLen; i++ {
+		bad |= digits[id[i]]
+	}
+	if bad > 31 {
+		return 0, 0, false
 	}
 	return uint8(head >> 12), Slot(head), true
 }
 
-// base32Value returns the value of a lower-case Crockford digit, or 255.
-func base32Value(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'h':
-		return c - 'a' + 10
-	case c == 'j' || c == 'k':
-		return c - 'j' + 18
-	case c == 'm' || c == 'n':
-		return c - 'm' + 20
-	case 'p' <= c && c <= 't':
-		return c - 'p' + 22
-	case 'v' <= c && c <= 'z':
-		return c - 'v' + 27
+// digits has the value of each lower-case Crockford digit, and 255 for what is none.
+var digits = func() (d [256]byte) {
+	for i := range d {
+		d[i] = 255
 	}
-	return 255
-}
+	for i := range crockford {
+		d[crockford[i]] = byte(i)
+	}
+	return d
+}()

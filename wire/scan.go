@@ -144,12 +144,13 @@ func (s *scan) raw() ([]byte, error) {
 	return s.b[from:s.i], nil
 }
 
-// skip consumes one value, checking it wholly.
+// skip consumes one value, checking it wholly. It may have depth arrays and objects within each other, empty ones too.
 func (s *scan) skip(depth int) error {
-	if depth < 0 {
+	next := s.peek()
+	if depth == 0 && (next == '{' || next == '[') {
 		return errDepth
 	}
-	switch s.peek() {
+	switch next {
 	case '"':
 		_, _, err := s.strRaw()
 		return err

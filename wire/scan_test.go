@@ -36,6 +36,11 @@ func TestValidJSON(t *testing.T) {
 	f("\"\xff\"", false)
 	f("\"\xed\xa0\x80\"", false)
 	f(strings.Repeat("[", 60)+strings.Repeat("]", 60), true)
+	f(strings.Repeat("[", 64)+strings.Repeat("]", 64), true)
+	f(strings.Repeat("[", 64)+"1"+strings.Repeat("]", 64), true)
+	f(strings.Repeat("[", 65)+strings.Repeat("]", 65), false) // empty, and still the 65th
+	f(strings.Repeat("[", 64)+"{}"+strings.Repeat("]", 64), false)
+	f(strings.Repeat("[", 65)+"1"+strings.Repeat("]", 65), false)
 	f(strings.Repeat("[", 70)+strings.Repeat("]", 70), false)
 	f(strings.Repeat("[", 1<<20), false)
 }

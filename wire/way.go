@@ -70,6 +70,7 @@ const (
 	StageStill                 // at customer At, who was Root: is he still, so that he is another than was found at Then
 	StageExplain               // at the pool: why is the session where it is; Text is what the session says of itself, as JSON
 	StageErase                 // at customer At, who is to be erased
+	StageClaim                 // at customer At, who is given an identity: is he being erased; or, without At, at the identity, which may be claimed
 )
 
 // Way is how far a command has come. It never travels on a socket, so what it says can be trusted.
@@ -90,6 +91,10 @@ type Way struct {
 	Current SessionID // his open session, other than Session
 	Todo    []SessionID
 	Open    []string // of those that were in Todo
+	Guard   string   // the erasure because of which an identity was not claimed for At
+	Settled []string // sessions of who has just become another, which he has once these are settled
+	Waits   bool     // they were not: it waits where he was
+	Mark    string   // his latest erasure that was over before the identity was claimed, if he knows of one
 }
 
 // Mail by which one customer becomes another [SW-3.4]. All of it may come twice, late, or not at all: who waits repeats it.
@@ -134,6 +139,7 @@ type (
 		Loser   string
 		Shop    string
 		Session SessionID
+		Goes    SessionID // the one that goes on, when that is known
 	}
 )
 

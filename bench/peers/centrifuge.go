@@ -25,6 +25,7 @@ func centrifuge() *Peer {
 		},
 		join:   joinCentrifuge,
 		gather: gatherCentrifuge,
+		echoes: echoCentrifuge,
 	}
 }
 

@@ -40,7 +40,7 @@ func main() {
 func run(ctx context.Context) (err error) {
 	cfg := &Config{Progress: func(s string) { fmt.Fprintln(os.Stderr, s) }}
 	only := flag.String("only", "", "regular expression: who takes part (default everybody)")
-	rates := flag.String("rates", "max", "comma-separated: max, or round trips a second on schedule, such as max,1000,5000; none for --idle and --watchers alone")
+	rates := flag.String("rates", "max", "comma-separated: max, or round trips a second on schedule, such as max,1000,5000; none for --idle, --watchers and --echo alone")
 	asJSON := flag.Bool("json", false, "print JSON")
 	list := flag.Bool("list", false, "list everybody, and how to install them")
 	flag.StringVar(&cfg.Dir, "dir", "", "directory on the disk to be measured (default the system's for temporary files)")
@@ -50,6 +50,8 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&cfg.Workers, "workers", 8, "worker connections")
 	flag.IntVar(&cfg.Body, "body", 256, "bytes of a body, 32 or more")
 	flag.IntVar(&cfg.Idle, "idle", 0, "also connect so many customers who say nothing, and tell what they cost")
+	echoes := flag.String("echo", "", "comma-separated, as 1,16: also let sockets be answered with so many messages in a write, and nothing behind them")
+	flag.IntVar(&cfg.Sockets, "sockets", 10000, "how many sockets --echo has")
 	flag.IntVar(&cfg.Watchers, "watchers", 0, "also let one speaker's tokens be heard by so many, and tell what one costs")
 	flag.DurationVar(&cfg.Warm, "warm", 1500*time.Millisecond, "how long a turn runs before it is measured")
 	flag.DurationVar(&cfg.Time, "time", 4*time.Second, "how long a turn is measured")
@@ -64,6 +66,9 @@ func run(ctx context.Context) (err error) {
 		return printList()
 	}
 	if cfg.Rates, err = parseRates(*rates); err != nil {
+		return err
+	}
+	if cfg.Echo, err = parseEcho(*echoes); err != nil {
 		return err
 	}
 	if cfg.Customers < 1 || cfg.Workers < 1 || cfg.Rounds < 1 || cfg.Body < header {
@@ -109,6 +114,20 @@ func parseRates(s string) (rates []float64, err error) {
 		rates = append(rates, rate)
 	}
 	return rates, nil
+}
+
+func parseEcho(s string) (batches []int, err error) {
+	for v := range strings.SplitSeq(s, ",") {
+		if v == "" {
+			continue
+		}
+		k, err := strconv.Atoi(v)
+		if err != nil || k < 1 || k > 64 {
+			return nil, fmt.Errorf("%q is no number of messages: it must be 1 to 64", v)
+		}
+		batches = append(batches, k)
+	}
+	return batches, nil
 }
 
 func printList() error {

@@ -25,10 +25,12 @@ type Peer struct {
 
 	// start starts the servers of one turn.
 	start func(ctx context.Context, t *Turn) error
-	// join connects customers and workers to them.
+	// join connects customers and workers to them; nil when it only echoes.
 	join func(ctx context.Context, t *Turn, l *Load) (Swarm, error)
 	// gather connects a speaker and watchers to them; nil when that is not its work.
 	gather func(ctx context.Context, t *Turn, h *hall) (Audience, error)
+	// echoes connects socket i of those that are only answered; nil when that is not its work.
+	echoes func(ctx context.Context, t *Turn, i int) (*echoer, error)
 }
 
 // Swarm is a peer's customers and workers, connected.
@@ -44,7 +46,8 @@ type Swarm interface {
 func peers() []*Peer {
 	all := []*Peer{switchboardRaw(), switchboardSDK(), switchboardCluster()}
 	all = append(all, natsCore(), natsWebSocket(), centrifuge(), jetStream("always", 1), jetStream("default", 1), jetStream("always", 3), jetStream("default", 3))
-	return append(all, redisStreams("always"), redisRaw("always"), redisStreams("everysec"), redisRaw("everysec"), rabbitQuorum())
+	all = append(all, redisStreams("always"), redisRaw("always"), redisStreams("everysec"), redisRaw("everysec"), rabbitQuorum())
+	return append(all, switchboardEdge(), gwsEcho())
 }
 
 // find returns the path of a program: beside this one first (that is where `make peers` puts what go.mod pins), then

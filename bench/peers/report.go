@@ -43,6 +43,7 @@ type Row struct {
 	Rounds   []Round `json:"rounds"`
 	Idle     []Idle  `json:"idle,omitempty"`
 	Fan      []Fan   `json:"fan,omitempty"`
+	Echo     []Echo  `json:"echo,omitempty"`
 
 	peer *Peer
 	path string
@@ -115,6 +116,7 @@ func (r *Report) Print(out io.Writer) error {
 	r.ratios(&b)
 	r.idle(&b)
 	r.fan(&b)
+	r.echo(&b)
 	fmt.Fprintln(&b, "\nWho, and what they promise")
 	for _, row := range r.Rows {
 		fmt.Fprintf(&b, "%s: %s; client: %s; %s\n    does: %s\n    does not: %s\n", row.Name, row.Version, row.Client, row.Settings, row.Does, row.DoesNot)

@@ -39,6 +39,10 @@ type Config struct {
 	Idle int
 	// Watchers is how many hear one speaker's tokens, in a turn of its own; 0: there is none.
 	Watchers int
+	// Echo are how many messages are in a write of sockets that are only answered, in turns of their own, and Sockets how many
+	// of these there are.
+	Echo    []int
+	Sockets int
 	// Progress is told what happens.
 	Progress func(string)
 }
@@ -93,7 +97,7 @@ func Run(ctx context.Context, cfg *Config) (*Report, error) {
 	}
 	for n := range cfg.Rounds {
 		for _, row := range field {
-			if cfg.Idle > 0 && ctx.Err() == nil {
+			if cfg.Idle > 0 && row.peer.join != nil && ctx.Err() == nil {
 				r := idle(ctx, cfg, row, n, cfg.Idle)
 				row.Idle = append(row.Idle, r)
 				cfg.Progress(r.line(row.Name))
@@ -106,8 +110,20 @@ func Run(ctx context.Context, cfg *Config) (*Report, error) {
 				cfg.Progress(r.line(row.Name))
 			}
 		}
+		for _, batch := range cfg.Echo {
+			for _, row := range field {
+				if row.peer.echoes != nil && ctx.Err() == nil {
+					r := echo(ctx, cfg, row, n, cfg.Sockets, batch)
+					row.Echo = append(row.Echo, r)
+					cfg.Progress(r.line(row.Name))
+				}
+			}
+		}
 		for _, rate := range cfg.Rates {
 			for _, row := range field {
+				if row.peer.join == nil {
+					continue
+				}
 				if err := ctx.Err(); err != nil {
 					return report, err
 				}

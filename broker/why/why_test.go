@@ -66,6 +66,11 @@ func TestTell(t *testing.T) {
 			t.Errorf("%s", got)
 		}
 	}
+	f(Session{Phase: "closed"}, broker.Explanation{State: "none"}, []broker.Decision{
+		{Queue: "default", Worker: "ann", Reason: "sticky", WaitedMS: 1_000, At: 1},
+		{Queue: "default", Worker: "bob", Reason: "sticky", WaitedMS: 61_000, At: 2},
+	},
+		"It is closed.", "It went to bob because bob had it last, after it had waited 1 min 1 s in queue default.")
 	f(Session{Phase: "assigned", Owner: "bob"}, broker.Explanation{State: "held"}, []broker.Decision{{Queue: "default", Worker: "bob", Reason: "sticky", WaitedMS: 61_000}},
 		"bob has it.", "It went to bob because bob had it last, after it had waited 1 min 1 s in queue default.")
 	f(Session{Phase: "assigned", Owner: "bob"}, broker.Explanation{State: "held"}, []broker.Decision{{Queue: "refunds", Worker: "bob", Reason: "transfer", WaitedMS: 2_000, Eligible: 3, Free: 1}},

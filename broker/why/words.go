@@ -26,6 +26,9 @@ func (t *teller) tell() {
 	switch t.s.Phase {
 	case "closed":
 		t.say("It is closed.")
+		if len(t.r.Decisions) > 0 { // most who ask why, ask afterwards
+			t.because(t.r.Decisions[0].Worker)
+		}
 	case "new":
 		t.say("Nobody is looked for: it goes into queue %s when the customer writes.", t.r.Queue)
 	case "assigned":

@@ -169,6 +169,14 @@ func (l *Lines) to(node uint32) *link.Link {
 	return l.links.To(name)
 }
 
+// speaks returns the version of the links that a node has said it speaks, 0 while it has not.
+func (l *Lines) speaks(node uint32) uint64 {
+	if k := l.to(node); k != nil {
+		return k.Speaks()
+	}
+	return 0
+}
+
 // set makes links to these nodes, and to no others.
 func (l *Lines) set(peers []Peer) {
 	before := *l.names.Load()

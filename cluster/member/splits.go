@@ -2,9 +2,12 @@ package member
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"switchboard/cluster"
+	"switchboard/wire"
 )
 
 // splitBytes is what the slots of a split that are on their way at once come to, about: their customers wait meanwhile. splitMost is how many
@@ -78,8 +81,33 @@ func (m *Member) split(by string, a *asking) (*cluster.Split, error) {
 		return m.state.AbortSplit(a.Shard)
 	case a.Action != "":
 		return nil, fmt.Errorf("%w: %q is nothing that a split does: pause, resume or abort", cluster.ErrRefused, a.Action)
+	}
+	if err := m.mixed("a shard is split"); err != nil {
+		return nil, err
+	}
+	switch {
 	case a.Dry:
 		return m.state.Splittable(a.Shard, m.unfit()...)
 	}
 	return m.state.Split(a.Shard, by, a.Why, m.unfit()...)
+}
+
+// mixed refuses what takes mail that one of two versions does not have, while a node that is there speaks another version than this one. It
+// would not be lost: what the other does not know is not sent to it, and it would wait, with whose slots are on their way, until that node is replaced.
+func (m *Member) mixed(what string) error {
+	own := m.cfg.LinkVersion
+	if own == 0 {
+		own = wire.LinkVersion
+	}
+	for _, id := range slices.Sorted(maps.Keys(m.state.Nodes)) {
+		n := m.state.Nodes[id]
+		if n.Phase == cluster.Gone || id == m.id.Node || !m.alive(id) {
+			continue
+		}
+		if v := m.lines.speaks(id); v != 0 && v != own {
+			return fmt.Errorf("%w: node %s speaks version %d of the nodes' protocol, and node %s, which leads, %d: %s when all nodes are of one version",
+				cluster.ErrRefused, n.Name, v, m.cfg.Name, own, what)
+		}
+	}
+	return nil
 }

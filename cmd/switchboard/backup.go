@@ -71,7 +71,7 @@ are not in it. To copy it away, copy all of it while no backup is taken, and ver
 		},
 	}
 	fs := cmd.Flags()
-	r.flags(cmd)
+	r.flags(cmd, "an operator of a tenant in cluster.operators")
 	fs.StringVar(&to, "to", "", "directory of backups")
 	fs.StringVar(&data, "data", "", "data directory of a stopped node, instead of --addr and --token")
 	fs.BoolVar(&full, "full", false, "write everything anew, trusting nothing that is there")
@@ -152,6 +152,9 @@ func newBackupList() *cobra.Command {
 		Long: "List the backups in a directory, the oldest first: when they were taken, how much they hold, and how much of that was new and is stored. It exits 3 when one\ncannot be read. Rows are not looked at: see backup verify.",
 		Args: exactly(1, "a directory of backups"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := os.Stat(args[0]); err != nil { // mistyped, or not mounted: who watches the newest line is to hear of it
+				return fmt.Errorf("listing the backups: %w", err)
+			}
 			all, broken, err := backup.Open(args[0], nil).Backups()
 			if err != nil {
 				return err
@@ -196,6 +199,7 @@ func newBackupList() *cobra.Command {
 }
 
 func newBackupVerify() *cobra.Command {
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "verify DIR[@ID]", Short: "Read backups from end to end, and compare every checksum",
 		Long: "Read every row of the backups in a directory, or of one, and compare the checksums of all that they are made of. It changes nothing, and exits 3 when something is\nnot what was written: then take a backup with --full.",
@@ -217,22 +221,45 @@ func newBackupVerify() *cobra.Command {
 			out := cmd.OutOrStdout()
 			bad := len(broken)
 			for _, b := range broken {
-				if _, err := fmt.Fprintf(out, "%s: %v\n", b.ID, b.Err); err != nil {
+				var err error
+				if asJSON {
+					err = (&summary{ID: b.ID, Bad: b.Err.Error()}).print(cmd, true, "")
+				} else {
+					_, err = fmt.Fprintf(out, "%s: %v\n", b.ID, b.Err)
+				}
+				if err != nil {
 					return err
 				}
 			}
+			last := time.Now()
 			for _, m := range all {
 				err := d.Verify(m, func(shard int, err error) {
-					if err != nil {
+					switch now := time.Now(); {
+					case asJSON:
+					case err != nil:
 						_, _ = fmt.Fprintf(out, "%s: shard %d: %v\n", m.ID, shard, err) // it is told below, too
+					case now.Sub(last) > 2*time.Second:
+						last = now
+						_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s: shard %d of %d\n", m.ID, shard+1, m.Shards) // for people
 					}
 				})
-				switch {
-				case errors.Is(err, backup.ErrDamaged):
+				if err != nil && !errors.Is(err, backup.ErrDamaged) {
+					return err
+				}
+				if asJSON {
+					s := summaryOf(m)
+					if err != nil {
+						bad++
+						s.Bad = err.Error()
+					}
+					if err := s.print(cmd, true, ""); err != nil {
+						return err
+					}
+					continue
+				}
+				if err != nil {
 					bad++
 					continue
-				case err != nil:
-					return err
 				}
 				if _, err := fmt.Fprintf(out, "%s: whole, %d shards, %d rows, %s\n", m.ID, m.Shards, m.Total().Rows, sized(m.Total().Bytes)); err != nil {
 					return err
@@ -244,6 +271,7 @@ func newBackupVerify() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line for each backup, with what is wrong as bad, and nothing of how far it is")
 	return cmd
 }
 
@@ -257,6 +285,7 @@ func damaged(err error) error {
 
 func newBackupPrune() *cobra.Command {
 	keep := 0
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "prune DIR --keep N", Short: "Remove all but the latest backups",
 		Long: "Remove all but the N latest backups of a directory, and the files that none of these needs. A file that holds a little of a backup that stays is kept as a whole;\na backup with --full lets all before it be removed entirely.",
@@ -269,11 +298,19 @@ func newBackupPrune() *cobra.Command {
 			if err != nil {
 				return damaged(err)
 			}
+			if asJSON {
+				removed := []string{}
+				for _, m := range gone {
+					removed = append(removed, m.ID)
+				}
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"removed": removed, "freed": freed})
+			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d backups removed, %s freed\n", len(gone), sized(freed))
 			return err
 		},
 	}
 	cmd.Flags().IntVar(&keep, "keep", 0, "how many stay")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was removed as JSON")
 	return cmd
 }
 

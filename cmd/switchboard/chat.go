@@ -28,7 +28,7 @@ type dialFlags struct {
 func (f *dialFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.addr, "addr", "127.0.0.1:7470", "host:port of the node, or a ws:// or wss:// URL")
-	fs.StringVar(&f.token, "token", "", "token; see `switchboard token`")
+	fs.StringVar(&f.token, "token", "", "token; switchboard token makes one")
 	fs.BoolVar(&f.protobuf, "protobuf", false, "speak Protobuf instead of JSON")
 }
 
@@ -40,13 +40,23 @@ func (f *dialFlags) config() (client.Config, error) {
 	if !strings.Contains(url, "://") {
 		url = "ws://" + url + "/v1/connect"
 	}
+	away := false // hooks are called one after the other
 	return client.Config{
 		URL: url, Token: client.StaticToken(strings.TrimSpace(f.token)), Protobuf: f.protobuf, Client: "switchboard/" + version,
-		On: client.Hooks{Disconnected: func(err error, wait time.Duration) {
-			if wait >= 0 {
-				fmt.Fprintf(os.Stderr, "not connected (%v); trying again in %v\n", err, wait.Round(10*time.Millisecond))
-			}
-		}},
+		On: client.Hooks{
+			Connected: func(h client.Hello) {
+				if away {
+					fmt.Fprintf(os.Stderr, "connected again, to %s\n", h.Node)
+				}
+				away = false
+			},
+			Disconnected: func(err error, wait time.Duration) {
+				if wait >= 0 {
+					away = true
+					fmt.Fprintf(os.Stderr, "not connected (%v); trying again in %v\n", err, wait.Round(10*time.Millisecond))
+				}
+			},
+		},
 	}, nil
 }
 
@@ -85,6 +95,9 @@ func chat(ctx context.Context, cfg client.Config, open client.OpenOptions, in io
 		return err
 	}
 	defer func() { _ = c.Close() }()
+	if h := c.Hello(); h.Role != string(wire.RoleCustomer) {
+		return usageError{fmt.Errorf("a customer talks here, and this is the token of %s, a %s: make one with --role customer", h.Sub, h.Role)}
+	}
 	s, err := c.Open(ctx, open)
 	if err != nil {
 		return err
@@ -106,6 +119,9 @@ func chat(ctx context.Context, cfg client.Config, open client.OpenOptions, in io
 	return errors.Join(err, <-shown)
 }
 
+// sendLate is when who typed a line is told that nobody has acknowledged it: the disk may be full, or the node away.
+const sendLate = 3 * time.Second
+
 func speak(ctx context.Context, s *client.Session, in io.Reader) error {
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
@@ -116,7 +132,12 @@ func speak(ctx context.Context, s *client.Session, in io.Reader) error {
 		case "/close":
 			return s.Close(ctx, "")
 		}
-		if _, err := s.Send(ctx, "text", text); err != nil {
+		late := time.AfterFunc(sendLate, func() {
+			fmt.Fprintln(os.Stderr, "not acknowledged yet: it is repeated until it is")
+		})
+		_, err := s.Send(ctx, "text", text)
+		late.Stop()
+		if err != nil {
 			return err
 		}
 	}
@@ -173,8 +194,8 @@ func newWork() *cobra.Command {
 		Use:   "work --token T",
 		Short: "Answer as a worker: in the terminal, or with --echo as a bot",
 		Long: `Answer as a worker. In the terminal, offers are accepted and each line you type answers the session that spoke
-last; /close closes it, /release gives it back, /queue NAME transfers it. With --echo a bot answers every message with its own text, and hands over to a human
-when it reads "human".`,
+last; /close closes it, /release gives it back, /queue NAME transfers it, /note TEXT leaves a note for staff. With --echo a bot answers every message
+with its own text, and hands over to a human when it reads "human".`,
 		Example: `  switchboard work --echo --token "$(switchboard token --data ./data --role worker --kind bot --sub echo)"
   switchboard work --token "$(switchboard token --data ./data --role worker --kind human --sub bob)"`,
 		Args: exactly(0, "no arguments"),
@@ -184,6 +205,7 @@ when it reads "human".`,
 				return err
 			}
 			cfg.Config, cfg.Queues = base, strings.Split(queues, ",")
+			greets(&cfg, !echo, cmd.ErrOrStderr())
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			if echo {
@@ -206,6 +228,21 @@ when it reads "human".`,
 	fs.BoolVar(&echo, "echo", false, "answer every message with its own text")
 	fs.BoolVar(&asJSON, "json", false, "print what comes as JSON")
 	return cmd
+}
+
+// greets says, once, that a worker is connected, and at which queues he waits: until a customer comes nothing else would.
+func greets(cfg *client.WorkerConfig, human bool, out io.Writer) {
+	next, told := cfg.On.Connected, false
+	cfg.On.Connected = func(h client.Hello) {
+		if !told && h.Role == string(wire.RoleWorker) {
+			told = true
+			_, _ = fmt.Fprintf(out, "connected to %s as %s; waiting for customers in %s\n", h.Node, h.Sub, strings.Join(cfg.Queues, ", "))
+			if human {
+				_, _ = fmt.Fprintln(out, "what you type answers who spoke last; /close, /release, /queue NAME, /note TEXT")
+			}
+		}
+		next(h)
+	}
 }
 
 // echoBot answers with the customer's own words.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -40,7 +42,7 @@ replica that moves, and the leadership with it.`,
 				if err != nil {
 					return err
 				}
-				return s.print(cmd, j, func(w io.Writer) { line(w, j) })
+				return s.printMove(ctx, cmd, op, j)
 			})
 		},
 	}
@@ -48,6 +50,15 @@ replica that moves, and the leadership with it.`,
 	cmd.Flags().StringVar(&to, "to", "", "node that shall have it")
 	cmd.Flags().StringVar(&why, "why", "", "why, for people")
 	return cmd
+}
+
+// printMove prints a move, with the names of its nodes.
+func (s *seat) printMove(ctx context.Context, cmd *cobra.Command, op *member.Operations, j *cluster.Job) error {
+	r, err := op.Status(ctx)
+	if err != nil {
+		return err
+	}
+	return s.print(cmd, j, func(w io.Writer) { line(w, strings.Replace(called(names(r), j.String()), "job ", "move ", 1)) })
 }
 
 // source returns the node that a move takes a replica from.
@@ -95,7 +106,7 @@ func (s *seat) jobs() *cobra.Command {
 					if err != nil {
 						return err
 					}
-					return s.print(cmd, j, func(w io.Writer) { line(w, j) })
+					return s.printMove(ctx, cmd, op, j)
 				})
 			},
 		})
@@ -149,7 +160,7 @@ func (s *seat) balance(cmd *cobra.Command, action string) error {
 			for _, j := range r.Jobs {
 				if j.Step != cluster.Ended {
 					idle = false
-					line(w, fmt.Sprintf("shard %d", j.Shard), "moves: "+string(j.Step), name[j.From]+" -> "+name[j.To], j.Why)
+					line(w, fmt.Sprintf("shard %d", j.Shard), "moves: "+string(j.Step), name[j.From]+" -> "+name[j.To], called(name, j.Why))
 				}
 			}
 			for _, p := range b.Plan {
@@ -157,7 +168,7 @@ func (s *seat) balance(cmd *cobra.Command, action string) error {
 				if p.Lead {
 					what = "leads"
 				}
-				line(w, fmt.Sprintf("shard %d", p.Shard), what, name[p.From]+" -> "+name[p.To], p.Why)
+				line(w, fmt.Sprintf("shard %d", p.Shard), what, name[p.From]+" -> "+name[p.To], called(name, p.Why))
 			}
 			if len(b.Plan) == 0 && idle {
 				line(w, "nothing is to be moved")
@@ -182,13 +193,59 @@ a few at a time. It serves those that come all the same. --undo takes it back: w
 				if err := op.Drain(ctx, s.as, n, undo); err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "node %s drains: %v; see switchboard nodes\n", args[0], !undo)
-				return err
+				r, err := op.Status(ctx)
+				if err != nil {
+					return err
+				}
+				return s.print(cmd, map[string]any{"node": n, "draining": !undo}, func(w io.Writer) {
+					if undo {
+						line(w, fmt.Sprintf("node %s is drained no more; what was moved stays where it is", args[0]))
+						return
+					}
+					line(w, fmt.Sprintf("node %s is being drained; switchboard nodes tells what it has left", args[0]))
+					for _, p := range crowded(r) {
+						line(w, p)
+					}
+				})
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&undo, "undo", false, "take it back")
 	return cmd
+}
+
+// crowded tells, of each placement that has too few nodes for its copies, that they cannot go anywhere: without it whoever drains a node
+// of three waits for good.
+func crowded(r *member.Report) (list []string) {
+	stays := map[uint32]bool{}
+	for i := range r.Nodes {
+		stays[r.Nodes[i].ID] = r.Nodes[i].Phase != cluster.Draining && r.Nodes[i].Phase != cluster.Gone
+	}
+	for i := range r.Places {
+		p, left := &r.Places[i], 0
+		for _, n := range p.Nodes {
+			if stays[n] {
+				left++
+			}
+		}
+		if left < p.Copies {
+			list = append(list, fmt.Sprintf("placement %s wants %d copies, and has %d nodes left for them: add a node, or the last copies stay where they are", p.Name, p.Copies, left))
+		}
+	}
+	return list
+}
+
+// numbered is how reasons speak of nodes.
+var numbered = regexp.MustCompile(`\bnode ([0-9]+)\b`)
+
+// called puts names for numbers into a reason: what the cluster has noted knows numbers alone.
+func called(name map[uint32]string, why string) string {
+	return numbered.ReplaceAllStringFunc(why, func(s string) string {
+		if n, err := strconv.ParseUint(strings.TrimPrefix(s, "node "), 10, 32); err == nil && name[uint32(n)] != "" {
+			return "node " + name[uint32(n)]
+		}
+		return s
+	})
 }
 
 func (s *seat) remove() *cobra.Command {
@@ -208,8 +265,14 @@ is gone, and nobody will start it again: others stand in for its replicas. That 
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "node %s is removed; %d shards get a copy elsewhere\n", args[0], len(short))
-				return err
+				return s.print(cmd, map[string]any{"node": n, "removed": true, "short": len(short)}, func(w io.Writer) {
+					line(w, fmt.Sprintf("node %s is removed: stop its process, which serves nobody any more; %d shards get a copy elsewhere", args[0], len(short)))
+					if r, err := op.Status(ctx); err == nil && len(short) > 0 { // it is done, and this is advice
+						for _, p := range crowded(r) {
+							line(w, p)
+						}
+					}
+				})
 			})
 		},
 	}
@@ -231,8 +294,9 @@ func (s *seat) copies() *cobra.Command {
 				if err := op.Copies(ctx, s.as, placement, n); err != nil {
 					return err
 				}
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "placement %s wants %d copies\n", placement, n)
-				return err
+				return s.print(cmd, map[string]any{"placement": placement, "copies": n}, func(w io.Writer) {
+					line(w, fmt.Sprintf("placement %s wants %d copies", placement, n))
+				})
 			})
 		},
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -19,6 +20,7 @@ import (
 // seat is where an operator asks a cluster from [SW-8.7].
 type seat struct {
 	at, certs, as string
+	data          string // of a stopped node, where that can be asked instead
 	plain, json   bool
 	timeout       time.Duration
 }
@@ -50,7 +52,7 @@ func (s *seat) do(cmd *cobra.Command, fn func(ctx context.Context, op *member.Op
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), s.timeout)
 	defer cancel()
-	return fn(ctx, member.At(s.at, cfg))
+	return unlinked(s.at, fn(ctx, member.At(s.at, cfg)))
 }
 
 // print prints v as JSON, or as text says.
@@ -94,10 +96,18 @@ func (s *seat) node(ctx context.Context, op *member.Operations, arg string) (uin
 	if err != nil {
 		return 0, err
 	}
+	gone := uint32(0) // who asks once more for what has been done means the last of that name
 	for i := range r.Nodes {
-		if n := &r.Nodes[i]; n.Name == arg && n.Phase != cluster.Gone {
+		switch n := &r.Nodes[i]; {
+		case n.Name != arg:
+		case n.Phase != cluster.Gone:
 			return n.ID, nil
+		default:
+			gone = max(gone, n.ID)
 		}
+	}
+	if gone != 0 {
+		return gone, nil
 	}
 	return 0, fmt.Errorf("%w: there is no node %s: see switchboard nodes", cluster.ErrRefused, arg)
 }
@@ -124,13 +134,19 @@ func printStatus(w io.Writer, r *member.Report) {
 	if r.Stale {
 		line(w, "", "nobody leads: this is what node "+name[r.Node]+" last knew")
 	}
-	up, short, silent, open, damaged := 0, 0, 0, 0, 0
+	up, short, silent, mute, open, damaged := 0, 0, 0, 0, 0, 0
 	nodes := 0
+	var away, draining []string
 	for i := range r.Nodes {
 		if r.Nodes[i].Phase != cluster.Gone {
 			nodes++
 			if r.Nodes[i].Up {
 				up++
+			} else {
+				away = append(away, r.Nodes[i].Name)
+			}
+			if r.Nodes[i].Phase == cluster.Draining {
+				draining = append(draining, r.Nodes[i].Name)
 			}
 		}
 	}
@@ -146,8 +162,11 @@ func printStatus(w io.Writer, r *member.Report) {
 			silent++
 		}
 		for _, rep := range r.Shards[i].Replicas {
-			if rep.Damaged != "" {
+			switch {
+			case rep.Damaged != "":
 				damaged++
+			case !rep.Answers && !rep.Learner && !r.Stale:
+				mute++
 			}
 		}
 	}
@@ -156,13 +175,52 @@ func printStatus(w io.Writer, r *member.Report) {
 			open++
 		}
 	}
-	line(w, "nodes", fmt.Sprintf("%d, %d up", nodes, up))
+	state := fmt.Sprintf("%d, %d up", nodes, up)
+	if len(away) > 0 {
+		state += "; away: " + strings.Join(away, " ")
+	}
+	if len(draining) > 0 {
+		state += "; draining: " + strings.Join(draining, " ")
+	}
+	line(w, "nodes", state)
 	line(w, "shards", fmt.Sprintf("%d, %d without a leader, %d with fewer copies than wanted", len(r.Shards), silent, short))
+	if mute > 0 {
+		line(w, "silent", fmt.Sprintf("%d replicas, which do not answer who leads them: see shards ls", mute))
+	}
 	line(w, "moves", open)
 	if damaged > 0 {
 		line(w, "damaged", fmt.Sprintf("%d replicas, which are replaced as soon as the others are a whole majority: see shards ls", damaged))
 	}
+	for i := range r.Nodes {
+		n := &r.Nodes[i]
+		if n.Phase != cluster.Draining {
+			continue
+		}
+		what := fmt.Sprintf("node %s, which has %d replicas and leads %d", n.Name, n.Holds, n.Leads)
+		if stay := nowhere(r, n.ID); stay > 0 {
+			what += fmt.Sprintf("; %d of them have nowhere to go: start another node that may hold them, or take it back (nodes drain %s --undo)", stay, n.Name)
+		}
+		line(w, "drains", what)
+	}
 	line(w, "rebalance", effort(r.Effort))
+}
+
+// nowhere returns how many replicas of a node no other node could take.
+func nowhere(r *member.Report, node uint32) (stay int) {
+	may := map[string][]uint32{}
+	for i := range r.Places {
+		may[r.Places[i].Name] = r.Places[i].Nodes
+	}
+	for i := range r.Shards {
+		held := map[uint32]bool{}
+		for _, rep := range r.Shards[i].Replicas {
+			held[rep.Node] = true
+		}
+		if held[node] && !slices.ContainsFunc(may[r.Shards[i].Placement], func(id uint32) bool { return !held[id] }) {
+			stay++
+		}
+	}
+	return stay
 }
 
 func effort(e cluster.Effort) string {
@@ -190,8 +248,17 @@ func printNodes(w io.Writer, r *member.Report) {
 		for k, v := range n.Labels {
 			labels = append(labels, k+"="+v)
 		}
-		line(w, n.ID, n.Name, n.Addr, state, n.Zone, n.Weight, n.Holds, n.Leads, n.Votes, strings.Join(labels, ","))
+		slices.Sort(labels)
+		line(w, n.ID, n.Name, n.Addr, state, dash(n.Zone), n.Weight, n.Holds, n.Leads, yes(n.Votes), dash(strings.Join(labels, ",")))
 	}
+}
+
+// yes returns what a table says of a thing that is so, or not.
+func yes(so bool) string {
+	if so {
+		return "yes"
+	}
+	return "-"
 }
 
 func printShards(w io.Writer, r *member.Report) {
@@ -245,6 +312,6 @@ func printJobs(w io.Writer, r *member.Report) {
 		if j.Paused {
 			step += ", paused"
 		}
-		line(w, j.ID, j.Shard, name[j.From], name[j.To], step, j.By, j.Why)
+		line(w, j.ID, j.Shard, name[j.From], name[j.To], step, j.By, called(name, j.Why))
 	}
 }

@@ -73,7 +73,7 @@ func TestClusterOperations(t *testing.T) {
 			case "move", "job":
 				v = report.Jobs[0]
 			case "rebalance":
-				v = member.Balance{Effort: report.Effort, Plan: []cluster.Proposal{{Shard: 0, From: 1, To: 2, Why: "node n1 carries 9, node n2 1"}}}
+				v = member.Balance{Effort: report.Effort, Plan: []cluster.Proposal{{Shard: 0, From: 1, To: 2, Why: "node 1 carries 9, node 2 1, node 12 none"}}}
 			case "require":
 				v = member.PlaceReport{Placement: cluster.Placement{Name: "eu"}, Nodes: []uint32{2}, Misplaced: []uint32{1}}
 			case "place":
@@ -84,6 +84,8 @@ func TestClusterOperations(t *testing.T) {
 				v = cluster.Leftover{Slots: 12, Clean: 9, By: "ann"}
 			case "node.keys":
 				v = node.KeysAnswer{Changed: true, Keys: []token.Line{{Tenant: "acme", Kid: "acme-2", Alg: token.HS256, Signs: true}}}
+			case "node.tenants":
+				v = node.TenantsAnswer{Tenants: []node.TenantLine{{Tenant: "acme", Home: "eu", Made: &node.TenantMade{By: "olga"}}, {Tenant: "demo", Home: "main", File: true}}, Missing: []string{"n2"}}
 			case "remove":
 				return json.Marshal(map[string]any{"err": "node n2 still has replicas of 1 shards", "refused": true})
 			}
@@ -109,19 +111,21 @@ func TestClusterOperations(t *testing.T) {
 			t.Errorf("%v asks %q and prints %q; want %q and %q", args, asked, out, wantAsked, want)
 		}
 	}
-	f("", "nodes 2, 1 up shards 1, 0 without a leader, 1 with fewer copies than wanted moves 1 rebalance running, begun by ann", "cluster", "status")
-	f("", "2 n2 10.0.0.2:7471 draining, away 50 0 0 false", "nodes")
+	f("", "nodes 2, 1 up; away: n2; draining: n2 shards 1, 0 without a leader, 1 with fewer copies than wanted moves 1 drains node n2, which has 0 replicas and leads 0; 1 of them have nowhere to go: start another node that may hold them, or take it back (nodes drain n2 --undo) rebalance running, begun by ann", "cluster", "status")
+	f("", "2 n2 10.0.0.2:7471 draining, away - 50 0 0 -", "nodes")
 	f("", "0 main n1 7 4 12345 17 1.5 9 n1 n2 (learns)", "shards", "ls")
 	f("", "9 0 n1 n2 catching up ann because", "shards", "moves")
 	f("", `"cluster": "c-1"`, "cluster", "status", "--json")
-	f(`ann move {"from":1,"to":2,"why":"slow"}`, "job 9: shard 0 from node 1 to node 2, catching up", "shards", "move", "0", "--from", "n1", "--to", "2", "--why", "slow")
-	f(`ann move {"from":1,"to":2}`, "job 9", "shards", "move", "0", "--to", "n2")
+	f(`ann move {"from":1,"to":2,"why":"slow"}`, "move 9: shard 0 from node n1 to node n2, catching up", "shards", "move", "0", "--from", "n1", "--to", "2", "--why", "slow")
+	f(`ann move {"from":1,"to":2}`, "move 9", "shards", "move", "0", "--to", "n2")
 	f("", "there is no shard 7", "shards", "move", "7", "--to", "n2")
 	f(`ann rebalance {"action":"run"}`, "shard 0 moves: catching up n1 -> n2 because", "shards", "rebalance")
-	f(`ann job {"job":9,"action":"abort"}`, "job 9", "shards", "moves", "abort", "9")
-	f(`ann rebalance {"action":"dry"}`, "shard 0 a copy n1 -> n2 node n1 carries 9", "shards", "rebalance", "--dry-run")
+	f(`ann job {"job":9,"action":"abort"}`, "move 9", "shards", "moves", "abort", "9")
+	f(`ann rebalance {"action":"dry"}`, "shard 0 a copy n1 -> n2 node n1 carries 9, node n2 1, node 12 none", "shards", "rebalance", "--dry-run")
 	f(`ann rebalance {"action":"pause"}`, "running", "shards", "rebalance", "pause")
-	f(`ann drain {"node":2,"undo":true}`, "drains: false", "nodes", "drain", "n2", "--undo")
+	f(`ann drain {"node":2}`, "node n2 is being drained; switchboard nodes tells what it has left placement main wants 3 copies, and has 1 nodes left for them: add a node", "nodes", "drain", "n2")
+	f(`ann drain {"node":2}`, `"draining": true`, "nodes", "drain", "n2", "--json")
+	f(`ann drain {"node":2,"undo":true}`, "drained no more", "nodes", "drain", "n2", "--undo")
 	f(`ann copies {"copies":5,"placement":"main"}`, "wants 5 copies", "shards", "copies", "5")
 	f("", "main 0 0 3 - n1 -", "placements")
 	f(`ann split {"shard":3,"why":"hot"}`, "shard 3 gives slots to shard 16: moving, 9 there, 3 to go", "shards", "split", "3", "--why", "hot")
@@ -132,9 +136,13 @@ func TestClusterOperations(t *testing.T) {
 	f("", "is not the number of a shard", "shards", "splits", "clean", "x")
 	f("", "main 3 16 moving, paused 9 2 1 ann hot", "shards", "splits")
 	f("", "SLOTS LEFT BEHIND SINCE main 3 5 1970-01-01T00:00:01Z kept main 4 7 1970-01-01T00:00:02Z being taken off, by age", "shards", "splits")
-	f(`ann node.keys {}`, "TENANT KID ALG SIGNS acme acme-2 HS256 true", "keys")
+	f(`ann node.keys {}`, "TENANT KID ALG SIGNS acme acme-2 HS256 yes", "keys")
 	f(`ann node.keys {"action":"create","tenant":"acme","kid":"acme-2"}`, "acme-2", "keys", "create", "acme", "--kid", "acme-2")
 	f(`ann node.keys {"action":"remove","tenant":"acme","kid":"acme-1","last":true}`, "acme-2", "keys", "remove", "acme", "acme-1", "--last")
+	f(`ann node.tenants {}`, "TENANT PLACEMENT IN THE FILE MADE BY acme eu false 1970-01-01T00:00:00Z olga demo main true - -", "tenants")
+	f(`ann node.tenants {"action":"create","tenant":"acme","placement":"eu","origins":["https://a.example"],"wrapup_ms":7}`,
+		"nothing is changed", "tenants", "create", "acme", "--placement", "eu", "--origin", "https://a.example", "--wrapup-ms", "7")
+	f(`ann node.tenants {"action":"create","tenant":"acme"}`, "when they are back: n2", "tenants", "create", "acme")
 	f("", "set --kid", "keys", "create", "acme")
 	f("", "set --file", "keys", "add", "acme")
 	pem := filepath.Join(t.TempDir(), "key.pem")
@@ -157,8 +165,8 @@ func TestClusterOperations(t *testing.T) {
 	if _, err := run("nodes", "remove", "2", "--at", ln.Addr().String(), "--cluster-tls", certs, "--as", "ann"); !errors.Is(err, cluster.ErrRefused) {
 		t.Errorf("a refusal is %v", err)
 	}
-	if out, err := run("cluster", "status", "--at", ln.Addr().String()); err == nil {
-		t.Errorf("who shows no certificate is told %s", out)
+	if out, err := run("cluster", "status", "--at", ln.Addr().String()); err == nil || !strings.Contains(err.Error(), "set --cluster-tls") {
+		t.Errorf("who shows no certificate is told %s, %v", out, err)
 	}
 	if _, err := run("cluster", "status", "--at", ln.Addr().String(), "--cluster-tls", certs, "--as", "bob"); err == nil || !strings.Contains(err.Error(), "bob") {
 		t.Errorf("bob has no certificate: %v", err)

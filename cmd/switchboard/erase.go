@@ -4,11 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"switchboard/backup"
+	"switchboard/node"
 	"switchboard/wire"
 )
 
@@ -17,7 +21,7 @@ const erasureAgain = 500 * time.Millisecond
 
 func newErase() *cobra.Command {
 	var r remote
-	var now, asJSON, look bool
+	var now, asJSON, look, all bool
 	var backups []string
 	var within time.Duration
 	cmd := &cobra.Command{
@@ -32,9 +36,18 @@ the command waits for that. A node that is down holds up the last step until it 
 Backups that were taken before have him still. A restore erases him again if the directory of backups knows of it: from --backup, or from any backup that was taken there later.
 See docs/operations.md.`,
 		Example: `  switchboard erase alice --token "$TOKEN" --now
-  switchboard erase alice --token "$TOKEN" --status`,
-		Args: exactly(1, "one customer"),
+  switchboard erase alice --token "$TOKEN" --status
+  switchboard erase --list --token "$TOKEN"`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if all {
+				return exactly(0, "no customer")(cmd, args)
+			}
+			return exactly(1, "one customer")(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if all {
+				return listErasures(cmd, &r, asJSON)
+			}
 			if !wire.ValidID(args[0]) {
 				return usageError{fmt.Errorf("%q is no id of a customer", args[0])}
 			}
@@ -46,13 +59,12 @@ See docs/operations.md.`,
 			if err != nil {
 				return err
 			}
-			for _, dir := range backups {
-				if err := noteErased(dir, r.tenant, args[0], answer); err != nil {
-					return err
-				}
+			end := time.Now().Add(within)
+			if answer, err = noteErased(cmd, &r, args[0], backups, end, answer); err != nil {
+				return err
 			}
 			if now {
-				if answer, err = erasureEnd(cmd, &r, args[0], within, answer); err != nil {
+				if answer, err = erasureEnd(cmd, &r, args[0], end, answer, "completed"); err != nil {
 					return err
 				}
 			}
@@ -60,42 +72,114 @@ See docs/operations.md.`,
 				_, err = cmd.OutOrStdout().Write(answer)
 				return err
 			}
-			var e erasure
-			if err := json.Unmarshal(answer, &e); err != nil {
-				return fmt.Errorf("reading the answer: %w", err)
+			e, err := readErasure(answer)
+			if err != nil {
+				return err
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), e.String())
 			return err
 		},
 	}
-	r.flags(cmd)
+	r.flags(cmd, "an operator, which names no shop")
 	fs := cmd.Flags()
 	fs.BoolVar(&now, "now", false, "wait until no file of any node has anything of him")
-	fs.DurationVar(&within, "within", 10*time.Minute, "how long --now waits at most")
-	fs.StringSliceVar(&backups, "backup", nil, "directories of backups that note it, so that a restore from them erases him again; the next backup there does so by itself")
+	fs.DurationVar(&within, "within", 10*time.Minute, "how long --now and --backup wait at most")
+	fs.StringSliceVar(&backups, "backup", nil,
+		"directories of backups that note it, and who was erased with him, once that is known: when he is erased; so a restore from them erases them again. The next backup there does so by itself")
 	fs.BoolVar(&look, "status", false, "only tell how far it is")
+	fs.BoolVar(&all, "list", false, "only list the erasures of the tenant that are not completed, and what each waits for")
 	fs.BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.MarkFlagsMutuallyExclusive("list", "now")
+	cmd.MarkFlagsMutuallyExclusive("list", "status")
+	cmd.MarkFlagsMutuallyExclusive("list", "backup")
 	return cmd
+}
+
+// listErasures prints which erasures wait, and for what [SW-7.13].
+func listErasures(cmd *cobra.Command, r *remote, asJSON bool) error {
+	answer, _, err := r.ask(cmd, "GET", "/v1/erasures", nil)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		_, err = cmd.OutOrStdout().Write(answer)
+		return err
+	}
+	var list node.WaitingErasures
+	if err := json.Unmarshal(answer, &list); err != nil {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	line(w, "CUSTOMER", "ERASURE", "STATE", "SINCE", "WAITS FOR", "WHY")
+	for i := range list.Erasures {
+		e := &list.Erasures[i]
+		line(w, e.Customer, e.Erasure, e.State, time.UnixMilli(e.At).UTC().Format(time.RFC3339), e.String(), e.Why)
+	}
+	if len(list.Away) > 0 {
+		line(w, "")
+		line(w, fmt.Sprint("nodes that did not answer: ", list.Away))
+	}
+	if len(list.Ownerless) > 0 {
+		line(w, "")
+		line(w, fmt.Sprint("shards that nobody serves now, whose erasures are not listed: ", list.Ownerless))
+	}
+	return w.Flush()
 }
 
 // erasure is how far one is, as a node tells it [SW-7.11].
 type erasure struct {
+	Customer string // who he is by now
 	Erasure  string
 	State    string
 	At       int64
 	Sessions int
+	Also     []string // who is erased with him
+	More     bool     // and more than those
 }
 
-// noteErased notes an erasure in a directory of backups.
-func noteErased(dir, tenant, customer string, answer []byte) error {
-	var e erasure
-	if err := json.Unmarshal(answer, &e); err != nil {
-		return fmt.Errorf("reading the answer: %w", err)
+func readErasure(answer []byte) (*erasure, error) {
+	e := &erasure{}
+	if err := json.Unmarshal(answer, e); err != nil {
+		return nil, fmt.Errorf("reading the answer: %w", err)
 	}
-	if e.Erasure == "" {
-		return nil
+	return e, nil
+}
+
+// noteErased notes an erasure in directories of backups: at once by the name that was given, so that it is there whatever dies now, and when he is erased by the names of all
+// who were erased with him. A backup may be from before they were one.
+func noteErased(cmd *cobra.Command, r *remote, customer string, dirs []string, end time.Time, answer []byte) ([]byte, error) {
+	note := func() (*erasure, error) {
+		e, err := readErasure(answer)
+		if err != nil || e.Erasure == "" {
+			return e, err
+		}
+		var list []backup.Erased
+		for _, id := range append([]string{customer, e.Customer}, e.Also...) {
+			if id != "" { // as of a node of the version before
+				list = append(list, backup.Erased{Tenant: r.tenant, Customer: id, Mark: e.Erasure, At: e.At})
+			}
+		}
+		for _, dir := range dirs {
+			if err := backup.Open(dir, nil).Erase(list...); err != nil {
+				return e, err
+			}
+		}
+		return e, nil
 	}
-	return backup.Open(dir, nil).Erase(backup.Erased{Tenant: tenant, Customer: customer, Mark: e.Erasure, At: e.At})
+	if len(dirs) == 0 {
+		return answer, nil
+	}
+	e, err := note()
+	if err != nil || e.Erasure == "" {
+		return answer, err
+	}
+	if answer, err = erasureEnd(cmd, r, customer, end, answer, "erased", "completed"); err != nil {
+		return nil, fmt.Errorf("only those who are known by now are noted in %s: %w", strings.Join(dirs, ", "), err)
+	}
+	if e, err = note(); err == nil && e.More {
+		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "more were erased with him than are named here: take a backup to %s, which notes them all\n", strings.Join(dirs, ", "))
+	}
+	return answer, err
 }
 
 // String says it in words.
@@ -106,21 +190,24 @@ func (e *erasure) String() string {
 	return fmt.Sprintf("%s: %s, %d sessions", e.Erasure, e.State, e.Sessions)
 }
 
-// erasureEnd waits until an erasure is completed. What fails meanwhile may be a node that starts: it is asked again.
-func erasureEnd(cmd *cobra.Command, r *remote, customer string, within time.Duration, answer []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(cmd.Context(), within)
+// erasureEnd waits until an erasure is in one of some states. What fails meanwhile may be a node that starts: it is asked again.
+func erasureEnd(cmd *cobra.Command, r *remote, customer string, end time.Time, answer []byte, states ...string) ([]byte, error) {
+	ctx, cancel := context.WithDeadline(cmd.Context(), end)
 	defer cancel()
-	var e erasure
+	e := &erasure{State: "not known"}
 	var last error
 	for {
 		if last == nil {
-			if last = json.Unmarshal(answer, &e); last == nil && e.State == "completed" {
-				return answer, nil
+			var now *erasure
+			if now, last = readErasure(answer); last == nil {
+				if e = now; slices.Contains(states, e.State) {
+					return answer, nil
+				}
 			}
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("the erasure is %q after %s, and goes on by itself: ask again with --status (%w)", e.State, within, ctx.Err())
+			return nil, fmt.Errorf("the erasure is %q, and goes on by itself: ask again with --status (%w)", e.State, ctx.Err())
 		case <-time.After(erasureAgain):
 		}
 		answer, _, last = r.ask(cmd, "GET", "/v1/customers/"+customer+"/erasure", nil)

@@ -84,6 +84,7 @@ func TestExitCodes(t *testing.T) {
 		complains(t, code, want, nil, args...)
 	}
 	f(2, `no command "nope".*--help`, "nope")
+	f(2, `no command "serv"; did you mean serve\?`, "serv")
 	f(2, "no arguments", "serve", "nope")
 	f(2, "a subcommand", "loadtest", "nope")
 	f(2, "unknown flag: --nope", "serve", "--nope")
@@ -104,11 +105,19 @@ func TestExitCodes(t *testing.T) {
 	f(2, "one session id", "log", "--data", data)
 	f(2, "no session id", "log", "--data", data, "nonsense")
 	f(2, "--data .* or --addr", "log", session)
-	f(1, "connection refused", "log", "--addr", "127.0.0.1:1", "--token", "x", session)
+	f(1, `no node answers at 127.0.0.1:1 \(.*connection refused\)`, "log", "--addr", "127.0.0.1:1", "--token", "x", session)
+	f(1, `no node answers at http://127.0.0.1:1/ \(.*connection refused\)`, "log", "--addr", "http://127.0.0.1:1/", "--token", "x", session)
+	f(1, `no node answers at 127.0.0.1:1 \(.*connection refused\)`, "explain", session, "--addr", "127.0.0.1:1", "--token", "x.eyJ0ZW5hbnQiOiJkZW1vIn0.x")
+	f(1, `no member of a cluster answers at 127.0.0.1:1 \(.*connection refused\)`, "cluster", "status", "--at", "127.0.0.1:1")
+	f(2, "set --token", "log", "--addr", "127.0.0.1:1", session)
+	f(1, "no such file", "backup", "ls", filepath.Join(dir, "nowhere"))
 	f(1, "no data directory", "verify", "--data", filepath.Join(dir, "nowhere"))
 	f(2, "set --data", "verify")
 	f(2, "set --data", "token", "--sub", "alice")
-	f(2, "sub", "token", "--data", data)
+	f(2, "set --sub", "token", "--data", data)
+	if r := finish(t, as(t, nil, "token", "--data", filepath.Join(dir, "new"), "--sub", "alice")); r.code != 0 || r.err != "made new keys: "+filepath.Join(dir, "new", "keys.json")+"\n" {
+		t.Errorf("the first token of a directory: %+v", r)
+	}
 	f(2, "role", "token", "--data", data, "--sub", "alice", "--role", "king")
 	f(2, "kind", "token", "--data", data, "--sub", "bob", "--role", "worker", "--kind", "cat")
 	f(2, "name=level", "token", "--data", data, "--sub", "bob", "--role", "worker", "--skills", "refund")
@@ -126,6 +135,9 @@ func TestExitCodes(t *testing.T) {
 func TestTokenOutput(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	one := regexp.MustCompile(`^[\w-]+\.[\w-]+\.[\w-]+\n$`)
+	if r := finish(t, as(t, nil, "token", "--data", data, "--sub", "alice")); r.code != 0 || !one.MatchString(r.out) { // it makes the keys, and says so
+		t.Errorf("the first token: %+v", r)
+	}
 	for _, more := range [][]string{nil, {"--ttl", "-1h"}, {"--role", "worker", "--kind", "human", "--queues", "default", "--skills", "refund=0.9", "--rating", "0.8"}} {
 		r := finish(t, as(t, nil, append([]string{"token", "--data", data, "--tenant", "demo", "--sub", "alice"}, more...)...))
 		if r.code != 0 || r.err != "" || !one.MatchString(r.out) {

@@ -16,8 +16,8 @@ func newExplain() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain SESSION",
 		Short: "Tell why a session waits, or why it went to whom it went",
-		Long: `Tell in plain words why a session waits, or why it went to whom it went, and what stood for and against each worker. The last
-decisions of a tenant are kept; those from before its node was started are gone.`,
+		Long: `Tell in plain words why a session waits, or why it went to whom it went, and what stood for and against each worker. What decided
+an assignment stays with its session for as long as the tenant's routes say (trace_days, 30), through restarts; see docs/routing.md.`,
 		Example: `  switchboard explain s_00c1k0v7x2m9q4ab --token "$TOKEN"`,
 		Args:    exactly(1, "one session id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -36,7 +36,7 @@ decisions of a tenant are kept; those from before its node was started are gone.
 			return tellWhy(cmd, answer)
 		},
 	}
-	r.flags(cmd)
+	r.flags(cmd, "a supervisor or operator, or of the worker who has the session")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

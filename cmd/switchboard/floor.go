@@ -81,7 +81,7 @@ func (f *floorFlags) run(ctx context.Context, out io.Writer) error {
 
 func (f *floorFlags) print(out io.Writer, all *client.Floor) error {
 	if f.asJSON {
-		return json.NewEncoder(out).Encode(all)
+		return json.NewEncoder(out).Encode(floorOf(all))
 	}
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	row := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) } // Flush tells

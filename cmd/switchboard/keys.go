@@ -21,40 +21,57 @@ func newKeys() *cobra.Command {
 	s := &seat{}
 	var tenant string
 	cmd := &cobra.Command{
-		Use: "keys", Short: "List the keys of tokens, add and remove some while the cluster runs",
+		Use: "keys", Short: "List the keys of tokens, add and remove some",
 		Long: `List the keys that the tokens of tenants are checked with, add some and remove some, in the running cluster: every node goes by them within a
 second, and keeps them in its keys.json. No secret is printed, here or in a log.
 
 To change a key, add or create the new one, let issuers sign with it, and remove the old one when its last token has expired. A token whose key
 is gone is refused from then on, at every node that the cluster reaches; a connection that was let in with it stays until the token
 would have expired.
+
+With --data it is about the keys.json of a node that is alone, before its first start or while it is stopped.
 ` + askedHow,
+		Example: `  switchboard keys create shop --kid shop-1 --data /var/lib/switchboard     # before the first start
+  switchboard keys create shop --kid shop-2                                 # in a cluster that runs
+  switchboard keys remove shop shop-1`,
 		Args: exactly(0, "a subcommand: see switchboard keys --help"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.keys(cmd, &node.KeysAsked{Tenant: tenant})
 		},
 	}
 	cmd.Flags().StringVar(&tenant, "tenant", "", "list those of one tenant")
+	cmd.PersistentFlags().StringVar(&s.data, "data", "", "data directory of a node that is alone and stopped, or new, instead of --at")
 	cmd.AddCommand(s.createKey(), s.addKey(), s.removeKey())
 	return s.asks(cmd)
 }
 
 // keys asks for a change, or for nothing, and prints what there is then.
 func (s *seat) keys(cmd *cobra.Command, q *node.KeysAsked) error {
+	if s.data != "" {
+		a, err := node.StoppedKeys(s.data, q)
+		if err != nil {
+			return err
+		}
+		return s.printKeys(cmd, q, a)
+	}
 	return s.do(cmd, func(ctx context.Context, op *member.Operations) error {
 		a := &node.KeysAnswer{}
 		if err := op.Node(ctx, node.KeysOp, q, a); err != nil {
 			return err
 		}
-		return s.print(cmd, a, func(w io.Writer) {
-			if q.Action != "" && !a.Changed {
-				line(w, "it was so already: nothing is changed")
-			}
-			line(w, "TENANT", "KID", "ALG", "SIGNS")
-			for _, k := range a.Keys {
-				line(w, k.Tenant, k.Kid, k.Alg, k.Signs)
-			}
-		})
+		return s.printKeys(cmd, q, a)
+	})
+}
+
+func (s *seat) printKeys(cmd *cobra.Command, q *node.KeysAsked, a *node.KeysAnswer) error {
+	return s.print(cmd, a, func(w io.Writer) {
+		if q.Action != "" && !a.Changed {
+			line(w, "it was so already: nothing is changed")
+		}
+		line(w, "TENANT", "KID", "ALG", "SIGNS")
+		for _, k := range a.Keys {
+			line(w, k.Tenant, k.Kid, k.Alg, yes(k.Signs))
+		}
 	})
 }
 
@@ -64,8 +81,9 @@ func (s *seat) createKey() *cobra.Command {
 		Use: "create TENANT --kid ID", Short: "Make a new secret of a tenant",
 		Long: `Make a new random HS256 secret of a tenant, who need not have had a key, before his others: "switchboard token" mints with it at every node. It
 is in keys.json of every node, and nowhere else.`,
-		Example: `  switchboard keys create acme --kid acme-2`,
-		Args:    exactly(1, "a tenant"),
+		Example: `  switchboard keys create acme --kid acme-2
+  switchboard keys create acme --kid acme-1 --data ./data`,
+		Args: exactly(1, "a tenant"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if q.Kid == "" {
 				return usageError{fmt.Errorf("a key needs an id: set --kid")}

@@ -101,7 +101,7 @@ func TestLevels(t *testing.T) {
 	if r := finish(t, as(t, nil, "floor", "--addr", addr, "--token", super)); r.code != 0 || !strings.Contains(r.out, "\necho ") || !strings.Contains(r.out, s.ID()+"  default  assigned  echo") {
 		t.Fatalf("the floor: exit %d %s: %s", r.code, r.err, r.out)
 	}
-	var floor client.Floor
+	var floor floorJSON
 	if r := finish(t, as(t, nil, "floor", "--addr", addr, "--token", super, "--queue", "default", "--json")); json.Unmarshal([]byte(r.out), &floor) != nil ||
 		len(floor.Sessions) != 1 || floor.Sessions[0].Shop != "s1" || floor.Queues[0].Assigned != 1 || floor.Workers[0].Used != 1 {
 		t.Fatalf("the floor: exit %d %s: %s", r.code, r.err, r.out)

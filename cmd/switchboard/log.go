@@ -69,6 +69,8 @@ shop, tier, channel, attributes) and all its entries. switchboard plan replay re
 					prev = e.Seq
 					return line(raw)
 				})
+			case strings.TrimSpace(tok) == "":
+				return usageError{fmt.Errorf("no token: set --token; one of the session's customer, or of a supervisor")}
 			default:
 				err = fetchLog(cmd, addr, tok, id, line)
 			}
@@ -80,7 +82,7 @@ shop, tier, channel, attributes) and all its entries. switchboard plan replay re
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&data, "data", "", "data directory of a stopped node")
-	fs.StringVar(&addr, "addr", "", "host:port of a running node")
+	fs.StringVar(&addr, "addr", "", "host:port of a running node, or its URL")
 	fs.StringVar(&tok, "token", "", "token for a running node")
 	fs.BoolVar(&asJSON, "json", false, "one JSON object a line; --all always prints that")
 	fs.BoolVar(&all, "all", false, "every session of a stopped node")
@@ -134,7 +136,7 @@ func printEntry(out io.Writer, raw []byte, asJSON bool) error {
 func fetchLog(cmd *cobra.Command, addr, tok string, id wire.SessionID, line func([]byte) error) error {
 	after, told := uint64(0), false
 	for {
-		url := fmt.Sprintf("http://%s/v1/sessions/%s/messages?after=%d&limit=100", addr, id, after)
+		url := fmt.Sprintf("%s/v1/sessions/%s/messages?after=%d&limit=100", baseURL(addr), id, after)
 		req, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, url, nil)
 		if err != nil {
 			return usageError{err}
@@ -156,7 +158,7 @@ func fetchLog(cmd *cobra.Command, addr, tok string, id wire.SessionID, line func
 			}
 		}
 		if err != nil {
-			return fmt.Errorf("reading %s from %s: %w", id, addr, err)
+			return fmt.Errorf("reading %s: %w", id, unreachable(addr, err))
 		}
 		for _, raw := range page.Entries {
 			var e struct{ Seq uint64 }
@@ -201,11 +203,13 @@ func fetchPage(req *http.Request) (page logPage, wait time.Duration, err error) 
 
 func newVerify() *cobra.Command {
 	var data string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "verify --data DIR", Short: "Check the data directory of a stopped node from end to end",
 		Long: `Read every record of the log and every block of the data, and compare their checksums, numbers and the fence.
-It exits 3 when something is not what was written.`,
-		Args: exactly(0, "no arguments"),
+It exits 3 when something is not what was written. How far it is goes to standard error, what it found to standard output.`,
+		Example: "  switchboard verify --data /var/lib/switchboard",
+		Args:    exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if data == "" {
 				return usageError{fmt.Errorf("no data directory: set --data")}
@@ -214,17 +218,33 @@ It exits 3 when something is not what was written.`,
 			if err != nil {
 				return err
 			}
-			return verify(cmd, cfg)
+			return verify(cmd, cfg, asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&data, "data", "", "data directory of a stopped node")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line, and nothing of how far it is")
 	return cmd
 }
 
 // verify checks a journal and prints what it finds.
-func verify(cmd *cobra.Command, cfg journal.Config) error {
+func verify(cmd *cobra.Command, cfg journal.Config, asJSON bool) error {
 	var bad error
+	last := time.Now()
+	enc := json.NewEncoder(cmd.OutOrStdout())
 	err := journal.Verify(cfg, func(f journal.Finding) {
+		if f.Text == "" {
+			if now := time.Now(); !asJSON && now.Sub(last) >= 2*time.Second {
+				last = now
+				_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s of %s read\n", sized(f.Done), sized(f.Total)) // for people
+			}
+			return
+		}
+		if asJSON {
+			if err := enc.Encode(foundOf(f)); err != nil {
+				bad = err
+			}
+			return
+		}
 		where := ""
 		if f.Group >= 0 {
 			where = fmt.Sprintf("shard %d: ", f.Group)
@@ -237,4 +257,19 @@ func verify(cmd *cobra.Command, cfg journal.Config) error {
 		return checkError{err}
 	}
 	return errors.Join(err, bad)
+}
+
+// found is a finding as JSON tells it.
+type found struct {
+	Shard   *int   `json:"shard,omitempty"` // none: a file, or a store
+	Damaged bool   `json:"damaged"`
+	Text    string `json:"text"`
+}
+
+func foundOf(f journal.Finding) found {
+	x := found{Damaged: f.Damaged, Text: f.Text}
+	if f.Group >= 0 {
+		x.Shard = &f.Group
+	}
+	return x
 }

@@ -2,9 +2,12 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	_ "time/tzdata" // hours of service levels have zones, and not every machine knows them
 
@@ -61,9 +64,9 @@ one, and hands over from bot to human without losing a word.
 Begin with:  switchboard demo
 Every flag can also be set by the environment: --listen is SWITCHBOARD_LISTEN.`,
 		SilenceUsage: true, SilenceErrors: true,
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("there is no command %q: see switchboard --help", args[0])}
+				return usageError{fmt.Errorf("there is no command %q%s: see switchboard --help", args[0], meant(cmd, args[0]))}
 			}
 			return nil
 		},
@@ -71,8 +74,36 @@ Every flag can also be set by the environment: --listen is SWITCHBOARD_LISTEN.`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnv(cmd) },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(), newDemo(), newToken(), newKeys(), newChat(), newWork(), newLog(), newLevels(), newVerify(), newBackup(), newRestore(), newCluster(), newNodes(), newShards(), newPlacements(), newTenants(), newQueues(), newExplain(), newErase(), newFloor(), newBench(), newLoadtest(), newPlan(), newVersion())
+	for _, part := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"Try it:", []*cobra.Command{newDemo(), newChat(), newWork()}},
+		{"Run a node:", []*cobra.Command{newServe(), newToken(), newVerify(), newBackup(), newRestore()}},
+		{"Look after a cluster:", []*cobra.Command{newCluster(), newNodes(), newShards(), newPlacements(), newTenants(), newKeys()}},
+		{"Look after conversations:", []*cobra.Command{newQueues(), newFloor(), newExplain(), newLog(), newLevels(), newErase()}},
+		{"Measure and plan:", []*cobra.Command{newBench(), newLoadtest(), newPlan()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: part.title, Title: part.title})
+		for _, c := range part.commands {
+			c.GroupID = part.title
+			root.AddCommand(c)
+		}
+	}
+	root.AddCommand(newVersion())
+	completions(root)
 	return root
+}
+
+// meant is a hint at a command below cmd that was mistyped, or nothing.
+func meant(cmd *cobra.Command, typed string) string {
+	if cmd.SuggestionsMinimumDistance == 0 {
+		cmd.SuggestionsMinimumDistance = 2
+	}
+	if like := cmd.SuggestionsFor(typed); len(like) > 0 {
+		return fmt.Sprintf("; did you mean %s?", strings.Join(like, " or "))
+	}
+	return ""
 }
 
 // exactly is cobra.ExactArgs with the exit code of a wrong call.
@@ -89,11 +120,55 @@ func exactly(n int, what string) cobra.PositionalArgs {
 }
 
 func newVersion() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: exactly(0, "no arguments"),
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "version", Short: "Print the version, and of what the program was built", Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), version)
+			b := built()
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(b)
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), b)
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
+	return cmd
+}
+
+// program is of what the program was made.
+type program struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit,omitempty"` // none when it was not built in a checkout
+	Changed bool   `json:"changed,omitempty"`
+	Go      string `json:"go"`
+	System  string `json:"system"`
+}
+
+// built asks the linker.
+func built() program {
+	b := program{Version: version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			switch s.Key {
+			case "vcs.revision":
+				b.Commit = s.Value
+			case "vcs.modified":
+				b.Changed = s.Value == "true"
+			}
+		}
+	}
+	return b
+}
+
+// String says it in a line. The version is its first word.
+func (b program) String() string {
+	s := b.Version
+	if b.Commit != "" {
+		s += " " + b.Commit[:min(12, len(b.Commit))]
+		if b.Changed {
+			s += ", changed"
+		}
+	}
+	return s + " " + b.Go + " " + b.System
 }

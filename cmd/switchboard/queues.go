@@ -142,7 +142,7 @@ placement main for good, unless "switchboard placements assign", or "tenants cre
 			return tellApplied(cmd, answer, follows)
 		},
 	}
-	r.flags(cmd)
+	r.flags(cmd, "a supervisor or operator, which names no shop")
 	f.flag(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "say what would change, and change nothing")
 	cmd.Flags().StringVar(&follows, "follows", "", "the version that the document follows; * is whichever there is (default the latest)")
@@ -211,7 +211,7 @@ func newQueuesGet() *cobra.Command {
 			return err
 		},
 	}
-	r.flags(cmd)
+	r.flags(cmd, "a supervisor or operator, which names no shop")
 	cmd.Flags().Uint64Var(&version, "version", 0, "which version (default the latest)")
 	return cmd
 }
@@ -251,7 +251,7 @@ mean the same, and 3 when they differ.`,
 			return nil
 		},
 	}
-	r.flags(cmd)
+	r.flags(cmd, "a supervisor or operator, which names no shop")
 	f.flag(cmd)
 	return cmd
 }
@@ -323,7 +323,7 @@ func newQueuesVersions() *cobra.Command {
 			return w.Flush()
 		},
 	}
-	r.flags(cmd)
+	r.flags(cmd, "a supervisor or operator, which names no shop")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -18,10 +18,11 @@ type remote struct {
 	addr, token, tenant string
 }
 
-func (r *remote) flags(cmd *cobra.Command) {
+// flags adds --addr and --token to a command; whose token it takes is said in its help.
+func (r *remote) flags(cmd *cobra.Command, whose string) {
 	fs := cmd.Flags()
 	fs.StringVar(&r.addr, "addr", "127.0.0.1:7470", "host:port of the node, or its URL")
-	fs.StringVar(&r.token, "token", "", "token of a supervisor or operator")
+	fs.StringVar(&r.token, "token", "", "token of "+whose)
 }
 
 // base returns the node's URL, and fills in the tenant that the token names. The node alone says whether the token is good.
@@ -41,10 +42,15 @@ func (r *remote) base() (string, error) {
 			return "", usageError{fmt.Errorf("--token is no token: it names no tenant")}
 		}
 	}
-	if strings.Contains(r.addr, "://") {
-		return strings.TrimSuffix(r.addr, "/"), nil
+	return baseURL(r.addr), nil
+}
+
+// baseURL is the URL of the node at addr, which is one already or host:port.
+func baseURL(addr string) string {
+	if strings.Contains(addr, "://") {
+		return strings.TrimSuffix(addr, "/")
 	}
-	return "http://" + r.addr, nil
+	return "http://" + addr
 }
 
 // refused is what a node answers instead of what was asked for.
@@ -90,7 +96,7 @@ func (r *remote) ask(cmd *cobra.Command, method, path string, body []byte, heade
 	client := http.Client{Timeout: 30 * time.Second}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, "", fmt.Errorf("asking %s: %w", r.addr, err)
+		return nil, "", unreachable(r.addr, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	answer, err = io.ReadAll(io.LimitReader(resp.Body, answerMost))

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +33,10 @@ its first start: the keys are in keys.json in the data directory. A negative --t
 			if data == "" {
 				return usageError{fmt.Errorf("no data directory: set --data")}
 			}
+			if c.Sub == "" {
+				return usageError{fmt.Errorf("nobody to make a token for: set --sub")}
+			}
+			_, missing := os.Stat(filepath.Join(data, token.FileName))
 			c.Role, c.Kind = wire.Role(role), wire.Origin(kind)
 			if c.Role == wire.RoleWorker && kind == "" {
 				c.Kind = wire.OriginBot
@@ -47,10 +53,17 @@ its first start: the keys are in keys.json in the data directory. A negative --t
 				return err
 			}
 			t, err := keys.Mint(c, ttl)
+			if err != nil && !keys.Has(c.Tenant) {
+				err = fmt.Errorf("%w: make one with switchboard keys create %s --kid ID, and --data DIR when no cluster runs", err, c.Tenant)
+			}
 			if err != nil {
 				return usageError{err}
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), t)
+			if _, err := fmt.Fprintln(cmd.OutOrStdout(), t); err != nil || missing == nil {
+				return err
+			}
+			// Whoever has mistyped the directory has a token that no node takes.
+			_, err = fmt.Fprintf(cmd.ErrOrStderr(), "made new keys: %s\n", filepath.Join(data, token.FileName))
 			return err
 		},
 	}

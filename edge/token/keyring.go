@@ -106,6 +106,9 @@ func (r *Keyring) full(token string, p *payload) error {
 	return nil
 }
 
+// Has tells whether a tenant has a key. Without one nobody of his gets in.
+func (r *Keyring) Has(tenant string) bool { return len(r.tenants[tenant]) > 0 }
+
 // Mint returns a token that is valid from now on for ttl, rounded down to a whole second; a ttl below zero makes one that
 // has expired. It fails when Check would refuse the claims, when the tenant has no key that signs, and
 // when the token would be longer than MaxToken. It does not look at c.Expires.

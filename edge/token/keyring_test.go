@@ -180,7 +180,7 @@ func TestClaimsChecked(t *testing.T) {
 	f(no, "exp", "null", `"1800000060"`, "true", "0", "-1", "253402300800", "1e19", "1e308", "1e999", "[]", "{}")
 	f(ok, "nbf", "null", "1", "1800000000", "1800000005")
 	f(no, "nbf", "1800000006", "1e308", "-1", `"1"`)
-	f(ok, "iat", "null", "1900000000")
+	f(ok, "iat", "null", "1900000000", `"yesterday"`)
 	f(ok, "aud", "null", `"x"`, `["x","y"]`)
 	f(ok, "sub", `"a"`, `"A_b.c:d-9"`, `"`+strings.Repeat("x", 64)+`"`)
 	f(no, "sub", "null", `""`, `"a b"`, `"a/b"`, `"é"`, `"a\u0000"`, `"`+strings.Repeat("x", 65)+`"`, "7", "[]")

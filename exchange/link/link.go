@@ -174,6 +174,14 @@ func (k *Link) speaks(highest uint64) uint64 {
 	return min(highest, k.version)
 }
 
+// Speaks returns the highest version of the links that the node has said it speaks since it was started, 0 while it has said none. It may be called from
+// any goroutine.
+func (k *Link) Speaks() uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.version
+}
+
 // calls notes the highest version that the node speaks, and reports whether it was another.
 func (k *Link) calls(version uint64) {
 	k.mu.Lock()

@@ -11,7 +11,6 @@ import (
 // unsaid are words of the protocol that no black-box test hears, and why.
 var unsaid = map[string]string{
 	"3004": "internal: nothing fails in this way; a broken invariant ends the process, and what a disk breaks its shard",
-	"3008": "slow: who takes nothing does not take this either; TestStalledReader counts the sockets that were closed so",
 	"3014": "rebalance: nobody is sent to another node yet",
 	"3504": "connection_limit: a node that is full refuses the upgrade",
 	"3510": "tenant_suspended: no operator can say so yet",

@@ -163,15 +163,22 @@ func (a *agent) lastErr() error {
 
 var errLate = errors.New("it took too long")
 
-// until waits until ok, for d at most.
+// stepMost is what counts at most of one look to the next. When more passes this process did not run, and as a rule neither did the nodes: a machine
+// that stood still has not kept anybody waiting.
+const stepMost = time.Second
+
+// until waits until ok, for d at most of the time in which this process ran.
 func (a *agent) until(ctx context.Context, d time.Duration, ok func() bool) error {
-	for end := a.now() + int64(d); !ok(); {
-		if a.now() > end {
+	for was := a.now(); !ok(); {
+		if d < 0 {
 			return errLate
 		}
-		if !a.sleep(ctx, a.now()+int64(5*time.Millisecond)) {
+		if !a.sleep(ctx, was+int64(5*time.Millisecond)) {
 			return context.Cause(ctx)
 		}
+		now := a.now()
+		d -= min(time.Duration(now-was), stepMost)
+		was = now
 	}
 	return nil
 }

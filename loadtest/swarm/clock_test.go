@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -71,3 +72,25 @@ func (c *clock) wait(t *testing.T) {
 type closer struct{ done chan struct{} }
 
 func (c *closer) run(int64) { close(c.done) }
+
+// TestUntil: what is waited for may take so long, and a process that stands still in between has not waited.
+func TestUntil(t *testing.T) {
+	a := &agent{timeline: newTimeline()}
+	looks := 0
+	if err := a.until(t.Context(), 10*time.Second, func() bool {
+		if looks++; looks == 2 {
+			a.unix += int64(time.Hour) // as if nobody had run for so long
+		}
+		return looks == 4
+	}); err != nil {
+		t.Errorf("after %d looks: %v", looks, err)
+	}
+	if err := a.until(t.Context(), 20*time.Millisecond, func() bool { return false }); !errors.Is(err, errLate) {
+		t.Errorf("what never happens: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := a.until(ctx, time.Hour, func() bool { return false }); !errors.Is(err, context.Canceled) {
+		t.Errorf("when nobody waits any more: %v", err)
+	}
+}

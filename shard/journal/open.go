@@ -82,10 +82,23 @@ func newJournal(cfg Config, lock io.Closer) *Journal {
 	return j
 }
 
+// Alone calls fn while nobody has the journal open, and nobody can open it: for what lies beside it. The journal need not be sound. Errors:
+// ErrInUse, those of the file system, and fn's.
+func Alone(cfg Config, fn func() error) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	lock, err := lockDir(cfg)
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(), lock.Close())
+}
+
 func lockDir(cfg Config) (io.Closer, error) {
 	lock, err := cfg.FS.Lock(cfg.FS.PathJoin(cfg.Dir, lockName))
 	if err != nil {
-		return nil, fmt.Errorf("locking %s: %w by another process or journal; stop it first: %w", cfg.Dir, ErrInUse, err)
+		return nil, fmt.Errorf("locking %s: %w by another process: stop it first (%w)", cfg.Dir, ErrInUse, err)
 	}
 	return lock, nil
 }

@@ -44,6 +44,9 @@ func run(listen string, workers uint64) error {
 		c.OnSubscribe(func(_ centrifuge.SubscribeEvent, done centrifuge.SubscribeCallback) {
 			done(centrifuge.SubscribeReply{}, nil)
 		})
+		c.OnRPC(func(e centrifuge.RPCEvent, done centrifuge.RPCCallback) {
+			done(centrifuge.RPCReply{Data: e.Data}, nil) // the echo of who asks for no work
+		})
 		c.OnPublish(func(e centrifuge.PublishEvent, done centrifuge.PublishCallback) {
 			channel := e.Channel
 			if channel == "work" {

@@ -116,6 +116,77 @@ var list = []mutant{
 		old: "if s.Cursor < s.Said {\n\t\ts.enqueue(env, s.Queue, waiting{since: since, humanOnly: human, requeued: true}, d)", new: "if s.Cursor > s.Said {\n\t\ts.enqueue(env, s.Queue, waiting{since: since, humanOnly: human, requeued: true}, d)",
 		model: true, pkg: "session", run: "TestModel|TestScripts",
 	},
+	// Erasing.
+	{
+		name: "who became a customer is not erased with him", file: "shard/purge.go",
+		old: "			w.kin = append(w.kin, cu.ID)\n", new: "",
+		pkg: "shard", run: "TestErasedRows",
+	},
+	{
+		name: "entries of an erased session stay as they are in their rows", file: "shard/purge.go",
+		old: "if !bytes.Equal(row, v) {", new: "if false {",
+		pkg: "shard", run: "TestErasedRows",
+	},
+	{
+		name: "the keys of an erased session stay", file: "shard/host.go",
+		old: "			s.put(keylessRows(nil, h.id))\n", new: "",
+		pkg: "shard", run: "TestErasedRows",
+	},
+	{
+		name: "the external ids of an erased customer stay in their rows", file: "shard/purge.go",
+		old: "				w.rows = append(w.rows, rewritten{key: bytes.Clone(key)})\n", new: "",
+		pkg: "shard", run: "TestErasedRows",
+	},
+	{
+		name: "a claim behind the look through a shard is not kept off", file: "shard/guard.go",
+		old: "	if !guarded {\n", new: "	if guarded = false; !guarded {\n",
+		pkg: "shard", run: "TestClaimedWhileErased",
+	},
+	{
+		name: "the next owner does not know that claims are kept off", file: "shard/guard.go",
+		old: "	s.turn.Put(guardKey(k), []byte(mark))\n", new: "",
+		pkg: "shard", run: "TestClaimedWhileErased",
+	},
+	{
+		name: "a late letter of an erasure is done", file: "shard/guard.go",
+		old: "	return slices.Contains(s.guards.over, overMark{k, mark})\n", new: "	return mark == \"\" && slices.Contains(s.guards.over, overMark{k, mark})\n",
+		pkg: "shard", run: "TestClaimedWhileErased",
+	},
+	{
+		name: "a claim from before an erasure is believed behind it", file: "shard/identity.go",
+		old: "if m := cu.state.Erasure.Mark; c.Way.Mark != m {", new: "if m := cu.state.Erasure.Mark; m == \"-\" {",
+		pkg: "shard", run: "TestClaimFromBefore",
+	},
+	{
+		name: "an erasure does not know who was erased with its customer", file: "shard/purge.go",
+		old: "Slots: slots, Kin: p.also})", new: "Slots: slots})",
+		pkg: "shard", run: "TestErasedWithHim",
+	},
+	{
+		name: "what an erased session has in memory keeps its words", file: "session/erase.go",
+		old: "s.Tail[i] = Blank(e)", new: "s.Tail[i] = e",
+		model: true, pkg: "session", run: "TestModel",
+	},
+	{
+		name: "a feed that catches up tells what was said in a session that is erased by then", file: "shard/purge.go",
+		old: "f.pending[i].e = session.Blank(e)", new: "f.pending[i].e = e",
+		pkg: "shard", run: "TestErasedWhileAFeedCatchesUp",
+	},
+	{
+		name: "rows that come late are not settled before the files are rewritten", file: "shard/journal/scrub.go",
+		old: "	if err := j.settle(); err != nil {\n		return err\n	}\n", new: "",
+		pkg: "shard/journal", run: "TestScrub",
+	},
+	{
+		name: "the log is not truncated when files are rewritten", file: "shard/journal/scrub.go",
+		old: "fn: func() error { return j.truncate(ends) }})", new: "fn: func() error { return nil }})",
+		pkg: "shard/journal", run: "TestScrub",
+	},
+	{
+		name: "a restore does not look who was erased since", file: "node/restore.go",
+		old: "			row, keep, err := forget.Row(k, v)\n", new: "			row, keep, err := v, true, error(nil)\n",
+		pkg: "node", run: "TestEraseInBackups",
+	},
 	// Owners and edges.
 	{
 		name: "each piece of mail that found nobody has all of it tried again", file: "shard/shard.go",

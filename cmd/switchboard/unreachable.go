@@ -1,0 +1,39 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+)
+
+// notTLS is what a node with certificates says to who has none.
+const notTLS = "first record does not look like a TLS handshake"
+
+// unreachable says that nobody has answered at addr, in words for whoever typed it: what the HTTP client says besides, the method
+// and the whole URL, is of no use to him. Other errors stay as they are.
+func unreachable(addr string, err error) error {
+	if of, ok := errors.AsType[*url.Error](err); ok {
+		err = of.Err
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return fmt.Errorf("no node answers at %s (%w): is it running, and is this where it listens for clients?", addr, op.Err)
+	}
+	return fmt.Errorf("asking %s: %w", addr, err)
+}
+
+// unlinked is unreachable for the port of a node's links.
+func unlinked(at string, err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return fmt.Errorf("no member of a cluster answers at %s (%w): --at is where a node listens for other nodes (cluster.listen), not for clients", at, op.Err)
+	}
+	switch _, plain := errors.AsType[tls.RecordHeaderError](err); {
+	case plain:
+		return fmt.Errorf("%s speaks no TLS (%w): leave out --cluster-tls, or see that --at is where a node listens for other nodes", at, err)
+	case err != nil && strings.Contains(err.Error(), notTLS): // the node says so before it hangs up
+		return fmt.Errorf("%s wants a certificate of its cluster (%w): set --cluster-tls, and --as to whom it is for", at, err)
+	}
+	return err
+}
