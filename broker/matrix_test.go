@@ -244,6 +244,13 @@ func (c *crew) bench(b *testing.B) {
 		}
 		took[min(int(d/10), len(took)-1)]++
 	}
+	report(b, took[:], n)
+	b.ReportMetric(float64(granted)/float64(n), "granted")
+}
+
+// report tells percentiles of n times that were counted by tens of nanoseconds.
+func report(b *testing.B, took []int32, n int) {
+	b.Helper()
 	for _, p := range []struct {
 		of   float64
 		name string
@@ -255,6 +262,80 @@ func (c *crew) bench(b *testing.B) {
 		}
 		b.ReportMetric(float64(10*i), p.name)
 	}
+}
+
+// BenchmarkWaiting is the other way round: all of 10,000 people are full, 10,000 tasks wait, and one of the people gets rid of one: until the
+// first of those whom he may serve is his. The task that he had waits again, behind everybody.
+func BenchmarkWaiting(b *testing.B) {
+	for _, classes := range []int{50, 4096} {
+		for _, each := range []int{3, 10} {
+			b.Run(fmt.Sprintf("workers=10000/waiting=10000/classes=%d/skills=%d", classes, each), func(b *testing.B) {
+				newCrew(b, 10_000, 100, classes, each).waiting(b)
+			})
+		}
+	}
+}
+
+func (c *crew) waiting(b *testing.B) {
+	b.Helper()
+	const waiting = 10_000
+	type place struct {
+		session wire.SessionID
+		ticket  uint64
+		kind    int
+	}
+	now, made := int64(0), 0
+	places := map[wire.SessionID]*place{}
+	offer := func(p *place) { // the clock of the core stands still, that of those who wait does not
+		now++
+		p.ticket++
+		attrs := selector.Attrs{{Name: "intent", Value: c.kinds[p.kind%200]}, {Name: "order_value", Value: selector.NumberOf(float64(p.kind/200) / 24)}}
+		c.core.Offer(&broker.Task{Session: p.session, Ticket: p.ticket, Queue: "q", EnqueuedAt: now, Attributes: attrs}, 0, &c.out)
+	}
+	fill := func() {
+		for c.core.Waiting("q") < waiting {
+			p := &place{session: wire.SessionID(fmt.Sprint("p", made)), kind: made * 7919 % len(c.tasks)}
+			made++
+			places[p.session] = p
+			offer(p)
+			c.out.Reset()
+		}
+	}
+	fill()
+	var held []*place // by those who have taken one of them
+	for n := range 2_000 {
+		c.core.Withdraw(wire.SessionID(fmt.Sprint("busy", n)), 1, 0, &c.out)
+		for i := range c.out {
+			if c.out[i].Kind == broker.Grant {
+				held = append(held, places[c.out[i].Session])
+			}
+		}
+		c.out.Reset()
+	}
+	fill() // as many as were taken
+	var took [1_000_000]int32
+	n, granted := 0, 0
+	b.ReportAllocs()
+	for b.Loop() {
+		p := held[n%len(held)]
+		start := time.Now()
+		c.core.Withdraw(p.session, p.ticket, 0, &c.out)
+		d := time.Since(start)
+		for i := range c.out {
+			if c.out[i].Kind == broker.Grant {
+				held[n%len(held)] = places[c.out[i].Session]
+				granted++
+			}
+		}
+		c.out.Reset()
+		if held[n%len(held)] != p {
+			offer(p)
+			c.out.Reset()
+		}
+		n++
+		took[min(int(d/10), len(took)-1)]++
+	}
+	report(b, took[:], n)
 	b.ReportMetric(float64(granted)/float64(n), "granted")
 }
 

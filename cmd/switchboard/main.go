@@ -109,7 +109,10 @@ func meant(cmd *cobra.Command, typed string) string {
 // exactly is cobra.ExactArgs with the exit code of a wrong call.
 func exactly(n int, what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
-		if len(args) != n {
+		if len(args) > n {
+			return usageError{fmt.Errorf("it takes %s; %q is too much", what, args[n])}
+		}
+		if len(args) < n {
 			return usageError{fmt.Errorf("it takes %s", what)}
 		}
 		return nil

@@ -117,6 +117,7 @@ func TestPlan(t *testing.T) {
 		t.Errorf("exit %d %s\n%s", r.code, r.err, r.out)
 	}
 	complains(t, 2, "takes a day", nil, "plan", "run")
+	complains(t, 2, `takes a day; "d.json" is too much`, nil, "plan", "run", "double11", "--json", "d.json")
 	complains(t, 2, "no shipped day", nil, "plan", "run", "tomorrow")
 	complains(t, 2, "unknown field", nil, "plan", "run", "double11", "--set", "sesions=3")
 	complains(t, 2, "no order", nil, "plan", "run", "double11", "--set", "sessions=10", "--order", "lifo")

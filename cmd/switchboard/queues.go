@@ -175,13 +175,21 @@ func tellApplied(cmd *cobra.Command, answer []byte, follows string) error {
 	var err error
 	switch {
 	case m.DryRun:
-		_, err = fmt.Fprintf(out, "%s: %d changes would be made to version %d\n", m.Tenant, m.Changed, m.Version)
+		_, err = fmt.Fprintf(out, "%s: %s would be made to version %d\n", m.Tenant, several(m.Changed, "change"), m.Version)
 	case strconv.FormatUint(m.Version, 10) == follows:
 		_, err = fmt.Fprintf(out, "%s: version %d already says so\n", m.Tenant, m.Version)
 	default:
-		_, err = fmt.Fprintf(out, "%s: version %d counts, with %d changes\n", m.Tenant, m.Version, m.Changed)
+		_, err = fmt.Fprintf(out, "%s: version %d counts, with %s\n", m.Tenant, m.Version, several(m.Changed, "change"))
 	}
 	return err
+}
+
+// several counts things for people.
+func several(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
 }
 
 func newQueuesGet() *cobra.Command {
@@ -238,7 +246,7 @@ mean the same, and 3 when they differ.`,
 				}
 			}
 			if len(changes) > 0 {
-				return checkError{fmt.Errorf("%s differs from version %s in %d places", f.name, version, len(changes))}
+				return checkError{fmt.Errorf("%s differs from version %s in %s", f.name, version, several(len(changes), "place"))}
 			}
 			return nil
 		},
