@@ -30,7 +30,7 @@ type view struct {
 	Title   string
 	Results []*Result
 	Rows    []Row
-	Unlike  []string // why a comparison may mislead
+	Unlike  []string          // why a comparison may mislead
 	Charts  [][]template.HTML // of each result
 }
 
