@@ -81,7 +81,7 @@ peers: ## compare round trips with NATS, JetStream, Redis and others on this mac
 check: lint test ## what must be green before and after a commit
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 generate: ## write wire/wirepb from wire/switchboard.proto again (needs protoc: Debian's protobuf-compiler)
 	@mkdir -p bin

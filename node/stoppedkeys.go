@@ -22,7 +22,12 @@ func StoppedKeys(data string, q *KeysAsked) (*KeysAnswer, error) {
 		return nil, err
 	}
 	if s != nil && s.Member != nil {
-		return nil, fmt.Errorf("%w: %s is a member's, and its keys are the cluster's: ask the cluster, without --data", token.ErrEdit, data)
+		return nil, fmt.Errorf("%w: %s is a member's, and its keys are the cluster's: ask the cluster, without --data and SWITCHBOARD_DATA", token.ErrEdit, data)
+	}
+	if q.Action != "create" && q.Action != "add" { // who has mistyped the directory is not to find keys there
+		if _, err := os.Stat(filepath.Join(data, token.FileName)); err != nil {
+			return nil, fmt.Errorf("looking for the keys of tokens: %w", err)
+		}
 	}
 	if _, err := Keys(data); err != nil { // a new directory gets its file
 		return nil, err

@@ -41,6 +41,14 @@ func TestStoppedKeys(t *testing.T) {
 			t.Errorf("%+v was refused, and has changed the file (%v)", q, err)
 		}
 	}
+	for _, action := range []string{"", "remove"} {
+		if _, err := node.StoppedKeys(data, &node.KeysAsked{Action: action, Tenant: "shop", Kid: "shop-1"}); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%q in a directory that is not there: %v", action, err)
+		}
+		if _, err := os.Stat(data); err == nil {
+			t.Fatalf("%q has made the directory", action)
+		}
+	}
 	f(node.KeysAsked{Action: "create", Tenant: "shop", Kid: "shop-1"}, true, "shop shop-1")
 	f(node.KeysAsked{Action: "create", Tenant: "shop", Kid: "shop-1"}, false, "shop shop-1")
 	f(node.KeysAsked{Action: "create", Tenant: "demo", Kid: "demo-2"}, true, "demo demo-2", "demo demo-1")

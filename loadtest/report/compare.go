@@ -103,17 +103,25 @@ func (c *Comparison) row(name string, sign int) {
 	c.Rows = append(c.Rows, r)
 }
 
+// unlike says why a difference may be nobody's merit.
+func (c *Comparison) unlike() (list []string) {
+	if c.A.Document != c.B.Document || !slices.Equal(c.A.Sets, c.B.Sets) {
+		list = append(list, "they did not run the same scenario")
+	}
+	if c.A.Machine != c.B.Machine {
+		list = append(list, fmt.Sprintf("they ran on different machines: %s; %s", c.A.Machine, c.B.Machine))
+	}
+	return list
+}
+
 // WriteTo writes the table for terminals.
 func (c *Comparison) WriteTo(w io.Writer) (int64, error) {
 	var b, rows strings.Builder
 	for i, r := range []*Result{c.A, c.B} {
 		fmt.Fprintf(&b, "%c  %s, %s, %d customers, %.1f/s offered, %.0f s, seed %d %s\n", 'a'+rune(i), r.Scenario, r.Started.Format("2006-01-02 15:04"), r.Customers, r.Offered, r.Steady, r.Seed, strings.Join(r.Sets, " "))
 	}
-	if c.A.Document != c.B.Document || !slices.Equal(c.A.Sets, c.B.Sets) {
-		b.WriteString("   they did not run the same scenario\n")
-	}
-	if c.A.Machine != c.B.Machine {
-		fmt.Fprintf(&b, "   they ran on different machines: %s; %s\n", c.A.Machine, c.B.Machine)
+	for _, s := range c.unlike() {
+		fmt.Fprintf(&b, "   %s\n", s)
 	}
 	b.WriteString("\n")
 	rows.WriteString("\ta\tb\tchange\t\t\n")

@@ -21,6 +21,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"names":   func(r *Result) []string { return names(r) },
 	"figure":  (*Result).figure,
 	"slugs":   func(r *Result) []string { return slices.Sorted(maps.Keys(r.Refused)) },
+	"letter":  func(i int) string { return string(rune('a' + i)) },
 	"print":   func(g Gate) string { return g.Print() },
 }).Parse(pageText))
 
@@ -29,6 +30,7 @@ type view struct {
 	Title   string
 	Results []*Result
 	Rows    []Row
+	Unlike  []string          // why a comparison may mislead
 	Charts  [][]template.HTML // of each result
 }
 
@@ -39,8 +41,12 @@ func (r *Result) WriteHTML(w io.Writer) error {
 
 // WriteHTML writes a page with both results side by side.
 func (c *Comparison) WriteHTML(w io.Writer) error {
+	title := c.A.Scenario + " compared"
+	if c.A.Scenario != c.B.Scenario {
+		title = c.A.Scenario + " and " + c.B.Scenario + " compared"
+	}
 	return page.Execute(w, view{
-		Title: c.A.Scenario + " compared", Results: []*Result{c.A, c.B}, Rows: c.Rows, Charts: [][]template.HTML{c.A.charts(), c.B.charts()},
+		Title: title, Results: []*Result{c.A, c.B}, Rows: c.Rows, Unlike: c.unlike(), Charts: [][]template.HTML{c.A.charts(), c.B.charts()},
 	})
 }
 

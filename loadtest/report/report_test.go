@@ -103,7 +103,10 @@ func TestPage(t *testing.T) {
 		}
 	}
 	f(r.WriteHTML, 6, "lost in s_1, message 4 (key 4), seq 9: gone", "FAILS", "overloaded 3", "answer over time", "name: test", "&lt;script&gt;")
-	f(Compare(r, sample(t, 2)).WriteHTML, 12, "answer.p99", "&#43;100%", "compared")
+	f(Compare(r, sample(t, 2)).WriteHTML, 12, "answer.p99", "&#43;100%", "compared", "<h2>a: ", "<h2>b: ")
+	other := sample(t, 2)
+	other.Scenario, other.Machine = "another", "another machine"
+	f(Compare(r, other).WriteHTML, 12, " and another compared", "Mind: they ran on different machines", "<h2>b: another")
 }
 
 func TestCompare(t *testing.T) {
