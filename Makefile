@@ -10,7 +10,6 @@ FUZZTIME ?= 30s
 all: build
 
 build: ## build bin/switchboard
-	$(GO) build $(PACKAGES)
 	$(GO) build -trimpath -o bin/switchboard ./cmd/switchboard
 
 run: build ## start the demo: a node, a FAQ bot, a web page

@@ -351,6 +351,8 @@ func show(e *broker.Effect) string {
 		say("census? %d", e.Shard)
 	case broker.Opened:
 		say("opened missing=%d", e.Missing)
+	case broker.Untaken:
+		say("untaken %s/%d %s by %s n=%d", e.Session, e.Ticket, e.Reason, e.Worker, e.Position)
 	case broker.Placed:
 		say("place %s/%d %s position=%d eta=%d", e.Session, e.Ticket, e.Queue, e.Position, e.ETA)
 		if e.OpensAt != 0 {

@@ -24,6 +24,7 @@ type Decision struct {
 	Asked    int         // others who are asked at the same time, at most
 	Top      []Candidate // of the free ones, best first; at most 8
 	Excluded []string    // whom it is kept from
+	Ended    string      // how the offer ended that nobody took: see [Untaken]; empty of all others
 }
 
 // trace holds the last decisions.
@@ -141,14 +142,33 @@ func (r *trace) record(dst []byte, session wire.SessionID, ticket uint64, noted 
 	return AppendDecision(dst, &d)
 }
 
-// Noted tells whether e is a grant of which [Core.Why] may know something.
+// untaken notes that t's offer has ended, by how, and that nobody took it, and tells its session.
+func (c *Core) untaken(t *task, how string, out *Effects) {
+	if t.why == nil {
+		return
+	}
+	if n := int(t.noted); n > 0 && n <= len(c.trace.ring) {
+		if d := &c.trace.ring[n-1]; d.Session == t.session && d.Ticket == t.ticket {
+			d.Ended = how
+		}
+	}
+	t.untaken++
+	e := out.add(Untaken)
+	e.Session, e.Ticket, e.Queue, e.Worker, e.Reason, e.Position = t.session, t.ticket, t.plan.queue.Name, t.worker.ID, how, t.untaken
+	e.why, t.why = t.why, nil
+}
+
+// Noted tells whether e is a grant, or says what was not taken, of which [Core.Why] may know something.
 func (e *Effect) Noted() bool { return e.noted != 0 || e.why != nil }
 
-// Why appends why the grant e, of the latest event, goes to its worker: a record for [ParseDecision], or nothing when it was not noted.
+// Why appends why e, a grant of the latest event, goes to its worker, or was offered to those who did not take it: a record for [ParseDecision], or nothing when it was not noted.
 func (c *Core) Why(dst []byte, e *Effect) []byte {
 	if e.why != nil {
 		var d Decision
-		if ParseDecision(e.why, &d) != nil || d.Worker == e.Worker {
+		if err := ParseDecision(e.why, &d); err == nil && e.Kind == Untaken {
+			d.Ended = e.Reason
+			return AppendDecision(dst, &d)
+		} else if err != nil || d.Worker == e.Worker {
 			return append(dst, e.why...)
 		}
 		d.Worker = e.Worker // another of those who were asked was the first to accept

@@ -49,6 +49,9 @@ const (
 	// Unanswered tells Session under Ticket that nobody has classified it: it goes on with Default, a JSON object of attributes
 	// that it does not have otherwise; may be nil. Again every second until its next ticket.
 	Unanswered
+	// Untaken tells Session that an offer under Ticket has ended, and nobody took it: Reason declined, expired, away, or rescinded when its
+	// attributes have changed. Position counts them, from 1. [Core.Why] knows of it what it knows of a grant. It is said once, and only when why is noted.
+	Untaken
 	// CensusAsk asks Shard for its live tasks. Again every second until it answers.
 	CensusAsk
 	// Opened says that matching begins; Missing shards have not answered yet.
@@ -100,7 +103,7 @@ type Effect struct {
 	ETA       [2]int64
 	OpensAt   int64 // Unix ms; 0 is not known, or does not matter
 
-	noted int32  // of a grant: see [Core.Why]
+	noted int32  // of a grant, or of what was not taken: see [Core.Why]
 	why   []byte // the same, of one that a human has thought about
 }
 

@@ -180,6 +180,7 @@ func (c *Core) unask(t *task, o outcome, said, why string, out *Effects) {
 		return
 	}
 	c.timers.remove(&t.timer)
+	c.untaken(t, why, out)
 	c.discharge(t)
 	t.refund()
 	if t.to != "" {

@@ -11,8 +11,11 @@ import (
 // ErrRecord says that bytes are no record of a decision, or one of a later version of the program.
 var ErrRecord = errors.New("not a record of a decision of this version")
 
-// recordVersion is the first byte of a record.
-const recordVersion = 1
+// The first byte of a record: of one that somebody got, and of an offer that nobody took, which says at its end how that ended.
+const (
+	recordVersion = 1
+	recordUntaken = 2
+)
 
 // Bounds of a record that is read: more than is ever written.
 const (
@@ -26,7 +29,11 @@ const candidatePreferred = 1
 // AppendDecision appends d in some 60 bytes and 30 for each of its candidates: what stays of it with its session. Levels, loads and
 // scores keep seven digits.
 func AppendDecision(dst []byte, d *Decision) []byte {
-	dst = append(dst, recordVersion)
+	if d.Ended == "" {
+		dst = append(dst, recordVersion)
+	} else {
+		dst = append(dst, recordUntaken)
+	}
 	dst = binary.AppendVarint(dst, d.At)
 	dst = appendText(dst, string(d.Session))
 	dst = binary.AppendUvarint(dst, d.Ticket)
@@ -52,6 +59,9 @@ func AppendDecision(dst []byte, d *Decision) []byte {
 			dst = binary.LittleEndian.AppendUint32(dst, math.Float32bits(float32(v)))
 		}
 	}
+	if d.Ended != "" {
+		dst = appendText(dst, d.Ended)
+	}
 	return dst
 }
 
@@ -59,7 +69,8 @@ func AppendDecision(dst []byte, d *Decision) []byte {
 func ParseDecision(b []byte, d *Decision) error {
 	r := record{b: b}
 	*d = Decision{}
-	if v := r.next(1); v == nil || v[0] != recordVersion {
+	v := r.next(1)
+	if v == nil || v[0] != recordVersion && v[0] != recordUntaken {
 		return ErrRecord
 	}
 	d.At = r.int()
@@ -86,6 +97,11 @@ func ParseDecision(b []byte, d *Decision) error {
 			}
 		}
 		d.Top = append(d.Top, c)
+	}
+	if v[0] == recordUntaken {
+		if d.Ended = r.text(); d.Ended == "" {
+			return ErrRecord
+		}
 	}
 	if r.bad || len(r.b) > 0 {
 		return ErrRecord

@@ -40,8 +40,20 @@ func TestDecisionRecord(t *testing.T) {
 	if broker.ParseDecision(append(b, 0), &got) == nil {
 		t.Error("a byte too many is taken")
 	}
-	if b[0]++; broker.ParseDecision(b, &got) == nil {
-		t.Error("another version is taken")
+	for v := range 256 {
+		if b[0] = byte(v); (broker.ParseDecision(b, &got) == nil) != (v == 1) {
+			t.Errorf("version %d is taken, or is not", v)
+		}
+	}
+	want.Ended = "declined"
+	b = broker.AppendDecision(nil, &want)
+	if err := broker.ParseDecision(b, &got); err != nil || !reflect.DeepEqual(got, want) {
+		t.Fatalf("it was\n%+v\nand is\n%+v, %v", want, got, err)
+	}
+	for n := range b {
+		if broker.ParseDecision(b[:n], &got) == nil {
+			t.Fatalf("%d of %d bytes are taken for an offer that nobody took", n, len(b))
+		}
 	}
 }
 

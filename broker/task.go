@@ -148,6 +148,7 @@ type task struct {
 	reason  string
 	noted   int32  // where why is noted in the trace, from 1; 0 is nowhere
 	why     []byte // that, while humans are asked: the trace may be full of others before one answers
+	untaken uint32 // offers under this ticket that nobody took
 	offer   string // id, empty of bots
 	expires int64
 	bids    []*task // the same offer to others

@@ -73,7 +73,7 @@ func (s *State) Move(shard uint16, from, to uint32, by, why string) (*Job, error
 	case from != 0 && old == nil:
 		return nil, refuse("shard %d has no replica on node %d", shard, from)
 	case sh.On(to) != nil:
-		return nil, refuse("shard %d has a replica on node %s already", shard, target.Name)
+		return nil, refuse("shard %d has a replica on node %s already; who leads is evened out by itself", shard, target.Name)
 	case !p.allowed(target):
 		return nil, refuse("node %s (%s) may not hold replicas of placement %s: %s", target.Name, target.Phase, p.Name, wants(p))
 	}

@@ -335,7 +335,7 @@ func (w *bench) fits(shard uint16, a, b uint32) bool {
 	return true
 }
 
-// lead evens out the number of shards that the nodes lead.
+// lead evens out the number of shards that the nodes lead, and lets those that drain lead none that another can.
 func (w *bench) lead() (list []Proposal) {
 	leads := map[uint32]int{}
 	leader := map[uint16]uint32{}
@@ -352,18 +352,29 @@ func (w *bench) lead() (list []Proposal) {
 			if from == 0 || w.moving(id) {
 				continue
 			}
+			drains := w.s.Nodes[from] != nil && w.s.Nodes[from].Phase == Draining
+			best := uint32(0)
 			for _, to := range w.nodes {
 				r := w.s.Shards[id].On(to)
-				if to == from || r == nil || r.Learner || !w.on[id][to] || leads[from]-leads[to] < 2 {
+				if to == from || r == nil || r.Learner || !w.on[id][to] || !drains && leads[from]-leads[to] < 2 {
 					continue
 				}
-				leads[from]--
-				leads[to]++
-				leader[id] = to
-				moved = true
-				list = append(list, Proposal{Shard: id, From: from, To: to, Lead: true, Cause: Leading, Why: fmt.Sprintf("node %d leads %d shards, node %d %d", from, leads[from]+1, to, leads[to]-1)})
-				break
+				if best == 0 || leads[to] < leads[best] {
+					best = to
+				}
 			}
+			if best == 0 {
+				continue
+			}
+			why := fmt.Sprintf("node %d leads %d shards, node %d %d", from, leads[from], best, leads[best])
+			if drains {
+				why = fmt.Sprintf("node %s drains", w.s.Nodes[from].Name)
+			}
+			leads[from]--
+			leads[best]++
+			leader[id] = best
+			moved = true
+			list = append(list, Proposal{Shard: id, From: from, To: best, Lead: true, Cause: Leading, Why: why})
 		}
 		if !moved {
 			return list

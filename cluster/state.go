@@ -378,8 +378,11 @@ func (s *State) Copies(placement string, n int) error {
 		return refuse("there is no placement %s", placement)
 	case n < 1 || n > 7 || n%2 == 0:
 		return refuse("placement %s wants %d copies: 1, 3, 5 or 7, as a majority decides", placement, n)
-	case n < p.Copies:
-		return refuse("placement %s has %d copies: their number only grows", placement, p.Copies)
+	}
+	for _, id := range p.Shards { // what was wished for, and is nowhere, can be taken back
+		if have := len(s.Shards[id].Replicas); n < p.Copies && n < have {
+			return refuse("shard %d of placement %s has %d copies: their number only grows", id, placement, have)
+		}
 	}
 	if n != p.Copies {
 		p.Copies = n

@@ -173,7 +173,7 @@ func (q *TenantsAsked) row(t *tenantry, file bool, now time.Time) ([]byte, error
 		return nil, err
 	}
 	switch have := t.made[q.Tenant]; {
-	case have != nil && (q.Action == "begin" || have.same(&q.TenantSettings)):
+	case have != nil && (q.Action == "begin" || have.same(q.TenantSettings)):
 		return nil, nil
 	case have != nil:
 		return nil, refuse("tenant %s was made before, by %s, with other settings: they are changed in the configuration of the nodes", q.Tenant, have.By)
@@ -277,10 +277,13 @@ func (p *party) leadTenant(ctx context.Context, q *TenantsAsked) (*TenantsAnswer
 	t, _ := p.n.cfg.tenantryOf(rows)
 	_, file := p.n.cfg.Tenants[q.Tenant]
 	row, err := q.row(t, file, p.n.cfg.Clock())
+	m := p.member.Load()
+	if err == nil && row == nil && q.Placement != "" { // where he lives is what somebody has said first
+		err = m.Settle(ctx, q.By, map[string]string{q.Tenant: q.Placement})
+	}
 	if err != nil || row == nil {
 		return &TenantsAnswer{}, err
 	}
-	m := p.member.Load()
 	r, err := m.Status(ctx)
 	if err != nil {
 		return nil, err

@@ -234,6 +234,11 @@ func TestTenantWhileTheClusterRuns(t *testing.T) {
 	if s != 200 || v["changed"] != true || v["missing"] != nil {
 		t.Fatalf("%d %v", s, v)
 	}
+	for body, want := range map[string]int{`{"action":"create","wrapup_ms":7,"placement":"main"}`: 200, `{"action":"create","wrapup_ms":7,"placement":"eu"}`: 400} { // where he lives is said, or not
+		if s, v := operate(t, c, token.Claims{Sub: "op", Role: wire.RoleOperator}, "POST", "/tenants/late", body); s != want || v["changed"] == true {
+			t.Fatalf("%s is answered %d %v", body, s, v)
+		}
+	}
 	_, _, before := olga.do("GET", acmePath, "")
 	for _, name := range []string{"a", "b", "c", "d"} {
 		w.stop(name)

@@ -385,10 +385,10 @@ func (n *node) whys(c *cut, told []owned) {
 	}
 	for id, list := range each {
 		g := n.j.Group(int(slotOf(id)) % len(n.shards))
-		rows, err := shard.WhyRows(g, id)
+		rows, untaken, err := shard.WhyRows(g, id)
 		waits, waitsErr := shard.Waits(g, id)
 		vain := max(int(waits)-len(list), 0)
-		if err = errors.Join(err, waitsErr); err != nil || rows < min(len(list), 8)-vain || rows > 8 {
+		if err = errors.Join(err, waitsErr); err != nil || rows < min(len(list), 8)-vain || rows > 8 || untaken > 8 {
 			n.t.Errorf("cut before %s: session %s was assigned %d times, and %d explanations are kept; %v", c.where, id, len(list), rows, err)
 		}
 	}

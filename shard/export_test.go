@@ -136,19 +136,27 @@ func WhyHead(each uint64, until int64) []byte {
 }
 
 // WhyRows counts the explanations of a session, and fails when one is damaged.
-func WhyRows(g *journal.Group, id wire.SessionID) (n int, err error) {
+func WhyRows(g *journal.Group, id wire.SessionID) (assigned, untaken int, err error) {
 	prefix := sessionKey(nil, rowWhy, id)
 	bad := error(nil)
 	err = g.Scan(prefix, after(prefix), false, func(k, v []byte) bool {
 		_, _, record, ok := cutWhy(v)
 		var d broker.Decision
-		if !ok || broker.ParseDecision(record, &d) != nil || d.Session != id || d.Ticket%whyEach != lastNumber(k) && d.Ticket%3 != lastNumber(k) {
+		ring, at := uint64(untakenRow), lastNumber(k)
+		if at < ring {
+			ring = 0
+		}
+		if !ok || broker.ParseDecision(record, &d) != nil || d.Session != id || (ring > 0) != (d.Ended != "") || ring == 0 && d.Ticket%whyEach != at && d.Ticket%3 != at || at-ring >= whyMost {
 			bad = fmt.Errorf("row %q of session %s holds %q", k, id, v)
 		}
-		n++
+		if ring > 0 {
+			untaken++
+		} else {
+			assigned++
+		}
 		return true
 	})
-	return n, errors.Join(err, bad)
+	return assigned, untaken, errors.Join(err, bad)
 }
 
 // Waits tells how often a session has waited for a worker: the number of its last ticket.

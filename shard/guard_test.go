@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"switchboard/exchange"
 	"switchboard/shard/journal"
@@ -46,40 +50,58 @@ func (c *conn) linked(external, sub string) *wire.Frame {
 	return c.next(wire.FrameAnswer, wire.FrameError)
 }
 
-// [I14] An external id that is claimed for a customer while he is being erased, behind the look through the ids of its shard, does not outlive the erasure; neither
-// when the shard has begun again since. Afterwards he, who is somebody new, may be given it.
+// [I14] An external id that is claimed for a customer while he is being erased, behind the look through the ids of its shard, does not outlive the erasure, also when
+// the shard's owner ends before anybody hears of the claim, and when it is not the one that has looked. Afterwards he, who is somebody new, may be given it.
 func TestClaimedWhileErased(t *testing.T) {
 	const of = 3
 	alice, early, late := at(0, of, "alice", byCustomer), at(1, of, "early", byExternal), at(1, of, "late", byExternal)
-	for _, restarted := range []bool{false, true} {
-		t.Run(fmt.Sprint("restarted=", restarted), func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "data")
-			n := start(t, dir, of)
+	for _, another := range []bool{false, true} {
+		t.Run(fmt.Sprint("another=", another), func(t *testing.T) {
+			var armed atomic.Bool
+			var once sync.Once
+			stuck, release := make(chan struct{}), make(chan struct{})
+			slow := errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if op.Kind == errorfs.OpFileSyncData && armed.Load() {
+					once.Do(func() { close(stuck) })
+					<-release
+				}
+				return nil
+			})
+			n := startOn(t, journal.Config{Dir: "data", FS: errorfs.Wrap(vfs.NewMem(), slow), Groups: of, FreeMin: -1}, 0)
+			defer func() { n.stop() }()
 			opa, s := n.conn(operator("opa")), n.conn(service("s"))
 			s.linked(early, alice)
 			n.shards[2].Close() // it holds up the erasure
 			n.shards = n.shards[:2]
 			opa.erase(alice, false)
-			n.until(func() string { return "the shard has looked" }, func() bool { return !n.holds(1, early) })
-			if restarted {
-				n.stop()
-				j, err := journal.Open(journal.Config{Dir: dir, Groups: of, FreeMin: -1})
-				if err != nil {
-					t.Fatal(err)
-				}
-				n = &node{t: t, x: exchange.New(1), j: j}
-				n.shards = append(n.shards, n.open(1, of, 0)) // so that nobody tells it that it is to look
-				opa, s = n.conn(operator("opa")), n.conn(service("s"))
-				s.as(late, &wire.Command{Verb: wire.VerbLink, Text: alice}) // its errand finds nobody, yet
-				n.shards = append(n.shards, n.open(0, of, 0))
-			} else {
-				s.as(late, &wire.Command{Verb: wire.VerbLink, Text: alice})
+			n.until(func() string { return "only shard 2 has not looked" }, func() bool {
+				list := n.shards[0].Erasures()
+				return len(list) == 1 && slices.Equal(list[0].Shards, []int{2})
+			})
+			if another {
+				n.shards[1].Close()
+				n.shards[1] = n.open(1, of, 0)
 			}
-			if f := s.next(wire.FrameAnswer, wire.FrameError); f.Kind != wire.FrameError || f.Err.Slug != wire.Unavailable {
-				t.Fatalf("while she is being erased a link is answered %+v", f)
+			armed.Store(true)
+			s.as(late, &wire.Command{Verb: wire.VerbLink, Text: alice})
+			select {
+			case <-stuck: // it is claimed, and the owner ends before he can say so
+				var end sync.WaitGroup
+				end.Go(n.shards[1].Drop)
+				n.until(func() string { return "the owner ends" }, func() bool {
+					return !n.shards[1].Put(wire.Envelope{To: wire.ToSlot(1), Mail: &wire.Scrub{Tenant: "demo", Customer: "nobody"}})
+				})
+				armed.Store(false)
+				close(release)
+				end.Wait()
+				n.shards[1] = n.open(1, of, 0)
+			case <-s.wake:
+				armed.Store(false)
+				if f := s.next(wire.FrameAnswer, wire.FrameError); f.Kind != wire.FrameError || f.Err.Slug != wire.Unavailable {
+					t.Fatalf("while she is being erased a link is answered %+v", f)
+				}
 			}
 			n.shards = append(n.shards, n.open(2, of, 0))
-			defer func() { n.stop() }()
 			opa.erased(alice)
 			for i := range of {
 				if n.holds(i, late) {
@@ -89,14 +111,16 @@ func TestClaimedWhileErased(t *testing.T) {
 			if f := s.linked(late, alice); f.Kind != wire.FrameAnswer || f.PB.GetIdentities().GetDuplicate() {
 				t.Fatalf("when it is over a link is answered %+v", f)
 			}
+			id := n.conn(customer(alice)).open(&wirepb.Open{})
 			// A letter of the erasure that comes now is late: what somebody new was given stays.
 			if err := n.x.Post(wire.Envelope{To: wire.ToSlot(1), Mail: &wire.Purge{Tenant: "demo", Customer: alice, Mark: "e_" + alice, Shard: 1}}); err != nil {
 				t.Fatal(err)
 			}
 			opa.erase("bob", false)
 			opa.erased("bob") // the shard has looked once more
-			if f := s.linked(late, alice); f.Kind != wire.FrameAnswer || !f.PB.GetIdentities().GetDuplicate() || !n.holds(1, late) {
-				t.Fatalf("what she was given is lost: %+v", f)
+			s.as(late, &wire.Command{Verb: wire.VerbOpen})
+			if got := s.next(wire.FrameAttach).Session; got != id {
+				t.Fatalf("what she was given is lost: it leads to %s, and she has %s", got, id)
 			}
 		})
 	}

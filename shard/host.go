@@ -215,6 +215,8 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 	case *wire.Grant:
 		st.Grant(&s.env, m, &s.d)
 		s.keepWhy(h, m)
+	case *wire.Untaken:
+		s.keepUntaken(h, m)
 	case *wire.Lost:
 		st.Lost(&s.env, m, &s.d)
 	case *wire.Rebind:

@@ -24,3 +24,14 @@ func (s *Shard) takeNear() {
 	}
 	s.nearby = s.nearby[:0]
 }
+
+// loseNear is for a turn that is dropped: commands that were still to be taken in it stand among its mail, so that who asked hears of it.
+func (s *Shard) loseNear() {
+	for i, m := range s.nearby {
+		if c, ok := m.(*wire.Command); ok {
+			s.d.Mail = append(s.d.Mail, wire.Envelope{Mail: c})
+		}
+		s.nearby[i] = nil
+	}
+	s.nearby = s.nearby[:0]
+}

@@ -301,6 +301,10 @@ func (p *pool) effect(s *Shard, e *broker.Effect) {
 		s.toSlotOf(e.Session, &wire.Classify{
 			Session: e.Session, Ticket: e.Ticket, Pool: p.number, Queue: e.Queue, Worker: e.Worker, Conn: e.Conn, Until: e.ExpiresAt, Default: e.Default,
 		})
+	case broker.Untaken:
+		if w := p.whyOf(e, s.now); w != nil {
+			s.toSlotOf(e.Session, &wire.Untaken{Session: e.Session, Ticket: e.Ticket, Pool: p.number, N: uint64(e.Position), Why: w})
+		}
 	case broker.Placed:
 		s.toSlotOf(e.Session, &wire.Place{Session: e.Session, Ticket: e.Ticket, Queue: e.Queue, Position: e.Position, ETAMS: e.ETA, OpensAt: e.OpensAt})
 	case broker.OfferPush:

@@ -18,7 +18,7 @@ const (
 	rowOwes     = 'm' // m <tenant> 0 <customer> → nothing; he has not become another quite
 	rowDocument = 'd' // d <tenant> 0 <version be64> → who made it when, and the document
 	rowLevel    = 'v' // v <session> → what its service levels had open when it was let go
-	rowWhy      = 'w' // w <session> <ticket modulo how many are kept, be64> → how many, until when, and why it went to whom it did
+	rowWhy      = 'w' // w <session> <ticket modulo how many are kept, be64; from 1<<32 offers that nobody took> → how many, until when, and why
 	rowHook     = 'h' // h <session> <ticket be64> → a call of a tenant's hook that nobody has taken yet
 	rowGuard    = 'q' // q <tenant> 0 <customer> → the erasure because of which nobody gives him external ids here
 	rowStanding = 'p' // p → the shape of the placement by which it was opened, and what is added to term and epoch

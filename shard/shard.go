@@ -446,6 +446,8 @@ func (s *Shard) handle(m wire.Mail) {
 		s.toSession(m.Session, m)
 	case *wire.Place:
 		s.toSession(m.Session, m)
+	case *wire.Untaken:
+		s.toSession(m.Session, m)
 	case *wire.Census:
 		s.census(m)
 	case *wire.CensusAnswer, *wire.Task, *wire.Withdraw, *wire.Confirm, *wire.Unbound, *wire.Declined, *wire.Release, *wire.Resorted, *wire.Seek:
@@ -533,10 +535,9 @@ func (s *Shard) abandon(err error) {
 	s.unread = s.last
 	s.refusedStand()
 	s.cleaning = nil // it begins again with what is not noted
+	s.loseNear()
 	s.deny(err)
 	s.d.Reset()
-	clear(s.nearby)
-	s.nearby = s.nearby[:0]
 	for i, p := range s.amended {
 		p.revert()
 		s.amended[i] = nil

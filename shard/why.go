@@ -89,6 +89,22 @@ func (s *Shard) keepWhy(h *hosted, g *wire.Grant) {
 	s.turn.Put(s.key, g.Why)
 }
 
+// untakenRow is beyond the numbers of assignments: offers that nobody took are a ring of their own, so that ten who look away do not
+// drive out why somebody had it.
+const untakenRow = 1 << 32
+
+// keepUntaken writes why a session was offered to somebody who did not take it. A second copy writes the same again; of an earlier pool, of a
+// session that is closed, or of a ticket that it has not had, nothing is written.
+func (s *Shard) keepUntaken(h *hosted, u *wire.Untaken) {
+	st := h.state
+	each, _, _, ok := cutWhy(u.Why)
+	if !ok || u.Pool < st.Pool || u.Ticket == 0 || u.Ticket > st.Ticket || st.Phase != session.Queued && st.Phase != session.Assigned {
+		return
+	}
+	s.key = numberedKey(s.key, rowWhy, h.id, untakenRow+u.N%each)
+	s.turn.Put(s.key, u.Why)
+}
+
 // readWhy is the loader's part of an explanation: what was kept of the session, the latest first.
 func (s *Shard) readWhy(j job) result {
 	r := result{job: j}
@@ -102,7 +118,7 @@ func (s *Shard) readWhy(j job) result {
 		}
 		return true
 	})
-	slices.SortFunc(r.why, func(a, b why.Decision) int { return cmp.Compare(b.Ticket, a.Ticket) })
+	slices.SortFunc(r.why, func(a, b why.Decision) int { return cmp.Or(cmp.Compare(b.Ticket, a.Ticket), cmp.Compare(b.At, a.At)) })
 	return r
 }
 

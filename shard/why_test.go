@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -155,19 +157,109 @@ func (n *node) post(id wire.SessionID, m wire.Mail) {
 	}
 }
 
-// pruned waits until no rows of explanations are left of a session.
-func (n *node) pruned(id wire.SessionID) {
+// declined lets whoever is asked for id decline.
+func (n *node) declined(id wire.SessionID, w *conn) {
+	n.t.Helper()
+	offer := w.next(wire.FrameKeep).PB.GetOffer()
+	for offer == nil || offer.Session != string(id) {
+		offer = w.next(wire.FrameKeep).PB.GetOffer()
+	}
+	w.do(exchange.PoolSlot("demo"), &wire.Command{Verb: wire.VerbDecline, ID: 9, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Decline{Decline: &wirepb.Decline{Offer: offer.Offer}}}})
+}
+
+// Offers that nobody took stay as well, through a power cut, beside the assignment that followed and without driving it out; and nobody else's word
+// adds to them.
+func TestUntakenStays(t *testing.T) {
+	fs, now := vfs.NewCrashableMem(), time.UnixMilli(1_800_000_000_000)
+	n := startWhy(t, fs, 2, 3, &now)
+	ann := n.conn(worker("ann", wire.OriginHuman))
+	ann.subscribe(8, "")
+	alice := n.conn(customer("alice"))
+	id := alice.open(&wirepb.Open{})
+	alice.send(id, "", "hi")
+	n.declined(id, ann)
+	n.rows(id, 1)
+	ben := n.conn(worker("ben", wire.OriginHuman))
+	ben.subscribe(8, "")
+	n.declined(id, ben)
+	n.rows(id, 2)
+	had := n.explained(id)
+	lost := fs.CrashClone(vfs.CrashCloneCfg{})
+	n.stop()
+
+	n = startWhy(t, lost, 2, 3, &now)
+	kept := n.explained(id)
+	if len(kept.Decisions) != 2 || len(had.Decisions) != 2 {
+		t.Fatalf("kept are %+v of %+v", kept.Decisions, had.Decisions)
+	}
+	for i, d := range kept.Decisions {
+		if h := had.Decisions[i]; d.Ended != "declined" || h.Ended != "declined" || d.Worker != h.Worker || d.At != h.At || d.Eligible != h.Eligible || d.Eligible == 0 {
+			t.Fatalf("the %d. is kept as\n%+v\nand was\n%+v", i, d, h)
+		}
+	}
+	if !slices.ContainsFunc(kept.Why, func(s string) bool { return strings.Contains(s, "ben") && strings.Contains(s, "who declined it") }) {
+		t.Fatalf("it is told %q", kept.Why)
+	}
+
+	// A second copy, the word of an earlier pool, one about a ticket that there was not, and garbage.
+	ticket := kept.Decisions[0].Ticket
+	head := shard.WhyHead(3, now.Add(time.Hour).UnixMilli())
+	for _, u := range []*wire.Untaken{
+		{Session: id, Ticket: ticket, Pool: 0, N: 3, Why: head},
+		{Session: id, Ticket: ticket + 1, Pool: math.MaxInt64, N: 3, Why: head},
+		{Session: id, Pool: math.MaxInt64, N: 3, Why: head},
+		{Session: id, Ticket: ticket, Pool: math.MaxInt64, N: 3, Why: []byte{0xff}},
+		{Session: id, Ticket: ticket, Pool: math.MaxInt64, N: 3},
+	} {
+		n.post(id, u)
+	}
+	cat := n.conn(worker("cat", wire.OriginHuman))
+	cat.subscribe(8, "")
+	offer := cat.next(wire.FrameKeep).PB.GetOffer()
+	for offer == nil {
+		offer = cat.next(wire.FrameKeep).PB.GetOffer()
+	}
+	cat.do(exchange.PoolSlot("demo"), &wire.Command{Verb: wire.VerbAccept, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Accept{Accept: &wirepb.Accept{Offer: offer.Offer}}}})
+	cat.next(wire.FrameAssigned)
+	n.rows(id, 3)
+	r := n.explained(id)
+	if len(r.Decisions) != 3 || r.Decisions[0].Worker != "cat" || r.Decisions[0].Ended != "" {
+		t.Fatalf("%+v", r.Decisions)
+	}
+	if len(r.Why) < 2 || r.Why[0] != "cat has it." || !strings.HasPrefix(r.Why[1], "It went to cat") {
+		t.Fatalf("it is told %q", r.Why)
+	}
+
+	// Of a session that is closed nothing is written any more.
+	alice = n.conn(customer("alice"))
+	alice.do(slotOf(id), &wire.Command{Verb: wire.VerbClose, Session: id})
+	alice.next(wire.FrameAnswer)
+	n.post(id, &wire.Untaken{Session: id, Ticket: ticket, Pool: math.MaxInt64, N: 3, Why: head})
+	n.explained(id)
+	n.rows(id, 3)
+	n.stop()
+}
+
+// rows waits until there are so many rows of explanations of a session.
+func (n *node) rows(id wire.SessionID, want int) {
 	n.t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
+	rows := 0
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-tick.C {
-		rows, err := shard.WhyRows(n.j.Group(0), id)
+		assigned, untaken, err := shard.WhyRows(n.j.Group(0), id)
 		if err != nil {
 			n.t.Fatal(err)
 		}
-		if rows == 0 {
+		if rows = assigned + untaken; rows == want {
 			return
 		}
 	}
-	n.t.Fatal("the rows stay")
+	n.t.Fatalf("there are %d rows; want %d", rows, want)
+}
+
+// pruned waits until no rows of explanations are left of a session.
+func (n *node) pruned(id wire.SessionID) {
+	n.t.Helper()
+	n.rows(id, 0)
 }

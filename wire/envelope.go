@@ -38,8 +38,10 @@ func kindsOf(version uint64) byte {
 		return 27 // 9 brought parcels of slots that move
 	case 9:
 		return 29 // 10 brought the erasure of customers
+	case 10:
+		return 32 // 11 brought why of offers that nobody took
 	}
-	return 32
+	return 33
 }
 
 // What an envelope says of itself.
@@ -198,6 +200,8 @@ func kindOf(m Mail) byte {
 		return 31
 	case *Scrub:
 		return 32
+	case *Untaken:
+		return 33
 	}
 	return 0
 }
@@ -269,6 +273,8 @@ func newMail(kind byte) Mail {
 		return new(Purged)
 	case 32:
 		return new(Scrub)
+	case 33:
+		return new(Untaken)
 	}
 	return nil
 }
@@ -339,6 +345,8 @@ func (c *coder) mail(m Mail) {
 		c.purged(m)
 	case *Scrub:
 		c.scrub(m)
+	case *Untaken:
+		c.untaken(m)
 	case *Unbound:
 		c.liveFields(&m.Live)
 	default:
@@ -652,6 +660,14 @@ func (c *coder) noGrant(m *NoGrant) {
 	c.uint(&m.Ticket)
 	c.uint(&m.Pool)
 	c.text(&m.Why)
+}
+
+func (c *coder) untaken(m *Untaken) {
+	c.text((*string)(&m.Session))
+	c.uint(&m.Ticket)
+	c.uint(&m.Pool)
+	c.uint(&m.N)
+	c.bytes(&m.Why)
 }
 
 func (c *coder) place(m *Place) {

@@ -276,6 +276,15 @@ type (
 		Pool    uint64
 		Why     string
 	}
+	// Untaken tells a session why it was offered to somebody under Ticket, and that nobody took it: as Grant.Why. N counts such offers of
+	// the ticket, as far as the pool knows, from 1. It is said once: what is lost on its way is known to the pool alone.
+	Untaken struct {
+		Session SessionID
+		Ticket  uint64
+		Pool    uint64
+		N       uint64
+		Why     []byte
+	}
 	// Resort tells a waiting session that its route has come to its last step, and what is to be offered to the customer:
 	// leave_message, callback or ticket, and when its queue and shop open again. It waits on. Repeated every second until
 	// Resorted.
@@ -335,6 +344,7 @@ func (*Lost) mail()         {}
 func (*Rebind) mail()       {}
 func (*NoGrant) mail()      {}
 func (*Place) mail()        {}
+func (*Untaken) mail()      {}
 func (*Resort) mail()       {}
 func (*Seek) mail()         {}
 func (*Found) mail()        {}

@@ -27,7 +27,7 @@ type Document struct {
 	TraceEvery    int               `json:"trace_every,omitempty" yaml:"trace_every" min:"0" doc:"Keep why, of every n-th assignment. Default 1: of all."`
 	TraceKeep     int               `json:"trace_keep,omitempty" yaml:"trace_keep" min:"0" max:"65536" doc:"How many of them the node keeps in memory. Default 1024."`
 	TraceDays     *int              `json:"trace_days,omitempty" yaml:"trace_days" min:"0" max:"3650" doc:"How many days why stays with its session, whatever becomes of nodes. 0 is in memory alone. Default 30."`
-	TraceEach     int               `json:"trace_each,omitempty" yaml:"trace_each" min:"0" max:"16" doc:"How many of one session's assignments, the latest. Default 8."`
+	TraceEach     int               `json:"trace_each,omitempty" yaml:"trace_each" min:"0" max:"16" doc:"How many of one session's assignments, and as many of the offers that nobody took, the latest. Default 8."`
 }
 
 // Attributes declares attributes by name and kind.

@@ -72,6 +72,7 @@ type Decision struct {
 	Asked    int         `json:"asked,omitempty"`
 	Top      []Candidate `json:"top,omitempty"`
 	Excluded []string    `json:"excluded,omitempty"`
+	Ended    string      `json:"ended,omitempty"` // of an offer that nobody took: declined, expired, away, rescinded
 }
 
 // Tell makes a report. decisions are those about the session that its pool remembers, the oldest first; what the session has kept is
@@ -94,7 +95,7 @@ func Tell(s *Session, e broker.Explanation, decisions []broker.Decision, cfg *br
 	r.Decisions = append(r.Decisions, s.Kept...) // of several who were asked they name the one who accepted
 	for i := range decisions {
 		d := &decisions[i]
-		if !slices.ContainsFunc(s.Kept, func(k Decision) bool { return k.Ticket == d.Ticket && k.At == d.At }) {
+		if !slices.ContainsFunc(s.Kept, func(k Decision) bool { return k.Ticket == d.Ticket && k.At == d.At && k.Ended == d.Ended }) {
 			r.Decisions = append(r.Decisions, Made(d))
 		}
 	}
@@ -113,7 +114,7 @@ func candidate(c *broker.Candidate) Candidate {
 func Made(d *broker.Decision) Decision {
 	out := Decision{
 		At: d.At, Ticket: d.Ticket, Queue: d.Queue, Worker: d.Worker, Reason: d.Reason, Step: d.Step, WaitedMS: d.WaitedMS, Ahead: d.Ahead,
-		Eligible: d.Eligible, Free: d.Free, Asked: d.Asked, Excluded: append([]string(nil), d.Excluded...),
+		Eligible: d.Eligible, Free: d.Free, Asked: d.Asked, Excluded: append([]string(nil), d.Excluded...), Ended: d.Ended,
 	}
 	for i := range d.Top {
 		out.Top = append(out.Top, candidate(&d.Top[i]))

@@ -30,6 +30,18 @@ func TestTell(t *testing.T) {
 	f(Session{Phase: "queued", Transfer: "ben"}, broker.Explanation{State: "waiting", Queue: "default", EnqueuedAt: now}, nil,
 		"It has waited 0 ms in queue default; it is the next.", "It is meant for ben alone.", "No worker has subscribed to this queue, and no step asks others.")
 
+	f(Session{Phase: "queued", Ticket: 2}, broker.Explanation{State: "waiting", Queue: "default", EnqueuedAt: now - 90_000},
+		[]broker.Decision{
+			{At: now - 95_000, Ticket: 1, Worker: "old", Ended: "expired"},
+			{At: now - 85_000, Ticket: 2, Worker: "eve", Ended: "away"},
+			{At: now - 80_000, Ticket: 2, Worker: "dan", Ended: "expired"},
+			{At: now - 60_000, Ticket: 2, Worker: "cy", Asked: 2, Ended: "expired"},
+			{At: now - 20_000, Ticket: 2, Worker: "ann", Ended: "declined"},
+		},
+		"It has waited 1 min 30 s in queue default; it is the next.", "It was offered to ann 20 s ago, who declined it.",
+		"It was offered to cy and at most 2 others 1 min 0 s ago, and none of them took it.", "It was offered to dan 1 min 20 s ago, who did not answer in time.",
+		"Before that it was offered 1 time, and nobody took it.", "No worker has subscribed to this queue, and no step asks others.")
+
 	two := []broker.Candidate{{Worker: "ann", Load: 0.25, Skill: 0.9, Rating: 0.5, Score: 0.51}, {Worker: "ben", Load: 0.5, Skill: 1, Rating: 0.9, Score: 0.67}}
 	home := broker.Decision{Queue: "default", Worker: "ann", Reason: "route", Step: "home", WaitedMS: 3_000, Ahead: 4, Eligible: 5, Free: 2, Asked: 1, Top: two, Excluded: []string{"cy"}}
 	f(Session{Phase: "assigned", Owner: "ann"}, broker.Explanation{State: "held", Worker: "ann"}, []broker.Decision{{Worker: "dan"}, home},

@@ -57,11 +57,12 @@ func (t *teller) owned() {
 		t.say("It is being handed to %s, who has not taken it yet.", t.s.Transfer)
 	}
 	t.because(t.s.Owner)
+	t.untaken()
 }
 
 // because tells why the session came to a worker: the latest decision that gave it to him.
 func (t *teller) because(worker string) {
-	i := slices.IndexFunc(t.r.Decisions, func(d Decision) bool { return d.Worker == worker })
+	i := slices.IndexFunc(t.r.Decisions, func(d Decision) bool { return d.Worker == worker && d.Ended == "" })
 	if i < 0 {
 		switch {
 		case t.cfg.TraceEvery > 1:
@@ -83,6 +84,49 @@ func (t *teller) because(worker string) {
 	if len(d.Excluded) > 0 {
 		t.say("It was kept from %s, who had declined it, or from whom it had come back.", list(d.Excluded))
 	}
+}
+
+// told bounds the offers of a report that nobody took.
+const told = 3
+
+// untaken tells to whom it was offered under its ticket, and why he does not have it, the latest first.
+func (t *teller) untaken() {
+	n := 0
+	for i := range t.r.Decisions {
+		d := &t.r.Decisions[i]
+		if d.Ended == "" || d.Ticket != t.s.Ticket {
+			continue
+		}
+		if n++; n <= told {
+			t.say("It was offered to %s %s ago, %s.", asked(d), span(t.now-d.At), ended(d.Ended, d.Asked))
+		}
+	}
+	if n > told {
+		t.say("Before that it was offered %s, and nobody took it.", count(n-told, "time", "times"))
+	}
+}
+
+// asked tells to whom d was offered.
+func asked(d *Decision) string {
+	if d.Asked == 0 {
+		return d.Worker
+	}
+	return fmt.Sprintf("%s and at most %s", d.Worker, count(d.Asked, "other", "others"))
+}
+
+// ended tells how an offer ended that nobody took.
+func ended(how string, others int) string {
+	switch {
+	case how == "rescinded":
+		return "and taken back, as what is known of it had changed"
+	case others > 0:
+		return "and none of them took it"
+	case how == "declined":
+		return "who declined it"
+	case how == "expired":
+		return "who did not answer in time"
+	}
+	return "who went away"
 }
 
 func (t *teller) reason(d *Decision) string {
@@ -148,6 +192,7 @@ func (t *teller) waits() {
 		who := append([]string{t.e.Worker}, t.e.Asked...)
 		t.say("It is offered to %s, and waits for an answer%s.", list(who), t.until())
 		t.because(t.e.Worker)
+		t.untaken()
 		return
 	case "asking":
 		t.say("%s is asked what it is about%s; then it is routed.", t.e.Worker, t.until())
@@ -174,6 +219,7 @@ func (t *teller) waits() {
 	if t.e.OpensAt > 0 {
 		t.say("Its queue or shop is closed until %s, in %s.", time.UnixMilli(t.e.OpensAt).UTC().Format("2006-01-02 15:04 UTC"), span(t.e.OpensAt-t.now))
 	}
+	t.untaken()
 	t.nobody()
 	if until := t.until(); until != "" {
 		t.say("Something changes by itself%s: a step opens, or who was left out may be asked again.", strings.Replace(until, "until", "at", 1))

@@ -228,7 +228,11 @@ func (m *Member) rebalance(action, by string) (*Balance, error) {
 			return nil, err
 		}
 	}
-	return &Balance{m.state.Effort, m.state.Plan(m.loads(), m.unfit()...)}, nil
+	plan := m.state.Plan(m.loads(), m.unfit()...)
+	if plan == nil {
+		plan = []cluster.Proposal{} // for who reads JSON
+	}
+	return &Balance{m.state.Effort, plan}, nil
 }
 
 func (m *Member) remove(node uint32, lost bool) (short []uint16, err error) {
@@ -247,7 +251,10 @@ func (m *Member) remove(node uint32, lost bool) (short []uint16, err error) {
 // report says how the cluster is.
 func (m *Member) report(stale bool) *Report {
 	l := m.leaders[cluster.Meta]
-	r := &Report{Cluster: m.id.Cluster, Node: m.id.Node, Leader: l.node, Term: l.term, Version: m.state.Version, Stale: stale, Effort: m.state.Effort}
+	r := &Report{
+		Cluster: m.id.Cluster, Node: m.id.Node, Leader: l.node, Term: l.term, Version: m.state.Version, Stale: stale, Effort: m.state.Effort, // lists, and not null, for who reads JSON
+		Nodes: []NodeReport{}, Shards: []ShardReport{}, Jobs: []*cluster.Job{}, Places: []PlaceReport{},
+	}
 	voters := m.voters()
 	for _, id := range slices.Sorted(maps.Keys(m.state.Nodes)) {
 		n := m.state.Nodes[id]

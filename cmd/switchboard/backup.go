@@ -285,6 +285,7 @@ func damaged(err error) error {
 
 func newBackupPrune() *cobra.Command {
 	keep := 0
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "prune DIR --keep N", Short: "Remove all but the latest backups",
 		Long: "Remove all but the N latest backups of a directory, and the files that none of these needs. A file that holds a little of a backup that stays is kept as a whole;\na backup with --full lets all before it be removed entirely.",
@@ -297,11 +298,19 @@ func newBackupPrune() *cobra.Command {
 			if err != nil {
 				return damaged(err)
 			}
+			if asJSON {
+				removed := []string{}
+				for _, m := range gone {
+					removed = append(removed, m.ID)
+				}
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"removed": removed, "freed": freed})
+			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d backups removed, %s freed\n", len(gone), sized(freed))
 			return err
 		},
 	}
 	cmd.Flags().IntVar(&keep, "keep", 0, "how many stay")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was removed as JSON")
 	return cmd
 }
 

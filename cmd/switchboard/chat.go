@@ -119,6 +119,9 @@ func chat(ctx context.Context, cfg client.Config, open client.OpenOptions, in io
 	return errors.Join(err, <-shown)
 }
 
+// sendLate is when who typed a line is told that nobody has acknowledged it: the disk may be full, or the node away.
+const sendLate = 3 * time.Second
+
 func speak(ctx context.Context, s *client.Session, in io.Reader) error {
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
@@ -129,7 +132,12 @@ func speak(ctx context.Context, s *client.Session, in io.Reader) error {
 		case "/close":
 			return s.Close(ctx, "")
 		}
-		if _, err := s.Send(ctx, "text", text); err != nil {
+		late := time.AfterFunc(sendLate, func() {
+			fmt.Fprintln(os.Stderr, "not acknowledged yet: it is repeated until it is")
+		})
+		_, err := s.Send(ctx, "text", text)
+		late.Stop()
+		if err != nil {
 			return err
 		}
 	}

@@ -266,7 +266,7 @@ is gone, and nobody will start it again: others stand in for its replicas. That 
 					return err
 				}
 				return s.print(cmd, map[string]any{"node": n, "removed": true, "short": len(short)}, func(w io.Writer) {
-					line(w, fmt.Sprintf("node %s is removed; %d shards get a copy elsewhere", args[0], len(short)))
+					line(w, fmt.Sprintf("node %s is removed: stop its process, which serves nobody any more; %d shards get a copy elsewhere", args[0], len(short)))
 					if r, err := op.Status(ctx); err == nil && len(short) > 0 { // it is done, and this is advice
 						for _, p := range crowded(r) {
 							line(w, p)

@@ -96,10 +96,18 @@ func (s *seat) node(ctx context.Context, op *member.Operations, arg string) (uin
 	if err != nil {
 		return 0, err
 	}
+	gone := uint32(0) // who asks once more for what has been done means the last of that name
 	for i := range r.Nodes {
-		if n := &r.Nodes[i]; n.Name == arg && n.Phase != cluster.Gone {
+		switch n := &r.Nodes[i]; {
+		case n.Name != arg:
+		case n.Phase != cluster.Gone:
 			return n.ID, nil
+		default:
+			gone = max(gone, n.ID)
 		}
+	}
+	if gone != 0 {
+		return gone, nil
 	}
 	return 0, fmt.Errorf("%w: there is no node %s: see switchboard nodes", cluster.ErrRefused, arg)
 }
@@ -183,7 +191,36 @@ func printStatus(w io.Writer, r *member.Report) {
 	if damaged > 0 {
 		line(w, "damaged", fmt.Sprintf("%d replicas, which are replaced as soon as the others are a whole majority: see shards ls", damaged))
 	}
+	for i := range r.Nodes {
+		n := &r.Nodes[i]
+		if n.Phase != cluster.Draining {
+			continue
+		}
+		what := fmt.Sprintf("node %s, which has %d replicas and leads %d", n.Name, n.Holds, n.Leads)
+		if stay := nowhere(r, n.ID); stay > 0 {
+			what += fmt.Sprintf("; %d of them have nowhere to go: start another node that may hold them, or take it back (nodes drain %s --undo)", stay, n.Name)
+		}
+		line(w, "drains", what)
+	}
 	line(w, "rebalance", effort(r.Effort))
+}
+
+// nowhere returns how many replicas of a node no other node could take.
+func nowhere(r *member.Report, node uint32) (stay int) {
+	may := map[string][]uint32{}
+	for i := range r.Places {
+		may[r.Places[i].Name] = r.Places[i].Nodes
+	}
+	for i := range r.Shards {
+		held := map[uint32]bool{}
+		for _, rep := range r.Shards[i].Replicas {
+			held[rep.Node] = true
+		}
+		if held[node] && !slices.ContainsFunc(may[r.Shards[i].Placement], func(id uint32) bool { return !held[id] }) {
+			stay++
+		}
+	}
+	return stay
 }
 
 func effort(e cluster.Effort) string {

@@ -111,7 +111,7 @@ func TestClusterOperations(t *testing.T) {
 			t.Errorf("%v asks %q and prints %q; want %q and %q", args, asked, out, wantAsked, want)
 		}
 	}
-	f("", "nodes 2, 1 up; away: n2; draining: n2 shards 1, 0 without a leader, 1 with fewer copies than wanted moves 1 rebalance running, begun by ann", "cluster", "status")
+	f("", "nodes 2, 1 up; away: n2; draining: n2 shards 1, 0 without a leader, 1 with fewer copies than wanted moves 1 drains node n2, which has 0 replicas and leads 0; 1 of them have nowhere to go: start another node that may hold them, or take it back (nodes drain n2 --undo) rebalance running, begun by ann", "cluster", "status")
 	f("", "2 n2 10.0.0.2:7471 draining, away - 50 0 0 -", "nodes")
 	f("", "0 main n1 7 4 12345 17 1.5 9 n1 n2 (learns)", "shards", "ls")
 	f("", "9 0 n1 n2 catching up ann because", "shards", "moves")

@@ -356,6 +356,7 @@ func writePage(file string, write func(io.Writer) error) (err error) {
 
 func newLoadCompare() *cobra.Command {
 	var web string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "compare A.json B.json", Short: "Lay two results of loadtest run beside each other",
 		Long: `Lay two results of loadtest run --json beside each other. Differences of more than a tenth are marked as better or
@@ -376,10 +377,14 @@ worse; less is what two runs on a shared machine differ by for no reason.`,
 					return err
 				}
 			}
+			if asJSON {
+				return c.WriteJSON(cmd.OutOrStdout())
+			}
 			_, err = c.WriteTo(cmd.OutOrStdout())
 			return err
 		},
 	}
 	cmd.Flags().StringVar(&web, "html", "", "write a page with both side by side to this file")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON: times in seconds, sizes in bytes")
 	return cmd
 }

@@ -91,6 +91,7 @@ Every flag can also be set by the environment: --listen is SWITCHBOARD_LISTEN.`,
 		}
 	}
 	root.AddCommand(newVersion())
+	completions(root)
 	return root
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -102,8 +103,9 @@ func zoneOf(d *whatif.Day) *time.Location {
 	return time.UTC
 }
 
-// play simulates cfg under another order, unless it is empty.
-func play(cfg whatif.Config, order string) (*whatif.Result, error) {
+// play simulates cfg under another order, unless it is empty. It says on out what it plays: of a large day on a busy machine nothing else is
+// heard for a minute.
+func play(cfg whatif.Config, order string, out io.Writer) (*whatif.Result, error) {
 	if order != "" {
 		var err error
 		if cfg.Routes, err = whatif.Ordered(cfg.Routes, order, cfg.Within); err != nil {
@@ -115,6 +117,7 @@ func play(cfg whatif.Config, order string) (*whatif.Result, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
+	_, _ = fmt.Fprintf(out, "playing it %s\n", cmp.Or(cfg.Policy, "as written"))
 	return s.Run()
 }
 
@@ -178,7 +181,7 @@ Shipped: ` + strings.Join(examples.Days(), ", ") + `.`,
 			if err != nil {
 				return usageError{err}
 			}
-			res, err := play(cfg, f.order)
+			res, err := play(cfg, f.order, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -265,7 +268,7 @@ comes when, how long he talks and when he loses patience is the same in each.`,
 					return nil, usageError{err}
 				}
 				cfg.Policy = policy
-				res, err := play(cfg, order)
+				res, err := play(cfg, order, cmd.ErrOrStderr())
 				results = append(results, res)
 				return d, err
 			}

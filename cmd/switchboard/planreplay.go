@@ -98,7 +98,7 @@ func (f *recordedFlags) run(cmd *cobra.Command) error {
 	base.Routes.TraceEvery = 0
 	again := day.Config(base)
 	again.Policy = "played again"
-	res, err := play(again, "")
+	res, err := play(again, "", cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (f *recordedFlags) run(cmd *cobra.Command) error {
 			}
 			cfg.Policy = "with " + d.Name
 		}
-		if res, err = play(cfg, f.order); err != nil {
+		if res, err = play(cfg, f.order, cmd.ErrOrStderr()); err != nil {
 			return err
 		}
 		results = append(results, res)

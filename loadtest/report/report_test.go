@@ -125,6 +125,27 @@ func TestCompare(t *testing.T) {
 		t.Error("what neither has is compared")
 	}
 	var b strings.Builder
+	if err := c.WriteJSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		SameScenario bool `json:"same_scenario"`
+		Rows         []struct {
+			Name    string
+			A, B    *float64
+			Verdict string
+		}
+	}
+	if err := json.Unmarshal([]byte(b.String()), &doc); err != nil || !doc.SameScenario || len(doc.Rows) != len(c.Rows) {
+		t.Fatalf("%v\n%s", err, b.String())
+	}
+	for _, r := range doc.Rows {
+		want := [...]string{"worse", "", "better"}[rows[r.Name].Better+1]
+		if r.Verdict != want || r.A == nil || *r.A != c.A.Value(r.Name) || r.B == nil || *r.B != c.B.Value(r.Name) {
+			t.Errorf("%+v; the table has %+v", r, rows[r.Name])
+		}
+	}
+	b.Reset()
 	if _, err := c.WriteTo(&b); err != nil || !strings.Contains(b.String(), "worse") || !strings.Contains(b.String(), "better") || strings.Contains(b.String(), "same scenario") {
 		t.Errorf("%v\n%s", err, b.String())
 	}

@@ -113,7 +113,7 @@ func (s *Scenario) checkActions(at func(path string, err error)) {
 			at(path, errors.New("it must be exactly one of drop, run, kill and drain"))
 		}
 		if a.At.Value > s.Steady.Value {
-			at(path+".at", errors.New("it is behind the steady time"))
+			at(path+".at", fmt.Errorf("it is %s, which is behind the steady time of %s", Format(a.At.Value, Time), Format(s.Steady.Value, Time)))
 		}
 		if a.Drop.Value == 0 && a.Within.Value+a.Back.Value+a.Jitter.Value > 0 {
 			at(path, errors.New("within, back and jitter are for drop"))

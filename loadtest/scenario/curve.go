@@ -193,7 +193,7 @@ func (c *Curve) Check(path string, steady float64, shops int, at func(path strin
 			at(step+".times", fmt.Errorf("times is %v: it must be 0 to 1000000", st.Times))
 		}
 		if st.At.Value > steady {
-			at(step+".at", fmt.Errorf("it is behind the steady time"))
+			at(step+".at", fmt.Errorf("it is %s, which is behind the steady time of %s", Format(st.At.Value, Time), Format(steady, Time)))
 		}
 		last = st.At.Value
 	}

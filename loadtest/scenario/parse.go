@@ -29,10 +29,13 @@ func (e *Error) Error() string {
 	if e.Line > 0 {
 		s += fmt.Sprintf(":%d:%d", e.Line, e.Column)
 	}
-	if e.Path != "" {
-		s += ": " + e.Path
+	for _, more := range []string{e.Path, e.Message} {
+		if s != "" && more != "" {
+			s += ": "
+		}
+		s += more
 	}
-	return s + ": " + e.Message
+	return s
 }
 
 // Parse reads a scenario, lays sets ("customers.sockets=500", "gates[0]=p99 < 5ms") over it, fills in defaults and
@@ -52,7 +55,7 @@ func Parse(file string, doc []byte, sets ...string) (*Scenario, error) {
 	return s, nil
 }
 
-// outside takes the places from errors: the lines are not those of the file.
+// outside takes the places from errors: the lines are not those of the file. What stands instead of them, which may be long, is said once.
 func outside(err error, file string) error {
 	many, ok := err.(interface{ Unwrap() []error })
 	if !ok {
@@ -62,6 +65,7 @@ func outside(err error, file string) error {
 	for _, one := range many.Unwrap() {
 		if e := new(Error); errors.As(one, &e) {
 			e.File, e.Line = file, 0
+			file = ""
 		}
 		out = append(out, one)
 	}

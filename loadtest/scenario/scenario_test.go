@@ -90,6 +90,10 @@ func TestSet(t *testing.T) {
 	f("name[0]=x", "no list")
 	f("gates[x]=1", "no field")
 	f("steady=0", "with --set steady=0: steady: ")
+	_, err = Parse("t.yaml", []byte(minimal+"actions: [{at: 1s, kill: true}, {at: 8s, kill: true}, {at: 9s, kill: true}]\n"), "steady=5s")
+	if want := "actions[2].at: it is 9.00s, which is behind the steady time of 5.00s"; err == nil || strings.Count(err.Error(), "--set") != 1 || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("two mistakes: %v; want the sets once, and %q", err, want)
+	}
 }
 
 func TestQuantity(t *testing.T) {
