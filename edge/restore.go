@@ -313,16 +313,15 @@ func (c *conn) outlived(it item) bool {
 	}
 	_, slot, _ := l.id.Place()
 	c.mu.Lock()
-	r, generation := c.pending.get(it.f.ID), uint64(0)
-	ok := r != nil && !r.own && r.slot == slot // who else answers counts other terms
-	if ok {
-		generation = r.generation
+	r := c.pending.get(it.f.ID)
+	if r == nil || r.own || r.slot != slot { // who else answers counts other terms
+		c.mu.Unlock()
+		return false
 	}
+	generation := r.generation
 	c.mu.Unlock()
-	if ok {
-		c.unposted(it.f.ID, generation)
-	}
-	return ok
+	c.unposted(it.f.ID, generation)
+	return true
 }
 
 // repeat asks again for what is unanswered and was asked of an owner that has changed, in order, and for what waits behind it. It

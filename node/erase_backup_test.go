@@ -19,7 +19,7 @@ func TestEraseInBackups(t *testing.T) {
 	bobs := secrets(t, n, bot, "bob")
 	v := login(t, n, customerOf("visitor"))
 	visits := v.open(obj{"shop": "s2"})
-	v.ask("send", obj{"session": visits, "type": "text", "key": "k", "body": text(canary + "alice before she logged in")})
+	v.ask("send", obj{"session": visits, "type": "text", "key": "k", "body": text(secretOf("alice") + canary + " before she logged in")})
 	v.ask("identify", obj{"token": mint(t, n, customerOf("alice"))})
 	login(t, n, customerOf("alice")).ask("send", obj{"session": id, "type": "text", "body": text("and that")}) // her session's row does not say so yet
 	said := map[string]int{}                                                                                   // how much there is of them
@@ -72,10 +72,10 @@ func TestEraseInBackups(t *testing.T) {
 		if r.Erased != 2 {
 			t.Fatalf("%d were erased; want alice, and the visitor who became her", r.Erased)
 		}
-		if list := filesWith(t, dir, canary+"alice"); len(list) > 0 {
+		if list := filesWith(t, dir, secretOf("alice")); len(list) > 0 {
 			t.Fatalf("restored, it is in %q", list)
 		}
-		if len(filesWith(t, dir, canary+"bob")) == 0 {
+		if len(filesWith(t, dir, secretOf("bob"))) == 0 {
 			t.Fatal("bob is gone too")
 		}
 		n := start(t, dir)
@@ -95,7 +95,7 @@ func TestEraseInBackups(t *testing.T) {
 			t.Fatal("she is given a session that was erased")
 		}
 		s := login(t, n, token.Claims{Sub: "connector", Role: wire.RoleService})
-		if theirs := s.open(obj{"customer": wechat(canary + "alice")}); theirs == id {
+		if theirs := s.open(obj{"customer": wechat(secretOf("alice") + canary)}); theirs == id {
 			t.Fatal("her external id leads to the old session")
 		}
 		erased(t, n, "alice", "completed")

@@ -45,11 +45,11 @@ func TestEraseOnEveryNode(t *testing.T) {
 	secrets(t, a, bot, "bob")
 	visitor := login(t, b, customerOf("visitor"))
 	visits := visitor.open(obj{"shop": "s2"})
-	visitor.ask("send", obj{"session": visits, "type": "text", "body": text(canary + "alice before she logged in")})
+	visitor.ask("send", obj{"session": visits, "type": "text", "body": text(secretOf("alice") + canary + " before she logged in")})
 	visitor.ask("identify", obj{"token": mint(t, b, customerOf("alice"))})
 	copied(t, a, 3)
 	for name, dir := range w.dirs {
-		patiently(t, "the words are on node "+name, func() bool { return len(filesWith(t, dir, canary+"alice")) > 0 })
+		patiently(t, "the words are on node "+name, func() bool { return len(filesWith(t, dir, secretOf("alice"))) > 0 })
 	}
 	w.stop("c")
 	patiently(t, "it is taken", func() bool {
@@ -62,9 +62,9 @@ func TestEraseOnEveryNode(t *testing.T) {
 		clean(t, "history", sue.ask("history", obj{"session": id, "after": 0}))
 	}
 	patiently(t, "the nodes that are up have nothing of it", func() bool {
-		return len(filesWith(t, w.dirs["a"], canary+"alice"))+len(filesWith(t, w.dirs["b"], canary+"alice")) == 0
+		return len(filesWith(t, w.dirs["a"], secretOf("alice")))+len(filesWith(t, w.dirs["b"], secretOf("alice"))) == 0
 	})
-	if got := erased(t, a, "alice", "erased"); got["state"] != "erased" || len(filesWith(t, w.dirs["c"], canary+"alice")) == 0 {
+	if got := erased(t, a, "alice", "erased"); got["state"] != "erased" || len(filesWith(t, w.dirs["c"], secretOf("alice"))) == 0 {
 		t.Fatalf("with a node away: %v", got)
 	}
 	patiently(t, "the erasures are listed with the node that is away", func() bool {
@@ -84,16 +84,16 @@ func TestEraseOnEveryNode(t *testing.T) {
 		erased(t, b, name, "completed")
 	}
 	for name, dir := range w.dirs {
-		if list := filesWith(t, dir, canary+"alice"); len(list) > 0 {
+		if list := filesWith(t, dir, secretOf("alice")); len(list) > 0 {
 			t.Errorf("node %s has it in %q", name, list)
 		}
-		if len(filesWith(t, dir, canary+"bob")) == 0 {
+		if len(filesWith(t, dir, secretOf("bob"))) == 0 {
 			t.Errorf("node %s has nothing of bob", name)
 		}
 	}
 	for _, name := range []string{"c", "b", "a"} {
 		w.stop(name)
-		if list := filesWith(t, w.dirs[name], canary+"alice"); len(list) > 0 {
+		if list := filesWith(t, w.dirs[name], secretOf("alice")); len(list) > 0 {
 			t.Errorf("stopped, node %s has it in %q", name, fmt.Sprint(list))
 		}
 	}

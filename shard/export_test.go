@@ -82,7 +82,7 @@ func (s *Shard) Read() int { return s.loaded.Len() }
 // RowsThatMove are the kinds of rows that go with their slot when a shard is split; RowsThatStay are the shard's own.
 var (
 	RowsThatMove = string(sessionRows) + string(otherRows)
-	RowsThatStay = string([]byte{rowStanding, rowAway, rowFloor, rowFeed})
+	RowsThatStay = string([]byte{rowStanding, rowAway, rowFloor, rowFeed, rowGuard})
 )
 
 // RowsOf counts the rows of g that belong to slots which are asked for, by their numbers.

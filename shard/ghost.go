@@ -81,7 +81,7 @@ func (s *Shard) deny(err error) {
 			switch {
 			case m.Kind == wire.FrameError, m.Kind == wire.FrameMoved, m.Kind == wire.FrameDetach:
 				mail = append(mail, s.d.Mail[i])
-			case m.ID != 0:
+			case m.ID != 0 && m.Verb != wire.VerbAccept: // that is the pool's, who says its grant again
 				mail = append(mail, denied(s.d.Mail[i].To, m.ID, m.Session, m.Verb))
 			}
 		case *wire.Command: // which was to go on to another shard

@@ -10,7 +10,8 @@ import (
 // While a customer is being erased nobody gives him external ids: whatever is claimed behind the look through a shard's identities would be there still when it
 // is over. So before a shard looks it notes that it keeps claims off, in the turn with which the look begins, and whoever owns it next knows that. What is
 // claimed before is found. The note names the erasure. It goes when the customer's shard says that the rows are done with, or when somebody comes with a claim
-// and the customer says so: then it does not matter that the letter was lost.
+// and the customer says so: then it does not matter that the letter was lost. It is the shard's and not a slot's, and stays when slots leave: where they go the customer's
+// shard asks, too, and whoever was given something there meanwhile comes to him first: see claimedLate.
 
 // guardsOver is how many erasures that are over a shard remembers: what is asked on their behalf is late.
 const guardsOver = 256

@@ -42,7 +42,7 @@ func (s *Shard) identified(cu *customer, c *wire.Command) {
 	}
 	switch {
 	case cu.id.id == w.Root:
-		if w.Early && !s.settledAhead(cu, c) {
+		if len(w.Settled) > 0 && !s.settledAhead(cu, c) {
 			return
 		}
 		known := w.Open
@@ -213,32 +213,29 @@ func (s *Shard) ahead(cu *customer, c *wire.Command) bool {
 	if w.Waits || cu.state.Leaving.To != "" || cu.state.Erasure.Stage == session.Erasing {
 		return false
 	}
-	todo := w.Todo
-	if !w.Early {
-		todo = nil
-	}
+	list := w.Settled // of who became cu, when c comes from there
 	for _, l := range cu.state.Shops {
 		if h := s.sessions[l.Session]; h == nil || h.state == nil || h.state.Phase == session.Closed {
 			return false
 		}
-		todo = append(todo, l.Session)
+		list = append(list, string(l.Session))
 	}
-	w.Early, w.Todo = true, todo
+	w.Settled = list
 	return true
 }
 
 // settledAhead tells whether the sessions of who has just become cu are cu's by now. Otherwise c waits where it comes from until they are settled.
 func (s *Shard) settledAhead(cu *customer, c *wire.Command) bool {
 	w := c.Way
-	for _, id := range w.Todo {
-		if !slices.ContainsFunc(cu.state.Shops, func(l session.Latest) bool { return l.Session == id }) {
+	for _, id := range w.Settled {
+		if !slices.ContainsFunc(cu.state.Shops, func(l session.Latest) bool { return string(l.Session) == id }) {
 			c.Way = &wire.Way{Waits: true}
 			s.toCustomer(c, wire.StageIdentify, c.Who.Sub)
 			return false
 		}
-		w.Open = append(w.Open, string(id))
+		w.Open = append(w.Open, id)
 	}
-	w.Early, w.Todo = false, nil
+	w.Settled = nil
 	return true
 }
 

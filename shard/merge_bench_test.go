@@ -15,7 +15,7 @@ import (
 // BenchmarkMerge lets visitors with a conversation log in as customers, of whom each second has one of his own, while others talk to bots. It reports how long
 // identify takes, and, which does not depend on the machine, how many letters between owners one merge takes when nobody talks.
 func BenchmarkMerge(b *testing.B) {
-	for _, talkers := range []int{0, 64} {
+	for _, talkers := range []int{0, 8, 64} {
 		b.Run(fmt.Sprint("talkers=", talkers), func(b *testing.B) {
 			n := start(b, b.TempDir(), 16)
 			defer n.stop()

@@ -54,7 +54,7 @@ func (c *coder) way(v **Way) {
 	if c.reading || c.speaks(kinSince) {
 		c.text(&w.Guard)
 		c.text(&w.Mark)
-		c.bool(&w.Early)
+		c.texts(&w.Settled)
 		c.bool(&w.Waits)
 	}
 	c.end(g)

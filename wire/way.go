@@ -92,7 +92,7 @@ type Way struct {
 	Todo    []SessionID
 	Open    []string // of those that were in Todo
 	Guard   string   // the erasure because of which an identity was not claimed for At
-	Early   bool     // Todo are those sessions of who has just become another that he has, once these are all settled
+	Settled []string // sessions of who has just become another, which he has once these are settled
 	Waits   bool     // they were not: it waits where he was
 	Mark    string   // his latest erasure that was over before the identity was claimed, if he knows of one
 }

@@ -163,9 +163,14 @@ var list = []mutant{
 		pkg: "shard", run: "TestErasedWithHim",
 	},
 	{
-		name: "what a session said is shown until its rows are rewritten", file: "session/erase.go",
-		old: "	if s.ErasedAt == 0 {\n		return e\n	}\n	return Blank(e)\n", new: "	return e\n",
+		name: "what an erased session has in memory keeps its words", file: "session/erase.go",
+		old: "s.Tail[i] = Blank(e)", new: "s.Tail[i] = e",
 		model: true, pkg: "session", run: "TestModel",
+	},
+	{
+		name: "a feed that catches up tells what was said in a session that is erased by then", file: "shard/purge.go",
+		old: "f.pending[i].e = session.Blank(e)", new: "f.pending[i].e = e",
+		pkg: "shard", run: "TestErasedWhileAFeedCatchesUp",
 	},
 	{
 		name: "rows that come late are not settled before the files are rewritten", file: "shard/journal/scrub.go",
