@@ -23,7 +23,7 @@ func (c *conn) list(l *line) {
 // missed takes note of what a full outbox dropped: it comes again from the log.
 func (c *conn) missed(dropped map[wire.SessionID]*loss) {
 	for id, d := range dropped {
-		l := c.lines[id]
+		l := c.lines.get(id)
 		if l == nil {
 			continue
 		}

@@ -134,7 +134,7 @@ func TestStalled(t *testing.T) {
 	eventually(t, "it is noticed", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.lines[id].lost
+		return c.lines.get(id).lost
 	})
 	r.pass(stalledAfter * time.Millisecond)
 	state("stalled")
@@ -159,7 +159,7 @@ func TestStalled(t *testing.T) {
 	eventually(t, "it is noticed", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.lines[id].lost
+		return c.lines.get(id).lost
 	})
 	r.pass(againMost + time.Second)
 	if m, _ := alice.ask(fmt.Sprintf(`"send":{"session":%q,"body":8}`, id)); m.GetError().GetSlug() != string(wire.Unavailable) || m.GetError().GetRetryAfterMs() == 0 {

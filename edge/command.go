@@ -187,10 +187,10 @@ func (c *conn) room(cmd *wire.Command) bool {
 	limit := c.e.cfg.sessions(cmd.Who.Role)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.lines)+int(c.opens) < limit {
+	if c.lines.size()+int(c.opens) < limit {
 		return true
 	}
-	l := c.lines[cmd.Session]
+	l := c.lines.get(cmd.Session)
 	return l != nil && l.attached
 }
 

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"math"
 	"time"
 
 	"switchboard/wire"
@@ -16,15 +17,15 @@ const DefaultAckDelay = 100 * time.Millisecond
 
 // company is what a connection knows of what follows its acknowledgements. conn.mu guards it.
 type company struct {
-	at    int64         // when the last acknowledgement was queued that nothing has followed yet, on the loop's clock; 0 is none
-	after time.Duration // about how soon something follows, where it does
-	usual bool          // something followed the one before it
-	waits bool          // the last one waits, and nobody was told to write it
+	at    int64 // when the last acknowledgement was queued that nothing has followed yet, on the loop's clock; 0 is none
+	after int32 // about how soon something follows, where it does; µs
+	usual bool  // something followed the one before it
+	waits bool  // the last one waits, and nobody was told to write it
 }
 
 // patience is for how long the next acknowledgement waits: most of those that had company had it within twice the mean.
 func (k *company) patience(most time.Duration) time.Duration {
-	return min(2*k.after+time.Millisecond, most)
+	return min(2*time.Duration(k.after)*time.Microsecond+time.Millisecond, most)
 }
 
 // alone tells whether it, which is queued, is an acknowledgement that may wait. It needs mu.
@@ -54,13 +55,16 @@ func (c *conn) met() {
 		was := k.usual
 		switch k.usual, k.at = after < c.e.cfg.AckDelay, 0; {
 		case k.usual && was:
-			k.after += (after - k.after) / 4
+			k.after += (micros(after) - k.after) / 4
 		case k.usual:
-			k.after = after
+			k.after = micros(after)
 		}
 	}
 	k.waits = false
 }
+
+// micros is d, which is shorter than an acknowledgement may wait, in µs.
+func micros(d time.Duration) int32 { return int32(min(d.Microseconds(), math.MaxInt32)) } //nolint:gosec // bounded
 
 // late writes the acknowledgement that was queued at a time, if it still waits: nobody came.
 func (c *conn) late(at int64) {

@@ -34,7 +34,7 @@ func calm(t *testing.T, c *conn) {
 // expect lets c believe that answers take so long.
 func (c *conn) expect(after time.Duration) {
 	c.mu.Lock()
-	c.company.after = after
+	c.company.after = micros(after)
 	c.mu.Unlock()
 }
 
@@ -107,7 +107,7 @@ func TestPatience(t *testing.T) {
 		{5 * time.Millisecond, time.Second, 11 * time.Millisecond},
 		{time.Second, 100 * time.Millisecond, 100 * time.Millisecond},
 	} {
-		if k.after = v.after; k.patience(v.most) != v.want {
+		if k.after = micros(v.after); k.patience(v.most) != v.want {
 			t.Errorf("after %v, at most %v: %v; want %v", v.after, v.most, k.patience(v.most), v.want)
 		}
 	}
@@ -118,11 +118,11 @@ func TestPatience(t *testing.T) {
 		c.met()
 	}
 	meet(8 * time.Minute)
-	if k := c.company; !k.usual || k.after.Round(time.Minute) != 8*time.Minute {
+	if k := c.company; !k.usual || (time.Duration(k.after)*time.Microsecond).Round(time.Minute) != 8*time.Minute {
 		t.Errorf("the first answer leaves %+v", k)
 	}
 	meet(4 * time.Minute)
-	if k := c.company; !k.usual || k.after.Round(time.Minute) != 7*time.Minute {
+	if k := c.company; !k.usual || (time.Duration(k.after)*time.Microsecond).Round(time.Minute) != 7*time.Minute {
 		t.Errorf("the second answer leaves %+v; want a mean of 7 minutes", k)
 	}
 	meet(2 * time.Hour)
@@ -130,7 +130,7 @@ func TestPatience(t *testing.T) {
 		t.Error("an answer after two hours is usual")
 	}
 	meet(time.Minute)
-	if k := c.company; !k.usual || k.after.Round(time.Minute) != time.Minute {
+	if k := c.company; !k.usual || (time.Duration(k.after)*time.Microsecond).Round(time.Minute) != time.Minute {
 		t.Errorf("the first after a silence leaves %+v; want it to stand alone", k)
 	}
 }
@@ -147,7 +147,7 @@ func TestNoCompany(t *testing.T) {
 	for n := range 3 { // the timer is set again
 		calm(t, c)
 		c.mu.Lock()
-		c.company = company{usual: true, after: 20 * time.Millisecond}
+		c.company = company{usual: true, after: micros(20 * time.Millisecond)}
 		c.mu.Unlock()
 		if m, _ := p.ask(`"send":{"session":"` + string(id) + `","type":"text","body":{"text":"hello"}}`); m.GetSend() == nil {
 			t.Fatalf("turn %d: got %v; want the reply", n, m)

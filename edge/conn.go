@@ -101,7 +101,7 @@ type conn struct {
 	feedLost    bool  // a piece of a feed was dropped
 
 	// Changed by write under mu, so that write reads it without and everybody else with it.
-	lines    map[wire.SessionID]*line
+	lines    lines
 	standing *standing // of a worker who has subscribed
 }
 

@@ -468,7 +468,8 @@ func below(sock net.Conn) net.Conn {
 func (e *Edge) newConn(sock net.Conn, m mode, ip string) *conn {
 	c := &conn{e: e, mode: m, id: wire.Conn{Node: e.x.Node(), ID: e.lastConn.Add(1)}}
 	if ip != "" {
-		c.ip = &ip
+		counted := ip // or every connection would pay for a place of it
+		c.ip = &counted
 	}
 	if sock != nil {
 		c.src = &source{sock: sock}

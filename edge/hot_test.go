@@ -165,7 +165,7 @@ func BenchmarkPush(b *testing.B) {
 						c.Put(wire.Envelope{Mail: f})
 					}
 					c.round(w)
-					c.lines[hotSession].last, c.writer = 0, true
+					c.lines.get(hotSession).last, c.writer = 0, true
 				}
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch), "ns/push")
 			})

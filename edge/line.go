@@ -68,11 +68,11 @@ func (c *conn) place(it item) {
 	case wire.FrameWrote:
 		c.wrote(it)
 	case wire.FrameDelivery:
-		if l := c.lines[f.Session]; l != nil && l.ae == f.AE && l.resync == 0 && it.term >= l.aeTerm {
+		if l := c.lines.get(f.Session); l != nil && l.ae == f.AE && l.resync == 0 && it.term >= l.aeTerm {
 			c.encode(f)
 		}
 	case wire.FrameDelta:
-		if l := c.lines[f.Session]; l != nil && l.attached && !l.streams && c.current(l, it) {
+		if l := c.lines.get(f.Session); l != nil && l.attached && !l.streams && c.current(l, it) {
 			l.runs(f.Stream)
 			c.encode(f)
 		}
@@ -148,7 +148,7 @@ func (c *conn) settled(f *wire.Frame, r *request, term uint64) {
 	case wire.VerbSubscribe, wire.VerbStats, wire.VerbSlots, wire.VerbPresence, wire.VerbAccept, wire.VerbDecline:
 		c.poolAnswered(f, r, term)
 	case wire.VerbRelease: // when it was asked for again, the first answer told nobody that the assignment is over
-		if l := c.lines[r.session]; l != nil && l.ae != 0 && l.ae == r.cmd.AE {
+		if l := c.lines.get(r.session); l != nil && l.ae != 0 && l.ae == r.cmd.AE {
 			l.ae, l.resync = 0, 0
 			c.forget(l)
 		}
@@ -159,7 +159,7 @@ func (c *conn) settled(f *wire.Frame, r *request, term uint64) {
 // attach begins to follow a session where f says [SW-4.4].
 func (c *conn) attach(it item) {
 	f := it.f
-	if l := c.lines[f.Session]; l != nil && l.attached && it.term != 0 && it.term < l.term {
+	if l := c.lines.get(f.Session); l != nil && l.attached && it.term != 0 && it.term < l.term {
 		return // of an owner that has ended: it is asked for again
 	}
 	r, ok := c.answered(f.ID)
@@ -187,7 +187,7 @@ func (c *conn) streams(list []*wirepb.Stream) {
 // giveUp tells a session that nobody follows it through a request whose client has stopped waiting, unless he asked again.
 func (c *conn) giveUp(id wire.SessionID) {
 	c.mu.Lock()
-	asked := c.lines[id] != nil && c.lines[id].attached
+	asked := c.lines.get(id) != nil && c.lines.get(id).attached
 	for r := range c.pending.all() {
 		asked = asked || follows(r.verb) && (r.session == id || r.session == "")
 	}
@@ -236,20 +236,17 @@ func (c *conn) follow(f *wire.Frame, r *request, term uint64) {
 
 // line returns the session's line, made when there is none.
 func (c *conn) line(id wire.SessionID) *line {
-	if l := c.lines[id]; l != nil {
+	if l := c.lines.get(id); l != nil {
 		return l
 	}
 	l := &line{id: id}
 	c.mu.Lock()
-	if c.lines == nil {
-		c.lines = map[wire.SessionID]*line{}
-	}
 	if f := c.flights[lane{session: id}]; f != nil {
 		l.flight = *f
 		delete(c.flights, lane{session: id})
 	}
 	l.flight.line = l
-	c.lines[id] = l
+	c.lines.add(l)
 	c.mu.Unlock()
 	return l
 }
@@ -278,7 +275,7 @@ func (c *conn) forget(l *line) {
 		return
 	}
 	c.mu.Lock()
-	delete(c.lines, l.id)
+	c.lines.remove(l.id)
 	if l.flight.n > 0 {
 		f := c.flight(lane{session: l.id})
 		*f, f.line = l.flight, nil
@@ -292,7 +289,7 @@ func (c *conn) forget(l *line) {
 
 // detached ends what attach began.
 func (c *conn) detached(f *wire.Frame) {
-	if l := c.lines[f.Session]; l != nil {
+	if l := c.lines.get(f.Session); l != nil {
 		for _, it := range l.held {
 			if it.f.Kind == wire.FrameWrote {
 				c.writeReply(it.f)
@@ -317,7 +314,7 @@ func (c *conn) detached(f *wire.Frame) {
 // entry writes a pushed entry if it is the next [SW-4.4], and holds it back if it is ahead.
 func (c *conn) entry(it item) {
 	f := it.f
-	l := c.lines[f.Session]
+	l := c.lines.get(f.Session)
 	switch {
 	case l == nil || !l.attached || !c.current(l, it) || f.Entry.Seq <= l.last:
 	case f.Prev > l.last:
@@ -332,7 +329,7 @@ func (c *conn) entry(it item) {
 // wrote writes a reply to a send in the place of its entry [SW-4.4]. One that is ahead of its place waits for it.
 func (c *conn) wrote(it item) {
 	f := it.f
-	l := c.lines[f.Session]
+	l := c.lines.get(f.Session)
 	if !c.current(l, it) {
 		return // and not answered: it is asked for again
 	}
@@ -407,7 +404,7 @@ func (c *conn) release(l *line) {
 // page writes what a page holds [SW-4.7].
 func (c *conn) page(it item) {
 	f := it.f
-	l := c.lines[f.Session]
+	l := c.lines.get(f.Session)
 	if !c.current(l, it) || l == nil || c.paging != l || f.Seq != l.after {
 		return // of an attachment that is no more
 	}
@@ -475,12 +472,12 @@ func (c *conn) assignment(it item) {
 			return
 		}
 	case wire.FrameResync:
-		if l := c.lines[f.Session]; l != nil && l.ae == f.AE && l.resync == f.Seq {
+		if l := c.lines.get(f.Session); l != nil && l.ae == f.AE && l.resync == f.Seq {
 			l.resync, l.synced = 0, false
 		}
 		return
 	default:
-		if l := c.lines[f.Session]; l != nil && l.ae == f.AE {
+		if l := c.lines.get(f.Session); l != nil && l.ae == f.AE {
 			l.ae, l.resync = 0, 0
 			c.forget(l)
 		}

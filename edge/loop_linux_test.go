@@ -487,7 +487,7 @@ func BenchmarkLoop(b *testing.B) {
 				}
 				h.until(func() bool { return list[conns-1].written.Load() == list[conns-1].put })
 				for i, c := range list {
-					c.lines[hotSession].last = 0
+					c.lines.get(hotSession).last = 0
 					if _, err := clients[i].Read(in); err != nil && !errors.Is(err, io.EOF) {
 						b.Fatal(err)
 					}

@@ -92,7 +92,7 @@ func slotOf(to wire.Address) wire.Slot { return wire.Slot(to.ID) } //nolint:gose
 
 // flight returns how the requests of a lane are under way. It needs mu, and holds until that is given up.
 func (c *conn) flight(k lane) *flight {
-	if l := c.lines[k.session]; l != nil {
+	if l := c.lines.get(k.session); l != nil {
 		return &l.flight
 	}
 	f := c.flights[k]

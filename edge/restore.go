@@ -31,7 +31,7 @@ func (c *conn) restore() {
 	c.seen.Store(changes)
 	c.restless.Store(false) // who is restless from now on says so again
 	now, rest := c.e.now(), true
-	for _, l := range c.lines {
+	for l := range c.lines.all() {
 		rest = c.restoreLine(l, now) && rest
 	}
 	rest = c.restoreStanding(now) && rest
@@ -178,7 +178,7 @@ func (c *conn) sayState(l *line, state string) {
 
 // attachedAgain is the answer to restoreLine.
 func (c *conn) attachedAgain(f *wire.Frame, r *request, term uint64) {
-	l := c.lines[f.Session]
+	l := c.lines.get(f.Session)
 	if l == nil || !l.attached || l.asking.n != r.cmd.ID {
 		c.giveUp(f.Session)
 		return
@@ -242,7 +242,7 @@ func (c *conn) refusedOwn(f *wire.Frame, r *request) {
 			s.asking.n, s.generation = 0, 0
 		}
 	default:
-		if l := c.lines[r.session]; l != nil && l.asking.n == r.cmd.ID {
+		if l := c.lines.get(r.session); l != nil && l.asking.n == r.cmd.ID {
 			l.asking.n = 0
 		}
 	}
@@ -277,7 +277,7 @@ func (c *conn) moved(f *wire.Frame) {
 		r = *q
 	}
 	c.mu.Unlock()
-	if l := c.lines[f.Session]; l != nil && l.attached && (!ok || !r.own) && (f.Seq == 0 || f.Seq >= l.term) {
+	if l := c.lines.get(f.Session); l != nil && l.attached && (!ok || !r.own) && (f.Seq == 0 || f.Seq >= l.term) {
 		c.lose(l, c.e.now())
 	}
 	switch {
@@ -307,7 +307,7 @@ func (c *conn) current(l *line, it item) bool {
 // outlived tells whether a request is refused by an owner before him who gave its session to this connection: a node that has not heard yet that
 // another leads. He knows nothing of the assignment, and what he says of it is over [SW-5.3]: the request waits for whoever is there.
 func (c *conn) outlived(it item) bool {
-	l := c.lines[it.f.Session]
+	l := c.lines.get(it.f.Session)
 	if l == nil || l.ae == 0 || it.term == 0 || it.term >= l.aeTerm {
 		return false
 	}
@@ -369,7 +369,7 @@ func (c *conn) unsettled(touched, blocked map[lane]bool, now int64) (list []uint
 
 // ready tells whether requests of a lane may be posted. It needs mu.
 func (c *conn) ready(k lane) bool {
-	if l := c.lines[k.session]; l != nil && l.attached {
+	if l := c.lines.get(k.session); l != nil && l.attached {
 		return !l.lost || l.back
 	}
 	if s := c.standing; s != nil && k == (lane{slot: s.slot}) {
@@ -396,7 +396,8 @@ func (c *conn) settleLanes(touched, blocked map[lane]bool) {
 			c.landed(k, f)
 		}
 	}
-	for id, l := range c.lines {
+	for l := range c.lines.all() {
+		id := l.id
 		if l.lost && l.back && !blocked[lane{session: id}] {
 			l.lost, l.back, l.lostAt = false, false, 0
 		}
@@ -416,7 +417,7 @@ func (c *conn) postAgain(n uint64, blocked map[lane]bool, now int64) {
 	}
 	r := *q
 	generation, term := c.e.x.Generation(r.slot), uint64(0)
-	if l := c.lines[r.lane().session]; l != nil && l.attached {
+	if l := c.lines.get(r.lane().session); l != nil && l.attached {
 		term = l.termFor(r.slot)
 	}
 	r.try++

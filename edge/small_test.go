@@ -1,6 +1,8 @@
 package edge
 
 import (
+	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"testing"
@@ -76,6 +78,52 @@ func TestPingAllocates(t *testing.T) {
 	}
 	if c.pinged.Load() == 0 {
 		t.Error("nobody was pinged")
+	}
+}
+
+// Lines are found, counted and left as in a map, whether there are none, one or many of them.
+func TestLines(t *testing.T) {
+	var ls lines
+	want := map[wire.SessionID]*line{}
+	check := func(what string) {
+		t.Helper()
+		got := map[wire.SessionID]*line{}
+		for l := range ls.all() {
+			got[l.id] = l
+		}
+		if !maps.Equal(got, want) || ls.size() != len(want) {
+			t.Fatalf("%s: %v, and %d of them; want %v", what, got, ls.size(), want)
+		}
+		for _, id := range []wire.SessionID{"", "a", "b", "c", "d"} {
+			if ls.get(id) != want[id] {
+				t.Fatalf("%s: %s is %v; want %v", what, id, ls.get(id), want[id])
+			}
+		}
+	}
+	check("none")
+	for i, step := range []string{"+a", "-b", "-a", "+b", "+c", "-b", "+d", "+a", "-c", "-d", "-a", "+b", "-b", "+c", "+d"} {
+		id := wire.SessionID(step[1:])
+		if step[0] == '+' {
+			want[id] = &line{id: id}
+			ls.add(want[id])
+		} else {
+			delete(want, id)
+			ls.remove(id)
+		}
+		check(fmt.Sprint(i, step))
+	}
+	for l := range ls.all() {
+		ls.remove(l.id)
+		delete(want, l.id)
+	}
+	check("removed while they were gone through")
+	one := lines{}
+	one.add(&line{id: "a"})
+	for l := range one.all() {
+		one.remove(l.id)
+	}
+	if one.size() != 0 {
+		t.Error("the only one stays")
 	}
 }
 

@@ -115,7 +115,7 @@ func (c *conn) fall() {
 	if supervises(c.who.Load().Role) {
 		return
 	}
-	for _, l := range c.lines {
+	for l := range c.lines.all() {
 		if l.ae != 0 {
 			l.ae, l.resync = 0, 0
 			c.forget(l)
@@ -176,7 +176,7 @@ func (c *conn) stoodUp(f *wire.Frame, r *request, term uint64) {
 	for _, k := range m.GetKept() {
 		kept[k.Session] = k.Ae
 	}
-	for _, l := range slices.Collect(maps.Values(c.lines)) {
+	for l := range c.lines.all() {
 		if l.ae != 0 && kept[string(l.id)] != l.ae {
 			c.encode(&wire.Frame{Kind: wire.FrameRevoked, Session: l.id, AE: l.ae, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
 				Revoked: &wirepb.Revoked{Session: string(l.id), Ae: l.ae, Reason: "lease"},

@@ -68,7 +68,7 @@ func (e *Edge) rouse() {
 func (c *conn) deserted() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, l := range c.lines {
+	for l := range c.lines.all() {
 		if _, slot, _ := l.id.Place(); l.generation != c.e.x.Generation(slot) {
 			return true
 		}

@@ -38,7 +38,7 @@ func TestLateMoved(t *testing.T) {
 	old.post(c.id, &wire.Frame{Kind: wire.FrameMoved, ID: first.ID, Verb: wire.VerbSend, Session: id})
 	noted() // and what came before it
 	c.mu.Lock()
-	if l := c.lines[id]; l.lost || c.pending.size() != 1 {
+	if l := c.lines.get(id); l.lost || c.pending.size() != 1 {
 		t.Errorf("lost: %v, pending: %v", l.lost, c.pending)
 	}
 	for q := range c.pending.all() {

@@ -270,15 +270,15 @@ func (c *conn) flush() {
 // leave tells every shard that the connection is gone, and lets go of the socket. The last writer does it, once.
 func (c *conn) leave() {
 	who := c.who.Load()
-	for id := range c.lines {
-		c.e.gone(c.id, who, id)
+	for l := range c.lines.all() {
+		c.e.gone(c.id, who, l.id)
 	}
 	unknown := false
 	for r := range c.pending.all() {
 		switch {
 		case r.verb == wire.VerbOpen && r.session == "":
 			unknown = true
-		case (follows(r.verb) || r.verb == wire.VerbTake) && c.lines[r.session] == nil:
+		case (follows(r.verb) || r.verb == wire.VerbTake) && c.lines.get(r.session) == nil:
 			c.e.gone(c.id, who, r.session)
 		}
 	}

@@ -342,7 +342,8 @@ func (c *coder) principal(p *Principal) {
 	c.float(&a.Rating)
 	c.bytes(&a.Attributes)
 	if c.reading && (a.Queues != nil || a.Skills != nil || a.Rating != 0 || a.Attributes != nil) {
-		p.Ability = &a
+		read := a // only who reads pays for it
+		p.Ability = &read
 	}
 	c.end(g)
 }
