@@ -78,6 +78,13 @@ func converse(t *testing.T, at, bot *node.Node, who, queue string) {
 	c := login(t, at, acme(who, wire.RoleCustomer))
 	id := c.open(obj{"queue": queue})
 	c.ask("send", obj{"session": id, "body": text("hello from " + who)})
+	late := time.AfterFunc(time.Minute, func() { // who waits for so long waits for ever: what do both nodes say of it?
+		for _, n := range []*node.Node{at, bot} {
+			s, _, body := restOf(t, n, acme("sue", wire.RoleSupervisor)).do("GET", "/v1/sessions/"+id+"/explain", "")
+			t.Logf("%s waits: %d %s", id, s, body)
+		}
+	})
+	defer late.Stop()
 	a := b.push("assigned")
 	for a["session"] != id {
 		a = b.push("assigned")
