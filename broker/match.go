@@ -407,10 +407,12 @@ func (c *Core) sayGrant(t *task, out *Effects) {
 	if t.state == granted { // what is held is said again to hear whether it is
 		e.noted, e.why = t.noted, t.why
 	}
-	e.Conn = t.conn
-	if w.connected {
+	switch {
+	case w.connected && w.lease == t.lease:
 		e.Conn = w.conn
-	}
+	case t.state == granted:
+		e.Conn = t.conn
+	} // else nowhere: its session is not to bind it to one who is gone, or who begins anew and does not have it
 }
 
 func (c *Core) sayOffer(t *task, out *Effects) {
@@ -431,10 +433,12 @@ func (c *Core) sayLost(t *task, out *Effects) {
 	c.set(&t.timer, c.now+againMS)
 }
 
-// rebind tells t's session where its worker is now. fresh says that the worker has not heard of it there.
+// rebind tells t's session where its worker is now. fresh says that the worker has not heard of it there. Should that be lost, the grant is said
+// again soon, which says the same.
 func (c *Core) rebind(t *task, fresh bool, out *Effects) {
 	w := t.worker
-	t.conn = w.conn
+	t.conn, t.unsure = w.conn, true
+	c.set(&t.timer, c.now+againMS)
 	e := out.add(Rebind)
 	e.Session, e.AE, e.Worker, e.Conn, e.Lease, e.Window = t.session, t.ae, w.ID, w.conn, w.lease, w.window
 	e.Fresh, e.Reason, e.Origin = fresh, t.reason, w.kind.origin()
