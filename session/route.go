@@ -188,12 +188,13 @@ func (s *State) present(reason string, d *Decision) {
 		Context: &wirepb.Document{V: s.ContextV, Doc: document(s.Context)},
 	}
 	// [SW-5.4] The documents and the tail share one frame; what is too old for it is read by history.
-	first, room := len(s.Tail), TailBytes-len(s.Context)-len(s.Attributes)
-	for first > 0 && room >= entrySize(s.Tail[first-1]) {
+	tail := s.Tail()
+	first, room := len(tail), TailBytes-len(s.Context)-len(s.Attributes)
+	for first > 0 && room >= entrySize(tail[first-1]) {
 		first--
-		room -= entrySize(s.Tail[first])
+		room -= entrySize(tail[first])
 	}
-	for _, e := range s.Tail[first:] {
+	for _, e := range tail[first:] {
 		a.Tail = append(a.Tail, e.PB(e.Seq-1))
 	}
 	f := d.push(s.owner.conn, wire.FrameAssigned, s.ID, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{Assigned: a}})
