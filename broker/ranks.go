@@ -26,8 +26,8 @@ type rank struct {
 }
 
 // signed returns load as it stands in a rank.
-func (m *member) signed(load float64) float64 {
-	if m.preferred {
+func (a *member) signed(load float64) float64 {
+	if a.preferred {
 		return math.Copysign(load, -1)
 	}
 	return load
