@@ -137,10 +137,10 @@ func (s *State) spurns(env *Env, g *wire.Grant, d *Decision) bool {
 func (s *State) ParkAt(p *Policy) int64 {
 	r := s.rule(p)
 	if r.ParkMS == 0 || s.Phase != Assigned || s.Owner.taken() || s.Cursor < s.Said || s.Transfer.Ticket != 0 ||
-		len(s.Guests)+len(s.Invites)+len(s.streams) > 0 || len(s.Tail) == 0 {
+		len(s.Guests)+len(s.Invites)+len(s.streams) > 0 || s.tail.len() == 0 {
 		return 0
 	}
-	return s.Tail[len(s.Tail)-1].TS + r.ParkMS
+	return s.tail.last().TS + r.ParkMS
 }
 
 // park lets go of a session whose customer has been silent for so long. It is nobody's until he writes again; then it prefers who
