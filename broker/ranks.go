@@ -30,6 +30,7 @@ type stand struct {
 	at    int32   // in the heap, from 1; 0 is nowhere
 	cost  int32   // of the class
 	class int32   // its number
+	rank  int32   // of the class's queue, to the worker
 }
 
 // before tells whether a shall be asked before b, who meets the same step of the same queue.

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"slices"
 	"testing"
 
 	"switchboard/broker"
@@ -86,4 +87,53 @@ func TestLeaseOfAMissingShard(t *testing.T) {
 			t.Errorf("it is not given back: %+v", out)
 		}
 	}
+}
+
+// The word that a worker is elsewhere may be lost. What he has is said again every second, and where he is with it, until its session has been
+// heard; then every minute as before. While he is nowhere no place is named, and none of him who begins anew and does not have it.
+func TestRebindIsSaidAgain(t *testing.T) {
+	c := broker.New(broker.Config{Queues: []broker.Queue{{Name: "default"}}})
+	var out broker.Effects
+	here, there, nowhere := wire.Conn{Node: 1, ID: 1}, wire.Conn{Node: 1, ID: 2}, wire.Conn{}
+	sub := broker.Subscription{
+		ID: "bob", Sub: "bob", Kind: wire.OriginHuman, Queues: []string{"default"}, Allowed: []string{"*"}, Slots: 2, Conn: here, NewLease: "l_bob",
+	}
+	said := func(what string, want ...wire.Conn) {
+		t.Helper()
+		var got []wire.Conn
+		for i := range out {
+			if e := &out[i]; e.Kind == broker.Grant && e.Session == "s1" {
+				got = append(got, e.Conn)
+			}
+		}
+		out.Reset()
+		if !slices.Equal(got, want) {
+			t.Fatalf("%s it is said again with %v; want %v", what, got, want)
+		}
+	}
+	c.Open(1, nil, 0, &out)
+	c.Subscribe(&sub, 0, &out)
+	c.Offer(&broker.Task{Session: "s1", Ticket: 1, Queue: "default"}, 0, &out)
+	for i := range out {
+		if e := &out[i]; e.Kind == broker.OfferPush {
+			c.Accept(e.Offer, "bob", broker.Ref{Conn: here, ID: 7, Verb: wire.VerbAccept}, 0, &out)
+		}
+	}
+	said("at first", here)
+	c.Confirm("s1", 1, "bob", "l_bob", 1, 0, &out)
+	sub.Conn, sub.Lease = there, "l_bob"
+	c.Subscribe(&sub, 10_000, &out)
+	said("with the rebind")
+	c.Tick(11_000, &out)
+	said("after a second", there)
+	c.Tick(12_000, &out)
+	said("after another", there)
+	c.Confirm("s1", 1, "bob", "l_bob", 1, 12_100, &out)
+	c.Tick(72_000, &out)
+	said("for a minute after it was heard")
+	c.Tick(72_100, &out)
+	said("after that minute", there)
+	c.ConnLost(there, 120_000, &out)
+	c.Tick(132_100, &out)
+	said("while he is gone", nowhere)
 }

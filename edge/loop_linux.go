@@ -68,7 +68,7 @@ const (
 func (e *Edge) openLoops() error {
 	n := e.cfg.Loops
 	if n == 0 {
-		n = min(max(runtime.GOMAXPROCS(0)/2, 1), 4)
+		n = min(max(runtime.GOMAXPROCS(0)/2, 2), 4) // one alone is what everybody waits for, also where there are two processors
 	}
 	for range n {
 		l, err := newLoop(e)
@@ -197,6 +197,7 @@ func (l *loop) sleep() {
 	}
 	l.asleep.Store(false)
 	l.p.disarm()
+	runtime.Gosched() // who marks one connection is about to mark others
 }
 
 // patience is how long the loop may sleep; 0 is for ever.

@@ -103,7 +103,7 @@ func (tcp) Dial(ctx context.Context, addr string) (net.Conn, error) {
 
 // Edge is how sockets are served.
 type Edge struct {
-	// Loops is how many goroutines serve the WebSockets of a Linux node; default one per two of GOMAXPROCS, at least 1
+	// Loops is how many goroutines serve the WebSockets of a Linux node; default one per two of GOMAXPROCS, at least 2
 	// and at most 4. Below zero each socket has goroutines of its own, as on other systems.
 	Loops int `yaml:"loops"`
 	// AckDelayMS is for how long the acknowledgement of a customer's message may wait at most to travel with the answer, in ms, where the
