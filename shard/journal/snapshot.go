@@ -13,9 +13,6 @@ import (
 	iofs "io/fs"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
-	"github.com/cockroachdb/pebble/v2/sstable"
-	"github.com/cockroachdb/pebble/v2/vfs"
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"switchboard/shard/journal/replica"
@@ -206,117 +203,6 @@ func (j *Journal) flush() error {
 		return err
 	}
 	return storeError("flushing the data store", j.data.Flush())
-}
-
-// readSnapshot makes tables of a stream.
-func (j *Journal) readSnapshot(h *snapshotHeader, r *bufio.Reader) (a *arrival, err error) {
-	fs := j.cfg.FS
-	dir := fs.PathJoin(j.cfg.Dir, arrivalDir)
-	a = &arrival{}
-	if err := makeDir(fs, dir); err != nil {
-		return a, err
-	}
-	var w *sstable.Writer
-	var size int
-	defer func() {
-		if w != nil {
-			err = errors.Join(err, w.Close())
-		}
-	}()
-	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
-	read := func(n uint32) ([]byte, error) {
-		b := make([]byte, n)
-		if _, err := io.ReadFull(r, b); err != nil {
-			return nil, fmt.Errorf("reading a snapshot: %w", err)
-		}
-		_, _ = sum.Write(b) // never fails
-		return b, nil
-	}
-	number := func() (uint32, error) {
-		b, err := read(4)
-		if err != nil {
-			return 0, err
-		}
-		return binary.BigEndian.Uint32(b), nil
-	}
-	lower, upper := dataKey(nil, h.Group, 0, nil), dataKey(nil, h.Group+1, 0, nil)
-	var last []byte
-	for {
-		nk, err := number()
-		if err != nil {
-			return a, err
-		}
-		if nk == snapshotEnd {
-			break
-		}
-		nv, err := number()
-		if err != nil {
-			return a, err
-		}
-		if nk > keySizeMax+3 || nv > valueSizeMax {
-			return a, fmt.Errorf("a snapshot has a row of %d and %d bytes: %w", nk, nv, ErrFormat)
-		}
-		k, err := read(nk)
-		if err != nil {
-			return a, err
-		}
-		v, err := read(nv)
-		if err != nil {
-			return a, err
-		}
-		if string(k) <= string(last) || string(k) < string(lower) || string(k) >= string(upper) {
-			return a, fmt.Errorf("a snapshot of group %d has a row that does not belong there: %w", h.Group, ErrFormat)
-		}
-		last = k
-		switch k[2] {
-		case tagApplied:
-			if a.at, err = readApplied(k, v); err != nil {
-				return a, err
-			}
-		case tagConf:
-			if a.conf, err = readMeta(v); err != nil {
-				return a, err
-			}
-			a.conf.confAt = a.at.index
-			if v, err = a.conf.put(); err != nil {
-				return a, err
-			}
-		}
-		if w == nil {
-			name := fs.PathJoin(dir, fmt.Sprintf("%d-%x-%d.sst", h.Group, h.To, j.arrivals.Add(1)))
-			f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
-			if err != nil {
-				return a, fmt.Errorf("making a table of a snapshot: %w", err)
-			}
-			a.files = append(a.files, name)
-			o := j.storeOptions()
-			o.EnsureDefaults()
-			w = sstable.NewWriter(objstorageprovider.NewFileWritable(f), o.MakeWriterOptions(0, j.data.TableFormat()))
-			size = 0
-		}
-		if err := w.Set(k, v); err != nil {
-			return a, fmt.Errorf("writing a table of a snapshot: %w", err)
-		}
-		if size += len(k) + len(v); size >= snapshotTable {
-			err := w.Close()
-			w = nil
-			if err != nil {
-				return a, fmt.Errorf("writing a table of a snapshot: %w", err)
-			}
-		}
-	}
-	want := sum.Sum32()
-	// The sum is not part of what it sums; the end's mark is.
-	got, err := number()
-	switch {
-	case err != nil:
-		return a, err
-	case got != want:
-		return a, fmt.Errorf("a snapshot has the checksum %08x instead of %08x: %w", got, want, ErrDamaged)
-	case a.at.index == 0 || len(a.conf.conf.GetVoters()) == 0:
-		return a, fmt.Errorf("a snapshot does not say what it is of: %w", ErrFormat)
-	}
-	return a, nil
 }
 
 // install makes a snapshot that has arrived the state of its group. The rows change at once; the log follows, and a restart
