@@ -59,6 +59,7 @@ type desk struct {
 	queues  []string      // subscribed
 	slots   uint32
 	lease   string
+	order   uint64 // by which a pool knows whether another connection has subscribed as the worker since
 	leaseMS int64
 	away    bool // a missed offer made its worker so
 	asked   uint64

@@ -9,6 +9,9 @@ type keyRing struct {
 	next  int      // the slot of the oldest, once the ring is full
 }
 
+// keyStep is for how many keys more there is room when there is none.
+const keyStep = 4
+
 // keyRec is a Key but for its words and its fingerprint.
 type keyRec struct {
 	n, hash, seq     uint64
@@ -60,6 +63,10 @@ func (r *keyRing) put(k *Key) {
 		name: uint32(name), mine: uint32(name + len(k.Sender)), ends: uint32(len(r.names)), //nolint:gosec // bounded by 64 frames
 	}
 	if !r.full() {
+		if len(r.recs) == cap(r.recs) { // few sessions ever have all that they may
+			r.recs = append(make([]keyRec, 0, len(r.recs)+keyStep), r.recs...)
+			r.fps = append(make([]uint64, 0, len(r.fps)+keyStep), r.fps...)
+		}
 		r.fps, r.recs = append(r.fps, k.FP), append(r.recs, rec)
 		return
 	}

@@ -14,7 +14,7 @@ func TestTailOfRows(t *testing.T) {
 	id := wire.NewSessionID(0, 1, 1)
 	var tl tail
 	var said []*wire.Entry
-	first, second := &wire.Entry{}, &wire.Entry{}
+	var first *wire.Entry
 	for seq := uint64(1); seq <= 300; seq++ {
 		e := &wire.Entry{
 			Session: id, Seq: seq, Epoch: 3, TS: int64(1_700_000_000_000 + seq), From: wire.Author{Role: wire.RoleCustomer, ID: "alice", Name: "Alice"},
@@ -29,7 +29,7 @@ func TestTailOfRows(t *testing.T) {
 		if seq == 40 {
 			first = tl.at(id, 20)
 		}
-		if second = tl.at(id, seq-min(seq, 9)+1); second == nil {
+		if tl.at(id, seq-min(seq, 9)+1) == nil {
 			t.Fatalf("entry %d is not in memory at %d", seq-min(seq, 9)+1, seq)
 		}
 	}
@@ -41,7 +41,7 @@ func TestTailOfRows(t *testing.T) {
 		t.Fatal("an entry has changed behind whoever was given it")
 	}
 	size := 0
-	for seq := uint64(0); seq < 310; seq++ {
+	for seq := range uint64(310) {
 		e := tl.at(id, seq)
 		if in := seq > 300-TailEntries && seq <= 300; in != (e != nil) || in && !reflect.DeepEqual(e, said[seq-1]) {
 			t.Fatalf("entry %d is %+v", seq, e)
