@@ -137,3 +137,63 @@ func TestRebindIsSaidAgain(t *testing.T) {
 	c.Tick(132_100, &out)
 	said("while he is gone", nowhere)
 }
+
+// A worker was taken over by another connection, and has not heard of it: the pool was lost in between. Both connections are told of to the pool that
+// is made anew. The later of the two is the worker, whichever comes first, and the other is told.
+func TestTwoResume(t *testing.T) {
+	first, second := wire.Conn{Node: 7, ID: 1}, wire.Conn{Node: 1, ID: 9}
+	open := func() (*broker.Core, *broker.Effects, func(conn wire.Conn, resumed bool, turn uint64) uint64) {
+		c, out := broker.New(broker.Config{Queues: []broker.Queue{{Name: "default"}}}), &broker.Effects{}
+		c.Open(1, nil, 0, out)
+		return c, out, func(conn wire.Conn, resumed bool, turn uint64) (answer uint64) {
+			c.Subscribe(&broker.Subscription{
+				ID: "bob", Sub: "bob", Kind: wire.OriginBot, Queues: []string{"default"}, Allowed: []string{"*"}, Slots: 2, Conn: conn,
+				Ref: broker.Ref{Conn: conn, ID: 3, Verb: wire.VerbSubscribe}, Lease: "l_bob", NewLease: "l_bob", Resumed: resumed, Turn: turn,
+			}, 1000, out)
+			for i := range *out {
+				if e := &(*out)[i]; e.Kind == broker.Subscribed && e.Ref.Conn == conn {
+					answer = e.Turn
+				}
+			}
+			return answer
+		}
+	}
+	_, _, subscribe := open()
+	a := subscribe(first, false, 0)
+	b := subscribe(second, false, 0)
+	if a == 0 || b <= a {
+		t.Fatalf("they are told %d and %d", a, b)
+	}
+	for _, firstComesFirst := range []bool{true, false} {
+		c, out, subscribe := open()
+		if firstComesFirst {
+			subscribe(first, true, a)
+			subscribe(second, true, b)
+		} else {
+			subscribe(second, true, b)
+			subscribe(first, true, a)
+		}
+		told := 0
+		for i := range *out {
+			switch e := &(*out)[i]; {
+			case e.Kind == broker.Revoked && e.Conn == first && e.Reason == "takeover", e.Kind == broker.Fail && e.Ref.Conn == first && e.Slug == wire.StaleAssignment:
+				told++
+			case e.Kind == broker.Revoked, e.Kind == broker.Fail:
+				t.Errorf("first first %v: the later is told %+v", firstComesFirst, e)
+			}
+		}
+		if c.Where("bob") != second || told != 1 {
+			t.Errorf("first first %v: he is at %+v, and the earlier was told %d times", firstComesFirst, c.Where("bob"), told)
+		}
+		c.ConnLost(second, 2000, out)
+		if subscribe(first, true, a) != 0 && firstComesFirst { // answered once, before it was taken over
+			continue
+		}
+		if c.Where("bob") != (wire.Conn{}) {
+			t.Errorf("first first %v: who was taken over is the worker again, and has not asked for it", firstComesFirst)
+		}
+		if subscribe(first, false, 0) <= b || c.Where("bob") != first {
+			t.Errorf("first first %v: who asks again is not the worker", firstComesFirst)
+		}
+	}
+}

@@ -64,6 +64,9 @@ type Subscription struct {
 	// worker said last.
 	Resumed  bool
 	Presence Presence
+	// Turn is, of a resumed one, what its connection was told as Effect.Turn when it subscribed; 0 is not known. Of two who resume as one
+	// worker the later has it.
+	Turn uint64
 }
 
 // worker is somebody who does the work. A disconnected one lives on while it has tasks or grace. What finding the best and giving him a task
@@ -105,6 +108,7 @@ type profile struct {
 	members []*member
 	stands  []stand       // by member: see there
 	timer   timer         // of its grace
+	turn    uint64        // of the connection that has subscribed as it last: grows with each
 	own     heap[*waiter] // tasks that wait for it alone
 }
 

@@ -54,7 +54,7 @@ type Config struct {
 	Limits        Limits
 	// TLS is what is spoken on the sockets, as secure.Config makes it; nil is plain TCP.
 	TLS *tls.Config
-	// Loops is how many loops serve the WebSockets of a Linux node; 0 means one per two of GOMAXPROCS, at least 1 and
+	// Loops is how many loops serve the WebSockets of a Linux node; 0 means one per two of GOMAXPROCS, at least 2 and
 	// at most 4. Below zero, and on other systems, each socket has goroutines of its own.
 	Loops int
 	// AckDelay is for how long the acknowledgement of a customer's message may wait at most, and no longer than half of Answer, so that it travels with the answer, when the
