@@ -57,7 +57,7 @@ type conn struct {
 	paging *line   // whose page is on its way
 	resume *resume // a hello that is not answered yet
 	feeds  *watching
-	stats  *observing
+	rare   *rare // nil as a rule
 
 	seat seat // in the loop
 

@@ -69,7 +69,7 @@ func (c *conn) place(it item) {
 		c.wrote(it)
 	case wire.FrameDelivery:
 		if l := c.lines.get(f.Session); l != nil && l.ae == f.AE && l.resync == 0 && it.term >= l.aeTerm {
-			c.encode(f)
+			c.tell(f)
 		}
 	case wire.FrameDelta:
 		if l := c.lines.get(f.Session); l != nil && l.attached && !l.streams && c.current(l, it) {
@@ -114,8 +114,8 @@ func (c *conn) answer(it item) {
 			c.stoodUp(f, &r, it.term)
 			return
 		case r.own:
-			if r.verb == wire.VerbStats && c.stats != nil && c.stats.asking.n == r.cmd.ID {
-				c.stats.asking.n, c.stats.generation = 0, r.generation
+			if o := c.observes(); r.verb == wire.VerbStats && o != nil && o.asking.n == r.cmd.ID {
+				o.asking.n, o.generation = 0, r.generation
 			}
 			return
 		}
@@ -483,6 +483,6 @@ func (c *conn) assignment(it item) {
 		}
 	}
 	if f.PB != nil {
-		c.encode(f)
+		c.tell(f)
 	}
 }

@@ -58,9 +58,9 @@ func (d *desk) renewed(f *wire.Frame) {
 	}
 	for id, h := range d.held {
 		if kept[id] != h.pb.Ae {
-			d.ended(&wire.Frame{Session: id, AE: h.pb.Ae, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
+			d.end(&wire.Frame{Session: id, AE: h.pb.Ae, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
 				Revoked: &wirepb.Revoked{Session: string(id), Ae: h.pb.Ae, Reason: "lease"},
-			}}})
+			}}}, h.term)
 		}
 	}
 }

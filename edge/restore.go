@@ -226,7 +226,7 @@ func (c *conn) refusedOwn(f *wire.Frame, r *request) {
 		c.unseated(f.Err)
 		return
 	case r.verb == wire.VerbStats:
-		c.stats = nil
+		c.observe(nil)
 		return
 	default:
 		c.bye(wire.CloseReconnect, 0)
@@ -238,7 +238,7 @@ func (c *conn) refusedOwn(f *wire.Frame, r *request) {
 			s.asking.n = 0
 		}
 	case wire.VerbStats:
-		if s := c.stats; s != nil && s.asking.n == r.cmd.ID {
+		if s := c.observes(); s != nil && s.asking.n == r.cmd.ID {
 			s.asking.n, s.generation = 0, 0
 		}
 	default:

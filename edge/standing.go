@@ -37,6 +37,35 @@ type observing struct {
 	asking     asking
 }
 
+// rare is what few connections have: one pointer for all others.
+type rare struct {
+	stats *observing
+	early early
+}
+
+// unusual returns the place of what few connections have.
+func (c *conn) unusual() *rare {
+	if c.rare == nil {
+		c.rare = &rare{}
+	}
+	return c.rare
+}
+
+// observes returns what stats c is sent, or nil.
+func (c *conn) observes() *observing {
+	if c.rare == nil {
+		return nil
+	}
+	return c.rare.stats
+}
+
+// observe notes what stats c is sent; nil is none.
+func (c *conn) observe(o *observing) {
+	if o != nil || c.rare != nil {
+		c.unusual().stats = o
+	}
+}
+
 // poolAnswered takes note of what a worker has agreed upon with his pool.
 func (c *conn) poolAnswered(f *wire.Frame, r *request, term uint64) {
 	s := c.standing
@@ -44,9 +73,10 @@ func (c *conn) poolAnswered(f *wire.Frame, r *request, term uint64) {
 	case wire.VerbSubscribe:
 		c.stand(f, r, term)
 	case wire.VerbStats:
-		c.stats = nil
 		if r.cmd.PB.GetStats().GetEveryMs() > 0 {
-			c.stats = &observing{cmd: r.cmd, generation: r.generation}
+			c.observe(&observing{cmd: r.cmd, generation: r.generation})
+		} else {
+			c.observe(nil)
 		}
 	case wire.VerbSlots:
 		if s != nil {
@@ -226,7 +256,7 @@ func (c *conn) unseated(err *wire.Error) {
 
 // restoreStats asks a pool that has begun anew for what the connection is sent of it.
 func (c *conn) restoreStats(now int64) bool {
-	s := c.stats
+	s := c.observes()
 	if s == nil {
 		return true
 	}

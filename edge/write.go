@@ -85,6 +85,7 @@ func (c *conn) turn(b *buffers) bool {
 		c.spill()
 	}
 	clear(b.items)
+	c.untold()
 	c.missed(lost)
 	if feedLost && c.feeds != nil {
 		c.feeds.missedFeed()

@@ -46,6 +46,8 @@ type Config struct {
 	Edge Edge `yaml:"edge"`
 	// PerIP is how many of them one peer address may have; 0 is no limit. Behind a proxy all have its address.
 	PerIP int `yaml:"per_ip"`
+	// PerCustomer is how many of them one customer may have; 0 is no limit. When there is one more his oldest is closed [SW-6.2].
+	PerCustomer int `yaml:"per_customer"`
 	// Origins are the browsers' origins that may connect; empty means any.
 	Origins []string `yaml:"origins"`
 	// TokenInURL allows ?token= where a browser cannot send a header.
@@ -132,8 +134,8 @@ func (c *Config) Validate() error {
 	if c.Connections == 0 {
 		c.Connections = edge.DefaultConnections
 	}
-	if c.Connections < 0 || c.PerIP < 0 || c.DrainMS < 0 || c.PatrolRate < 0 {
-		return errors.New("connections, per_ip, drain_ms or patrol_rate is negative")
+	if c.Connections < 0 || c.PerIP < 0 || c.PerCustomer < 0 || c.DrainMS < 0 || c.PatrolRate < 0 {
+		return errors.New("connections, per_ip, per_customer, drain_ms or patrol_rate is negative")
 	}
 	if err := c.TLS.validate(); err != nil {
 		return err

@@ -22,6 +22,8 @@ type Rule struct {
 	ParkMS int64
 	// AbsentMS is how long a customer who waits keeps his place while no connection of his follows the session; 0 is for good.
 	AbsentMS int64
+	// WrapUpMS is a human's time after a session [SW-5.9]; nil is the policy's.
+	WrapUpMS *int64
 }
 
 // rule returns what the session's queue goes by, or an empty Rule.
@@ -30,6 +32,14 @@ func (s *State) rule(p *Policy) *Rule {
 		return r
 	}
 	return &Rule{}
+}
+
+// wrapUp returns how long a human may take after the session, in ms.
+func (s *State) wrapUp(p *Policy) int64 {
+	if ms := s.rule(p).WrapUpMS; ms != nil {
+		return *ms
+	}
+	return p.WrapUpMS
 }
 
 // The reasons why a bot's session goes to people by itself.
