@@ -97,8 +97,11 @@ func (c *Core) look(q *queue, out *Effects) {
 			continue // it stands in the lines of several steps
 		}
 		t.looked = c.looks
-		if t.told == 0 || position < t.told && c.now-t.toldAt >= tellMS {
-			t.told, t.toldAt = position, c.now
+		if since := c.now - t.toldAt; t.told == 0 || position < t.told && since >= tellMS || since >= auditMS {
+			if t.told == 0 || position < t.told {
+				t.told = position
+			}
+			t.toldAt = c.now
 			c.sayPlace(t, out)
 			told++
 		}

@@ -197,3 +197,25 @@ func TestTwoResume(t *testing.T) {
 		}
 	}
 }
+
+// Who waits is told where he stands again after a minute, also when he has not come nearer: a session that was withdrawn, and of which that was lost, says
+// so then.
+func TestPlaceIsSaidAgain(t *testing.T) {
+	c := broker.New(broker.Config{Queues: []broker.Queue{{Name: "default"}}})
+	var out broker.Effects
+	c.Open(1, nil, 0, &out)
+	c.Offer(&broker.Task{Session: "s1", Ticket: 1, Queue: "default"}, 0, &out)
+	var told []int64
+	for now := int64(0); now <= 125_000; now += 1000 {
+		out.Reset()
+		c.Tick(now, &out)
+		for i := range out {
+			if e := &out[i]; e.Kind == broker.Placed && e.Session == "s1" && e.Position == 1 {
+				told = append(told, now)
+			}
+		}
+	}
+	if !slices.Equal(told, []int64{1000, 61_000, 121_000}) {
+		t.Fatalf("he is told at %v", told)
+	}
+}

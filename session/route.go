@@ -324,7 +324,11 @@ func (s *State) NoGrant(env *Env, n *wire.NoGrant, d *Decision) {
 // LastResort tells whoever follows that the route has come to its last step, once a ticket, and the pool that the log has
 // it. The session waits on: what the customer leaves meanwhile is in its log.
 func (s *State) LastResort(env *Env, r *wire.Resort, d *Decision) {
-	if r.Pool < s.Pool || s.Phase != Queued || r.Ticket != s.Ticket {
+	switch {
+	case r.Pool < s.Pool:
+		return
+	case s.Phase != Queued || r.Ticket != s.Ticket:
+		s.unwanted(env, r.Ticket, d)
 		return
 	}
 	if s.Resort != r.Ticket {
@@ -371,9 +375,22 @@ func (s *State) Explains(c *wire.Command) bool {
 	return s.ErasedAt == 0 && s.entitled(c) && (supervises(c.Who.Role) || c.Who.Role == wire.RoleWorker && s.owns(c.Who))
 }
 
+// unwanted answers a word about a ticket under which s does not wait. Its pool has not heard that it was withdrawn, or that somebody has it: without an
+// answer he would stand in line for nothing until it is his turn, be offered to people, and count as waiting.
+func (s *State) unwanted(env *Env, ticket uint64, d *Decision) {
+	switch {
+	case s.Transfer.Ticket == ticket:
+	case s.Phase == Assigned && s.Owner.Ticket == ticket && !s.Owner.taken():
+		s.confirm(env, d)
+	default:
+		d.post(env, &wire.Withdraw{Tenant: s.Tenant, Session: s.ID, Ticket: ticket})
+	}
+}
+
 // Place tells the attached where the session stands in its queue, or when that opens.
-func (s *State) Place(p *wire.Place, d *Decision) {
+func (s *State) Place(env *Env, p *wire.Place, d *Decision) {
 	if s.Phase != Queued || p.Ticket != s.Ticket {
+		s.unwanted(env, p.Ticket, d)
 		return
 	}
 	s.place = p

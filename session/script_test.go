@@ -242,7 +242,7 @@ func (w *world) do(_ *testing.T, c *script.Command) string {
 			Until: c.Int("until", 0), Default: []byte(c.String("default", "")),
 		}, &w.d)
 	case "place":
-		w.s.Place(&wire.Place{Session: w.id, Ticket: uintOf(c, "ticket"), Queue: "default", Position: uint32(c.Int("position", 0)), ETAMS: [2]int64{0, c.Int("eta", 0)}, OpensAt: c.Int("opens", 0)}, &w.d)
+		w.s.Place(&w.env, &wire.Place{Session: w.id, Ticket: uintOf(c, "ticket"), Queue: "default", Position: uint32(c.Int("position", 0)), ETAMS: [2]int64{0, c.Int("eta", 0)}, OpensAt: c.Int("opens", 0)}, &w.d)
 	case "introduce":
 		w.s.Introduce(uintOf(c, "pool"), &w.d)
 	case "adopt":

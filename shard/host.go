@@ -237,7 +237,7 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 	case *wire.Classify:
 		st.Classify(&s.env, m, &s.d)
 	case *wire.Place:
-		st.Place(m, &s.d)
+		st.Place(&s.env, m, &s.d)
 	}
 	s.note(h)
 }

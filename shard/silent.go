@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"slices"
+
 	"switchboard/session"
 	"switchboard/wire"
 )
@@ -92,14 +94,25 @@ func (s *Shard) ended(node uint64, f *far) {
 			delete(s.feeds, conn)
 		}
 	}
-	for _, h := range s.sessions {
+	var there []wire.SessionID
+	for id, h := range s.sessions {
 		if h.state == nil {
 			h.attached = without(h.attached, node)
 			continue
 		}
 		s.conns = h.state.Present(s.conns[:0])
+		if slices.ContainsFunc(s.conns, func(conn wire.Conn) bool { return conn.Node == node }) {
+			there = append(there, id)
+		}
+	}
+	for _, id := range there {
+		h := s.sessions[id]
+		if h == nil || h.state == nil || !s.surround(h) {
+			continue // the journal has refused a turn meanwhile: who is present is looked at when it is read again
+		}
+		s.conns = h.state.Present(s.conns[:0])
 		for _, conn := range s.conns {
-			if conn.Node != node || !s.surround(h) {
+			if conn.Node != node {
 				continue
 			}
 			s.before(h)

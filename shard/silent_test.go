@@ -130,3 +130,23 @@ func TestNodeThatComesBack(t *testing.T) {
 		n.stop()
 	}
 }
+
+// So is a supervisor gone who has taken a session, and whose node is: the session is queued again for people [SW-5a.4].
+func TestTakenByWhoseNodeIsGone(t *testing.T) {
+	var clock atomic.Int64
+	clock.Store(1_800_000_000_000)
+	n, far, w := startFar(t, &clock)
+	defer n.stop()
+	sue, alice := far(supervisor("sue")), n.conn(customer("alice"))
+	id := alice.open(&wirepb.Open{})
+	alice.send(id, "k1", "hi")
+	alice.next(wire.FrameWrote)
+	sue.takeOver(id)
+	bob := n.conn(worker("bob", wire.OriginHuman))
+	bob.subscribe(2, "")
+	w.down.Store(true)
+	n.looks(&clock, 2)
+	if o := bob.next(wire.FrameKeep).PB.GetOffer(); o.GetSession() != string(id) {
+		t.Fatalf("offered %v", o)
+	}
+}

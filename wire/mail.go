@@ -136,7 +136,7 @@ type (
 		Present    bool     // To is a guest of the session: he need not be asked
 		Classified bool     // it was said what it is about, or nobody could [SW-5a.3]
 	}
-	// Withdraw says that nobody needs to be found under Ticket any more.
+	// Withdraw says that nobody needs to be found under Ticket any more. It is said once, and again to a pool that still speaks of the ticket.
 	Withdraw struct {
 		Tenant  string
 		Session SessionID
