@@ -119,11 +119,11 @@ func (c *Core) adopt(l *Live, out *Effects) {
 	switch {
 	case w.gone || w.connected && w.lease != t.lease:
 		c.lose(t, out)
-		return
 	case w.connected:
 		c.rebind(t, true, out)
+	default:
+		c.set(&t.timer, c.now+auditMS)
 	}
-	c.set(&t.timer, c.now+auditMS)
 }
 
 // begin starts matching: leases without connection get a fresh grace, then the parked subscribe, then everybody who waits

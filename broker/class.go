@@ -11,8 +11,8 @@ import (
 // class is a requirement: all tasks of a queue that want the same of the same workers, for one step. It knows who meets
 // it, so finding the best worker for a task and the next task for a worker needs no look at anybody else.
 type class struct {
-	free   ranks // members who could take a task, best first as they were when last looked at
 	cost   int
+	free   ranks // members who could take a task, best first as they were when last looked at
 	number int32 // in its pool
 	pool   *Core
 	key    string
@@ -54,7 +54,7 @@ func (a *member) stand() *stand { return &a.w.stands[a.seat] }
 func (c *class) best(t *task) *rank {
 	plain := len(t.bars) == 0 && t.worker == nil
 	for c.free.n > 0 {
-		x := &c.free.top
+		x := &c.free.front[0]
 		if !plain {
 			x = c.free.of(0, t)
 		}

@@ -111,6 +111,7 @@ func (c *Core) decide(t *task, x choice) {
 		if g.step != x.step || !t.plan.opens(i, t, c.now) {
 			continue
 		}
+		x.w.easeIn(g.class)
 		d.Asked = g.n - 1
 		d.Eligible += len(g.class.members)
 		free := &g.class.free

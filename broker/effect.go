@@ -28,7 +28,7 @@ const (
 	LastResort
 	// Reject tells Session that nobody will be found under Ticket: Slug.
 	Reject
-	// Subscribed answers Ref: Worker, Lease, Kept.
+	// Subscribed answers Ref: Worker, Lease, Kept, Turn.
 	Subscribed
 	// Accepted answers Ref: Session, AE. A first accept is answered by its session, from Grant.
 	Accepted
@@ -100,6 +100,7 @@ type Effect struct {
 	Default   []byte
 	Slug      wire.Slug
 	Kept      []Kept
+	Turn      uint64 // see Subscription
 	ETA       [2]int64
 	OpensAt   int64 // Unix ms; 0 is not known, or does not matter
 

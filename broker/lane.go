@@ -90,7 +90,7 @@ type lane struct {
 	// Of one look at what waits for a worker.
 	round uint64
 	rank  int32
-	soon  *task // the first in order
+	soon  head  // the first in order
 	late  *task // the oldest of those beyond their time
 	head  *task
 }
@@ -160,6 +160,7 @@ func (a *waiter) stand(cl *class, t *task) {
 			cl.pool.numbers.mark(cl.number)
 		}
 	}
+	cl.show()
 }
 
 func (l *line) heap(late bool) *heap[*waiter] {
@@ -176,10 +177,11 @@ func (a *waiter) leave() {
 		return
 	}
 	l.heap(a.late).remove(a)
+	cl := l.class
 	if len(l.soon.nodes)+len(l.late.nodes) > 0 {
+		cl.show()
 		return
 	}
-	cl := l.class
 	last := len(cl.busy) - 1
 	moved := cl.busy[last]
 	cl.busy[l.at-1], moved.at = moved, l.at
@@ -188,6 +190,7 @@ func (a *waiter) leave() {
 	if l.at = 0; last == 0 {
 		cl.pool.numbers.clear(cl.number)
 	}
+	cl.show()
 }
 
 // firstOf returns the first in h that w may have and could take now, or nil.
@@ -228,12 +231,19 @@ func (c *Core) first(w *worker) *task {
 	c.round++
 	c.heads = c.heads[:0]
 	for i := range w.stands {
-		if s := &w.stands[i]; !c.numbers.busy(s.class) || !w.takes(int(s.cost)) {
+		s := &w.stands[i]
+		if !c.numbers.busy(s.class) || !w.takes(int(s.cost)) {
 			continue
 		}
-		m := w.members[i]
-		for _, l := range m.class.busy {
-			c.propose(l.lane, m.rank, firstOf(&l.soon, 0, w), firstOf(&l.late, 0, w))
+		if h := &c.numbers.heads[s.class]; h.t != nil {
+			h.lane.hear(c, s.rank)
+			if l := h.lane; l.soon.t == nil || h.before(&l.soon) {
+				l.soon = *h
+			}
+			continue
+		}
+		for _, l := range w.members[i].class.busy {
+			c.propose(l.lane, s.rank, firstOf(&l.soon, 0, w), firstOf(&l.late, 0, w))
 		}
 	}
 	if len(w.own.nodes) > 0 {
@@ -249,8 +259,8 @@ func (c *Core) first(w *worker) *task {
 	}
 	var best *lane
 	for _, l := range c.heads {
-		l.head = l.soon
-		if l.late != nil && (l.soon == nil || l.passed >= l.queue.Floor-1) {
+		l.head = l.soon.t
+		if l.late != nil && (l.head == nil || l.passed >= l.queue.Floor-1) {
 			l.head = l.late
 		}
 		if best == nil || c.ahead(l, best) {
@@ -268,12 +278,22 @@ func (c *Core) propose(l *lane, rank int32, soon, late *task) {
 	if soon == nil && late == nil {
 		return
 	}
+	l.hear(c, rank)
+	if soon != nil {
+		if h := headOf(soon); l.soon.t == nil || h.before(&l.soon) {
+			l.soon = h
+		}
+	}
+	l.late = earlier(l.late, late, true)
+}
+
+// hear makes l, for which there is something, one of those that propose in this look.
+func (l *lane) hear(c *Core, rank int32) {
 	if l.round != c.round {
-		l.round, l.rank, l.soon, l.late = c.round, rank, nil, nil
+		l.round, l.rank, l.soon, l.late = c.round, rank, head{}, nil
 		c.heads = append(c.heads, l)
 	}
 	l.rank = min(l.rank, rank)
-	l.soon, l.late = earlier(l.soon, soon, false), earlier(l.late, late, true)
 }
 
 // ahead tells whether a's head is taken before b's.

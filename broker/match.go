@@ -48,6 +48,9 @@ func (c *Core) match(t *task) choice {
 
 // pick returns the best worker for t by its open steps.
 func (c *Core) pick(t *task) choice {
+	if len(c.freed) > 0 {
+		c.ease()
+	}
 	p := t.plan
 	var best *rank
 	var by *gate
@@ -248,6 +251,9 @@ func (c *Core) settle(out *Effects) {
 		return
 	}
 	c.restaff()
+	if c.open && len(c.moved) == 0 && len(c.freed) == 1 {
+		c.serve(c.freed[0], out)
+	}
 	if c.open {
 		inOrder(c.moved)
 		for n := 0; ; {
@@ -288,6 +294,7 @@ func (c *Core) settle(out *Effects) {
 	}
 	clear(c.moved)
 	c.moved = c.moved[:0]
+	c.ease()
 	for i, w := range c.freed {
 		w.freed, c.freed[i] = false, nil
 		if w.gone && len(w.tasks) == 0 && c.workers[w.ID] == w {
@@ -295,6 +302,17 @@ func (c *Core) settle(out *Effects) {
 		}
 	}
 	c.freed = c.freed[:0]
+}
+
+// serve gives w, who alone has become free, what waits for him. Nobody else could take any of it, or he would have it [I1]: so nobody is
+// looked for, and as long as w takes what he has got rid of, he stands in his classes as he did.
+func (c *Core) serve(w *worker, out *Effects) {
+	for t := c.first(w); t != nil && t.sticky == ""; t = c.first(w) { // who had somebody may be his, whoever else is free
+		x := c.chosen(t, w)
+		c.passes(t)
+		c.unwait(t)
+		c.assign(t, x, out)
+	}
 }
 
 // sooner tells whether a is served before b by w.
@@ -407,10 +425,12 @@ func (c *Core) sayGrant(t *task, out *Effects) {
 	if t.state == granted { // what is held is said again to hear whether it is
 		e.noted, e.why = t.noted, t.why
 	}
-	e.Conn = t.conn
-	if w.connected {
+	switch {
+	case w.connected && w.lease == t.lease:
 		e.Conn = w.conn
-	}
+	case t.state == granted:
+		e.Conn = t.conn
+	} // else nowhere: its session is not to bind it to one who is gone, or who begins anew and does not have it
 }
 
 func (c *Core) sayOffer(t *task, out *Effects) {
@@ -431,10 +451,12 @@ func (c *Core) sayLost(t *task, out *Effects) {
 	c.set(&t.timer, c.now+againMS)
 }
 
-// rebind tells t's session where its worker is now. fresh says that the worker has not heard of it there.
+// rebind tells t's session where its worker is now. fresh says that the worker has not heard of it there. Should that be lost, the grant is said
+// again soon, which says the same.
 func (c *Core) rebind(t *task, fresh bool, out *Effects) {
 	w := t.worker
-	t.conn = w.conn
+	t.conn, t.unsure = w.conn, true
+	c.set(&t.timer, c.now+againMS)
 	e := out.add(Rebind)
 	e.Session, e.AE, e.Worker, e.Conn, e.Lease, e.Window = t.session, t.ae, w.ID, w.conn, w.lease, w.window
 	e.Fresh, e.Reason, e.Origin = fresh, t.reason, w.kind.origin()

@@ -1,11 +1,12 @@
 package broker
 
-// numbers gives classes numbers, small and used again, and knows in which of them somebody waits: a bit each, so that of thousands of classes
-// those of a worker are asked about without a look at any.
+// numbers gives classes numbers, small and used again, and knows in which of them somebody waits: a bit each, and who is first,
+// so that of thousands of classes those of a worker are asked about without a look at any.
 type numbers struct {
 	next  int32
 	spare []int32
 	waits []uint64
+	heads []head
 	some  int // of them have somebody who waits
 }
 
@@ -18,6 +19,7 @@ func (n *numbers) take() int32 {
 	}
 	x := n.next
 	n.next++
+	n.heads = append(n.heads, head{})
 	if int(x)/64 == len(n.waits) {
 		n.waits = append(n.waits, 0)
 	}

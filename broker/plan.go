@@ -18,25 +18,25 @@ const (
 // plan is a route as one kind of task takes it: what the queue's steps ask for once the task's attributes are in them.
 // Tasks that agree in all attributes of which the route speaks share a plan, so nothing is evaluated at dispatch.
 type plan struct {
-	// What every task looks at stands together, down to the best of its first step's workers.
+	// What every task looks at stands together, down to the best of its first step's workers: six lines of memory, and no other page.
 	named
-	queue  *queue
-	lane   *lane
-	cost   int
-	boost  int64 // of the queue's boosts
-	gates  []gate
-	tasks  int      // that have it, in any state
-	few    [1]gate  // where gates are, when there is one
-	own    class    // where the first class is, when it is new with this plan
-	owned  bool     // it is
-	clocks []*clock // of its queue and shop
-
-	question bool // it classifies: the route comes behind
-	stirs    bool // steps open and close by more than the time that one has waited
+	queue    *queue
+	lane     *lane
+	cost     int
+	boost    int64 // of the queue's boosts
+	gates    []gate
+	tasks    int32 // that have it, in any state
+	question bool  // it classifies: the route comes behind
+	owned    bool  // the first class is own
+	stirs    bool  // steps open and close by more than the time that one has waited
 	dirty    bool
-	skills   []Skill // that the task wants, sorted by name
-	resorts  []resort
-	lined    []*task // that wait, where that matters
+	few      [1]gate // where gates are, when there is one
+	own      class   // where the first class is, when it is new with this plan
+
+	clocks  []*clock // of its queue and shop
+	skills  []Skill  // that the task wants, sorted by name
+	resorts []resort
+	lined   []*task // that wait, where that matters
 }
 
 // gate is a step of a plan, to the workers who share a delay.

@@ -26,7 +26,7 @@ func (c *Core) bound(worker string, ref Ref, out *Effects) *worker {
 //   - a live one moves there with everything, and its old connection is revoked;
 //   - one in grace that shows its lease keeps its assignments;
 //   - one in grace without it is a new incarnation: what the old one held is lost at once, as it will not be back;
-//   - one whose edge resumes what it had said to another pool, or to this one, is who he was, unless he is live elsewhere.
+//   - one whose edge resumes what it had said to another pool, or to this one, is who he was, unless he has subscribed elsewhere since.
 //
 // While the census is taken it waits: what a worker keeps is not known before.
 func (c *Core) Subscribe(s *Subscription, now int64, out *Effects) {
@@ -59,10 +59,19 @@ func (c *Core) refuses(s *Subscription) (slug wire.Slug, why string) {
 	case other != nil && other.ID != s.ID:
 		return wire.BadRequest, "this connection has subscribed as another worker"
 	}
-	if w := c.workers[s.ID]; s.Resumed && w != nil && w.connected && w.conn != s.Conn {
+	if w := c.workers[s.ID]; s.Resumed && w != nil && w.conn != s.Conn && w.outdates(s) {
 		return wire.StaleAssignment, "another connection has subscribed as this worker"
 	}
 	return "", ""
+}
+
+// outdates tells whether another connection than that of s, which resumes, is w's. Two may resume when the pool is made anew, and one of them has not
+// heard yet that it was taken over [SW-5.7]: whoever subscribed later is the worker, in whatever order they come.
+func (w *worker) outdates(s *Subscription) bool {
+	if s.Turn != 0 && s.Turn < w.turn {
+		return true
+	}
+	return w.connected && (!w.said.Resumed || s.Turn <= w.turn)
 }
 
 func (c *Core) subscribe(s *Subscription, out *Effects) {
@@ -88,7 +97,9 @@ func (c *Core) subscribe(s *Subscription, out *Effects) {
 		w.lease, w.presence = fresh, Ready
 	}
 	if s.Resumed {
-		w.presence = s.Presence
+		w.presence, w.turn = s.Presence, max(w.turn, s.Turn)
+	} else {
+		w.turn = max(w.turn+1, uint64(max(c.now, 0))) // also above what another pool has given out, whose clock was not far ahead
 	}
 	c.timers.remove(&w.timer)
 	w.gone = false
@@ -262,7 +273,7 @@ func (c *Core) unseat(w *worker) {
 func (c *Core) welcome(w *worker, ref Ref, out *Effects) {
 	i := len(*out)
 	e := out.add(Subscribed)
-	e.Ref, e.Conn, e.Worker, e.Lease = ref, w.conn, w.ID, w.lease
+	e.Ref, e.Conn, e.Worker, e.Lease, e.Turn = ref, w.conn, w.ID, w.lease, w.turn
 	var kept []Kept
 	for _, t := range c.byAge(w) {
 		switch t.state {
@@ -348,6 +359,31 @@ func (c *Core) connLost(conn wire.Conn, out *Effects) {
 	c.beginGrace(w)
 	c.displace(w, "away", out)
 }
+
+// Nodes appends to list the nodes that workers are connected to, in no order and perhaps more than once, and returns it.
+func (c *Core) Nodes(list []uint64) []uint64 {
+	last := uint64(0)
+	for conn := range c.conns {
+		if conn.Node != last {
+			last = conn.Node
+			list = append(list, last)
+		}
+	}
+	return list
+}
+
+// Conns appends to list the connections of a node that have subscribed, in no order, and returns it.
+func (c *Core) Conns(node uint64, list []wire.Conn) []wire.Conn {
+	for conn := range c.conns {
+		if conn.Node == node {
+			list = append(list, conn)
+		}
+	}
+	return list
+}
+
+// Bound tells whether conn has subscribed, and is its worker's.
+func (c *Core) Bound(conn wire.Conn) bool { return c.conns[conn] != nil }
 
 // NodeLost says that all connections of a node's incarnation have ended.
 func (c *Core) NodeLost(node uint64, now int64, out *Effects) {

@@ -6,21 +6,31 @@ import "math"
 // worse in it than his worker is. What they are compared by stands in the heap itself, so that among thousands of classes the best of one
 // is found by looking at his place and at himself.
 type ranks struct {
-	by   *queue // whose scoring counts
-	n    int
-	top  rank   // the first
-	rest []rank // the others
+	by    *queue // whose scoring counts
+	n     int
+	front [ranksFront]rank // the first, and the two of whom one comes after him: mostly nothing else is looked at
+	rest  []rank           // the others
 }
+
+// ranksFront is how many of a heap lie in it.
+const ranksFront = 3
 
 // rank is a member's place.
 type rank struct {
-	load      float64
-	fit       float64 // of skill and rating: changes only with the worker
-	assigned  uint64
-	w         *worker
-	s         *stand // where w notes that he stands here
-	m         *member
-	preferred bool
+	load     float64 // signed below zero of one who is preferred, also nought: three ranks are two lines and a quarter of memory
+	fit      float64 // of skill and rating: changes only with the worker
+	assigned uint64
+	w        *worker
+	s        *stand // where w notes that he stands here
+	m        *member
+}
+
+// signed returns load as it stands in a rank.
+func (a *member) signed(load float64) float64 {
+	if a.preferred {
+		return math.Copysign(load, -1)
+	}
+	return load
 }
 
 // stand is what a worker knows of his place in a class. Those of all his classes lie in one piece of memory: whether anything is to be done in
@@ -30,18 +40,19 @@ type stand struct {
 	at    int32   // in the heap, from 1; 0 is nowhere
 	cost  int32   // of the class
 	class int32   // its number
+	rank  int32   // of the class's queue, to the worker
 }
 
 // before tells whether a shall be asked before b, who meets the same step of the same queue.
 func (a *rank) before(b *rank, by *queue) bool {
-	if a.preferred != b.preferred {
-		return a.preferred
+	if preferred := math.Signbit(a.load); preferred != math.Signbit(b.load) {
+		return preferred
 	}
 	x, y := a.fit, b.fit
-	if by.Scoring == Weighted {
-		x, y = x-by.Weights.Load*a.load, y-by.Weights.Load*b.load
-	} else if a.load != b.load {
-		return a.load < b.load
+	if p, q := math.Abs(a.load), math.Abs(b.load); by.Scoring == Weighted {
+		x, y = x-by.Weights.Load*p, y-by.Weights.Load*q
+	} else if p != q {
+		return p < q
 	}
 	switch {
 	case x != y:
@@ -54,18 +65,18 @@ func (a *rank) before(b *rank, by *queue) bool {
 
 // node returns the i'th place.
 func (h *ranks) node(i int) *rank {
-	if i == 0 {
-		return &h.top
+	if i < ranksFront {
+		return &h.front[i]
 	}
-	return &h.rest[i-1]
+	return &h.rest[i-ranksFront]
 }
 
 // push adds m, who does not stand in h, as his worker is now.
 func (h *ranks) push(m *member) {
 	s := m.stand()
-	x := rank{m.w.load, m.fit, m.w.assigned, m.w, s, m, m.preferred}
-	if h.n == 0 {
-		h.top = x
+	x := rank{m.signed(m.w.load), m.fit, m.w.assigned, m.w, s, m}
+	if h.n < ranksFront {
+		h.front[h.n] = x
 	} else {
 		h.rest = append(h.rest, x)
 	}
@@ -86,8 +97,8 @@ func (h *ranks) remove(s *stand) {
 	last := h.n
 	moved := *h.node(last)
 	*h.node(last) = rank{}
-	if last > 0 {
-		h.rest = h.rest[:last-1]
+	if last >= ranksFront {
+		h.rest = h.rest[:last-ranksFront]
 	}
 	if i < last {
 		h.set(i, moved)
@@ -103,9 +114,12 @@ func (h *ranks) refresh(i, cost int) bool {
 	case !w.takes(cost):
 		h.remove(x.s)
 		w.worst = math.Inf(1)
-	case x.load != w.load || x.assigned != w.assigned:
-		x.load, x.assigned, x.s.load = w.load, w.assigned, w.load
+	case math.Abs(x.load) != w.load:
+		x.load, x.assigned, x.s.load = math.Copysign(w.load, x.load), w.assigned, w.load
 		w.worst = max(w.worst, w.load)
+		h.fix(i)
+	case x.assigned != w.assigned: // his stand is not touched: it is as far away as he is
+		x.assigned = w.assigned
 		h.fix(i)
 	default:
 		return false
@@ -152,13 +166,16 @@ func (h *ranks) down(i int) {
 		if child >= h.n {
 			break
 		}
-		if right := child + 1; right < h.n && h.rest[right-1].before(&h.rest[child-1], h.by) {
-			child = right
+		next := h.node(child)
+		if right := child + 1; right < h.n {
+			if other := h.node(right); other.before(next, h.by) {
+				child, next = right, other
+			}
 		}
-		if !h.rest[child-1].before(&x, h.by) {
+		if !next.before(&x, h.by) {
 			break
 		}
-		h.set(i, h.rest[child-1])
+		h.set(i, *next)
 		i = child
 	}
 	if i != first {

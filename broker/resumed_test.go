@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"slices"
 	"testing"
 
 	"switchboard/broker"
@@ -84,6 +85,115 @@ func TestLeaseOfAMissingShard(t *testing.T) {
 		}
 		if !bound {
 			t.Errorf("it is not given back: %+v", out)
+		}
+	}
+}
+
+// The word that a worker is elsewhere may be lost. What he has is said again every second, and where he is with it, until its session has been
+// heard; then every minute as before. While he is nowhere no place is named, and none of him who begins anew and does not have it.
+func TestRebindIsSaidAgain(t *testing.T) {
+	c := broker.New(broker.Config{Queues: []broker.Queue{{Name: "default"}}})
+	var out broker.Effects
+	here, there, nowhere := wire.Conn{Node: 1, ID: 1}, wire.Conn{Node: 1, ID: 2}, wire.Conn{}
+	sub := broker.Subscription{
+		ID: "bob", Sub: "bob", Kind: wire.OriginHuman, Queues: []string{"default"}, Allowed: []string{"*"}, Slots: 2, Conn: here, NewLease: "l_bob",
+	}
+	said := func(what string, want ...wire.Conn) {
+		t.Helper()
+		var got []wire.Conn
+		for i := range out {
+			if e := &out[i]; e.Kind == broker.Grant && e.Session == "s1" {
+				got = append(got, e.Conn)
+			}
+		}
+		out.Reset()
+		if !slices.Equal(got, want) {
+			t.Fatalf("%s it is said again with %v; want %v", what, got, want)
+		}
+	}
+	c.Open(1, nil, 0, &out)
+	c.Subscribe(&sub, 0, &out)
+	c.Offer(&broker.Task{Session: "s1", Ticket: 1, Queue: "default"}, 0, &out)
+	for i := range out {
+		if e := &out[i]; e.Kind == broker.OfferPush {
+			c.Accept(e.Offer, "bob", broker.Ref{Conn: here, ID: 7, Verb: wire.VerbAccept}, 0, &out)
+		}
+	}
+	said("at first", here)
+	c.Confirm("s1", 1, "bob", "l_bob", 1, 0, &out)
+	sub.Conn, sub.Lease = there, "l_bob"
+	c.Subscribe(&sub, 10_000, &out)
+	said("with the rebind")
+	c.Tick(11_000, &out)
+	said("after a second", there)
+	c.Tick(12_000, &out)
+	said("after another", there)
+	c.Confirm("s1", 1, "bob", "l_bob", 1, 12_100, &out)
+	c.Tick(72_000, &out)
+	said("for a minute after it was heard")
+	c.Tick(72_100, &out)
+	said("after that minute", there)
+	c.ConnLost(there, 120_000, &out)
+	c.Tick(132_100, &out)
+	said("while he is gone", nowhere)
+}
+
+// A worker was taken over by another connection, and has not heard of it: the pool was lost in between. Both connections are told of to the pool that
+// is made anew. The later of the two is the worker, whichever comes first, and the other is told.
+func TestTwoResume(t *testing.T) {
+	first, second := wire.Conn{Node: 7, ID: 1}, wire.Conn{Node: 1, ID: 9}
+	open := func() (*broker.Core, *broker.Effects, func(conn wire.Conn, resumed bool, turn uint64) uint64) {
+		c, out := broker.New(broker.Config{Queues: []broker.Queue{{Name: "default"}}}), &broker.Effects{}
+		c.Open(1, nil, 0, out)
+		return c, out, func(conn wire.Conn, resumed bool, turn uint64) (answer uint64) {
+			c.Subscribe(&broker.Subscription{
+				ID: "bob", Sub: "bob", Kind: wire.OriginBot, Queues: []string{"default"}, Allowed: []string{"*"}, Slots: 2, Conn: conn,
+				Ref: broker.Ref{Conn: conn, ID: 3, Verb: wire.VerbSubscribe}, Lease: "l_bob", NewLease: "l_bob", Resumed: resumed, Turn: turn,
+			}, 1000, out)
+			for i := range *out {
+				if e := &(*out)[i]; e.Kind == broker.Subscribed && e.Ref.Conn == conn {
+					answer = e.Turn
+				}
+			}
+			return answer
+		}
+	}
+	_, _, subscribe := open()
+	a := subscribe(first, false, 0)
+	b := subscribe(second, false, 0)
+	if a == 0 || b <= a {
+		t.Fatalf("they are told %d and %d", a, b)
+	}
+	for _, firstComesFirst := range []bool{true, false} {
+		c, out, subscribe := open()
+		if firstComesFirst {
+			subscribe(first, true, a)
+			subscribe(second, true, b)
+		} else {
+			subscribe(second, true, b)
+			subscribe(first, true, a)
+		}
+		told := 0
+		for i := range *out {
+			switch e := &(*out)[i]; {
+			case e.Kind == broker.Revoked && e.Conn == first && e.Reason == "takeover", e.Kind == broker.Fail && e.Ref.Conn == first && e.Slug == wire.StaleAssignment:
+				told++
+			case e.Kind == broker.Revoked, e.Kind == broker.Fail:
+				t.Errorf("first first %v: the later is told %+v", firstComesFirst, e)
+			}
+		}
+		if c.Where("bob") != second || told != 1 {
+			t.Errorf("first first %v: he is at %+v, and the earlier was told %d times", firstComesFirst, c.Where("bob"), told)
+		}
+		c.ConnLost(second, 2000, out)
+		if subscribe(first, true, a) != 0 && firstComesFirst { // answered once, before it was taken over
+			continue
+		}
+		if c.Where("bob") != (wire.Conn{}) {
+			t.Errorf("first first %v: who was taken over is the worker again, and has not asked for it", firstComesFirst)
+		}
+		if subscribe(first, false, 0) <= b || c.Where("bob") != first {
+			t.Errorf("first first %v: who asks again is not the worker", firstComesFirst)
 		}
 	}
 }

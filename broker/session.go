@@ -158,6 +158,7 @@ func (c *Core) Confirm(session wire.SessionID, ticket uint64, worker, lease stri
 		l.Queue, l.EnqueuedAt, l.Cost, l.Attributes = t.plan.queue.Name, t.enqueuedAt, t.cost, t.attributes
 		c.adopt(&l, out) // somebody else has it, by an earlier pool's word
 	case t.state == held && t.ae == ae:
+		t.unsure = false
 		c.set(&t.timer, c.now+auditMS)
 	}
 	c.settle(out)

@@ -142,7 +142,8 @@ type task struct {
 	charge  int       // of its slots
 	fee     float64   // of its lane's share
 	step    int       // by which it got there; -1 is none
-	conn    wire.Conn // that the grant named first
+	conn    wire.Conn // that the grant named first, or a rebind since
+	unsure  bool      // its session was told that it is elsewhere, and has not been heard of since
 	lease   string
 	ae      uint64
 	reason  string

@@ -88,7 +88,11 @@ func (c *Core) ring(t *task, out *Effects) {
 		c.set(&t.timer, c.now+againMS)
 	case held:
 		c.sayGrant(t, out)
-		c.set(&t.timer, c.now+auditMS)
+		again := int64(auditMS)
+		if t.unsure && t.worker.connected {
+			again = againMS
+		}
+		c.set(&t.timer, c.now+again)
 	case lost:
 		c.sayLost(t, out)
 	case wrapup:

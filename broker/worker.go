@@ -64,6 +64,9 @@ type Subscription struct {
 	// worker said last.
 	Resumed  bool
 	Presence Presence
+	// Turn is, of a resumed one, what its connection was told as Effect.Turn when it subscribed; 0 is not known. Of two who resume as one
+	// worker the later has it.
+	Turn uint64
 }
 
 // worker is somebody who does the work. A disconnected one lives on while it has tasks or grace. What finding the best and giving him a task
@@ -72,6 +75,7 @@ type worker struct {
 	connected bool
 	gone      bool // its grace is over: nothing is kept for it
 	freed     bool // it may take something at the end of the event
+	loose     bool // it got rid of a task, and may stand worse in its classes than it is until somebody looks, or the event ends
 	presence  Presence
 	kind      kind
 	window    uint32
@@ -104,6 +108,7 @@ type profile struct {
 	members []*member
 	stands  []stand       // by member: see there
 	timer   timer         // of its grace
+	turn    uint64        // of the connection that has subscribed as it last: grows with each
 	own     heap[*waiter] // tasks that wait for it alone
 }
 
@@ -149,9 +154,9 @@ func (w *worker) enlist(m *member) {
 	m.seat = int32(len(w.members)) //nolint:gosec // a worker has fewer
 	w.members = append(w.members, m)
 	grown := len(w.stands) == cap(w.stands)
-	w.worst = math.Inf(1)                                                                // until he has a place there
-	w.stands = append(w.stands, stand{cost: int32(m.class.cost), class: m.class.number}) //nolint:gosec // checked
-	if grown {                                                                           // they lie elsewhere now
+	w.worst = math.Inf(1)                                                                              // until he has a place there
+	w.stands = append(w.stands, stand{cost: int32(m.class.cost), class: m.class.number, rank: m.rank}) //nolint:gosec // checked
+	if grown {                                                                                         // they lie elsewhere now
 		for i := range w.stands {
 			w.locate(i)
 		}
@@ -175,6 +180,26 @@ func (w *worker) delist(a *member) {
 func (w *worker) locate(i int) {
 	if s := &w.stands[i]; s.at > 0 {
 		w.members[i].class.free.node(int(s.at) - 1).s = s
+	}
+}
+
+// ease puts everybody where he belongs who got rid of a task in this event: before classes are looked at.
+func (c *Core) ease() {
+	for _, w := range c.freed {
+		if w.loose {
+			w.loose = false
+			w.ease()
+		}
+	}
+}
+
+// easeIn is ease for w in one class.
+func (w *worker) easeIn(cl *class) {
+	if !w.loose {
+		return
+	}
+	if i := w.seatOf(cl); i >= 0 {
+		w.members[i].update()
 	}
 }
 
@@ -273,7 +298,7 @@ func (c *Core) discharge(t *task) {
 	}
 	t.worker = nil
 	w.weigh()
-	w.ease()
+	w.loose = true
 	c.release(w)
 }
 

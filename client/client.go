@@ -103,8 +103,8 @@ func (c *Client) Close() error {
 // Done is closed when the client has ended for good; [Client.Err] then tells why.
 func (c *Client) Done() <-chan struct{} { return c.ended }
 
-// Err returns why the client has ended, or nil while it lives: [ErrClosed], a [*CloseError], or the [*wire.Error] of a
-// refused hello.
+// Err returns why the client has ended, or nil while it lives: [ErrClosed], a [*CloseError], the [*wire.Error] of a
+// refused hello, or of a worker [ErrTakenOver].
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -218,6 +218,10 @@ func (c *Client) pushed(k *conn, f *wirepb.ServerFrame) {
 	case *wirepb.ServerFrame_Assigned:
 		c.work.take(v.Assigned)
 	case *wirepb.ServerFrame_Revoked:
+		if v.Revoked.Session == "" && c.work != nil { // [SW-5.7] all of it is another's
+			c.takenOver(k)
+			return
+		}
 		if s := c.assigned[v.Revoked.Session]; s != nil && s.ae == v.Revoked.Ae {
 			s.revoked(v.Revoked.Reason)
 		}
@@ -248,6 +252,14 @@ func (c *Client) pushed(k *conn, f *wirepb.ServerFrame) {
 	default:
 		c.ephemeral(f)
 	}
+}
+
+// takenOver gives up what another connection of the worker has by now, and the connection for good.
+func (c *Client) takenOver(k *conn) {
+	for _, s := range c.assigned {
+		s.revoked("takeover")
+	}
+	k.refused = ErrTakenOver
 }
 
 // session finds the session that something ephemeral is about.

@@ -93,6 +93,9 @@ var (
 	ErrLeft = errors.New("client: the session was left")
 	// ErrRevoked is returned by a worker's session that is no longer its own [SW-5.3].
 	ErrRevoked = errors.New("client: the assignment has ended")
+	// ErrTakenOver is what [Work] returns when another connection has subscribed as the same worker, under the same instance [SW-5.7]. The client has
+	// ended: were it to come back it would take the work from the other, and the other from it, without end.
+	ErrTakenOver = errors.New("client: another connection has subscribed as this worker")
 	// ErrBusy is returned when Config.Pending requests wait already. The request was not sent.
 	ErrBusy = errors.New("client: too many requests wait for their answer")
 )

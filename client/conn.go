@@ -245,6 +245,9 @@ func (c *Client) judge(k *conn, err error) ending {
 		// 1009: a frame of ours is too large; it would be again.
 		end.final = end.final || !code.Reconnect() || code == websocket.CloseMessageTooBig
 	}
+	if errors.Is(k.refused, ErrTakenOver) {
+		end.err, end.final = ErrTakenOver, true
+	}
 	refusal, refused := errors.AsType[*wire.Error](k.refused)
 	if refused {
 		end.err = k.refused

@@ -11,6 +11,7 @@ import (
 	"github.com/fasthttp/websocket"
 
 	"switchboard/client"
+	"switchboard/internal/memnet"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -43,7 +44,7 @@ type peer struct {
 }
 
 func newFake(serve func(*peer)) *fake {
-	f := &fake{url: "ws://switchboard.test/v1/connect", ln: &pipes{ch: make(chan net.Conn), end: make(chan struct{})}, peers: make(chan *peer, 64), serve: serve}
+	f := &fake{url: "ws://switchboard.test/v1/connect", ln: &pipes{memnet.Listen("pipes")}, peers: make(chan *peer, 64), serve: serve}
 	f.start(f.ln)
 	return f
 }
@@ -190,36 +191,16 @@ func (p *peer) bye(code wire.CloseCode) {
 	_ = p.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(int(code), code.String()), time.Now().Add(time.Second))
 }
 
-// pipes is a listener of in-memory connections.
-type pipes struct {
-	ch   chan net.Conn
-	end  chan struct{}
-	once sync.Once
-}
+// pipes is a listener that is dialled with pipes.
+type pipes struct{ *memnet.Listener }
 
-func (l *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+func (l pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	ours, theirs := net.Pipe()
-	select {
-	case l.ch <- theirs:
-		return ours, nil
-	case <-l.end:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := l.Hand(ctx, theirs); err != nil {
+		return nil, err
 	}
+	return ours, nil
 }
-
-func (l *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.ch:
-		return c, nil
-	case <-l.end:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipes) Close() error   { l.once.Do(func() { close(l.end) }); return nil }
-func (l *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes"} }
 
 // script plays a server by hand, step by step, in a test.
 type script struct {

@@ -26,8 +26,8 @@ type WorkerConfig struct {
 	Slots, Window int
 	// Skills override the token's levels.
 	Skills map[string]float64
-	// Instance tells workers of one sub apart. Two live ones of the same sub and instance take the work from each
-	// other [SW-5.7].
+	// Instance tells workers of one sub apart. Of two of the same sub and instance the later has the work, and the
+	// earlier ends with [ErrTakenOver] [SW-5.7].
 	Instance string
 	// Concurrency bounds the handlers that run at a time, over all sessions. Default: Slots.
 	Concurrency int
@@ -89,7 +89,7 @@ type worker struct {
 }
 
 // Work subscribes to queues and calls handle for what their customers say, until ctx ends or the server refuses for
-// good. The lease is kept over lost connections: within its grace the sessions stay, under the same ae [SW-5.7]. When
+// good, or with [ErrTakenOver] another connection works as the same worker. The lease is kept over lost connections: within its grace the sessions stay, under the same ae [SW-5.7]. When
 // ctx ends no new entries are handled, the running handlers get Grace to finish, and Work returns nil; the sessions
 // are then requeued by the server.
 func Work(ctx context.Context, cfg WorkerConfig, handle Handler) error {

@@ -256,6 +256,39 @@ func TestLeaseIsLost(t *testing.T) {
 	})
 }
 
+// [SW-5.7] Whoever is taken over by another connection of the same worker ends, and does not come back to take the work from that.
+func TestTakenOver(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		cfg := client.WorkerConfig{Config: srv.config(), Queues: []string{"default"}}
+		ended := ""
+		cfg.Ended = func(_ *client.Session, reason string) { ended = reason }
+		end, handled := make(chan error, 1), make(chan error, 1)
+		go func() {
+			end <- client.Work(t.Context(), cfg, func(ctx context.Context, _ *client.Session, _ client.Entry) error {
+				<-ctx.Done()
+				handled <- context.Cause(ctx)
+				return ctx.Err()
+			})
+		}()
+		srv.subscribe()
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		synctest.Wait()
+		srv.p.say(&wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{Revoked: &wirepb.Revoked{Reason: "takeover"}}})
+		if err := <-end; !errors.Is(err, client.ErrTakenOver) {
+			t.Fatalf("Work = %v; want ErrTakenOver", err)
+		}
+		if err := <-handled; err == nil || ended != "takeover" {
+			t.Fatalf("its work ended with %v, the assignment with %q", err, ended)
+		}
+		select {
+		case <-srv.peers:
+			t.Fatal("it came back")
+		case <-time.After(time.Minute):
+		}
+	})
+}
+
 func TestKeptButUnheardOf(t *testing.T) {
 	play(t, func(t *testing.T, srv *script) {
 		reason := ""

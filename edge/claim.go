@@ -190,7 +190,7 @@ func (d *desk) subscribe(m claim) *wire.Error {
 	}
 	r := f.PB.GetSubscribe()
 	d.mu.Lock()
-	d.queues, d.slots, d.lease, d.leaseMS = queues, slots, r.GetLease(), r.GetLeaseMs()
+	d.queues, d.slots, d.lease, d.leaseMS, d.order = queues, slots, r.GetLease(), r.GetLeaseMs(), f.Seq
 	d.mu.Unlock()
 	return nil
 }

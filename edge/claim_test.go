@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"switchboard/wire"
+	"switchboard/wire/wirepb"
 )
 
 // goneOf tells how often the pool was told that conn is gone.
@@ -103,6 +104,60 @@ func (r *rig) waiting(token string) int {
 		return 0
 	}
 	return d.claims
+}
+
+// [SW-5.3] Of what the owners of a session say to a desk, the word of one that has ended counts for nothing, however late it comes: neither does an assignment
+// come back that has ended, nor does an earlier one take the place of the next. What the next owner says again is no news.
+func TestDeskHearsTheOwner(t *testing.T) {
+	d := &desk{e: &Edge{}, who: &wire.Principal{Tenant: "demo", Worker: "bot"}, changed: make(chan struct{}), held: map[wire.SessionID]*holding{}}
+	said := func(term uint64, kind wire.FrameKind, ae, seq uint64) {
+		f := &wire.Frame{Kind: kind, Session: "s_1", AE: ae}
+		switch kind {
+		case wire.FrameAssigned:
+			f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{Assigned: &wirepb.Assigned{Session: "s_1", Ae: ae, Reason: "route"}}}
+		case wire.FrameRevoked:
+			f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{Revoked: &wirepb.Revoked{Session: "s_1", Ae: ae, Reason: "transfer"}}}
+		default:
+			f.Entry = &wire.Entry{Session: "s_1", Seq: seq, Origin: wire.OriginCustomer, Body: []byte(`{}`)}
+		}
+		d.Put(wire.Envelope{Term: term, Mail: f})
+	}
+	want := func(what string, ae uint64, shown int) {
+		t.Helper()
+		if h := d.held["s_1"]; h == nil || h.pb.Ae != ae || len(h.shown) != shown {
+			t.Fatalf("%s: %+v is held; want ae %d with %d deliveries", what, h, ae, shown)
+		}
+	}
+	said(5, wire.FrameAssigned, 7, 0)
+	said(5, wire.FrameDelivery, 7, 3)
+	said(6, wire.FrameAssigned, 7, 0) // the next owner
+	want("told again by the next owner", 7, 1)
+	said(5, wire.FrameDelivery, 7, 4)
+	said(5, wire.FrameRevoked, 7, 0)
+	want("the owner before has taken it away", 7, 1)
+	said(6, wire.FrameDelivery, 7, 4)
+	want("the owner goes on", 7, 2)
+	said(6, wire.FrameAssigned, 9, 0)
+	said(6, wire.FrameAssigned, 8, 0)
+	want("an assignment before it", 9, 0)
+	said(6, wire.FrameRevoked, 9, 0)
+	if d.held["s_1"] != nil || len(d.revoked) != 1 || d.size != 0 {
+		t.Fatalf("after the end %+v is held, %d are told as ended, %d bytes are", d.held, len(d.revoked), d.size)
+	}
+	said(5, wire.FrameAssigned, 9, 0)
+	said(6, wire.FrameAssigned, 8, 0)
+	if d.held["s_1"] != nil {
+		t.Fatalf("what has ended is back: %+v", d.held["s_1"].pb)
+	}
+	said(6, wire.FrameAssigned, 10, 0)
+	want("the next assignment", 10, 0)
+	for n := range 2 * deskRevoked { // any number of them is bounded
+		said(6, wire.FrameAssigned, uint64(11+n), 0) //nolint:gosec // small
+		said(6, wire.FrameRevoked, uint64(11+n), 0)  //nolint:gosec // small
+	}
+	if len(d.ended) != deskRevoked || len(d.revoked) != deskRevoked {
+		t.Fatalf("%d and %d ends are remembered", len(d.ended), len(d.revoked))
+	}
 }
 
 // [SW-6.3] What waits for a worker who does not fetch it is bounded; so are the desks.

@@ -54,7 +54,7 @@ type Config struct {
 	Limits        Limits
 	// TLS is what is spoken on the sockets, as secure.Config makes it; nil is plain TCP.
 	TLS *tls.Config
-	// Loops is how many loops serve the WebSockets of a Linux node; 0 means one per two of GOMAXPROCS, at least 1 and
+	// Loops is how many loops serve the WebSockets of a Linux node; 0 means one per two of GOMAXPROCS, at least 2 and
 	// at most 4. Below zero, and on other systems, each socket has goroutines of its own.
 	Loops int
 	// AckDelay is for how long the acknowledgement of a customer's message may wait at most, and no longer than half of Answer, so that it travels with the answer, when the
@@ -64,6 +64,9 @@ type Config struct {
 	Connections int
 	// PerIP is how many of them one peer address may have; 0 is no limit. Behind a proxy all have its address.
 	PerIP int
+	// PerCustomer is how many of them one customer may have, event streams among them; 0 is no limit. When there is one more his oldest is closed
+	// 3504 [SW-6.2].
+	PerCustomer int
 	// Ping and Pong are the pauses of [SW-2.6]; default 25 s and 8 s.
 	Ping, Pong time.Duration
 	// WorkerPing is Ping for workers, whose lease ends when they are silent [SW-5.7]; default 5 s, and never above Ping.
@@ -84,6 +87,8 @@ type Config struct {
 	Origins []string
 	// TenantOrigins returns the origins from which browsers may use a tenant's tokens; empty means any. May be nil.
 	TenantOrigins func(tenant string) []string
+	// Suspended tells whether a tenant's tokens are refused, whatever they are good for; nil means that nobody's are.
+	Suspended func(tenant string) bool
 	// TokenInURL allows ?token= on the upgrade and on SSE, for EventSource [SW-2.9]. Default off.
 	TokenInURL bool
 	// Ready returns nil when the node serves; its error goes into /readyz.

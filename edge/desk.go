@@ -19,7 +19,7 @@ const (
 	deskSlots   = 64      // sessions of one
 	deskBytes   = 4 << 20 // that wait at one, about; beyond it the desk is closed like a slow socket [SW-4.7]
 	deskTaken   = 4096    // that were taken over and are remembered; beyond it any is forgotten
-	deskRevoked = 256     // ends of assignments that are remembered for the next claim
+	deskRevoked = 256     // ends of assignments that are remembered: for the next claim, and against what comes late
 	// deskLease is how long a desk stays without a request of its worker: lease_ms of [SW-5.7].
 	deskLease = 15 * time.Second
 )
@@ -59,6 +59,7 @@ type desk struct {
 	queues  []string      // subscribed
 	slots   uint32
 	lease   string
+	order   uint64 // by which a pool knows whether another connection has subscribed as the worker since
 	leaseMS int64
 	away    bool // a missed offer made its worker so
 	asked   uint64
@@ -73,15 +74,23 @@ type desk struct {
 	n          uint64 // what has come
 	held       map[wire.SessionID]*holding
 	revoked    []ending
+	ended      []fence // the latest
 	size       int
 	over       *wire.Error // why it has ended
 	taken      bool        // that is, by another connection of its worker
 	closed     bool        // its pool is told
 }
 
+// fence is an assignment that has ended, and the owner that said so: what is said later of one before it, or of it by an owner before that, comes late.
+type fence struct {
+	session  wire.SessionID
+	ae, term uint64
+}
+
 // holding is one assignment of a desk.
 type holding struct {
 	pb      *wirepb.Assigned
+	term    uint64 // of the owner that has told it last
 	at      uint64
 	size    int
 	expects bool // a delivery follows the assignment: it is no news without
@@ -254,7 +263,7 @@ func (d *desk) Put(env wire.Envelope) bool {
 		return true
 	}
 	d.mu.Lock()
-	accept := d.take(f)
+	accept := d.take(f, env.Term)
 	full := d.size > deskBytes && d.over == nil
 	if full {
 		d.over = &wire.Error{Slug: wire.Overloaded, Message: "more waits for this worker than it fetches"}
@@ -272,8 +281,9 @@ func (d *desk) Put(env wire.Envelope) bool {
 	return true
 }
 
-// take puts one frame in its place; accept is an offer to be accepted. It needs mu.
-func (d *desk) take(f *wire.Frame) (accept string) {
+// take puts one frame in its place; accept is an offer to be accepted. term is that of who says it: of a session's owners the word of one that has ended may
+// come behind that of the next [SW-5.3]. It needs mu.
+func (d *desk) take(f *wire.Frame, term uint64) (accept string) {
 	switch f.Kind {
 	case wire.FrameAnswer, wire.FrameError, wire.FrameMoved:
 		switch {
@@ -284,11 +294,17 @@ func (d *desk) take(f *wire.Frame) (accept string) {
 			d.answer = f
 		}
 	case wire.FrameAssigned:
-		d.assigned(f)
+		if !d.late(f, term) {
+			d.assigned(f, term)
+		}
 	case wire.FrameDelivery:
-		d.delivery(f)
+		if !d.late(f, term) {
+			d.delivery(f)
+		}
 	case wire.FrameRevoked:
-		d.ended(f)
+		if !d.late(f, term) {
+			d.end(f, term)
+		}
 	case wire.FrameKeep:
 		switch v := f.PB.GetVerb().(type) {
 		case *wirepb.ServerFrame_Offer:
@@ -305,22 +321,31 @@ func (d *desk) take(f *wire.Frame) (accept string) {
 	return ""
 }
 
-func (d *desk) assigned(f *wire.Frame) {
-	if f.PB == nil { // `kept` has named it
-		if h := d.held[f.Session]; h == nil || h.pb.Ae != f.AE {
-			d.drop(f.Session)
-			d.n++
-			d.held[f.Session] = &holding{pb: &wirepb.Assigned{Session: string(f.Session), Ae: f.AE, Reason: "kept"}, at: d.n}
-		}
-		return
+// late tells whether f is the word of an owner that has ended: of an assignment before the one that is held, of one that has ended, or of this very
+// one, by an owner before the one that told it last.
+func (d *desk) late(f *wire.Frame, term uint64) bool {
+	if h := d.held[f.Session]; h != nil && (f.AE < h.pb.Ae || f.AE == h.pb.Ae && term < h.term) {
+		return true
 	}
-	a := f.PB.GetAssigned()
-	if h := d.held[f.Session]; h != nil && h.pb.Ae == a.Ae {
+	return slices.ContainsFunc(d.ended, func(x fence) bool {
+		return x.session == f.Session && (f.AE < x.ae || f.AE == x.ae && term < x.term)
+	})
+}
+
+// assigned begins an assignment, or hears of it from the next owner.
+func (d *desk) assigned(f *wire.Frame, term uint64) {
+	if h := d.held[f.Session]; h != nil && h.pb.Ae == f.AE {
+		h.term = term
 		return // it was told, by an owner of the session's shard that has ended; the next cannot know that
 	}
 	d.drop(f.Session)
 	d.n++
-	h := &holding{pb: a, at: d.n, size: frameSize(f)}
+	if f.PB == nil { // `kept` has named it
+		d.held[f.Session] = &holding{pb: &wirepb.Assigned{Session: string(f.Session), Ae: f.AE, Reason: "kept"}, term: term, at: d.n}
+		return
+	}
+	a := f.PB.GetAssigned()
+	h := &holding{pb: a, term: term, at: d.n, size: frameSize(f)}
 	for _, e := range a.Tail {
 		h.expects = h.expects || e.Origin == string(wire.OriginCustomer) && e.Seq > a.Cursor
 	}
@@ -354,12 +379,17 @@ func (d *desk) delivery(f *wire.Frame) {
 	d.size += s.size
 }
 
-func (d *desk) ended(f *wire.Frame) {
+// end ends an assignment.
+func (d *desk) end(f *wire.Frame, term uint64) {
 	h := d.held[f.Session]
 	if h == nil || h.pb.Ae != f.AE {
 		return
 	}
 	d.drop(f.Session)
+	if len(d.ended) == deskRevoked {
+		d.ended = slices.Delete(d.ended, 0, 1)
+	}
+	d.ended = append(d.ended, fence{f.Session, f.AE, max(term, h.term)})
 	r := f.PB.GetRevoked()
 	if r.GetReason() == "" {
 		return // the worker's own release

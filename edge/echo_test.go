@@ -125,7 +125,11 @@ func (s *echo) command(c *wire.Command) {
 	}
 	switch {
 	case c.Verb == wire.VerbSubscribe:
-		s.answer(c, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Subscribe{Subscribe: &wirepb.SubscribeReply{Lease: "l_1", LeaseMs: 15000}}})
+		if c.ID != 0 {
+			s.post(c.Conn, &wire.Frame{Kind: wire.FrameAnswer, ID: c.ID, Verb: c.Verb, Seq: 70, PB: &wirepb.ServerFrame{
+				Verb: &wirepb.ServerFrame_Subscribe{Subscribe: &wirepb.SubscribeReply{Lease: "l_1", LeaseMs: 15000}},
+			}})
+		}
 		return
 	case c.Verb == wire.VerbGone:
 		s.gone[c.Conn] = append(s.gone[c.Conn], c.Session)

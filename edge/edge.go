@@ -45,6 +45,7 @@ type Edge struct {
 	table     [stripes]stripe
 	paces     paces
 	desks     desks
+	persons   persons
 
 	changed atomic.Pointer[chan struct{}] // closed when another has come in the place of an owner
 
@@ -62,7 +63,8 @@ type Edge struct {
 	done    bool
 	perIP   map[string]int
 	orphans []*orphan
-	again   []wire.Envelope // gone that found no room
+	again   []parting // gone that found no room
+	parted  []parting // gone that may be lost, in the order they were said
 	serving []net.Listener
 	doors   []*door
 }
@@ -344,10 +346,16 @@ func (e *Edge) token(ctx *fasthttp.RequestCtx) string {
 	return t
 }
 
+// errSuspended refuses the tokens of a tenant who is suspended. Nobody changes it.
+var errSuspended = &wire.Error{Slug: wire.Forbidden, Message: "the tenant is suspended"}
+
 // identity tells who shows a token in a request from origin, and until when [SW-2.9] [SW-3.1].
 func (e *Edge) identity(token, origin string) (who wire.Principal, until time.Time, err error) {
 	if who, until, err = e.cfg.Tokens.Check(token, e.cfg.Now()); err != nil {
 		return who, until, err
+	}
+	if e.cfg.Suspended != nil && e.cfg.Suspended(who.Tenant) {
+		return wire.Principal{}, time.Time{}, errSuspended
 	}
 	if origin != "" && e.cfg.TenantOrigins != nil {
 		if may := e.cfg.TenantOrigins(who.Tenant); len(may) > 0 && !slices.Contains(may, origin) {
@@ -529,6 +537,7 @@ func (e *Edge) forget(c *conn) {
 		}
 		e.mu.Unlock()
 	}
+	e.uncounts(c)
 	e.restMu.Lock()
 	delete(e.waiting, c)
 	e.restMu.Unlock()
@@ -552,19 +561,5 @@ func (e *Edge) post(to wire.Address, c *wire.Command) *wire.Error {
 func (e *Edge) gone(conn wire.Conn, who *wire.Principal, id wire.SessionID) {
 	if _, slot, ok := id.Place(); ok {
 		e.postGone(wire.Envelope{To: wire.ToSlot(slot), Mail: &wire.Command{Verb: wire.VerbGone, Conn: conn, Who: who, Session: id}})
-	}
-}
-
-const maxAgain = 1 << 16
-
-// postGone posts env now, or when there is room.
-func (e *Edge) postGone(env wire.Envelope) {
-	if !errors.Is(e.x.Post(env), exchange.ErrOverloaded) {
-		return // where nobody is, nobody follows
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.again) < maxAgain {
-		e.again = append(e.again, env)
 	}
 }

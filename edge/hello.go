@@ -38,10 +38,12 @@ func (c *conn) hello(cmd *wire.Command) bool {
 		fault := asError(err)
 		c.fail(cmd, fault)
 		code := wire.CloseBadToken
-		switch fault.Slug {
-		case wire.TokenExpired:
+		switch {
+		case fault == errSuspended:
+			code = wire.CloseTenantSuspended
+		case fault.Slug == wire.TokenExpired:
 			code = wire.CloseTokenExpired
-		case wire.Forbidden:
+		case fault.Slug == wire.Forbidden:
 			code = wire.CloseForbidden
 		}
 		c.bye(code, 0) // [SW-3.1]
@@ -56,6 +58,7 @@ func (c *conn) hello(cmd *wire.Command) bool {
 	c.who.Store(settled(&who))
 	c.expires.Store(until.UnixMilli())
 	c.e.x.PlugConn(c.id.ID, c)
+	c.e.counts(c)
 	reply := c.helloReply(c.who.Load(), until.Sub(now))
 	r := &resume{id: cmd.ID, reply: reply, by: now.Add(resumeMost).UnixMilli()}
 	lines := h.GetResume()

@@ -346,6 +346,7 @@ func (e *Edge) stream(sock net.Conn, ip string, who *wire.Principal, until time.
 		return
 	}
 	e.x.PlugConn(c.id.ID, c)
+	e.counts(c)
 	cmd.Conn, cmd.ID = c.id, 1
 	to, _ := e.route(cmd)
 	if err := c.pose(cmd, to, 0, 1); err != nil {

@@ -68,7 +68,7 @@ const (
 func (e *Edge) openLoops() error {
 	n := e.cfg.Loops
 	if n == 0 {
-		n = min(max(runtime.GOMAXPROCS(0)/2, 1), 4)
+		n = min(max(runtime.GOMAXPROCS(0)/2, 2), 4) // one alone is what everybody waits for, also where there are two processors
 	}
 	for range n {
 		l, err := newLoop(e)
@@ -197,6 +197,7 @@ func (l *loop) sleep() {
 	}
 	l.asleep.Store(false)
 	l.p.disarm()
+	runtime.Gosched() // who marks one connection is about to mark others
 }
 
 // patience is how long the loop may sleep; 0 is for ever.
@@ -307,9 +308,9 @@ func (l *loop) admit(c *conn) {
 	}
 }
 
-// unseat closes the descriptor of c. Its number may come back at once; c never uses it again.
+// unseat closes the descriptor of c, with which the listening to it ends. Its number may come back at once; c never uses it again.
 func (l *loop) unseat(c *conn) {
-	l.vacate(c)
+	l.empty(c)
 	_ = syscall.Close(int(c.seat.fd))
 	c.seat.fd = -1
 	l.entered(c)
@@ -319,6 +320,13 @@ func (l *loop) unseat(c *conn) {
 func (l *loop) vacate(c *conn) {
 	if c.seat.slot >= 0 {
 		l.p.remove(c.seat.fd)
+	}
+	l.empty(c)
+}
+
+// empty gives the slot of c to the next. Events that name it are for nobody.
+func (l *loop) empty(c *conn) {
+	if c.seat.slot >= 0 {
 		s := &l.slots[c.seat.slot]
 		s.c = nil
 		s.gen++

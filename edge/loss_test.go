@@ -2,6 +2,7 @@ package edge
 
 import (
 	"testing"
+	"time"
 
 	"switchboard/wire"
 )
@@ -18,12 +19,56 @@ func TestLostMailIsAskedFor(t *testing.T) {
 	for n := range 3 {
 		r.x.Lost()
 		eventually(t, "the pool is asked", func() bool { return r.shard.count(wire.VerbSubscribe) == n+2 })
-		if c := r.shard.subscription(); !c.Resume || c.PB.GetSubscribe().GetLease() != "l_1" || c.PB.GetSubscribe().GetSlots() != 4 {
+		if c := r.shard.subscription(); !c.Resume || c.Seq != 70 || c.PB.GetSubscribe().GetLease() != "l_1" || c.PB.GetSubscribe().GetSlots() != 4 {
 			t.Fatalf("it was asked %+v", c)
 		}
 		bot.ask(`"presence":{"state":"ready"}`) // waits until the pool has answered
 	}
 	if n := r.shard.count(wire.VerbSubscribe); n != 4 {
 		t.Errorf("%d subscriptions; want the client's and three more", n)
+	}
+}
+
+// [SW-5.7] So is the pool of a worker without a socket, and it is told with his turn: should another connection of his say the same, the later is he.
+func TestLostMailOfADesk(t *testing.T) {
+	r := newRig(t, nil)
+	if status, m, _ := r.do("POST", "/v1/queues/default/claim?wait=0", "demo/worker/bot", ""); status != 200 || m["lease"] != "l_1" {
+		t.Fatalf("claim was answered %d %v", status, m)
+	}
+	if c := r.shard.subscription(); c.Resume || c.Seq != 0 {
+		t.Fatalf("his own subscription was %+v", c)
+	}
+	r.x.Lost()
+	r.pass(time.Second)
+	eventually(t, "the pool is asked", func() bool { return r.shard.count(wire.VerbSubscribe) > 1 })
+	if c := r.shard.subscription(); !c.Resume || c.Seq != 70 || c.PB.GetSubscribe().GetLease() != "l_1" {
+		t.Fatalf("it was asked %+v", c)
+	}
+}
+
+// hole is the way to another node on which all mail is lost.
+type hole struct{}
+
+func (hole) Put(wire.Envelope) bool { return true }
+
+// A worker goes while mail to the node of his pool is lost, or while there is no way to it. Once there is one again the pool hears of it.
+func TestLostGone(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		r := newRig(t, nil)
+		bot := r.login(wire.JSON, "demo/worker/bot")
+		bot.ask(`"subscribe":{"queues":["default"],"slots":4}`)
+		conn := r.shard.lastConn(wire.VerbSubscribe)
+		r.x.UnplugSlots(allSlots(), r.shard)
+		if !cut {
+			r.x.PlugRemote(allSlots(), hole{})
+		}
+		_ = bot.ws.Close()
+		eventually(t, "he is gone", func() bool { return r.e.Connections() == 0 })
+		r.pass(time.Second)
+		if n := r.shard.goneOf(conn); n != 0 {
+			t.Fatalf("the pool heard of it %d times", n)
+		}
+		r.x.PlugRemote(allSlots(), r.shard) // the way of old has mail that was lost, and is plugged in anew
+		eventually(t, "the pool is told", func() bool { return r.shard.goneOf(conn) > 0 })
 	}
 }

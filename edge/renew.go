@@ -26,7 +26,7 @@ func (d *desk) renew(now int64) {
 	d.asked++
 	d.renewing, d.losses = asking{d.asked, generation, now}, d.e.x.Losses()
 	cmd := &wire.Command{
-		Verb: wire.VerbSubscribe, ID: d.asked, Conn: d.id, Who: d.who, Resume: true, Type: presence,
+		Verb: wire.VerbSubscribe, ID: d.asked, Conn: d.id, Who: d.who, Resume: true, Seq: d.order, Type: presence,
 		PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Subscribe{Subscribe: &wirepb.Subscribe{Queues: d.queues, Slots: d.slots, Lease: d.lease}}},
 	}
 	if d.e.x.PostTo(wire.Envelope{To: d.e.poolOf(d.key.tenant), Mail: cmd}, generation) != nil {
@@ -51,16 +51,16 @@ func (d *desk) renewed(f *wire.Frame) {
 		return
 	}
 	m := f.PB.GetSubscribe()
-	d.generation, d.lease, d.leaseMS = of, m.GetLease(), m.GetLeaseMs()
+	d.generation, d.lease, d.leaseMS, d.order = of, m.GetLease(), m.GetLeaseMs(), max(d.order, f.Seq)
 	kept := map[wire.SessionID]uint64{}
 	for _, k := range m.GetKept() {
 		kept[wire.SessionID(k.Session)] = k.Ae
 	}
 	for id, h := range d.held {
 		if kept[id] != h.pb.Ae {
-			d.ended(&wire.Frame{Session: id, AE: h.pb.Ae, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
+			d.end(&wire.Frame{Session: id, AE: h.pb.Ae, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
 				Revoked: &wirepb.Revoked{Session: string(id), Ae: h.pb.Ae, Reason: "lease"},
-			}}})
+			}}}, h.term)
 		}
 	}
 }

@@ -15,6 +15,7 @@ type standing struct {
 	slots     uint32        // said since; 0 is none
 	presence  string
 	lease     string
+	turn      uint64          // by which a pool knows whether another connection has subscribed as the worker since
 	offers    map[string]bool // that were shown and have not ended
 	term      uint64
 	asking    asking // by which a pool is told
@@ -103,7 +104,7 @@ func (c *conn) stand(f *wire.Frame, r *request, term uint64) {
 	if s == nil {
 		s = &standing{presence: "ready"}
 	}
-	s.subscribe, s.slots, s.lease, s.term, s.losses = r.cmd, 0, f.PB.GetSubscribe().GetLease(), term, c.e.x.Losses()
+	s.subscribe, s.slots, s.lease, s.turn, s.term, s.losses = r.cmd, 0, f.PB.GetSubscribe().GetLease(), f.Seq, term, c.e.x.Losses()
 	c.mu.Lock()
 	s.slot, s.generation = r.slot, r.generation
 	c.standing = s
@@ -182,7 +183,7 @@ func (c *conn) restoreStanding(now int64) bool {
 	if s.slots != 0 {
 		pb.Slots = s.slots
 	}
-	cmd.Who, cmd.Resume, cmd.Type, cmd.PB = c.who.Load(), true, s.presence, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Subscribe{Subscribe: pb}}
+	cmd.Who, cmd.Resume, cmd.Seq, cmd.Type, cmd.PB = c.who.Load(), true, s.turn, s.presence, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Subscribe{Subscribe: pb}}
 	s.asking, s.asked = asking{c.askOwn(&cmd, wire.ToSlot(s.slot), generation), generation, now}, losses
 	return false
 }
@@ -193,7 +194,7 @@ func (c *conn) stoodUp(f *wire.Frame, r *request, term uint64) {
 	if s == nil || s.asking.n != r.cmd.ID {
 		return
 	}
-	s.asking.n, s.losses = 0, s.asked
+	s.asking.n, s.losses, s.turn = 0, s.asked, max(s.turn, f.Seq)
 	m := f.PB.GetSubscribe()
 	if m.GetLease() != s.lease { // it would come back with one that nobody knows
 		c.bye(wire.CloseReconnect, 0)

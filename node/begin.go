@@ -57,9 +57,7 @@ type TenantsAnswer struct {
 }
 
 const (
-	// tenantsFor is how long the making of a tenant waits for who leads the cluster.
-	tenantsFor = 10 * time.Second
-	// everywhereFor is how long it waits then for the other nodes.
+	// everywhereFor is how long the making of a tenant waits for the other nodes, once it is decided.
 	everywhereFor = 3 * time.Second
 	// hasFor is how long one of them may take to answer.
 	hasFor = time.Second
@@ -120,25 +118,14 @@ func (n *Node) makeTenant(ctx context.Context, q *TenantsAsked) (*TenantsAnswer,
 	case n.party == nil:
 		return n.makeOwnTenant(q)
 	}
-	ctx, cancel := context.WithTimeout(ctx, tenantsFor)
+	ctx, cancel := context.WithTimeout(ctx, leadFor)
 	defer cancel()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		a, err := n.party.makeTenant(ctx, q)
-		if err == nil && !q.Passed {
-			a.Missing = n.party.everywhere(ctx, q.Tenant)
-			a.Tenants = n.tenantsNow(q.Tenant, false).Tenants
-		}
-		if err == nil || errors.Is(err, cluster.ErrRefused) || q.Passed {
-			return a, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-tick.C:
-		}
+	a, err := decided(ctx, q.Passed, func() (*TenantsAnswer, error) { return n.party.makeTenant(ctx, q) })
+	if err == nil && !q.Passed {
+		a.Missing = n.party.everywhere(ctx, q.Tenant)
+		a.Tenants = n.tenantsNow(q.Tenant, false).Tenants
 	}
+	return a, err
 }
 
 // tenantsNow says whom the node serves; of one, or with no name of all.
@@ -241,42 +228,17 @@ func (n *Node) auditTenant(q *TenantsAsked) {
 
 // makeTenant lets whoever leads the cluster make a tenant, once.
 func (p *party) makeTenant(ctx context.Context, q *TenantsAsked) (*TenantsAnswer, error) {
-	a, err := p.leadTenant(ctx, q)
-	if !errors.Is(err, errElsewhere) || q.Passed {
-		return a, err
+	var pass *TenantsAsked
+	if !q.Passed {
+		on := *q
+		on.Passed, pass = true, &on
 	}
-	m := p.member.Load()
-	if m == nil {
-		return nil, errElsewhere
-	}
-	r, err := m.Status(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for i := range r.Nodes {
-		if node := &r.Nodes[i]; node.ID == r.Leader && node.ID != p.self {
-			pass := *q
-			pass.Passed = true
-			a := &TenantsAnswer{}
-			return a, p.lines.Ask(ctx, node.Addr, TenantsOp, &pass, a)
-		}
-	}
-	return nil, errElsewhere
+	return lead(ctx, p, TenantsOp, pass, func(term uint64) (*TenantsAnswer, error) { return p.leadTenant(ctx, term, q) })
 }
 
-// leadTenant makes a tenant as the leader of the cluster's rows, one at a time. First it is decided where he lives, then that he is there: between
+// leadTenant makes a tenant as the leader of the cluster's rows, see lead. First it is decided where he lives, then that he is there: between
 // the two he is nobody's yet, and it may be asked for again.
-func (p *party) leadTenant(ctx context.Context, q *TenantsAsked) (*TenantsAnswer, error) {
-	select {
-	case p.n.keysTurn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	defer func() { <-p.n.keysTurn }()
-	term := p.rows.leads()
-	if term == 0 {
-		return nil, errElsewhere
-	}
+func (p *party) leadTenant(ctx context.Context, term uint64, q *TenantsAsked) (*TenantsAnswer, error) {
 	rows, err := tenantRows(p.n.j) // as of this term, or the append is refused
 	if err != nil {
 		return nil, err

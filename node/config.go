@@ -46,6 +46,8 @@ type Config struct {
 	Edge Edge `yaml:"edge"`
 	// PerIP is how many of them one peer address may have; 0 is no limit. Behind a proxy all have its address.
 	PerIP int `yaml:"per_ip"`
+	// PerCustomer is how many of them one customer may have; 0 is no limit. When there is one more his oldest is closed [SW-6.2].
+	PerCustomer int `yaml:"per_customer"`
 	// Origins are the browsers' origins that may connect; empty means any.
 	Origins []string `yaml:"origins"`
 	// TokenInURL allows ?token= where a browser cannot send a header.
@@ -101,7 +103,7 @@ func (tcp) Dial(ctx context.Context, addr string) (net.Conn, error) {
 
 // Edge is how sockets are served.
 type Edge struct {
-	// Loops is how many goroutines serve the WebSockets of a Linux node; default one per two of GOMAXPROCS, at least 1
+	// Loops is how many goroutines serve the WebSockets of a Linux node; default one per two of GOMAXPROCS, at least 2
 	// and at most 4. Below zero each socket has goroutines of its own, as on other systems.
 	Loops int `yaml:"loops"`
 	// AckDelayMS is for how long the acknowledgement of a customer's message may wait at most to travel with the answer, in ms, where the
@@ -132,8 +134,8 @@ func (c *Config) Validate() error {
 	if c.Connections == 0 {
 		c.Connections = edge.DefaultConnections
 	}
-	if c.Connections < 0 || c.PerIP < 0 || c.DrainMS < 0 || c.PatrolRate < 0 {
-		return errors.New("connections, per_ip, drain_ms or patrol_rate is negative")
+	if c.Connections < 0 || c.PerIP < 0 || c.PerCustomer < 0 || c.DrainMS < 0 || c.PatrolRate < 0 {
+		return errors.New("connections, per_ip, per_customer, drain_ms or patrol_rate is negative")
 	}
 	if err := c.TLS.validate(); err != nil {
 		return err

@@ -5,6 +5,11 @@
 //	…
 //	err = n.Close(ctx)
 //
-// Start opens, in this order: the data directory, the keys, the journal, the exchange, the shards, the edge; Close goes
-// the other way: connections are told to come back, shards finish what they have taken, the journal flushes.
+// Start opens, in this order: the data directory, the keys of tokens, the journal, the shards, the edge, the listener. A member of a cluster
+// ([Cluster]) opens its links before the journal, and takes part before it has keys, which are the cluster's; its shards are opened as it comes to lead
+// them. Close goes the other way: connections are told to come back, what this node leads is handed over, shards finish what they have
+// taken, the journal flushes.
+//
+// What belongs to the whole node, and to no part alone, is here: keys, tenants, backups, erasures' files, repairs. lead.go tells how a question about the
+// cluster's rows finds the one who may answer it.
 package node

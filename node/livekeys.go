@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"switchboard/cluster"
 	"switchboard/edge"
@@ -46,11 +45,6 @@ type KeysAnswer struct {
 	Changed bool         `json:"changed"`
 	Keys    []token.Line `json:"keys"`
 }
-
-// keysFor is how long a change of keys waits for who leads the cluster.
-const keysFor = 10 * time.Second
-
-var errElsewhere = errors.New("another node leads the cluster, or nobody does")
 
 // apply returns doc as q wants it.
 func (q *KeysAsked) apply(doc []byte) (now []byte, err error) {
@@ -116,21 +110,9 @@ func (n *Node) changeKeys(ctx context.Context, q *KeysAsked) (*KeysAnswer, error
 	if n.party == nil {
 		return n.changeOwnKeys(q)
 	}
-	ctx, cancel := context.WithTimeout(ctx, keysFor)
+	ctx, cancel := context.WithTimeout(ctx, leadFor)
 	defer cancel()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		a, err := n.party.changeKeys(ctx, q)
-		if err == nil || errors.Is(err, token.ErrEdit) || errors.Is(err, cluster.ErrRefused) || q.Passed {
-			return a, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-tick.C:
-		}
-	}
+	return decided(ctx, q.Passed, func() (*KeysAnswer, error) { return n.party.changeKeys(ctx, q) })
 }
 
 // changeOwnKeys changes the keys of a node that is no member of a cluster.
@@ -173,41 +155,16 @@ func (n *Node) auditKeys(q *KeysAsked) {
 
 // changeKeys lets whoever leads the cluster change the keys, once.
 func (p *party) changeKeys(ctx context.Context, q *KeysAsked) (*KeysAnswer, error) {
-	a, err := p.leadKeys(ctx, q)
-	if !errors.Is(err, errElsewhere) || q.Passed {
-		return a, err
+	var pass *KeysAsked
+	if !q.Passed {
+		on := *q
+		on.Passed, pass = true, &on
 	}
-	m := p.member.Load()
-	if m == nil {
-		return nil, errElsewhere
-	}
-	r, err := m.Status(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for i := range r.Nodes {
-		if node := &r.Nodes[i]; node.ID == r.Leader && node.ID != p.self {
-			pass := *q
-			pass.Passed = true
-			a := &KeysAnswer{}
-			return a, p.lines.Ask(ctx, node.Addr, KeysOp, &pass, a)
-		}
-	}
-	return nil, errElsewhere
+	return lead(ctx, p, KeysOp, pass, func(term uint64) (*KeysAnswer, error) { return p.leadKeys(ctx, term, q) })
 }
 
-// leadKeys changes the keys as the leader of the cluster's rows, one change at a time.
-func (p *party) leadKeys(ctx context.Context, q *KeysAsked) (*KeysAnswer, error) {
-	select {
-	case p.n.keysTurn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	defer func() { <-p.n.keysTurn }()
-	term := p.rows.leads()
-	if term == 0 {
-		return nil, errElsewhere
-	}
+// leadKeys changes the keys as the leader of the cluster's rows, see lead.
+func (p *party) leadKeys(ctx context.Context, term uint64, q *KeysAsked) (*KeysAnswer, error) {
 	before := p.rows.get(keysRow) // as of this term, or the append is refused
 	if before == nil {
 		return nil, errors.New("the cluster's keys of tokens are not known yet")

@@ -33,6 +33,8 @@ type Tenant struct {
 	Placement string `yaml:"placement,omitempty"`
 	// Origins are those from which browsers may use the tenant's tokens; empty means any [SW-2.9].
 	Origins []string `yaml:"origins"`
+	// Suspended says that the tenant's tokens are refused, whatever they are good for [SW-6.2]. What it has stays as it is.
+	Suspended bool `yaml:"suspended"`
 	// ReopenWindowMS is how long a closed session can be reopened; default 24 h [SW-4.6].
 	ReopenWindowMS int64 `yaml:"reopen_window_ms"`
 	// MaxAttempts is how often an entry is delivered before the session moves on; default 5 [SW-5.6].

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"slices"
+
 	"switchboard/wire"
 )
 
@@ -70,8 +72,11 @@ func (s *State) returned(env *Env, c *wire.Command, d *Decision) {
 	if s.Phase != New || c.Who.Role != wire.RoleCustomer || env.ReadOnly {
 		return
 	}
-	for i := len(s.Tail) - 1; i >= 0 && s.Tail[i].Seq > s.Said; i-- {
-		if e := s.Tail[i]; e.Kind == wire.KindEvent && e.Type == EventAbandoned {
+	for _, e := range slices.Backward(s.Tail()) {
+		if e.Seq <= s.Said {
+			return
+		}
+		if e.Kind == wire.KindEvent && e.Type == EventAbandoned {
 			s.enqueue(env, s.Queue, waiting{since: env.Now, humanOnly: s.HumanOnly, exact: true, there: true}, d)
 			return
 		}

@@ -31,7 +31,7 @@ func (s *State) Classify(env *Env, m *wire.Classify, d *Decision) {
 	}
 	// He sees what the customer and everybody may see, as far as it is at hand and fits.
 	room, tail := TailBytes-len(s.Attributes), []*wirepb.Entry(nil)
-	for _, e := range slices.Backward(s.Tail) {
+	for _, e := range slices.Backward(s.Tail()) {
 		if e.Visibility == wire.Staff {
 			continue
 		}

@@ -1,8 +1,6 @@
 package session
 
 import (
-	"strings"
-
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -174,9 +172,6 @@ func (s *State) recall(env *Env, c *wire.Command, d *Decision) (key, old *Key, d
 		}
 	}
 	if k == nil {
-		if name == c.Key {
-			name = strings.Clone(name) // it outlives its frame
-		}
 		return d.key(Key{N: s.KeyCount + 1, FP: fp, Hash: hash, At: env.Now, Sender: sender, Key: name}), nil, false
 	}
 	if k.Hash != hash {

@@ -46,12 +46,10 @@ func (s *State) erased(at int64, mark string) {
 	s.Attributes, s.Context, s.Transfer, s.Invites = nil, nil, Transfer{}, nil
 	s.KeyCount, s.Keys, s.old, s.lists = 0, keyRing{}, oldKeys{}, listing{}
 	s.streams, s.question, s.place = nil, question{}, nil
-	s.tailSize = 0
-	for i, e := range s.Tail { // they are shared with mail that is on its way
-		s.Tail[i] = Blank(e)
-		size := entrySize(s.Tail[i])
-		s.tailSize += size
-		s.tailSizes[i] = int32(size) //nolint:gosec // bounded by a frame
+	said := s.Tail()
+	s.tail = tail{}
+	for _, e := range said { // they are shared with mail that is on its way
+		s.tail.add(Blank(e))
 	}
 }
 

@@ -166,7 +166,7 @@ func (s *State) said(e *wire.Entry) {
 	if e.Origin == wire.OriginCustomer {
 		s.Said = e.Seq
 	}
-	s.keep(e)
+	s.tail.add(e)
 }
 
 // acked moves the owner's cursor. What failed before and is acknowledged now has not failed.

@@ -39,8 +39,8 @@ func (s *State) ListDue() bool {
 // AppendKeyList appends the list of the keys that stand in no list yet, oldest first, and takes them for listed. Its
 // number is KeyCount.
 func (s *State) AppendKeyList(dst []byte) []byte {
-	for n := min(int(s.KeyCount-s.lists.upTo), len(s.Keys.keys)); n > 0; n-- { //nolint:gosec // at most KeysInMemory
-		k := s.Keys.latest(n).where()
+	for n := min(int(s.KeyCount-s.lists.upTo), len(s.Keys.recs)); n > 0; n-- { //nolint:gosec // at most KeysInMemory
+		k := s.Keys.latest(n)
 		dst = binary.BigEndian.AppendUint64(dst, k.FP)
 		dst = binary.BigEndian.AppendUint64(dst, uint64(k.At)) //nolint:gosec // a time
 		dst = binary.BigEndian.AppendUint64(dst, k.Seq)
@@ -77,8 +77,8 @@ func (s *State) remember(k *Key) {
 // putKey makes k the latest key in memory. As soon as there is a table of old keys, it has those of the ring as well.
 func (s *State) putKey(k *Key) {
 	if s.old.n == 0 && s.Keys.full() {
-		for i := range s.Keys.keys {
-			s.old.put(s.Keys.keys[i].where())
+		for _, other := range s.Keys.All() {
+			s.old.put(other.where())
 		}
 	}
 	if s.old.n > 0 {

@@ -56,41 +56,6 @@ func keyName(c *wire.Command) (name string, payload bool) {
 	return "", false
 }
 
-// keyRing is the last KeysInMemory keys. The fingerprints stand apart so that a miss reads few cache lines.
-type keyRing struct {
-	fps  []uint64
-	keys []Key // in the slots of fps
-	next int
-}
-
-// find returns the key of sender, or nil.
-func (r *keyRing) find(fp uint64, sender, key string) *Key {
-	for i, v := range r.fps {
-		if v == fp && r.keys[i].Key == key && r.keys[i].Sender == sender {
-			return &r.keys[i]
-		}
-	}
-	return nil
-}
-
-// full tells that the next key takes the place of another.
-func (r *keyRing) full() bool { return len(r.keys) == KeysInMemory }
-
-func (r *keyRing) put(k *Key) {
-	if !r.full() {
-		r.fps = append(r.fps, k.FP)
-		r.keys = append(r.keys, *k)
-		return
-	}
-	r.fps[r.next], r.keys[r.next] = k.FP, *k
-	r.next = (r.next + 1) % KeysInMemory
-}
-
-// latest returns the n'th last key, from 1.
-func (r *keyRing) latest(n int) *Key {
-	return &r.keys[(r.next+len(r.keys)-n)%len(r.keys)]
-}
-
 // oldKeys tells where keys are that are not in memory any more, and those that are, from the day on that the ring is full: so a
 // key that is new needs one look, and not one at all keys of the ring. It is a table with open addressing, a miss of which
 // is mostly one cache line.

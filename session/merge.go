@@ -7,6 +7,9 @@ import "switchboard/wire"
 // (Left). While somebody is leaving he expects nobody, so whoever is expected began to leave before him who expects him: times of
 // leaving grow along a chain, and no chain comes back to where it began. Of two who want each other the one who wanted it first
 // goes on, and the other, who has given way, tries again later and finds that they are one by then.
+//
+// Most losers are visitors, whom nobody ever became. They need not ask: the winner expects somebody beforehand (Expect), and the loser becomes him
+// where that is known (Become).
 
 // Leaving is whom a customer is about to become.
 type Leaving struct {
@@ -52,6 +55,33 @@ func (c *Customer) Wish() (l *wire.Link, changed bool) {
 		Tenant: c.Tenant, Loser: c.ID, Winner: c.Leaving.To, Try: c.Try, At: c.Leaving.At, Depth: c.Depth,
 		Identities: append([]wire.External(nil), c.Identities...),
 	}, changed
+}
+
+// Expect lets c expect somebody before he is asked whether he wants to become c, so that he may at once: see Become. ok is false when c may not, as
+// he is leaving himself or was erased once; then it goes the longer way, by Leave.
+func (c *Customer) Expect() (changed, ok bool) {
+	if c.Alias != "" || c.Leaving.To != "" || c.Erasure.Stage != NeverErased {
+		return false, false
+	}
+	return c.Joined(), true
+}
+
+// Joined notes that somebody has become c, or may, and reports whether that was new.
+func (c *Customer) Joined() (changed bool) {
+	changed = !c.Linked || c.Depth == 0
+	c.Linked, c.Depth = true, max(c.Depth, 1)
+	return changed
+}
+
+// Become makes c the one who expects him, at once, and reports whether it did. He must be at the beginning of a chain: nobody has become him, nor may
+// anybody who was told that he is expected. Such a one closes no circle, whatever others do meanwhile, and makes no chain longer than expecting him
+// has made it known. Nor may he have external ids, which only a wish carries.
+func (c *Customer) Become(winner string) bool {
+	if c.Alias != "" || c.Leaving.To != "" || c.Linked || c.Depth > 0 || len(c.Identities) > 0 || c.Erasure.Stage != NeverErased || winner == c.ID {
+		return false
+	}
+	c.Alias = winner
+	return true
 }
 
 // Taken is what came of Take.

@@ -14,6 +14,8 @@ type town struct {
 	people map[string]*Customer
 	mail   []any
 	now    int64
+	wanted map[string]string // whom each has begun to become
+	atOnce int               // how many have become another without a wish
 }
 
 func (w *town) step(m any) {
@@ -31,6 +33,39 @@ func (w *town) step(m any) {
 		}
 	case *wire.Linked:
 		w.people[m.Loser].Left(m)
+	case expected:
+		w.tell(m)
+	}
+}
+
+// expected goes to a loser: somebody, the winner, expects him; nobody when there is none.
+type expected struct {
+	loser, winner, wanted string
+}
+
+// ask lets whom c wants to become expect him, if he can, and then c leave, by either way.
+func (w *town) ask(c *Customer, to string) {
+	m := expected{loser: c.ID, wanted: to}
+	root := w.people[to]
+	for root.Alias != "" {
+		root = w.people[root.Alias]
+	}
+	if root != c {
+		if _, ok := root.Expect(); ok {
+			m.winner = root.ID
+		}
+	}
+	w.mail = append(w.mail, m)
+}
+
+func (w *town) tell(m expected) {
+	c := w.people[m.loser]
+	if m.winner != "" && c.Become(m.winner) {
+		w.wanted[c.ID], w.atOnce = m.wanted, w.atOnce+1
+		return
+	}
+	if _, err := c.Leave(m.wanted, w.now); err == nil {
+		w.wanted[c.ID] = m.wanted
 	}
 }
 
@@ -58,8 +93,14 @@ func (w *town) wishes() (n int) {
 // TestMerges lets customers become each other at random, also in circles, with mail that is lost, doubled and late. What was one
 // stays one, no chain ends nowhere, none is longer than is allowed, and when mail comes through everybody becomes whom he wanted.
 func TestMerges(t *testing.T) {
+	atOnce := 0
+	defer func() {
+		if atOnce == 0 {
+			t.Error("nobody became another at once")
+		}
+	}()
 	rapid.Check(t, func(t *rapid.T) {
-		w := &town{people: map[string]*Customer{}}
+		w := &town{people: map[string]*Customer{}, wanted: map[string]string{}}
 		n := rapid.IntRange(2, 14).Draw(t, "customers")
 		names := make([]string, n)
 		for i := range names {
@@ -67,7 +108,6 @@ func TestMerges(t *testing.T) {
 			w.people[names[i]] = &Customer{ID: names[i]}
 		}
 		alias := map[string]string{}
-		wanted := map[string]string{}
 		check := func() {
 			for id, c := range w.people {
 				if alias[id] != "" && c.Alias != alias[id] {
@@ -100,9 +140,7 @@ func TestMerges(t *testing.T) {
 			if l, _ := c.Wish(); l != nil && rapid.Bool().Draw(t, "again") {
 				w.mail = append(w.mail, l)
 			} else if to != c.ID {
-				if _, err := c.Leave(to, w.now); err == nil {
-					wanted[c.ID] = to
-				}
+				w.ask(c, to)
 			}
 			check()
 		}
@@ -118,7 +156,8 @@ func TestMerges(t *testing.T) {
 		if left := w.wishes(); left > 0 {
 			t.Fatalf("%d customers are still waiting", left)
 		}
-		for from, to := range wanted {
+		atOnce += w.atOnce
+		for from, to := range w.wanted {
 			if w.root(t, from) != w.root(t, to) {
 				t.Fatalf("%s wanted to become %s, and they are %s and %s", from, to, w.root(t, from), w.root(t, to))
 			}

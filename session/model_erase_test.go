@@ -131,7 +131,7 @@ func (m *model) clean() {
 		}
 		rows = append(rows, row)
 	}
-	for _, e := range s.Tail {
+	for _, e := range s.Tail() {
 		rows = append(rows, wire.AppendEntry(nil, e))
 	}
 	for _, row := range rows {

@@ -393,7 +393,9 @@ func (m *model) same() {
 	if !reflect.DeepEqual(s.Keys.sorted(), sh.Keys.sorted()) {
 		m.t.Fatal("the facts make other keys [I12]")
 	}
-	if n := len(s.Tail); n == 0 || s.Tail[n-1].Seq != s.Head || s.Tail[0].Seq != s.Head-uint64(n)+1 {
+	tail := s.Tail()
+	n := len(tail)
+	if n == 0 || tail[n-1].Seq != s.Head || tail[0].Seq != s.Head-uint64(n)+1 {
 		m.t.Fatalf("the tail is not the end of the log: %d entries, head %d", n, s.Head)
 	}
 }
@@ -413,7 +415,7 @@ func (m *model) roundTrip(s *State) {
 // durable returns what of s is in its row.
 func durable(s *State) State {
 	c := *s
-	c.Keys, c.Attached, c.Tail, c.old, c.lists, c.owner, c.streams, c.tailSize, c.tailSizes, c.absent = keyRing{}, nil, nil, oldKeys{}, listing{}, delivery{}, nil, 0, nil, 0
+	c.Keys, c.Attached, c.tail, c.old, c.lists, c.owner, c.streams, c.absent = keyRing{}, nil, tail{}, oldKeys{}, listing{}, delivery{}, nil, 0
 	c.Guests = slices.Clone(c.Guests)
 	for i := range c.Guests {
 		c.Guests[i].here = false
@@ -440,7 +442,7 @@ func durable(s *State) State {
 
 // sorted returns the keys by number.
 func (r *keyRing) sorted() []Key {
-	keys := slices.Clone(r.keys)
+	keys := r.All()
 	slices.SortFunc(keys, func(a, b Key) int { return int(a.N) - int(b.N) })
 	return keys
 }

@@ -33,7 +33,7 @@ func TestMoved(t *testing.T) {
 	if s.Queue != "new" || s.Ticket != ticket || s.EnqueuedAt != 700 || s.Phase != Queued || s.Head != head+1 || len(d.Mail) != 0 {
 		t.Fatalf("%+v, %d pieces of mail", s, len(d.Mail))
 	}
-	e := s.Tail[len(s.Tail)-1]
+	e := s.tail.last()
 	if e.Type != EventQueued || string(e.Body) != `{"queue":"new"}` {
 		t.Fatalf("its log says %s %s", e.Type, e.Body)
 	}

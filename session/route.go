@@ -113,8 +113,14 @@ func (s *State) Grant(env *Env, g *wire.Grant, d *Decision) {
 		return // the word of a pool that is none any more
 	}
 	if s.Phase == Assigned && s.Owner.Ticket == g.Ticket && s.Owner.Worker == g.Worker {
-		s.confirm(env, d) // it came twice; confirm says under which lease
+		s.Introduce(g.Pool, d) // what a pool before this one said, and comes later, is not to bind it to where he was
+		s.confirm(env, d)      // it came twice; confirm says under which lease
 		s.accepted(g, d)
+		if g.Lease == s.Owner.Lease && g.Conn != s.owner.conn && g.Conn != (wire.Conn{}) { // the word that he is elsewhere by now was lost
+			s.bindAgain(g.Conn, g.Window)
+			s.present(g.Reason, d)
+			s.pump(env, d)
+		}
 		return
 	}
 	transfer := s.Phase == Assigned && s.Transfer.Ticket != 0 && g.Ticket == s.Transfer.Ticket
@@ -182,12 +188,13 @@ func (s *State) present(reason string, d *Decision) {
 		Context: &wirepb.Document{V: s.ContextV, Doc: document(s.Context)},
 	}
 	// [SW-5.4] The documents and the tail share one frame; what is too old for it is read by history.
-	first, room := len(s.Tail), TailBytes-len(s.Context)-len(s.Attributes)
-	for first > 0 && room >= entrySize(s.Tail[first-1]) {
+	tail := s.Tail()
+	first, room := len(tail), TailBytes-len(s.Context)-len(s.Attributes)
+	for first > 0 && room >= entrySize(tail[first-1]) {
 		first--
-		room -= entrySize(s.Tail[first])
+		room -= entrySize(tail[first])
 	}
-	for _, e := range s.Tail[first:] {
+	for _, e := range tail[first:] {
 		a.Tail = append(a.Tail, e.PB(e.Seq-1))
 	}
 	f := d.push(s.owner.conn, wire.FrameAssigned, s.ID, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{Assigned: a}})
@@ -242,6 +249,9 @@ func (s *State) Rebind(env *Env, r *wire.Rebind, d *Decision) {
 		f := d.push(r.Conn, wire.FrameRevoked, s.ID, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{Revoked: &wirepb.Revoked{Session: string(s.ID), Ae: r.AE, Reason: "lease"}}})
 		f.AE = r.AE
 		return
+	}
+	if !env.ReadOnly {
+		s.Introduce(r.Pool, d)
 	}
 	if r.Fresh && r.Lease == "" && s.owner.conn == r.Conn { // asked for twice, or told by `kept` meanwhile: what was delivered there was not lost [SW-5.4]
 		return

@@ -22,6 +22,8 @@ type Rule struct {
 	ParkMS int64
 	// AbsentMS is how long a customer who waits keeps his place while no connection of his follows the session; 0 is for good.
 	AbsentMS int64
+	// WrapUpMS is a human's time after a session [SW-5.9]; nil is the policy's.
+	WrapUpMS *int64
 }
 
 // rule returns what the session's queue goes by, or an empty Rule.
@@ -30,6 +32,14 @@ func (s *State) rule(p *Policy) *Rule {
 		return r
 	}
 	return &Rule{}
+}
+
+// wrapUp returns how long a human may take after the session, in ms.
+func (s *State) wrapUp(p *Policy) int64 {
+	if ms := s.rule(p).WrapUpMS; ms != nil {
+		return *ms
+	}
+	return p.WrapUpMS
 }
 
 // The reasons why a bot's session goes to people by itself.
@@ -127,10 +137,10 @@ func (s *State) spurns(env *Env, g *wire.Grant, d *Decision) bool {
 func (s *State) ParkAt(p *Policy) int64 {
 	r := s.rule(p)
 	if r.ParkMS == 0 || s.Phase != Assigned || s.Owner.taken() || s.Cursor < s.Said || s.Transfer.Ticket != 0 ||
-		len(s.Guests)+len(s.Invites)+len(s.streams) > 0 || len(s.Tail) == 0 {
+		len(s.Guests)+len(s.Invites)+len(s.streams) > 0 || s.tail.len() == 0 {
 		return 0
 	}
-	return s.Tail[len(s.Tail)-1].TS + r.ParkMS
+	return s.tail.last().TS + r.ParkMS
 }
 
 // park lets go of a session whose customer has been silent for so long. It is nobody's until he writes again; then it prefers who

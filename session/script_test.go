@@ -295,6 +295,9 @@ func (w *world) do(_ *testing.T, c *script.Command) string {
 		if asked := c.String("asked", ""); asked != "" {
 			r.AskedTypes = []string{asked}
 		}
+		if ms := c.Int("wrapup", -1); ms >= 0 {
+			r.WrapUpMS = &ms
+		}
 		if mood := c.String("mood", ""); mood != "" {
 			r.Holds = func(s *State) bool { return strings.Contains(string(s.Attributes), mood) }
 		}

@@ -24,9 +24,6 @@ const (
 	KeysInMemory = 64
 	// maxOld bounds the fingerprints of older keys in memory; beyond it every unknown key is looked up.
 	maxOld = 4096
-	// TailEntries and TailBytes bound the latest entries that a state holds.
-	TailEntries = 32
-	TailBytes   = 48 << 10
 	// maxAttached bounds the connections that follow one session.
 	maxAttached = 64
 	// maxStreams bounds the running streams of an owner in one session.
@@ -159,20 +156,18 @@ type State struct {
 	Read      uint64 // what the customer has read
 
 	// Volatile: gone with the owner's memory.
-	Attached  []Attachment
-	Tail      []*wire.Entry // the last entries, contiguous, ending at Head; bounded
-	old       oldKeys
-	lists     listing
-	owner     delivery
-	streams   []stream
-	question  question
-	place     *wire.Place // where it stands, while it waits
-	boost     int64       // ms by which service levels count it as having come earlier
-	ahead     uint32      // steps of its route that they open before their time
-	boosts    uint64      // how often that changed
-	absent    int64       // since when no connection of its customer follows it, Unix ms; 0 while one does, and when none ever did
-	tailSize  int
-	tailSizes []int32 // of each
+	Attached []Attachment
+	tail     tail
+	old      oldKeys
+	lists    listing
+	owner    delivery
+	streams  []stream
+	question question
+	place    *wire.Place // where it stands, while it waits
+	boost    int64       // ms by which service levels count it as having come earlier
+	ahead    uint32      // steps of its route that they open before their time
+	boosts   uint64      // how often that changed
+	absent   int64       // since when no connection of its customer follows it, Unix ms; 0 while one does, and when none ever did
 }
 
 // Attachment is a connection that follows the session from its position on.
@@ -221,11 +216,11 @@ func (s *State) Live() bool {
 
 // Remember puts rows that were read into a fresh state: the latest entries, the latest keys in the order they were
 // made, and where all older ones are. Keys beyond number listed stand in no list; all of them ride.
-func (s *State) Remember(tail []*wire.Entry, keys []Key, older []KeyAt, listed uint64) {
-	s.dropTail()
-	if n := len(tail); n > 0 && tail[n-1].Seq == s.Head { // what does not reach the head would be a hole
-		for _, e := range tail {
-			s.keep(e)
+func (s *State) Remember(last []*wire.Entry, keys []Key, older []KeyAt, listed uint64) {
+	s.tail = tail{}
+	if n := len(last); n > 0 && last[n-1].Seq == s.Head { // what does not reach the head would be a hole
+		for _, e := range last {
+			s.tail.add(e)
 		}
 	}
 	s.Keys, s.lists, s.old = keyRing{}, listing{upTo: listed, from: s.Head}, oldKeys{}
@@ -241,47 +236,4 @@ func (s *State) Remember(tail []*wire.Entry, keys []Key, older []KeyAt, listed u
 	if s.owner = (delivery{}); s.Phase == Assigned {
 		s.owner.before, s.owner.mayOwe = s.Head, s.Head
 	}
-}
-
-// keep puts e at the end of the tail and drops what is beyond its bounds, or what it does not follow on. It does not look at
-// what it drops, which was last seen long ago.
-func (s *State) keep(e *wire.Entry) {
-	if n := len(s.Tail); n > 0 && s.Tail[n-1].Seq+1 != e.Seq {
-		s.dropTail()
-	}
-	size := entrySize(e)
-	s.Tail, s.tailSizes = append(s.Tail, e), append(s.tailSizes, int32(size)) //nolint:gosec // bounded by a frame
-	s.tailSize += size
-	drop := 0
-	for len(s.Tail)-drop > TailEntries || s.tailSize > TailBytes && len(s.Tail)-drop > 1 {
-		s.tailSize -= int(s.tailSizes[drop])
-		s.Tail[drop] = nil
-		drop++
-	}
-	s.Tail, s.tailSizes = s.Tail[drop:], s.tailSizes[drop:] // append moves them when it comes to the end
-}
-
-func (s *State) dropTail() {
-	s.Tail, s.tailSizes, s.tailSize = nil, nil, 0
-}
-
-// entrySize is about what e costs: its strings alias its frame.
-func entrySize(e *wire.Entry) int { return len(e.Body) + 256 }
-
-// at returns the entry with seq when it is in memory.
-func (s *State) at(seq uint64) *wire.Entry {
-	if e := find(s.Tail, seq); e != nil {
-		return e
-	}
-	return find(s.owner.back, seq)
-}
-
-func find(run []*wire.Entry, seq uint64) *wire.Entry {
-	if len(run) == 0 || seq < run[0].Seq || seq > run[len(run)-1].Seq {
-		return nil
-	}
-	if i := seq - run[0].Seq; i < uint64(len(run)) && run[i].Seq == seq {
-		return run[i]
-	}
-	return nil
 }

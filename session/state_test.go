@@ -21,8 +21,8 @@ func TestRememberTail(t *testing.T) {
 		t.Helper()
 		s := &State{Head: head}
 		s.Remember(tail, nil, nil, 0)
-		if len(s.Tail) != want {
-			t.Fatalf("%d entries in memory; want %d", len(s.Tail), want)
+		if len(s.Tail()) != want {
+			t.Fatalf("%d entries in memory; want %d", len(s.Tail()), want)
 		}
 		for seq := range head + 3 {
 			if e := s.at(seq); e != nil && e.Seq != seq {
@@ -45,14 +45,14 @@ func TestRememberTail(t *testing.T) {
 func TestTailBytes(t *testing.T) {
 	s := &State{}
 	for seq := uint64(1); seq <= 9; seq++ {
-		s.keep(&wire.Entry{Seq: seq, Body: []byte(strings.Repeat("x", 20<<10))})
+		s.tail.add(&wire.Entry{Seq: seq, Body: []byte(strings.Repeat("x", 20<<10))})
 	}
-	if len(s.Tail) != 2 || s.Tail[1].Seq != 9 {
-		t.Fatalf("%d entries of 20 KiB in memory", len(s.Tail))
+	if list := s.Tail(); len(list) != 2 || list[1].Seq != 9 {
+		t.Fatalf("%d entries of 20 KiB in memory", len(list))
 	}
-	s.keep(&wire.Entry{Seq: 10, Body: []byte(strings.Repeat("x", TailBytes))})
-	if len(s.Tail) != 1 || s.tailSize != entrySize(s.Tail[0]) {
-		t.Fatalf("%d entries, %d bytes", len(s.Tail), s.tailSize)
+	s.tail.add(&wire.Entry{Seq: 10, Body: []byte(strings.Repeat("x", TailBytes))})
+	if list := s.Tail(); len(list) != 1 || int(s.tail.size) != entrySize(list[0]) {
+		t.Fatalf("%d entries, %d bytes", len(list), s.tail.size)
 	}
 }
 

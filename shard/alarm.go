@@ -138,6 +138,7 @@ func (s *Shard) tick() {
 	if s.now >= s.sweepAt {
 		s.sweepAt = s.now + sweepMS
 		s.sweep()
+		s.lookFar()
 		s.prune()
 	}
 }
@@ -145,7 +146,7 @@ func (s *Shard) tick() {
 // again posts the mail that found no room.
 func (s *Shard) again() {
 	list := s.retry
-	s.retry, s.retryAt, s.anew = nil, 0, nil
+	s.retry, s.behind, s.retryAt, s.anew = nil, nil, 0, nil
 	for _, e := range list {
 		s.send(e)
 	}

@@ -19,13 +19,18 @@ func attributesOf(m *wire.Task) selector.Attrs {
 	known := [...]struct{ name, value string }{
 		{"channel", m.Channel}, {"last_worker", m.Sticky}, {"queue", m.Queue}, {"shop", m.Shop}, {"tier", m.Tier},
 	}
-	out := make(selector.Attrs, 0, len(said)+len(known))
+	n := 0
+	for _, k := range known {
+		if k.value != "" {
+			n++
+		}
+	}
+	out := make(selector.Attrs, 0, len(said)+n) // it stays as long as the session is worked on
 	for _, k := range known {
 		if k.value != "" {
 			out = append(out, selector.Attr{Name: k.name, Value: selector.StringOf(k.value)})
 		}
 	}
-	n := len(out)
 	for _, a := range said {
 		if !slices.ContainsFunc(out[:n], func(o selector.Attr) bool { return o.Name == a.Name }) {
 			out = append(out, a)

@@ -19,5 +19,6 @@
 // Memory is bounded: sessions that nobody waits for, owns or asks about are unloaded after a while; of their
 // attachments some 100 bytes each remain. Everything that waits has a limit, and full is an answer: overloaded.
 //
-// A single node's shard is a group of one. Replication will sit below journal.Group; nothing here will know.
+// A single node's shard is a group of one. Whether its group has replicas elsewhere is journal.Group's business: a shard is opened where its
+// group leads, and closed when it leads no more; nothing here knows.
 package shard

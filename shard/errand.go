@@ -103,6 +103,7 @@ func (s *Shard) atCustomer(cu *customer, c *wire.Command) {
 	case wire.StagePeer:
 		if w.Root == "" { // it has begun here
 			w.Root = cu.id.id
+			s.expect(cu, c)
 			s.toCustomer(c, wire.StageIdentify, c.Who.Sub)
 			return
 		}

@@ -35,12 +35,13 @@ func (s *Shard) Rebuilt(g *journal.Group) (n int, err error) {
 		case h.state.Live() != r.state.Live():
 			return n, fmt.Errorf("session %s is live %v", id, r.state.Live())
 		}
-		for i := range h.state.Tail { // what was read may be longer at its beginning, or shorter by its bounds
-			a := h.state.Tail[len(h.state.Tail)-1-i]
-			if i >= len(r.state.Tail) {
+		wasTail, isTail := h.state.Tail(), r.state.Tail()
+		for i := range wasTail { // what was read may be longer at its beginning, or shorter by its bounds
+			a := wasTail[len(wasTail)-1-i]
+			if i >= len(isTail) {
 				break
 			}
-			if b := r.state.Tail[len(r.state.Tail)-1-i]; !reflect.DeepEqual(a, b) {
+			if b := isTail[len(isTail)-1-i]; !reflect.DeepEqual(a, b) {
 				return n, fmt.Errorf("session %s: entry %d was %+v and is %+v", id, a.Seq, a, b)
 			}
 		}
@@ -64,11 +65,9 @@ func (s *Shard) Rebuilt(g *journal.Group) (n int, err error) {
 
 // keysOf returns the remembered keys of st by their numbers: where in its ring a key stands says nothing.
 func keysOf(st *session.State) map[uint64]string {
-	list := reflect.ValueOf(st.Keys).FieldByName("keys")
 	keys := map[uint64]string{}
-	for i := range list.Len() {
-		k := list.Index(i)
-		keys[k.FieldByName("N").Uint()] = fmt.Sprintf("%+v", k)
+	for _, k := range st.Keys.All() {
+		keys[k.N] = fmt.Sprintf("%+v", k)
 	}
 	return keys
 }

@@ -213,8 +213,10 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 			s.reopened(st)
 		}
 	case *wire.Grant:
-		st.Grant(&s.env, m, &s.d)
-		s.keepWhy(h, m)
+		ae := st.AE
+		if st.Grant(&s.env, m, &s.d); st.AE != ae {
+			s.keepWhy(h, m)
+		}
 	case *wire.Untaken:
 		s.keepUntaken(h, m)
 	case *wire.Lost:

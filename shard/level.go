@@ -268,7 +268,7 @@ func (s *Shard) restore(h *hosted, row []byte) {
 	}
 	if h.level == nil {
 		known := level.Known{Shop: st.Shop, Queue: st.Queue, Customer: st.Customer.ID, Owner: st.Owner.Sub, Kind: st.Owner.Kind}
-		conv, err := level.Restore(lv.set, row, st.Tail, &known, &lv.out)
+		conv, err := level.Restore(lv.set, row, st.Tail(), &known, &lv.out)
 		if err != nil {
 			s.log.Error("a session's service levels begin anew", "session", h.id, "err", err)
 		}

@@ -45,6 +45,9 @@ func (s *Shard) identified(cu *customer, c *wire.Command) {
 		if len(w.Settled) > 0 && !s.settledAhead(cu, c) {
 			return
 		}
+		if c.Who.Sub != cu.id.id {
+			s.joined(cu)
+		}
 		known := w.Open
 		w.Open = nil
 		for _, l := range cu.state.Shops {
@@ -58,7 +61,31 @@ func (s *Shard) identified(cu *customer, c *wire.Command) {
 	case was != c.Who.Sub:
 		s.differs(c) // the connection's customer has become somebody else before
 	default:
+		if w.Stage == wire.StagePeer {
+			s.expect(cu, c)
+		}
 		s.toCustomer(c, wire.StageMerge, c.Who.Sub)
+	}
+}
+
+// expect lets cu, whose token was given, expect the connection's customer: c carries that to him when it is durable.
+func (s *Shard) expect(cu *customer, c *wire.Command) {
+	if cu.id.id == c.Who.Sub || !s.writable {
+		return
+	}
+	changed, ok := cu.state.Expect()
+	if changed {
+		s.changedCustomer(cu)
+	}
+	if ok {
+		c.Way.Owner = cu.id.id
+	}
+}
+
+// joined notes that somebody has become cu, who was not told of it when he was erased meanwhile.
+func (s *Shard) joined(cu *customer) {
+	if s.writable && !cu.state.Linked && cu.state.Joined() {
+		s.changedCustomer(cu)
 	}
 }
 
@@ -73,6 +100,11 @@ func (s *Shard) merge(cu *customer, c *wire.Command) {
 		return
 	}
 	if !s.waitMerged(cu, c) {
+		return
+	}
+	if w := c.Way.Owner; w != "" && cu.state.Become(w) { // nobody can have become cu
+		s.changedCustomer(cu)
+		s.became(cu)
 		return
 	}
 	changed, err := cu.state.Leave(c.Text, s.now)
@@ -190,6 +222,11 @@ func (s *Shard) linked(m *wire.Linked) {
 		return
 	}
 	s.changedCustomer(cu)
+	s.became(cu)
+}
+
+// became goes on when cu is another, or has found out that the other is he: his shops are settled, and those who waited go on.
+func (s *Shard) became(cu *customer) {
 	if cu.state.Alias != "" {
 		s.log.Info("a customer has become another", "tenant", cu.id.tenant, "customer", cu.id.id, "other", cu.state.Alias)
 	}
@@ -341,6 +378,10 @@ func (s *Shard) uniteWinner(cu *customer, u *wire.Unite) {
 		s.unite(u, wire.UniteWinner)
 		return
 	}
+	if cu.state.Erasure.Stage == session.Erasing {
+		return // it is said again: then he is somebody new
+	}
+	s.joined(cu)
 	id := cu.state.Latest(u.Shop)
 	if id != "" && id != u.Session && !cu.closed(id, u.Tried, u.Turn) {
 		u.Other, u.Turn = id, cu.turn

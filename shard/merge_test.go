@@ -201,7 +201,8 @@ func family(wishes [][2]string) (list []string) {
 	return list
 }
 
-// A turn that the journal refuses, whichever it is of those in which a customer becomes another: he arrives all the same.
+// A turn that the journal refuses, whichever it is of those in which a customer becomes another: he arrives all the same. Somebody has become him before, so
+// he has to ask.
 func TestRefusedTurnsOfAMerge(t *testing.T) {
 	t.Parallel() // most of its time it waits for the journal to look at the disk
 	n, disk, g := startFull(t)
@@ -224,6 +225,7 @@ func TestRefusedTurnsOfAMerge(t *testing.T) {
 		vid := vc.open(&wirepb.Open{})
 		vc.send(vid, "", "hi")
 		vc.next(wire.FrameWrote)
+		n.conn(customer(fmt.Sprint("u", steps))).identified(v)
 		disk.skew.Add(int64(time.Second))
 		ac.open(&wirepb.Open{})
 		n.pause()

@@ -234,7 +234,7 @@ func (s *Shard) subscription(c *wire.Command, ref broker.Ref) *broker.Subscripti
 	}
 	if c.Resume {
 		presence, ok := broker.ParsePresence(c.Type)
-		sub.Resumed, sub.Presence = true, presence
+		sub.Resumed, sub.Presence, sub.Turn = true, presence, c.Seq
 		if !ok {
 			sub.Presence = broker.Ready
 		}
@@ -341,7 +341,12 @@ func reply(s *Shard, e *broker.Effect) {
 		for _, k := range e.Kept {
 			r.Kept = append(r.Kept, &wirepb.Kept{Session: string(k.Session), Ae: k.AE})
 		}
-		m.Verb = &wirepb.ServerFrame_Subscribe{Subscribe: r}
+		if c.ID != 0 { // as an answer, with its turn
+			f := s.said.Frame(c.Conn)
+			f.Kind, f.ID, f.Verb, f.Seq = wire.FrameAnswer, c.ID, c.Verb, e.Turn
+			f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Subscribe{Subscribe: r}}
+		}
+		return
 	case broker.Accepted:
 		m.Verb = &wirepb.ServerFrame_Accept{Accept: &wirepb.AcceptReply{Session: string(e.Session), Ae: e.AE}}
 	default:

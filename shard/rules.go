@@ -15,7 +15,7 @@ func rulesOf(b []byte) (map[string]*session.Rule, error) {
 	}
 	all := make(map[string]*session.Rule, len(list))
 	for _, r := range list {
-		x := &session.Rule{FailedTurns: r.FailedTurns, FailedTypes: r.FailedTypes, AskedTypes: r.AskedTypes, To: r.To, ParkMS: r.ParkMS, AbsentMS: r.AbsentMS}
+		x := &session.Rule{FailedTurns: r.FailedTurns, FailedTypes: r.FailedTypes, AskedTypes: r.AskedTypes, To: r.To, ParkMS: r.ParkMS, AbsentMS: r.AbsentMS, WrapUpMS: r.WrapUpMS}
 		if r.Holds != nil {
 			x.Holds = func(s *session.State) bool {
 				return r.Holds.Eval(attributesOf(&wire.Task{

@@ -80,7 +80,11 @@ type Shard struct {
 	alarms     alarms
 	sweepAt    int64
 	retry      []wire.Envelope
+	behind     map[uint64]bool // slots that retry has mail for
 	retryAt    int64           // 0 while no alarm is set for it
+	far        map[uint64]*far // other nodes, by their incarnation
+	nodes      []uint64        // for lookFar alone
+	conns      []wire.Conn     // the same
 	anew       <-chan struct{} // closed when owners have changed since the first of retry was tried; nil while there is none
 	row, key   []byte
 	writable   bool
@@ -608,12 +612,15 @@ func (s *Shard) post() {
 func (s *Shard) send(e wire.Envelope) {
 	e.Term = s.term
 	changed := s.x.Changed()
-	if _, command := e.Mail.(*wire.Command); command {
-		e.Term = 0            // on its way it is meant for whoever is there
-		if len(s.retry) > 0 { // it must not overtake those before it [SW-4.2]
-			s.later(e, changed)
-			return
-		}
+	_, command := e.Mail.(*wire.Command)
+	if command {
+		e.Term = 0 // on its way it is meant for whoever is there
+	}
+	// What waits to be tried again is not overtaken: a command by none behind it [SW-4.2], other mail by none to the same slot. Where a worker was would
+	// otherwise be heard of after where he is.
+	if len(s.retry) > 0 && e.To.Slot && (command || s.behind[e.To.ID]) {
+		s.later(e, changed)
+		return
 	}
 	if e.To.Slot && s.owns(wire.Slot(e.To.ID)) { //nolint:gosec // a slot
 		if s.inbox.PutReserved(e) {
@@ -633,9 +640,10 @@ func (s *Shard) later(e wire.Envelope, changed <-chan struct{}) {
 		return
 	}
 	if len(s.retry) == 0 {
-		s.anew = changed
+		s.anew, s.behind = changed, map[uint64]bool{}
 	}
 	s.retry = append(s.retry, e)
+	s.behind[e.To.ID] = true
 	if s.retryAt == 0 { // one alarm for all of them: each tries all again
 		s.retryAt = s.now + retryMS
 		s.alarms.add(s.retryAt, "")

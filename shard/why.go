@@ -74,11 +74,10 @@ func cutWhy(b []byte) (each uint64, until int64, record []byte, ok bool) {
 	return each, until, b[n+m:], true
 }
 
-// keepWhy writes why g was decided, in the turn in which it has become an assignment. Of a grant that came twice, or that the session
-// did not take, there is nothing to be written.
+// keepWhy writes why g was decided, in the turn in which it has become an assignment of h.
 func (s *Shard) keepWhy(h *hosted, g *wire.Grant) {
 	st := h.state
-	if len(g.Why) == 0 || len(s.d.Facts) == s.mark || st.Phase != session.Assigned || st.Owner.Ticket != g.Ticket || st.Owner.Worker != g.Worker {
+	if len(g.Why) == 0 || st.Phase != session.Assigned || st.Owner.Ticket != g.Ticket || st.Owner.Worker != g.Worker {
 		return
 	}
 	each, _, _, ok := cutWhy(g.Why)

@@ -147,7 +147,7 @@ type Command struct {
 	Reason     string // close, nack
 	AE         uint64
 	GE         uint64   // reply of a guest
-	Seq        uint64   // ack, nack: the entry; delta: its off; page: after; resync: from
+	Seq        uint64   // ack, nack: the entry; delta: its off; page: after; resync: from; subscribe, resumed: its turn
 	Read       uint64   // ack
 	Ack        Optional // reply
 	Upto       Optional // close, release, transfer

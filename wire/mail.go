@@ -33,7 +33,7 @@ type FrameKind uint8
 
 // The kinds of frames for a connection.
 const (
-	// FrameAnswer is the reply in PB to request ID.
+	// FrameAnswer is the reply in PB to request ID. To a subscribe Seq is its turn: the later of two that resume as one worker has the larger.
 	FrameAnswer FrameKind = iota
 	// FrameWrote is the reply to a send or reply (Verb): Seq, Epoch, TS, Duplicate; Prev as in FrameMessage. For a
 	// connection that follows the session it stands for the entry, in its place in the order [SW-4.4].

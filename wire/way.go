@@ -82,7 +82,7 @@ type Way struct {
 	Hops    uint32
 	At      string // the customer where it is
 	Root    string // who the bearer is by now
-	Owner   string // whose session it is, or whose identity
+	Owner   string // whose session it is, or whose identity; of identify, who expects the connection's customer
 	Found   string // who that is by now, when he is not Root
 	Shop    string
 	Visit   SessionID

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -63,16 +62,9 @@ func echo(ctx context.Context, cfg *Config, row *Row, round, n, batch int) (r Ec
 }
 
 func (r *Echo) measure(ctx context.Context, cfg *Config, row *Row, t *Turn) (err error) {
-	if err := os.MkdirAll(t.Dir, 0o700); err != nil {
-		return fmt.Errorf("making room: %w", err)
-	}
-	defer func() {
-		if gone := t.stop(); err == nil {
-			err = gone
-		}
-	}()
-	if err := row.peer.start(ctx, t); err != nil {
-		return fmt.Errorf("starting: %w", err)
+	defer t.end(&err)
+	if err := t.begin(ctx, row); err != nil {
+		return err
 	}
 	var (
 		wg    sync.WaitGroup

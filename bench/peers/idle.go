@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -37,16 +36,9 @@ func idle(ctx context.Context, cfg *Config, row *Row, round, n int) (r Idle) {
 }
 
 func (r *Idle) measure(ctx context.Context, cfg *Config, row *Row, t *Turn) (err error) {
-	if err := os.MkdirAll(t.Dir, 0o700); err != nil {
-		return fmt.Errorf("making room: %w", err)
-	}
-	defer func() {
-		if gone := t.stop(); err == nil {
-			err = gone
-		}
-	}()
-	if err := row.peer.start(ctx, t); err != nil {
-		return fmt.Errorf("starting: %w", err)
+	defer t.end(&err)
+	if err := t.begin(ctx, row); err != nil {
+		return err
 	}
 	l := newLoad(cfg, 0)
 	first, empty := t.usage(), t.resident()

@@ -173,19 +173,12 @@ func quiet(ctx context.Context, cfg *Config) {
 
 func turn(ctx context.Context, cfg *Config, row *Row, r *Round) (err error) {
 	t := &Turn{Program: row.path, Workers: cfg.Workers, Dir: filepath.Join(cfg.Dir, fmt.Sprintf("%s-%d-%.0f", strings.ReplaceAll(row.Name, " ", "-"), r.Round, r.Rate))}
-	if err := os.MkdirAll(t.Dir, 0o700); err != nil {
-		return fmt.Errorf("making room: %w", err)
-	}
-	defer func() {
-		if gone := t.stop(); err == nil {
-			err = gone
-		}
-	}()
-	if r.SyncMicros, err = syncs(t.Dir); err != nil {
+	defer t.end(&err)
+	if r.SyncMicros, err = syncs(cfg.Dir); err != nil {
 		return err
 	}
-	if err := row.peer.start(ctx, t); err != nil {
-		return fmt.Errorf("starting: %w", err)
+	if err := t.begin(ctx, row); err != nil {
+		return err
 	}
 	l := newLoad(cfg, r.Rate)
 	s, err := row.peer.join(ctx, t, l)

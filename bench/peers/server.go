@@ -81,6 +81,24 @@ func (t *Turn) stop() error {
 	return os.RemoveAll(t.Dir)
 }
 
+// begin makes room for the turn and starts the row's servers. Whether it succeeds or not, end follows.
+func (t *Turn) begin(ctx context.Context, row *Row) error {
+	if err := os.MkdirAll(t.Dir, 0o700); err != nil {
+		return fmt.Errorf("making room: %w", err)
+	}
+	if err := row.peer.start(ctx, t); err != nil {
+		return fmt.Errorf("starting: %w", err)
+	}
+	return nil
+}
+
+// end stops the turn's servers. What goes wrong is told by err, unless something went wrong before.
+func (t *Turn) end(err *error) {
+	if gone := t.stop(); *err == nil {
+		*err = gone
+	}
+}
+
 // write writes a file of the turn, and returns its path.
 func (t *Turn) write(name, text string) (string, error) {
 	path := filepath.Join(t.Dir, name)

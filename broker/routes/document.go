@@ -134,6 +134,7 @@ type Queue struct {
 	Handoff      Handoff         `json:"handoff,omitzero" yaml:"handoff" doc:"When a bot's session goes to people by itself."`
 	ParkMS       int64           `json:"park_ms,omitempty" yaml:"park_ms" min:"0" doc:"After how much silence of a customer who was answered his session is let go until he writes again. Default never."`
 	AbsentMS     int64           `json:"absent_ms,omitempty" yaml:"absent_ms" min:"0" doc:"How long a customer who waits keeps his place while his app is not connected. Default for good."`
+	WrapUpMS     *int64          `json:"wrapup_ms,omitempty" yaml:"wrapup_ms" min:"0" max:"3600000" doc:"How long a person may take after a session for what is left to do, before the slot is free again. Default the tenant's."`
 	Route        []Step          `json:"route,omitempty" yaml:"route" doc:"Steps, tried in order. Default: bots, and humans when no bot can take it."`
 }
 

@@ -24,6 +24,8 @@ type Rule struct {
 	ParkMS int64 `json:"park_ms,omitempty"`
 	// AbsentMS is how long a customer who waits and is not there keeps his place; 0 is for good.
 	AbsentMS int64 `json:"absent_ms,omitempty"`
+	// WrapUpMS is how long a person may take after a session; nil is the tenant's.
+	WrapUpMS *int64 `json:"wrapup_ms,omitempty"`
 
 	Holds *selector.Expr `json:"-"` // When; nil when there is none
 }
@@ -55,11 +57,11 @@ func (d *Document) AppendRules(dst []byte) []byte {
 func (d *Document) rules() (list []Rule) {
 	for i := range d.Queues {
 		q := &d.Queues[i]
-		r := Rule{Queue: q.Name, FailedTurns: q.Handoff.FailedTurns, FailedTypes: q.Handoff.FailedTypes, AskedTypes: q.Handoff.AskedTypes, When: q.Handoff.When, To: q.Handoff.Queue, ParkMS: q.ParkMS, AbsentMS: q.AbsentMS}
+		r := Rule{Queue: q.Name, FailedTurns: q.Handoff.FailedTurns, FailedTypes: q.Handoff.FailedTypes, AskedTypes: q.Handoff.AskedTypes, When: q.Handoff.When, To: q.Handoff.Queue, ParkMS: q.ParkMS, AbsentMS: q.AbsentMS, WrapUpMS: q.WrapUpMS}
 		if r.FailedTurns > 0 && len(r.FailedTypes) == 0 {
 			r.FailedTypes = []string{defaultFailed}
 		}
-		if r.FailedTurns > 0 || len(r.AskedTypes) > 0 || r.When != "" || r.ParkMS+r.AbsentMS > 0 {
+		if r.FailedTurns > 0 || len(r.AskedTypes) > 0 || r.When != "" || r.ParkMS+r.AbsentMS > 0 || r.WrapUpMS != nil {
 			list = append(list, r)
 		}
 	}

@@ -62,7 +62,7 @@ func (w *tape) read(t *testing.T, rec *Recorder) {
 	}
 }
 
-// day is six sessions of five customers, between ten and noon in Shanghai.
+// recordedDay is eight sessions of seven customers, from ten in Shanghai until the night.
 func recordedDay() *tape {
 	w := &tape{start: time.Date(2026, 11, 2, 2, 0, 0, 0, time.UTC).UnixMilli()}
 	w.session("c1") // two messages, answered after 100 s; a third, after 300 s
@@ -110,13 +110,28 @@ func recordedDay() *tape {
 	w.says(0, "customer", "c5")
 	w.queued(0)
 	w.event(4000, "session.closed", `{"by":"customer"}`)
+	w.session("c6") // a red packet, and a word behind it; 250 s later the answer
+	w.entry(0, "customer", "c6", "message", "red_packet", `{}`)
+	w.queued(0)
+	w.says(50, "customer", "c6")
+	w.assigned(60, "human", "ben")
+	w.says(300, "human", "ben")
+	w.event(400, "session.closed", `{"by":"worker"}`)
+	w.session("c7") // at 22:59:00, answered at 23:02:30, after the count has ended; and at 23:10, which counts nowhere
+	w.says(46_740, "customer", "c7")
+	w.queued(46_740)
+	w.assigned(46_750, "human", "ann")
+	w.says(46_950, "human", "ann")
+	w.says(47_400, "customer", "c7")
+	w.says(50_000, "human", "ann")
+	w.event(50_100, "session.closed", `{"by":"worker"}`)
 	return w
 }
 
 // TestPlatforms is S9: one recorded log, and the reply rate of each platform as it comes out by hand.
 func TestPlatforms(t *testing.T) {
 	var defs []level.Definition
-	for _, name := range []string{"taobao", "feige", "pdd-3min", "pdd-5min", "pdd-day"} {
+	for _, name := range level.PresetNames() {
 		defs = append(defs, level.Definition{Preset: name})
 	}
 	set, err := level.Compile(defs, nil, time.LoadLocation)
@@ -130,20 +145,29 @@ func TestPlatforms(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string][2]int64{
-		// c1: of two turns one in time. c3: in time. c1 again: the transfer is a miss, the next one's turn in time. c4: in time. c5: missed.
-		"taobao": {4, 7},
-		// c1: of three messages two. c3: the second message; the first is the bot's, and not counted. c1 again, c4: in time. c5: missed.
-		"feige": {5, 7},
-		// Turns, and a transfer changes nothing.
-		"pdd-3min": {4, 6},
-		// 300 s are in time.
-		"pdd-5min": {5, 6},
-		// The days of c1, c3 and c4 are well, that of c5 is not; c2 had a bot alone.
-		"pdd-day": {3, 4},
+		// c1: of two turns one in time. c3: in time. c1 again: the transfer is a miss, the next one's turn in time. c4: in time. c5: missed. c6: missed, 250 s
+		// from the word, as the red packet is none. c7: missed, 210 s; what he says after 23:00 does not count.
+		"taobao": {4, 9},
+		// The same turns: what is told of it is the mean.
+		"wangwang": {4, 9},
+		// c1: of three messages two. c3: the second message; the first is the bot's, and not counted. c1 again, c4: in time. c5: missed. c6: neither the red
+		// packet, which is a message here, nor the word. c7: missed.
+		"feige": {5, 10},
+		// Turns, and a transfer changes nothing. c6: 300 s, from the red packet.
+		"pdd-3min": {4, 8},
+		// 300 s are in time: c1's second, and c6; and c7's 210 s.
+		"pdd-5min": {7, 8},
+		// The days of c1, c3, c4, c6 and c7 are well, that of c5 is not; c2 had a bot alone.
+		"pdd-day": {5, 6},
 	}
+	// No answer counts 600 s, and so does none before a transfer: c1 100 and 300, c3 130, c1 again 600 and 60, c4 30, c5 600, c6 250, c7 210.
+	const wangwang = (100 + 300 + 130 + 600 + 60 + 30 + 600 + 250 + 210) * 1000 / 9
 	for _, l := range d.Levels {
 		if w, ok := want[l.Level]; l.Shop == "" && (!ok || l.Met != w[0] || l.Count != w[1]) {
 			t.Errorf("%s: %d of %d; by hand %v", l.Level, l.Met, l.Count, w)
+		}
+		if l.Shop == "" && l.Level == "wangwang" && l.MeanMS != wangwang {
+			t.Errorf("the mean of wangwang is %d ms; by hand %d", l.MeanMS, wangwang)
 		}
 		if l.Shop == "" {
 			delete(want, l.Level)

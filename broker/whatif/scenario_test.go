@@ -71,6 +71,7 @@ staff: [{name: agent, count: 800, slots: 5}]
 		t.Errorf("bots end %.3f of %d, people answer %.3f in time", share, r.Sessions, r.People.Rate)
 	}
 	t.Logf("%d sessions, %d by bots, %d by people, p95 %d ms, %d events, %d effects", r.Sessions, r.Alone, r.Served, r.People.P95, r.Events, r.Effects)
+	golden(t, "peak", figures("200,000 in an hour", r))
 }
 
 // TestSurges is S5: three times the sessions of one channel, ten times and a hundred times all: nothing is lost, and everybody who
@@ -98,11 +99,17 @@ staff: [{name: agent, count: 4, slots: 5}]
 		t.Logf("%v: %d sessions, longest line %d, %d told, p95 %d s", sets, r.Sessions, r.MaxLine, r.Told, r.People.P95/1000)
 		return r
 	}
-	f()
-	f("surges[0]={at: 10m, for: 30m, times: 10}")
-	if r := f("surges[0]={at: 10m, for: 30m, times: 100}"); r.MaxLine < 500 {
-		t.Errorf("a hundred times make a line of %d", r.MaxLine)
+	// Half of them come by the channel that is surged, and people have three quarters of what they can do before it.
+	half := []string{"sessions=2000", "customers.channels={web: 40, mini: 10, live: 50}", "staff[0].count=6"}
+	calm, three := f(append(half, "surges=[]")...), f(half...)
+	ten, hundred := f("surges[0]={at: 10m, for: 30m, times: 10}"), f("surges[0]={at: 10m, for: 30m, times: 100}")
+	if live, was := Named(three.Channels, "live").Wanted, Named(calm.Channels, "live").Wanted; live < 2*was || three.MaxLine < 50 || three.Told < 500 {
+		t.Errorf("%d of the channel wanted somebody, and %d did without the surge; they made a line of %d, who were told %d times", live, was, three.MaxLine, three.Told)
 	}
+	if ten.Sessions < 8*120 || ten.MaxLine < 50 || hundred.Sessions < 90*120 || hundred.MaxLine < 500 { // the half hour has 120 on average
+		t.Errorf("%d and %d came, with lines of %d and %d", ten.Sessions, hundred.Sessions, ten.MaxLine, hundred.MaxLine)
+	}
+	golden(t, "surges", figures("x3 on one channel", three)+figures("x10", ten)+figures("x100", hundred))
 }
 
 // TestOverflow is S6: 200 in one channel's line while another team is idle; they must get through.
@@ -139,10 +146,11 @@ queues:
 	if with.People.MaxWait > 4*250_000 || without.People.MaxWait < 30*240_000 {
 		t.Errorf("the last of 200 waits %d ms with help and %d ms without", with.People.MaxWait, without.People.MaxWait)
 	}
+	golden(t, "overflow", figures("another team helps", with)+figures("it does not", without))
 }
 
 // TestShops is S7: 53 shops and 16 to 18 people who have home shops and help out after a minute: at least 95 % within three minutes,
-// all in all and in every shop. Without helping out it cannot be held.
+// all in all, and of 17 and more in every shop as well. Each shop is told. Without helping out it cannot be held.
 func TestShops(t *testing.T) {
 	day, err := os.ReadFile("../../examples/plan/merchant-53-shops.yaml")
 	if err != nil {
@@ -180,16 +188,23 @@ func TestShops(t *testing.T) {
 			}
 		}
 		t.Logf("%d people, help %v: %.2f %% of %d, worst %s with %.2f %% of %d", people, help, 100*r.People.Rate, r.People.Wanted, worst.Name, 100*worst.Rate, worst.Wanted)
-		if help && people >= 17 && (r.People.Rate < .95 || worst.Rate < .95 || len(r.Shops) != 53) {
+		if r.Within != 180_000 || len(r.Shops) != 53 || slices.ContainsFunc(r.Shops, func(s Figures) bool { return s.Wanted < 50 }) {
+			t.Errorf("within %d ms, %d shops are told", r.Within, len(r.Shops))
+		}
+		if help && people >= 17 && worst.Rate < .95 {
 			t.Errorf("%d people answer %.3f in time, %s %.3f", people, r.People.Rate, worst.Name, worst.Rate)
 		}
 		return r
 	}
+	all := ""
 	for _, people := range []int{16, 17, 18} {
-		if r := f(people, true); r.People.Rate < .95 {
+		r := f(people, true)
+		if r.People.Rate < .95 {
 			t.Errorf("%d people answer %.3f in time", people, r.People.Rate)
 		}
+		all += figures(fmt.Sprint(people, " people"), r)
 	}
+	golden(t, "shops", all)
 	if r := f(17, false); r.People.Rate > .8 {
 		t.Errorf("without help they answer %.3f in time", r.People.Rate)
 	}
@@ -219,7 +234,7 @@ queues:
 func TestSavableFirst(t *testing.T) {
 	const seeds = 5
 	var rate, wait [2]float64
-	longest := int64(0)
+	longest, all := int64(0), ""
 	for seed := range seeds {
 		for i, order := range []string{"fifo", "savable_first"} {
 			cfg := configure(t, surged, plain, fmt.Sprintf("seed=%d", seed+1))
@@ -232,15 +247,17 @@ func TestSavableFirst(t *testing.T) {
 			rate[i] += r.People.Rate / seeds
 			wait[i] += float64(r.People.MeanWait) / seeds
 			longest = max(longest, r.People.MaxWait)
+			all += figures(fmt.Sprint(order, " ", seed+1), r)
 		}
 	}
+	golden(t, "savable", all)
 	t.Logf("fifo %.1f %% at %.0f s, savable first %.1f %% at %.0f s, the longest %d s", 100*rate[0], wait[0]/1000, 100*rate[1], wait[1]/1000, longest/1000)
 	if rate[1] < rate[0]+.1 || wait[1] > 1.02*wait[0] || wait[1] < .98*wait[0] {
 		t.Errorf("fifo %.3f, savable first %.3f; mean waits %.0f and %.0f ms", rate[0], rate[1], wait[0], wait[1])
 	}
 }
 
-// TestVIP is S12: in the same surge 95 % of the VIPs wait a minute at most, and nobody else waits without end.
+// TestVIP is S12: in the same surge 95 % of the VIPs wait a minute at most, and nobody else waits more than 25 minutes.
 func TestVIP(t *testing.T) {
 	cfg := configure(t, surged, `
 version: 1
@@ -256,11 +273,13 @@ queues:
 `)
 	r := play(t, cfg)
 	nothingLost(t, r)
-	vip, other := Named(r.Tiers, "vip"), Named(r.Tiers, "")
+	vip, other := named(r.Tiers, "vip"), named(r.Tiers, "")
 	t.Logf("VIPs: p95 %d s, %.1f %% in time; others: %.1f %%, p95 %d s, longest %d s", vip.P95/1000, 100*vip.Rate, 100*other.Rate, other.P95/1000, other.MaxWait/1000)
-	if vip.P95 > 60_000 || other.MaxWait > 2*hourMS || vip.Wanted == 0 {
-		t.Errorf("VIPs p95 %d ms of %d; others %d ms at most", vip.P95, vip.Wanted, other.MaxWait)
+	// A pick in four is the oldest of all, so the line that a surge has left is through by the time that four times its length would take alone.
+	if vip.P95 > 60_000 || other.MaxWait > 25*60_000 || vip.Wanted < 1000 || other.Wanted < 2000 {
+		t.Errorf("VIPs p95 %d ms of %d; others %d ms at most of %d", vip.P95, vip.Wanted, other.MaxWait, other.Wanted)
 	}
+	golden(t, "vip", figures("VIPs in the surge", r))
 }
 
 // TestTransfers is S13: 12 % are transferred twice; each of them is somebody's or in line at every moment, and all are served.
@@ -278,8 +297,8 @@ queues:
   - {name: first, route: [{who: humans}]}
   - {name: second, route: [{who: humans}]}
 `)
-	// Every minute: the core has as many tasks as there are sessions, neither lost nor twice.
-	for at := cfg.Start; at < cfg.End; at += 60_000 {
+	// Every second: the core has as many tasks as there are sessions, neither lost nor twice.
+	for at := cfg.Start; at < cfg.End; at += 1000 {
 		cfg.Hooks = append(cfg.Hooks, Hook{at, func(s *Sim) {
 			n := 0
 			for q := range s.Core().Queues() {
@@ -295,6 +314,7 @@ queues:
 	if share := float64(r.Transfers) / float64(r.Sessions); share < .22 || share > .26 || r.Served != r.Sessions || r.People.Wanted != r.Sessions+r.Transfers || r.Transfers%2 != 0 {
 		t.Errorf("%d transfers of %d sessions; %d served, %d wanted somebody", r.Transfers, r.Sessions, r.Served, r.People.Wanted)
 	}
+	golden(t, "transfers", figures("12 % twice", r))
 }
 
 // TestKilledAgent is S14: an agent with five chats is killed. Back after 29 s he has them still; after 31 s they have been queued
@@ -390,9 +410,11 @@ queues: [{name: q, route: [{who: humans, offer: {n: 2}}]}]
 		t.Fatal(err)
 	}
 	nothingLost(t, r)
-	if r.Served != 1000 || s.measures.assigned != 1000 || r.Offers < 1500 {
+	// Each is accepted by both, at the same millisecond; whoever was second is told that it is gone.
+	if r.Served != 1000 || s.measures.assigned != 1000 || r.Offers != 2000 {
 		t.Errorf("%d served, %d assigned, %d offers", r.Served, s.measures.assigned, r.Offers)
 	}
+	golden(t, "accepts", figures("1,000 double accepts", r))
 }
 
 // TestAcceptAgainstLeave is S16: the customer leaves a moment before he is accepted, in the same moment, and a moment after. Nobody is
@@ -415,6 +437,7 @@ func TestAcceptAgainstLeave(t *testing.T) {
 		t.Fatal(err)
 	}
 	nothingLost(t, r)
+	golden(t, "leaves", figures("accept against leave", r))
 	if r.People.Left < 300 || r.Served < 300 || r.Served+r.People.Left != 900 {
 		t.Errorf("%d left, %d served", r.People.Left, r.Served)
 	}
@@ -454,6 +477,7 @@ levels:
 			t.Errorf("%+v; want %d of 2", l, want)
 		}
 	}
+	golden(t, "lunch", figures("over lunch", r))
 	if r.People.MaxWait < hourMS {
 		t.Errorf("the second waited %d ms: the break was none", r.People.MaxWait)
 	}
@@ -473,7 +497,7 @@ queues: [{name: q, route: [{who: humans, select: "worker.labels HAS task.intent"
 	intents := []string{"refund", "invoice", "order", "logistics"}
 	for i := range waiting {
 		a := selector.Attrs{}.With("intent", selector.StringOf(intents[i%len(intents)]))
-		core.Offer(&broker.Task{Session: ID(i + 1), Ticket: 1, Queue: "q", EnqueuedAt: now + int64(i), Attributes: a}, now+int64(i), &out)
+		core.Offer(&broker.Task{Session: name(i + 1), Ticket: 1, Queue: "q", EnqueuedAt: now + int64(i), Attributes: a}, now+int64(i), &out)
 		out.Reset()
 	}
 	now += waiting
@@ -500,12 +524,12 @@ queues: [{name: q, route: [{who: humans, select: "worker.labels HAS task.intent"
 	}
 	took := subscribe("refund")
 	t.Logf("a change of a worker's attributes beside %d who wait: %v", waiting, took)
-	if ids := offered(); fmt.Sprint(ids) != fmt.Sprint([]wire.SessionID{ID(1), ID(5), ID(9), ID(13), ID(17)}) || len(out) > 20 {
+	if ids := offered(); fmt.Sprint(ids) != fmt.Sprint([]wire.SessionID{name(1), name(5), name(9), name(13), name(17)}) || len(out) > 20 {
 		t.Errorf("%v are offered, with %d effects", ids, len(out))
 	}
 	out.Reset()
 	began := time.Now()
-	core.Offer(&broker.Task{Session: ID(2), Ticket: 1, Version: 1, Queue: "q", EnqueuedAt: testStart + 1, Attributes: selector.Attrs{}.With("intent", selector.StringOf("order"))}, now, &out)
+	core.Offer(&broker.Task{Session: name(2), Ticket: 1, Version: 1, Queue: "q", EnqueuedAt: testStart + 1, Attributes: selector.Attrs{}.With("intent", selector.StringOf("order"))}, now, &out)
 	t.Logf("a change of a session's attributes: %v", time.Since(began))
 	if len(out) > 5 || core.Waiting("q") != waiting-5 {
 		t.Errorf("%d effects, %d wait", len(out), core.Waiting("q"))
@@ -521,4 +545,12 @@ func TestSame(t *testing.T) {
 	if a, b, c := f(), f(), f("seed=2"); a != b || a == c {
 		t.Errorf("%q, %q, %q", a, b, c)
 	}
+}
+
+// named returns the figures of that name.
+func named(list []Figures, name string) Figures {
+	if i := slices.IndexFunc(list, func(f Figures) bool { return f.Name == name }); i >= 0 {
+		return list[i]
+	}
+	return Figures{Name: name, Rate: 1}
 }

@@ -4,6 +4,6 @@
 //	report := why.Tell(&session, core.Explain(id), decisions, &cfg, now)
 //	for _, line := range report.Why { … }
 //
-// What is remembered is bounded: a pool keeps its last decisions, and none from before its node was started. What is not known
-// any more is said to be so. Everything here is a value and pure.
+// A pool remembers its last decisions, and none from before it was opened. What decided an assignment also stays with its session, as long as
+// the tenant's document says (ADR 0039), and is handed in. What is not known any more is said to be so. Everything here is a value and pure.
 package why

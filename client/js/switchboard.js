@@ -247,7 +247,7 @@ export class Client extends Emitter {
   // drop lets the socket go, as a lost network would.
   drop() { this.#lost(this.#ws, 0, 'dropped') }
   // close ends the client; what was not answered is refused.
-  close() { this.#end(fault(499, 'closed', 'the client was closed')) }
+  close(why = fault(499, 'closed', 'the client was closed')) { this.#end(why) }
 
   // call repeats a request until it is answered. effect runs in the order of frames.
   call(verb, args, effect) {

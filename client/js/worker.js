@@ -235,6 +235,8 @@ export class Worker extends Emitter {
         if (kept.get(a.id) !== a.ae) this.#revoked({ session: a.id, ae: a.ae, reason: 'lease' })
         else for (const w of a.writers.values()) w.flush()
       }
+      // Of these the connection was lost before we heard of them: their words come as deliveries, the rest is in the history.
+      for (const [session, ae] of kept) if (!this.assignments.has(session)) this.#assigned({ session, ae, reason: 'kept', cursor: 0, head: 0 })
       if (this.state !== 'ready') this.presence(this.state).catch(() => {})
       this.client.release()
       this.emit('ready', r)
@@ -276,6 +278,8 @@ export class Worker extends Emitter {
     this.emit('ended', a, why)
   }
   #revoked(r) {
+    // All of it is another connection's [SW-5.7]. Were we to come back we would take it from that, and that from us, without end.
+    if (!r.session) return this.client.close(fault(409, r.reason, 'another connection has subscribed as this worker'))
     const a = this.assignments.get(r.session)
     if (!a || a.ae > r.ae) return
     this.end(a, r.reason)

@@ -5,55 +5,29 @@ import (
 	"errors"
 	"net"
 	"sync"
+
+	"switchboard/internal/memnet"
 )
 
 // network is one in memory, between nodes by name: so a whole cluster runs in virtual time.
 type network struct {
 	mu        sync.Mutex
-	listeners map[string]*memoryListener
+	listeners map[string]*memnet.Listener
 	conns     map[[2]string][]net.Conn
 	cut       map[[2]string]bool // both ways
 }
 
 func newNetwork() *network {
-	return &network{listeners: map[string]*memoryListener{}, conns: map[[2]string][]net.Conn{}, cut: map[[2]string]bool{}}
+	return &network{listeners: map[string]*memnet.Listener{}, conns: map[[2]string][]net.Conn{}, cut: map[[2]string]bool{}}
 }
 
-type memoryListener struct {
-	addr   string
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func (n *network) listen(addr string) *memoryListener {
-	l := &memoryListener{addr: addr, conns: make(chan net.Conn), closed: make(chan struct{})}
+func (n *network) listen(addr string) *memnet.Listener {
+	l := memnet.Listen(addr)
 	n.mu.Lock()
 	n.listeners[addr] = l
 	n.mu.Unlock()
 	return l
 }
-
-func (l *memoryListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *memoryListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-func (l *memoryListener) Addr() net.Addr { return memoryAddr(l.addr) }
-
-type memoryAddr string
-
-func (a memoryAddr) Network() string { return "memory" }
-func (a memoryAddr) String() string  { return string(a) }
 
 var errCut = errors.New("nobody answers")
 
@@ -77,14 +51,12 @@ func (n *network) dial(from string) func(context.Context, string) (net.Conn, err
 		if l == nil || cut {
 			return nil, errCut
 		}
-		select {
-		case l.conns <- b:
-			return a, nil
-		case <-l.closed:
+		if err := l.Hand(ctx, b); errors.Is(err, net.ErrClosed) {
 			return nil, errCut
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		} else if err != nil {
+			return nil, err
 		}
+		return a, nil
 	}
 }
 

@@ -82,8 +82,26 @@ func newCrew(cmd *cobra.Command, f *nodeFlags, n int) (*crew, error) {
 	return c, nil
 }
 
+// room looks whether every address is free. A node that finds its own taken would be started again and again, and whoever serves there, another
+// demo as a rule, be taken for it.
+func (c *crew) room() error {
+	for _, k := range c.nodes {
+		for _, addr := range []string{k.addr, k.links} {
+			l, err := net.Listen("tcp", addr)
+			if err != nil {
+				return fmt.Errorf("%s has no address: %w: stop what serves there, a demo perhaps, or name another first address with --listen", k.name, err)
+			}
+			_ = l.Close()
+		}
+	}
+	return nil
+}
+
 // run starts the nodes, says where they are, and waits until it is asked to stop.
 func (c *crew) run(cmd *cobra.Command) error {
+	if err := c.room(); err != nil {
+		return err
+	}
 	asked := untilSignal()
 	ctx, stop := context.WithCancel(asked)
 	var wg sync.WaitGroup
@@ -205,7 +223,7 @@ func (c *crew) tell(w io.Writer) error {
 		out.say("  "+string(claims.Role), t)
 	}
 	out.say("", "")
-	out.say("", "  Kill one of them, or ask: switchboard cluster status --at "+c.nodes[0].links)
+	out.say("", "  Kill one of them, or ask: "+os.Args[0]+" cluster status --at "+c.nodes[0].links)
 	out.say("", "  Ctrl-C stops all; start again and every word is there.")
 	out.say("", "")
 	return out.err

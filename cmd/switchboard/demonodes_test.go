@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -109,4 +110,26 @@ func above(t *testing.T, addr string, n int) string {
 		t.Fatal(err)
 	}
 	return net.JoinHostPort(host, strconv.Itoa(p+n))
+}
+
+// TestDemoNodesNeedRoom: a cluster for trying does not begin where one of its addresses is taken, as by the demo that the reader of the README still runs.
+func TestDemoNodesNeedRoom(t *testing.T) {
+	addr := freeRow(t)
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _ := strconv.Atoi(port)
+	for _, taken := range []int{first, first + 1, first + linksAbove + 2} {
+		ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(taken)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := filepath.Join(t.TempDir(), "data")
+		complains(t, 1, `has no address: .*:`+strconv.Itoa(taken)+`: .*address already in use: stop what serves there.*--listen`, nil, "demo", "--nodes", "3", "--data", data, "--listen", addr)
+		if _, err := os.Stat(data); !os.IsNotExist(err) {
+			t.Errorf("it has made %s: %v", data, err)
+		}
+		_ = ln.Close()
+	}
 }

@@ -235,7 +235,7 @@ func TestDataDirectory(t *testing.T) {
 		for _, args := range [][]string{serveArgs, {"log", "--data", data, session}, {"verify", "--data", data}} {
 			complains(t, 1, "in use.*stop it first", nil, args...)
 		}
-		complains(t, 1, "address already in use", nil, "serve", "--dev", "--data", filepath.Join(t.TempDir(), "other"), "--listen", addr)
+		complains(t, 1, "address already in use: stop what serves there.*--listen", nil, "serve", "--dev", "--data", filepath.Join(t.TempDir(), "other"), "--listen", addr)
 	})
 	keys := filepath.Join(data, "keys.json")
 	t.Run("no keys", func(t *testing.T) {

@@ -58,7 +58,12 @@ func (f *floorFlags) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	c, err := client.Dial(ctx, cfg)
+	var c *client.Client
+	if f.every == 0 {
+		ctx, c, err = dialOnce(ctx, f.addr, cfg)
+	} else {
+		c, err = client.Dial(ctx, cfg)
+	}
 	if err != nil {
 		return err
 	}

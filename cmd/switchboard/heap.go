@@ -5,18 +5,22 @@ import (
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
+	"strconv"
+	"strings"
 	"time"
 )
 
 // heap decides how much garbage may lie around. A node under load is not collected before 128 MiB of it have come together: with the
 // little that lives in a small one it would be every 20 MB otherwise, several times a second, and each time messages wait for 15 ms of
-// a core. A quiet one has a quarter of what lives, which costs it a third of a percent of a core at most, and gives the rest of its
+// a core. Beyond that there may be as much of it as lives, and twice as much as long as a quarter of the machine's memory holds all of it: what lives
+// is visited once in a collection, and messages wait meanwhile, so that rarer is better. A quiet one has a quarter of what lives, which costs it a third of a percent of a core at most, and gives the rest of its
 // memory back: idle connections shall not pay for load that is over.
 type heap struct {
 	busy      bool
 	quiet     int    // looks in a row at which little was allocated
 	allocated uint64 // bytes ever, at the last look
 	percent   int    // that is set
+	machine   uint64 // bytes of memory that there are for the process; 0 when that is not known
 }
 
 const (
@@ -24,7 +28,9 @@ const (
 	heapFloor = 64 << 20    // bytes that count as if they lived, under load
 	heapBusy  = 1 << 20     // bytes allocated between two looks from which on it is load
 	heapAfter = 10          // quiet looks until memory is given back
-	heapFull  = 100         // percent of what lives that may be garbage beside the floor
+	heapFull  = 100         // percent of what lives that may be garbage beside the floor,
+	heapRoomy = 200         // and as long as all of it is less than
+	heapShare = 4           // one of so many parts of the machine's memory
 	heapQuiet = 25          // the same without load
 	heapMost  = 4000        // percent: what lives is hardly known when it is little
 )
@@ -43,9 +49,13 @@ func (h *heap) turn(allocated, live uint64) (percent int, give bool) {
 	}
 	want := heapQuiet
 	if h.busy {
-		want = heapFull + heapMost
+		full := heapFull
+		if (1+heapRoomy/100)*live+2*heapFloor <= h.machine/heapShare {
+			full = heapRoomy
+		}
+		want = full + heapMost
 		if live > 0 {
-			want = heapFull + int(min(2*heapFloor*100/live, heapMost)) //nolint:gosec // at most heapMost
+			want = full + int(min(2*heapFloor*100/live, heapMost)) //nolint:gosec // at most heapMost
 		}
 	}
 	if math.Abs(float64(want-h.percent)) <= float64(h.percent)/10 && want != heapQuiet || want == h.percent {
@@ -64,7 +74,7 @@ type heapKeeper struct {
 
 // newHeapKeeper begins as under load: what a start allocates is none.
 func newHeapKeeper() *heapKeeper {
-	k := &heapKeeper{off: os.Getenv("GOGC") != "", heap: heap{busy: true}}
+	k := &heapKeeper{off: os.Getenv("GOGC") != "", heap: heap{busy: true, machine: machineMemory()}}
 	k.samples[0].Name, k.samples[1].Name = "/gc/heap/allocs:bytes", "/gc/heap/live:bytes"
 	k.look()
 	return k
@@ -86,4 +96,38 @@ func (k *heapKeeper) look() {
 	if give {
 		debug.FreeOSMemory()
 	}
+}
+
+// machineMemory returns how many bytes of memory the process may have: the machine's, or what its group is given when that is less.
+// It is 0 where nobody says so.
+func machineMemory() uint64 {
+	total := parseMemory("/proc/meminfo")
+	if group := parseMemory("/sys/fs/cgroup/memory.max"); group != 0 && group < total {
+		return group
+	}
+	return total
+}
+
+// parseMemory reads a file of the kernel whose first number says how much memory there is: in bytes, or in the unit behind it.
+// It returns 0 when there is no such file or no such number.
+func parseMemory(name string) uint64 {
+	text, err := os.ReadFile(name) //nolint:gosec // one of two
+	if err != nil {
+		return 0
+	}
+	words := strings.Fields(string(text))
+	if len(words) > 1 && words[0] == "MemTotal:" {
+		words = words[1:]
+	}
+	if len(words) == 0 {
+		return 0
+	}
+	n, err := strconv.ParseUint(words[0], 10, 64)
+	if err != nil {
+		return 0 // "max": no bound
+	}
+	if len(words) > 1 && words[1] == "kB" {
+		n <<= 10
+	}
+	return n
 }

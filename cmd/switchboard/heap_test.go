@@ -1,6 +1,10 @@
 package main
 
-import "testing"
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
 
 func TestHeapTurn(t *testing.T) {
 	var at uint64
@@ -46,5 +50,45 @@ func TestHeapFollowsWhatLives(t *testing.T) {
 		if most := live + 2*heapFloor; goal > most+most/6 {
 			t.Fatalf("with %d alive, %d bytes of garbage may lie around; want at most %d and a sixth", live, goal, most)
 		}
+	}
+}
+
+// With memory to spare a collection is rarer; a node that has grown into its machine is as careful as ever.
+func TestHeapWithRoom(t *testing.T) {
+	const mib = 1 << 20
+	f := func(live, machine uint64, want int) {
+		t.Helper()
+		h := &heap{busy: true, machine: machine}
+		if percent, _ := h.turn(100*mib, live); percent != want {
+			t.Errorf("%d MiB of %d alive: %d percent; want %d", live/mib, machine/mib, percent, want)
+		}
+	}
+	f(128*mib, 0, 200) // nobody knows
+	f(128*mib, 4096*mib, 300)
+	f(128*mib, 2048*mib, 300)
+	f(129*mib, 2048*mib, 199)
+	f(1024*mib, 16<<30, 212)
+	f(1024*mib, 8<<30, 112)
+	f(8*mib, 512*mib, 1700)
+}
+
+func TestMachineMemory(t *testing.T) {
+	f := func(text string, want uint64) {
+		t.Helper()
+		name := filepath.Join(t.TempDir(), "memory")
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := parseMemory(name); got != want {
+			t.Errorf("%q is %d bytes; want %d", text, got, want)
+		}
+	}
+	f("MemTotal:       24683524 kB\nMemFree:        123 kB\n", 24683524<<10)
+	f("536870912\n", 512<<20)
+	f("max\n", 0)
+	f("", 0)
+	f("MemTotal:\n", 0)
+	if got := parseMemory(filepath.Join(t.TempDir(), "none")); got != 0 {
+		t.Errorf("a file that is not there says %d", got)
 	}
 }

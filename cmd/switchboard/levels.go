@@ -23,6 +23,7 @@ import (
 // levelsFlags are the flags of `levels`.
 type levelsFlags struct {
 	data, addr, token, file, tenant string
+	queue, worker                   string
 	presets                         []string
 	from, to                        string
 	asJSON                          bool
@@ -36,19 +37,25 @@ func newLevels() *cobra.Command {
 		Long: `Count a recorded log exactly, by shop: from the data directory of a stopped node, under the reply rates of
 platforms (--preset) or a tenant's own definitions (--tenant: those of the routes that were applied; with --config
 also those of the configuration, and of the routes that it names while none were applied). Or ask a running node,
-with a supervisor's token, what its definitions have counted since it was started.
+with a supervisor's token, what its definitions have counted since it was started: by shop, queue and team, or of one
+worker (--worker) or queue (--queue).
 
 Presets: ` + strings.Join(level.PresetNames(), ", ") + `.
 --from and --to take 2026-11-02, 2026-11-02T08:00 or RFC 3339; without a zone they are the first definition's.
 A case belongs to the time at which it began.`,
 		Example: `  switchboard levels --data ./data --preset taobao,feige --from 2026-11-01 --to 2026-12-01
   switchboard levels --data ./data --tenant demo
-  switchboard levels --addr 127.0.0.1:7470 --token "$SUPERVISOR" --json`,
+  switchboard levels --addr 127.0.0.1:7470 --token "$SUPERVISOR" --json
+  switchboard levels --addr 127.0.0.1:7470 --token "$SUPERVISOR" --worker ann`,
 		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case (f.data == "") == (f.addr == ""):
 				return usageError{fmt.Errorf("set --data for a stopped node, or --addr and --token for a running one")}
+			case f.data != "" && f.queue+f.worker != "":
+				return usageError{fmt.Errorf("--queue and --worker are asked of a running node, and go with --addr: a log is counted by shop")}
+			case f.queue != "" && f.worker != "":
+				return usageError{fmt.Errorf("--queue or --worker, not both")}
 			case f.data != "":
 				return f.count(cmd.OutOrStdout())
 			}
@@ -67,6 +74,8 @@ A case belongs to the time at which it began.`,
 	fs.StringSliceVar(&f.presets, "preset", nil, "presets to count by (default all, unless --config is given or the tenant has definitions of its own)")
 	fs.StringVar(&f.file, "config", "", "a node's YAML file: count by the definitions of --tenant")
 	fs.StringVar(&f.tenant, "tenant", "", "count the sessions of this tenant alone, by its own definitions unless --preset names others")
+	fs.StringVar(&f.queue, "queue", "", "of a running node: of this queue alone")
+	fs.StringVar(&f.worker, "worker", "", "of a running node: of this worker alone")
 	fs.StringVar(&f.from, "from", "", "count cases that began then or later")
 	fs.StringVar(&f.to, "to", "", "count cases that began before")
 	fs.BoolVar(&f.asJSON, "json", false, "one JSON object a line")
@@ -191,12 +200,12 @@ func (f *levelsFlags) count(out io.Writer) error {
 
 // ask asks a running node.
 func (f *levelsFlags) ask(ctx context.Context, out io.Writer) error {
-	c, err := client.Dial(ctx, client.Config{URL: "ws://" + f.addr + "/v1/connect", Token: client.StaticToken(strings.TrimSpace(f.token))})
+	ctx, c, err := dialOnce(ctx, f.addr, client.Config{URL: "ws://" + f.addr + "/v1/connect", Token: client.StaticToken(strings.TrimSpace(f.token))})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = c.Close() }() // nothing was written
-	list, err := c.Levels(ctx, "", "")
+	list, err := c.Levels(ctx, f.queue, f.worker)
 	if err != nil {
 		return err
 	}

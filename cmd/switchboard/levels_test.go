@@ -92,6 +92,14 @@ func TestLevels(t *testing.T) {
 		t.Errorf("the table is\n%s", out)
 	}
 	doc := filepath.Join(t.TempDir(), "routes.yaml")
+	if out := finish(t, as(t, nil, "levels", "--addr", addr, "--token", super, "--worker", "echo")).out; !strings.Contains(out, "worker  echo") || strings.Contains(out, "shop") {
+		t.Fatalf("of the worker it says\n%s", out)
+	}
+	complains(t, 2, "not both", nil, "levels", "--addr", addr, "--token", super, "--worker", "echo", "--queue", "default")
+	complains(t, 2, "go with --addr", nil, "levels", "--data", data, "--worker", "echo")
+	nobody := freeAddr(t) // who asks once is told that nobody answers
+	complains(t, 1, "no node answers at "+nobody, nil, "levels", "--addr", nobody, "--token", super)
+	complains(t, 1, "no node answers at "+nobody, nil, "floor", "--addr", nobody, "--token", super)
 	if err := os.WriteFile(doc, []byte(levelsDocument), 0o600); err != nil {
 		t.Fatal(err)
 	}

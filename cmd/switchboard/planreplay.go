@@ -46,6 +46,7 @@ ever used. --staff DAY takes the staff of a day instead, by the hours of the clo
 	}
 	f.flags(cmd)
 	fs := cmd.Flags()
+	fs.Lookup("routes").Usage = "the routing document" // a recorded day names none
 	fs.StringVar(&f.data, "data", "", "data directory of a stopped node")
 	fs.StringVar(&f.log, "log", "", "a file of switchboard log --all; - is standard input")
 	fs.StringVar(&f.tenant, "tenant", "", "the sessions of this tenant alone")

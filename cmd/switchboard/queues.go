@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,12 +34,23 @@ Get it, change it, look at what would change, apply it. Nobody who waits loses h
 	return cmd
 }
 
-// routesFile is a document in a file.
-type routesFile struct{ name string }
+// routesFile is a document in a file, and in which form is told what comes of it.
+type routesFile struct {
+	name   string
+	asJSON bool
+}
 
 func (f *routesFile) flag(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&f.name, "file", "f", "", "the document; - is standard input")
 	_ = cmd.MarkFlagFilename("file", "yaml", "yml", "json") // the flag is there
+	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print JSON, also of mistakes: an object with errors")
+}
+
+// print prints v as one line of JSON.
+func (f *routesFile) print(cmd *cobra.Command, v any) error {
+	enc := json.NewEncoder(cmd.OutOrStdout())
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }
 
 // read returns the document and what it means. Mistakes are printed, a line each, and are a check that did not hold.
@@ -69,6 +81,20 @@ func (f *routesFile) read(cmd *cobra.Command) ([]byte, *routes.Routes, error) {
 
 // tell writes mistakes as compilers do, so that editors find them.
 func (f *routesFile) tell(cmd *cobra.Command, list []mistake) error {
+	what := "a mistake"
+	if len(list) > 1 {
+		what = fmt.Sprintf("%d mistakes", len(list))
+	}
+	if f.asJSON {
+		err := f.print(cmd, struct {
+			File   string    `json:"file"`
+			Errors []mistake `json:"errors"`
+		}{f.name, list})
+		if err != nil {
+			return err
+		}
+		list = nil
+	}
 	for _, m := range list {
 		where := m.Path
 		if where != "" {
@@ -77,10 +103,6 @@ func (f *routesFile) tell(cmd *cobra.Command, list []mistake) error {
 		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s:%d:%d: %s%s\n", f.name, m.Line, m.Column, where, m.Message); err != nil {
 			return err
 		}
-	}
-	what := "a mistake"
-	if len(list) > 1 {
-		what = fmt.Sprintf("%d mistakes", len(list))
 	}
 	return checkError{fmt.Errorf("%s has %s; nothing was changed", f.name, what)}
 }
@@ -99,6 +121,9 @@ line, and it exits 3.
 
 It follows the version that there is when it begins, or the one of --follows: when somebody else was faster, it changes nothing
 and exits 1.
+
+With --json it prints {"tenant","version","changed","changes"}, as the node has answered, or, of mistakes,
+{"file","errors":[{"line","column","path","message"}]}.
 
 The first document of a tenant who has keys, and whom no node serves yet, makes him one whom all nodes serve; it takes an operator of his. He lives in the
 placement main for good, unless "switchboard placements assign", or "tenants create", has said another one before.`,
@@ -137,6 +162,10 @@ placement main for good, unless "switchboard placements assign", or "tenants cre
 				}
 			}
 			if err != nil {
+				return err
+			}
+			if f.asJSON {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", bytes.TrimSpace(answer))
 				return err
 			}
 			return tellApplied(cmd, answer, follows)
@@ -222,7 +251,7 @@ func newQueuesDiff() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "diff -f FILE", Short: "Print in what a document differs from the one that counts",
 		Long: `Print in what a document differs from the one that counts, by names: + is new, - is gone, ~ is changed. It exits 0 when they
-mean the same, and 3 when they differ.`,
+mean the same, and 3 when they differ. With --json it prints {"file","version","changes":[{"path","was","is"}]}.`,
 		Args: exactly(0, "no arguments; the document is -f"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, is, err := f.read(cmd)
@@ -240,10 +269,8 @@ mean the same, and 3 when they differ.`,
 				}
 			}
 			changes := routes.Diff(&was.Document, &is.Document)
-			for _, c := range changes {
-				if _, err := fmt.Fprintln(cmd.OutOrStdout(), c); err != nil {
-					return err
-				}
+			if err := f.tellChanges(cmd, version, changes); err != nil {
+				return err
 			}
 			if len(changes) > 0 {
 				return checkError{fmt.Errorf("%s differs from version %s in %s", f.name, version, several(len(changes), "place"))}
@@ -256,12 +283,43 @@ mean the same, and 3 when they differ.`,
 	return cmd
 }
 
+// tellChanges prints in what a document differs from version.
+func (f *routesFile) tellChanges(cmd *cobra.Command, version string, changes []routes.Change) error {
+	if !f.asJSON {
+		for _, c := range changes {
+			if _, err := fmt.Fprintln(cmd.OutOrStdout(), c); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	type change struct {
+		Path string          `json:"path"`
+		Was  json.RawMessage `json:"was,omitempty"`
+		Is   json.RawMessage `json:"is,omitempty"`
+	}
+	list := make([]change, len(changes))
+	for i, c := range changes {
+		list[i] = change{c.Path, json.RawMessage(c.Was), json.RawMessage(c.Is)}
+	}
+	n, err := strconv.ParseUint(version, 10, 64)
+	if err != nil {
+		return fmt.Errorf("reading the version %q: %w", version, err)
+	}
+	return f.print(cmd, struct {
+		File    string   `json:"file"`
+		Version uint64   `json:"version"`
+		Changes []change `json:"changes"`
+	}{f.name, n, list})
+}
+
 func newQueuesValidate() *cobra.Command {
 	var f routesFile
 	cmd := &cobra.Command{
 		Use: "validate -f FILE", Short: "Check a document, without a node",
 		Long: `Check a document, without a node. It exits 3 when it has mistakes, which are told with their lines. What a node also checks is
-that every queue that goes has a successor.`,
+that every queue that goes has a successor. With --json it prints {"file","queues","teams","shops","errors"}, or {"file","errors":[{"line",
+"column","path","message"}]}.`,
 		Args: exactly(0, "no arguments; the document is -f"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, r, err := f.read(cmd)
@@ -269,6 +327,15 @@ that every queue that goes has a successor.`,
 				return err
 			}
 			d := &r.Document
+			if f.asJSON {
+				return f.print(cmd, struct {
+					File   string    `json:"file"`
+					Queues int       `json:"queues"`
+					Teams  int       `json:"teams"`
+					Shops  int       `json:"shops"`
+					Errors []mistake `json:"errors"`
+				}{f.name, len(d.Queues), len(d.Teams), len(d.Shops), []mistake{}})
+			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d queues, %d teams, %d shops\n", f.name, len(d.Queues), len(d.Teams), len(d.Shops))
 			return err
 		},

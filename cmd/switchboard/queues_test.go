@@ -71,8 +71,24 @@ func TestQueues(t *testing.T) {
 			t.Fatalf("%s tells\n%s", verb, e.out)
 		}
 	}
+	for _, verb := range []string{"validate", "apply", "diff"} { // for programs: the same, and the same exit code
+		e := r.want(exitCheck, "", "has a mistake", "queues", verb, "-f", bad, "--json")
+		var m struct {
+			File   string
+			Errors []mistake
+		}
+		if err := json.Unmarshal([]byte(e.out), &m); err != nil || m.File != bad || len(m.Errors) != 1 || m.Errors[0].Line != 123 || m.Errors[0].Column != 13 || m.Errors[0].Path == "" {
+			t.Fatalf("%s --json tells\n%s\n%v", verb, e.out, err)
+		}
+	}
+	r.want(0, `"queues":2,"teams":19,"shops":53,"errors":[]}`, "", "queues", "validate", "-f", same, "--json")
+	r.want(0, `"version":0,"changes":[]}`, "", "queues", "diff", "-f", same, "--json")
 	more := write("more.yaml", strings.Replace(string(merchant), "queues:\n", "queues:\n  - {name: night}\n", 1))
 	r.want(exitCheck, `+ queues[night].name: "night"`, "differs from version 0", "queues", "diff", "-f", more)
+	r.want(exitCheck, `{"path":"queues[night].name","is":"night"}]}`, "differs from version 0", "queues", "diff", "-f", more, "--json")
+	if e := r.want(0, `"dry_run":true`, "", "queues", "apply", "-f", more, "--dry-run", "--json"); !json.Valid([]byte(e.out)) {
+		t.Fatalf("apply --json says %s", e.out)
+	}
 	r.want(0, "changes would be made to version 0", "", "queues", "apply", "-f", more, "--dry-run")
 	r.want(exitFailed, "", "is at version 0 by now", "queues", "apply", "-f", more, "--follows", "7")
 	r.want(0, "demo: version 1 counts", "", "queues", "apply", "-f", more)

@@ -63,9 +63,10 @@ type refused struct {
 
 // mistake is one of a document.
 type mistake struct {
-	Line, Column int
-	Path         string
-	Message      string
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Path    string `json:"path,omitempty"`
+	Message string `json:"message"`
 }
 
 // Error implements error.

@@ -209,7 +209,11 @@ func start(cfg node.Config) (*node.Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, usageError{err}
 	}
-	return node.Start(cfg)
+	n, err := node.Start(cfg)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%w: stop what serves there, a demo perhaps, or name another address with --listen", err)
+	}
+	return n, err
 }
 
 func printConfig(cmd *cobra.Command, cfg *node.Config) error {

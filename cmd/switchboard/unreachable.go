@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"strings"
+	"time"
+
+	"switchboard/client"
 )
 
 // notTLS is what a node with certificates says to who has none.
@@ -22,6 +26,22 @@ func unreachable(addr string, err error) error {
 		return fmt.Errorf("no node answers at %s (%w): is it running, and is this where it listens for clients?", addr, op.Err)
 	}
 	return fmt.Errorf("asking %s: %w", addr, err)
+}
+
+// dialOnce connects for a command that asks once: when no node answers it says so, where the client would try for as long as it takes. What it
+// returns also ends with the first connection that is lost; the context is for whatever is asked.
+func dialOnce(ctx context.Context, addr string, cfg client.Config) (context.Context, *client.Client, error) {
+	within, stop := context.WithCancelCause(ctx)
+	cfg.On.Disconnected = func(err error, again time.Duration) {
+		if again >= 0 { // else it is refused for good, and says so itself
+			stop(err)
+		}
+	}
+	c, err := client.Dial(within, cfg)
+	if err != nil && ctx.Err() == nil && within.Err() != nil {
+		err = unreachable(addr, context.Cause(within))
+	}
+	return within, c, err
 }
 
 // unlinked is unreachable for the port of a node's links.

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"switchboard/exchange"
+	"switchboard/internal/memnet"
 	"switchboard/wire"
 )
 
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // that may do something else with it.
 type network struct {
 	mu        sync.Mutex
-	listeners map[string]*listener
+	listeners map[string]*memnet.Listener
 	dials     int
 	// fault says what becomes of the nth dial (from 1) from one to the other; nil leaves all alone.
 	fault func(nth int, from, to string) fault
@@ -41,43 +42,15 @@ type fault struct {
 	twice bool          // what the caller said is said once more, by a stranger
 }
 
-func newNetwork() *network { return &network{listeners: map[string]*listener{}} }
+func newNetwork() *network { return &network{listeners: map[string]*memnet.Listener{}} }
 
-type listener struct {
-	addr   string
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func (n *network) listen(addr string) *listener {
-	l := &listener{addr: addr, conns: make(chan net.Conn), closed: make(chan struct{})}
+func (n *network) listen(addr string) *memnet.Listener {
+	l := memnet.Listen(addr)
 	n.mu.Lock()
 	n.listeners[addr] = l
 	n.mu.Unlock()
 	return l
 }
-
-func (l *listener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *listener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-func (l *listener) Addr() net.Addr { return name(l.addr) }
-
-type name string
-
-func (n name) Network() string { return "memory" }
-func (n name) String() string  { return string(n) }
 
 // pipe is one connection, and who looks after it.
 type pipe struct {
@@ -108,19 +81,17 @@ func (n *network) dial(from string) func(context.Context, string) (net.Conn, err
 		if l == nil {
 			return nil, errNobody
 		}
-		select {
-		case l.conns <- other:
-		case <-l.closed:
+		if err := l.Hand(ctx, other); errors.Is(err, net.ErrClosed) {
 			return nil, errNobody
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		} else if err != nil {
+			return nil, err
 		}
 		go p.run(l)
 		return caller, nil
 	}
 }
 
-func (p *pipe) run(l *listener) {
+func (p *pipe) run(l *memnet.Listener) {
 	defer close(p.ended)
 	if p.hold > 0 {
 		time.Sleep(p.hold) // of a bubble
@@ -131,11 +102,9 @@ func (p *pipe) run(l *listener) {
 	wg.Wait()
 	if p.twice {
 		again, end := net.Pipe()
-		select {
-		case l.conns <- again:
+		if l.Hand(context.Background(), again) == nil {
 			go func() { _, _ = io.Copy(io.Discard, end) }()
 			_, _ = end.Write(p.said)
-		case <-l.closed:
 		}
 		_ = again.Close()
 		_ = end.Close()

@@ -16,7 +16,7 @@ var elsewhere = map[string]string{
 	"4.8":  "owner of the shard and worker fail together: there is no second node that would go on",
 	"5.2":  "accepting twice gives the same answer after a failover: on one node, after a restart",
 	"5.10": "search and export: there are none yet",
-	"6.2":  "3011 reconnect and 3014 rebalance: nobody is sent elsewhere. 3503 kicked, 3504 connection_limit and 3510 tenant_suspended: no operator can say so yet",
+	"6.2":  "3004 internal and 3014 rebalance: the clause itself says why nobody sends them. 3503 kicked: no operator can say so yet",
 }
 
 var (

@@ -51,12 +51,12 @@ func read(t *testing.T, name string) string {
 	return string(b)
 }
 
-// promised are the documents that name tests as `package.TestName`.
+// promised are the documents that name tests as proofs, by their whole path: `package.TestName`. Others may leave out what their reader knows.
 var promised = []string{"docs/guarantees.md", "docs/routing-proof.md"}
 
-// TestDocumentedTestsExist holds the documents to tests that are there.
+// TestDocumentedTestsExist holds the documents to tests and benchmarks that are there.
 func TestDocumentedTestsExist(t *testing.T) {
-	have := map[string]bool{}
+	have := map[string]bool{} // by whole path, by the package's last name, and alone
 	fset := token.NewFileSet()
 	for _, name := range files(t, "_test.go") {
 		f, err := parser.ParseFile(fset, filepath.Join(root, name), nil, parser.SkipObjectResolution)
@@ -65,21 +65,82 @@ func TestDocumentedTestsExist(t *testing.T) {
 		}
 		for _, decl := range f.Decls {
 			if fn, ok := decl.(*ast.FuncDecl); ok && fn.Recv == nil {
-				have[path.Dir(name)+"."+fn.Name.Name] = true
+				dir := path.Dir(name)
+				have[dir+"."+fn.Name.Name], have[path.Base(dir)+"."+fn.Name.Name], have[fn.Name.Name] = true, true, true
 			}
 		}
 	}
-	named := regexp.MustCompile("`([a-z][a-z0-9/]*\\.(?:Test|Fuzz)[A-Za-z0-9_]+)`")
-	for _, doc := range promised {
-		found := named.FindAllStringSubmatch(read(t, doc), -1)
-		if len(found) == 0 {
-			t.Errorf("%s names no test", doc)
-		}
-		for _, m := range found {
+	named := regexp.MustCompile("`((?:[a-z][a-z0-9/]*\\.)?(?:Test|Fuzz|Benchmark)[A-Z][A-Za-z0-9_]*)`")
+	whole := regexp.MustCompile("`([a-z][a-z0-9/]*\\.(?:Test|Fuzz)[A-Za-z0-9_]+)`")
+	for _, doc := range files(t, ".md") {
+		text := read(t, doc)
+		for _, m := range named.FindAllStringSubmatch(text, -1) {
 			if !have[m[1]] {
 				t.Errorf("%s names %s, and there is no such test", doc, m[1])
 			}
 		}
+		if !slices.Contains(promised, doc) {
+			continue
+		}
+		found := whole.FindAllStringSubmatch(text, -1)
+		if len(found) == 0 {
+			t.Errorf("%s names no test", doc)
+		}
+		for _, m := range found {
+			if pkg, _, _ := strings.Cut(m[1], "."); !isDir(pkg) {
+				t.Errorf("%s names %s, and %s is no package's whole path", doc, m[1], pkg)
+			}
+		}
+	}
+}
+
+func isDir(name string) bool {
+	at, err := os.Stat(filepath.Join(root, name))
+	return err == nil && at.IsDir()
+}
+
+// TestDecisionsAreListed holds the list of decisions to the pages that there are, and whatever names one, in a document or a comment, to a page.
+func TestDecisionsAreListed(t *testing.T) {
+	index := read(t, "docs/adr/README.md")
+	numbers := map[string]bool{}
+	page := regexp.MustCompile(`^docs/adr/(\d{4})-[a-z0-9-]+\.md$`)
+	for _, doc := range files(t, ".md") {
+		if m := page.FindStringSubmatch(doc); m != nil {
+			numbers[m[1]] = true
+			title, _, _ := strings.Cut(strings.TrimPrefix(read(t, doc), "# "), "\n")
+			if number, words, _ := strings.Cut(title, " "); number != m[1] || !strings.Contains(index, "- ["+number+"]("+path.Base(doc)+") "+words) {
+				t.Errorf("%s is %q, and docs/adr/README.md does not list it so", doc, title)
+			}
+		}
+	}
+	if len(numbers) == 0 {
+		t.Fatal("no decisions are found")
+	}
+	cited := regexp.MustCompile(`\b(?:ADR |docs/adr/)(\d{4})`)
+	for _, name := range append(files(t, ".md"), files(t, ".go")...) {
+		for _, m := range cited.FindAllStringSubmatch(read(t, name), -1) {
+			if !numbers[m[1]] {
+				t.Errorf("%s names decision %s, and there is no such page", name, m[1])
+			}
+		}
+	}
+}
+
+// TestTargetsExist looks up every `make TARGET` of every document.
+func TestTargetsExist(t *testing.T) {
+	makefile := read(t, "Makefile")
+	target := regexp.MustCompile("(?m)`make ([a-z][a-z-]*)|^make ([a-z][a-z-]*)(?: +#| +[A-Z]+=|$)")
+	n := 0
+	for _, doc := range files(t, ".md") {
+		for _, m := range target.FindAllStringSubmatch(read(t, doc), -1) {
+			n++
+			if name := m[1] + m[2]; !strings.Contains(makefile, "\n"+name+":") {
+				t.Errorf("%s says make %s, and the Makefile has no such target", doc, name)
+			}
+		}
+	}
+	if n == 0 {
+		t.Fatal("no document says make: has their form changed?")
 	}
 }
 

@@ -11,9 +11,7 @@ import (
 // unsaid are words of the protocol that no black-box test hears, and why.
 var unsaid = map[string]string{
 	"3004": "internal: nothing fails in this way; a broken invariant ends the process, and what a disk breaks its shard",
-	"3014": "rebalance: nobody is sent to another node yet",
-	"3504": "connection_limit: a node that is full refuses the upgrade",
-	"3510": "tenant_suspended: no operator can say so yet",
+	"3014": "rebalance: shards move, and connections stay; a node that drains says 3001",
 }
 
 // TestWordsAreHeard holds the protocol's words to black-box tests, those of node, edge and the command: each error, each close code,

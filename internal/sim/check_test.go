@@ -63,7 +63,7 @@ func (p *play) answered(patience time.Duration) map[string][]client.Entry {
 			}
 			for i := range log {
 				if e := &log[i]; e.Origin == wire.OriginCustomer && e.Kind == "message" && !said["re "+e.Text()] {
-					left = fmt.Sprintf("%s (%s) was never told anything about %q: %s", who, id, e.Text(), ending(log))
+					left = fmt.Sprintf("%s (%s) was never told anything about %q: %s", who, id, e.Text(), ending(log)+p.l.had(id))
 				}
 			}
 		}
@@ -79,6 +79,18 @@ func (l *ledger) sessions() map[string]string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return maps.Clone(l.session)
+}
+
+// had tells of those who had a session last how far they have heard of it, for who reads of a failure.
+func (l *ledger) had(id string) (s string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, k := range l.tenures {
+		if k.session == id {
+			s = fmt.Sprintf("\n          %s had it under ae %d (%s) and has heard of it up to %d", k.worker, k.ae, k.reason, k.last)
+		}
+	}
+	return s
 }
 
 // ending is the end of a log and what happened last, for who reads of a failure.

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"switchboard/internal/memnet"
 )
 
 // Net is a network between hosts, which are named by what stands before the colon of their addresses. Its methods may be called from
@@ -59,7 +61,7 @@ func (h *Host) Listen(addr string) (net.Listener, error) {
 	if n.listeners[addr] != nil {
 		return nil, errors.New("sim: the address " + addr + " is in use")
 	}
-	l := &listener{n: n, addr: address(addr), conns: make(chan net.Conn), closed: make(chan struct{})}
+	l := &listener{memnet.Listen(addr), n}
 	n.listeners[addr] = l
 	return l, nil
 }
@@ -79,16 +81,15 @@ func (h *Host) Dial(ctx context.Context, addr string) (net.Conn, error) {
 		return nil, errRefused
 	}
 	a, b := n.pair(h.name, to)
-	select {
-	case l.conns <- b:
+	err := l.Hand(ctx, b)
+	if err == nil {
 		return a, nil
-	case <-l.closed:
-		_, _ = a.Close(), b.Close()
-		return nil, errRefused
-	case <-ctx.Done():
-		_, _ = a.Close(), b.Close()
-		return nil, context.Cause(ctx)
 	}
+	_, _ = a.Close(), b.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = errRefused
+	}
+	return nil, err
 }
 
 // lost tells whether what a says does not reach b. It needs mu.
@@ -140,34 +141,20 @@ func (n *Net) Reset(name string) {
 	}
 }
 
+// listener is one whose address is free again when it is closed.
 type listener struct {
-	n      *Net
-	addr   address
-	conns  chan net.Conn
-	once   sync.Once
-	closed chan struct{}
-}
-
-func (l *listener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
+	*memnet.Listener
+	n *Net
 }
 
 func (l *listener) Close() error {
-	l.once.Do(func() {
-		close(l.closed)
-		l.n.mu.Lock()
-		delete(l.n.listeners, string(l.addr))
-		l.n.mu.Unlock()
-	})
-	return nil
+	l.n.mu.Lock()
+	if addr := l.Addr().String(); l.n.listeners[addr] == l {
+		delete(l.n.listeners, addr)
+	}
+	l.n.mu.Unlock()
+	return l.Listener.Close()
 }
-
-func (l *listener) Addr() net.Addr { return l.addr }
 
 type address string
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -74,6 +75,7 @@ func (j *Journal) commit() {
 func (j *Journal) take(work *queue) bool {
 	work.reset()
 	for {
+		runtime.Gosched() // owners that are ready to decide come along: it costs nothing where nobody is, and a sync less where somebody is
 		j.mu.Lock()
 		if j.broken != nil || j.closing && len(j.forming.items) == 0 {
 			j.mu.Unlock()

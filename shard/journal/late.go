@@ -21,15 +21,21 @@ type late struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	turns []lateTurn // in the order in which they were decided
-	at    map[uint16]applied
-	bytes int64 // of size, in turns and at
+	groups map[uint16]*lateGroup
+	bytes  int64 // of size, in groups
 
 	settling sync.Mutex // who has it puts rows into the store; nobody takes it with mu
 	// Guarded by settling.
-	taken  []lateTurn
+	spare  map[uint16]*lateGroup // empty, with the memory of those before
 	rows   []lateRow
 	broken error // the store did not take them: nothing is read any more
+}
+
+// lateGroup is what is late of a group.
+type lateGroup struct {
+	turns [][]byte // their operations, in the order in which they were decided
+	at    applied  // how far they bring it
+	known bool     // at is
 }
 
 // lateTurn is the operations of a turn.
@@ -40,35 +46,50 @@ type lateTurn struct {
 
 // lateRow is one of them.
 type lateRow struct {
-	group    uint16
 	kind     byte
 	n        int32 // its place among all
 	key, val []byte
 }
 
-// lateMost is how many times Config.LateBytes may be late before the committer sees to it itself.
-const lateMost = 4
-
-// lateEntry is what an entry counts besides its operations: its index wants to be noted, too.
-const lateEntry = 16
+const (
+	// lateMost is how many times Config.LateBytes may be late before the committer sees to it itself.
+	lateMost = 4
+	// lateEntry is what an entry counts besides its operations: its index wants to be noted, too.
+	lateEntry = 16
+	// lateKept is for how many turns of a group memory is kept for the next ones.
+	lateKept = 1024
+)
 
 // add takes decided turns, whose bytes must not change, and how far they bring their groups. It is the committer's.
 func (l *late) add(turns []lateTurn, groups []*Group) {
 	l.mu.Lock()
-	l.turns = append(l.turns, turns...)
 	n := int64(lateEntry * len(groups))
 	for i := range turns {
-		n += int64(len(turns[i].ops))
-	}
-	if l.at == nil {
-		l.at = map[uint16]applied{}
+		t := &turns[i]
+		of := l.of(t.group)
+		of.turns = append(of.turns, t.ops)
+		n += int64(len(t.ops))
 	}
 	for _, g := range groups {
-		l.at[g.id] = g.next
+		of := l.of(g.id)
+		of.at, of.known = g.next, true
 	}
 	l.bytes += n
 	l.size.Add(n)
 	l.mu.Unlock()
+}
+
+// of returns what is late of a group. It needs mu.
+func (l *late) of(group uint16) *lateGroup {
+	of := l.groups[group]
+	if of == nil {
+		if l.groups == nil {
+			l.groups = map[uint16]*lateGroup{}
+		}
+		of = &lateGroup{}
+		l.groups[group] = of
+	}
+	return of
 }
 
 // settle puts what is late into the data store: all that was added before the call is there when it returns nil. It may be called from any
@@ -84,44 +105,45 @@ func (j *Journal) settle() error {
 		return l.broken
 	}
 	l.mu.Lock()
-	turns, at, n := l.turns, l.at, l.bytes
-	l.turns, l.at, l.bytes = l.taken[:0], nil, 0
+	groups, n := l.groups, l.bytes
+	l.groups, l.bytes = l.spare, 0
 	l.mu.Unlock()
-	l.taken = turns
-	if err := j.putLate(turns, at); err != nil {
+	l.spare = groups
+	if err := j.putLate(groups); err != nil {
 		l.broken = err
 		j.fail(err)
 		return err
 	}
-	clear(turns)
-	clear(l.rows)
 	l.size.Add(-n)
 	return nil
 }
 
 // putLate puts turns into the store, those of a group all or nothing, with the index that they bring it to. It needs settling.
-func (j *Journal) putLate(turns []lateTurn, at map[uint16]applied) error {
-	l := &j.late
-	ranges, err := l.split(turns)
-	if err != nil {
-		return err
-	}
-	l.sort(ranges)
-	rows := l.rows
-	for _, group := range slices.Sorted(maps.Keys(at)) {
-		n := 0
-		for n < len(rows) && rows[n].group == group {
-			n++
+//
+// Others have the processor between two groups: some milliseconds in one piece, sorting them all for instance, would be the tail of what customers wait.
+func (j *Journal) putLate(groups map[uint16]*lateGroup) error {
+	for _, group := range slices.Sorted(maps.Keys(groups)) {
+		of := groups[group]
+		if !of.known { // gone, or never here
+			if len(of.turns) > 0 { // never thrown away in silence
+				return fmt.Errorf("%d late turns of group %d bring it nowhere", len(of.turns), group)
+			}
+			delete(groups, group)
+			continue
 		}
-		if err := j.putGroup(group, rows[:n], at[group]); err != nil {
+		if err := j.late.order(group, of.turns); err != nil {
 			return err
 		}
-		if rows = rows[n:]; len(rows) > 0 {
-			runtime.Gosched() // some milliseconds in one piece would be the tail of what customers wait
+		if err := j.putGroup(group, j.late.rows, of.at); err != nil {
+			return err
 		}
-	}
-	if len(rows) > 0 { // never thrown away in silence
-		return fmt.Errorf("%d late rows of group %d bring it nowhere", len(rows), rows[0].group)
+		clear(j.late.rows)
+		clear(of.turns)
+		if of.turns = of.turns[:0]; cap(of.turns) > lateKept {
+			of.turns = nil
+		}
+		of.known = false
+		runtime.Gosched()
 	}
 	return nil
 }
@@ -148,38 +170,31 @@ func (j *Journal) putGroup(group uint16, rows []lateRow, at applied) error {
 	return closeBatch(b)
 }
 
-// split makes rows of turns. ranges says that some remove a range, so that all have to go in as they came.
-func (l *late) split(turns []lateTurn) (ranges bool, err error) {
+// order makes rows of a group's turns, brings them into the order of their keys, and leaves the last of each. When some remove a range, all stay as
+// they came.
+func (l *late) order(group uint16, turns [][]byte) error {
 	l.rows = l.rows[:0]
-	for _, t := range turns {
-		for ops := t.ops; len(ops) > 0; {
+	ranges := false
+	for _, ops := range turns {
+		for len(ops) > 0 {
 			kind, key, val, rest, err := nextOp(ops)
 			if err != nil {
-				return false, fmt.Errorf("applying turns of group %d: %w", t.group, err)
+				return fmt.Errorf("applying turns of group %d: %w", group, err)
 			}
 			ranges = ranges || kind == opDeleteRange
-			l.rows = append(l.rows, lateRow{t.group, kind, int32(len(l.rows)), key, val}) //nolint:gosec // bounded by Config.LateBytes and a round
+			l.rows = append(l.rows, lateRow{kind, int32(len(l.rows)), key, val}) //nolint:gosec // bounded by Config.LateBytes and a round
 			ops = rest
 		}
 	}
-	return ranges, nil
-}
-
-// sort brings rows together by their groups, there into the order of their keys, and leaves the last of each. With ranges they stay as they came.
-func (l *late) sort(ranges bool) {
+	if ranges {
+		return nil
+	}
 	slices.SortFunc(l.rows, func(a, b lateRow) int {
-		if a.group != b.group {
-			return cmp.Compare(a.group, b.group)
-		}
-		if ranges {
-			return cmp.Compare(a.n, b.n)
-		}
 		if c := bytes.Compare(a.key, b.key); c != 0 {
 			return c
 		}
 		return cmp.Compare(b.n, a.n)
 	})
-	if !ranges {
-		l.rows = slices.CompactFunc(l.rows, func(a, b lateRow) bool { return a.group == b.group && bytes.Equal(a.key, b.key) })
-	}
+	l.rows = slices.CompactFunc(l.rows, func(a, b lateRow) bool { return bytes.Equal(a.key, b.key) })
+	return nil
 }

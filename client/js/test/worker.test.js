@@ -134,6 +134,42 @@ test('a push revokes; one about an older ae does not', async t => {
   assert.equal(a.ended, 'takeover')
 })
 
+test('whoever is taken over by another connection is told, and does not come back [SW-5.7]', async t => {
+  const tick = clock(t)
+  const { rig } = await subscribed()
+  const told = []
+  rig.worker.on('ended', (a, why) => told.push(`ended ${a.id} ${why}`))
+  rig.client.on('status', (status, detail) => told.push(`${status} ${detail?.slug}`))
+  rig.client.on('error', err => told.push(`error ${err.code} ${err.slug}`))
+  rig.socket.say(assigned())
+  const [a] = rig.worker.assignments.values()
+  const connections = rig.Socket.all.length
+  rig.socket.say({ revoked: { reason: 'takeover' } })
+  tick(60_000)
+  await settle()
+  assert.deepEqual(told, ['ended s_1 takeover', 'closed takeover', 'error 409 takeover'])
+  assert.equal(rig.Socket.all.length, connections, 'it does not take the work back')
+  await assert.rejects(a.reply('text', {}), { slug: 'stale_assignment' })
+})
+
+test('what was assigned while the connection broke is ours all the same', async t => {
+  const tick = clock(t)
+  const { rig } = await subscribed()
+  const told = []
+  rig.worker.on('assigned', a => told.push(`${a.id} ${a.ae} ${a.reason}`))
+  rig.worker.on('delivery', d => told.push(d.seq))
+  rig.socket.drop()
+  await again(rig, tick, [{ session: 's_1', ae: 8 }], delivery(3))
+  assert.deepEqual(told, ['s_1 8 kept', 3])
+  const [a] = rig.worker.assignments.values()
+  const seen = seqs(a)
+  const f = await next(rig)
+  assert.deepEqual(f.history, { session: 's_1', after: 0, limit: 100 })
+  rig.socket.say({ id: f.id, history: { entries: [1, 2, 3].map(n => entry(n).message), more: false } })
+  await settle()
+  assert.deepEqual(seen, [1, 2, 3])
+})
+
 test('streams count bytes, keep characters whole, and go back when asked', async t => {
   const tick = clock(t)
   const { rig } = await subscribed()

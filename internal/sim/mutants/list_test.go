@@ -98,7 +98,7 @@ var list = []mutant{
 	},
 	{
 		name: "what comes with a hand-off was put together before its last entry", file: "session/route.go",
-		old: "for _, e := range s.Tail[first:] {", new: "for _, e := range s.Tail[first:max(first, len(s.Tail)-1)] {",
+		old: "for _, e := range tail[first:] {", new: "for _, e := range tail[first:max(first, len(tail)-1)] {",
 		model: true, pkg: "session", run: "TestModel|TestScripts",
 	},
 	{
@@ -164,7 +164,7 @@ var list = []mutant{
 	},
 	{
 		name: "what an erased session has in memory keeps its words", file: "session/erase.go",
-		old: "s.Tail[i] = Blank(e)", new: "s.Tail[i] = e",
+		old: "s.tail.add(Blank(e))", new: "s.tail.add(e)",
 		model: true, pkg: "session", run: "TestModel",
 	},
 	{

@@ -1,0 +1,42 @@
+package broker
+
+// head is the first of those who wait in a class, with what it is compared by. The heads of all classes lie in one piece of memory, by the
+// classes' numbers: who becomes free is in some hundred of thousands, and finds his next task by a look at each head and at nothing behind
+// it. A class in which more than one lane waits, or somebody late, or whose first is kept from somebody, has none: there its lines are
+// asked.
+type head struct {
+	key      int64
+	since    int64
+	t        *task
+	lane     *lane
+	priority int32
+}
+
+// headOf returns t as a head.
+func headOf(t *task) head { return head{t.key, t.enqueuedAt, t, t.plan.lane, t.priority} }
+
+// before is [task.before].
+func (a *head) before(b *head) bool {
+	switch {
+	case a.priority != b.priority:
+		return a.priority < b.priority
+	case a.key != b.key:
+		return a.key < b.key
+	case a.since != b.since:
+		return a.since < b.since
+	}
+	return a.t.session < b.t.session
+}
+
+// show makes the head of c what its lines have come to.
+func (c *class) show() {
+	h := &c.pool.numbers.heads[c.number]
+	if len(c.busy) == 1 {
+		l := c.busy[0]
+		if first, ok := l.soon.top(); ok && len(l.late.nodes) == 0 && len(first.t.bars) == 0 && first.t.cost == c.cost {
+			*h = headOf(first.t)
+			return
+		}
+	}
+	*h = head{}
+}
