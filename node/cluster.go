@@ -97,8 +97,9 @@ type party struct {
 	// Owned by the keeper: what an earlier repair has put aside is gone; the cluster's keys of tokens that the node goes by.
 	tidied   bool
 	keysSeen []byte
-	// Fixed after enter: others that were known then.
-	peers []member.Peer
+	// Fixed after enter: others that were known then; until when the certificate that others are shown is good, zero without one.
+	peers     []member.Peer
+	certUntil time.Time
 
 	brought map[string]string // tenants of a node that was alone before, and the placements that they wish; by shareTenants
 
@@ -141,6 +142,7 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 		if cfg.TLS, err = member.LoadTLS(c.TLS, n.cfg.Name); err != nil {
 			return nil, cfg, errors.Join(err, ln.Close())
 		}
+		p.certUntil = member.Expiry(cfg.TLS)
 	}
 	if id, err = member.Enter(ctx, cfg); err != nil {
 		return nil, cfg, errors.Join(err, ln.Close())

@@ -13,14 +13,14 @@ import (
 
 // collector reads the counters of shards and journal when somebody asks.
 type collector struct {
-	n                                                        *Node
-	mail, turns, entries, dropped, sessions, loaded, inbox   *prometheus.Desc
-	commits, syncs, bytes, waits, connections                *prometheus.Desc
-	abandoned, mode, fences, free, stalls, expires           *prometheus.Desc
-	damaged, corruptions, installed, tenants                 *prometheus.Desc
-	hooks, hooksWaiting                                      *prometheus.Desc
-	erasures, erasureOldest                                  *prometheus.Desc
-	patrols, patrolled, patrolBytes, patrolDamages, backedUp *prometheus.Desc
+	n                                                           *Node
+	mail, turns, entries, dropped, sessions, loaded, inbox      *prometheus.Desc
+	commits, syncs, bytes, waits, connections                   *prometheus.Desc
+	abandoned, mode, fences, free, stalls, expires, nodeExpires *prometheus.Desc
+	damaged, corruptions, installed, tenants                    *prometheus.Desc
+	hooks, hooksWaiting                                         *prometheus.Desc
+	erasures, erasureOldest                                     *prometheus.Desc
+	patrols, patrolled, patrolBytes, patrolDamages, backedUp    *prometheus.Desc
 }
 
 // live is go_gc_heap_live_bytes: what the last collection found to live. Resident memory is that, and garbage, and the store's: only
@@ -64,6 +64,7 @@ func (n *Node) register(r prometheus.Registerer) {
 		backedUp:      d("backup_completed_seconds", "When a backup that was asked for here was written whole last, in Unix time, since the start."),
 		connections:   d("connections", "Sockets that are open."),
 		expires:       d("tls_certificate_expires_seconds", "Until when the certificate is good, in Unix time."),
+		nodeExpires:   d("cluster_certificate_expires_seconds", "Until when the certificate is good that the node shows other nodes, in Unix time."),
 	}, newLevelCollector(n))
 }
 
@@ -125,5 +126,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	put(c.connections, gauge, float64(c.n.Connections()))
 	if c.n.cert != nil {
 		put(c.expires, gauge, float64(c.n.cert.Expires().Unix()))
+	}
+	if p := c.n.party; p != nil && !p.certUntil.IsZero() {
+		put(c.nodeExpires, gauge, float64(p.certUntil.Unix()))
 	}
 }

@@ -158,7 +158,7 @@ func printStatus(w io.Writer, r *member.Report) {
 		if len(r.Shards[i].Replicas) < copies[r.Shards[i].Placement] {
 			short++
 		}
-		if r.Shards[i].Leader == 0 {
+		if !led(r, &r.Shards[i]) {
 			silent++
 		}
 		for _, rep := range r.Shards[i].Replicas {
@@ -203,6 +203,11 @@ func printStatus(w io.Writer, r *member.Report) {
 		line(w, "drains", what)
 	}
 	line(w, "rebalance", effort(r.Effort))
+}
+
+// led tells whether a shard has a leader: one whose node is away is what was known last.
+func led(r *member.Report, s *member.ShardReport) bool {
+	return slices.ContainsFunc(r.Nodes, func(n member.NodeReport) bool { return n.ID == s.Leader && n.Up })
 }
 
 // nowhere returns how many replicas of a node no other node could take.
@@ -287,7 +292,11 @@ func printShards(w io.Writer, r *member.Report) {
 		if s.Job != 0 {
 			move = strconv.FormatUint(s.Job, 10)
 		}
-		line(w, s.ID, s.Placement, name[s.Leader], s.Term, s.Epoch, s.Bytes, s.Sessions, fmt.Sprintf("%.1f", s.Rate), move, strings.Join(on, " "))
+		leader := name[s.Leader]
+		if s.Leader != 0 && !led(r, s) {
+			leader += " (away)"
+		}
+		line(w, s.ID, s.Placement, leader, s.Term, s.Epoch, s.Bytes, s.Sessions, fmt.Sprintf("%.1f", s.Rate), move, strings.Join(on, " "))
 	}
 }
 
