@@ -359,3 +359,58 @@ func BenchmarkScan(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkHeld is BenchmarkMatrix for sessions that last: what was taken is given back when 5,000 others have been taken, so that everybody's load
+// moves between two looks at him. Both are counted, taking and giving back, each for itself.
+func BenchmarkHeld(b *testing.B) {
+	for _, classes := range []int{50, 4096} {
+		b.Run(fmt.Sprintf("workers=10000/load=50/classes=%d/skills=10", classes), func(b *testing.B) {
+			newCrew(b, 10_000, 40, classes, 10).held(b)
+		})
+	}
+}
+
+func (c *crew) held(b *testing.B) {
+	b.Helper()
+	const lasting = 5_000
+	sessions := make([]wire.SessionID, lasting)
+	for i := range sessions {
+		sessions[i] = wire.SessionID(fmt.Sprint("h", i))
+	}
+	n, granted, back := 0, 0, time.Duration(0)
+	take := func() time.Duration {
+		i := n * 7919 % len(c.tasks)
+		c.attrs[0].Value, c.attrs[1].Value = c.kinds[i%200], selector.NumberOf(float64(i/200)/24)
+		c.task = broker.Task{Session: sessions[n%lasting], Ticket: uint64(n/lasting + 1), Queue: "q", Attributes: c.attrs[:]}
+		n++
+		start := time.Now()
+		c.core.Offer(&c.task, 0, &c.out)
+		took := time.Since(start)
+		if len(c.out) > 0 && c.out[0].Kind == broker.Grant {
+			granted++
+		}
+		c.out.Reset()
+		return took
+	}
+	give := func() time.Duration {
+		session, ticket := sessions[n%lasting], uint64(n/lasting)
+		start := time.Now()
+		c.core.Withdraw(session, ticket, 0, &c.out)
+		took := time.Since(start)
+		c.out.Reset()
+		return took
+	}
+	for range lasting {
+		take()
+	}
+	var took [10_000]int32
+	first := n
+	b.ReportAllocs()
+	for b.Loop() {
+		back += give()
+		took[min(int(take()/10), len(took)-1)]++
+	}
+	report(b, took[:], n-first)
+	b.ReportMetric(float64(back)/float64(n-first), "back-ns")
+	b.ReportMetric(float64(granted)/float64(n), "granted")
+}
