@@ -308,9 +308,9 @@ func (l *loop) admit(c *conn) {
 	}
 }
 
-// unseat closes the descriptor of c. Its number may come back at once; c never uses it again.
+// unseat closes the descriptor of c, with which the listening to it ends. Its number may come back at once; c never uses it again.
 func (l *loop) unseat(c *conn) {
-	l.vacate(c)
+	l.empty(c)
 	_ = syscall.Close(int(c.seat.fd))
 	c.seat.fd = -1
 	l.entered(c)
@@ -320,6 +320,13 @@ func (l *loop) unseat(c *conn) {
 func (l *loop) vacate(c *conn) {
 	if c.seat.slot >= 0 {
 		l.p.remove(c.seat.fd)
+	}
+	l.empty(c)
+}
+
+// empty gives the slot of c to the next. Events that name it are for nobody.
+func (l *loop) empty(c *conn) {
+	if c.seat.slot >= 0 {
 		s := &l.slots[c.seat.slot]
 		s.c = nil
 		s.gen++

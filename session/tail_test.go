@@ -63,19 +63,30 @@ func TestKeyRingWords(t *testing.T) {
 	var r keyRing
 	name := func(n uint64) string { return fmt.Sprintf("k%d%s", n, strings.Repeat("-", int(n%40))) }
 	sender := func(n uint64) string { return strings.Repeat("bob", int(n%3)) }
+	keyOf := func(n uint64) Key {
+		k := Key{N: n, FP: n % 7, Hash: n, At: int64(n), Seq: 2 * n, Sender: sender(n), Key: name(n), Done: Done{Seq: 2 * n, Epoch: 1 << (n % 64), TS: int64(n)}}
+		switch n % 4 {
+		case 1: // it has a row of its own
+			k.Seq = 0
+		case 2: // and a version, and a time before all others
+			k.Seq, k.Done = 0, Done{Seq: n, Epoch: 1, TS: -5, V: n << 40}
+		}
+		return k
+	}
 	for n := uint64(1); n <= 1000; n++ {
-		r.put(&Key{N: n, FP: n % 7, Hash: n, At: int64(n), Seq: 2 * n, Sender: sender(n), Key: name(n), Done: Done{Seq: 2 * n, Epoch: 1}})
+		k := keyOf(n)
+		r.put(&k)
 		for _, old := range []uint64{n, n - min(n-1, KeysInMemory/2), n - min(n-1, KeysInMemory-1)} {
 			k := r.find(old%7, sender(old), name(old))
-			if k == nil || *k != (Key{N: old, FP: old % 7, Hash: old, At: int64(old), Seq: 2 * old, Sender: sender(old), Key: name(old), Done: Done{Seq: 2 * old, Epoch: 1}}) {
+			if k == nil || *k != keyOf(old) {
 				t.Fatalf("key %d is %+v behind %d", old, k, n)
 			}
 		}
 		if n > KeysInMemory && r.find((n-KeysInMemory)%7, sender(n-KeysInMemory), name(n-KeysInMemory)) != nil {
 			t.Fatalf("key %d is still there behind %d", n-KeysInMemory, n)
 		}
-		if at := r.latest(1); at.Seq != 2*n {
-			t.Fatalf("the latest key is that of %d, and not of %d", at.Seq/2, n)
+		if at := r.latest(1); at != k.where() {
+			t.Fatalf("the latest key is at %+v; want %+v", at, k.where())
 		}
 	}
 	if len(r.All()) != KeysInMemory || len(r.names) > 3*KeysInMemory*50 {
