@@ -153,6 +153,8 @@ func TestErrors(t *testing.T) {
 	f(head+"    handoff: {failed_turns: 2, failed_types: ['a b']}\n", "is no type")
 	f(head+"    handoff: {asked_types: ['a b', text]}\n", "is no type", "usually say")
 	f(head+"    park_ms: -1\n", "at least 0")
+	f(head+"    wrapup_ms: -1\n", "it must be 0 to 3600000")
+	f(head+"    wrapup_ms: 3600001\n", "it must be 0 to 3600000")
 	f(route("{}, {classify: {ttl_ms: 5}}"), "only the first step")
 	f(route("{classify: {ttl_ms: 5}, after_ms: 5}"), "has no after_ms")
 	f(route("{classify: {default: {plan: gold}}}"), "there is no attribute task.plan")
@@ -516,10 +518,14 @@ queues:
   - {name: a, handoff: {failed_turns: 2, when: task.plan == 'gold', queue: b}, park_ms: 5}
   - {name: b, handoff: {failed_turns: 1, failed_types: [sorry, what]}}
   - {name: c}
+  - {name: d, wrapup_ms: 0}
 `))
 	list, err := routes.ParseRules(r.Document.AppendRules(nil))
-	if err != nil || len(list) != 2 {
+	if err != nil || len(list) != 3 {
 		t.Fatalf("%+v, %v", list, err)
+	}
+	if d := list[2]; d.Queue != "d" || d.WrapUpMS == nil || *d.WrapUpMS != 0 || list[0].WrapUpMS != nil { // none at all is not the tenant's
+		t.Errorf("%+v", d)
 	}
 	a, b := list[0], list[1]
 	if a.Queue != "a" || a.FailedTurns != 2 || !slices.Equal(a.FailedTypes, []string{"fallback"}) || a.To != "b" || a.ParkMS != 5 || a.Holds.String() != "task.plan == 'gold'" {

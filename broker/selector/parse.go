@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Bounds of a selector.
@@ -131,6 +132,8 @@ func (p *parser) unexpected(want string) *Error {
 		switch near := nearest(low, words); {
 		case low == "contains" || low == "includes":
 			what += "; did you mean HAS?"
+		case near != "" && near != low && slices.Contains([]string{"and", "or", "not", "in", "has"}, near):
+			what += "; did you mean " + strings.ToUpper(near) + "?" // as they are written in the pages
 		case near != "" && near != low:
 			what += "; did you mean " + near + "?"
 		}
