@@ -27,8 +27,9 @@ loadtest: build ## run a scenario against a node of its own (SCENARIO=chat; ARGS
 soak: build ## the same load for an hour: memory must not grow, latency must not creep (STEADY=30m; ARGS='--html soak.html')
 	bin/switchboard loadtest run soak --set steady=$(or $(STEADY),1h) --json soak.json $(value ARGS)
 
-sim: ## run simulated clusters, of replicas (SEEDS=n, default 1000) and of whole nodes (a tenth of that, FROM=n), each under its own seed
+sim: ## run simulated clusters, each under its own seed: of replicas and of few whole nodes (SEEDS=n, default 1000, each), of more of them for longer (a tenth of that, twice; FROM=n)
 	SWITCHBOARD_SEEDS=$(or $(SEEDS),1000) $(GO) test ./shard/journal/replica -run TestSimulation -count=1 -v -timeout 120m
+	SWITCHBOARD_SIM_SEEDS=$(or $(SEEDS),1000) SWITCHBOARD_SIM_FROM=$(or $(FROM),0) $(GO) test ./internal/sim -run TestBrief -count=1 -v -timeout 240m
 	SWITCHBOARD_SIM_SEEDS=$(shell expr \( $(or $(SEEDS),1000) + 9 \) / 10) SWITCHBOARD_SIM_FROM=$(or $(FROM),0) $(GO) test ./internal/sim -run 'TestCluster|TestSplit' -count=1 -v -timeout 240m
 
 mutants: ## plant classic mistakes, one at a time, and see that each is found (WHICH=word of a name, file or test)

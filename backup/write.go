@@ -103,12 +103,6 @@ func (d *Dir) Begin(now time.Time, full bool) (w *Writer, err error) {
 	return w, err
 }
 
-// ID is what the backup will be called.
-func (w *Writer) ID() string { return w.m.ID }
-
-// Before is the backup that it builds on, nil when it begins from nothing.
-func (w *Writer) Before() *Manifest { return w.before }
-
 // Shard begins the next shard: they come in order, from 0. The one before is closed.
 func (w *Writer) Shard(m journal.Mark) (*Shard, error) {
 	if w.done || w.shard != nil || m.Group != len(w.m.Parts) {

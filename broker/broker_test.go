@@ -207,11 +207,10 @@ func stepOf(t *testing.T, line string) broker.Step {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resort, _ := broker.ParseResort(c.String("resort", ""))
 	s := broker.Step{
 		Name: c.Name, Who: map[string]broker.Who{"bots": broker.Bots, "humans": broker.Humans, "": broker.Any}[c.String("who", "")], AfterMS: c.Int("after", 0),
 		Select: selects(t, c.String("select", "")), Prefer: selects(t, c.String("prefer", "")), Queues: c.List("queues"), Teams: c.List("teams"),
-		OfferN: int(c.Int("n", 0)), OfferTTLMS: c.Int("ttl", 0), Resort: resort, Calendar: c.String("calendar", ""),
+		OfferN: int(c.Int("n", 0)), OfferTTLMS: c.Int("ttl", 0), Resort: map[string]broker.Resort{"leave_message": broker.LeaveMessage, "callback": broker.Callback, "ticket": broker.Ticket}[c.String("resort", "")], Calendar: c.String("calendar", ""),
 		Hours: map[string]broker.Hours{"": broker.InHours, "closed": broker.OutOfHours, "always": broker.AnyTime}[c.String("hours", "")],
 	}
 	s.Classify, s.Default = c.Bool("classify"), []byte(c.String("default", ""))

@@ -360,6 +360,31 @@ func (c *Core) connLost(conn wire.Conn, out *Effects) {
 	c.displace(w, "away", out)
 }
 
+// Nodes appends to list the nodes that workers are connected to, in no order and perhaps more than once, and returns it.
+func (c *Core) Nodes(list []uint64) []uint64 {
+	last := uint64(0)
+	for conn := range c.conns {
+		if conn.Node != last {
+			last = conn.Node
+			list = append(list, last)
+		}
+	}
+	return list
+}
+
+// Conns appends to list the connections of a node that have subscribed, in no order, and returns it.
+func (c *Core) Conns(node uint64, list []wire.Conn) []wire.Conn {
+	for conn := range c.conns {
+		if conn.Node == node {
+			list = append(list, conn)
+		}
+	}
+	return list
+}
+
+// Bound tells whether conn has subscribed, and is its worker's.
+func (c *Core) Bound(conn wire.Conn) bool { return c.conns[conn] != nil }
+
 // NodeLost says that all connections of a node's incarnation have ended.
 func (c *Core) NodeLost(node uint64, now int64, out *Effects) {
 	c.Tick(now, out)

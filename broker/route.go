@@ -44,12 +44,6 @@ var resortNames = [...]string{"", "leave_message", "callback", "ticket"}
 // String returns r's name in documents and entries.
 func (r Resort) String() string { return resortNames[r] }
 
-// ParseResort returns the last resort of that name.
-func ParseResort(name string) (Resort, bool) {
-	i := slices.Index(resortNames[:], name)
-	return Resort(max(i, 0)), i > 0
-}
-
 // Step is one step of a route. Steps are tried in order: a later one gets a task only when no worker of an earlier one
 // can take it at that moment. One that has opened stays open, as long as its hours are.
 type Step struct {

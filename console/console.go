@@ -2,7 +2,6 @@ package console
 
 import (
 	"embed"
-	"io/fs"
 	"path"
 	"strings"
 
@@ -43,13 +42,4 @@ func Serve(urlPath string) (body []byte, contentType string, ok bool) {
 	}
 	body, err := page.ReadFile("page/" + name)
 	return body, contentType, err == nil
-}
-
-// Files returns the page's own files, index.html at the root. The client's modules are not among them; [Serve] has both.
-func Files() fs.FS {
-	sub, err := fs.Sub(page, "page")
-	if err != nil {
-		panic(err) // the name is a constant and valid
-	}
-	return sub
 }

@@ -41,7 +41,11 @@ func TestClosed(t *testing.T) {
 	inline := regexp.MustCompile(`(?i)<style|\sstyle=|\son[a-z]+=|<script(?:[^>]*)>\s*[^<\s]|javascript:|innerHTML|insertAdjacentHTML|\beval\(`)
 	names := regexp.MustCompile(`(?:from '\./|(?:src|href)=")([^'"]+)['"]`)
 	total := 0
-	err := fs.WalkDir(console.Files(), ".", func(name string, d fs.DirEntry, err error) error {
+	files, err := console.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}

@@ -63,7 +63,8 @@ type Edge struct {
 	done    bool
 	perIP   map[string]int
 	orphans []*orphan
-	again   []wire.Envelope // gone that found no room
+	again   []parting // gone that found no room
+	parted  []parting // gone that may be lost, in the order they were said
 	serving []net.Listener
 	doors   []*door
 }
@@ -560,19 +561,5 @@ func (e *Edge) post(to wire.Address, c *wire.Command) *wire.Error {
 func (e *Edge) gone(conn wire.Conn, who *wire.Principal, id wire.SessionID) {
 	if _, slot, ok := id.Place(); ok {
 		e.postGone(wire.Envelope{To: wire.ToSlot(slot), Mail: &wire.Command{Verb: wire.VerbGone, Conn: conn, Who: who, Session: id}})
-	}
-}
-
-const maxAgain = 1 << 16
-
-// postGone posts env now, or when there is room.
-func (e *Edge) postGone(env wire.Envelope) {
-	if !errors.Is(e.x.Post(env), exchange.ErrOverloaded) {
-		return // where nobody is, nobody follows
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.again) < maxAgain {
-		e.again = append(e.again, env)
 	}
 }

@@ -192,8 +192,8 @@ func (c *conn) giveUp(id wire.SessionID) {
 		asked = asked || follows(r.verb) && (r.session == id || r.session == "")
 	}
 	c.mu.Unlock()
-	if !asked {
-		c.e.gone(c.id, c.who.Load(), id)
+	if _, slot, ok := id.Place(); ok && !asked {
+		c.e.part(parting{once: true, env: wire.Envelope{To: wire.ToSlot(slot), Mail: &wire.Command{Verb: wire.VerbGone, Conn: c.id, Who: c.who.Load(), Session: id}}})
 	}
 }
 

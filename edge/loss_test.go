@@ -45,3 +45,30 @@ func TestLostMailOfADesk(t *testing.T) {
 		t.Fatalf("it was asked %+v", c)
 	}
 }
+
+// hole is the way to another node on which all mail is lost.
+type hole struct{}
+
+func (hole) Put(wire.Envelope) bool { return true }
+
+// A worker goes while mail to the node of his pool is lost, or while there is no way to it. Once there is one again the pool hears of it.
+func TestLostGone(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		r := newRig(t, nil)
+		bot := r.login(wire.JSON, "demo/worker/bot")
+		bot.ask(`"subscribe":{"queues":["default"],"slots":4}`)
+		conn := r.shard.lastConn(wire.VerbSubscribe)
+		r.x.UnplugSlots(allSlots(), r.shard)
+		if !cut {
+			r.x.PlugRemote(allSlots(), hole{})
+		}
+		_ = bot.ws.Close()
+		eventually(t, "he is gone", func() bool { return r.e.Connections() == 0 })
+		r.pass(time.Second)
+		if n := r.shard.goneOf(conn); n != 0 {
+			t.Fatalf("the pool heard of it %d times", n)
+		}
+		r.x.PlugRemote(allSlots(), r.shard) // the way of old has mail that was lost, and is plugged in anew
+		eventually(t, "the pool is told", func() bool { return r.shard.goneOf(conn) > 0 })
+	}
+}

@@ -198,6 +198,7 @@ func (e *Edge) settleOrphans(now int64) {
 	e.again = nil
 	e.mu.Unlock()
 	for i := range again {
-		e.postGone(again[i])
+		e.part(again[i])
 	}
+	e.partAgain(now)
 }

@@ -141,6 +141,12 @@ func (x *Exchange) Generation(slot wire.Slot) uint64 {
 	return 0
 }
 
+// Afar tells whether what is posted to slot leaves the node, so that it may be lost although Post had it.
+func (x *Exchange) Afar(slot wire.Slot) bool {
+	p := x.slot(uint64(slot))
+	return p != nil && p.remote
+}
+
 // Changes returns a number that grows whenever slots are plugged or unplugged. As long as it is the same, so is every
 // Generation; looking at it is cheaper than looking at them.
 func (x *Exchange) Changes() uint64 { return x.changes.Load() }

@@ -12,6 +12,23 @@ func (c *Config) Tune(f func(*journal.Config, *edge.Config)) { c.tune = f }
 // SpeakVersion makes the node speak an earlier version to others.
 func (c *Config) SpeakVersion(v uint64) { c.linkVersion = v }
 
+// reopen ends shard i, and begins it again from its log under a later term. end is how: Shard.Close in good order, Shard.Drop as if it had
+// lost its place. Clients notice a pause. When it cannot be opened again the error says why, and its slots are nobody's: the node goes
+// on without it, and reopen may be called again.
+func (n *Node) reopen(i int, end func(*shard.Shard)) error {
+	h := &n.hosts
+	place := h.hold(i)
+	defer func() { <-place }()
+	if s := h.open[i].Swap(nil); s != nil {
+		end(s)
+	}
+	tenants, err := n.tenants(h.groups) // as their documents are by now
+	if err != nil {
+		return err
+	}
+	return n.openShard(i, tenants)
+}
+
 // Reopen ends shard i in good order, and begins it again.
 func (n *Node) Reopen(i int) error { return n.reopen(i, (*shard.Shard).Close) }
 

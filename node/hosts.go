@@ -114,23 +114,6 @@ func (n *Node) openWith(i int, at *site, tenants map[string]*shard.Tenant) error
 	return nil
 }
 
-// reopen ends shard i, and begins it again from its log under a later term. end is how: Shard.Close in good order, Shard.Drop as if it had
-// lost its place. Clients notice a pause. When it cannot be opened again the error says why, and its slots are nobody's: the node goes
-// on without it, and reopen may be called again.
-func (n *Node) reopen(i int, end func(*shard.Shard)) error {
-	h := &n.hosts
-	place := h.hold(i)
-	defer func() { <-place }()
-	if s := h.open[i].Swap(nil); s != nil {
-		end(s)
-	}
-	tenants, err := n.tenants(h.groups) // as their documents are by now
-	if err != nil {
-		return err
-	}
-	return n.openShard(i, tenants)
-}
-
 // each calls do for every shard that is open.
 func (h *hosts) each(do func(i int, s *shard.Shard)) {
 	for i := range h.open {

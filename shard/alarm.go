@@ -138,6 +138,7 @@ func (s *Shard) tick() {
 	if s.now >= s.sweepAt {
 		s.sweepAt = s.now + sweepMS
 		s.sweep()
+		s.lookFar()
 		s.prune()
 	}
 }

@@ -82,6 +82,9 @@ type Shard struct {
 	retry      []wire.Envelope
 	behind     map[uint64]bool // slots that retry has mail for
 	retryAt    int64           // 0 while no alarm is set for it
+	far        map[uint64]*far // other nodes, by their incarnation
+	nodes      []uint64        // for lookFar alone
+	conns      []wire.Conn     // the same
 	anew       <-chan struct{} // closed when owners have changed since the first of retry was tried; nil while there is none
 	row, key   []byte
 	writable   bool

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-
-	"switchboard/wire"
 )
 
 // Format is the version of a result's JSON form.
@@ -116,14 +114,6 @@ func sorted(m map[string]*Figures) (list []Figures) {
 	return list
 }
 
-// Named returns the figures of that name, or none.
-func Named(list []Figures, name string) Figures {
-	if i := slices.IndexFunc(list, func(f Figures) bool { return f.Name == name }); i >= 0 {
-		return list[i]
-	}
-	return Figures{Name: name, Rate: 1}
-}
-
 // Where tells, for hooks, with whom a session is that is under way: the number of its assignment and the worker, or state waits.
 func (s *Sim) Where(n int) (worker string, ae uint64, waiting bool) {
 	p := s.find(name(n))
@@ -135,6 +125,3 @@ func (s *Sim) Where(n int) (worker string, ae uint64, waiting bool) {
 	}
 	return "", p.ae, true
 }
-
-// ID returns the id of the n'th session, from 1.
-func ID(n int) wire.SessionID { return name(n) }

@@ -273,7 +273,7 @@ queues:
 `)
 	r := play(t, cfg)
 	nothingLost(t, r)
-	vip, other := Named(r.Tiers, "vip"), Named(r.Tiers, "")
+	vip, other := named(r.Tiers, "vip"), named(r.Tiers, "")
 	t.Logf("VIPs: p95 %d s, %.1f %% in time; others: %.1f %%, p95 %d s, longest %d s", vip.P95/1000, 100*vip.Rate, 100*other.Rate, other.P95/1000, other.MaxWait/1000)
 	// A pick in four is the oldest of all, so the line that a surge has left is through by the time that four times its length would take alone.
 	if vip.P95 > 60_000 || other.MaxWait > 25*60_000 || vip.Wanted < 1000 || other.Wanted < 2000 {
@@ -497,7 +497,7 @@ queues: [{name: q, route: [{who: humans, select: "worker.labels HAS task.intent"
 	intents := []string{"refund", "invoice", "order", "logistics"}
 	for i := range waiting {
 		a := selector.Attrs{}.With("intent", selector.StringOf(intents[i%len(intents)]))
-		core.Offer(&broker.Task{Session: ID(i + 1), Ticket: 1, Queue: "q", EnqueuedAt: now + int64(i), Attributes: a}, now+int64(i), &out)
+		core.Offer(&broker.Task{Session: name(i + 1), Ticket: 1, Queue: "q", EnqueuedAt: now + int64(i), Attributes: a}, now+int64(i), &out)
 		out.Reset()
 	}
 	now += waiting
@@ -524,12 +524,12 @@ queues: [{name: q, route: [{who: humans, select: "worker.labels HAS task.intent"
 	}
 	took := subscribe("refund")
 	t.Logf("a change of a worker's attributes beside %d who wait: %v", waiting, took)
-	if ids := offered(); fmt.Sprint(ids) != fmt.Sprint([]wire.SessionID{ID(1), ID(5), ID(9), ID(13), ID(17)}) || len(out) > 20 {
+	if ids := offered(); fmt.Sprint(ids) != fmt.Sprint([]wire.SessionID{name(1), name(5), name(9), name(13), name(17)}) || len(out) > 20 {
 		t.Errorf("%v are offered, with %d effects", ids, len(out))
 	}
 	out.Reset()
 	began := time.Now()
-	core.Offer(&broker.Task{Session: ID(2), Ticket: 1, Version: 1, Queue: "q", EnqueuedAt: testStart + 1, Attributes: selector.Attrs{}.With("intent", selector.StringOf("order"))}, now, &out)
+	core.Offer(&broker.Task{Session: name(2), Ticket: 1, Version: 1, Queue: "q", EnqueuedAt: testStart + 1, Attributes: selector.Attrs{}.With("intent", selector.StringOf("order"))}, now, &out)
 	t.Logf("a change of a session's attributes: %v", time.Since(began))
 	if len(out) > 5 || core.Waiting("q") != waiting-5 {
 		t.Errorf("%d effects, %d wait", len(out), core.Waiting("q"))
@@ -545,4 +545,12 @@ func TestSame(t *testing.T) {
 	if a, b, c := f(), f(), f("seed=2"); a != b || a == c {
 		t.Errorf("%q, %q, %q", a, b, c)
 	}
+}
+
+// named returns the figures of that name.
+func named(list []Figures, name string) Figures {
+	if i := slices.IndexFunc(list, func(f Figures) bool { return f.Name == name }); i >= 0 {
+		return list[i]
+	}
+	return Figures{Name: name, Rate: 1}
 }

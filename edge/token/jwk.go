@@ -51,35 +51,7 @@ func (o octets) MarshalJSON() ([]byte, error) {
 	return json.Marshal(base64.RawURLEncoding.EncodeToString(o))
 }
 
-// ParseJWKS returns the keys of a JSON Web Key Set, or of a single JSON Web Key. Keys that are not for us (for encryption, or
-// of another algorithm) are left out, as RFC 7517 5 wants; one that is malformed fails the document, and so does a
-// document without a key for us.
-func ParseJWKS(doc []byte) ([]Key, error) {
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := json.Unmarshal(doc, &set); err != nil {
-		return nil, fmt.Errorf("parsing a key set: %w", err)
-	}
-	if set.Keys == nil {
-		set.Keys = []json.RawMessage{doc}
-	}
-	var keys []Key
-	for i, raw := range set.Keys {
-		k, err := parseJWK(raw)
-		switch {
-		case err == nil:
-			keys = append(keys, k)
-		case !errors.Is(err, errUnsupported):
-			return nil, fmt.Errorf("parsing key %d of a set: %w", i, err)
-		}
-	}
-	if keys == nil {
-		return nil, fmt.Errorf("a key set of %d: %w", len(set.Keys), errUnsupported)
-	}
-	return keys, nil
-}
-
+// parseJWK reads a JSON Web Key. One that is not for us (for encryption, or of another algorithm) is errUnsupported.
 func parseJWK(doc []byte) (Key, error) {
 	var j jwk
 	if err := json.Unmarshal(doc, &j); err != nil {

@@ -102,7 +102,7 @@ func TestForms(t *testing.T) {
 		}
 	}
 	m := made()
-	one := func(doc []byte) Key { return must(ParseJWKS(doc))[0] }
+	one := func(doc []byte) Key { return must(parseJWK(doc)) }
 	pkix := func(k crypto.Signer) Key {
 		return must(ParsePEM("k", pemOf("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(k.Public())))))
 	}
@@ -146,15 +146,15 @@ func TestKeysRefused(t *testing.T) {
 	f("a certificate", g(ParsePEM("k", pemOf("CERTIFICATE", []byte{1}))))
 	f("broken PEM", g(ParsePEM("k", pemOf("PUBLIC KEY", []byte{1}))))
 
-	jwk := func(format string, args ...any) error { return g(ParseJWKS(fmt.Appendf(nil, format, args...))) }
+	jwk := func(format string, args ...any) error { return g(parseJWK(fmt.Appendf(nil, format, args...))) }
 	x, y := strings.Repeat("A", 43), strings.Repeat("A", 42)+"E"
 	f("no JSON", jwk(`keys`))
-	f("an empty set", jwk(`{"keys":[]}`))
-	f("a short secret in a set", jwk(`{"kty":"oct","k":"c2hvcnQ"}`))
+	f("a set", jwk(`{"keys":[]}`))
+	f("a short secret in a JWK", jwk(`{"kty":"oct","k":"c2hvcnQ"}`))
 	f("a secret with padding", jwk(`{"kty":"oct","k":"%s="}`, x))
 	f("a point off the curve", jwk(`{"kty":"EC","crv":"P-256","x":%q,"y":%q}`, x, y))
 	f("a point of the wrong length", jwk(`{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}`))
-	f("a short Ed25519 key in a set", jwk(`{"kty":"OKP","crv":"Ed25519","x":"AA"}`))
+	f("a short Ed25519 key in a JWK", jwk(`{"kty":"OKP","crv":"Ed25519","x":"AA"}`))
 	f("Ed25519 halves of two keys", jwk(`{"kty":"OKP","crv":"Ed25519","x":%q,"d":%q}`, x, x))
 	f("RSA without numbers", jwk(`{"kty":"RSA"}`))
 	f("RSA with an even exponent", jwk(`{"kty":"RSA","n":%q,"e":"Ag"}`, strings.Repeat("A", 342)))
@@ -165,16 +165,12 @@ func TestKeysRefused(t *testing.T) {
 	}
 }
 
-// [RFC 7517 5] A set of an identity provider also has keys that are not for us.
-func TestSetLeavesOutWhatIsNotForUs(t *testing.T) {
-	doc := fmt.Appendf(nil, `{"keys":[{"kty":"RSA","alg":"RSA-OAEP","n":"AQ"},{"kty":"new"},%s,{"kty":"EC","crv":"P-521"},%s]}`,
-		jwkOf(made().ec, "a", false), jwkOf(made().ed, "b", false))
-	keys, err := ParseJWKS(doc)
-	if err != nil || len(keys) != 2 || keys[0].ID != "a" || keys[1].ID != "b" {
-		t.Errorf("ParseJWKS = %v, %v; want a and b", keys, err)
-	}
-	if _, err := ParseJWKS([]byte(`{"keys":[{"kty":"new"}]}`)); !errors.Is(err, errUnsupported) {
-		t.Errorf("a set of nothing for us: %v; want %v", err, errUnsupported)
+// A key of something else is told from one that is malformed.
+func TestKeysForOthers(t *testing.T) {
+	for _, doc := range []string{`{"kty":"RSA","alg":"RSA-OAEP","n":"AQ"}`, `{"kty":"new"}`, `{"kty":"EC","crv":"P-521"}`, `{"kty":"oct","use":"enc","k":"AA"}`} {
+		if _, err := parseJWK([]byte(doc)); !errors.Is(err, errUnsupported) {
+			t.Errorf("%s: %v; want %v", doc, err, errUnsupported)
+		}
 	}
 }
 

@@ -6,17 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// AppendText appends a server's text message and returns the extended slice, as all the Append functions do.
-// It does not check that payload is UTF-8: what leaves was checked when it came in.
-func AppendText(dst, payload []byte) []byte { return AppendFrame(dst, OpText, payload) }
-
-// AppendBinary appends a server's binary message.
-func AppendBinary(dst, payload []byte) []byte { return AppendFrame(dst, OpBinary, payload) }
-
-// AppendPing appends a server's ping. It panics when payload is above MaxControl bytes.
-func AppendPing(dst, payload []byte) []byte { return AppendFrame(dst, OpPing, payload) }
-
-// AppendPong appends a server's pong, with the payload of the ping that it answers [RFC 6455 5.5.3]. It panics when
+// AppendPong appends a server's pong to dst and returns the extended slice, as all the Append functions do, with the payload of the ping that it answers [RFC 6455 5.5.3]. It panics when
 // payload is above MaxControl bytes, which that of a decoded ping never is.
 func AppendPong(dst, payload []byte) []byte { return AppendFrame(dst, OpPong, payload) }
 

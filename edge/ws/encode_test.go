@@ -13,9 +13,9 @@ func TestAppend(t *testing.T) {
 			t.Errorf("got %.60q; want %.60q", got, want)
 		}
 	}
-	f(AppendText(nil, []byte("Hello")), "\x81\x05Hello")
-	f(AppendBinary([]byte("before"), nil), "before\x82\x00")
-	f(AppendPing(nil, []byte("Hello")), "\x89\x05Hello")
+	f(AppendFrame(nil, OpText, []byte("Hello")), "\x81\x05Hello")
+	f(AppendFrame([]byte("before"), OpBinary, nil), "before\x82\x00")
+	f(AppendFrame(nil, OpPing, []byte("Hello")), "\x89\x05Hello")
 	f(AppendPong(nil, []byte("Hello")), "\x8a\x05Hello")
 	f(AppendHeader(nil, OpText, 125), "\x81\x7d")
 	f(AppendHeader(nil, OpText, 126), "\x81\x7e\x00\x7e")
@@ -67,7 +67,7 @@ func TestAppendPanics(t *testing.T) {
 	f("a reserved opcode", func() { AppendHeader(nil, 3, 0) })
 	f("an opcode with more than four bits", func() { AppendHeader(nil, 0x81, 0) })
 	f("a negative length", func() { AppendHeader(nil, OpText, -1) })
-	f("a long ping", func() { AppendPing(nil, make([]byte, 126)) })
+	f("a long ping", func() { AppendFrame(nil, OpPing, make([]byte, 126)) })
 	f("a long masked pong", func() { AppendMasked(nil, OpPong, make([]byte, 126), testKey) })
 	f("a local close code", func() { AppendClose(nil, CodeAbnormal, "") })
 	f("a close code of nobody", func() { AppendClose(nil, 2999, "") })
@@ -79,7 +79,7 @@ func TestEncodeAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
 		out := dst
 		for range 16 {
-			out = AppendText(out, body)
+			out = AppendFrame(out, OpText, body)
 		}
 		out = AppendMasked(out, OpBinary, body, testKey)
 		out = AppendPong(out, body[:5])
@@ -99,7 +99,7 @@ func BenchmarkEncodeBatch16(b *testing.B) {
 	for b.Loop() {
 		out := dst
 		for range 16 {
-			out = AppendText(out, body)
+			out = AppendFrame(out, OpText, body)
 		}
 	}
 }

@@ -80,6 +80,14 @@ func (k *Link) Node() string { return k.node }
 // Put implements exchange.Inlet. It is false when no connection stands or too much waits; nothing of e is kept then.
 func (k *Link) Put(e wire.Envelope) bool { return k.lanes[laneMail].put(&e) }
 
+// Up tells whether the link takes mail now.
+func (k *Link) Up() bool {
+	n := &k.lanes[laneMail]
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.open
+}
+
 // Send sends msg on channel as a control message, at most once, and in order among those that arrive. It does not block and
 // keeps nothing of msg. It fails with exchange.ErrNowhere when no connection stands, exchange.ErrOverloaded when too much waits,
 // and ErrTooLarge.

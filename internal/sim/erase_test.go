@@ -39,7 +39,7 @@ func TestErase(t *testing.T) {
 }
 
 func runErase(t *testing.T, seed uint64) {
-	p := &play{world: newWorld(t, seed, 4, 2*time.Millisecond), l: newLedger()}
+	p := &play{world: newWorld(t, seed, 4, 2*time.Millisecond), l: newLedger(), company: &company{}}
 	p.ctx, p.home = context.WithCancel(t.Context())
 	p.settle(time.Minute)
 	sessions := map[string]string{} // by customer

@@ -35,15 +35,15 @@ var faults = []struct {
 // play is one run: a world, and who is in it.
 type play struct {
 	*world
+	*company
 	l      *ledger
-	staff  []*staff
 	clocks bool // they may be wrong
 	splits bool // shards are split: see DESIGN.md for what does not hold then
 	lost   int  // disks
 
-	ctx        context.Context // of all who talk
-	home, hush func()          // ends it, and that of the customers
-	crew, talk sync.WaitGroup
+	ctx           context.Context // of all who talk
+	home, hush    func()          // ends it, and that of the customers
+	crew, talkers sync.WaitGroup
 }
 
 // fault lets something go wrong with one machine, and right again.
@@ -55,7 +55,7 @@ func (p *play) fault() {
 	k := p.rng.IntN(sum)
 	up := p.up()
 	m := up[p.rng.IntN(len(up))]
-	wait := time.Duration(p.rng.IntN(4000)) * time.Millisecond
+	wait := time.Duration(p.rng.IntN(int(p.worst.Milliseconds()))) * time.Millisecond
 	for _, f := range faults {
 		if k -= f.often; k < 0 {
 			began := time.Now()

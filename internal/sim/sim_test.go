@@ -41,9 +41,15 @@ func TestCluster(t *testing.T) {
 
 // eachSeed runs each of the seeds in a bubble of its own, and looks at the histories outside of it.
 func eachSeed(t *testing.T, run func(*testing.T, uint64) *ledger) {
-	for _, seed := range seeds(t) {
+	eachOf(t, seeds(t), 100, run)
+}
+
+// eachOf is eachSeed for a list of them. Each is to have so many words that were said.
+func eachOf(t *testing.T, list []uint64, words int, run func(*testing.T, uint64) *ledger) {
+	for _, seed := range list {
 		name := t.Name()
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
 			defer func() {
 				if t.Failed() {
 					t.Logf("again: SWITCHBOARD_SIM_FROM=%d SWITCHBOARD_SIM_SEEDS=1 go test ./internal/sim -run %s -count=1 -v", seed, name)
@@ -59,7 +65,7 @@ func eachSeed(t *testing.T, run func(*testing.T, uint64) *ledger) {
 				t.Error(err)
 			}
 			t.Logf("%+v", c)
-			if c.Appends < 100 || c.Repeated == 0 || c.Reads == 0 {
+			if c.Appends < words || c.Repeated == 0 || c.Reads == 0 {
 				t.Error("nobody could talk")
 			}
 		})
@@ -67,7 +73,10 @@ func eachSeed(t *testing.T, run func(*testing.T, uint64) *ledger) {
 }
 
 // seeds are those to run: a few and the regressions, or as many as SWITCHBOARD_SIM_SEEDS says, from SWITCHBOARD_SIM_FROM on.
-func seeds(t *testing.T) (list []uint64) {
+func seeds(t *testing.T) (list []uint64) { return seedsOr(t, 2) }
+
+// seedsOr is seeds, where a few are so many.
+func seedsOr(t *testing.T, few uint64) (list []uint64) {
 	number := func(name string, otherwise uint64) uint64 {
 		s := os.Getenv(name)
 		if s == "" {
@@ -79,11 +88,11 @@ func seeds(t *testing.T) (list []uint64) {
 		}
 		return n
 	}
-	if t.Name() == "TestCluster" && os.Getenv("SWITCHBOARD_SIM_FROM")+os.Getenv("SWITCHBOARD_SIM_SEEDS") == "" {
-		list = slices.Clone(regressions)
+	if os.Getenv("SWITCHBOARD_SIM_FROM")+os.Getenv("SWITCHBOARD_SIM_SEEDS") == "" {
+		list = slices.Clone(regressions[t.Name()])
 	}
 	from := number("SWITCHBOARD_SIM_FROM", 0)
-	for seed := range number("SWITCHBOARD_SIM_SEEDS", 2) {
+	for seed := range number("SWITCHBOARD_SIM_SEEDS", few) {
 		list = append(list, from+seed)
 	}
 	return list
@@ -99,17 +108,32 @@ func run(t *testing.T, seed uint64) *ledger {
 	return p.end()
 }
 
+// company is how much of everything a run has.
+type company struct {
+	nodes, shards int
+	devices       int // two for each customer
+	staff         []*staff
+	chat          time.Duration // how long people talk before the first fault, and five times that after the last
+	worst         time.Duration // how long a fault lasts at most
+}
+
 // begin starts four nodes, and lets people talk.
 func begin(t *testing.T, seed uint64) *play {
-	p := &play{world: newWorld(t, seed, 4, 2*time.Millisecond), l: newLedger(), clocks: seed%2 == 1}
-	p.settle(time.Minute)
-	p.ctx, p.home = context.WithCancel(context.Background())
-	p.staff = []*staff{
+	return beginWith(t, seed, &company{nodes: 4, shards: shards, devices: 10, chat: 2 * time.Second, worst: 4 * time.Second, staff: []*staff{
 		{name: "bot0", kind: wire.OriginBot, slots: 2},
 		{name: "bot1", kind: wire.OriginBot, slots: 1},
 		{name: "hans", kind: wire.OriginHuman, slots: 2},
 		{name: "hilda", kind: wire.OriginHuman, slots: 1},
+	}})
+}
+
+// beginWith starts nodes, and lets people talk.
+func beginWith(t *testing.T, seed uint64, c *company) *play {
+	p := &play{
+		world: newWorldOf(t, seed, c.nodes, c.shards, 2*time.Millisecond), l: newLedger(), clocks: seed%2 == 1, company: c,
 	}
+	p.settle(time.Minute)
+	p.ctx, p.home = context.WithCancel(context.Background())
 	for _, s := range p.staff {
 		s.w, s.l = p.world, p.l
 		s.begin(p.ctx)
@@ -117,18 +141,18 @@ func begin(t *testing.T, seed uint64) *play {
 	p.crew.Go(func() { p.watch(p.ctx) })
 	talking, hush := context.WithCancel(p.ctx)
 	p.hush = hush
-	for i := range 10 {
+	for i := range c.devices {
 		d := &device{
 			w: p.world, l: p.l, number: i, customer: fmt.Sprintf("c%d", i/2), name: fmt.Sprintf("c%d.%d", i/2, i%2),
 			rng: rand.New(rand.NewPCG(seed, 100+uint64(i))),
 		}
-		p.talk.Go(func() {
+		p.talkers.Go(func() {
 			if err := d.run(talking); err != nil {
 				t.Errorf("%s gave up: %v", d.name, err)
 			}
 		})
 	}
-	time.Sleep(2 * time.Second)
+	time.Sleep(c.chat)
 	return p
 }
 
@@ -137,9 +161,9 @@ func (p *play) end() *ledger {
 	for _, m := range p.hosts {
 		m.skew.Store(0)
 	}
-	time.Sleep(10 * time.Second)
+	time.Sleep(5 * p.chat)
 	p.hush()
-	p.talk.Wait()
+	p.talkers.Wait()
 	logs := p.answered(3 * time.Minute)
 	p.settle(3 * time.Minute)
 	p.home()

@@ -221,7 +221,7 @@ func (p *staff) kill(ctx context.Context, silent bool, wait time.Duration) {
 	p.begin(ctx)
 }
 
-func (p *staff) takes(_ context.Context, s *client.Session) {
+func (p *staff) takes(ctx context.Context, s *client.Session) {
 	a := s.Assignment()
 	k := &tenure{session: s.ID(), worker: p.name, ae: a.AE, reason: a.Reason, seen: map[uint64]bool{}}
 	for _, e := range a.Tail {
@@ -232,6 +232,18 @@ func (p *staff) takes(_ context.Context, s *client.Session) {
 	p.l.mu.Lock()
 	p.l.tenures = append(p.l.tenures, k)
 	p.l.mu.Unlock()
+	time.AfterFunc(2*time.Second, func() { // whom everybody has answered before, and who says nothing more, keeps no place from others
+		p.l.mu.Lock()
+		last := k.last
+		p.l.mu.Unlock()
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if last == 0 { // he was only told that he has it: what was not answered goes to the next
+			_ = s.Release(ctx, "silent", "", nil)
+			return
+		}
+		_ = s.Release(ctx, "silent", "", nil, client.UpTo(last))
+	})
 }
 
 func (p *staff) notices(_ context.Context, s *client.Session, e client.Entry) {

@@ -39,7 +39,8 @@ type world struct {
 	keys atomic.Pointer[node.Node] // the one that was started last, which mints for all
 
 	hosts []*machine // in the order in which they came
-	parts int        // how many shards there shall be
+	first int        // how many shards there are at first
+	parts int        // how many there shall be
 	fired map[string]int
 
 	mu sync.Mutex
@@ -66,9 +67,14 @@ const copies, shards = 3, 4
 
 // newWorld starts nodes, over a network on which each piece takes up to delay.
 func newWorld(t *testing.T, seed uint64, nodes int, delay time.Duration) *world {
+	return newWorldOf(t, seed, nodes, shards, delay)
+}
+
+// newWorldOf is newWorld, of so many shards.
+func newWorldOf(t *testing.T, seed uint64, nodes, parts int, delay time.Duration) *world {
 	w := &world{
 		t: t, rng: rand.New(rand.NewPCG(seed, 11)), net: sim.NewNet(rand.New(rand.NewPCG(seed, 12)), delay),
-		ways: rand.New(rand.NewPCG(seed, 13)), fired: map[string]int{}, parts: shards,
+		ways: rand.New(rand.NewPCG(seed, 13)), fired: map[string]int{}, first: parts, parts: parts,
 	}
 	for range nodes {
 		w.add()
@@ -104,7 +110,7 @@ func (m *machine) slowly() vfs.FS {
 func (w *world) start(m *machine) {
 	w.t.Helper()
 	cfg := node.Config{
-		Data: m.dir, Name: m.name, Listen: m.name + ":7470", FreeMin: -1, Shards: shards, Edge: node.Edge{Loops: -1}, Log: slog.New(&ear{slog.DiscardHandler, w}),
+		Data: m.dir, Name: m.name, Listen: m.name + ":7470", FreeMin: -1, Shards: w.first, Edge: node.Edge{Loops: -1}, Log: slog.New(&ear{slog.DiscardHandler, w}),
 		Tenants: map[string]node.Tenant{"demo": {
 			Queues: []node.Queue{{Name: "default", OfferTTLMS: 3000}}, GraceBotsMS: 1500, GraceHumansMS: 3000,
 		}},

@@ -80,11 +80,11 @@ func pair(t testing.TB, early []byte) (*Socket, net.Conn) {
 
 // TestRead: frames come as they were sent, whole, in pieces, large, and right behind the upgrade; pings are answered.
 func TestRead(t *testing.T) {
-	s, server := pair(t, ws.AppendText(nil, []byte("early")))
+	s, server := pair(t, ws.AppendFrame(nil, ws.OpText, []byte("early")))
 	big := strings.Repeat("0123456789", 10_000)
 	var stream []byte
 	for _, text := range []string{"one", big, "", "two\nthree"} {
-		stream = ws.AppendText(stream, []byte(text))
+		stream = ws.AppendFrame(stream, ws.OpText, []byte(text))
 	}
 	stream = ws.AppendClose(stream, 3001, "drain")
 	var wg sync.WaitGroup
@@ -117,7 +117,7 @@ func TestRead(t *testing.T) {
 // TestIdle: a socket that waits holds no buffer.
 func TestIdle(t *testing.T) {
 	s, server := pair(t, nil)
-	if _, err := server.Write(ws.AppendText(nil, []byte("x"))); err != nil {
+	if _, err := server.Write(ws.AppendFrame(nil, ws.OpText, []byte("x"))); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Read(); err != nil {
@@ -203,7 +203,7 @@ func TestDialFails(t *testing.T) {
 // echo lets the server answer every message with frames.
 func echo(t testing.TB) *Socket {
 	s, server := pair(t, nil)
-	answer := ws.AppendText(nil, []byte(`{"id":12,"send":{"seq":3,"epoch":1,"ts":1,"duplicate":false}}`))
+	answer := ws.AppendFrame(nil, ws.OpText, []byte(`{"id":12,"send":{"seq":3,"epoch":1,"ts":1,"duplicate":false}}`))
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		b := make([]byte, 4096)

@@ -70,7 +70,7 @@ func (f *fake) serve(c net.Conn) {
 	var buf []byte
 	seq := uint64(1)
 	say := func(frames ...string) {
-		_, _ = c.Write(ws.AppendText(nil, []byte(strings.Join(frames, "\n"))))
+		_, _ = c.Write(ws.AppendFrame(nil, ws.OpText, []byte(strings.Join(frames, "\n"))))
 	}
 	for {
 		m, n, err := dec.Next(buf, 1<<20)

@@ -759,7 +759,7 @@ func simulate(seed uint64, steps int, mu mutant) (fired map[string]int, err erro
 }
 
 func TestSimulation(t *testing.T) {
-	seeds := 20
+	seeds := 100
 	if v := os.Getenv("SWITCHBOARD_SEEDS"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil {

@@ -1,0 +1,44 @@
+package exchange
+
+// upper is an inlet that may have no way to where it leads: the link to another node.
+type upper interface {
+	// Up tells whether it takes mail now. It may be called from any goroutine.
+	Up() bool
+}
+
+// Nodes appends to list the incarnations of other nodes whose connections mail can be addressed to, in no order, and returns it. Whether it would arrive says
+// [Exchange.Reaches].
+func (x *Exchange) Nodes(list []uint64) []uint64 {
+	if nodes := x.nodes.Load(); nodes != nil {
+		for node := range *nodes {
+			list = append(list, node)
+		}
+	}
+	return list
+}
+
+// KnowsNode tells whether mail can be addressed to the connections of a node's incarnation, whether or not it would arrive.
+func (x *Exchange) KnowsNode(node uint64) bool {
+	if nodes := x.nodes.Load(); nodes != nil {
+		_, ok := (*nodes)[node]
+		return ok || node == x.node
+	}
+	return node == x.node
+}
+
+// Reaches tells whether mail for the connections of a node's incarnation has a way now: it is this node, or the link to it stands. One that has ended, and
+// was started again as another incarnation, is reached never again.
+func (x *Exchange) Reaches(node uint64) bool {
+	if node == x.node {
+		return true
+	}
+	nodes := x.nodes.Load()
+	if nodes == nil {
+		return false
+	}
+	in := (*nodes)[node]
+	if u, ok := in.(upper); ok {
+		return u.Up()
+	}
+	return in != nil
+}

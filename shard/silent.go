@@ -1,0 +1,130 @@
+package shard
+
+import (
+	"switchboard/session"
+	"switchboard/wire"
+)
+
+// That a connection has ended says the node that has it. A node that is gone says nothing: not of its customers, and not of its workers, who might never
+// come back, and would have their sessions for ever. So a node to which there is no way for a while counts as ended with all its connections, as a
+// connection does that is silent for its lease [SW-5.7]. Should it be there again, its workers have subscribed again by themselves, or are asked to.
+
+// silentLooks is at how many looks in a row, which are sweepMS apart, there was no way to a node that counts as ended.
+const silentLooks = 2
+
+// far is a node that has connections, or may have.
+type far struct {
+	silent int // looks in a row
+	ended  bool
+	ousted []wire.Conn // workers' that were taken for ended, as long as the node may come back
+}
+
+// lookFar looks which nodes are there.
+func (s *Shard) lookFar() {
+	if s.far == nil {
+		s.far = map[uint64]*far{}
+	}
+	s.nodes = s.x.Nodes(s.nodes[:0])
+	for _, p := range s.pools {
+		s.nodes = p.core.Nodes(s.nodes)
+	}
+	for _, node := range s.nodes {
+		if node != s.x.Node() && s.far[node] == nil {
+			s.far[node] = &far{}
+		}
+	}
+	for node, f := range s.far {
+		switch {
+		case s.x.Reaches(node):
+			s.back(f)
+		case f.silent < silentLooks:
+			if f.silent++; f.silent == silentLooks {
+				s.ended(node, f)
+			}
+		}
+	}
+	for node, f := range s.far { // an incarnation that is known nowhere any more never comes back
+		if f.ended && !s.x.KnowsNode(node) {
+			delete(s.far, node)
+		}
+	}
+}
+
+// back is that there is a way to a node. Workers that were taken for ended, and have not said since that they are there, do not know it: they are sent away
+// to come back.
+func (s *Shard) back(f *far) {
+	f.silent = 0
+	if !f.ended {
+		return
+	}
+	f.ended = false
+	for _, conn := range f.ousted {
+		known := false
+		for _, p := range s.pools {
+			known = known || p.core.Bound(conn)
+		}
+		if !known {
+			m := s.said.Frame(conn)
+			m.Kind, m.Seq = wire.FrameBye, uint64(wire.CloseReconnect)
+		}
+	}
+	f.ousted = nil
+}
+
+// ended is that a node counts as gone with all its connections.
+func (s *Shard) ended(node uint64, f *far) {
+	f.ended = true
+	n := 0
+	for _, p := range s.pools {
+		was := len(f.ousted)
+		f.ousted = p.core.Conns(node, f.ousted)
+		n += len(f.ousted) - was
+		for conn := range p.observers {
+			if conn.Node == node {
+				delete(p.observers, conn)
+			}
+		}
+		p.core.NodeLost(node, s.now, &p.out)
+		p.tell(s)
+	}
+	for conn := range s.feeds {
+		if conn.Node == node {
+			delete(s.feeds, conn)
+		}
+	}
+	for _, h := range s.sessions {
+		if h.state == nil {
+			h.attached = without(h.attached, node)
+			continue
+		}
+		s.conns = h.state.Present(s.conns[:0])
+		for _, conn := range s.conns {
+			if conn.Node != node || !s.surround(h) {
+				continue
+			}
+			s.before(h)
+			session.Decide(h.state, &s.env, &wire.Command{Verb: wire.VerbGone, Conn: conn, Session: h.id}, &s.d)
+			s.note(h)
+			n++
+		}
+		if s.turn.Size() > turnBytes {
+			s.commit()
+		}
+	}
+	if n > 0 {
+		s.log.Warn("there is no way to a node for a while; its connections count as ended", "incarnation", node, "connections", n)
+	}
+}
+
+// without returns list without the connections of a node.
+func without(list []session.Attachment, node uint64) []session.Attachment {
+	n := 0
+	for i := range list {
+		if list[i].Conn.Node != node {
+			list[n] = list[i]
+			n++
+		}
+	}
+	clear(list[n:])
+	return list[:n]
+}

@@ -1,0 +1,132 @@
+package shard_test
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"switchboard/exchange"
+	"switchboard/shard"
+	"switchboard/shard/journal"
+	"switchboard/wire"
+	"switchboard/wire/wirepb"
+)
+
+// way is the link to another node, behind which is one connection for all.
+type way struct {
+	*conn
+	down atomic.Bool
+}
+
+func (w *way) Up() bool { return !w.down.Load() }
+
+func (w *way) Put(e wire.Envelope) bool { return w.Up() && w.conn.Put(e) }
+
+// startFar starts a shard whose clock runs with *ahead, and the way to node 2.
+func startFar(t *testing.T, ahead *atomic.Int64) (n *node, far func(who *wire.Principal) *conn, w *way) {
+	t.Helper()
+	j, err := journal.Open(journal.Config{Dir: "j", FS: vfs.NewMem(), Groups: 1, FreeMin: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n = &node{t: t, x: exchange.New(1), j: j}
+	cfg := shard.Config{Peers: []wire.Slot{0}, Tenants: tenants(5000), Now: func() time.Time { return time.UnixMilli(ahead.Load()) }}
+	for s := range wire.Slot(wire.Slots) {
+		cfg.Slots = append(cfg.Slots, s)
+	}
+	s, err := shard.Open(n.x, j.Group(0), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.shards = append(n.shards, s)
+	w = &way{}
+	return n, func(who *wire.Principal) *conn {
+		c := &conn{n: n, id: wire.Conn{Node: 2, ID: 1}, who: who, wake: make(chan struct{}, 1)}
+		w.conn = c
+		n.x.PlugNode(2, w)
+		return c
+	}, w
+}
+
+// looks lets so many sweeps pass: what the shard is asked it answers behind what is due.
+func (n *node) looks(ahead *atomic.Int64, times int) {
+	n.t.Helper()
+	for range times {
+		ahead.Add(10_000)
+		n.conn(customer("nobody")).open(&wirepb.Open{})
+	}
+}
+
+// The node is gone that had a bot's connection, and neither comes back: nobody says that the connection has ended. After a while without a way to the node
+// it counts as ended all the same, and behind its grace the session is another's.
+func TestNodeThatNeverComesBack(t *testing.T) {
+	var clock atomic.Int64
+	clock.Store(1_800_000_000_000)
+	n, far, w := startFar(t, &clock)
+	defer n.stop()
+	bot, alice := far(worker("bot", wire.OriginBot)), n.conn(customer("alice"))
+	bot.subscribe(8, "")
+	id := alice.open(&wirepb.Open{})
+	alice.send(id, "k1", "hi")
+	bot.next(wire.FrameDelivery)
+	other := n.conn(worker("other", wire.OriginBot))
+	other.subscribe(8, "")
+
+	w.down.Store(true)
+	n.looks(&clock, 1)
+	w.down.Store(false) // a break that heals is nobody's business
+	n.looks(&clock, 1)
+	w.down.Store(true)
+	n.looks(&clock, 1)
+	if s := other.idle(); s != "" {
+		t.Fatalf("with a way to the node until just now another hears %s", s)
+	}
+	n.looks(&clock, 2) // silent, and behind the grace
+	if a := other.next(wire.FrameAssigned); a.Session != id || a.AE != 2 {
+		t.Fatalf("assigned %+v", a)
+	}
+	if d := other.next(wire.FrameDelivery); string(d.Entry.Body) != `{"text":"hi"}` {
+		t.Fatalf("delivery %+v", d)
+	}
+}
+
+// idle returns what came that no next has taken, or "".
+func (c *conn) idle() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range c.frames {
+		if f.Kind == wire.FrameAssigned {
+			return "assigned " + string(f.Session)
+		}
+	}
+	return ""
+}
+
+// There is no way to a node for so long that its worker counts as gone, but he sits there and has noticed nothing. When there is one again he is sent away
+// to come back, unless he has subscribed again by himself.
+func TestNodeThatComesBack(t *testing.T) {
+	for _, resumed := range []bool{false, true} {
+		var clock atomic.Int64
+		clock.Store(1_800_000_000_000)
+		n, far, w := startFar(t, &clock)
+		bot := far(worker("bot", wire.OriginBot))
+		lease := bot.subscribe(8, "").Lease
+		w.down.Store(true)
+		n.looks(&clock, 2)
+		w.down.Store(false)
+		if resumed {
+			bot.subscribe(8, lease)
+		}
+		n.looks(&clock, 1)
+		bot.do(exchange.PoolSlot("demo"), &wire.Command{Verb: wire.VerbSlots, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Slots{Slots: &wirepb.Slots{Slots: 2}}}})
+		switch f := bot.next(wire.FrameBye, wire.FrameAnswer, wire.FrameError); {
+		case !resumed && f.Kind == wire.FrameBye && f.Seq == uint64(wire.CloseReconnect):
+		case resumed && f.Kind == wire.FrameAnswer:
+		default:
+			t.Errorf("subscribed again by himself %v: came %+v", resumed, f)
+		}
+		n.stop()
+	}
+}
