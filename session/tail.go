@@ -33,6 +33,9 @@ const rowHead = 8
 // rowWords is about how much of a row is neither who wrote the entry nor what he said.
 const rowWords = 48
 
+// rowsKept is how much room is kept for rows although they are few.
+const rowsKept = 4 << 10
+
 // entrySize is about what e costs: its strings alias its frame.
 func entrySize(e *wire.Entry) int { return len(e.Body) + 256 }
 
@@ -68,7 +71,12 @@ func (t *tail) add(e *wire.Entry) {
 // pack puts e behind the rows.
 func (t *tail) pack(e *wire.Entry) {
 	if int(t.from) > len(t.rows)/2 { // so every byte is moved once, on average
-		t.rows = t.rows[:copy(t.rows, t.rows[t.from:])]
+		left := t.rows[t.from:]
+		if cap(t.rows) > 4*len(left)+rowsKept { // something long was among them
+			t.rows = append(make([]byte, 0, 2*len(left)), left...)
+		} else {
+			t.rows = t.rows[:copy(t.rows, left)]
+		}
 		t.from = 0
 	}
 	at := len(t.rows)
@@ -86,7 +94,7 @@ func (t *tail) drop() {
 		t.from += rowHead + int32(binary.LittleEndian.Uint32(head)) //nolint:gosec // bounded by a frame
 		t.size -= int32(binary.LittleEndian.Uint32(head[4:]))       //nolint:gosec // as above
 		if t.rowed--; t.rowed == 0 {
-			t.rows, t.from = t.rows[:0], 0
+			t.rows, t.from = nil, 0
 		}
 		return
 	}

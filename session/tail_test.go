@@ -93,3 +93,21 @@ func TestKeyRingWords(t *testing.T) {
 		t.Fatalf("%d keys of %d bytes", len(r.All()), len(r.names))
 	}
 }
+
+// A long word does not leave its room behind when it is forgotten.
+func TestTailForgetsLongRows(t *testing.T) {
+	var tl tail
+	say := func(seq uint64, size int) {
+		tl.add(&wire.Entry{Seq: seq, Body: []byte(strings.Repeat("x", size))})
+	}
+	for seq := uint64(1); seq <= 3; seq++ {
+		say(seq, 14<<10)
+	}
+	most := cap(tl.rows)
+	for seq := uint64(4); seq <= 100; seq++ {
+		say(seq, 20)
+	}
+	if most < 14<<10 || cap(tl.rows) > 2*rowsKept {
+		t.Fatalf("rows had room for %d bytes, and have for %d", most, cap(tl.rows))
+	}
+}
