@@ -214,4 +214,15 @@ var list = []mutant{
 		old: "\tdelete(c.offers, t.offer)\n", new: "",
 		model: true, pkg: "broker", run: "TestModel|TestScripts",
 	},
+	{
+		name: "an assignment is told before the answer to its worker's subscription", file: "edge/early.go",
+		old: "	if !c.subscribing() {\n		c.encode(f)\n", new: "	if c.rare == nil || !c.subscribing() {\n		c.encode(f)\n",
+		pkg: "edge", run: "TestSubscribedFirst",
+	},
+	// In whole nodes.
+	{
+		name: "whole nodes: keys stay where the shard was", file: "shard/keys.go",
+		old: "return append(keys, fresh...), l.lines[:split], nil", new: "return nil, nil, nil",
+		pkg: "internal/sim", run: "TestBrief",
+	},
 }
