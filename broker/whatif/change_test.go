@@ -50,7 +50,7 @@ func (w *crowded) work(i int, level float64) {
 // offer lets a session wait, or changes its attributes.
 func (w *crowded) offer(i int, version uint64, intent string) {
 	a := selector.Attrs{}.With("intent", selector.StringOf(intent)).With("shop", selector.StringOf(fmt.Sprintf("s%02d", i%53+1)))
-	w.core.Offer(&broker.Task{Session: ID(i + 1), Ticket: 1, Version: version, Queue: "service", EnqueuedAt: w.now - int64(i), Attributes: a}, w.now, &w.out)
+	w.core.Offer(&broker.Task{Session: name(i + 1), Ticket: 1, Version: version, Queue: "service", EnqueuedAt: w.now - int64(i), Attributes: a}, w.now, &w.out)
 }
 
 // BenchmarkChange is how long the owner of the merchant's pool is busy when something changes while 10,000 wait (S24): an attribute of a session that waits, the

@@ -103,7 +103,7 @@ staff: [{name: agent, count: 4, slots: 5}]
 	half := []string{"sessions=2000", "customers.channels={web: 40, mini: 10, live: 50}", "staff[0].count=6"}
 	calm, three := f(append(half, "surges=[]")...), f(half...)
 	ten, hundred := f("surges[0]={at: 10m, for: 30m, times: 10}"), f("surges[0]={at: 10m, for: 30m, times: 100}")
-	if live, was := Named(three.Channels, "live").Wanted, Named(calm.Channels, "live").Wanted; live < 2*was || three.MaxLine < 50 || three.Told < 500 {
+	if live, was := named(three.Channels, "live").Wanted, named(calm.Channels, "live").Wanted; live < 2*was || three.MaxLine < 50 || three.Told < 500 {
 		t.Errorf("%d of the channel wanted somebody, and %d did without the surge; they made a line of %d, who were told %d times", live, was, three.MaxLine, three.Told)
 	}
 	if ten.Sessions < 8*120 || ten.MaxLine < 50 || hundred.Sessions < 90*120 || hundred.MaxLine < 500 { // the half hour has 120 on average
