@@ -186,7 +186,7 @@ func TestRecorder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p := d.People; p.Wanted != 5 || p.Answered != 4 || p.Left != 1 || p.InTime != 4 || d.Patience == 0 || len(d.Visits) != 6 {
+	if p := d.People; p.Wanted != 7 || p.Answered != 6 || p.Left != 1 || p.InTime != 4 || d.Patience == 0 || len(d.Visits) != 8 {
 		t.Errorf("%+v, patience %d, %d visits", p, d.Patience, len(d.Visits))
 	}
 	agents := map[string]Agent{}
@@ -222,7 +222,7 @@ func TestRecorder(t *testing.T) {
 	}
 	r := play(t, cfg)
 	// By these routes bots come first: who had none hands over at once.
-	if r.Sessions != 6 || r.Alone != 1 || r.Handed != 5 || r.Open != 0 {
+	if r.Sessions != 8 || r.Alone != 1 || r.Handed != 7 || r.Open != 0 {
 		t.Errorf("%+v", r)
 	}
 }
