@@ -182,6 +182,17 @@ func TestMessageThatNeverEnds(t *testing.T) {
 	if f := q.next(); f.Id != 7 {
 		t.Fatalf("the frame that was whole is answered %v", f)
 	}
+	eventually(t, "nobody is written to", func() bool { // or time passes in the middle of it
+		busy := 0
+		for i := range r.e.table {
+			for _, c := range r.e.table[i].list(nil) {
+				if c.writing.Load() != 0 {
+					busy++
+				}
+			}
+		}
+		return busy == 0
+	})
 	r.pass(21 * time.Second)
 	code, bye := p.ended()
 	if code != int(wire.CloseSlow) || bye.GetCode() != uint32(wire.CloseSlow) || !bye.GetReconnect() {
