@@ -20,7 +20,7 @@ const (
 // parting is that a connection has ended, as it was said to another node.
 type parting struct {
 	env        wire.Envelope
-	once       bool // the connection goes on: should it follow the session again, this is not to be said behind that
+	by         *conn // it goes on, and has given up the session of env alone: should it follow that again, this is not to be said behind it
 	until      int64
 	generation uint64 // of the slot when it was said,
 	losses     uint64 // and of the exchange
@@ -52,7 +52,16 @@ func (e *Edge) say(p *parting) bool {
 		}
 		return false
 	}
-	return !p.once && (err != nil || e.x.Afar(slot))
+	return p.by == nil && (err != nil || e.x.Afar(slot))
+}
+
+// partLater says what found no room: of a connection that goes on only if it has not asked for the session since.
+func (e *Edge) partLater(p parting) {
+	if gone, ok := p.env.Mail.(*wire.Command); ok && p.by != nil {
+		p.by.giveUp(gone.Session)
+		return
+	}
+	e.part(p)
 }
 
 // partAgain says again what may have been lost.

@@ -198,7 +198,7 @@ func (e *Edge) settleOrphans(now int64) {
 	e.again = nil
 	e.mu.Unlock()
 	for i := range again {
-		e.part(again[i])
+		e.partLater(again[i])
 	}
 	e.partAgain(now)
 }

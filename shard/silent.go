@@ -39,10 +39,15 @@ func (s *Shard) lookFar() {
 		switch {
 		case s.x.Reaches(node):
 			s.back(f)
+		case f.silent < silentLooks-1:
+			f.silent++
 		case f.silent < silentLooks:
-			if f.silent++; f.silent == silentLooks {
-				s.ended(node, f)
+			if s.tries(node) {
+				s.back(f)
+				break
 			}
+			f.silent++
+			s.ended(node, f)
 		}
 	}
 	for node, f := range s.far { // an incarnation that is known nowhere any more never comes back
@@ -50,6 +55,14 @@ func (s *Shard) lookFar() {
 			delete(s.far, node)
 		}
 	}
+}
+
+// tries posts a piece of mail to nobody at a node, and tells whether it was taken: then there is a way after all. One that was not is missing there when there
+// is a way again, and mail that is missing lets the node say anew who follows what. Nobody else may have anything to say to it meanwhile, and a way that comes
+// and goes it may not have noticed: its customers would follow for ever what does not know them any more.
+func (s *Shard) tries(node uint64) bool {
+	nobody := wire.Address{Node: node}
+	return s.x.Post(wire.Envelope{To: nobody, Mail: &wire.Frame{Kind: wire.FrameBye, Seq: uint64(wire.CloseReconnect)}}) == nil
 }
 
 // back is that there is a way to a node. Workers that were taken for ended, and have not said since that they are there, do not know it: they are sent away

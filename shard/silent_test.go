@@ -17,12 +17,20 @@ import (
 // way is the link to another node, behind which is one connection for all.
 type way struct {
 	*conn
-	down atomic.Bool
+	down   atomic.Bool
+	takes  atomic.Bool // mail, whatever Up says: it stands again since
+	missed atomic.Int32
 }
 
 func (w *way) Up() bool { return !w.down.Load() }
 
-func (w *way) Put(e wire.Envelope) bool { return w.Up() && w.conn.Put(e) }
+func (w *way) Put(e wire.Envelope) bool {
+	if !w.Up() && !w.takes.Load() {
+		w.missed.Add(1)
+		return false
+	}
+	return e.To.ID == 0 || w.conn.Put(e)
+}
 
 // startFar starts a shard whose clock runs with *ahead, and the way to node 2.
 func startFar(t *testing.T, ahead *atomic.Int64) (n *node, far func(who *wire.Principal) *conn, w *way) {
@@ -128,6 +136,45 @@ func TestNodeThatComesBack(t *testing.T) {
 			t.Errorf("subscribed again by himself %v: came %+v", resumed, f)
 		}
 		n.stop()
+	}
+}
+
+// A customer of another node follows a session, and nobody says anything. When the node counts as ended he does not follow it any more, which he cannot know:
+// a piece of mail is missing there, so that the node finds out when there is a way again.
+func TestNodeThatIsForgottenMissesMail(t *testing.T) {
+	var clock atomic.Int64
+	clock.Store(1_800_000_000_000)
+	n, far, w := startFar(t, &clock)
+	defer n.stop()
+	far(customer("alice")).open(&wirepb.Open{})
+	w.down.Store(true)
+	n.looks(&clock, 1)
+	if got := w.missed.Load(); got != 0 {
+		t.Fatalf("at the first look %d pieces of mail are missing", got)
+	}
+	n.looks(&clock, 3)
+	if got := w.missed.Load(); got != 1 {
+		t.Fatalf("%d pieces of mail are missing; want 1", got)
+	}
+}
+
+// The way stands again at the very moment at which the node would count as ended: it does not.
+func TestNodeThatIsReachedJustInTime(t *testing.T) {
+	var clock atomic.Int64
+	clock.Store(1_800_000_000_000)
+	n, far, w := startFar(t, &clock)
+	defer n.stop()
+	bot := far(worker("bot", wire.OriginBot))
+	bot.subscribe(8, "")
+	w.down.Store(true)
+	n.looks(&clock, 1)
+	w.takes.Store(true)
+	n.looks(&clock, 1)
+	w.down.Store(false)
+	n.looks(&clock, 1)
+	bot.do(exchange.PoolSlot("demo"), &wire.Command{Verb: wire.VerbSlots, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Slots{Slots: &wirepb.Slots{Slots: 2}}}})
+	if f := bot.next(wire.FrameBye, wire.FrameAnswer, wire.FrameError); f.Kind != wire.FrameAnswer {
+		t.Fatalf("came %+v", f)
 	}
 }
 
