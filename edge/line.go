@@ -184,7 +184,7 @@ func (c *conn) streams(list []*wirepb.Stream) {
 	}
 }
 
-// giveUp tells a session that nobody follows it through a request whose client has stopped waiting, unless he asked again.
+// giveUp tells a session that nobody follows it through a request whose client has stopped waiting, unless he asked again. It may be called from any goroutine.
 func (c *conn) giveUp(id wire.SessionID) {
 	c.mu.Lock()
 	asked := c.lines.get(id) != nil && c.lines.get(id).attached
@@ -193,7 +193,7 @@ func (c *conn) giveUp(id wire.SessionID) {
 	}
 	c.mu.Unlock()
 	if _, slot, ok := id.Place(); ok && !asked {
-		c.e.part(parting{once: true, env: wire.Envelope{To: wire.ToSlot(slot), Mail: &wire.Command{Verb: wire.VerbGone, Conn: c.id, Who: c.who.Load(), Session: id}}})
+		c.e.part(parting{goes: c, env: wire.Envelope{To: wire.ToSlot(slot), Mail: &wire.Command{Verb: wire.VerbGone, Conn: c.id, Who: c.who.Load(), Session: id}}})
 	}
 }
 

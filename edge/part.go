@@ -20,7 +20,7 @@ const (
 // parting is that a connection has ended, as it was said to another node.
 type parting struct {
 	env        wire.Envelope
-	once       bool // the connection goes on: should it follow the session again, this is not to be said behind that
+	goes       *conn // on, and only follows the session no more: should it follow it again, this is not to be said behind that
 	until      int64
 	generation uint64 // of the slot when it was said,
 	losses     uint64 // and of the exchange
@@ -52,7 +52,18 @@ func (e *Edge) say(p *parting) bool {
 		}
 		return false
 	}
-	return !p.once && (err != nil || e.x.Afar(slot))
+	return p.goes == nil && (err != nil || e.x.Afar(slot))
+}
+
+// partNow says what found no room.
+func (e *Edge) partNow(list []parting) {
+	for _, p := range list {
+		if p.goes != nil {
+			p.goes.giveUp(p.env.Mail.(*wire.Command).Session) // unless it follows it by now
+			continue
+		}
+		e.part(p)
+	}
 }
 
 // partAgain says again what may have been lost.

@@ -197,8 +197,6 @@ func (e *Edge) settleOrphans(now int64) {
 	again := e.again
 	e.again = nil
 	e.mu.Unlock()
-	for i := range again {
-		e.part(again[i])
-	}
+	e.partNow(again)
 	e.partAgain(now)
 }
