@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,6 +73,25 @@ func TestExpiry(t *testing.T) {
 	}
 	if m, _ := q.ask(`"leave":{"session":"s_0000000000000000"}`); m.GetError() == nil {
 		t.Fatalf("leave was answered %v", m)
+	}
+}
+
+// [SW-6.2] A tenant who is suspended while he is connected keeps nobody for longer than his token: no new one is taken, as little as by hello.
+func TestSuspendedMeanwhile(t *testing.T) {
+	var suspended atomic.Bool
+	r := newRig(t, func(c *Config) {
+		c.Suspended = func(tenant string) bool { return tenant == "demo" && suspended.Load() }
+	})
+	p := r.login(wire.JSON, "demo/customer/alice")
+	suspended.Store(true)
+	if m, _ := p.ask(`"identify":{"token":"demo/customer/bob"}`); m.GetError().GetSlug() != string(wire.Forbidden) {
+		t.Fatalf("identify was answered %v", m)
+	}
+	if m, _ := p.ask(`"refresh":{"token":"demo/customer/alice/1h"}`); m.GetError().GetSlug() != string(wire.Forbidden) {
+		t.Fatalf("refresh was answered %v", m)
+	}
+	if code, bye := p.ended(); code != int(wire.CloseTenantSuspended) || bye.GetReconnect() {
+		t.Fatalf("it ended with %d, %v", code, bye)
 	}
 }
 
