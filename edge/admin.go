@@ -25,7 +25,7 @@ func (e *Edge) headerReceived(h *fasthttp.RequestHeader) (c fasthttp.RequestConf
 	if token == "" {
 		return c
 	}
-	if who, _, err := e.cfg.Tokens.Check(token, e.cfg.Now()); err == nil && supervises(who.Role) {
+	if who, _, err := e.bearerOf(token); err == nil && supervises(who.Role) {
 		c.MaxRequestBodySize = max(documentMost, e.cfg.Limits.Frame)
 	}
 	return c

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -110,15 +111,16 @@ func (r *rig) waiting(token string) int {
 // come back that has ended, nor does an earlier one take the place of the next. What the next owner says again is no news.
 func TestDeskHearsTheOwner(t *testing.T) {
 	d := &desk{e: &Edge{}, who: &wire.Principal{Tenant: "demo", Worker: "bot"}, changed: make(chan struct{}), held: map[wire.SessionID]*holding{}}
+	id := wire.SessionID("s_1")
 	said := func(term uint64, kind wire.FrameKind, ae, seq uint64) {
-		f := &wire.Frame{Kind: kind, Session: "s_1", AE: ae}
+		f := &wire.Frame{Kind: kind, Session: id, AE: ae}
 		switch kind {
 		case wire.FrameAssigned:
-			f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{Assigned: &wirepb.Assigned{Session: "s_1", Ae: ae, Reason: "route"}}}
+			f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{Assigned: &wirepb.Assigned{Session: string(id), Ae: ae, Reason: "route"}}}
 		case wire.FrameRevoked:
-			f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{Revoked: &wirepb.Revoked{Session: "s_1", Ae: ae, Reason: "transfer"}}}
+			f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{Revoked: &wirepb.Revoked{Session: string(id), Ae: ae, Reason: "transfer"}}}
 		default:
-			f.Entry = &wire.Entry{Session: "s_1", Seq: seq, Origin: wire.OriginCustomer, Body: []byte(`{}`)}
+			f.Entry = &wire.Entry{Session: id, Seq: seq, Origin: wire.OriginCustomer, Body: []byte(`{}`)}
 		}
 		d.Put(wire.Envelope{Term: term, Mail: f})
 	}
@@ -151,9 +153,18 @@ func TestDeskHearsTheOwner(t *testing.T) {
 	}
 	said(6, wire.FrameAssigned, 10, 0)
 	want("the next assignment", 10, 0)
+	said(7, wire.FrameRevoked, 11, 0) // of which the owner before has not been heard
+	if d.held["s_1"] != nil || d.revoked[len(d.revoked)-1].pb.Ae != 10 {
+		t.Fatalf("after the end of the next %+v is held, and last ended %v", d.held["s_1"], d.revoked)
+	}
+	said(6, wire.FrameAssigned, 11, 0)
+	if d.held["s_1"] != nil {
+		t.Fatalf("what ended before it was heard of is held: %+v", d.held["s_1"].pb)
+	}
 	for n := range 2 * deskRevoked { // any number of them is bounded
-		said(6, wire.FrameAssigned, uint64(11+n), 0) //nolint:gosec // small
-		said(6, wire.FrameRevoked, uint64(11+n), 0)  //nolint:gosec // small
+		id = wire.SessionID(fmt.Sprint("s_", n+2))
+		said(7, wire.FrameAssigned, 11, 0)
+		said(7, wire.FrameRevoked, 11, 0)
 	}
 	if len(d.ended) != deskRevoked || len(d.revoked) != deskRevoked {
 		t.Fatalf("%d and %d ends are remembered", len(d.ended), len(d.revoked))

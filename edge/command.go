@@ -197,7 +197,7 @@ func (c *conn) room(cmd *wire.Command) bool {
 // identify checks the second token [SW-3.4]. The command carries the sub that it names in Text, and no token.
 func (e *Edge) identify(cmd *wire.Command) *wire.Error {
 	m := cmd.PB.GetIdentify()
-	who, _, err := e.cfg.Tokens.Check(m.GetToken(), e.cfg.Now())
+	who, _, err := e.bearerOf(m.GetToken())
 	if err != nil {
 		return asError(err)
 	}

@@ -379,26 +379,39 @@ func (d *desk) delivery(f *wire.Frame) {
 	d.size += s.size
 }
 
-// end ends an assignment.
+// end ends an assignment, also one of which nothing was heard yet: what an owner before said of it may still come. One before it has ended as well, as
+// at most one is live [SW-5.3].
 func (d *desk) end(f *wire.Frame, term uint64) {
 	h := d.held[f.Session]
-	if h == nil || h.pb.Ae != f.AE {
+	if h != nil && h.pb.Ae == f.AE {
+		term = max(term, h.term)
+	}
+	d.fence(fence{f.Session, f.AE, term})
+	if h == nil {
 		return
 	}
 	d.drop(f.Session)
-	if len(d.ended) == deskRevoked {
-		d.ended = slices.Delete(d.ended, 0, 1)
-	}
-	d.ended = append(d.ended, fence{f.Session, f.AE, max(term, h.term)})
 	r := f.PB.GetRevoked()
 	if r.GetReason() == "" {
 		return // the worker's own release
+	}
+	if h.pb.Ae != f.AE {
+		r = &wirepb.Revoked{Session: r.Session, Ae: h.pb.Ae, Reason: r.Reason}
 	}
 	d.n++
 	if len(d.revoked) == deskRevoked {
 		d.revoked = slices.Delete(d.revoked, 0, 1)
 	}
 	d.revoked = append(d.revoked, ending{r, d.n})
+}
+
+// fence remembers an end, of a session the latest. It is not late.
+func (d *desk) fence(x fence) {
+	d.ended = slices.DeleteFunc(d.ended, func(y fence) bool { return y.session == x.session })
+	if len(d.ended) == deskRevoked {
+		d.ended = slices.Delete(d.ended, 0, 1)
+	}
+	d.ended = append(d.ended, x)
 }
 
 func (d *desk) drop(id wire.SessionID) {

@@ -67,6 +67,33 @@ func TestSubscribedFirst(t *testing.T) {
 	}
 }
 
+// What has waited for the answer comes directly behind it: whoever is told behind it that another connection has taken over is given nothing after that [SW-5.7].
+func TestNothingBehindTakeover(t *testing.T) {
+	r := newRig(t, nil)
+	id := r.login(wire.JSON, "demo/customer/alice").open()
+	setFunc(&r.shard.ignore, func(c *wire.Command) bool { return c.Verb == wire.VerbSubscribe })
+	for n := range 20 { // the two are not always found in one turn of the writer
+		bot := r.login(wire.JSON, fmt.Sprintf("demo/worker/bot%d", n))
+		bot.say(`{"id":7,"subscribe":{"queues":["default"]}}`)
+		eventually(t, "the pool is asked", func() bool { return r.shard.count(wire.VerbSubscribe) == n+1 })
+		c := r.shard.last(wire.VerbSubscribe)
+		r.shard.assign(id, c.Conn)
+		r.shard.post(c.Conn, &wire.Frame{Kind: wire.FrameAnswer, ID: c.ID, Verb: c.Verb, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Subscribe{
+			Subscribe: &wirepb.SubscribeReply{Lease: "l_1"},
+		}}})
+		r.shard.post(c.Conn, &wire.Frame{Kind: wire.FrameKeep, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{Revoked: &wirepb.Revoked{Reason: "takeover"}}}})
+		if m := bot.next(); m.GetSubscribe() == nil {
+			t.Fatalf("first came %v", m)
+		}
+		if m := bot.next(); m.GetAssigned().GetSession() != string(id) {
+			t.Fatalf("then came %v", m)
+		}
+		if m := bot.next(); m.GetRevoked().GetReason() != "takeover" {
+			t.Fatalf("then came %v", m)
+		}
+	}
+}
+
 // A pool that answers nobody does not make the edge keep without bounds what sessions tell.
 func TestEarlyIsBounded(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Outbox = 4 << 10 })

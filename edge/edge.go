@@ -349,13 +349,19 @@ func (e *Edge) token(ctx *fasthttp.RequestCtx) string {
 // errSuspended refuses the tokens of a tenant who is suspended. Nobody changes it.
 var errSuspended = &wire.Error{Slug: wire.Forbidden, Message: "the tenant is suspended"}
 
+// bearerOf tells whose a token is, and until when [SW-3.1]. Everybody's are checked here.
+func (e *Edge) bearerOf(token string) (who wire.Principal, until time.Time, err error) {
+	who, until, err = e.cfg.Tokens.Check(token, e.cfg.Now())
+	if err == nil && e.cfg.Suspended != nil && e.cfg.Suspended(who.Tenant) {
+		return wire.Principal{}, time.Time{}, errSuspended
+	}
+	return who, until, err
+}
+
 // identity tells who shows a token in a request from origin, and until when [SW-2.9] [SW-3.1].
 func (e *Edge) identity(token, origin string) (who wire.Principal, until time.Time, err error) {
-	if who, until, err = e.cfg.Tokens.Check(token, e.cfg.Now()); err != nil {
+	if who, until, err = e.bearerOf(token); err != nil {
 		return who, until, err
-	}
-	if e.cfg.Suspended != nil && e.cfg.Suspended(who.Tenant) {
-		return wire.Principal{}, time.Time{}, errSuspended
 	}
 	if origin != "" && e.cfg.TenantOrigins != nil {
 		if may := e.cfg.TenantOrigins(who.Tenant); len(may) > 0 && !slices.Contains(may, origin) {

@@ -222,9 +222,13 @@ func (c *conn) greet(r *resume) {
 // refresh extends the connection [SW-3.3].
 func (c *conn) refresh(cmd *wire.Command) {
 	now, old := c.e.cfg.Now(), c.who.Load()
-	who, until, err := c.e.cfg.Tokens.Check(cmd.PB.GetRefresh().GetToken(), now)
+	who, until, err := c.e.bearerOf(cmd.PB.GetRefresh().GetToken())
 	if err != nil {
-		c.fail(cmd, asError(err))
+		fault := asError(err)
+		c.fail(cmd, fault)
+		if fault == errSuspended { // as of hello
+			c.bye(wire.CloseTenantSuspended, 0)
+		}
 		return
 	}
 	if who.Tenant != old.Tenant || who.Sub != old.Sub || who.Role != old.Role || who.Shop != old.Shop {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,6 +73,25 @@ func TestExpiry(t *testing.T) {
 	}
 	if m, _ := q.ask(`"leave":{"session":"s_0000000000000000"}`); m.GetError() == nil {
 		t.Fatalf("leave was answered %v", m)
+	}
+}
+
+// [SW-6.2] A tenant who is suspended while he is connected keeps nobody for longer than his token: no new one is taken, as little as by hello.
+func TestSuspendedMeanwhile(t *testing.T) {
+	var suspended atomic.Bool
+	r := newRig(t, func(c *Config) {
+		c.Suspended = func(tenant string) bool { return tenant == "demo" && suspended.Load() }
+	})
+	p := r.login(wire.JSON, "demo/customer/alice")
+	suspended.Store(true)
+	if m, _ := p.ask(`"identify":{"token":"demo/customer/bob"}`); m.GetError().GetSlug() != string(wire.Forbidden) {
+		t.Fatalf("identify was answered %v", m)
+	}
+	if m, _ := p.ask(`"refresh":{"token":"demo/customer/alice/1h"}`); m.GetError().GetSlug() != string(wire.Forbidden) {
+		t.Fatalf("refresh was answered %v", m)
+	}
+	if code, bye := p.ended(); code != int(wire.CloseTenantSuspended) || bye.GetReconnect() {
+		t.Fatalf("it ended with %d, %v", code, bye)
 	}
 }
 
@@ -297,6 +317,40 @@ func TestGone(t *testing.T) {
 	r.pass(time.Minute)
 	if err := r.x.Post(wire.Envelope{To: conn.Address(), Mail: &wire.Frame{}}); err != exchange.ErrNowhere { //nolint:errorlint // it is the value itself
 		t.Fatalf("somebody is still plugged in: %v", err)
+	}
+}
+
+// That a connection follows a session no more, for which there was no room, is not said behind an open that came since: it would hear of nothing then.
+func TestGivenUpUntilAskedAgain(t *testing.T) {
+	r := newRig(t, nil)
+	p := r.login(wire.JSON, "demo/customer/alice")
+	id := p.open()
+	conn := r.shard.lastConn(wire.VerbOpen)
+	c := r.conn(conn)
+	f := func(again bool) {
+		t.Helper()
+		p.ask(fmt.Sprintf(`"leave":{"session":%q}`, id))
+		r.shard.mu.Lock()
+		r.shard.sessions[id].attached[conn] = c.who.Load() // by an open whose client has stopped waiting
+		r.shard.mu.Unlock()
+		setFunc(&r.shard.refuse, func(c *wire.Command) bool { return c.Verb == wire.VerbGone })
+		c.giveUp(id)
+		setFunc(&r.shard.refuse, func(*wire.Command) bool { return false })
+		if again {
+			p.ask(fmt.Sprintf(`"open":{"session":%q}`, id))
+		}
+		gone := len(r.shard.goneFrom(conn))
+		r.e.settleOrphans(r.e.now())
+		p.ask(fmt.Sprintf(`"history":{"session":%q}`, id)) // which is behind what was posted
+		if told := len(r.shard.goneFrom(conn)) > gone; told == again {
+			t.Fatalf("asked again %v, told %v", again, told)
+		}
+	}
+	f(false)
+	f(true)
+	r.shard.say(id, `"hi"`, wire.Public)
+	if m := p.next(); string(m.GetMessage().GetBody()) != `"hi"` {
+		t.Fatalf("there came %v", m)
 	}
 }
 

@@ -3,8 +3,10 @@ package main
 import (
 	"math"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"runtime/metrics"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -102,16 +104,47 @@ func (k *heapKeeper) look() {
 // It is 0 where nobody says so.
 func machineMemory() uint64 {
 	total := parseMemory("/proc/meminfo")
-	if group := parseMemory("/sys/fs/cgroup/memory.max"); group != 0 && group < total {
+	if group := groupMemory("/proc/self/cgroup", "/sys/fs/cgroup"); group != 0 && group < total {
 		return group
 	}
 	return total
 }
 
+// groupMemory returns the least that a control group of the process, or one above it, is given, or 0 when none is bounded. self names the groups, and they
+// are below root: a container sees its own as the root, a service of systemd, with MemoryMax, is some way below. Both versions of groups count.
+func groupMemory(self, root string) (least uint64) {
+	text, err := os.ReadFile(self) //nolint:gosec // the kernel's
+	if err != nil {
+		return 0
+	}
+	for row := range strings.Lines(string(text)) {
+		part := strings.SplitN(strings.TrimSpace(row), ":", 3)
+		if len(part) < 3 {
+			continue
+		}
+		dir, file := root, "memory.max"
+		switch {
+		case slices.Contains(strings.Split(part[1], ","), "memory"):
+			dir, file = filepath.Join(root, "memory"), "memory.limit_in_bytes"
+		case part[1] != "":
+			continue
+		}
+		for at := filepath.Clean("/" + part[2]); ; at = filepath.Dir(at) {
+			if n := parseMemory(filepath.Join(dir, at, file)); n != 0 && (least == 0 || n < least) {
+				least = n
+			}
+			if at == "/" {
+				break
+			}
+		}
+	}
+	return least
+}
+
 // parseMemory reads a file of the kernel whose first number says how much memory there is: in bytes, or in the unit behind it.
 // It returns 0 when there is no such file or no such number.
 func parseMemory(name string) uint64 {
-	text, err := os.ReadFile(name) //nolint:gosec // one of two
+	text, err := os.ReadFile(name) //nolint:gosec // the kernel's
 	if err != nil {
 		return 0
 	}

@@ -92,3 +92,38 @@ func TestMachineMemory(t *testing.T) {
 		t.Errorf("a file that is not there says %d", got)
 	}
 }
+
+// A service is bounded by its own group or one above it, a container by what it sees as the root; of two bounds the lesser counts.
+func TestGroupMemory(t *testing.T) {
+	f := func(self string, want uint64, files ...string) {
+		t.Helper()
+		root := t.TempDir()
+		put := func(name, text string) {
+			t.Helper()
+			name = filepath.Join(root, name)
+			if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put("self", self)
+		for i := 0; i < len(files); i += 2 {
+			put("groups/"+files[i], files[i+1])
+		}
+		if got := groupMemory(filepath.Join(root, "self"), filepath.Join(root, "groups")); got != want {
+			t.Errorf("%q with %q is %d bytes; want %d", self, files, got, want)
+		}
+	}
+	const service = "0::/system.slice/switchboard.service\n"
+	f(service, 512<<20, "system.slice/switchboard.service/memory.max", "536870912\n")
+	f(service, 256<<20, "system.slice/switchboard.service/memory.max", "536870912\n", "system.slice/memory.max", "268435456\n")
+	f(service, 512<<20, "system.slice/switchboard.service/memory.max", "max\n", "system.slice/memory.max", "536870912\n")
+	f("0::/\n", 512<<20, "memory.max", "536870912\n")
+	f("0::/../../x\n", 512<<20, "memory.max", "536870912\n")
+	f("5:cpu:/a\n4:memory:/docker/a\n0::/\n", 512<<20, "memory/memory.limit_in_bytes", "536870912\n", "memory/other/memory.limit_in_bytes", "1\n")
+	f("0::/\n", 0)
+	f("garbage\n:\n", 0, "memory.max", "1\n")
+	f("", 0)
+}
