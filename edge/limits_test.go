@@ -320,40 +320,6 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// That a connection follows a session no more, for which there was no room, is not said behind an open that came since: it would hear of nothing then.
-func TestGivenUpUntilAskedAgain(t *testing.T) {
-	r := newRig(t, nil)
-	p := r.login(wire.JSON, "demo/customer/alice")
-	id := p.open()
-	conn := r.shard.lastConn(wire.VerbOpen)
-	c := r.conn(conn)
-	f := func(again bool) {
-		t.Helper()
-		p.ask(fmt.Sprintf(`"leave":{"session":%q}`, id))
-		r.shard.mu.Lock()
-		r.shard.sessions[id].attached[conn] = c.who.Load() // by an open whose client has stopped waiting
-		r.shard.mu.Unlock()
-		setFunc(&r.shard.refuse, func(c *wire.Command) bool { return c.Verb == wire.VerbGone })
-		c.giveUp(id)
-		setFunc(&r.shard.refuse, func(*wire.Command) bool { return false })
-		if again {
-			p.ask(fmt.Sprintf(`"open":{"session":%q}`, id))
-		}
-		gone := len(r.shard.goneFrom(conn))
-		r.e.settleOrphans(r.e.now())
-		p.ask(fmt.Sprintf(`"history":{"session":%q}`, id)) // which is behind what was posted
-		if told := len(r.shard.goneFrom(conn)) > gone; told == again {
-			t.Fatalf("asked again %v, told %v", again, told)
-		}
-	}
-	f(false)
-	f(true)
-	r.shard.say(id, `"hi"`, wire.Public)
-	if m := p.next(); string(m.GetMessage().GetBody()) != `"hi"` {
-		t.Fatalf("there came %v", m)
-	}
-}
-
 func TestDrain(t *testing.T) {
 	r := newRig(t, nil)
 	var list []*peer

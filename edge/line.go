@@ -140,6 +140,7 @@ func (c *conn) answer(it item) {
 	if f.ID = r.id; f.ID != 0 {
 		c.encode(f)
 	}
+	c.untold() // at once: what has waited is older than what comes behind the answer, a takeover for instance
 }
 
 // settled takes note of what an answer has settled, so that another owner can be told.
