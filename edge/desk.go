@@ -68,6 +68,7 @@ type desk struct {
 	generation uint64
 	losses     uint64 // of the exchange when the pool was asked last
 	renewing   asking
+	before     uint64 // n when it was asked: what came later an answer may be older than
 	heardAt    int64  // when its worker was last heard of, Unix ms
 	claims     int    // that wait
 	turn       uint64 // of the latest claim: it takes the place of the one before

@@ -473,6 +473,7 @@ func (c *conn) assignment(it item) {
 		if again { // it was told here, by an owner that has ended; the next cannot know that
 			return
 		}
+		c.assignedSince(f.Session, f.AE)
 	case wire.FrameResync:
 		if l := c.lines.get(f.Session); l != nil && l.ae == f.AE && l.resync == f.Seq {
 			l.resync, l.synced = 0, false

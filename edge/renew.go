@@ -24,7 +24,7 @@ func (d *desk) renew(now int64) {
 		presence = "away"
 	}
 	d.asked++
-	d.renewing, d.losses = asking{d.asked, generation, now}, d.e.x.Losses()
+	d.renewing, d.losses, d.before = asking{d.asked, generation, now}, d.e.x.Losses(), d.n
 	cmd := &wire.Command{
 		Verb: wire.VerbSubscribe, ID: d.asked, Conn: d.id, Who: d.who, Resume: true, Seq: d.order, Type: presence,
 		PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Subscribe{Subscribe: &wirepb.Subscribe{Queues: d.queues, Slots: d.slots, Lease: d.lease}}},
@@ -57,7 +57,7 @@ func (d *desk) renewed(f *wire.Frame) {
 		kept[wire.SessionID(k.Session)] = k.Ae
 	}
 	for id, h := range d.held {
-		if kept[id] != h.pb.Ae {
+		if kept[id] != h.pb.Ae && h.at <= d.before {
 			d.end(&wire.Frame{Session: id, AE: h.pb.Ae, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
 				Revoked: &wirepb.Revoked{Session: string(id), Ae: h.pb.Ae, Reason: "lease"},
 			}}}, h.term)

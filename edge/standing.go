@@ -18,9 +18,10 @@ type standing struct {
 	turn      uint64          // by which a pool knows whether another connection has subscribed as the worker since
 	offers    map[string]bool // that were shown and have not ended
 	term      uint64
-	asking    asking // by which a pool is told
-	losses    uint64 // of the exchange when the pool was told: mail that was lost later may have been an assignment
-	asked     uint64 // losses when it was asked last
+	asking    asking                    // by which a pool is told
+	since     map[wire.SessionID]uint64 // what was assigned while it was: an answer may be older
+	losses    uint64                    // of the exchange when the pool was told: mail that was lost later may have been an assignment
+	asked     uint64                    // losses when it was asked last
 
 	// Changed by write under conn.mu.
 	slot       wire.Slot
@@ -138,6 +139,19 @@ func (c *conn) poolSays(it item) bool {
 	return true
 }
 
+// assignedSince notes an assignment that is told while a pool is told who works here. Sessions may be nearer than the pool: its answer, which does not name
+// the assignment when it was made behind that, takes nothing away then.
+func (c *conn) assignedSince(id wire.SessionID, ae uint64) {
+	s := c.standing
+	if s == nil || s.asking.n == 0 {
+		return
+	}
+	if s.since == nil {
+		s.since = map[wire.SessionID]uint64{}
+	}
+	s.since[id] = ae
+}
+
 // fall ends the standing, and with it everything that the worker has here.
 func (c *conn) fall() {
 	c.mu.Lock()
@@ -184,6 +198,7 @@ func (c *conn) restoreStanding(now int64) bool {
 		pb.Slots = s.slots
 	}
 	cmd.Who, cmd.Resume, cmd.Seq, cmd.Type, cmd.PB = c.who.Load(), true, s.turn, s.presence, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Subscribe{Subscribe: pb}}
+	clear(s.since)
 	s.asking, s.asked = asking{c.askOwn(&cmd, wire.ToSlot(s.slot), generation), generation, now}, losses
 	return false
 }
@@ -208,7 +223,7 @@ func (c *conn) stoodUp(f *wire.Frame, r *request, term uint64) {
 		kept[k.Session] = k.Ae
 	}
 	for l := range c.lines.all() {
-		if l.ae != 0 && kept[string(l.id)] != l.ae {
+		if l.ae != 0 && kept[string(l.id)] != l.ae && s.since[l.id] != l.ae {
 			c.encode(&wire.Frame{Kind: wire.FrameRevoked, Session: l.id, AE: l.ae, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
 				Revoked: &wirepb.Revoked{Session: string(l.id), Ae: l.ae, Reason: "lease"},
 			}}})
@@ -216,6 +231,7 @@ func (c *conn) stoodUp(f *wire.Frame, r *request, term uint64) {
 			c.forget(l)
 		}
 	}
+	s.since = nil
 	c.e.m.reattached.Inc()
 	c.mu.Lock()
 	s.term, s.generation, s.back = term, s.asking.of, true

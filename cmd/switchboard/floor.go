@@ -71,7 +71,7 @@ func (f *floorFlags) run(ctx context.Context, out io.Writer) error {
 	for {
 		all, err := c.Floor(ctx, client.FloorOptions{Queue: f.queue, Worker: f.worker, Sessions: f.sessions})
 		if err != nil {
-			return err
+			return unheard(ctx, f.addr, err)
 		}
 		if err := f.print(out, all); err != nil || f.every == 0 {
 			return err

@@ -207,7 +207,7 @@ func (f *levelsFlags) ask(ctx context.Context, out io.Writer) error {
 	defer func() { _ = c.Close() }() // nothing was written
 	list, err := c.Levels(ctx, f.queue, f.worker)
 	if err != nil {
-		return err
+		return unheard(ctx, f.addr, err)
 	}
 	var lines []levelLine
 	for _, s := range list {

@@ -44,6 +44,14 @@ func dialOnce(ctx context.Context, addr string, cfg client.Config) (context.Cont
 	return within, c, err
 }
 
+// unheard says of err, to which a question within dialOnce's context has come, that the node was lost before it answered, when that is why.
+func unheard(ctx context.Context, addr string, err error) error {
+	if why := context.Cause(ctx); why != nil && !errors.Is(why, context.Canceled) {
+		return fmt.Errorf("%s was lost before it answered (%w): ask again", addr, why)
+	}
+	return err
+}
+
 // unlinked is unreachable for the port of a node's links.
 func unlinked(at string, err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {

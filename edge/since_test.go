@@ -1,0 +1,77 @@
+package edge
+
+import (
+	"testing"
+	"time"
+
+	"switchboard/wire"
+	"switchboard/wire/wirepb"
+)
+
+// A pool is told again who works here, and while its answer is on its way a session tells the worker that he has it: the answer was made before, and
+// does not take it away. It takes away what he had before and it does not name [SW-5.7].
+func TestAssignedBeforeThePoolHasAnswered(t *testing.T) {
+	r := newRig(t, nil)
+	old, given := r.login(wire.JSON, "demo/customer/alice").open(), r.login(wire.JSON, "demo/customer/bob").open()
+	bot := r.login(wire.JSON, "demo/worker/bot")
+	bot.ask(`"subscribe":{"queues":["default"],"slots":4}`)
+	conn := r.shard.lastConn(wire.VerbSubscribe)
+	assigned := func(id wire.SessionID) {
+		t.Helper()
+		r.shard.assign(id, conn)
+		if m := bot.next(); m.GetAssigned().GetSession() != string(id) {
+			t.Fatalf("there came %v", m)
+		}
+	}
+	assigned(old)
+	setFunc(&r.shard.ignore, func(c *wire.Command) bool { return c.Verb == wire.VerbSubscribe })
+	r.x.Lost()
+	eventually(t, "the pool is asked", func() bool { return r.shard.count(wire.VerbSubscribe) == 2 })
+	c := r.shard.last(wire.VerbSubscribe)
+	assigned(given)
+	r.shard.post(conn, &wire.Frame{Kind: wire.FrameAnswer, ID: c.ID, Verb: c.Verb, Seq: 70, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Subscribe{
+		Subscribe: &wirepb.SubscribeReply{Lease: "l_1"},
+	}}})
+	if m := bot.next(); m.GetRevoked().GetSession() != string(old) {
+		t.Fatalf("there came %v", m)
+	}
+	r.shard.post(conn, &wire.Frame{
+		Kind: wire.FrameDelivery, Session: given, AE: 1, Attempt: 1,
+		Entry: &wire.Entry{Session: given, Seq: 1, Origin: wire.OriginCustomer, Kind: wire.KindMessage, Type: "text", Body: []byte(`"hi"`)},
+	})
+	if m := bot.next(); m.GetDelivery().GetSession() != string(given) {
+		t.Fatalf("there came %v", m)
+	}
+}
+
+// So it is at a desk.
+func TestDeskAssignedBeforeThePoolHasAnswered(t *testing.T) {
+	r := newRig(t, nil)
+	if status, m, _ := r.do("POST", "/v1/queues/default/claim?wait=0", "demo/worker/bot", ""); status != 200 {
+		t.Fatalf("claim was answered %d %v", status, m)
+	}
+	old, given := r.login(wire.JSON, "demo/customer/alice").open(), r.login(wire.JSON, "demo/customer/bob").open()
+	who, _, _ := plain{}.Check("demo/worker/bot", r.now())
+	who.Worker = who.Sub
+	d, _ := r.e.deskOf(&who, false)
+	has := func(id wire.SessionID) bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.held[id] != nil
+	}
+	r.shard.assign(old, d.id)
+	eventually(t, "it is assigned", func() bool { return has(old) })
+	setFunc(&r.shard.ignore, func(c *wire.Command) bool { return c.Verb == wire.VerbSubscribe })
+	r.x.Lost()
+	r.pass(time.Second)
+	eventually(t, "the pool is asked", func() bool { return r.shard.subscription().Resume })
+	c := r.shard.subscription()
+	r.shard.assign(given, d.id)
+	r.shard.post(d.id, &wire.Frame{Kind: wire.FrameAnswer, ID: c.ID, Verb: c.Verb, Seq: 70, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Subscribe{
+		Subscribe: &wirepb.SubscribeReply{Lease: "l_1"},
+	}}})
+	eventually(t, "what the answer does not name is gone", func() bool { return !has(old) })
+	if !has(given) {
+		t.Fatal("what was assigned since is gone too")
+	}
+}
