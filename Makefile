@@ -32,8 +32,9 @@ sim: ## run simulated clusters, each under its own seed: of replicas and of few 
 	SWITCHBOARD_SIM_SEEDS=$(or $(SEEDS),1000) SWITCHBOARD_SIM_FROM=$(or $(FROM),0) $(GO) test ./internal/sim -run TestBrief -count=1 -v -timeout 240m
 	SWITCHBOARD_SIM_SEEDS=$(shell expr \( $(or $(SEEDS),1000) + 9 \) / 10) SWITCHBOARD_SIM_FROM=$(or $(FROM),0) $(GO) test ./internal/sim -run 'TestCluster|TestSplit' -count=1 -v -timeout 240m
 
-seeds: ## simulated clusters of replicas, thousands in minutes, each the same every time: CI runs them behind the tests (SEEDS=n, default 2000)
-	SWITCHBOARD_SEEDS=$(or $(SEEDS),2000) $(GO) test ./shard/journal/replica -run TestSimulation -count=1 -timeout 60m
+seeds: seeds-0 seeds-1000 ## simulated clusters of replicas, 2,000 seeds in minutes, each the same every time: CI runs them behind the tests (with -j2 in half the time)
+seeds-%:
+	SWITCHBOARD_SEEDS=1000 SWITCHBOARD_FROM=$* $(GO) test ./shard/journal/replica -run TestSimulation -count=1 -timeout 60m
 
 mutants: ## plant classic mistakes, one at a time, and see that each is found (WHICH=word of a name, file or test)
 	SWITCHBOARD_MUTANTS=$(or $(WHICH),all) $(GO) test ./internal/sim/mutants -run TestMutants -count=1 -v -timeout 60m

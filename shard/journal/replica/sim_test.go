@@ -759,16 +759,20 @@ func simulate(seed uint64, steps int, mu mutant) (fired map[string]int, err erro
 }
 
 func TestSimulation(t *testing.T) {
-	seeds := 100
-	if v := os.Getenv("SWITCHBOARD_SEEDS"); v != "" {
-		n, err := strconv.Atoi(v)
-		if err != nil {
-			t.Fatal(err)
+	number := func(name string, otherwise uint64) uint64 {
+		v := os.Getenv(name)
+		if v == "" {
+			return otherwise
 		}
-		seeds = n
+		n, err := strconv.ParseUint(v, 10, 32)
+		if err != nil {
+			t.Fatalf("%s is %q: it must be a number", name, v)
+		}
+		return n
 	}
+	seeds, from := number("SWITCHBOARD_SEEDS", 100), number("SWITCHBOARD_FROM", 0)
 	total := map[string]int{}
-	for seed := range uint64(seeds) {
+	for seed := from; seed < from+seeds; seed++ {
 		fired, err := simulate(seed, 1500, honest)
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
