@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -26,7 +27,9 @@ type late struct {
 
 	settling sync.Mutex // who has it puts rows into the store; nobody takes it with mu
 	// Guarded by settling.
-	spare  map[uint16]*lateGroup // empty, with the memory of those before
+	begun  map[uint16]*lateGroup // of these
+	left   []uint16              // these are not in the store; without any, begun is empty, and has the memory of what was in it
+	taken  int64                 // of size, for begun
 	rows   []lateRow
 	broken error // the store did not take them: nothing is read any more
 }
@@ -54,6 +57,8 @@ type lateRow struct {
 const (
 	// lateMost is how many times Config.LateBytes may be late before the committer sees to it itself.
 	lateMost = 4
+	// latePause is how long others have the machine between two groups of settleSlowly.
+	latePause = time.Millisecond
 	// lateEntry is what an entry counts besides its operations: its index wants to be noted, too.
 	lateEntry = 16
 	// lateKept is for how many turns of a group memory is kept for the next ones.
@@ -101,50 +106,88 @@ func (j *Journal) settle() error {
 	}
 	l.settling.Lock()
 	defer l.settling.Unlock()
-	if l.broken != nil {
-		return l.broken
-	}
-	l.mu.Lock()
-	groups, n := l.groups, l.bytes
-	l.groups, l.bytes = l.spare, 0
-	l.mu.Unlock()
-	l.spare = groups
-	if err := j.putLate(groups); err != nil {
-		l.broken = err
-		j.fail(err)
+	if err := j.putLate(groupsMax); err != nil { // what somebody has begun
 		return err
 	}
-	l.size.Add(-n)
-	return nil
+	l.take()
+	return j.putLate(groupsMax)
 }
 
-// putLate puts turns into the store, those of a group all or nothing, with the index that they bring it to. It needs settling.
-//
-// Others have the processor between two groups: some milliseconds in one piece, sorting them all for instance, would be the tail of what customers wait.
-func (j *Journal) putLate(groups map[uint16]*lateGroup) error {
-	for _, group := range slices.Sorted(maps.Keys(groups)) {
-		of := groups[group]
-		if !of.known { // gone, or never here
-			if len(of.turns) > 0 { // never thrown away in silence
-				return fmt.Errorf("%d late turns of group %d bring it nowhere", len(of.turns), group)
-			}
-			delete(groups, group)
-			continue
-		}
-		if err := j.late.order(group, of.turns); err != nil {
-			return err
-		}
-		if err := j.putGroup(group, j.late.rows, of.at); err != nil {
-			return err
-		}
-		clear(j.late.rows)
-		clear(of.turns)
-		if of.turns = of.turns[:0]; cap(of.turns) > lateKept {
-			of.turns = nil
-		}
-		of.known = false
-		runtime.Gosched()
+// settleSlowly is settle for whom nobody waits, and so watch's: it pauses between two groups, as long as not as much again is late. Some milliseconds
+// of a processor in one piece, several times a second, are the tail of what customers wait: a machine of few processors has nobody else to read what
+// they say meanwhile.
+func (j *Journal) settleSlowly() error {
+	l := &j.late
+	if l.size.Load() == 0 {
+		return nil
 	}
+	for begun := false; ; begun = true {
+		l.settling.Lock()
+		if !begun && len(l.left) == 0 {
+			l.take()
+		}
+		err := j.putLate(1)
+		done := len(l.left) == 0
+		l.settling.Unlock()
+		switch {
+		case err != nil || done: // perhaps by somebody who could not wait
+			return err
+		case l.size.Load() < 2*int64(j.cfg.LateBytes):
+			time.Sleep(latePause)
+		default:
+			runtime.Gosched()
+		}
+	}
+}
+
+// take begins with what was added. It needs settling, and that nothing is left of what was begun.
+func (l *late) take() {
+	l.mu.Lock()
+	l.begun, l.groups = l.groups, l.begun
+	l.taken, l.bytes = l.bytes, 0
+	l.mu.Unlock()
+	l.left = slices.AppendSeq(l.left[:0], maps.Keys(l.begun))
+	slices.Sort(l.left)
+}
+
+// putLate puts what was begun into the store, up to so many groups of it, the turns of a group all or nothing, with the index that they bring it to.
+// It needs settling.
+func (j *Journal) putLate(most int) error {
+	l := &j.late
+	for ; most > 0 && len(l.left) > 0 && l.broken == nil; most-- {
+		if l.broken = j.putBegun(l.left[0]); l.broken != nil {
+			j.fail(l.broken)
+			break
+		}
+		if l.left = l.left[1:]; len(l.left) == 0 {
+			l.size.Add(-l.taken)
+		}
+	}
+	return l.broken
+}
+
+// putBegun puts what was begun of a group into the store.
+func (j *Journal) putBegun(group uint16) error {
+	of := j.late.begun[group]
+	if !of.known { // gone, or never here
+		if len(of.turns) > 0 { // never thrown away in silence
+			return fmt.Errorf("%d late turns of group %d bring it nowhere", len(of.turns), group)
+		}
+		delete(j.late.begun, group)
+		return nil
+	}
+	if err := j.late.order(group, of.turns); err != nil {
+		return err
+	}
+	if err := j.putGroup(group, j.late.rows, of.at); err != nil {
+		return err
+	}
+	clear(j.late.rows)
+	clear(of.turns)
+	if of.turns = of.turns[:0]; cap(of.turns) > lateKept {
+		of.turns = nil
+	}
+	of.known = false
 	return nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -24,6 +26,55 @@ func inStore(t *testing.T, g *Group, key string) (string, bool) {
 	s := string(v)
 	must(t, done.Close())
 	return s, true
+}
+
+// TestLateSlowly pauses between two groups, and whoever reads meanwhile does not wait for that.
+func TestLateSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(t, vfs.NewMem(), 4)
+		cfg.LateBytes = 1 << 30
+		j, err := Open(cfg)
+		must(t, err)
+		var owners []*owner
+		for g := range 4 {
+			o := own(j.Group(g))
+			var turn Turn
+			turn.Put([]byte("a"), []byte{byte(g)})
+			n, err := o.g.Append(&turn)
+			must(t, err)
+			must(t, o.wait(n))
+			owners = append(owners, o)
+		}
+		there := func() (n int) {
+			for _, o := range owners {
+				if _, ok := inStore(t, o.g, "a"); ok {
+					n++
+				}
+			}
+			return n
+		}
+		done := make(chan error, 1)
+		go func() { done <- j.settleSlowly() }()
+		for want := 1; want <= 2; want++ {
+			synctest.Wait()
+			if n := there(); n != want {
+				t.Fatalf("before pause %d the store has %d of 4 groups; want %d", want, n, want)
+			}
+			time.Sleep(latePause)
+		}
+		began := time.Now() // the bubble's clock
+		if v, err := owners[3].g.Get([]byte("a"), nil); err != nil || string(v) != "\x03" {
+			t.Fatalf("Get = %q, %v", v, err)
+		}
+		if d := time.Since(began); d != 0 {
+			t.Errorf("who reads waits %v", d)
+		}
+		if n, late := there(), j.late.size.Load(); n != 4 || late != 0 {
+			t.Errorf("behind a read the store has %d of 4 groups, %d bytes are late", n, late)
+		}
+		must(t, <-done)
+		must(t, j.Close())
+	})
 }
 
 // TestLate is what waits to be put into the store: it is not there, and whoever reads sees it; of operations on one key the last counts, and

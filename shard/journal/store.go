@@ -90,7 +90,7 @@ func (j *Journal) openData(create, readOnly bool) (*pebble.DB, error) {
 	o := j.storeOptions()
 	o.ErrorIfNotExists, o.ReadOnly, o.DisableWAL = !create, readOnly, true
 	// Fewer and larger merges: their work is taken from the same cores as the conversations.
-	o.L0CompactionThreshold = 8
+	o.L0CompactionThreshold = 16
 	o.MemTableSize = 64 << 20
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)

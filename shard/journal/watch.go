@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -32,6 +33,7 @@ func (j *Journal) watch() {
 	defer tick.Stop()
 	var flushed <-chan struct{}
 	for {
+		runtime.Gosched() // a call of the system is over before the scheduler takes its processor away: without this, owners wait on it for milliseconds
 		select {
 		case <-j.stop:
 			return
@@ -45,13 +47,13 @@ func (j *Journal) watch() {
 			j.look()
 			j.check(j.spare())
 			j.check(j.keepFence())
-			_ = j.settle() // a failure is the journal's, who knows
+			_ = j.settleSlowly() // a failure is the journal's, who knows
 		case <-j.nudge:
 			if j.cfg.FreeMin >= 0 && j.sinceLook.Load() >= j.lookBytes {
 				j.look()
 			}
 			if j.late.size.Load() >= int64(j.cfg.LateBytes) {
-				_ = j.settle()
+				_ = j.settleSlowly()
 			}
 			j.check(j.spare())
 			if j.sinceFence.Load() >= j.cfg.FenceTurns {

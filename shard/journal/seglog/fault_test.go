@@ -2,6 +2,7 @@ package seglog
 
 import (
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -204,5 +205,66 @@ func TestTogether(t *testing.T) {
 	wg.Wait()
 	if s := l.Stats(); s.Rolls < 10 || s.Live != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestSpareInTime fills spares beside the writes: never much at once, and each is whole before the segment before it is full.
+func TestSpareInTime(t *testing.T) {
+	cfg := config(vfs.NewMem())
+	cfg.SegmentBytes = 16 * fillBytes
+	l := open(t, cfg)
+	var index uint64
+	settled := false // the first segment grows; what follows had its blocks
+	for range 16 * 16 * 5 {
+		index++
+		appendTo(t, l, 0, index, index, fillBytes/16-100)
+		pieces := 0
+		for l.Hungry() {
+			must(t, l.Prepare())
+			pieces++
+		}
+		if settled && pieces > 1 {
+			t.Fatalf("behind entry %d so much as %d pieces are filled at once", index, pieces)
+		}
+		if !settled && !l.bare.Load() {
+			settled = true
+			t.Logf("behind entry %d all segments have their blocks", index)
+		}
+		if settled && l.bare.Load() {
+			t.Fatalf("behind entry %d the log goes on in a segment without its blocks", index)
+		}
+	}
+	if st := l.Stats(); st.Rolls < 4 {
+		t.Errorf("%d segments followed; want 4 or more", st.Rolls)
+	}
+	if !settled {
+		t.Error("no spare was ever used")
+	}
+	must(t, l.Close())
+}
+
+// TestPutSynced writes and syncs in one call where the system knows that, and reads the same as after two.
+func TestPutSynced(t *testing.T) {
+	cfg := config(vfs.Default)
+	cfg.Dir = t.TempDir()
+	l := open(t, cfg)
+	appendTo(t, l, 0, 1, 10, 3000)
+	l.twoSteps = true
+	appendTo(t, l, 0, 11, 20, 3000)
+	l.twoSteps = false
+	appendTo(t, l, 0, 21, 30, 3000)
+	if runtime.GOOS == "linux" && l.twoSteps {
+		t.Error("the file system of the system does not write and sync in one")
+	}
+	must(t, l.Close())
+	l = open(t, cfg)
+	if got := indexes(t, l, 0, 3000); !slices.Equal(got, count1(30)) {
+		t.Errorf("%v", got)
+	}
+	must(t, l.active.f.Close()) // the disk is gone
+	var b Batch
+	b.Append(0, Record{Index: 31, Body: body(0, 31, 0, 10)})
+	if err := l.Write(&b); !errors.Is(err, ErrFailed) {
+		t.Errorf("Write = %v; want ErrFailed", err)
 	}
 }

@@ -88,6 +88,8 @@ type Log struct {
 	prev    []entry // what it did; the next one says so
 	touched []touch // what the batch at hand does
 	own     Batch   // tables, truncations, copies
+	// The system cannot write and sync in one.
+	twoSteps bool
 
 	keeping lock
 	// Guarded by keeping.
@@ -106,6 +108,7 @@ type Log struct {
 
 	// Shared.
 	used    atomic.Int64 // of the active segment
+	filled  atomic.Int64 // of the spare in the making
 	bare    atomic.Bool  // it grows: it did not have its blocks when it was begun
 	written atomic.Uint64
 	copied  atomic.Uint64
@@ -216,13 +219,31 @@ func (e *entry) note(op uint8, index, last uint64) uint64 {
 // commit puts the batch, which was checked, where at stands.
 func (l *Log) commit(b *Batch) error {
 	l.seal(b)
-	if _, err := l.active.f.WriteAt(b.buf, l.at); err != nil {
-		return l.fail(fmt.Errorf("writing segment %d: %w", l.active.num, err))
-	}
-	if err := l.active.f.SyncData(); err != nil {
-		return l.fail(fmt.Errorf("syncing segment %d: %w", l.active.num, err))
+	if err := l.put(b.buf); err != nil {
+		return l.fail(err)
 	}
 	l.settle(b)
+	return nil
+}
+
+// put writes b where at stands, and syncs it. Only files of the system itself go the short way: others want to see each write and each sync.
+func (l *Log) put(b []byte) error {
+	if l.cfg.FS == vfs.Default && !l.twoSteps {
+		known, err := putSynced(l.active.f.Fd(), b, l.at)
+		if err != nil {
+			return fmt.Errorf("writing and syncing segment %d: %w", l.active.num, err)
+		}
+		if known {
+			return nil
+		}
+		l.twoSteps = true
+	}
+	if _, err := l.active.f.WriteAt(b, l.at); err != nil {
+		return fmt.Errorf("writing segment %d: %w", l.active.num, err)
+	}
+	if err := l.active.f.SyncData(); err != nil {
+		return fmt.Errorf("syncing segment %d: %w", l.active.num, err)
+	}
 	return nil
 }
 

@@ -206,13 +206,15 @@ func (l *Log) spare() *segment {
 const bareBytes = 4 << 20
 
 // Hungry reports whether Prepare has something to do: there is no spare, and a quarter of the active segment is used, or
-// 4 MiB of one that grows.
+// 4 MiB of one that grows. From there on the spare is filled twice as fast as the active one, and at once when that one grows: it is whole in time, and
+// its writes are spread over all of that instead of being in everybody's way for a fifth of a second.
 func (l *Log) Hungry() bool {
-	most := l.cfg.SegmentBytes / 4
-	if l.bare.Load() {
+	most, bare := l.cfg.SegmentBytes/4, l.bare.Load()
+	if bare {
 		most = min(most, bareBytes)
 	}
-	if l.used.Load() < most {
+	used := l.used.Load()
+	if used < most || !bare && l.filled.Load() > 2*(used-most) {
 		return false
 	}
 	l.mu.Lock()
@@ -240,9 +242,11 @@ func (l *Log) Prepare() error {
 		l.fresh = s
 	}
 	whole, err := l.fill(l.fresh, 1)
+	l.filled.Store(l.fresh.size)
 	if errors.Is(err, ErrNoSpace) {
 		s := l.fresh
 		l.fresh = nil
+		l.filled.Store(0)
 		return errors.Join(err, s.f.Close(), l.cfg.FS.Remove(l.freshPath()))
 	}
 	if err != nil || !whole {
@@ -250,6 +254,7 @@ func (l *Log) Prepare() error {
 	}
 	s := l.fresh
 	l.fresh = nil
+	l.filled.Store(0)
 	if err := l.cfg.FS.Rename(l.freshPath(), l.path(l.top+1)); err != nil {
 		return errors.Join(l.fail(fmt.Errorf("naming segment %d: %w", l.top+1, err)), s.f.Close())
 	}
