@@ -182,7 +182,7 @@ func TestNothingShowsBeforeItsSync(t *testing.T) {
 func TestManifestNamesAreDurable(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	must(t, makeDir(mem, "/j"))
-	f, err := orderly{mem}.Create("/j/MANIFEST-000009", vfs.WriteCategoryUnspecified)
+	f, err := orderly{mem, nil}.Create("/j/MANIFEST-000009", vfs.WriteCategoryUnspecified)
 	must(t, err)
 	must(t, f.Close())
 	if there, err := exists(mem.CrashClone(vfs.CrashCloneCfg{}), "/j/MANIFEST-000009"); !there {

@@ -127,6 +127,35 @@ func TestFlushFails(t *testing.T) {
 	}
 }
 
+// TestCloseOnFullDisk closes while no table can be written: it ends, says why, tried no more often than it must, and nothing is lost.
+func TestCloseOnFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfs.NewMem()
+		fs, on, count := faults(disk, func(op errorfs.Op) bool {
+			return strings.Contains(op.Path, "/data/") && strings.HasSuffix(op.Path, ".sst") && op.Kind == errorfs.OpCreate
+		})
+		j, err := Open(config(t, fs, 1))
+		must(t, err)
+		appendMany(t, own(j.Group(0)), 10)
+		must(t, j.settle())
+		on.On()
+		_, err = j.data.AsyncFlush()
+		must(t, err)
+		time.Sleep(10 * time.Second) // the bubble's clock
+		if n := count.Load(); n < 2 || n > 101 {
+			t.Errorf("in ten seconds it tried %d times; want one each %v", n, breathePause)
+		}
+		if err := j.Close(); !errors.Is(err, errorfs.ErrInjected) {
+			t.Errorf("Close = %v; want what the disk said", err)
+		}
+		on.Off()
+		j, err = Open(config(t, disk, 1))
+		must(t, err)
+		wantRows(t, j.Group(0), 1, 10)
+		must(t, j.Close())
+	})
+}
+
 // TestOpenFails opens a journal with every one of its first operations failing once. Open says so and lets go of
 // everything, or the journal is whole. Left out are the manifests and the syncs of folders and files of the data store,
 // where Pebble ends the process.

@@ -59,20 +59,22 @@ type Journal struct {
 
 	mu sync.Mutex
 	// Guarded by mu. Commit changes groups, and reads them without the lock.
-	groups     []*Group  // nil for those that are not here
-	mailed     int       // bytes of mail in forming
-	asksEnded  bool      // commit runs no more
-	room       sync.Cond // an Append may go on
-	waiting    int       // Appends that wait for room
-	forming    queue     // the next commit
-	held       int       // bytes forming or on their way
-	closing    bool
-	broken     error    // the first fatal error
-	background error    // the last error of a flush or compaction
-	lying      []string // damaged files that were told of
-	noSpace    bool     // below the mark
-	noSpare    bool     // no room for another segment of the log
-	frozen     map[*Frozen]struct{}
+	groups      []*Group  // nil for those that are not here
+	mailed      int       // bytes of mail in forming
+	asksEnded   bool      // commit runs no more
+	room        sync.Cond // an Append may go on
+	waiting     int       // Appends that wait for room
+	forming     queue     // the next commit
+	held        int       // bytes forming or on their way
+	closing     bool
+	broken      error         // the first fatal error
+	background  error         // the last error of a flush or compaction, until one works
+	lastTrouble error         // the same, for good
+	trouble     chan struct{} // closed at the next such error
+	lying       []string      // damaged files that were told of
+	noSpace     bool          // below the mark
+	noSpare     bool          // no room for another segment of the log
+	frozen      map[*Frozen]struct{}
 
 	// Shared.
 	late       late
@@ -108,7 +110,8 @@ func (j *Journal) list() []*Group {
 }
 
 // Close waits until everything that was appended is durable and reported, flushes the data store, rewrites the fence,
-// and lets go of the directory. Nothing of the journal runs when it returns. A second call returns nil.
+// and lets go of the directory. Nothing of the journal runs when it returns. A second call returns nil. When the disk takes no flush it says so; nothing is
+// lost by that, as the log has what the store has not.
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	if j.closing {
@@ -127,7 +130,7 @@ func (j *Journal) Close() error {
 	var err error
 	if failed := j.failure(); failed == nil {
 		if err = j.settle(); err == nil {
-			err = storeError("flushing the data store", j.data.Flush())
+			err = j.flushTables()
 		}
 		if err == nil {
 			err = j.keepFence()

@@ -63,6 +63,7 @@ func newJournal(cfg Config, lock io.Closer) *Journal {
 		cache:     pebble.NewCache(cfg.CacheBytes),
 		wake:      make(chan struct{}, 1),
 		nudge:     make(chan struct{}, 1),
+		trouble:   make(chan struct{}),
 		asks:      make(chan ask),
 		scrubs:    make(chan struct{}, 1),
 		stop:      make(chan struct{}),

@@ -166,8 +166,8 @@ func (j *Journal) merge(ctx context.Context, spans []Span) error {
 	if err := j.settle(); err != nil {
 		return err
 	}
-	if err := j.data.Flush(); err != nil {
-		return storeError("flushing the data store", err)
+	if err := j.flushTables(); err != nil {
+		return err
 	}
 	for _, g := range j.list() {
 		for _, s := range spans {
@@ -241,8 +241,8 @@ func (j *Journal) touchTable(ctx context.Context, first, last []byte) error {
 	if err := b.Commit(pebble.NoSync); err != nil {
 		return storeError("touching a table", err)
 	}
-	if err := j.data.Flush(); err != nil {
-		return storeError("flushing the data store", err)
+	if err := j.flushTables(); err != nil {
+		return err
 	}
 	return storeError("merging tables", j.data.Compact(ctx, first, append(slices.Clone(last), 0), false))
 }

@@ -202,7 +202,7 @@ func (j *Journal) flush() error {
 	if err := j.settle(); err != nil {
 		return err
 	}
-	return storeError("flushing the data store", j.data.Flush())
+	return j.flushTables()
 }
 
 // install makes a snapshot that has arrived the state of its group. The rows change at once; the log follows, and a restart

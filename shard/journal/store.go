@@ -29,7 +29,7 @@ const (
 // older one Pebble drops what stands behind a flipped bit in some of its files and says nothing.
 func (j *Journal) storeOptions() *pebble.Options {
 	o := &pebble.Options{
-		FS:                 orderly{j.cfg.FS},
+		FS:                 orderly{j.cfg.FS, j},
 		Cache:              j.cache,
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             storeLog{j.cfg.Log, j.fail},
@@ -57,9 +57,17 @@ func (j *Journal) storeOptions() *pebble.Options {
 
 // orderly is a file system that makes the name of a new manifest durable before Pebble points to it. Pebble leaves that
 // to the order in which a file system happens to write its folders; cutting the power in between found it.
-type orderly struct{ vfs.FS }
+//
+// And it lets the journal breathe before a table is written. Pebble compares file systems, so there is no function in it.
+type orderly struct {
+	vfs.FS
+	j *Journal
+}
 
 func (fs orderly) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if strings.HasSuffix(name, ".sst") {
+		fs.j.breathe()
+	}
 	f, err := fs.FS.Create(name, category)
 	if err != nil || !strings.HasPrefix(fs.PathBase(name), "MANIFEST-") {
 		return f, err
@@ -208,9 +216,47 @@ func (j *Journal) troubled(err error) {
 		return
 	}
 	j.mu.Lock()
-	j.background = err
+	first := j.background == nil
+	j.background, j.lastTrouble = err, err
+	close(j.trouble)
+	j.trouble = make(chan struct{})
 	j.mu.Unlock()
-	j.cfg.Log.Warn("a store could not write in the background", "err", err.Error())
+	if first {
+		j.cfg.Log.Warn("a store cannot write in the background, and goes on trying", "dir", j.cfg.Dir, "err", err.Error())
+	}
+}
+
+// breathePause is how long a table waits behind one that could not be written.
+const breathePause = 100 * time.Millisecond
+
+// breathe is called before a table is written. Pebble repeats what has failed at once and for ever: with a full disk, or a folder that is gone, that
+// would be a core. It holds no lock here.
+func (j *Journal) breathe() {
+	j.mu.Lock()
+	failing := j.background != nil
+	j.mu.Unlock()
+	if failing {
+		time.Sleep(breathePause)
+	}
+}
+
+// flushTables puts all rows that the store has into tables, and gives up when one cannot be written: the log has it, too.
+func (j *Journal) flushTables() error {
+	j.mu.Lock()
+	trouble := j.trouble
+	j.mu.Unlock()
+	done, err := j.data.AsyncFlush()
+	if err != nil {
+		return storeError("beginning a flush of the data store", err)
+	}
+	select {
+	case <-done:
+		return nil
+	case <-trouble:
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		return fmt.Errorf("flushing the data store: %w", j.lastTrouble)
+	}
 }
 
 // statsPause is how long Pebble waits, with our help, until it tries again to read the statistics of a table that is damaged. By itself it tries at
@@ -238,8 +284,12 @@ func (j *Journal) flushed(info pebble.FlushInfo) {
 		return
 	}
 	j.mu.Lock()
+	failing := j.background != nil
 	j.background = nil
 	j.mu.Unlock()
+	if failing {
+		j.cfg.Log.Info("the store writes in the background again", "dir", j.cfg.Dir)
+	}
 }
 
 // storeLog takes Pebble's log. What it says of its daily work is dropped; what it would end the process for becomes our
