@@ -239,6 +239,49 @@ func TestTwoResume(t *testing.T) {
 	}
 }
 
+// Of two who resume as one worker, and of whom one has an edge that says no turn, nobody knows which is the later. Whoever came first goes on, or whose turn
+// is known; the other is not told that it was taken over, which would end its client for good, but to come back. Where it is known, it is told.
+func TestResumedWithoutTurn(t *testing.T) {
+	first, second := wire.Conn{Node: 7, ID: 1}, wire.Conn{Node: 1, ID: 9}
+	f := func(what string, one, two broker.Subscription, stays wire.Conn, slug wire.Slug, revoked string) {
+		t.Helper()
+		c, out := broker.New(broker.Config{Queues: []broker.Queue{{Name: "default"}}}), &broker.Effects{}
+		c.Open(1, nil, 0, out)
+		for i, s := range []*broker.Subscription{&one, &two} {
+			s.ID, s.Sub, s.Kind, s.Queues, s.Allowed, s.Slots, s.Lease, s.NewLease = "bob", "bob", wire.OriginBot, []string{"default"}, []string{"*"}, 2, "l_bob", "l_bob"
+			s.Conn = [...]wire.Conn{first, second}[i]
+			s.Ref = broker.Ref{Conn: s.Conn, ID: 3, Verb: wire.VerbSubscribe}
+			c.Subscribe(s, 1000, out)
+		}
+		var gotSlug wire.Slug
+		gotRevoked := ""
+		for i := range *out {
+			switch e := &(*out)[i]; e.Kind {
+			case broker.Fail:
+				gotSlug = e.Slug
+				if e.Ref.Conn == stays {
+					t.Errorf("%s: who stays is refused", what)
+				}
+			case broker.Revoked:
+				gotRevoked = e.Reason
+				if e.Conn == stays {
+					t.Errorf("%s: who stays is revoked", what)
+				}
+			default:
+			}
+		}
+		if c.Where("bob") != stays || gotSlug != slug || gotRevoked != revoked {
+			t.Errorf("%s: he is at %+v, %q is refused and %q revoked; want %+v, %q, %q", what, c.Where("bob"), gotSlug, gotRevoked, stays, slug, revoked)
+		}
+	}
+	known, unknown, anew := broker.Subscription{Resumed: true, Turn: 900}, broker.Subscription{Resumed: true}, broker.Subscription{}
+	f("neither is known", unknown, unknown, first, wire.VersionConflict, "")
+	f("the first is not", unknown, known, second, "", "unknown")
+	f("the second is not", known, unknown, first, wire.VersionConflict, "")
+	f("the first has subscribed here", anew, unknown, first, wire.StaleAssignment, "")
+	f("the second subscribes here", unknown, anew, second, "", "takeover")
+}
+
 // Who waits is told where he stands again after a minute, also when he has not come nearer: a session that was withdrawn, and of which that was lost, says
 // so then.
 func TestPlaceIsSaidAgain(t *testing.T) {

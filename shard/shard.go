@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"switchboard/broker"
 	"switchboard/broker/level"
 	"switchboard/exchange"
 	"switchboard/internal/mailbox"
@@ -85,6 +86,7 @@ type Shard struct {
 	far        map[uint64]*far // other nodes, by their incarnation
 	nodes      []uint64        // for lookFar alone
 	conns      []wire.Conn     // the same
+	bonds      []broker.Bond   // for ended alone
 	anew       <-chan struct{} // closed when owners have changed since the first of retry was tried; nil while there is none
 	row, key   []byte
 	writable   bool
