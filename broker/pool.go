@@ -367,18 +367,6 @@ func (c *Core) connLost(conn wire.Conn, out *Effects) {
 	c.displace(w, "away", out)
 }
 
-// Nodes appends to list the nodes that workers are connected to, in no order and perhaps more than once, and returns it.
-func (c *Core) Nodes(list []uint64) []uint64 {
-	last := uint64(0)
-	for conn := range c.conns {
-		if conn.Node != last {
-			last = conn.Node
-			list = append(list, last)
-		}
-	}
-	return list
-}
-
 // Bond is that a connection has subscribed as a worker, and when among others of his.
 type Bond struct {
 	Conn   wire.Conn

@@ -15,7 +15,7 @@ import (
 // silentLooks is at how many looks in a row, which are sweepMS apart, there was no way to a node that counts as ended.
 const silentLooks = 2
 
-// far is a node that has connections, or may have.
+// far is another node that has connections which have to do with the shard, or had.
 type far struct {
 	silent int // looks in a row
 	ended  bool
@@ -28,20 +28,22 @@ type ousted struct {
 	bond   broker.Bond
 }
 
-// lookFar looks which nodes are there.
-func (s *Shard) lookFar() {
+// heed notes that a connection of a node has to do with the shard: should the node be gone at the next look, and even unknown, it has ended.
+func (s *Shard) heed(node uint64) {
+	if node == s.heeded || node == 0 || node == s.x.Node() {
+		return
+	}
+	s.heeded = node
 	if s.far == nil {
 		s.far = map[uint64]*far{}
 	}
-	s.nodes = s.x.Nodes(s.nodes[:0])
-	for _, p := range s.pools {
-		s.nodes = p.core.Nodes(s.nodes)
+	if s.far[node] == nil {
+		s.far[node] = &far{}
 	}
-	for _, node := range s.nodes {
-		if node != s.x.Node() && s.far[node] == nil {
-			s.far[node] = &far{}
-		}
-	}
+}
+
+// lookFar looks which nodes are there.
+func (s *Shard) lookFar() {
 	for node, f := range s.far {
 		switch {
 		case s.x.Reaches(node):
@@ -60,6 +62,7 @@ func (s *Shard) lookFar() {
 	for node, f := range s.far { // an incarnation that is known nowhere any more never comes back
 		if f.ended && !s.x.KnowsNode(node) {
 			delete(s.far, node)
+			s.heeded = 0
 		}
 	}
 }

@@ -223,3 +223,23 @@ func TestTakenByWhoseNodeIsGone(t *testing.T) {
 		t.Fatalf("offered %v", o)
 	}
 }
+
+// The same when the node was there for a moment only: known to nobody when somebody looked.
+func TestTakenByWhoseNodeWasHardlyThere(t *testing.T) {
+	var clock atomic.Int64
+	clock.Store(1_800_000_000_000)
+	n, far, w := startFar(t, &clock)
+	defer n.stop()
+	bob := n.conn(worker("bob", wire.OriginHuman))
+	alice := n.conn(customer("alice"))
+	id := alice.open(&wirepb.Open{})
+	alice.send(id, "k1", "hi")
+	alice.next(wire.FrameWrote)
+	far(supervisor("sue")).takeOver(id)
+	n.x.UnplugNode(2, w)
+	bob.subscribe(2, "")
+	n.looks(&clock, 3)
+	if o := bob.next(wire.FrameKeep).PB.GetOffer(); o.GetSession() != string(id) {
+		t.Fatalf("offered %v", o)
+	}
+}
