@@ -1,8 +1,10 @@
 package edge
 
 import (
+	"errors"
 	"slices"
 
+	"switchboard/exchange"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -186,17 +188,32 @@ func (c *conn) streams(list []*wirepb.Stream) {
 }
 
 // giveUp tells a session that nobody follows it through a request whose client has stopped waiting, unless he asked again. It may be called
-// from any goroutine.
+// from any goroutine. It is posted under mu: whoever asks to follow is noted under it and posted behind, so the session hears of him last.
 func (c *conn) giveUp(id wire.SessionID) {
+	_, slot, ok := id.Place()
+	if !ok {
+		return
+	}
+	p := parting{by: c, env: wire.Envelope{To: wire.ToSlot(slot), Mail: &wire.Command{Verb: wire.VerbGone, Conn: c.id, Who: c.who.Load(), Session: id}}}
 	c.mu.Lock()
-	asked := c.lines.get(id) != nil && c.lines.get(id).attached
-	for r := range c.pending.all() {
-		asked = asked || follows(r.verb) && (r.session == id || r.session == "")
-	}
+	full := !c.asksFor(id) && errors.Is(c.e.x.Post(p.env), exchange.ErrOverloaded)
 	c.mu.Unlock()
-	if _, slot, ok := id.Place(); ok && !asked {
-		c.e.part(parting{by: c, env: wire.Envelope{To: wire.ToSlot(slot), Mail: &wire.Command{Verb: wire.VerbGone, Conn: c.id, Who: c.who.Load(), Session: id}}})
+	if full {
+		c.e.sayLater(&p)
 	}
+}
+
+// asksFor tells whether the connection follows a session, or may when what is asked for is answered. It needs mu.
+func (c *conn) asksFor(id wire.SessionID) bool {
+	if l := c.lines.get(id); l != nil && l.attached {
+		return true
+	}
+	for r := range c.pending.all() {
+		if follows(r.verb) && (r.session == id || r.session == "") {
+			return true
+		}
+	}
+	return false
 }
 
 // follows tells whether verb makes its connection follow a session.
