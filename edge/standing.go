@@ -42,6 +42,7 @@ type observing struct {
 type rare struct {
 	stats *observing
 	early early
+	ended ended
 }
 
 // unusual returns the place of what few connections have.
