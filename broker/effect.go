@@ -38,7 +38,7 @@ const (
 	Fail
 	// PresencePush tells Conn its worker's new presence State and Reason.
 	PresencePush
-	// Revoked tells Conn that it is not Worker's any more: Reason takeover.
+	// Revoked tells Conn that it is not Worker's any more: Reason takeover; or unknown, when it cannot be told whether it is the later of two.
 	Revoked
 	// Placed tells Session, which waits under Ticket in Queue, its Position from 1, and the range ETA in ms when one is known;
 	// or, with Position 0, that its queue or shop is closed and OpensAt.

@@ -5,25 +5,18 @@ package broker
 // it. A class in which more than one lane waits, or somebody late, or whose first is kept from somebody, has none: there its lines are
 // asked.
 type head struct {
-	key      int64
-	since    int64
-	t        *task
-	lane     *lane
-	priority int32
+	urgency
+	t    *task
+	lane *lane
 }
 
 // headOf returns t as a head.
-func headOf(t *task) head { return head{t.key, t.enqueuedAt, t, t.plan.lane, t.priority} }
+func headOf(t *task) head { return head{t.urgency, t, t.plan.lane} }
 
 // before is [task.before].
 func (a *head) before(b *head) bool {
-	switch {
-	case a.priority != b.priority:
-		return a.priority < b.priority
-	case a.key != b.key:
-		return a.key < b.key
-	case a.since != b.since:
-		return a.since < b.since
+	if a.urgency != b.urgency {
+		return a.urgency.before(&b.urgency)
 	}
 	return a.t.session < b.t.session
 }

@@ -411,7 +411,7 @@ func (c *Core) grant(t *task, w *worker, out *Effects) {
 		w.charge(t)
 		c.bill(t)
 	}
-	c.set(&t.timer, c.now+againMS)
+	c.saidFirst(t)
 	t.plan.queue.pace.add(c.now)
 	c.sayGrant(t, out)
 }
@@ -443,12 +443,12 @@ func (c *Core) sayOffer(t *task, out *Effects) {
 func (c *Core) lose(t *task, out *Effects) {
 	t.state = lost
 	c.sayLost(t, out)
+	c.saidFirst(t)
 }
 
 func (c *Core) sayLost(t *task, out *Effects) {
 	e := out.add(Lost)
 	e.Session, e.AE, e.Worker = t.session, t.ae, t.worker.ID
-	c.set(&t.timer, c.now+againMS)
 }
 
 // rebind tells t's session where its worker is now. fresh says that the worker has not heard of it there. Should that be lost, the grant is said
@@ -456,7 +456,7 @@ func (c *Core) sayLost(t *task, out *Effects) {
 func (c *Core) rebind(t *task, fresh bool, out *Effects) {
 	w := t.worker
 	t.conn, t.unsure = w.conn, true
-	c.set(&t.timer, c.now+againMS)
+	c.saidFirst(t)
 	e := out.add(Rebind)
 	e.Session, e.AE, e.Worker, e.Conn, e.Lease, e.Window = t.session, t.ae, w.ID, w.conn, w.lease, w.window
 	e.Fresh, e.Reason, e.Origin = fresh, t.reason, w.kind.origin()

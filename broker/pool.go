@@ -60,13 +60,18 @@ func (c *Core) refuses(s *Subscription) (slug wire.Slug, why string) {
 		return wire.BadRequest, "this connection has subscribed as another worker"
 	}
 	if w := c.workers[s.ID]; s.Resumed && w != nil && w.conn != s.Conn && w.outdates(s) {
+		if s.Turn == 0 && w.said.Resumed {
+			return wire.VersionConflict, "another connection of this worker has resumed, and which is the later is not known: come back, and subscribe anew"
+		}
 		return wire.StaleAssignment, "another connection has subscribed as this worker"
 	}
 	return "", ""
 }
 
 // outdates tells whether another connection than that of s, which resumes, is w's. Two may resume when the pool is made anew, and one of them has not
-// heard yet that it was taken over [SW-5.7]: whoever subscribed later is the worker, in whatever order they come.
+// heard yet that it was taken over [SW-5.7]: whoever subscribed later is the worker, in whatever order they come. Of one whose turn is not known, as its
+// edge is of an earlier version, nobody can tell; then who came first is, and the other is not told that it was taken over, which would end its client for
+// good, but to come back.
 func (w *worker) outdates(s *Subscription) bool {
 	if s.Turn != 0 && s.Turn < w.turn {
 		return true
@@ -89,7 +94,9 @@ func (c *Core) subscribe(s *Subscription, out *Effects) {
 		delete(c.conns, w.conn)
 		if w.conn != s.Conn {
 			e := out.add(Revoked)
-			e.Conn, e.Worker, e.Reason = w.conn, w.ID, "takeover"
+			if e.Conn, e.Worker, e.Reason = w.conn, w.ID, "takeover"; s.Resumed && w.said.Turn == 0 {
+				e.Reason = "unknown" // only of two who resume
+			}
 		}
 	case w.knows(s.Lease):
 		w.lease = s.Lease
@@ -360,30 +367,31 @@ func (c *Core) connLost(conn wire.Conn, out *Effects) {
 	c.displace(w, "away", out)
 }
 
-// Nodes appends to list the nodes that workers are connected to, in no order and perhaps more than once, and returns it.
-func (c *Core) Nodes(list []uint64) []uint64 {
-	last := uint64(0)
-	for conn := range c.conns {
-		if conn.Node != last {
-			last = conn.Node
-			list = append(list, last)
-		}
-	}
-	return list
+// Bond is that a connection has subscribed as a worker, and when among others of his.
+type Bond struct {
+	Conn   wire.Conn
+	Worker string
+	turn   uint64
 }
 
-// Conns appends to list the connections of a node that have subscribed, in no order, and returns it.
-func (c *Core) Conns(node uint64, list []wire.Conn) []wire.Conn {
-	for conn := range c.conns {
+// Bonds appends to list those of a node's connections, in no order, and returns it.
+func (c *Core) Bonds(node uint64, list []Bond) []Bond {
+	for conn, w := range c.conns {
 		if conn.Node == node {
-			list = append(list, conn)
+			list = append(list, Bond{conn, w.ID, w.turn})
 		}
 	}
 	return list
 }
 
-// Bound tells whether conn has subscribed, and is its worker's.
-func (c *Core) Bound(conn wire.Conn) bool { return c.conns[conn] != nil }
+// Holds tells whether b's connection is its worker's.
+func (c *Core) Holds(b Bond) bool { return c.conns[b.Conn] != nil }
+
+// Outdated tells whether another connection has subscribed as b's worker since, as far as is known.
+func (c *Core) Outdated(b Bond) bool {
+	w := c.workers[b.Worker]
+	return w != nil && w.conn != b.Conn && w.turn > b.turn
+}
 
 // NodeLost says that all connections of a node's incarnation have ended.
 func (c *Core) NodeLost(node uint64, now int64, out *Effects) {

@@ -126,16 +126,57 @@ func TestRebindIsSaidAgain(t *testing.T) {
 	said("with the rebind")
 	c.Tick(11_000, &out)
 	said("after a second", there)
-	c.Tick(12_000, &out)
-	said("after another", there)
-	c.Confirm("s1", 1, "bob", "l_bob", 1, 12_100, &out)
-	c.Tick(72_000, &out)
+	c.Tick(12_999, &out)
+	said("for two seconds behind that")
+	c.Tick(13_000, &out)
+	said("after those", there)
+	c.Confirm("s1", 1, "bob", "l_bob", 1, 13_100, &out)
+	c.Tick(73_000, &out)
 	said("for a minute after it was heard")
-	c.Tick(72_100, &out)
+	c.Tick(73_100, &out)
 	said("after that minute", there)
 	c.ConnLost(there, 120_000, &out)
-	c.Tick(132_100, &out)
+	c.Tick(133_100, &out)
 	said("while he is gone", nowhere)
+}
+
+// What a session does not answer is said again after 1, 2, 4 and from then on every 8 s: a grant, where its worker is, and that he is lost. Each begins
+// anew with a second.
+func TestSaidAgainLater(t *testing.T) {
+	c := broker.New(broker.Config{Queues: []broker.Queue{{Name: "default"}}})
+	var out broker.Effects
+	sub := broker.Subscription{
+		ID: "bob", Sub: "bob", Kind: wire.OriginBot, Queues: []string{"default"}, Allowed: []string{"*"}, Slots: 2, Conn: wire.Conn{Node: 1, ID: 1}, NewLease: "l_bob",
+	}
+	c.Open(1, nil, 0, &out)
+	c.Subscribe(&sub, 0, &out)
+	said := func(kind broker.EffectKind, from int64, want ...int64) {
+		t.Helper()
+		var got []int64
+		for now := from; now <= from+40_000; now += 100 {
+			c.Tick(now, &out)
+			for i := range out {
+				if out[i].Kind == kind && out[i].Session == "s1" {
+					got = append(got, now-from)
+				}
+			}
+			out.Reset()
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%v is said at %v; want %v", kind, got, want)
+		}
+	}
+	c.Offer(&broker.Task{Session: "s1", Ticket: 1, Queue: "default"}, 1000, &out)
+	said(broker.Grant, 1000, 0, 1000, 3000, 7000, 15_000, 23_000, 31_000, 39_000)
+	c.Confirm("s1", 1, "bob", "l_bob", 1, 50_000, &out)
+	out.Reset()
+	sub.Conn.ID, sub.Lease = 2, "l_bob"
+	c.Subscribe(&sub, 60_000, &out)
+	said(broker.Grant, 60_000, 1000, 3000, 7000, 15_000, 23_000, 31_000, 39_000)
+	sub.Lease, sub.NewLease = "", "l_new"
+	c.ConnLost(sub.Conn, 110_000, &out)
+	c.Subscribe(&sub, 110_000, &out) // he begins anew, and has nothing
+	said(broker.Lost, 110_000, 0, 1000, 3000, 7000, 15_000, 23_000, 31_000, 39_000)
 }
 
 // A worker was taken over by another connection, and has not heard of it: the pool was lost in between. Both connections are told of to the pool that
@@ -196,6 +237,49 @@ func TestTwoResume(t *testing.T) {
 			t.Errorf("first first %v: who asks again is not the worker", firstComesFirst)
 		}
 	}
+}
+
+// Of two who resume as one worker, and of whom one has an edge that says no turn, nobody knows which is the later. Whoever came first goes on, or whose turn
+// is known; the other is not told that it was taken over, which would end its client for good, but to come back. Where it is known, it is told.
+func TestResumedWithoutTurn(t *testing.T) {
+	first, second := wire.Conn{Node: 7, ID: 1}, wire.Conn{Node: 1, ID: 9}
+	f := func(what string, one, two broker.Subscription, stays wire.Conn, slug wire.Slug, revoked string) {
+		t.Helper()
+		c, out := broker.New(broker.Config{Queues: []broker.Queue{{Name: "default"}}}), &broker.Effects{}
+		c.Open(1, nil, 0, out)
+		for i, s := range []*broker.Subscription{&one, &two} {
+			s.ID, s.Sub, s.Kind, s.Queues, s.Allowed, s.Slots, s.Lease, s.NewLease = "bob", "bob", wire.OriginBot, []string{"default"}, []string{"*"}, 2, "l_bob", "l_bob"
+			s.Conn = [...]wire.Conn{first, second}[i]
+			s.Ref = broker.Ref{Conn: s.Conn, ID: 3, Verb: wire.VerbSubscribe}
+			c.Subscribe(s, 1000, out)
+		}
+		var gotSlug wire.Slug
+		gotRevoked := ""
+		for i := range *out {
+			switch e := &(*out)[i]; e.Kind {
+			case broker.Fail:
+				gotSlug = e.Slug
+				if e.Ref.Conn == stays {
+					t.Errorf("%s: who stays is refused", what)
+				}
+			case broker.Revoked:
+				gotRevoked = e.Reason
+				if e.Conn == stays {
+					t.Errorf("%s: who stays is revoked", what)
+				}
+			default:
+			}
+		}
+		if c.Where("bob") != stays || gotSlug != slug || gotRevoked != revoked {
+			t.Errorf("%s: he is at %+v, %q is refused and %q revoked; want %+v, %q, %q", what, c.Where("bob"), gotSlug, gotRevoked, stays, slug, revoked)
+		}
+	}
+	known, unknown, anew := broker.Subscription{Resumed: true, Turn: 900}, broker.Subscription{Resumed: true}, broker.Subscription{}
+	f("neither is known", unknown, unknown, first, wire.VersionConflict, "")
+	f("the first is not", unknown, known, second, "", "unknown")
+	f("the second is not", known, unknown, first, wire.VersionConflict, "")
+	f("the first has subscribed here", anew, unknown, first, wire.StaleAssignment, "")
+	f("the second subscribes here", unknown, anew, second, "", "takeover")
 }
 
 // Who waits is told where he stands again after a minute, also when he has not come nearer: a session that was withdrawn, and of which that was lost, says

@@ -103,10 +103,8 @@ type task struct {
 		boostMS  int64
 		ahead    int
 	}
-	plan       *plan
-	priority   int32
-	key        int64
-	enqueuedAt int64
+	plan *plan
+	urgency
 	cost       int
 	sticky     string
 	to         string
@@ -144,6 +142,7 @@ type task struct {
 	step    int       // by which it got there; -1 is none
 	conn    wire.Conn // that the grant named first, or a rebind since
 	unsure  bool      // its session was told that it is elsewhere, and has not been heard of since
+	pause   int64     // in ms, after which what its session was told is said again
 	lease   string
 	ae      uint64
 	reason  string
@@ -160,15 +159,28 @@ type task struct {
 	next *task // of the same session, or in the free list
 }
 
+// urgency is what orders the tasks of a lane. Those who are equal in it stand in the order of their sessions' ids.
+type urgency struct {
+	key        int64
+	enqueuedAt int64
+	priority   int32
+}
+
+// before tells whether a is the greater urgency.
+func (a *urgency) before(b *urgency) bool {
+	switch {
+	case a.priority != b.priority:
+		return a.priority < b.priority
+	case a.key != b.key:
+		return a.key < b.key
+	}
+	return a.enqueuedAt < b.enqueuedAt
+}
+
 // before is the order in which tasks of a lane are served.
 func (t *task) before(o *task) bool {
-	switch {
-	case t.priority != o.priority:
-		return t.priority < o.priority
-	case t.key != o.key:
-		return t.key < o.key
-	case t.enqueuedAt != o.enqueuedAt:
-		return t.enqueuedAt < o.enqueuedAt
+	if t.urgency != o.urgency {
+		return t.urgency.before(&o.urgency)
 	}
 	return t.session < o.session
 }

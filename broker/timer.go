@@ -2,8 +2,9 @@ package broker
 
 // Repetitions, in ms.
 const (
-	againMS = 1_000  // what is unanswered is said again
-	auditMS = 60_000 // a held session is asked whether it still is
+	againMS     = 1_000  // what is unanswered is said again
+	againMostMS = 8_000  // and again, each time after twice as long, up to this
+	auditMS     = 60_000 // a held session is asked whether it still is
 )
 
 // timer is what makes something happen by itself. Timers of the same moment ring in the order in which they were set.
@@ -85,17 +86,30 @@ func (c *Core) ring(t *task, out *Effects) {
 		c.unanswered(t)
 	case granted:
 		c.sayGrant(t, out)
-		c.set(&t.timer, c.now+againMS)
+		c.saidAgain(t)
 	case held:
 		c.sayGrant(t, out)
-		again := int64(auditMS)
 		if t.unsure && t.worker.connected {
-			again = againMS
+			c.saidAgain(t)
+		} else {
+			c.set(&t.timer, c.now+auditMS)
 		}
-		c.set(&t.timer, c.now+again)
 	case lost:
 		c.sayLost(t, out)
+		c.saidAgain(t)
 	case wrapup:
 		c.drop(t)
 	}
+}
+
+// saidFirst lets t say again what its session was told, unless that is answered soon.
+func (c *Core) saidFirst(t *task) {
+	t.pause = againMS
+	c.set(&t.timer, c.now+t.pause)
+}
+
+// saidAgain lets t say it once more, after a longer pause: a shard that is away, or has more to do than it can, is not helped by those who ask.
+func (c *Core) saidAgain(t *task) {
+	t.pause = min(2*t.pause, againMostMS)
+	c.set(&t.timer, c.now+t.pause)
 }

@@ -19,7 +19,7 @@ const (
 	deskSlots   = 64      // sessions of one
 	deskBytes   = 4 << 20 // that wait at one, about; beyond it the desk is closed like a slow socket [SW-4.7]
 	deskTaken   = 4096    // that were taken over and are remembered; beyond it any is forgotten
-	deskRevoked = 256     // ends of assignments that are remembered: for the next claim, and against what comes late
+	deskRevoked = 256     // ends of assignments that the next claim is told
 	// deskLease is how long a desk stays without a request of its worker: lease_ms of [SW-5.7].
 	deskLease = 15 * time.Second
 )
@@ -75,17 +75,11 @@ type desk struct {
 	n          uint64 // what has come
 	held       map[wire.SessionID]*holding
 	revoked    []ending
-	ended      []fence // the latest
+	ended      ended
 	size       int
 	over       *wire.Error // why it has ended
 	taken      bool        // that is, by another connection of its worker
 	closed     bool        // its pool is told
-}
-
-// fence is an assignment that has ended, and the owner that said so: what is said later of one before it, or of it by an owner before that, comes late.
-type fence struct {
-	session  wire.SessionID
-	ae, term uint64
 }
 
 // holding is one assignment of a desk.
@@ -328,9 +322,7 @@ func (d *desk) late(f *wire.Frame, term uint64) bool {
 	if h := d.held[f.Session]; h != nil && (f.AE < h.pb.Ae || f.AE == h.pb.Ae && term < h.term) {
 		return true
 	}
-	return slices.ContainsFunc(d.ended, func(x fence) bool {
-		return x.session == f.Session && (f.AE < x.ae || f.AE == x.ae && term < x.term)
-	})
+	return d.ended.late(f.Session, f.AE, term)
 }
 
 // assigned begins an assignment, or hears of it from the next owner.
@@ -387,7 +379,7 @@ func (d *desk) end(f *wire.Frame, term uint64) {
 	if h != nil && h.pb.Ae == f.AE {
 		term = max(term, h.term)
 	}
-	d.fence(fence{f.Session, f.AE, term})
+	d.ended.note(f.Session, f.AE, term)
 	if h == nil {
 		return
 	}
@@ -404,15 +396,6 @@ func (d *desk) end(f *wire.Frame, term uint64) {
 		d.revoked = slices.Delete(d.revoked, 0, 1)
 	}
 	d.revoked = append(d.revoked, ending{r, d.n})
-}
-
-// fence remembers an end, of a session the latest. It is not late.
-func (d *desk) fence(x fence) {
-	d.ended = slices.DeleteFunc(d.ended, func(y fence) bool { return y.session == x.session })
-	if len(d.ended) == deskRevoked {
-		d.ended = slices.Delete(d.ended, 0, 1)
-	}
-	d.ended = append(d.ended, x)
 }
 
 func (d *desk) drop(id wire.SessionID) {

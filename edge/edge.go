@@ -41,6 +41,7 @@ type Edge struct {
 	knockers  atomic.Int64 // who has been accepted, and has not asked for anything yet
 	shutting  atomic.Bool  // the HTTP server takes nobody more
 	shutDoors atomic.Int64 // times that no descriptor was left for those at a door
+	unsaidAt  atomic.Int64 // when it was last logged that ends are not said, Unix ms
 	wg        sync.WaitGroup
 	table     [stripes]stripe
 	paces     paces

@@ -1,8 +1,10 @@
 package edge
 
 import (
+	"errors"
 	"slices"
 
+	"switchboard/exchange"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -150,8 +152,7 @@ func (c *conn) settled(f *wire.Frame, r *request, term uint64) {
 		c.poolAnswered(f, r, term)
 	case wire.VerbRelease: // when it was asked for again, the first answer told nobody that the assignment is over
 		if l := c.lines.get(r.session); l != nil && l.ae != 0 && l.ae == r.cmd.AE {
-			l.ae, l.resync = 0, 0
-			c.forget(l)
+			c.endAssignment(&wire.Frame{Session: l.id, AE: l.ae}, l.aeTerm)
 		}
 	default:
 	}
@@ -186,17 +187,32 @@ func (c *conn) streams(list []*wirepb.Stream) {
 }
 
 // giveUp tells a session that nobody follows it through a request whose client has stopped waiting, unless he asked again. It may be called
-// from any goroutine.
+// from any goroutine. It is posted under mu: whoever asks to follow is noted under it and posted behind, so the session hears of him last.
 func (c *conn) giveUp(id wire.SessionID) {
+	_, slot, ok := id.Place()
+	if !ok {
+		return
+	}
+	p := parting{by: c, env: wire.Envelope{To: wire.ToSlot(slot), Mail: &wire.Command{Verb: wire.VerbGone, Conn: c.id, Who: c.who.Load(), Session: id}}}
 	c.mu.Lock()
-	asked := c.lines.get(id) != nil && c.lines.get(id).attached
-	for r := range c.pending.all() {
-		asked = asked || follows(r.verb) && (r.session == id || r.session == "")
-	}
+	full := !c.asksFor(id) && errors.Is(c.e.x.Post(p.env), exchange.ErrOverloaded)
 	c.mu.Unlock()
-	if _, slot, ok := id.Place(); ok && !asked {
-		c.e.part(parting{by: c, env: wire.Envelope{To: wire.ToSlot(slot), Mail: &wire.Command{Verb: wire.VerbGone, Conn: c.id, Who: c.who.Load(), Session: id}}})
+	if full {
+		c.e.sayLater(&p)
 	}
+}
+
+// asksFor tells whether the connection follows a session, or may when what is asked for is answered. It needs mu.
+func (c *conn) asksFor(id wire.SessionID) bool {
+	if l := c.lines.get(id); l != nil && l.attached {
+		return true
+	}
+	for r := range c.pending.all() {
+		if follows(r.verb) && (r.session == id || r.session == "") {
+			return true
+		}
+	}
+	return false
 }
 
 // follows tells whether verb makes its connection follow a session.
@@ -457,10 +473,10 @@ func (c *conn) assignment(it item) {
 	f := it.f
 	switch f.Kind {
 	case wire.FrameAssigned:
-		l := c.line(f.Session)
-		if f.AE < l.ae || f.AE == l.ae && it.term < l.aeTerm {
-			return // the word of an owner that has ended
+		if c.outdated(it) {
+			return
 		}
+		l := c.line(f.Session)
 		again := f.AE == l.ae
 		l.ae, l.aeTerm, l.resync, l.synced = f.AE, it.term, 0, false
 		if !l.attached {
@@ -480,12 +496,44 @@ func (c *conn) assignment(it item) {
 		}
 		return
 	default:
-		if l := c.lines.get(f.Session); l != nil && l.ae == f.AE {
-			l.ae, l.resync = 0, 0
-			c.forget(l)
+		if c.outdated(it) {
+			return
 		}
+		f = c.endAssignment(f, it.term)
 	}
 	if f.PB != nil {
 		c.tell(f)
 	}
+}
+
+// outdated tells whether what is said of an assignment is the word of an owner that has ended: of one before the line's, of the line's by an owner before
+// him who told it last, or of one that has ended.
+func (c *conn) outdated(it item) bool {
+	f := it.f
+	if l := c.lines.get(f.Session); l != nil && (f.AE < l.ae || f.AE == l.ae && it.term < l.aeTerm) {
+		return true
+	}
+	return c.rare != nil && c.rare.ended.late(f.Session, f.AE, it.term)
+}
+
+// endAssignment ends the assignment that f revokes, also one of which nothing was heard yet: an owner before may still tell it. One before it has ended
+// as well, as at most one is live [SW-5.3]: what is returned revokes the one that the worker knows.
+func (c *conn) endAssignment(f *wire.Frame, term uint64) *wire.Frame {
+	l := c.lines.get(f.Session)
+	known := l != nil && l.ae != 0
+	if known && l.ae == f.AE {
+		term = max(term, l.aeTerm)
+	}
+	c.unusual().ended.note(f.Session, f.AE, term)
+	if !known {
+		return f
+	}
+	if r := f.PB.GetRevoked(); r != nil && l.ae != f.AE {
+		f = &wire.Frame{Kind: f.Kind, Session: f.Session, AE: l.ae, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
+			Revoked: &wirepb.Revoked{Session: r.Session, Ae: l.ae, Reason: r.Reason},
+		}}}
+	}
+	l.ae, l.resync = 0, 0
+	c.forget(l)
+	return f
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"switchboard/wire"
+	"switchboard/wire/wirepb"
 )
 
 // Mail from another node was lost: it may have been an assignment, of which this connection knows nothing. So its pool is told once more who is
@@ -70,5 +71,35 @@ func TestLostGone(t *testing.T) {
 		}
 		r.x.PlugRemote(allSlots(), r.shard) // the way of old has mail that was lost, and is plugged in anew
 		eventually(t, "the pool is told", func() bool { return r.shard.goneOf(conn) > 0 })
+	}
+}
+
+// A pool does not take a standing that is resumed. When it knows that another connection has subscribed since, by its turn, the client hears of the takeover and
+// ends; when it cannot know, the client is sent away to come back [SW-5.7].
+func TestUnseated(t *testing.T) {
+	for _, x := range []struct {
+		turn     uint64
+		slug     wire.Slug
+		takeover bool
+	}{{70, wire.StaleAssignment, true}, {70, wire.VersionConflict, false}, {0, wire.StaleAssignment, false}} {
+		r := newRig(t, nil)
+		bot := r.login(wire.JSON, "demo/worker/bot")
+		setFunc(&r.shard.ignore, func(c *wire.Command) bool { return c.Verb == wire.VerbSubscribe })
+		bot.say(`{"id":7,"subscribe":{"queues":["default"]}}`)
+		eventually(t, "the pool is asked", func() bool { return r.shard.count(wire.VerbSubscribe) == 1 })
+		c := r.shard.last(wire.VerbSubscribe)
+		r.shard.post(c.Conn, &wire.Frame{Kind: wire.FrameAnswer, ID: c.ID, Verb: c.Verb, Seq: x.turn, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Subscribe{
+			Subscribe: &wirepb.SubscribeReply{Lease: "l_1"},
+		}}})
+		if m := bot.next(); m.GetSubscribe() == nil {
+			t.Fatalf("first came %v", m)
+		}
+		r.x.Lost()
+		eventually(t, "the pool is asked again", func() bool { return r.shard.count(wire.VerbSubscribe) == 2 })
+		c = r.shard.last(wire.VerbSubscribe)
+		r.shard.post(c.Conn, &wire.Frame{Kind: wire.FrameError, ID: c.ID, Verb: c.Verb, Err: wire.Refuse(x.slug)})
+		if m := bot.next(); (m.GetRevoked().GetReason() == "takeover") != x.takeover || !x.takeover && m.GetBye().GetCode() != uint32(wire.CloseReconnect) {
+			t.Errorf("turn %d, %s: he hears %v", x.turn, x.slug, m)
+		}
 	}
 }

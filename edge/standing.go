@@ -42,6 +42,7 @@ type observing struct {
 type rare struct {
 	stats *observing
 	early early
+	ended ended
 }
 
 // unusual returns the place of what few connections have.
@@ -260,9 +261,10 @@ func (c *conn) rescind(s *standing) {
 	}
 }
 
-// unseated ends a standing that a pool does not take: another connection has it.
+// unseated ends a standing that a pool does not take: another connection has it. A pool that says no turns, as it is of an earlier version, cannot know
+// which of two is the later, so the client is not told that it was taken over, which would end it for good.
 func (c *conn) unseated(err *wire.Error) {
-	if err.Slug != wire.StaleAssignment {
+	if s := c.standing; err.Slug != wire.StaleAssignment || s != nil && s.turn == 0 {
 		c.bye(wire.CloseReconnect, 0)
 		return
 	}

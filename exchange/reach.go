@@ -6,17 +6,6 @@ type upper interface {
 	Up() bool
 }
 
-// Nodes appends to list the incarnations of other nodes whose connections mail can be addressed to, in no order, and returns it. Whether it would arrive says
-// [Exchange.Reaches].
-func (x *Exchange) Nodes(list []uint64) []uint64 {
-	if nodes := x.nodes.Load(); nodes != nil {
-		for node := range *nodes {
-			list = append(list, node)
-		}
-	}
-	return list
-}
-
 // KnowsNode tells whether mail can be addressed to the connections of a node's incarnation, whether or not it would arrive.
 func (x *Exchange) KnowsNode(node uint64) bool {
 	if nodes := x.nodes.Load(); nodes != nil {

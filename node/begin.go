@@ -203,7 +203,7 @@ func (n *Node) makeOwnTenant(q *TenantsAsked) (*TenantsAnswer, error) {
 			return nil, fmt.Errorf("writing the tenants: %w", err)
 		}
 		n.tenantry.Store(next)
-		n.auditTenant(q)
+		n.auditTenant(q, nil)
 	}
 	if err := n.hostAll(); err != nil {
 		return nil, err
@@ -221,8 +221,12 @@ func (n *Node) hostAll() error {
 	return nil
 }
 
-// auditTenant notes who has made whom.
-func (n *Node) auditTenant(q *TenantsAsked) {
+// auditTenant notes who has made whom, or with an error who may have.
+func (n *Node) auditTenant(q *TenantsAsked, err error) {
+	if err != nil {
+		n.cfg.Log.Warn("it is not known whether a tenant is made", "tenant", q.Tenant, "by", q.By, "placement", q.Placement, "err", err)
+		return
+	}
 	n.cfg.Log.Info("a tenant is made", "tenant", q.Tenant, "by", q.By, "placement", q.Placement)
 }
 
@@ -263,10 +267,11 @@ func (p *party) leadTenant(ctx context.Context, term uint64, q *TenantsAsked) (*
 	if err := m.Settle(ctx, q.By, map[string]string{q.Tenant: q.Placement}); err != nil {
 		return nil, err
 	}
-	if err := p.rows.put(ctx, term, tenantPrefix+q.Tenant, row); err != nil {
+	err = p.rows.put(ctx, term, tenantPrefix+q.Tenant, row)
+	p.n.auditTenant(q, err)
+	if err != nil {
 		return nil, fmt.Errorf("it is not known whether the tenant was made: %w", err)
 	}
-	p.n.auditTenant(q)
 	p.keep.nudge()
 	return &TenantsAnswer{Changed: true}, nil
 }

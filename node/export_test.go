@@ -1,6 +1,8 @@
 package node
 
 import (
+	"context"
+
 	"switchboard/edge"
 	"switchboard/shard"
 	"switchboard/shard/journal"
@@ -63,4 +65,9 @@ func (n *Node) Followers(i int) (count int) {
 		}
 	}
 	return count
+}
+
+// ChangeKeys asks for a change of the keys of tokens, and waits as long as ctx does.
+func (n *Node) ChangeKeys(ctx context.Context, q *KeysAsked) (*KeysAnswer, error) {
+	return n.changeKeys(ctx, q)
 }

@@ -22,7 +22,8 @@ const (
 var errElsewhere = errors.New("another node leads the cluster, or nobody does")
 
 // decided asks until there is an answer: the change was made, or it is refused. Whoever passes a question on asks again himself, so a passed one is
-// asked once. It returns the last error when ctx ends before.
+// asked once. It returns the last error when ctx ends before. A change may have been made although its answer is lost, so what is asked must be a
+// change that changes nothing the second time, and is not refused then.
 func decided[A any](ctx context.Context, passed bool, ask func() (*A, error)) (*A, error) {
 	tick := time.NewTicker(leadAgain)
 	defer tick.Stop()

@@ -137,18 +137,23 @@ func (n *Node) changeOwnKeys(q *KeysAsked) (*KeysAnswer, error) {
 			return nil, fmt.Errorf("writing the keys of tokens: %w", err)
 		}
 		n.keys.Store(ring)
-		n.auditKeys(q)
+		n.auditKeys(q, nil)
 	}
 	return q.answer(before, doc)
 }
 
-// auditKeys notes who has changed which key. Nothing of a key is in it but its id.
-func (n *Node) auditKeys(q *KeysAsked) {
+// auditKeys notes who has changed which key, or with an error who may have: whoever asks again finds it as he wants it then, and that is not noted. Nothing
+// of a key is in it but its id.
+func (n *Node) auditKeys(q *KeysAsked, err error) {
 	kid := q.Kid
 	if q.Action == "add" {
 		var k struct{ Kid string }
 		_ = json.Unmarshal(q.Key, &k) // it was read before
 		kid = k.Kid
+	}
+	if err != nil {
+		n.cfg.Log.Warn("it is not known whether keys of tokens are changed", "action", q.Action, "tenant", q.Tenant, "kid", kid, "by", q.By, "err", err)
+		return
 	}
 	n.cfg.Log.Info("keys of tokens are changed", "action", q.Action, "tenant", q.Tenant, "kid", kid, "by", q.By)
 }
@@ -174,10 +179,11 @@ func (p *party) leadKeys(ctx context.Context, term uint64, q *KeysAsked) (*KeysA
 		return nil, err
 	}
 	if !bytes.Equal(doc, before) {
-		if err := p.rows.put(ctx, term, keysRow, doc); err != nil {
+		err := p.rows.put(ctx, term, keysRow, doc)
+		p.n.auditKeys(q, err)
+		if err != nil {
 			return nil, fmt.Errorf("it is not known whether the keys were changed: %w", err)
 		}
-		p.n.auditKeys(q)
 		p.keep.nudge()
 	}
 	return q.answer(before, doc)

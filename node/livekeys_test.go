@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -161,6 +163,36 @@ func TestKeysWhileTheClusterRuns(t *testing.T) {
 			t.Errorf("%q is not in the log", told)
 		}
 	}
+}
+
+// [SW-7.10] Who asks for a change stops waiting before it is known whether it was made. It is noted that he has asked, as it may have been; when he asks again he
+// has it, and that changes nothing more.
+func TestKeysOfUnknownFate(t *testing.T) {
+	w := newTown(t)
+	log := &logged{}
+	n := w.start("a", func(c *node.Config) { c.Log = slog.New(slog.NewTextHandler(log, nil)) })
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	q := &node.KeysAsked{Action: "create", Tenant: "demo", By: "olga"}
+	for i := 0; !log.has("it is not known whether keys of tokens are changed"); i++ {
+		if i == 1000 { // each goes half way with the same odds
+			t.Fatal("it is not noted who has asked for what may have been done")
+		}
+		q.Kid = fmt.Sprint("demo-x", i)
+		if _, err := n.ChangeKeys(gone, q); err == nil {
+			t.Fatal("who waits no more is answered")
+		}
+	}
+	for range 2 {
+		a, err := n.ChangeKeys(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := slices.IndexFunc(a.Keys, func(l token.Line) bool { return l.Tenant == "demo" && l.Kid == q.Kid }); i < 0 {
+			t.Fatalf("there is no key %s among %v", q.Kid, a.Keys)
+		}
+	}
+	w.stop("a")
 }
 
 // mintUntil mints a token once the node does so with a key.

@@ -56,9 +56,10 @@ func (c *Customer) Doom(mark string, now int64) bool {
 }
 
 // Blank makes c nobody in particular: all that was his is erased. Born stays, so that no id of a session is given twice; who comes under his id from now on
-// is somebody new.
+// is somebody new. Linked stays too: whoever c expected may become him yet, as he was told so before (see [Customer.Become]); he is at the beginning of a
+// chain.
 func (c *Customer) Blank() {
-	c.Alias, c.Shops, c.Identities, c.Linked, c.Depth, c.Leaving = "", nil, nil, false, 0, Leaving{}
+	c.Alias, c.Shops, c.Identities, c.Depth, c.Leaving = "", nil, nil, min(c.Depth, 1), Leaving{}
 	c.Erasure.Stage = Blanked
 }
 

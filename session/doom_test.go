@@ -65,3 +65,28 @@ func TestLateWish(t *testing.T) {
 	f(10, 0)
 	f(11, 1)
 }
+
+// Whom somebody expected before he was erased may become him afterwards: that he has is known then, or those who look for his sessions would not be asked
+// who they are. Of others nothing stays [SW-7.11].
+func TestExpectedAndErased(t *testing.T) {
+	for _, expects := range []bool{true, false} {
+		c, v := Customer{Tenant: "demo", ID: "alice", Born: 3}, Customer{Tenant: "demo", ID: "v"}
+		if expects {
+			if _, ok := c.Expect(); !ok {
+				t.Fatal("she expects nobody")
+			}
+		}
+		c.Doom("e_1", 10)
+		c.Blank()
+		if expects && !v.Become("alice") {
+			t.Fatal("who was told that he is expected does not become her")
+		}
+		if c.Linked != expects || c.Depth > 0 != expects {
+			t.Errorf("expects %v: behind it linked is %v, and the chain %d long", expects, c.Linked, c.Depth)
+		}
+		want := Customer{Tenant: "demo", ID: "alice", Born: 3, Linked: c.Linked, Depth: c.Depth, Erasure: Erasure{Mark: "e_1", At: 10, Stage: Blanked}}
+		if !reflect.DeepEqual(c, want) {
+			t.Errorf("what is left of her: %+v", c)
+		}
+	}
+}

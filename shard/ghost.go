@@ -18,9 +18,13 @@ import (
 // heard before is unplugged.
 const ghostMS = 1000
 
-// suspect has h looked at when it may have missed that somebody went.
+// suspect has h looked at when it may have missed that somebody went; those who are of other nodes go with their node.
 func (s *Shard) suspect(h *hosted) {
-	if len(h.state.Present(nil)) > 0 {
+	s.conns = h.state.Present(s.conns[:0])
+	for _, conn := range s.conns {
+		s.heed(conn.Node)
+	}
+	if len(s.conns) > 0 {
 		h.doubted = true
 		s.alarms.add(s.now+ghostMS, h.id)
 	}

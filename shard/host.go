@@ -42,6 +42,7 @@ func (s *Shard) host(id wire.SessionID) *hosted {
 
 // command decides what a client asks for.
 func (s *Shard) command(c *wire.Command) {
+	s.heed(c.Conn.Node)
 	switch {
 	case c.Way != nil:
 		s.errand(c)

@@ -82,7 +82,7 @@ func (s *Shard) expect(cu *customer, c *wire.Command) {
 	}
 }
 
-// joined notes that somebody has become cu, who was not told of it when he was erased meanwhile.
+// joined notes that somebody has become cu, whose row does not say so when an earlier version has erased him meanwhile.
 func (s *Shard) joined(cu *customer) {
 	if s.writable && !cu.state.Linked && cu.state.Joined() {
 		s.changedCustomer(cu)

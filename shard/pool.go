@@ -316,7 +316,11 @@ func (p *pool) effect(s *Shard, e *broker.Effect) {
 	case broker.PresencePush:
 		s.keep(e.Conn, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Presence{Presence: &wirepb.Presence{State: e.State.String(), Reason: e.Reason}}})
 	case broker.Revoked:
-		s.keep(e.Conn, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{Revoked: &wirepb.Revoked{Reason: e.Reason}}})
+		if e.Reason == "unknown" {
+			s.sendBack(e.Conn)
+		} else {
+			s.takenOver(e.Conn)
+		}
 	case broker.CensusAsk:
 		p.askShard(s, e.Shard)
 	case broker.Opened:
@@ -394,6 +398,17 @@ func (s *Shard) toSlotOf(id wire.SessionID, m wire.Mail) {
 	if _, slot, ok := id.Place(); ok {
 		s.said.Mail = append(s.said.Mail, wire.Envelope{To: wire.ToSlot(slot), Mail: m})
 	}
+}
+
+// takenOver tells a connection that another has subscribed as its worker: its client ends [SW-5.7].
+func (s *Shard) takenOver(conn wire.Conn) {
+	s.keep(conn, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{Revoked: &wirepb.Revoked{Reason: "takeover"}}})
+}
+
+// sendBack tells a connection that its client shall come back, and subscribe anew.
+func (s *Shard) sendBack(conn wire.Conn) {
+	f := s.said.Frame(conn)
+	f.Kind, f.Seq = wire.FrameBye, uint64(wire.CloseReconnect)
 }
 
 // keep pushes pb to a worker's connection.

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"switchboard/broker"
 	"switchboard/broker/level"
 	"switchboard/exchange"
 	"switchboard/internal/mailbox"
@@ -83,8 +84,9 @@ type Shard struct {
 	behind     map[uint64]bool // slots that retry has mail for
 	retryAt    int64           // 0 while no alarm is set for it
 	far        map[uint64]*far // other nodes, by their incarnation
-	nodes      []uint64        // for lookFar alone
-	conns      []wire.Conn     // the same
+	heeded     uint64          // the node that was heeded last
+	conns      []wire.Conn     // for suspect and ended alone
+	bonds      []broker.Bond   // for ended alone
 	anew       <-chan struct{} // closed when owners have changed since the first of retry was tried; nil while there is none
 	row, key   []byte
 	writable   bool

@@ -3,6 +3,7 @@ package shard
 import (
 	"slices"
 
+	"switchboard/broker"
 	"switchboard/session"
 	"switchboard/wire"
 )
@@ -14,27 +15,35 @@ import (
 // silentLooks is at how many looks in a row, which are sweepMS apart, there was no way to a node that counts as ended.
 const silentLooks = 2
 
-// far is a node that has connections, or may have.
+// far is another node that has connections which have to do with the shard, or had.
 type far struct {
 	silent int // looks in a row
 	ended  bool
-	ousted []wire.Conn // workers' that were taken for ended, as long as the node may come back
+	ousted []ousted // as long as the node may come back
+}
+
+// ousted is a worker's connection that was taken for ended.
+type ousted struct {
+	tenant string
+	bond   broker.Bond
+}
+
+// heed notes that a connection of a node has to do with the shard: should the node be gone at the next look, and even unknown, it has ended.
+func (s *Shard) heed(node uint64) {
+	if node == s.heeded || node == 0 || node == s.x.Node() {
+		return
+	}
+	s.heeded = node
+	if s.far == nil {
+		s.far = map[uint64]*far{}
+	}
+	if s.far[node] == nil {
+		s.far[node] = &far{}
+	}
 }
 
 // lookFar looks which nodes are there.
 func (s *Shard) lookFar() {
-	if s.far == nil {
-		s.far = map[uint64]*far{}
-	}
-	s.nodes = s.x.Nodes(s.nodes[:0])
-	for _, p := range s.pools {
-		s.nodes = p.core.Nodes(s.nodes)
-	}
-	for _, node := range s.nodes {
-		if node != s.x.Node() && s.far[node] == nil {
-			s.far[node] = &far{}
-		}
-	}
 	for node, f := range s.far {
 		switch {
 		case s.x.Reaches(node):
@@ -53,6 +62,7 @@ func (s *Shard) lookFar() {
 	for node, f := range s.far { // an incarnation that is known nowhere any more never comes back
 		if f.ended && !s.x.KnowsNode(node) {
 			delete(s.far, node)
+			s.heeded = 0
 		}
 	}
 }
@@ -66,21 +76,20 @@ func (s *Shard) tries(node uint64) bool {
 }
 
 // back is that there is a way to a node. Workers that were taken for ended, and have not said since that they are there, do not know it: they are sent away
-// to come back.
+// to come back. Those who have meanwhile subscribed from elsewhere hear that: by coming back they would take over in turn.
 func (s *Shard) back(f *far) {
 	f.silent = 0
 	if !f.ended {
 		return
 	}
 	f.ended = false
-	for _, conn := range f.ousted {
-		known := false
-		for _, p := range s.pools {
-			known = known || p.core.Bound(conn)
-		}
-		if !known {
-			m := s.said.Frame(conn)
-			m.Kind, m.Seq = wire.FrameBye, uint64(wire.CloseReconnect)
+	for _, o := range f.ousted {
+		switch p := s.pools[o.tenant]; {
+		case p != nil && p.core.Holds(o.bond):
+		case p != nil && p.core.Outdated(o.bond):
+			s.takenOver(o.bond.Conn)
+		default:
+			s.sendBack(o.bond.Conn)
 		}
 	}
 	f.ousted = nil
@@ -90,10 +99,12 @@ func (s *Shard) back(f *far) {
 func (s *Shard) ended(node uint64, f *far) {
 	f.ended = true
 	n := 0
-	for _, p := range s.pools {
-		was := len(f.ousted)
-		f.ousted = p.core.Conns(node, f.ousted)
-		n += len(f.ousted) - was
+	for tenant, p := range s.pools {
+		s.bonds = p.core.Bonds(node, s.bonds[:0])
+		n += len(s.bonds)
+		for _, b := range s.bonds {
+			f.ousted = append(f.ousted, ousted{tenant, b})
+		}
 		for conn := range p.observers {
 			if conn.Node == node {
 				delete(p.observers, conn)

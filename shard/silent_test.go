@@ -113,9 +113,9 @@ func (c *conn) idle() string {
 }
 
 // There is no way to a node for so long that its worker counts as gone, but he sits there and has noticed nothing. When there is one again he is sent away
-// to come back, unless he has subscribed again by himself.
+// to come back, unless he has subscribed again by himself. If he has from elsewhere he is told so: coming back he would take over in turn [SW-5.7].
 func TestNodeThatComesBack(t *testing.T) {
-	for _, resumed := range []bool{false, true} {
+	for _, meanwhile := range []string{"", "resumed", "elsewhere"} {
 		var clock atomic.Int64
 		clock.Store(1_800_000_000_000)
 		n, far, w := startFar(t, &clock)
@@ -123,19 +123,45 @@ func TestNodeThatComesBack(t *testing.T) {
 		lease := bot.subscribe(8, "").Lease
 		w.down.Store(true)
 		n.looks(&clock, 2)
+		if meanwhile == "elsewhere" {
+			n.conn(worker("bot", wire.OriginBot)).subscribe(8, lease)
+		}
 		w.down.Store(false)
-		if resumed {
+		if meanwhile == "resumed" {
 			bot.subscribe(8, lease)
 		}
 		n.looks(&clock, 1)
 		bot.do(exchange.PoolSlot("demo"), &wire.Command{Verb: wire.VerbSlots, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Slots{Slots: &wirepb.Slots{Slots: 2}}}})
-		switch f := bot.next(wire.FrameBye, wire.FrameAnswer, wire.FrameError); {
-		case !resumed && f.Kind == wire.FrameBye && f.Seq == uint64(wire.CloseReconnect):
-		case resumed && f.Kind == wire.FrameAnswer:
+		switch f := bot.next(wire.FrameBye, wire.FrameKeep, wire.FrameAnswer, wire.FrameError); {
+		case meanwhile == "" && f.Kind == wire.FrameBye && f.Seq == uint64(wire.CloseReconnect):
+		case meanwhile == "resumed" && f.Kind == wire.FrameAnswer:
+		case meanwhile == "elsewhere" && f.PB.GetRevoked().GetReason() == "takeover":
 		default:
-			t.Errorf("subscribed again by himself %v: came %+v", resumed, f)
+			t.Errorf("%q: came %+v", meanwhile, f)
 		}
 		n.stop()
+	}
+}
+
+// Two of one worker resume whose edges say no turn, as they are of an earlier version: one goes on, and the other is sent away to come back. Which it is does
+// not matter: it was not taken over for good [SW-5.7].
+func TestResumedWithoutTurn(t *testing.T) {
+	var clock atomic.Int64
+	clock.Store(1_800_000_000_000)
+	n, far, _ := startFar(t, &clock)
+	defer n.stop()
+	first, second := far(worker("bot", wire.OriginBot)), n.conn(worker("bot", wire.OriginBot))
+	resume := func(c *conn, turn uint64) {
+		c.do(exchange.PoolSlot("demo"), &wire.Command{Verb: wire.VerbSubscribe, Resume: true, Seq: turn, Type: "ready", PB: &wirepb.ClientFrame{
+			Verb: &wirepb.ClientFrame_Subscribe{Subscribe: &wirepb.Subscribe{Queues: []string{"default"}, Slots: 2, Lease: "l_bot"}},
+		}})
+	}
+	resume(first, 0)
+	first.next(wire.FrameAnswer)
+	resume(second, 900)
+	second.next(wire.FrameAnswer)
+	if f := first.next(wire.FrameBye, wire.FrameKeep); f.Kind != wire.FrameBye || f.Seq != uint64(wire.CloseReconnect) {
+		t.Errorf("the first hears %+v", f)
 	}
 }
 
@@ -193,6 +219,26 @@ func TestTakenByWhoseNodeIsGone(t *testing.T) {
 	bob.subscribe(2, "")
 	w.down.Store(true)
 	n.looks(&clock, 2)
+	if o := bob.next(wire.FrameKeep).PB.GetOffer(); o.GetSession() != string(id) {
+		t.Fatalf("offered %v", o)
+	}
+}
+
+// The same when the node was there for a moment only: known to nobody when somebody looked.
+func TestTakenByWhoseNodeWasHardlyThere(t *testing.T) {
+	var clock atomic.Int64
+	clock.Store(1_800_000_000_000)
+	n, far, w := startFar(t, &clock)
+	defer n.stop()
+	bob := n.conn(worker("bob", wire.OriginHuman))
+	alice := n.conn(customer("alice"))
+	id := alice.open(&wirepb.Open{})
+	alice.send(id, "k1", "hi")
+	alice.next(wire.FrameWrote)
+	far(supervisor("sue")).takeOver(id)
+	n.x.UnplugNode(2, w)
+	bob.subscribe(2, "")
+	n.looks(&clock, 3)
 	if o := bob.next(wire.FrameKeep).PB.GetOffer(); o.GetSession() != string(id) {
 		t.Fatalf("offered %v", o)
 	}

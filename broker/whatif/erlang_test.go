@@ -36,7 +36,8 @@ func markov(q erlang.Queue, seed uint64, hours int) Config {
 	return cfg
 }
 
-func play(t testing.TB, cfg Config) *Result {
+// simulate makes a simulation and runs it to its end, at which everybody who came is accounted for.
+func simulate(t testing.TB, cfg Config) (*Sim, *Result) {
 	t.Helper()
 	s, err := New(cfg)
 	if err != nil {
@@ -49,6 +50,12 @@ func play(t testing.TB, cfg Config) *Result {
 	if !r.Accounted() {
 		t.Fatalf("%d sessions came: %d ended with bots, %d with people, %d left, %d resorted, %d rejected, %d open", r.Sessions, r.Alone, r.Served, r.People.Left, r.People.Resorted, r.Rejected, r.Open)
 	}
+	return s, r
+}
+
+func play(t testing.TB, cfg Config) *Result {
+	t.Helper()
+	_, r := simulate(t, cfg)
 	return r
 }
 
@@ -90,16 +97,8 @@ func TestRecursion(t *testing.T) {
 			}
 			return more
 		}
-		s, err := New(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := s.Run()
-		if err != nil {
-			t.Fatal(err)
-		}
+		got := play(t, cfg).People.waits // sorted by now
 		slices.Sort(want)
-		got := r.People.waits // sorted by now
 		if len(got) < 10_000 || !slices.Equal(got, want) {
 			t.Errorf("%+v: %d waited as simulated, %d by the recursion, and not the same", q, len(got), len(want))
 		}

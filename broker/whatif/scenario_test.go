@@ -401,14 +401,7 @@ queues: [{name: q, route: [{who: humans, offer: {n: 2}}]}]
 			}
 		}})
 	}
-	s, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := s.Run()
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, r := simulate(t, cfg)
 	nothingLost(t, r)
 	// Each is accepted by both, at the same millisecond; whoever was second is told that it is gone.
 	if r.Served != 1000 || s.measures.assigned != 1000 || r.Offers != 2000 {
@@ -428,14 +421,7 @@ func TestAcceptAgainstLeave(t *testing.T) {
 	for i := range 100 {
 		cfg.Agents = append(cfg.Agents, Agent{ID: fmt.Sprintf("a%02d", i), Shifts: []Shift{{testStart, testStart + 9*hourMS}}})
 	}
-	s, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := s.Run()
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, r := simulate(t, cfg)
 	nothingLost(t, r)
 	golden(t, "leaves", figures("accept against leave", r))
 	if r.People.Left < 300 || r.Served < 300 || r.Served+r.People.Left != 900 {

@@ -206,73 +206,99 @@ func newBackupVerify() *cobra.Command {
 		Args: exactly(1, "a directory of backups, or one of them as DIR@ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, id := named(args[0])
-			d := backup.Open(dir, nil)
-			all, broken, err := d.Backups()
-			if err != nil {
-				return err
-			}
-			if id != "" || len(all)+len(broken) == 0 {
-				m, err := d.Backup(id)
-				if err != nil {
-					return damaged(err)
-				}
-				all, broken = []*backup.Manifest{m}, nil
-			}
-			out := cmd.OutOrStdout()
-			bad := len(broken)
-			for _, b := range broken {
-				var err error
-				if asJSON {
-					err = (&summary{ID: b.ID, Bad: b.Err.Error()}).print(cmd, true, "")
-				} else {
-					_, err = fmt.Fprintf(out, "%s: %v\n", b.ID, b.Err)
-				}
-				if err != nil {
-					return err
-				}
-			}
-			last := time.Now()
-			for _, m := range all {
-				err := d.Verify(m, func(shard int, err error) {
-					switch now := time.Now(); {
-					case asJSON:
-					case err != nil:
-						_, _ = fmt.Fprintf(out, "%s: shard %d: %v\n", m.ID, shard, err) // it is told below, too
-					case now.Sub(last) > 2*time.Second:
-						last = now
-						_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s: shard %d of %d\n", m.ID, shard+1, m.Shards) // for people
-					}
-				})
-				if err != nil && !errors.Is(err, backup.ErrDamaged) {
-					return err
-				}
-				if asJSON {
-					s := summaryOf(m)
-					if err != nil {
-						bad++
-						s.Bad = err.Error()
-					}
-					if err := s.print(cmd, true, ""); err != nil {
-						return err
-					}
-					continue
-				}
-				if err != nil {
-					bad++
-					continue
-				}
-				if _, err := fmt.Fprintf(out, "%s: whole, %d shards, %d rows, %s\n", m.ID, m.Shards, m.Total().Rows, sized(m.Total().Bytes)); err != nil {
-					return err
-				}
-			}
-			if bad > 0 {
-				return checkError{fmt.Errorf("%d backups in %s are damaged", bad, dir)}
-			}
-			return nil
+			return (&verifier{cmd: cmd, d: backup.Open(dir, nil), asJSON: asJSON, told: time.Now()}).verify(dir, id)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line for each backup, with what is wrong as bad, and nothing of how far it is")
 	return cmd
+}
+
+// verifier reads backups and tells what it finds.
+type verifier struct {
+	cmd    *cobra.Command
+	d      *backup.Dir
+	asJSON bool
+	told   time.Time // when it was last said how far it is
+	bad    int       // backups that are damaged
+}
+
+// verify reads all backups in dir, or the one with an id.
+func (v *verifier) verify(dir, id string) error {
+	all, broken, err := v.list(id)
+	if err != nil {
+		return err
+	}
+	for _, b := range broken {
+		if err := v.unreadable(b.ID, b.Err); err != nil {
+			return err
+		}
+	}
+	for _, m := range all {
+		if err := v.backup(m); err != nil {
+			return err
+		}
+	}
+	if v.bad > 0 {
+		return checkError{fmt.Errorf("%d backups in %s are damaged", v.bad, dir)}
+	}
+	return nil
+}
+
+// list returns what is to be read. When one is named that is not there, or none is there at all, that is an error.
+func (v *verifier) list(id string) (all []*backup.Manifest, broken []backup.Broken, err error) {
+	if all, broken, err = v.d.Backups(); err != nil || id == "" && len(all)+len(broken) > 0 {
+		return all, broken, err
+	}
+	m, err := v.d.Backup(id)
+	if err != nil {
+		return nil, nil, damaged(err)
+	}
+	return []*backup.Manifest{m}, nil, nil
+}
+
+// unreadable tells of a backup of which not even the list of its parts can be read.
+func (v *verifier) unreadable(id string, why error) error {
+	v.bad++
+	if v.asJSON {
+		return (&summary{ID: id, Bad: why.Error()}).print(v.cmd, true, "")
+	}
+	_, err := fmt.Fprintf(v.cmd.OutOrStdout(), "%s: %v\n", id, why)
+	return err
+}
+
+// backup reads one from end to end, and tells how it is. An error is that it could not be read or told, not that it is damaged.
+func (v *verifier) backup(m *backup.Manifest) error {
+	why := v.d.Verify(m, func(shard int, err error) { v.progress(m, shard, err) })
+	if why != nil && !errors.Is(why, backup.ErrDamaged) {
+		return why
+	}
+	if why != nil {
+		v.bad++
+	}
+	switch {
+	case v.asJSON:
+		s := summaryOf(m)
+		if why != nil {
+			s.Bad = why.Error()
+		}
+		return s.print(v.cmd, true, "")
+	case why != nil: // its shards were told
+		return nil
+	}
+	_, err := fmt.Fprintf(v.cmd.OutOrStdout(), "%s: whole, %d shards, %d rows, %s\n", m.ID, m.Shards, m.Total().Rows, sized(m.Total().Bytes))
+	return err
+}
+
+// progress tells people of a shard that is damaged, and every two seconds how far it is.
+func (v *verifier) progress(m *backup.Manifest, shard int, err error) {
+	switch now := time.Now(); {
+	case v.asJSON:
+	case err != nil:
+		_, _ = fmt.Fprintf(v.cmd.OutOrStdout(), "%s: shard %d: %v\n", m.ID, shard, err) // it is told at the end, too
+	case now.Sub(v.told) > 2*time.Second:
+		v.told = now
+		_, _ = fmt.Fprintf(v.cmd.ErrOrStderr(), "%s: shard %d of %d\n", m.ID, shard+1, m.Shards) // for people
+	}
 }
 
 // damaged makes damage a check that did not hold.

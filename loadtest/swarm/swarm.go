@@ -216,6 +216,7 @@ type running struct {
 	findings []finding
 }
 
+// run starts the processes, hears what they tell, and ends them.
 func (r *running) run(ctx context.Context) (*report.Result, error) {
 	r.phase, r.until = "ramp", r.now()+int64(r.Scenario.Ramp.Duration())
 	r.base = r.nodes.look(ctx)
@@ -231,29 +232,14 @@ func (r *running) run(ctx context.Context) (*report.Result, error) {
 		case <-ctx.Done():
 		}
 	}
-	var hands []hand
+	hands, err := r.start(ctx, &wg, tell)
 	defer func() {
 		for _, h := range hands {
 			h.end()
 		}
 	}()
-	name := "lt" + strconv.FormatInt(r.now()/1e6, 36)
-	for i := range r.processes {
-		pl := plan{Doc: r.Doc, Sets: r.Sets, Index: i, Of: r.processes, Run: name}
-		pl.Addr, pl.Trust = r.place(i)
-		if r.processes == 1 {
-			h, err := r.inside(ctx, &wg, pl, tell)
-			if err != nil {
-				return nil, err
-			}
-			hands = append(hands, h)
-			continue
-		}
-		h, err := r.outside(ctx, &wg, pl, tell)
-		if err != nil {
-			return nil, err
-		}
-		hands = append(hands, h)
+	if err != nil {
+		return nil, err
 	}
 	var acts sync.WaitGroup
 	defer acts.Wait()
@@ -264,30 +250,59 @@ func (r *running) run(ctx context.Context) (*report.Result, error) {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case n := <-told:
-			switch {
-			case n.Sample != nil:
-				if err := r.take(n.Agent, n.Sample); err != nil {
+			if err := r.hear(ctx, n); err != nil {
+				return nil, err
+			}
+			if n.Ready {
+				ready++
+			}
+			if n.Ready && ready == r.processes {
+				if err := r.begin(ctx, hands, &acts, tell); err != nil {
 					return nil, err
 				}
-				r.fresh[n.Agent] = true
-				if r.all() {
-					r.point(ctx)
-				}
-			case n.Ready:
-				if ready++; ready == r.processes {
-					if err := r.begin(ctx, hands, &acts, tell); err != nil {
-						return nil, err
-					}
-				}
-			case n.Err != "":
-				return nil, errors.New(n.Err)
-			case n.Done != nil:
-				r.findings = append(r.findings, *n.Done)
-				r.over[n.Agent] = true
 			}
 		}
 	}
 	return r.result(), nil
+}
+
+// start starts the processes, or the one inside; hands are those that were started, also with an error.
+func (r *running) start(ctx context.Context, wg *sync.WaitGroup, tell func(news)) (hands []hand, err error) {
+	name := "lt" + strconv.FormatInt(r.now()/1e6, 36)
+	start := r.outside
+	if r.processes == 1 {
+		start = r.inside
+	}
+	for i := range r.processes {
+		pl := plan{Doc: r.Doc, Sets: r.Sets, Index: i, Of: r.processes, Run: name}
+		pl.Addr, pl.Trust = r.place(i)
+		h, err := start(ctx, wg, pl, tell)
+		if err != nil {
+			return hands, err
+		}
+		hands = append(hands, h)
+	}
+	return hands, nil
+}
+
+// hear notes what a process tells. That it is ready is run's.
+func (r *running) hear(ctx context.Context, n news) error {
+	switch {
+	case n.Sample != nil:
+		if err := r.take(n.Agent, n.Sample); err != nil {
+			return err
+		}
+		r.fresh[n.Agent] = true
+		if r.all() {
+			r.point(ctx)
+		}
+	case n.Err != "":
+		return errors.New(n.Err)
+	case n.Done != nil:
+		r.findings = append(r.findings, *n.Done)
+		r.over[n.Agent] = true
+	}
+	return nil
 }
 
 // all tells whether everybody who still runs has told something since the last point.

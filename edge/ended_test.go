@@ -1,0 +1,90 @@
+package edge
+
+import (
+	"testing"
+
+	"switchboard/wire"
+	"switchboard/wire/wirepb"
+)
+
+// Of what the owners of a session say to a worker's socket, the word of one that has ended counts for nothing, however late it comes [SW-5.3]: an
+// assignment that was overtaken by its own end is not told, also when nothing was heard of it before, nor is the end of one that the next owner has told
+// again. A revoked assignment of which nothing was heard ends the one before.
+func TestSocketHearsTheOwner(t *testing.T) {
+	r := newRig(t, nil)
+	id := r.login(wire.JSON, "demo/customer/alice").open()
+	bot := r.login(wire.JSON, "demo/worker/bot")
+	bot.ask(`"subscribe":{"queues":["default"]}`)
+	conn := r.shard.lastConn(wire.VerbSubscribe)
+	said := func(term uint64, kind wire.FrameKind, ae uint64) {
+		f := &wire.Frame{Kind: kind, Session: id, AE: ae}
+		if kind == wire.FrameAssigned {
+			f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{Assigned: &wirepb.Assigned{Session: string(id), Ae: ae}}}
+		} else {
+			f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{Revoked: &wirepb.Revoked{Session: string(id), Ae: ae, Reason: "transfer"}}}
+		}
+		r.shard.next(term).post(conn, f)
+	}
+	hears := func(what string, assigned, revoked uint64) {
+		t.Helper()
+		_, pushed := bot.ask(`"presence":{"state":"ready"}`) // behind what was said
+		var a, v uint64
+		for _, m := range pushed {
+			switch {
+			case m.GetAssigned() != nil:
+				a = m.GetAssigned().Ae
+			case m.GetRevoked() != nil:
+				v = m.GetRevoked().Ae
+			}
+		}
+		if a != assigned || v != revoked || len(pushed) > 1 {
+			t.Fatalf("%s: he hears %v; want assigned %d, revoked %d", what, pushed, assigned, revoked)
+		}
+	}
+	said(2, wire.FrameRevoked, 1)
+	hears("the end of what he has not heard of", 0, 1)
+	said(1, wire.FrameAssigned, 1)
+	hears("it comes behind its end", 0, 0)
+	said(2, wire.FrameAssigned, 1)
+	hears("who has ended it gives it back", 1, 0)
+	said(3, wire.FrameAssigned, 1)
+	said(2, wire.FrameRevoked, 1)
+	hears("an owner before takes it away", 0, 0)
+	said(3, wire.FrameRevoked, 2)
+	hears("the end of the next, which he has not heard of", 0, 1)
+	said(2, wire.FrameAssigned, 2)
+	hears("the next behind its end", 0, 0)
+	said(3, wire.FrameAssigned, 3)
+	hears("the one behind", 3, 0)
+	said(3, wire.FrameRevoked, 3)
+	hears("its end", 0, 3)
+	said(2, wire.FrameAssigned, 3)
+	said(3, wire.FrameAssigned, 2)
+	hears("what was before the end", 0, 0)
+}
+
+// Any number of ends is bounded, and of each session the latest counts.
+func TestEndedIsBounded(t *testing.T) {
+	var e ended
+	e.note("s_1", 4, 1)
+	e.note("s_1", 5, 1)
+	for n := range 3 * endedMost {
+		e.note(wire.SessionID("s_x"+uintString(uint64(n))), 1, 2)
+		if n < endedMost-1 && !e.late("s_1", 4, 9) {
+			t.Fatalf("behind %d others an end is forgotten", n+1)
+		}
+	}
+	if n := e.size(); n < endedMost || n > 2*endedMost || e.late("s_1", 4, 1) {
+		t.Errorf("%d ends are remembered", n)
+	}
+	e.note("s_1", 6, 3)
+	e.note("s_1", 6, 3)
+	for _, x := range []struct {
+		ae, term uint64
+		late     bool
+	}{{5, 9, true}, {6, 2, true}, {6, 3, false}, {7, 1, false}} {
+		if got := e.late("s_1", x.ae, x.term); got != x.late {
+			t.Errorf("behind the end of 6 by the owner in term 3, %+v is late: %v", x, got)
+		}
+	}
+}
