@@ -310,6 +310,9 @@ func TestFiles(t *testing.T) {
 
 // TestAllocs: a message in and one out cost what crypto/tls costs, and no more.
 func TestAllocs(t *testing.T) {
+	if raced {
+		t.Skip("the race detector lets pools forget at random, and so the count is of nothing")
+	}
 	s, client := joined(t, 0, 0)
 	sock := s.Take()
 	defer sock.Close() //nolint:errcheck // a test's
