@@ -155,6 +155,9 @@ func (s *Shard) nextSession(cu *customer) {
 		}
 		e.begun, e.seq = true, 0
 	}
+	if s.hooks.erase(id, cu) {
+		return // who is being told of it just now is not told once it is erased
+	}
 	e.reading = true
 	s.readAfter(job{kind: jobWords, id: id, customer: cu.id, erase: eraseJob{e: e, mark: e.mark, seq: e.seq}})
 }

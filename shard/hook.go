@@ -50,10 +50,11 @@ type hookID struct {
 type hookTask struct {
 	id      hookID
 	of      hookKey
-	attempt uint32 // that is next, from 1
-	at      int64  // when it is due; of one that is on its way, when that is forgotten
-	place   int    // in its line's tasks, from 1; 0 while it is on its way
-	ended   bool   // the turn that takes its row out was decided: it is looked whether that has come about
+	attempt uint32    // that is next, from 1
+	at      int64     // when it is due; of one that is on its way, when that is forgotten
+	place   int       // in its line's tasks, from 1; 0 while it is on its way
+	ended   bool      // the turn that takes its row out was decided: it is looked whether that has come about
+	erased  *customer // who is being erased, and waits for what becomes of it, as it is on its way
 }
 
 // hookLine is the tasks of one hook.
@@ -151,6 +152,21 @@ func (t *hooks) drop(x *hookTask) {
 	if len(l.tasks)+len(l.out) == 0 {
 		delete(t.lines, x.of)
 	}
+}
+
+// erase forgets the tasks of a session of cu, who is being erased: their rows go with the session's. It tells whether some are on their way; cu goes on when
+// they have come to an end, whatever that is.
+func (t *hooks) erase(id wire.SessionID, cu *customer) (flying bool) {
+	for _, x := range t.all {
+		switch {
+		case x.id.session != id:
+		case x.place > 0:
+			t.drop(x)
+		default:
+			x.erased, flying = cu, true
+		}
+	}
+	return flying
 }
 
 // due returns when something of l is to be done, or 0.
@@ -257,7 +273,9 @@ func (s *Shard) callDue() {
 	var jobs []job
 	for key, l := range s.hooks.lines {
 		for _, x := range slices.Clone(l.out) {
-			if x.at <= s.now { // nothing was heard of it
+			if x.at <= s.now && x.erased != nil {
+				s.eraseOn(x)
+			} else if x.at <= s.now { // nothing was heard of it
 				l.out = slices.DeleteFunc(l.out, func(o *hookTask) bool { return o == x })
 				s.hooks.put(x, s.now+hookBusy)
 			}
@@ -343,6 +361,10 @@ func (s *Shard) hooked(m *wire.Hooked) {
 	case !x.ended && m.Attempt != x.attempt && m.Err != "":
 		return // it is tried again already
 	}
+	if x := s.hooks.all[id]; x.erased != nil {
+		s.eraseOn(x)
+		return
+	}
 	x, ok := s.hooks.landed(id)
 	switch {
 	case m.Gone:
@@ -363,6 +385,14 @@ func (s *Shard) hooked(m *wire.Hooked) {
 		s.toSession(m.Session, m)
 	default:
 		s.againHook(x, m)
+	}
+}
+
+// eraseOn forgets a task that was on its way when its session was erased, and goes on erasing.
+func (s *Shard) eraseOn(x *hookTask) {
+	s.hooks.drop(x)
+	if cu := x.erased; s.customers[cu.id] == cu && cu.erasing != nil {
+		s.nextSession(cu)
 	}
 }
 

@@ -3,6 +3,7 @@ package shard_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -218,4 +219,39 @@ func (n *node) idleWith(d *desk) {
 	n.idle()
 	close(stop)
 	<-done
+}
+
+// Who is erased while a hook is being told of him is erased when that has come to its end. What came of it changes nothing: it is not told again, and no row
+// of it comes back.
+func TestHookUnderWayOfTheErased(t *testing.T) {
+	for _, status := range []int{200, 500} {
+		d := &desk{calls: make(chan deskCall, 10)}
+		n := startDesk(t, vfs.NewMem(), d)
+		n.waits("alice")
+		call := <-d.calls
+		opa := n.conn(operator("opa"))
+		opa.erase("alice", false)
+		// One who has no call under way is erased meanwhile, in the same shard.
+		bob := n.conn(customer("bob"))
+		bob.send(bob.open(&wirepb.Open{}), "", "hi")
+		(<-d.calls).done(200, "", 0, false)
+		opa.erase("bob", false)
+		opa.erased("bob")
+		if f := opa.erase("alice", true); strings.Contains(f.Text, `"state":"erased"`) {
+			t.Fatalf("she is erased while her words are on their way: %s", f.Text)
+		}
+		why := ""
+		if status != 200 {
+			why = "500"
+		}
+		call.done(status, why, 0, false)
+		opa.erased("alice")
+		n.idle()
+		select {
+		case again := <-d.calls:
+			t.Fatalf("behind a status of %d it was told again: %+v", status, again.HookCall)
+		default:
+		}
+		n.stop()
+	}
 }

@@ -67,7 +67,7 @@ func (c *cutter) String() string { return "power cuts" }
 func TestPowerCuts(t *testing.T) {
 	const seed = 20260102
 	t.Logf("seed %d", seed)
-	const groups, turns = 3, 60
+	const groups, turns = 3, 120
 	mem := vfs.NewCrashableMem()
 	c := &cutter{fs: mem, rng: rand.New(rand.NewPCG(seed, 0))}
 	cfg := config(t, errorfs.Wrap(mem, c), groups)
