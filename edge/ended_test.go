@@ -63,6 +63,34 @@ func TestSocketHearsTheOwner(t *testing.T) {
 	hears("what was before the end", 0, 0)
 }
 
+// So is an assignment that a pool does not name when it is told anew who works here: it does not come back by the word of an owner before.
+func TestNotKeptAndTold(t *testing.T) {
+	r := newRig(t, nil)
+	id := r.login(wire.JSON, "demo/customer/alice").open()
+	bot := r.login(wire.JSON, "demo/worker/bot")
+	bot.ask(`"subscribe":{"queues":["default"]}`)
+	conn := r.shard.lastConn(wire.VerbSubscribe)
+	assigned := &wire.Frame{Kind: wire.FrameAssigned, Session: id, AE: 1, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{
+		Assigned: &wirepb.Assigned{Session: string(id), Ae: 1},
+	}}}
+	r.shard.next(3).post(conn, assigned)
+	if m := bot.next(); m.GetAssigned() == nil {
+		t.Fatalf("first came %v", m)
+	}
+	r.x.Lost()
+	if m := bot.next(); m.GetRevoked().GetReason() != "lease" || m.GetRevoked().Ae != 1 {
+		t.Fatalf("the pool does not name it, and there came %v", m)
+	}
+	r.shard.next(2).post(conn, assigned)
+	if _, pushed := bot.ask(`"presence":{"state":"ready"}`); len(pushed) != 0 {
+		t.Fatalf("an owner before brings it back: %v", pushed)
+	}
+	r.shard.next(3).post(conn, assigned)
+	if m := bot.next(); m.GetAssigned() == nil {
+		t.Fatalf("its owner has given it back, and there came %v", m)
+	}
+}
+
 // Any number of ends is bounded, and of each session the latest counts.
 func TestEndedIsBounded(t *testing.T) {
 	var e ended

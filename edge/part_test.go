@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"switchboard/exchange"
 	"switchboard/wire"
 )
 
@@ -72,52 +73,48 @@ func TestFollowedWhileGivenUp(t *testing.T) {
 	}
 }
 
+// crowded is an owner that takes nothing.
+type crowded struct{}
+
+func (crowded) Put(wire.Envelope) bool { return false }
+
 // More connections end than can be said, to an owner who takes nothing and to one on another node: what is let go of is counted, and logged once a minute.
 func TestUnsaid(t *testing.T) {
 	var text bytes.Buffer
-	r := newRig(t, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&text, nil)) })
-	r.stand()
+	now := time.UnixMilli(1_800_000_000_000)
+	x := exchange.New(7)
+	e := &Edge{x: x, m: newMetrics(nil), cfg: Config{Now: func() time.Time { return now }, Log: slog.New(slog.NewTextHandler(&text, nil))}} // nothing ticks
 	of := func(session wire.SessionID, n uint64) wire.Envelope {
 		return wire.Envelope{To: wire.ToSlot(0), Mail: &wire.Command{Verb: wire.VerbGone, Conn: wire.Conn{Node: 7, ID: n}, Session: session}}
 	}
 	end := func(n uint64) wire.Envelope { return of("s_1", n) }
-	unsaid := func() int { return int(counted(t, r.e.m.unsaid)) }
-	setFunc(&r.shard.refuse, func(*wire.Command) bool { return true })
-	r.e.mu.Lock()
-	r.e.again = make([]parting, maxAgain-1)
-	r.e.mu.Unlock()
-	r.e.postGone(end(1))
-	if n := unsaid(); n != 0 {
-		t.Errorf("with room for the last %d are let go of", n)
+	want := func(what string, n float64, logged int) {
+		t.Helper()
+		if got := counted(t, e.m.unsaid); got != n {
+			t.Errorf("%s: %v are let go of; want %v", what, got, n)
+		}
+		if got := strings.Count(text.String(), "ends_unsaid_total"); got != logged {
+			t.Errorf("%s: it is logged %d times; want %d", what, got, logged)
+		}
 	}
-	r.e.postGone(end(2))
-	if n := unsaid(); n != 1 {
-		t.Errorf("without room %d are let go of; want 1", n)
-	}
-	r.e.postGone(of("", 3))
-	if n := unsaid(); n != 1 {
-		t.Errorf("a pool is not told: %d are let go of", n)
-	}
-	r.e.mu.Lock()
-	r.e.again = nil
-	r.e.mu.Unlock()
-	r.x.UnplugSlots(allSlots(), r.shard)
-	r.x.PlugRemote(allSlots(), hole{})
+	x.PlugSlots(allSlots(), crowded{})
+	e.again = make([]parting, maxAgain-1)
+	e.postGone(end(1))
+	want("there is room for the last", 0, 0)
+	e.postGone(end(2))
+	want("there is none", 1, 1)
+	e.postGone(of("", 3))
+	want("there is for what a pool is told", 1, 1)
+	x.UnplugSlots(allSlots(), crowded{})
+	x.PlugRemote(allSlots(), hole{})
 	for n := range uint64(maxParted + 2) {
-		r.e.postGone(end(10 + n))
+		e.postGone(end(10 + n))
 	}
-	r.e.mu.Lock()
-	n, first := len(r.e.parted), r.e.parted[0].env.Mail.(*wire.Command).Conn.ID
-	r.e.mu.Unlock()
-	if n != maxParted || first != 12 || unsaid() != 3 {
-		t.Errorf("%d are said again, from %d on, and %d are let go of; want %d, 12 and 3", n, first, unsaid(), maxParted)
+	want("another node leads", 3, 1)
+	if first, ok := e.parted[0].env.Mail.(*wire.Command); !ok || len(e.parted) != maxParted || first.Conn.ID != 12 {
+		t.Errorf("%d may be said again, from %+v on; want %d from 12 on", len(e.parted), first, maxParted)
 	}
-	if n := strings.Count(text.String(), "ends_unsaid_total"); n != 1 {
-		t.Errorf("it is logged %d times: %s", n, text.String())
-	}
-	r.skew.Add(int64(time.Minute))
-	r.e.postGone(end(9))
-	if n := strings.Count(text.String(), "ends_unsaid_total"); n != 2 {
-		t.Errorf("a minute later it was logged %d times", n)
-	}
+	now = now.Add(time.Minute)
+	e.postGone(end(9))
+	want("a minute later", 4, 2)
 }

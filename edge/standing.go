@@ -225,11 +225,9 @@ func (c *conn) stoodUp(f *wire.Frame, r *request, term uint64) {
 	}
 	for l := range c.lines.all() {
 		if l.ae != 0 && kept[string(l.id)] != l.ae && s.since[l.id] != l.ae {
-			c.encode(&wire.Frame{Kind: wire.FrameRevoked, Session: l.id, AE: l.ae, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
+			c.encode(c.endAssignment(&wire.Frame{Kind: wire.FrameRevoked, Session: l.id, AE: l.ae, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
 				Revoked: &wirepb.Revoked{Session: string(l.id), Ae: l.ae, Reason: "lease"},
-			}}})
-			l.ae, l.resync = 0, 0
-			c.forget(l)
+			}}}, l.aeTerm))
 		}
 	}
 	s.since = nil
