@@ -274,6 +274,9 @@ func (p *pool) tell(s *Shard) {
 		p.effect(s, &p.out[i])
 	}
 	p.out.Reset()
+	if s.cfg.Witness != nil {
+		s.cfg.Witness.Pool(s.cfg.ID, p.number, p.core)
+	}
 }
 
 func (p *pool) effect(s *Shard, e *broker.Effect) {
