@@ -63,7 +63,6 @@ type account struct {
 	texts   map[string]uint64 // of messages
 	unseen  map[uint64]string // who was told that there is nothing that customers may see
 	own     map[uint64]string // the worker who was told that there is nothing but his own word
-	head    uint64            // the highest that anybody was told of
 	given   map[uint64]*given // by ae
 	newest  uint64            // of them
 	words   []accepted        // of workers
@@ -136,7 +135,6 @@ func (a *account) stand(who string, seq uint64, s *stands) {
 	case s.shown && !was.shown:
 		a.entries[seq] = s
 	}
-	a.head = max(a.head, seq)
 	if s.message {
 		if at, ok := a.texts[s.text]; ok && at != seq {
 			a.b.fail("%s is told that %q stands at %d of %s, and it stands at %d, too", who, s.text, seq, a.id, at)
@@ -183,7 +181,8 @@ type line struct {
 	b      *book
 	who    *token.Claims
 	asking map[uint64]*question
-	last   []string // frames, for who reads of a failure
+	last   []string          // frames, for who reads of a failure
+	told   map[string]uint64 // by session: the highest that it was told of
 	// Of whoever follows sessions: by session.
 	follows map[string]*following
 	// Of a worker: by session, but for offers.
@@ -196,10 +195,8 @@ type line struct {
 
 // question is what a client waits to be answered.
 type question struct {
-	f *wirepb.ClientFrame
-	// What anybody had been told of before it was asked.
-	head    uint64
-	visible uint64 // to customers
+	f    *wirepb.ClientFrame
+	told uint64 // the highest that it was told of in the session before
 }
 
 // following is how far a client has been told of a session.
@@ -226,7 +223,7 @@ func (b *book) connected(who *token.Claims) *line {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l := &line{
-		b: b, who: who, asking: map[uint64]*question{}, follows: map[string]*following{}, has: map[string]*having{}, leaving: map[string]int{},
+		b: b, who: who, asking: map[uint64]*question{}, told: map[string]uint64{}, follows: map[string]*following{}, has: map[string]*having{}, leaving: map[string]int{},
 		offers: map[string]string{}, floor: map[string]uint64{},
 	}
 	for id, a := range b.accounts {
@@ -258,6 +255,12 @@ func (l *line) fail(format string, args ...any) {
 	l.b.fail("%s\n  %s", fmt.Sprintf(format, args...), strings.Join(l.last, "\n  "))
 }
 
+// stand notes what this client was told stands at seq.
+func (l *line) stand(a *account, seq uint64, s *stands) {
+	l.told[a.id] = max(l.told[a.id], seq)
+	a.stand(l.who.Sub, seq, s)
+}
+
 func (l *line) customer() bool { return l.who.Role == wire.RoleCustomer }
 
 // asks notes what a client asks for.
@@ -267,12 +270,12 @@ func (l *line) asks(f *wirepb.ClientFrame) {
 	q := &question{f: f}
 	switch v := f.Verb.(type) {
 	case *wirepb.ClientFrame_Open:
-		q.note(b, v.Open.Session)
+		q.told = l.told[v.Open.Session]
 		if g := l.follows[v.Open.Session]; g != nil {
 			g.paused = true // what comes before the answer is of the time before
 		}
 	case *wirepb.ClientFrame_History:
-		q.note(b, v.History.Session)
+		q.told = l.told[v.History.Session]
 	case *wirepb.ClientFrame_Leave:
 		if g := l.follows[v.Leave.Session]; g != nil {
 			g.paused = true
@@ -298,17 +301,6 @@ func (l *line) asks(f *wirepb.ClientFrame) {
 	}
 	if f.Id != 0 {
 		l.asking[f.Id] = q
-	}
-}
-
-func (q *question) note(b *book, session string) {
-	if a := b.accounts[session]; a != nil {
-		q.head = a.head
-		for seq, s := range a.entries {
-			if s.public {
-				q.visible = max(q.visible, seq)
-			}
-		}
 	}
 }
 
@@ -436,7 +428,7 @@ func (l *line) message(m *wirepb.Entry) {
 	e := wire.EntryOf(m)
 	a := l.b.account(m.Session)
 	l.visible(&e)
-	a.stand(l.who.Sub, e.Seq, standsOf(&e))
+	l.stand(a, e.Seq, standsOf(&e))
 	l.after(a, m.Prev, m.Seq)
 	g := l.follows[m.Session]
 	switch {
@@ -474,13 +466,13 @@ func (l *line) begins(session string, from, head uint64, how string) {
 	l.follows[session] = &following{pos: from, head: head}
 }
 
-// opened: the log has everything that anybody was told before it was asked for.
+// opened: the log has everything that this client was told before it asked.
 func (l *line) opened(q *question, o *wirepb.Open, r *wirepb.OpenReply) {
 	if r == nil {
 		return
 	}
-	if r.Head < q.head {
-		l.fail("%s opens %s, which ends at %d, and somebody was told of %d", l.who.Sub, r.Session, r.Head, q.head)
+	if r.Head < q.told {
+		l.fail("%s opens %s, which ends at %d, and was told of %d", l.who.Sub, r.Session, r.Head, q.told)
 	}
 	switch {
 	case o.From != nil:
@@ -499,7 +491,7 @@ func (l *line) sent(s *wirepb.Send, r *wirepb.SendReply) {
 	if r.Duplicate { // then he may have been somebody else who has become him
 		from = ""
 	}
-	a.stand(l.who.Sub, r.Seq, &stands{epoch: r.Epoch, ts: r.Ts, from: from, text: text(s.Body), typ: s.Type, public: true, customer: l.customer(), message: true})
+	l.stand(a, r.Seq, &stands{epoch: r.Epoch, ts: r.Ts, from: from, text: text(s.Body), typ: s.Type, public: true, customer: l.customer(), message: true})
 	g := l.follows[s.Session]
 	switch {
 	case g == nil || r.Seq <= g.pos: // it was done before, as what was said twice [SW-4.11]: stand has looked at it
@@ -540,19 +532,15 @@ func (l *line) history(q *question, h *wirepb.History, r *wirepb.HistoryReply) {
 	for i, m := range r.Entries {
 		e := wire.EntryOf(m)
 		l.visible(&e)
-		a.stand(l.who.Sub, e.Seq, standsOf(&e))
+		l.stand(a, e.Seq, standsOf(&e))
 		l.after(a, m.Prev, m.Seq)
 		if i > 0 && m.Prev != last {
 			l.fail("%s reads %s, where %d follows %d, and %d comes before", l.who.Sub, h.Session, m.Seq, m.Prev, last)
 		}
 		last = m.Seq
 	}
-	most := q.head
-	if l.customer() {
-		most = q.visible
-	}
-	if h.Before == nil && (h.After == nil || !r.More && *h.After < most) && last < most {
-		l.fail("%s reads %s up to %d, and somebody was told of %d before", l.who.Sub, h.Session, last, most)
+	if h.Before == nil && (h.After == nil || !r.More && *h.After < q.told) && last < q.told {
+		l.fail("%s reads %s up to %d, and was told of %d before", l.who.Sub, h.Session, last, q.told)
 	}
 }
 
@@ -636,7 +624,7 @@ func (l *line) assigned(m *wirepb.Assigned) {
 	}
 	for i, e := range m.Tail {
 		entry := wire.EntryOf(e)
-		a.stand(who, e.Seq, standsOf(&entry))
+		l.stand(a, e.Seq, standsOf(&entry))
 		if i > 0 && e.Seq != m.Tail[i-1].Seq+1 {
 			l.fail("%s is given %s with %d behind %d", who, m.Session, e.Seq, m.Tail[i-1].Seq)
 		}
@@ -667,7 +655,7 @@ func (l *line) delivery(m *wirepb.Delivery) {
 		Session: wire.SessionID(m.Session), Seq: m.Seq, Epoch: m.Epoch, TS: m.Ts, From: wire.AuthorOf(m.From), Origin: wire.Origin(m.Origin), Kind: m.Kind, Type: m.Type,
 		Body: m.Body, Visibility: m.Visibility,
 	}
-	a.stand(who, e.Seq, standsOf(&e))
+	l.stand(a, e.Seq, standsOf(&e))
 	customer := e.Origin == wire.OriginCustomer
 	h := l.has[m.Session]
 	switch {
@@ -725,7 +713,7 @@ func (l *line) revoked(m *wirepb.Revoked) {
 // replied: a word of a worker's stands within his assignment.
 func (l *line) replied(m *wirepb.Reply, r *wirepb.SendReply) {
 	a := l.b.account(m.Session)
-	a.stand(l.who.Sub, r.Seq, &stands{epoch: r.Epoch, ts: r.Ts, from: l.who.Sub, text: text(m.Body), typ: m.Type, public: m.Visibility != wire.Staff, message: true})
+	l.stand(a, r.Seq, &stands{epoch: r.Epoch, ts: r.Ts, from: l.who.Sub, text: text(m.Body), typ: m.Type, public: m.Visibility != wire.Staff, message: true})
 	w := accepted{ae: m.Ae, seq: r.Seq, ack: m.GetAck(), worker: l.who.Sub}
 	if r.Duplicate || a.asked[w.ack] > 1 {
 		w.ae = 0

@@ -246,6 +246,11 @@ var list = []mutant{
 		pkg: "internal/sim", run: "TestBrief",
 	},
 	{
+		name: "whole nodes: what a worker did not acknowledge is lost with his connection", file: "session/pump.go",
+		old: "	s.bind(conn, window, s.Cursor)\n", new: "	s.bind(conn, window, max(s.Cursor, s.owner.sent))\n",
+		pkg: "internal/sim", run: "TestBrief",
+	},
+	{
 		name: "whole nodes: capacity is given back twice", file: "broker/worker.go",
 		old: "\tw.used -= t.charge\n", new: "\tw.used -= 2 * t.charge\n",
 		pkg: "internal/sim", run: "TestBrief",
