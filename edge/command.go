@@ -12,9 +12,9 @@ type bucket struct {
 	at    int64   // Unix ms
 }
 
-// take takes cost tokens, or returns how long it takes until they are there.
+// take takes cost tokens, or returns how long it takes until they are there. A clock that is set back brings none, and takes none.
 func (b *bucket) take(now int64, cost, rate float64, burst int) (wait time.Duration) {
-	b.spent = max(b.spent-float64(now-b.at)/1000*rate, 0)
+	b.spent = max(b.spent-float64(max(now-b.at, 0))/1000*rate, 0)
 	b.at = now
 	if over := b.spent + cost - float64(burst); over > 0 {
 		return max(time.Duration(over/rate*float64(time.Second)), time.Millisecond)

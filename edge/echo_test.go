@@ -49,6 +49,8 @@ type echoSession struct {
 	streams  map[string]string
 	owner    wire.Conn
 	ae       uint64
+	said     uint64          // the last that was delivered
+	lost     map[uint64]bool // deliveries that are lost on their way, once
 }
 
 func newEcho(t testing.TB, x *exchange.Exchange) *echo {
@@ -176,6 +178,7 @@ func (s *echo) command(c *wire.Command) {
 		s.post(c.Conn, &wire.Frame{Kind: wire.FrameDetach, ID: c.ID, Session: e.id, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Leave{Leave: &wirepb.Done{}}}})
 	case wire.VerbResync:
 		if c.AE == e.ae && c.Conn == e.owner {
+			e.said = 0
 			s.post(c.Conn, &wire.Frame{Kind: wire.FrameResync, Session: e.id, AE: e.ae, Seq: c.Seq})
 			for _, n := range e.log[c.Seq-1:] {
 				s.deliver(e, n)
@@ -227,7 +230,12 @@ func (s *echo) append(e *echoSession, n *wire.Entry, from wire.Conn, who *wire.P
 }
 
 func (s *echo) deliver(e *echoSession, n *wire.Entry) {
-	s.post(e.owner, &wire.Frame{Kind: wire.FrameDelivery, Session: e.id, Entry: n, AE: e.ae, Attempt: 1, Prev: n.Seq - 1})
+	f := &wire.Frame{Kind: wire.FrameDelivery, Session: e.id, Entry: n, AE: e.ae, Attempt: 1, Prev: n.Seq - 1, Head: e.said}
+	if e.said = n.Seq; e.lost[n.Seq] {
+		delete(e.lost, n.Seq)
+		return
+	}
+	s.post(e.owner, f)
 }
 
 func (e *echoSession) head(who *wire.Principal) uint64 {
@@ -287,7 +295,7 @@ func (s *echo) assign(id wire.SessionID, conn wire.Conn) {
 	defer s.mu.Unlock()
 	e := s.sessions[id]
 	e.ae++
-	e.owner = conn
+	e.owner, e.said = conn, 0
 	s.post(conn, &wire.Frame{Kind: wire.FrameAssigned, Session: id, AE: e.ae, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{Assigned: &wirepb.Assigned{Session: string(id), Ae: e.ae}}}})
 }
 

@@ -36,6 +36,7 @@ type line struct {
 	told    bool           // the client knows that nobody is there
 	asking  asking         // by which it is attached again
 	aeTerm  uint64         // of the owner that the deliveries are of
+	given   uint64         // the last of them
 
 	// Changed by write under conn.mu, as attached is.
 	flight     flight
@@ -71,7 +72,7 @@ func (c *conn) place(it item) {
 		c.wrote(it)
 	case wire.FrameDelivery:
 		if l := c.lines.get(f.Session); l != nil && l.ae == f.AE && l.resync == 0 && it.term >= l.aeTerm {
-			c.tell(f)
+			c.deliver(l, f)
 		}
 	case wire.FrameDelta:
 		if l := c.lines.get(f.Session); l != nil && l.attached && !l.streams && c.current(l, it) {
@@ -468,6 +469,17 @@ func (l *line) takeWrote(seq uint64) *wire.Frame {
 	return nil
 }
 
+// deliver writes a delivery, unless the one before it was lost on its way: whoever acknowledges what follows acknowledges that, too.
+func (c *conn) deliver(l *line, f *wire.Frame) {
+	if f.Head > l.given {
+		l.resync, l.synced = l.given+1, false
+		c.list(l)
+		return
+	}
+	l.given = f.Entry.Seq
+	c.tell(f)
+}
+
 // assignment begins, renews and ends the deliveries of a session [SW-5.4].
 func (c *conn) assignment(it item) {
 	f := it.f
@@ -478,7 +490,7 @@ func (c *conn) assignment(it item) {
 		}
 		l := c.line(f.Session)
 		again := f.AE == l.ae
-		l.ae, l.aeTerm, l.resync, l.synced = f.AE, it.term, 0, false
+		l.ae, l.aeTerm, l.resync, l.synced, l.given = f.AE, it.term, 0, false, 0
 		if !l.attached {
 			_, slot, _ := l.id.Place()
 			c.mu.Lock()

@@ -199,6 +199,33 @@ func TestDeliveriesAgain(t *testing.T) {
 	}
 }
 
+// A delivery that was lost on its way is not left out: what comes behind it waits until it has come again, also when it was the first [SW-5.4].
+func TestLostDelivery(t *testing.T) {
+	r := newRig(t, nil)
+	alice, bot := r.login(wire.JSON, "demo/customer/alice"), r.login(wire.JSON, "demo/worker/bot")
+	id := alice.open()
+	bot.ask(`"subscribe":{"queues":["default"]}`)
+	r.shard.mu.Lock()
+	r.shard.sessions[id].lost = map[uint64]bool{1: true, 4: true, 5: true}
+	r.shard.mu.Unlock()
+	r.shard.assign(id, r.shard.lastConn(wire.VerbSubscribe))
+	if m := bot.next(); m.GetAssigned().GetAe() != 1 {
+		t.Fatalf("first came %v", m)
+	}
+	const total = 7
+	for range total {
+		r.shard.say(id, `"a"`, wire.Public)
+	}
+	for want := uint64(1); want <= total; want++ {
+		if d := bot.next().GetDelivery(); d.GetSeq() != want {
+			t.Fatalf("delivery %d; want %d", d.GetSeq(), want)
+		}
+	}
+	if n := r.shard.count(wire.VerbResync); n == 0 {
+		t.Fatal("nobody asked again")
+	}
+}
+
 // hello attaches to everything at once, and is answered before anything is pushed [SW-3.2].
 func TestResume(t *testing.T) {
 	r := newRig(t, nil)

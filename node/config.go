@@ -14,6 +14,7 @@ import (
 
 	"switchboard/cluster"
 	"switchboard/edge"
+	"switchboard/shard"
 	"switchboard/shard/journal"
 )
 
@@ -78,11 +79,28 @@ type Config struct {
 	// Disk is the file system of the journal; nil means the machine's. SegmentBytes is that of journal.Config.
 	Disk         journal.FS `yaml:"-"`
 	SegmentBytes int64      `yaml:"-"`
+	// Witness is told what the node's parts do, as they do it. A simulation has one; nil elsewhere.
+	Witness *Witness `yaml:"-"`
 
 	// tune changes what the parts are opened with: a test's bad disk, its short patience. It is nil elsewhere.
 	tune func(*journal.Config, *edge.Config)
 	// linkVersion makes a node one of an earlier version, as far as others can tell. It is 0 but in tests.
 	linkVersion uint64
+}
+
+// Witness is told what the parts of a node do. Its functions are called by the goroutines that do it: they must return at once, and keep nothing that they are shown.
+type Witness struct {
+	// Shards are those that the node owns.
+	Shards shard.Witness
+	// Decided is that of journal.Config.
+	Decided func(group uint16, index, term uint64, data []byte)
+}
+
+func (c *Config) shardWitness() *shard.Witness {
+	if c.Witness == nil {
+		return nil
+	}
+	return &c.Witness.Shards
 }
 
 // Network is a way to other machines. Its methods may be called from any goroutine.

@@ -104,7 +104,7 @@ func (n *Node) openWith(i int, at *site, tenants map[string]*shard.Tenant) error
 	}
 	s, err := shard.Open(h.x, h.groups[i], shard.Config{
 		ID: i, Opening: h.opened[i], Slots: at.slots, Peers: at.peers, Shape: at.shape, Leaving: at.leaving, Clean: at.clean, Tenants: tenants, Hook: n.callHook, HookFirst: time.Duration(n.cfg.Hooks.FirstMS) * time.Millisecond, Now: n.cfg.Clock, Log: n.cfg.Log,
-		Blanked: n.scrub.nudge,
+		Blanked: n.scrub.nudge, Witness: n.cfg.shardWitness(),
 	})
 	if err != nil {
 		return err

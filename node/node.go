@@ -157,6 +157,9 @@ func (n *Node) healthy() error {
 func (n *Node) journalConfig() journal.Config {
 	cfg := &n.cfg
 	jc := journal.Config{Dir: JournalDir(cfg.Data), FS: cfg.Disk, SegmentBytes: cfg.SegmentBytes, FreeMin: cfg.FreeMin, PatrolEvery: time.Duration(cfg.PatrolEveryMS) * time.Millisecond, PatrolRate: cfg.PatrolRate, Fatal: cfg.Fatal, Log: cfg.Log}
+	if cfg.Witness != nil {
+		jc.Decided = cfg.Witness.Decided
+	}
 	cfg.tune(&jc, &edge.Config{})
 	return jc
 }

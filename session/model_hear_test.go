@@ -168,7 +168,7 @@ func (m *model) hearOwner(c *client, f *wire.Frame) {
 			m.t.Fatalf("%s was assigned ae %d; the live one is %d [I2]", c.who.Worker, f.AE, m.ae)
 		}
 		o.maybe = max(o.maybe, o.last)
-		o.conn, o.gone, o.unacked, o.last, o.window = c.conn, false, nil, 0, m.state().owner.window
+		o.conn, o.gone, o.unacked, o.last, o.chain, o.window = c.conn, false, nil, 0, false, m.state().owner.window
 		if !m.state().owner.loading {
 			o.maybe = 0
 		}
@@ -186,7 +186,7 @@ func (m *model) hearOwner(c *client, f *wire.Frame) {
 
 func (m *model) rewind(seq uint64) {
 	o := m.owner
-	o.last, o.maybe = min(o.last, seq-1), min(o.maybe, seq-1)
+	o.last, o.chain, o.maybe = min(o.last, seq-1), false, min(o.maybe, seq-1)
 	o.unacked = slices.DeleteFunc(o.unacked, func(v uint64) bool { return v >= seq })
 }
 
@@ -199,13 +199,15 @@ func (m *model) delivery(c *client, f *wire.Frame) {
 		m.t.Fatalf("%s was delivered %d under ae %d [I2]", c.who.Worker, e.Seq, f.AE)
 	case e.Seq <= o.last:
 		m.t.Fatalf("%d was delivered behind %d [SW-5.4]", e.Seq, o.last)
+	case o.chain && f.Head != o.last || !o.chain && f.Head != 0:
+		m.t.Fatalf("%d is delivered, it says, behind %d, and %d was before", e.Seq, f.Head, o.last)
 	case e.From.Role == o.role && e.From.ID == o.sub && e.Seq > o.since:
 		m.t.Fatalf("%d was delivered to its own author", e.Seq)
 	}
 	if o.have[e.Seq] && e.Seq > o.since {
 		m.seen["redelivery"]++
 	}
-	o.last, o.have[e.Seq] = e.Seq, true
+	o.last, o.chain, o.have[e.Seq] = e.Seq, true, true
 	if e.Origin == wire.OriginCustomer {
 		o.unacked = append(o.unacked, e.Seq)
 		if f.Attempt == 0 {

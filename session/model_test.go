@@ -103,6 +103,7 @@ type owning struct {
 	window  int
 	have    map[uint64]bool // told by the tail or delivered
 	last    uint64          // the last delivery since the last rewind
+	chain   bool            // there was one
 	unacked []uint64
 	gone    bool // the shard does not know its connection
 	// What it had been shown up to the last crash, as far as the shard can know until it has delivered again.

@@ -57,7 +57,7 @@ func (s *State) trim() {
 
 // rewind lets everything behind seq be delivered again.
 func (s *State) rewind(seq uint64) {
-	s.owner.sent, s.owner.before, s.owner.mayOwe = min(s.owner.sent, seq), min(s.owner.before, seq), min(s.owner.mayOwe, seq)
+	s.owner.sent, s.owner.before, s.owner.mayOwe, s.owner.said = min(s.owner.sent, seq), min(s.owner.before, seq), min(s.owner.mayOwe, seq), 0
 	i := len(s.owner.unacked)
 	for i > 0 && s.owner.unacked[i-1] > seq {
 		i--
@@ -124,6 +124,7 @@ func (s *State) shown(e *wire.Entry) bool {
 func (s *State) deliver(e *wire.Entry, d *Decision) {
 	f := d.frame(s.owner.conn)
 	f.Kind, f.Session, f.Entry, f.Prev, f.AE = wire.FrameDelivery, s.ID, e, e.Seq-1, s.AE
+	f.Head, s.owner.said = s.owner.said, e.Seq
 	if e.Origin == wire.OriginCustomer {
 		f.Attempt = 1
 		if e.Seq == s.FailSeq {

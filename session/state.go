@@ -182,6 +182,7 @@ type delivery struct {
 	conn    wire.Conn // zero while the worker is gone
 	window  int
 	sent    uint64   // entries up to here were delivered or needed no delivery
+	said    uint64   // the last that was delivered since the deliveries began, or began again; 0 for none
 	unacked []uint64 // customer entries among them that are not acknowledged, ascending
 	back    []*wire.Entry
 	loading bool

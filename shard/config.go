@@ -40,6 +40,8 @@ type Config struct {
 	// HookFirst is how long after its first attempt that has failed a hook is called again, and at least half of that; default 2 s. Each time it
 	// is twice as long, up to an hour.
 	HookFirst time.Duration
+	// Witness is nil but in a simulation.
+	Witness *Witness
 	// Now is the clock; default time.Now.
 	Now func() time.Time
 	// Log takes what an operator should know; default slog.Default.

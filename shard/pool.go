@@ -33,6 +33,7 @@ type pool struct {
 	countedAt int64
 	listed    map[string]*listing // by queue; empty is all
 	transit   transit
+	doubted   map[wire.Conn]bool // whose subscriptions are to be asked for once more
 	// What the shards have counted, by shard.
 	reports map[uint32]level.Report
 	levels  level.Report // of all of them; nil when it is to be added up again
@@ -179,6 +180,7 @@ func (s *Shard) poolCommand(c *wire.Command) {
 		return
 	case p != nil && c.Verb == wire.VerbGone:
 		delete(p.observers, c.Conn)
+		delete(p.doubted, c.Conn)
 	}
 	switch {
 	case p == nil:
@@ -192,7 +194,9 @@ func (s *Shard) poolCommand(c *wire.Command) {
 	worker := c.Who.Worker
 	switch c.Verb {
 	case wire.VerbSubscribe:
-		if sub := s.subscription(c, ref); sub != nil {
+		if p.doubts(c) {
+			s.moved(c)
+		} else if sub := s.subscription(c, ref); sub != nil {
 			p.core.Subscribe(sub, s.now, &p.out)
 		}
 	case wire.VerbAccept:
@@ -216,6 +220,24 @@ func (s *Shard) poolCommand(c *wire.Command) {
 		s.d.Refuse(c, wire.UnknownVerb)
 	}
 	p.tell(s)
+}
+
+// maxDoubted bounds the subscriptions that are to be asked for again.
+const maxDoubted = 1024
+
+// doubts tells whether a subscription is to be asked for once more. One that would take the work from a connection that is there may be older than that: its way was
+// cut, its client has come by another since, and to hear of a takeover would be the end of it [SW-5.7]. For a connection that has ended nobody asks again.
+func (p *pool) doubts(c *wire.Command) bool {
+	again := p.doubted[c.Conn]
+	delete(p.doubted, c.Conn)
+	if at := p.core.Where(c.Who.Worker); again || c.Resume || c.ID == 0 || at == c.Conn || at == (wire.Conn{}) {
+		return false
+	}
+	if p.doubted == nil || len(p.doubted) >= maxDoubted {
+		p.doubted = map[wire.Conn]bool{}
+	}
+	p.doubted[c.Conn] = true
+	return true
 }
 
 const (
@@ -274,6 +296,9 @@ func (p *pool) tell(s *Shard) {
 		p.effect(s, &p.out[i])
 	}
 	p.out.Reset()
+	if s.cfg.Witness != nil {
+		s.cfg.Witness.Pool(s.cfg.ID, p.number, p.core)
+	}
 }
 
 func (p *pool) effect(s *Shard, e *broker.Effect) {

@@ -176,6 +176,9 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 		s.durable.Store(index)
 		s.inbox.Nudge()
 	})
+	if s.cfg.Witness != nil {
+		s.cfg.Witness.Opens(s.at())
+	}
 	s.wg.Add(2)
 	go s.run()
 	go s.load()
@@ -508,6 +511,9 @@ func (s *Shard) commit() {
 		s.lsn += s.fed
 		s.feed, s.fed = s.feed[:0], 0
 		s.stats.turns.Add(1)
+		if s.cfg.Witness != nil {
+			s.cfg.Witness.Decides(s.at())
+		}
 		for i, p := range s.amended {
 			p.before, s.amended[i] = nil, nil
 		}
@@ -588,6 +594,9 @@ func (s *Shard) abandon(err error) {
 // post sends the held mail of every turn that is durable by now.
 func (s *Shard) post() {
 	durable := s.durable.Load()
+	if s.cfg.Witness != nil {
+		s.cfg.Witness.Durable(At{Shard: s.cfg.ID, Term: s.term, Turn: durable})
+	}
 	s.countUpTo(durable)
 	n := 0
 	for n < len(s.held) && s.held[n].index <= durable {

@@ -196,10 +196,20 @@ func (c *conn) open(o *wirepb.Open) wire.SessionID {
 
 func (c *conn) subscribe(slots uint32, lease string) *wirepb.SubscribeReply {
 	c.n.t.Helper()
+	for {
+		c.asks(slots, lease)
+		if f := c.next(wire.FrameAnswer, wire.FrameMoved); f.Kind == wire.FrameAnswer { // as an edge does: it is asked for again while its client is there
+			return f.PB.GetSubscribe()
+		}
+	}
+}
+
+// asks is subscribe, of a client who does not wait for the answer.
+func (c *conn) asks(slots uint32, lease string) {
+	c.n.t.Helper()
 	c.do(exchange.PoolSlot(c.who.Tenant), &wire.Command{Verb: wire.VerbSubscribe, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Subscribe{
 		Subscribe: &wirepb.Subscribe{Queues: []string{"default"}, Slots: slots, Lease: lease},
 	}}})
-	return c.next(wire.FrameAnswer).PB.GetSubscribe()
 }
 
 func (c *conn) send(id wire.SessionID, key, text string) {

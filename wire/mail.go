@@ -43,8 +43,9 @@ const (
 	// FrameMessage pushes Entry, whose predecessor visible to this recipient is Prev [SW-4.4]. It may be dropped:
 	// the edge then asks for a page.
 	FrameMessage
-	// FrameDelivery pushes Entry to the owner under AE, for the Attempt'th time [SW-5.4]. It may be dropped: the edge
-	// then drops all later ones of the session, asks for a resync from the first dropped, and goes on at FrameResync.
+	// FrameDelivery pushes Entry to the owner under AE, for the Attempt'th time [SW-5.4]; Head is the entry of the one before it, 0 for the first. It may
+	// be dropped, or lost on its way: the edge then drops all later ones of the session, asks for a resync from the first that is missing, and goes on
+	// at FrameResync.
 	FrameDelivery
 	// FrameDelta pushes Text at offset Seq of Stream [SW-4.8]. It may be dropped: the edge then asks for a page.
 	FrameDelta

@@ -113,7 +113,7 @@ func (c *crowded) leader(shard int) *machine {
 // at connects to a node, and to another one when that does not answer.
 func (c *crowded) at(node string, who token.Claims) client.Config {
 	cfg := c.config("out", who)
-	cfg.Dial = c.near(node)
+	cfg.Dial = c.tapped(&who, c.near(node))
 	return cfg
 }
 

@@ -174,6 +174,11 @@ func (p *play) end() *ledger {
 	if logs != nil {
 		p.check(logs)
 	}
+	frames, steps := p.book.heard(), p.saw.seen()
+	p.t.Logf("%d frames and %d steps were checked", frames, steps)
+	if frames < 100 || steps < 100 {
+		p.t.Error("nothing was checked")
+	}
 	for _, m := range p.up() {
 		p.off(m, false)
 	}

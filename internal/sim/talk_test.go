@@ -30,7 +30,9 @@ type tenure struct {
 	reason          string
 	tail            []uint64        // the entries that came with it
 	seen            map[uint64]bool // the entries that came, with it or later
+	heard           map[uint64]bool // of these, what was delivered
 	last            uint64
+	failed          bool // an answer was refused: it is delivered again when the clock of whoever owns it says so
 }
 
 // ledger is what customers and workers were told, by device and by tenure.
@@ -223,7 +225,7 @@ func (p *staff) kill(ctx context.Context, silent bool, wait time.Duration) {
 
 func (p *staff) takes(ctx context.Context, s *client.Session) {
 	a := s.Assignment()
-	k := &tenure{session: s.ID(), worker: p.name, ae: a.AE, reason: a.Reason, seen: map[uint64]bool{}}
+	k := &tenure{session: s.ID(), worker: p.name, ae: a.AE, reason: a.Reason, seen: map[uint64]bool{}, heard: map[uint64]bool{}}
 	for _, e := range a.Tail {
 		k.tail = append(k.tail, e.Seq)
 		k.seen[e.Seq] = true
@@ -232,35 +234,108 @@ func (p *staff) takes(ctx context.Context, s *client.Session) {
 	p.l.mu.Lock()
 	p.l.tenures = append(p.l.tenures, k)
 	p.l.mu.Unlock()
-	time.AfterFunc(2*time.Second, func() { // whom everybody has answered before, and who says nothing more, keeps no place from others
-		p.l.mu.Lock()
-		last := k.last
-		p.l.mu.Unlock()
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		if last == 0 { // he was only told that he has it: what was not answered goes to the next
-			_ = s.Release(ctx, "silent", "", nil)
+	time.AfterFunc(silence, func() { p.leaves(ctx, s, k) })
+}
+
+const (
+	silence = 2 * time.Second // after which somebody is let go who has been answered
+	looks   = 8               // in a row in which a word is there, and its worker has not heard it: it never comes
+)
+
+// leaves gives up a session in which everything is answered: it keeps no place from others. While something is not, it is its worker's: whoever does not
+// hear what he is to answer, of an owner who answers him, does not hear of it any more.
+func (p *staff) leaves(ctx context.Context, s *client.Session, k *tenure) {
+	for due := map[uint64]int{}; ctx.Err() == nil; pause(ctx, silence) {
+		ask, cancel := context.WithTimeout(ctx, 10*time.Second)
+		page, _, err := s.History(ask, client.Page{Limit: 50})
+		cancel()
+		if err != nil || len(page) == 0 {
+			continue
+		}
+		left, unheard := p.l.due(k, page)
+		for _, seq := range unheard {
+			if due[seq]++; due[seq] == looks {
+				p.w.t.Errorf("%s has %s under ae %d and never hears of %d%s", p.name, k.session, k.ae, seq, ending(page))
+			}
+		}
+		if left > 0 {
+			continue
+		}
+		ask, cancel = context.WithTimeout(ctx, 10*time.Second)
+		err = s.Release(ask, "silent", "", nil, client.UpTo(page[len(page)-1].Seq))
+		cancel()
+		if err == nil {
 			return
 		}
-		_ = s.Release(ctx, "silent", "", nil, client.UpTo(last))
-	})
+	}
+}
+
+// pause waits, unless ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// due tells how many words of a page nobody has answered, and which of them whoever has the session has not heard.
+func (l *ledger) due(k *tenure, page []client.Entry) (left int, unheard []uint64) {
+	said := map[string]bool{}
+	for i := range page {
+		said[page[i].Text()] = true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range page {
+		e := &page[i]
+		if e.Origin != wire.OriginCustomer || e.Kind != wire.KindMessage || said["re "+e.Text()] {
+			continue
+		}
+		if left++; !k.heard[e.Seq] && !k.failed {
+			unheard = append(unheard, e.Seq)
+		}
+	}
+	return left, unheard
 }
 
 func (p *staff) notices(_ context.Context, s *client.Session, e client.Entry) {
 	p.l.mu.Lock()
 	defer p.l.mu.Unlock()
-	for _, k := range slices.Backward(p.l.tenures) {
-		if k.session == s.ID() && k.worker == p.name && k.ae == s.Assignment().AE {
-			k.seen[e.Seq], k.last = true, max(k.last, e.Seq)
-			return
-		}
+	if k := p.l.tenure(p.name, s); k != nil {
+		k.seen[e.Seq], k.heard[e.Seq], k.last = true, true, max(k.last, e.Seq)
+		return
 	}
 	p.w.t.Errorf("%s hears %d of %s, which it was never given", p.name, e.Seq, s.ID())
 }
 
-// answer says "re" and what was said. Bots hand over to people who ask for one, people to colleagues, and who says goodbye is let go.
+// tenure returns that under which worker has s, or nil. It needs mu.
+func (l *ledger) tenure(worker string, s *client.Session) *tenure {
+	for _, k := range slices.Backward(l.tenures) {
+		if k.session == s.ID() && k.worker == worker && k.ae == s.Assignment().AE {
+			return k
+		}
+	}
+	return nil
+}
+
+// answer does what is to be done with a word. What fails is given back, and comes again.
 func (p *staff) answer(ctx context.Context, s *client.Session, e client.Entry) error {
 	p.notices(ctx, s, e)
+	err := p.says(ctx, s, e)
+	if err != nil {
+		p.l.mu.Lock()
+		if k := p.l.tenure(p.name, s); k != nil {
+			k.failed = true
+		}
+		p.l.mu.Unlock()
+	}
+	return err
+}
+
+// says says "re" and what was said. Bots hand over to people who ask for one, people to colleagues, and who says goodbye is let go.
+func (p *staff) says(ctx context.Context, s *client.Session, e client.Entry) error {
 	if e.Text() == "" {
 		return nil
 	}
@@ -283,7 +358,7 @@ func (p *staff) answer(ctx context.Context, s *client.Session, e client.Entry) e
 		_ = s.Release(ctx, "solved", "", nil) // what he said meanwhile is somebody else's
 		return nil
 	}
-	time.AfterFunc(2*time.Second, func() { // refused when he has said more; of no effect when it is another's by now
+	time.AfterFunc(silence, func() { // refused when he has said more; of no effect when it is another's by now
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		_ = s.Release(ctx, "silent", "", nil, client.UpTo(e.Seq))

@@ -42,6 +42,8 @@ type world struct {
 	first int        // how many shards there are at first
 	parts int        // how many there shall be
 	fired map[string]int
+	book  *book
+	saw   *sight
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -76,6 +78,7 @@ func newWorldOf(t *testing.T, seed uint64, nodes, parts int, delay time.Duration
 		t: t, rng: rand.New(rand.NewPCG(seed, 11)), net: sim.NewNet(rand.New(rand.NewPCG(seed, 12)), delay),
 		ways: rand.New(rand.NewPCG(seed, 13)), fired: map[string]int{}, first: parts, parts: parts,
 	}
+	w.book, w.saw = newBook(w), newSight(w)
 	for range nodes {
 		w.add()
 	}
@@ -118,6 +121,7 @@ func (w *world) start(m *machine) {
 		Clock:   func() time.Time { return time.Now().Add(time.Duration(m.skew.Load())) },
 		Cluster: node.Cluster{Listen: m.name + ":7570", Plain: true, Copies: copies, Operators: []string{"demo"}},
 		Fatal:   func(err error) { w.t.Errorf("node %s: %v", m.name, err) },
+		Witness: w.saw.of(m.name),
 	}
 	for _, o := range w.hosts {
 		if o != m && o.n != nil {
@@ -234,7 +238,7 @@ func (w *world) from(host string) func(context.Context, string, string) (net.Con
 
 func (w *world) config(host string, c token.Claims) client.Config {
 	return client.Config{
-		URL: "ws://switchboard/v1/connect", Token: client.StaticToken(w.mint(c)), Dial: w.from(host), BackoffMin: 50 * time.Millisecond,
+		URL: "ws://switchboard/v1/connect", Token: client.StaticToken(w.mint(c)), Dial: w.tapped(&c, w.from(host)), BackoffMin: 50 * time.Millisecond,
 		BackoffMax: time.Second, Tries: 1000,
 	}
 }

@@ -291,6 +291,9 @@ func (j *Journal) apply(list []replica.Apply) error {
 			if err != nil {
 				return fmt.Errorf("applying entry %d of group %d: %w", e.GetIndex(), g.id, err)
 			}
+			if j.cfg.Decided != nil {
+				j.cfg.Decided(g.id, r.index, r.term, e.GetData())
+			}
 			if r.kind == kindTurn {
 				_, ops := r.turn()
 				j.applied += len(ops)

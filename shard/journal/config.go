@@ -70,6 +70,9 @@ type Config struct {
 	Stream func(node uint32, header []byte, write func(io.Writer) error, done func(error))
 	// Applied is told that rows of a group have become newer, by the committer: it must not block. May be nil.
 	Applied func(group int)
+	// Decided is shown each entry of a group's log that is decided for good, as it is applied here: at each replica the same under the same index. It is
+	// called by the committer, must not block, nor keep data. Nil but in a simulation.
+	Decided func(group uint16, index, term uint64, data []byte)
 	// Notify is told what becomes of the node's replicas, by the committer: it must not block. May be nil.
 	Notify func(replica.Event)
 	// QueueTurns is how many turns of one group may wait or be on their way to the disk; default 256. Full means that

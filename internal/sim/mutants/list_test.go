@@ -225,4 +225,34 @@ var list = []mutant{
 		old: "return append(keys, fresh...), l.lines[:split], nil", new: "return nil, nil, nil",
 		pkg: "internal/sim", run: "TestBrief",
 	},
+	{
+		name: "whole nodes: a word is acknowledged when it is proposed, and not when a majority has it", file: "shard/shard.go",
+		old: "	durable := s.durable.Load()\n	if s.cfg.Witness", new: "	durable := s.last\n	if s.cfg.Witness",
+		pkg: "internal/sim", run: "TestBrief",
+	},
+	{
+		name: "whole nodes: a hand-off begins behind what was said and not acknowledged", file: "session/route.go",
+		old: "s.bind(g.Conn, g.Window, s.Cursor)\n", new: "s.bind(g.Conn, g.Window, s.Head)\n",
+		pkg: "internal/sim", run: "TestBrief",
+	},
+	{
+		name: "whole nodes: what comes with a hand-off was put together before its last entry", file: "session/route.go",
+		old: "for _, e := range tail[first:] {", new: "for _, e := range tail[first:max(first, len(tail)-1)] {",
+		pkg: "internal/sim", run: "TestBrief",
+	},
+	{
+		name: "whole nodes: a hand-off tells the cursor of before the last answer", file: "session/route.go",
+		old: "Cursor: s.Cursor, Head: s.Head,", new: "Cursor: max(s.Cursor, 1) - 1, Head: s.Head,",
+		pkg: "internal/sim", run: "TestBrief",
+	},
+	{
+		name: "whole nodes: what a worker did not acknowledge is lost with his connection", file: "session/pump.go",
+		old: "	s.bind(conn, window, s.Cursor)\n", new: "	s.bind(conn, window, max(s.Cursor, s.owner.sent))\n",
+		pkg: "internal/sim", run: "TestBrief",
+	},
+	{
+		name: "whole nodes: capacity is given back twice", file: "broker/worker.go",
+		old: "\tw.used -= t.charge\n", new: "\tw.used -= 2 * t.charge\n",
+		pkg: "internal/sim", run: "TestBrief",
+	},
 }
