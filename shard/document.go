@@ -34,11 +34,12 @@ type Tenant struct {
 	// BotGraceMS and HumanGraceMS count where the document says nothing; default 5,000 and 30,000.
 	BotGraceMS, HumanGraceMS int64
 
-	keeps  keepsWhy
-	hooks  *routes.Hooks
-	routes *routes.Document
-	rules  []byte // of its document, as they travel
-	levels []byte // what Levels were made of
+	keeps   keepsWhy
+	changed int // in so much it differs from the document before
+	hooks   *routes.Hooks
+	routes  *routes.Document
+	rules   []byte // of its document, as they travel
+	levels  []byte // what Levels were made of
 }
 
 // Document is a version of the text by which a tenant routes.
@@ -302,6 +303,7 @@ func (s *Shard) configure(p *pool, c *wire.Command, base *Tenant, r *documentRea
 		return
 	}
 	next := r.next
+	next.changed = len(r.changes)
 	next.Document.Version, next.Document.At, next.Document.By, next.Document.Role = have+1, s.now, c.Who.Sub, c.Who.Role
 	s.key = documentKey(s.key, p.tenant, have+1)
 	s.row = appendDocument(s.row[:0], &next.Document)

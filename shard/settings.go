@@ -131,7 +131,9 @@ func (s *Shard) settings(m *wire.Settings) {
 			set = lv.set
 		}
 		s.countsBy(m.Tenant, m.Version, set)
-		s.displaced()
+		if len(m.Moves) > 0 { // no queue goes without
+			s.displaced()
+		}
 	}
 	kept := &wire.SettingsKept{Tenant: m.Tenant, Version: m.Version, Shard: m.Shard}
 	if t := s.merchants[m.Tenant]; t != nil {
@@ -140,7 +142,7 @@ func (s *Shard) settings(m *wire.Settings) {
 	s.said.Mail = append(s.said.Mail, wire.Envelope{To: m.Reply, Mail: kept})
 }
 
-// adopt makes a document that is durable what the pool goes by. Nobody loses his place.
+// adopt makes a document that is durable what the pool goes by. Nobody loses his place. With many in line that is done in pieces, in this and the next steps.
 func (p *pool) adopt(s *Shard, version uint64) {
 	var next *Tenant
 	for len(p.pending) > 0 && p.pending[0].Document.Version <= version {
@@ -151,9 +153,9 @@ func (p *pool) adopt(s *Shard, version uint64) {
 	}
 	d := &next.Document
 	s.log.Info("configured", "tenant", p.tenant, "version", d.Version, "by", d.By, "role", string(d.Role), "bytes", len(d.Text),
-		"queues", len(next.Broker.Queues), "changes", len(p.t.changes(next)))
+		"queues", len(next.Broker.Queues), "changes", next.changed)
 	p.t, p.countedAt, p.listed, p.settleAt = next, 0, nil, s.now+settleMS
-	p.core.Configure(next.Broker, s.now, &p.out)
+	p.core.Reconfigure(next.Broker, s.now, &p.out) // tick goes on with it
 	p.tell(s)
 }
 

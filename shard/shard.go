@@ -323,7 +323,9 @@ func (s *Shard) run() {
 			}
 			return
 		}
+		began := time.Now()
 		s.step()
+		s.stats.step(time.Since(began))
 		if changed == nil && len(s.pools) > 0 { // the first has come
 			changed = s.x.Changed()
 			s.peersChanged()
