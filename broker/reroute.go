@@ -138,10 +138,8 @@ func (c *Core) routeSome(r *rerouting, most int, out *Effects) {
 			c.unwait(t)
 			c.replan(t, out)
 		}
-		if t.state == waiting && t.to == "" && !t.lined && c.open {
-			t.lift(c.now)
-			c.wait(t)
-			r.lined.push(t)
+		if t.state == waiting && t.to == "" && !t.lined {
+			c.lineAnew(r, t)
 		}
 	}
 	if len(r.routes) > 0 {
@@ -153,6 +151,16 @@ func (c *Core) routeSome(r *rerouting, most int, out *Effects) {
 			c.closeQueue(q)
 		}
 	}
+}
+
+// lineAnew puts t, which has a route by the new configuration, in line, until it is matched.
+func (c *Core) lineAnew(r *rerouting, t *task) {
+	if !c.open {
+		return // the end of the census comes to it
+	}
+	t.lift(c.now)
+	c.wait(t)
+	r.lined.push(t)
 }
 
 // matchSome lets those who come next be looked at as if they had come now.
@@ -182,13 +190,21 @@ func (c *Core) matchSome(r *rerouting, most int, out *Effects) {
 // unlooked tells whether some of those who stand in line by a new configuration have not been looked at: who became free has what they leave.
 func (c *Core) unlooked() bool { return c.anew != nil && len(c.anew.lined) > 0 }
 
-// unmatched tells whether nobody is matched for now, and notes t, which waits and stands in no line, for when somebody is.
+// unmatched tells whether nobody is matched for now, and notes t, which waits and stands in no line, for when somebody is. What is still to be routed does
+// not become more by that while tasks are: however many come, it ends.
 func (c *Core) unmatched(t *task) bool {
-	if c.anew == nil || c.anew.stage == matching {
+	r := c.anew
+	if r == nil || r.stage == matching {
 		return false
 	}
 	t.state = waiting
-	c.anew.routes.push(t)
+	switch {
+	case t.era != c.era: // it is among those
+	case r.stage == routing:
+		c.lineAnew(r, t)
+	default:
+		r.routes.push(t)
+	}
 	return true
 }
 

@@ -205,6 +205,28 @@ func TestGoneBetweenPieces(t *testing.T) {
 	}
 }
 
+// However many come while a configuration is taken up, it comes to its end.
+func TestSurgeBetweenPieces(t *testing.T) {
+	cfg := broker.Config{Queues: []broker.Queue{{Name: plainQueue}}}
+	c := newCrowd(t, 20, cfg)
+	c.Reconfigure(cfg, 0, &c.out)
+	come := 20
+	for pieces := 0; c.Unfinished(); pieces++ {
+		if pieces == 100 {
+			t.Fatalf("after 100 pieces, in which %d have come, it is not at its end", come-20)
+		}
+		for range 8 {
+			c.wait(come)
+			come++
+		}
+		c.Continue(4, 0, &c.out)
+	}
+	c.come(come, plainQueue)
+	if got := c.given(); len(got) != come || got[0] != "s00000" || got[come-1] != wire.SessionID(fmt.Sprintf("s%05d", come-1)) {
+		t.Fatalf("%d have come, he is given %d", come, len(got))
+	}
+}
+
 // A piece is bounded by its count, whatever waits: ten thousand are looked at three times, as workers are once.
 func TestPiecesAreBounded(t *testing.T) {
 	cfg := broker.Config{Queues: []broker.Queue{{Name: plainQueue}}}
