@@ -8,24 +8,26 @@ import (
 )
 
 // A new configuration concerns everybody who waits and everybody who works. With ten thousand in line that is more than an owner may do
-// in one piece, so it is done in pieces that are bounded by counts: first workers are seated, then tasks get their routes and stand in line,
-// then they are matched, in their order. Between the pieces other events come as ever. Until everybody is in line nobody is matched: who
+// in one piece, so it is done in pieces that are bounded by counts: first tasks are put in order and workers are seated, then tasks get their routes and stand
+// in line, then they are matched, in their order. Between the pieces other events come as ever. Until everybody is in line nobody is matched: who
 // comes, comes back or becomes free meanwhile is noted, so nobody is passed over for one whom the new routes would have put behind him. How
 // the pieces are cut changes nothing: as long as nothing else happens in between, what is decided is what one piece would have decided.
 
 // rerouting is a configuration that is being taken up.
 type rerouting struct {
-	stage   stage
-	workers []*worker // to be seated
-	routes  backlog   // tasks to be given a route
-	lined   backlog   // tasks that stand in line by it, and are to be matched
+	stage    stage
+	sessions []wire.SessionID // whose tasks are to be put in order
+	workers  []*worker        // to be seated
+	routes   backlog          // tasks to be given a route
+	lined    backlog          // tasks that stand in line by it, and are to be matched
 }
 
 // stage is how far a rerouting is. Everything of one is done before the next begins.
 type stage uint8
 
 const (
-	seating  stage = iota // of workers
+	ordering stage = iota // of tasks
+	seating               // of workers
 	routing               // of tasks
 	matching              // of those who wait
 )
@@ -34,27 +36,33 @@ const (
 const pieceMembers = 8_192
 
 // Reconfigure makes the pool what cfg says, as [Core.Configure] does, and leaves the work on workers and tasks to [Core.Continue], which is to be
-// called until it is done; other events may come in between. cfg must be valid. What it costs at once is a look at the list of tasks and of workers.
+// called until it is done; other events may come in between. cfg must be valid. What it costs at once is a copy of the sessions' names, and a look at the workers.
 // One that comes while another is under way takes its place: what that one had moved to other queues is moved on from there.
 func (c *Core) Reconfigure(cfg Config, now int64, out *Effects) {
 	c.Tick(now, out)
-	r := &rerouting{workers: slices.Clone(c.everybody.workers), routes: make(backlog, 0, c.tasks)}
+	r := &rerouting{workers: slices.Clone(c.everybody.workers), sessions: make([]wire.SessionID, 0, len(c.sessions))}
 	if c.anew != nil {
 		r.workers = append(r.workers, c.anew.workers...)
+		c.overtake()
 	}
-	for _, t := range c.sessions {
-		for ; t != nil; t = t.next {
-			if t.era != c.era { // the one before has not come to it
-				t.into = c.successor(t.queue())
-			}
-			r.routes.add(t)
-		}
+	for id := range c.sessions { // in any order: they are put in theirs
+		r.sessions = append(r.sessions, id)
 	}
-	r.routes.order()
 	c.era++
 	c.unroute(r)
 	c.anew = r
 	c.adoptConfig(cfg)
+}
+
+// overtake notes where the configuration that is being taken up would have sent those whom it has not come to.
+func (c *Core) overtake() {
+	for _, t := range c.sessions {
+		for ; t != nil; t = t.next {
+			if t.era != c.era {
+				t.into = c.successor(t.queue())
+			}
+		}
+	}
 }
 
 // unroute takes all workers out of all queues and classes, and forgets plans and classes. Tasks still stand in the lines of these, which are nobody's any
@@ -99,12 +107,26 @@ func (c *Core) piece(most int, out *Effects) {
 		return
 	}
 	switch r.stage {
+	case ordering:
+		c.orderSome(r, most)
 	case seating:
 		c.seatSome(r, most)
 	case routing:
 		c.routeSome(r, most, out)
 	case matching:
 		c.matchSome(r, most, out)
+	}
+}
+
+func (c *Core) orderSome(r *rerouting, most int) {
+	n := min(most, len(r.sessions))
+	for _, id := range r.sessions[:n] {
+		for t := c.sessions[id]; t != nil; t = t.next {
+			r.routes.push(t)
+		}
+	}
+	if r.sessions = r.sessions[n:]; len(r.sessions) == 0 {
+		r.sessions, r.stage = nil, seating
 	}
 }
 
@@ -199,7 +221,7 @@ func (c *Core) unmatched(t *task) bool {
 	}
 	t.state = waiting
 	switch {
-	case t.era != c.era: // it is among those
+	case t.era != c.era: // it is among those, or its session is
 	case r.stage == routing:
 		c.lineAnew(r, t)
 	default:
@@ -221,22 +243,10 @@ type queued struct {
 	t            *task
 }
 
-// add puts t in, without order.
-func (b *backlog) add(t *task) {
-	*b = append(*b, queued{t.plan.queue.Priority, t.priority, t.key, t.enqueuedAt, t.session, t.ticket, t})
-}
-
-// order makes a heap of what was added.
-func (b backlog) order() {
-	for i := len(b)/2 - 1; i >= 0; i-- {
-		b.down(i)
-	}
-}
-
 // push puts t in.
 func (b *backlog) push(t *task) {
-	b.add(t)
-	list := *b
+	list := append(*b, queued{t.plan.queue.Priority, t.priority, t.key, t.enqueuedAt, t.session, t.ticket, t})
+	*b = list
 	for i := len(list) - 1; i > 0; {
 		parent := (i - 1) / 2
 		if list[i].compare(&list[parent]) >= 0 {

@@ -139,7 +139,7 @@ func (c *crowd) rest(most int) (pieces int) {
 // Who comes while a configuration is taken up is not passed, nor does he pass anybody: the one who is free takes the first of all when everybody is in line.
 func TestNobodyIsPassedOver(t *testing.T) {
 	cfg := broker.Config{Queues: []broker.Queue{{Name: plainQueue}}}
-	for at := range 7 { // after so many pieces the bot comes
+	for at := range 12 { // after so many pieces the bot comes
 		c := newCrowd(t, 5, cfg)
 		c.Reconfigure(cfg, 0, &c.out)
 		for range at {
@@ -165,7 +165,7 @@ func TestOvertakenConfiguration(t *testing.T) {
 	first, second := queues("next"), queues(plainQueue, "last")
 	first.Moves = []broker.Move{{From: plainQueue, To: "next"}}
 	second.Moves = []broker.Move{{From: "next", To: "last"}}
-	for at := range 8 {
+	for at := range 20 {
 		c := newCrowd(t, 5, queues(plainQueue))
 		c.Reconfigure(first, 0, &c.out)
 		for range at {
@@ -186,21 +186,26 @@ func TestOvertakenConfiguration(t *testing.T) {
 // Who ends before it is his turn is nobody, though his place in memory is another's by then.
 func TestGoneBetweenPieces(t *testing.T) {
 	cfg := broker.Config{Queues: []broker.Queue{{Name: plainQueue}}}
-	c := newCrowd(t, 6, cfg)
-	c.Reconfigure(cfg, 0, &c.out)
-	for i := range 6 {
-		c.Continue(1, 0, &c.out)
-		c.Withdraw(wire.SessionID(fmt.Sprintf("s%05d", i)), 1, 0, &c.out)
-		c.wait(10 + i)
-	}
-	c.rest(1)
-	c.come(100, plainQueue)
-	if got := c.given(); len(got) != 6 || got[0] != "s00010" || got[5] != "s00015" {
-		t.Fatalf("he is given %v", got)
-	}
-	for q := range c.Queues() {
-		if q.Waiting != 0 || q.Assigned != 6 {
-			t.Fatalf("%+v", q)
+	for at := range 20 {
+		c := newCrowd(t, 6, cfg)
+		c.Reconfigure(cfg, 0, &c.out)
+		for range at {
+			c.Continue(1, 0, &c.out)
+		}
+		for i := range 6 {
+			c.Continue(1, 0, &c.out)
+			c.Withdraw(wire.SessionID(fmt.Sprintf("s%05d", i)), 1, 0, &c.out)
+			c.wait(10 + i)
+		}
+		c.rest(1)
+		c.come(100, plainQueue)
+		if got := c.given(); len(got) != 6 || got[0] != "s00010" || got[5] != "s00015" {
+			t.Fatalf("after %d pieces he is given %v", at, got)
+		}
+		for q := range c.Queues() {
+			if q.Waiting != 0 || q.Assigned != 6 {
+				t.Fatalf("after %d pieces %+v", at, q)
+			}
 		}
 	}
 }
