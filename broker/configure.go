@@ -1,6 +1,9 @@
 package broker
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // Configure makes the pool what cfg says, at once and without anybody losing a place or capacity. cfg must be valid.
 //
@@ -9,58 +12,13 @@ import "slices"
 // Moves names; without that it takes nobody new, and is kept until its tasks are done. Workers keep their subscription: to
 // a queue that comes back, or with All to a new one, they belong at once.
 //
-// It looks at every worker and task: a word of an operator, not of traffic.
+// It looks at every worker and task: a word of an operator, not of traffic. Who has others to serve meanwhile begins it with [Core.Reconfigure].
 func (c *Core) Configure(cfg Config, now int64, out *Effects) {
-	c.Tick(now, out)
-	var all []*task
-	for _, t := range c.sessions {
-		for ; t != nil; t = t.next {
-			c.unwait(t)
-			all = append(all, t)
-		}
-	}
-	inOrder(all)
-	workers := c.everybody.workers
-	workers = slices.Clone(workers)
-	slices.SortFunc(workers, func(a, b *worker) int { return compareID(a, b) })
-	for _, w := range workers {
-		c.unseat(w)
-	}
-	for _, q := range c.order {
-		q.classes, q.demands = nil, nil
-	}
-	c.everybody.classes = nil
-	c.plans.keep(func(*plan) bool { return false })
-	clear(c.classes)
-	c.numbers = numbers{}
-	c.dirty = c.dirty[:0]
-	c.adoptConfig(cfg)
-	for _, w := range workers {
-		c.seat(w)
-		w.changed()
-	}
-	for _, t := range all {
-		c.replan(t, out)
-	}
-	for _, q := range slices.Clone(c.order) {
-		if q.closed && q.tasks == 0 {
-			c.closeQueue(q)
-		}
-	}
-	for _, w := range workers {
-		c.release(w)
+	c.Reconfigure(cfg, now, out)
+	for c.anew != nil {
+		c.piece(math.MaxInt, out)
 	}
 	c.settle(out)
-}
-
-func compareID(a, b *worker) int {
-	switch {
-	case a.ID < b.ID:
-		return -1
-	case a.ID > b.ID:
-		return 1
-	}
-	return 0
 }
 
 // adoptConfig makes queues and shops what cfg says. Those that were there before keep what they have.
@@ -115,33 +73,39 @@ func (c *Core) adoptConfig(cfg Config) {
 	}
 }
 
-// target of a closed queue's tasks.
-func (c *Core) successor(q *queue) *queue {
-	if !q.closed {
-		return q
+// queue is where t belongs, if a configuration that it has no route by yet has not closed it.
+func (t *task) queue() *queue {
+	if t.into != nil {
+		return t.into
 	}
-	for _, m := range c.cfg.Moves {
-		if m.From == q.Name {
-			return c.queues[m.To]
+	return t.plan.queue
+}
+
+// successor is where the tasks of q go: to itself, unless it is closed and was moved.
+func (c *Core) successor(q *queue) *queue {
+	if q.closed {
+		for _, m := range c.cfg.Moves {
+			if m.From == q.Name {
+				return c.queues[m.To]
+			}
 		}
 	}
 	return q
 }
 
-// replan gives t, which is in no line, its route by the new configuration.
+// replan gives t, which is in no line, its route by the new configuration. Who waits then is to be put in line.
 func (c *Core) replan(t *task, out *Effects) {
 	in := t.again()
-	p := c.planOf(c.successor(t.plan.queue), &in)
+	p := c.planOf(c.successor(t.queue()), &in)
 	if t.worker == nil {
 		c.aim(t, p)
-		c.move(t)
 		return
 	}
 	if t.state == asking {
 		c.timers.remove(&t.timer) // it is asked about anew, if it still is to be
 		c.discharge(t)
+		t.state = waiting
 		c.aim(t, p)
-		c.move(t)
 		return
 	}
 	stays := t.state != offered || t.to != "" || p.cost == t.plan.cost && c.suits(t, p)
@@ -158,8 +122,8 @@ func (c *Core) replan(t *task, out *Effects) {
 	c.timers.remove(&t.timer)
 	c.discharge(t)
 	t.refund()
+	t.state = waiting
 	c.aim(t, p)
-	c.move(t)
 }
 
 // reaccount moves what t uses from its shop to that of p. A bid's plan is only its task's.

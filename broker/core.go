@@ -45,7 +45,10 @@ type Core struct {
 	virtual     float64 // the time of fair sharing
 	round       uint64  // of looks at what waits
 
-	// Of one event, done at its end by settle.
+	anew *rerouting // a configuration that is being taken up; nil when none is
+	era  uint32     // of configurations: plans are of one
+
+	// Of one event, done at its end by settle; while nobody is matched, of several.
 	dirty []*plan   // some of its steps opened or closed with somebody's coming or going
 	moved []*task   // wait, and somebody may be there for them
 	freed []*worker // may take something that waits
@@ -127,8 +130,10 @@ func (c *Core) newTask(q *queue, in *Task) *task {
 	for _, w := range in.Exclude[:min(len(in.Exclude), maxBars)] {
 		t.bar(w, c.now+c.cfg.BarMS)
 	}
-	if !t.plan.question && t.sticky != "" && q.StickyMS > 0 && c.holds(c.workers[t.sticky], t) {
-		t.hold = c.now + q.StickyMS
+	if w := c.workers[t.sticky]; !t.plan.question && t.sticky != "" && q.StickyMS > 0 {
+		if c.holds(w, t) || c.anew != nil && w != nil && w.there() { // it is looked at again when t comes into line
+			t.hold = c.now + q.StickyMS
+		}
 	}
 	t.next = c.sessions[t.session]
 	c.sessions[t.session] = t
@@ -152,7 +157,7 @@ func (c *Core) aim(t *task, p *plan) {
 		t.plan.tasks--
 		t.plan.queue.tasks--
 	}
-	t.plan = p
+	t.plan, t.era, t.into = p, c.era, nil
 	p.tasks++
 	p.queue.tasks++
 	if p.question && t.answerBy == 0 {
@@ -206,7 +211,7 @@ func (c *Core) drop(t *task) {
 	}
 	t.plan.tasks--
 	q := t.plan.queue
-	if q.tasks--; q.closed && q.tasks == 0 {
+	if q.tasks--; q.closed && q.tasks == 0 && c.anew == nil { // others may be on their way to it
 		c.closeQueue(q)
 	}
 	c.tasks--

@@ -18,7 +18,7 @@
 //
 // Who may serve whom is data: a queue's route has steps with selectors ([switchboard/broker/selector]), a worker has
 // attributes and teams, a task has a cost by its channel, queues and shops have shares. The document that operators write is
-// package routes. [Core.Configure] applies another one to a running pool.
+// package routes. [Core.Configure] applies another one to a running pool, [Core.Reconfigure] in pieces.
 //
 // It promises, after every event (the numbers are DESIGN.md's):
 //   - I1 nobody waits whom a worker could take now;

@@ -71,7 +71,7 @@ func (c *Core) look(q *queue, out *Effects) {
 		return
 	}
 	c.set(&q.timer, c.now+lookMS)
-	if !c.open {
+	if !c.open || c.anew != nil { // not everybody is in line
 		return
 	}
 	c.looks++

@@ -18,6 +18,9 @@ func (c *Core) place(t *task, out *Effects) {
 		t.state = waiting
 	case t.to != "":
 		c.target(t, out)
+	case c.unmatched(t):
+	case c.anew != nil: // others may be in line whom its worker could take
+		c.move(t)
 	default:
 		c.enter(t.plan.lane)
 		if x := c.match(t); x.w != nil {
@@ -186,6 +189,9 @@ func (c *Core) unwait(t *task) {
 	t.lined = false
 	p.queue.waiting--
 	p.lane.waiting--
+	if t.era != c.era { // these lines are nobody's any more
+		clear(t.lines)
+	}
 	for i := range t.lines {
 		t.lines[i].leave()
 	}
@@ -205,6 +211,9 @@ func (c *Core) unwait(t *task) {
 
 // move puts t, which is in no line and of no worker, in line until the end of the event: so none is passed over for another.
 func (c *Core) move(t *task) {
+	if c.unmatched(t) {
+		return
+	}
 	t.lift(c.now)
 	if c.open {
 		c.wait(t)
@@ -247,11 +256,11 @@ func (c *Core) resort(t *task, out *Effects) {
 // settle ends an event: who waits and may be taken, and who is free and may take, are matched in the order of those who
 // wait, as each worker has it, until nothing is left to match [I1].
 func (c *Core) settle(out *Effects) {
-	if len(c.dirty)+len(c.moved)+len(c.freed) == 0 {
+	if len(c.dirty)+len(c.moved)+len(c.freed) == 0 || c.anew != nil && c.anew.stage != matching {
 		return
 	}
 	c.restaff()
-	if c.open && len(c.moved) == 0 && len(c.freed) == 1 {
+	if c.open && c.anew == nil && len(c.moved) == 0 && len(c.freed) == 1 {
 		c.serve(c.freed[0], out)
 	}
 	if c.open {
@@ -263,6 +272,9 @@ func (c *Core) settle(out *Effects) {
 			var t *task
 			if n < len(c.moved) {
 				t = c.moved[n]
+			}
+			if t == nil && c.unlooked() {
+				break
 			}
 			var of *worker
 			for _, w := range c.freed {
@@ -295,6 +307,9 @@ func (c *Core) settle(out *Effects) {
 	clear(c.moved)
 	c.moved = c.moved[:0]
 	c.ease()
+	if c.unlooked() {
+		return
+	}
 	for i, w := range c.freed {
 		w.freed, c.freed[i] = false, nil
 		if w.gone && len(w.tasks) == 0 && c.workers[w.ID] == w {

@@ -21,6 +21,7 @@ type polWorker struct {
 	broker.Subscription
 	there bool // connected and ready
 	conn  bool
+	other bool // it has subscribed as somebody else while a configuration was being taken up
 }
 
 type polTask struct {
@@ -31,6 +32,7 @@ type polTask struct {
 	cost    int // charged
 	bars    map[string]int64
 	hold    int64
+	maybe   int64 // until then it may wait for its last worker alone, as of when it came into line
 	resort  bool
 }
 
@@ -48,6 +50,7 @@ type policy struct {
 	wide    int // offers that others got too
 	shut    int // times that somebody waited in a closed queue, beside a free worker who may have him in its hours
 	over    int
+	between int // events while a configuration was being taken up
 }
 
 var (
@@ -467,9 +470,11 @@ func (p *policy) check() {
 			}
 		default:
 			waiting++
-			p.checkWaiting(t)
+			if !p.core.Unfinished() {
+				p.checkWaiting(t)
+			}
 		}
-		if e.State != state || e.EnqueuedAt != t.EnqueuedAt || e.Queue != t.Queue {
+		if e.State != state || e.EnqueuedAt != t.EnqueuedAt || e.Queue != t.Queue && !p.core.Unfinished() {
 			p.t.Fatalf("I10: %s is %s since %d in %s; explain says %+v", t.Session, state, t.EnqueuedAt, t.Queue, e)
 		}
 		if at, ok := p.core.Next(); state != "waiting" && !ok || ok && at <= p.now {
@@ -487,6 +492,9 @@ func (p *policy) check() {
 
 // checkWaiting checks that nobody could have t now.
 func (p *policy) checkWaiting(t *polTask) {
+	if t.maybe > p.now && p.workers[t.Sticky].there {
+		return
+	}
 	if w := p.workers[t.Sticky]; t.hold > 0 && (t.hold <= p.now || w == nil || !w.there || !p.eligible(t, w)) {
 		t.hold = 0
 	}
@@ -538,13 +546,20 @@ func (p *policy) arrive() {
 	t.HumansOnly = rapid.IntRange(0, 4).Draw(p.t, "humans") == 0 && slices.ContainsFunc(p.steps(t), func(s broker.Step) bool { return s.Who != broker.Bots && s.Resort == broker.NoResort })
 	if ids := slices.Sorted(maps.Keys(p.workers)); len(ids) > 0 && rapid.IntRange(0, 2).Draw(p.t, "sticks") == 0 {
 		t.Sticky = rapid.SampledFrom(ids).Draw(p.t, "last")
-		if w := p.workers[t.Sticky]; w.there && p.eligible(t, w) && p.queue(t.Queue).StickyMS > 0 {
+		switch w := p.workers[t.Sticky]; {
+		case !w.there || p.queue(t.Queue).StickyMS == 0:
+		case p.core.Unfinished():
+			t.maybe = p.now + p.queue(t.Queue).StickyMS
+		case p.eligible(t, w):
 			t.hold = p.now + p.queue(t.Queue).StickyMS
 		}
 	}
 	p.tasks = append(p.tasks, t)
 	best, score, step := p.best(t)
 	p.core.Offer(&t.Task, p.now, &p.out)
+	if p.core.Unfinished() {
+		return // it waits for the others
+	}
 	first := ""
 	if len(p.out) > 0 && (p.out[0].Kind == broker.Grant || p.out[0].Kind == broker.OfferPush) {
 		first = p.out[0].Worker
@@ -636,7 +651,7 @@ func (p *policy) subscribe() {
 	default:
 		w.there = true
 	}
-	w.Subscription, w.conn = s, true
+	w.Subscription, w.conn, w.other = s, true, p.core.Unfinished()
 	p.core.Subscribe(&s, p.now, &p.out)
 }
 
@@ -726,7 +741,9 @@ func (p *policy) retask() {
 	t.Attributes = p.attrs()
 	p.core.Offer(&t.Task, p.now, &p.out)
 	p.follow()
-	p.settled(t)
+	if !p.core.Unfinished() {
+		p.settled(t)
+	}
 }
 
 func (p *policy) indices(t *polTask) (list []int) {
@@ -739,6 +756,9 @@ func (p *policy) indices(t *polTask) (list []int) {
 // settled checks that those who are asked for t may have it. An offer outlives the hours in which it was made.
 func (p *policy) settled(t *polTask) {
 	for w := range t.offers {
+		if p.workers[w].other {
+			continue
+		}
 		if !slices.ContainsFunc(p.indices(t), func(i int) bool { return p.meets(t, i, p.workers[w]) }) {
 			p.t.Fatalf("%s stays offered to %s, who may not have it", t.Session, w)
 		}
@@ -749,12 +769,44 @@ func (p *policy) settled(t *polTask) {
 }
 
 func (p *policy) configure() {
+	p.reconfigure(p.core.Configure)
+	for _, w := range p.workers {
+		w.other = false
+	}
+	for _, t := range p.tasks {
+		p.settled(t)
+	}
+}
+
+// begin does not wait until the configuration is taken up.
+func (p *policy) begin() { p.reconfigure(p.core.Reconfigure) }
+
+// goOn takes some more of it up.
+func (p *policy) goOn() {
+	if !p.core.Unfinished() {
+		return
+	}
+	p.between++
+	p.core.Continue(rapid.IntRange(1, 4).Draw(p.t, "most"), p.now, &p.out)
+	p.follow()
+	if p.core.Unfinished() {
+		return
+	}
+	for _, t := range p.tasks {
+		p.settled(t)
+	}
+	for _, w := range p.workers {
+		w.other = false
+	}
+}
+
+func (p *policy) reconfigure(by func(broker.Config, int64, *broker.Effects)) {
 	before := map[wire.SessionID]string{}
 	for _, t := range p.tasks {
 		before[t.Session] = t.held
 	}
 	p.cfg = p.config()
-	p.core.Configure(p.cfg, p.now, &p.out)
+	by(p.cfg, p.now, &p.out)
 	names := map[string]bool{}
 	for _, q := range p.cfg.Queues {
 		names[q.Name] = true
@@ -769,7 +821,6 @@ func (p *policy) configure() {
 		if held := before[t.Session]; held != "" && held != t.held {
 			p.t.Fatalf("%s was %s's and is %q's", t.Session, held, t.held)
 		}
-		p.settled(t)
 	}
 }
 
@@ -788,7 +839,7 @@ func (p *policy) tick() {
 }
 
 func TestPolicies(t *testing.T) {
-	var done, wide, over, shut int
+	var done, wide, over, shut, between int
 	rapid.Check(t, func(t *rapid.T) {
 		p := &policy{t: t, now: 10_000, workers: map[string]*polWorker{}}
 		p.cfg = p.config()
@@ -818,11 +869,14 @@ func TestPolicies(t *testing.T) {
 			"finish":    step((*policy).finish),
 			"retask":    step((*policy).retask),
 			"configure": step((*policy).configure),
+			"begin":     step((*policy).begin),
+			"go on":     step((*policy).goOn),
+			"go on 2":   step((*policy).goOn),
 			"tick":      step((*policy).tick),
 		})
-		done, wide, over, shut = done+p.done, wide+p.wide, over+p.over, shut+p.shut
+		done, wide, over, shut, between = done+p.done, wide+p.wide, over+p.over, shut+p.shut, between+p.between
 	})
-	if done == 0 || wide == 0 || over == 0 || shut == 0 {
+	if done == 0 || wide == 0 || over == 0 || shut == 0 || between == 0 {
 		t.Fatalf("%d assignments, %d further offers, %d overflows, %d kept out by hours: the model saw too little", done, wide, over, shut)
 	}
 	t.Logf("%d assignments, %d further offers, %d overflows, %d kept out by hours were checked", done, wide, over, shut)

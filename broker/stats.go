@@ -261,6 +261,8 @@ func (c *Core) candidate(t *task, w *worker) Candidate {
 		x.Why = "its step is not open"
 	case !c.open:
 		x.Why = "the census is not taken"
+	case c.anew != nil:
+		x.Why = "a new document is being taken up"
 	}
 	return x
 }

@@ -104,6 +104,8 @@ type task struct {
 		ahead    int
 	}
 	plan *plan
+	era  uint32 // of the plan
+	into *queue // where a configuration has moved it that was overtaken by the next before t had a route by it
 	urgency
 	cost       int
 	sticky     string

@@ -103,6 +103,9 @@ func (e *Edge) claim(who *wire.Principal, m claim) (*wirepb.Claimed, *wire.Error
 	if e.draining.Load() {
 		return nil, wire.Refuse(wire.Draining)
 	}
+	if e.tells(who, &m) {
+		return nil, errOvertaken
+	}
 	d, err := e.deskOf(who, true)
 	if err != nil {
 		return nil, err
@@ -296,7 +299,7 @@ func (e *Edge) assignments(ctx *fasthttp.RequestCtx, parts []string) {
 		return
 	}
 	if e.overtaken(who) { // [SW-5.7] its sessions are another connection's, under the same ae
-		problem(ctx, &wire.Error{Slug: wire.StaleAssignment, Message: "another connection has subscribed as this worker; claim to take it back"})
+		problem(ctx, errOvertaken)
 		return
 	}
 	e.heard(who)

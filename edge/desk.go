@@ -30,9 +30,15 @@ type desks struct {
 	// Guarded by mu.
 	of   map[deskKey]*desk
 	each map[deskKey]int // desks of a sub, whatever their instance
-	// Workers whose desk another connection took over, until they claim again: what they say meanwhile is stale [SW-5.7].
-	taken  map[deskKey]struct{}
+	// Workers whose desk another connection took over, until a claim takes it back: what they say meanwhile is stale [SW-5.7].
+	taken  map[deskKey]overtaking
 	closed bool
+}
+
+// overtaking is what is remembered of a desk that another connection has taken over.
+type overtaking struct {
+	told    bool  // a claim was answered so
+	heardAt int64 // when its worker was last heard of, Unix ms
 }
 
 type deskKey struct{ tenant, worker string }
@@ -178,7 +184,7 @@ func (e *Edge) closeDesk(d *desk, why *wire.Error) {
 		}
 		d.mu.Lock()
 		if d.taken {
-			e.desks.take(d.key)
+			e.desks.take(d.key, overtaking{d.claims > 0, d.heardAt}) // a claim that waits is answered with over
 		}
 		d.mu.Unlock()
 	}
@@ -201,10 +207,28 @@ func (e *Edge) closeDesk(d *desk, why *wire.Error) {
 	}
 }
 
+// tells tells whether m is the claim of a worker who has to hear that another connection has taken over: one that goes on with what the desk has said, or
+// comes from whom its lease was alive. Who begins anew takes over himself, and so does who has heard it [SW-5.7].
+func (e *Edge) tells(who *wire.Principal, m *claim) bool {
+	e.desks.mu.Lock()
+	defer e.desks.mu.Unlock()
+	k := deskKey{who.Tenant, who.Worker}
+	x, taken := e.desks.taken[k]
+	if !taken || x.told || m.lease == "" && m.after == "" && e.now()-x.heardAt > deskLease.Milliseconds() {
+		return false
+	}
+	x.told = true
+	e.desks.taken[k] = x
+	return true
+}
+
+// errOvertaken answers whose desk another connection has taken over. Nobody changes it.
+var errOvertaken = &wire.Error{Slug: wire.StaleAssignment, Message: "another connection has subscribed as this worker; to claim again takes it back"}
+
 // take remembers that a worker's desk was taken over. It needs mu.
-func (s *desks) take(k deskKey) {
+func (s *desks) take(k deskKey, x overtaking) {
 	if s.taken == nil {
-		s.taken = map[deskKey]struct{}{}
+		s.taken = map[deskKey]overtaking{}
 	}
 	for other := range s.taken {
 		if len(s.taken) < deskTaken {
@@ -212,7 +236,7 @@ func (s *desks) take(k deskKey) {
 		}
 		delete(s.taken, other)
 	}
-	s.taken[k] = struct{}{}
+	s.taken[k] = x
 }
 
 // closeDesks ends all desks, for good.
@@ -307,7 +331,7 @@ func (d *desk) take(f *wire.Frame, term uint64) (accept string) {
 		case *wirepb.ServerFrame_Presence:
 			d.away = v.Presence.State != "ready"
 		case *wirepb.ServerFrame_Revoked: // another connection of this worker has taken over [SW-5.7]
-			d.over, d.taken = &wire.Error{Slug: wire.StaleAssignment, Message: "another connection has subscribed as this worker"}, true
+			d.over, d.taken = errOvertaken, true
 		}
 	case wire.FrameBye:
 		d.over = wire.Refuse(wire.Unavailable)

@@ -46,7 +46,7 @@ func (d *desk) renewed(f *wire.Frame) {
 	d.endRenewal()
 	if f.Kind != wire.FrameAnswer {
 		if f.Kind == wire.FrameError && f.Err.Slug != wire.Overloaded && f.Err.Slug != wire.Unavailable {
-			d.over = f.Err // another connection is the worker's, or he may not work here any more
+			d.over, d.taken = f.Err, f.Err.Slug == wire.StaleAssignment // another connection is the worker's, or he may not work here any more
 		}
 		return
 	}

@@ -18,7 +18,7 @@ type collector struct {
 	commits, syncs, bytes, waits, connections                   *prometheus.Desc
 	abandoned, mode, fences, free, stalls, expires, nodeExpires *prometheus.Desc
 	damaged, corruptions, installed, tenants                    *prometheus.Desc
-	hooks, hooksWaiting                                         *prometheus.Desc
+	hooks, hooksWaiting, steps                                  *prometheus.Desc
 	erasures, erasureOldest                                     *prometheus.Desc
 	patrols, patrolled, patrolBytes, patrolDamages, backedUp    *prometheus.Desc
 }
@@ -40,6 +40,7 @@ func (n *Node) register(r prometheus.Registerer) {
 		sessions:      d("shard_sessions", "Sessions with a place in memory.", "shard"),
 		loaded:        d("shard_sessions_loaded", "Sessions whose state is in memory.", "shard"),
 		inbox:         d("shard_inbox", "Pieces of mail that wait.", "shard"),
+		steps:         d("shard_step_seconds", "How long the owner of a shard was busy until it looked for mail again.", "shard"),
 		abandoned:     d("shard_turns_abandoned_total", "Turns that the journal refused; the shard was read again.", "shard"),
 		mode:          d("shard_mode", "0 ok, 1 read-only after a loss, 2 quarantined, 3 failed.", "shard"),
 		fences:        d("journal_fences_total", "Times the fence was written."),
@@ -92,6 +93,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		put(c.hooks, count, float64(st.Hooks.Retried), id, "retried")
 		put(c.hooks, count, float64(st.Hooks.Failed), id, "failed")
 		put(c.hooksWaiting, gauge, float64(st.Hooks.Waiting), id)
+		buckets, steps := map[float64]uint64{}, uint64(0)
+		for k, bound := range shard.StepBounds {
+			steps += st.Steps[k]
+			buckets[bound.Seconds()] = steps
+		}
+		ch <- prometheus.MustNewConstHistogram(c.steps, steps+st.Steps[len(shard.StepBounds)], st.Stepped.Seconds(), buckets, id)
 		of := map[session.ErasureStage]int{}
 		list := s.Erasures()
 		for k := range list {

@@ -81,7 +81,7 @@ func Start(cfg Config) (n *Node, err error) {
 	registry := prometheus.NewRegistry()
 	ec := edge.Config{
 		Tokens: tokens{&n.keys}, Node: cfg.Name, Version: cfg.Version, Limits: cfg.Limits, Connections: connections(cfg.Connections),
-		PerIP: cfg.PerIP, PerCustomer: cfg.PerCustomer, Suspended: func(tenant string) bool { return n.tenantry.Load().all[tenant].Suspended }, TenantOrigins: func(tenant string) []string { return n.tenantry.Load().all[tenant].Origins }, Loops: cfg.Edge.Loops,
+		PerIP: cfg.PerIP, PerCustomer: cfg.PerCustomer, Suspended: func(tenant string) bool { return n.tenantry.Load().all[tenant].Suspended }, TenantOrigins: n.origins, Loops: cfg.Edge.Loops,
 		AckDelay: time.Duration(cfg.Edge.AckDelayMS) * time.Millisecond,
 		Origins:  cfg.Origins, TokenInURL: cfg.TokenInURL, Static: cfg.Static, Now: cfg.Clock, Log: cfg.Log,
 		Register: registry, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"switchboard/broker/routes"
 	"switchboard/cluster"
 	"switchboard/shard"
 	"switchboard/shard/journal"
@@ -165,6 +166,24 @@ func (n *Node) newcomers() map[string]bool {
 func (n *Node) serves(tenant string) bool {
 	_, ok := n.tenantry.Load().all[tenant]
 	return ok
+}
+
+// origins returns the browsers' origins that may use a tenant's tokens; none is any. It is what his document says, as the shards here have it, or his
+// configuration where it says nothing and where no shard of his placement is led here.
+func (n *Node) origins(tenant string) []string {
+	var by shard.LevelSet
+	n.hosts.each(func(_ int, s *shard.Shard) {
+		if x, ok := s.LevelSets()[tenant]; ok && x.Version >= by.Version {
+			by = x
+		}
+	})
+	switch {
+	case by.Origins == nil:
+		return n.tenantry.Load().all[tenant].Origins
+	case slices.Contains(by.Origins, routes.AnyOrigin):
+		return nil
+	}
+	return by.Origins
 }
 
 // has tells whether the node and all its shards serve a tenant.

@@ -34,11 +34,14 @@ type Tenant struct {
 	// BotGraceMS and HumanGraceMS count where the document says nothing; default 5,000 and 30,000.
 	BotGraceMS, HumanGraceMS int64
 
-	keeps  keepsWhy
-	hooks  *routes.Hooks
-	routes *routes.Document
-	rules  []byte // of its document, as they travel
-	levels []byte // what Levels were made of
+	begins  *session.Policy // Session as the configuration says it, without a document; nil before Routed
+	origins []string        // of its document; nil: it says nothing of them
+	keeps   keepsWhy
+	changed int // in so much it differs from the document before
+	hooks   *routes.Hooks
+	routes  *routes.Document
+	rules   []byte // of its document, as they travel
+	levels  []byte // what Levels were made of
 }
 
 // Document is a version of the text by which a tenant routes.
@@ -92,7 +95,16 @@ func (t *Tenant) Routed(d Document) (*Tenant, error) {
 	if n.hooks, err = routes.ParseHooks(n.rules); err != nil {
 		return nil, err
 	}
+	if n.begins == nil {
+		n.begins = &t.Session
+	}
 	p := &n.Session
+	set, err := routes.ParseSettings(n.rules)
+	if err != nil {
+		return nil, err
+	}
+	n.origins = set.Origins
+	goBy(p, n.begins, &set)
 	if p.Rules, err = rulesOf(n.rules); err != nil {
 		return nil, err
 	}
@@ -103,10 +115,35 @@ func (t *Tenant) Routed(d Document) (*Tenant, error) {
 	for _, m := range b.Moves {
 		p.Moves[m.From] = m.To
 	}
-	if to, ok := p.Queue(t.Home); ok {
+	if home := r.Document.DefaultQueue; home != "" {
+		p.DefaultQueue = home
+	} else if to, ok := p.Queue(t.Home); ok {
 		p.DefaultQueue = to
 	}
 	return &n, nil
+}
+
+// goBy makes p what the configuration says, and a document where it says something.
+func goBy(p, configuration *session.Policy, document *routes.Settings) {
+	p.ReopenWindowMS, p.MaxAttempts, p.WrapUpMS = configuration.ReopenWindowMS, configuration.MaxAttempts, configuration.WrapUpMS
+	if ms := document.ReopenWindowMS; ms != 0 {
+		p.ReopenWindowMS = ms
+	}
+	if n := document.MaxAttempts; n != 0 {
+		p.MaxAttempts = n
+	}
+	if ms := document.WrapUpMS; ms != nil {
+		p.WrapUpMS = *ms
+	}
+}
+
+// merchant returns what sessions of t go by.
+func (t *Tenant) merchant() *merchant {
+	m := &merchant{Session: t.Session, begins: t.begins, version: t.Document.Version, hooks: t.hooks}
+	if m.begins == nil {
+		m.begins = &t.Session
+	}
+	return m
 }
 
 // changes returns in what n differs from t, for people.
@@ -302,6 +339,7 @@ func (s *Shard) configure(p *pool, c *wire.Command, base *Tenant, r *documentRea
 		return
 	}
 	next := r.next
+	next.changed = len(r.changes)
 	next.Document.Version, next.Document.At, next.Document.By, next.Document.Role = have+1, s.now, c.Who.Sub, c.Who.Role
 	s.key = documentKey(s.key, p.tenant, have+1)
 	s.row = appendDocument(s.row[:0], &next.Document)

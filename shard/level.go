@@ -48,15 +48,16 @@ func (s *Shard) openLevels() {
 	s.levelAt = s.now + levelAgain
 	all := make(map[string]LevelSet, len(s.cfg.Tenants))
 	for name, t := range s.cfg.Tenants {
-		all[name] = LevelSet{t.Document.Version, t.Levels}
+		all[name] = LevelSet{t.Document.Version, t.Levels, t.origins}
 	}
 	s.sets.Store(&all)
 }
 
-// LevelSet is what a tenant's sessions of a shard are counted by.
+// LevelSet is what a tenant's sessions of a shard are counted by, and what others need of his document beside.
 type LevelSet struct {
 	Version uint64     // of the tenant's document
 	Set     *level.Set // nil is by none
+	Origins []string   // that the document allows; nil: it says nothing of them
 }
 
 // LevelSets returns by tenant what sessions are counted by now. It may be called from any goroutine; what it returns never changes.
@@ -68,12 +69,12 @@ func (s *Shard) LevelSets() map[string]LevelSet {
 }
 
 // countsBy notes by what a tenant's sessions are counted from now on, for others to read.
-func (s *Shard) countsBy(tenant string, version uint64, set *level.Set) {
+func (s *Shard) countsBy(tenant string, by LevelSet) {
 	all := maps.Clone(s.LevelSets())
 	if all == nil {
 		all = map[string]LevelSet{}
 	}
-	all[tenant] = LevelSet{version, set}
+	all[tenant] = by
 	s.sets.Store(&all)
 }
 

@@ -45,9 +45,9 @@ func (s *Shard) newcomers() {
 // newcomer begins to serve a tenant. As a rule he has nothing here; he has when the node that opened the shard had not heard of him yet, and one
 // that led it before had.
 func (s *Shard) newcomer(name string, t *Tenant) {
-	s.merchants[name] = &merchant{t.Session, t.Document.Version, t.hooks}
+	s.merchants[name] = t.merchant()
 	s.relevel(name, t.levels)
-	s.countsBy(name, t.Document.Version, t.Levels)
+	s.countsBy(name, LevelSet{t.Document.Version, t.Levels, t.origins})
 	if s.owns(s.x.PoolSlot(name)) {
 		s.openPool(name, t)
 	}

@@ -54,8 +54,14 @@ func (s *Shard) openPool(tenant string, t *Tenant) {
 	p.tell(s)
 }
 
+// rerouteMost is how many tasks or workers a document that has just come is applied to in one step, so that others are served between.
+const rerouteMost = 256
+
 // next returns when tick has something to do, or 0.
 func (p *pool) next() int64 {
+	if p.core.Unfinished() {
+		return 1 // at once
+	}
 	at, ok := p.core.Next()
 	if ok {
 		at = max(at, 1)
@@ -80,6 +86,10 @@ func (p *pool) revert() {
 func (p *pool) tick(s *Shard) {
 	if at := p.next(); at != 0 && at <= s.now {
 		p.core.Tick(s.now, &p.out)
+		if p.core.Unfinished() {
+			p.core.Continue(rerouteMost, s.now, &p.out)
+			s.inbox.Nudge()
+		}
 		p.tell(s)
 		p.observe(s)
 		p.settle(s)

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 
-	"switchboard/broker/level"
 	"switchboard/broker/routes"
 	"switchboard/session"
 	"switchboard/wire"
@@ -13,7 +12,8 @@ import (
 // merchant is what the sessions of a tenant go by in this shard.
 type merchant struct {
 	Session session.Policy
-	version uint64 // of the document that the queues come from
+	begins  *session.Policy // Session as the configuration says it, without a document
+	version uint64          // of the document that the queues come from
 	hooks   *routes.Hooks
 }
 
@@ -108,7 +108,7 @@ func (s *Shard) settings(m *wire.Settings) {
 		p.adopt(s, m.Version)
 	}
 	if old := s.merchants[m.Tenant]; old != nil && m.Version > old.version {
-		n := &merchant{Session: old.Session, version: m.Version}
+		n := &merchant{Session: old.Session, begins: old.begins, version: m.Version}
 		n.Session.Queues, n.Session.Moves, n.Session.DefaultQueue = map[string]bool{}, map[string]string{}, m.Default
 		rules, err := rulesOf(m.Rules)
 		if err != nil { // of a newer version of the program: sessions go by none until this node is one as well
@@ -118,6 +118,10 @@ func (s *Shard) settings(m *wire.Settings) {
 		if n.hooks, err = routes.ParseHooks(m.Rules); err != nil {
 			n.hooks = old.hooks // said above
 		}
+		set, err := routes.ParseSettings(m.Rules)
+		if err == nil { // otherwise those of before go on
+			goBy(&n.Session, n.begins, &set)
+		}
 		for _, q := range m.Queues {
 			n.Session.Queues[q] = true
 		}
@@ -126,12 +130,14 @@ func (s *Shard) settings(m *wire.Settings) {
 		}
 		s.merchants[m.Tenant] = n
 		s.relevel(m.Tenant, m.Levels)
-		var set *level.Set
+		goes := LevelSet{Version: m.Version, Origins: set.Origins}
 		if lv := s.levels[m.Tenant]; lv != nil {
-			set = lv.set
+			goes.Set = lv.set
 		}
-		s.countsBy(m.Tenant, m.Version, set)
-		s.displaced()
+		s.countsBy(m.Tenant, goes)
+		if len(m.Moves) > 0 { // no queue goes without
+			s.displaced()
+		}
 	}
 	kept := &wire.SettingsKept{Tenant: m.Tenant, Version: m.Version, Shard: m.Shard}
 	if t := s.merchants[m.Tenant]; t != nil {
@@ -140,7 +146,7 @@ func (s *Shard) settings(m *wire.Settings) {
 	s.said.Mail = append(s.said.Mail, wire.Envelope{To: m.Reply, Mail: kept})
 }
 
-// adopt makes a document that is durable what the pool goes by. Nobody loses his place.
+// adopt makes a document that is durable what the pool goes by. Nobody loses his place. With many in line that is done in pieces, in this and the next steps.
 func (p *pool) adopt(s *Shard, version uint64) {
 	var next *Tenant
 	for len(p.pending) > 0 && p.pending[0].Document.Version <= version {
@@ -151,9 +157,9 @@ func (p *pool) adopt(s *Shard, version uint64) {
 	}
 	d := &next.Document
 	s.log.Info("configured", "tenant", p.tenant, "version", d.Version, "by", d.By, "role", string(d.Role), "bytes", len(d.Text),
-		"queues", len(next.Broker.Queues), "changes", len(p.t.changes(next)))
+		"queues", len(next.Broker.Queues), "changes", next.changed)
 	p.t, p.countedAt, p.listed, p.settleAt = next, 0, nil, s.now+settleMS
-	p.core.Configure(next.Broker, s.now, &p.out)
+	p.core.Reconfigure(next.Broker, s.now, &p.out) // tick goes on with it
 	p.tell(s)
 }
 

@@ -164,7 +164,7 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 		return nil, fmt.Errorf("reading shard %d: %w", cfg.ID, err)
 	}
 	for name, t := range cfg.Tenants {
-		s.merchants[name] = &merchant{t.Session, t.Document.Version, t.hooks}
+		s.merchants[name] = t.merchant()
 		if s.owns(s.x.PoolSlot(name)) {
 			s.openPool(name, t)
 		}
@@ -328,7 +328,9 @@ func (s *Shard) run() {
 			}
 			return
 		}
+		began := time.Now()
 		s.step()
+		s.stats.step(time.Since(began))
 		if changed == nil && len(s.pools) > 0 { // the first has come
 			changed = s.x.Changed()
 			s.peersChanged()

@@ -29,6 +29,7 @@ func (p *parsing) check(r *Routes) {
 		p.fail("$", "there are no queues")
 	}
 	p.hooks(d)
+	p.settings(d, queues)
 	p.ids("$.shops", shops)
 	p.ids("$.queues", queues)
 	r.queuesAt = p.where("$.queues")

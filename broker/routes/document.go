@@ -21,6 +21,11 @@ type Document struct {
 	Costs         map[string]Cost   `json:"costs,omitempty" yaml:"costs" doc:"Slots that a session of a channel takes, or all. Default 1."`
 	Moves         map[string]string `json:"moves,omitempty" yaml:"moves" doc:"Where the sessions of a queue go that is not there any more. A queue that goes must be named here."`
 	Fair          bool              `json:"fair,omitempty" yaml:"fair" doc:"Share workers between queues and shops by their weights. Default: who waited longest comes first."`
+	DefaultQueue  string            `json:"default_queue,omitempty" yaml:"default_queue" doc:"Where a session goes that names no queue. Default the node's configuration's, else the first."`
+	Origins       []string          `json:"origins,omitempty" yaml:"origins" doc:"Browsers' origins from which the tenant's tokens may be used, or * for any. Default the node's configuration's."`
+	ReopenMS      int64             `json:"reopen_window_ms,omitempty" yaml:"reopen_window_ms" min:"0" doc:"How long a closed session can be reopened by writing to it. Default the node's configuration's, which is a day."`
+	MaxAttempts   uint32            `json:"max_attempts,omitempty" yaml:"max_attempts" min:"0" max:"1000" doc:"Deliveries of one entry before its session moves on. Default the node's configuration's, which is 5."`
+	WrapUpMS      *int64            `json:"wrapup_ms,omitempty" yaml:"wrapup_ms" min:"0" max:"3600000" doc:"How long a person may take after a session, where the queue does not say. Default the node's configuration's, which is 0."`
 	GraceBotsMS   int64             `json:"grace_bots_ms,omitempty" yaml:"grace_bots_ms" min:"0" doc:"How long a bot without connection keeps its sessions. Default 5000."`
 	GraceHumansMS int64             `json:"grace_humans_ms,omitempty" yaml:"grace_humans_ms" min:"0" doc:"The same of humans. Default 30000."`
 	BarMS         int64             `json:"bar_ms,omitempty" yaml:"bar_ms" min:"0" doc:"How long a session is kept from who declined it. Default 30000."`

@@ -133,6 +133,18 @@ func TestErrors(t *testing.T) {
 	f(head+"    costs: {phone: none}\n", "a cost is 1 to 10000 slots, or all")
 	f(head+"moves: {b: c}\n", "line 4:12", `no queue "c"`)
 	f(head+"moves: {a: a}\n", "still a queue")
+	f(head+"default_queue: b\n", `line 4:16: $.default_queue: there is no queue "b"`)
+	f(head+"reopen_window_ms: -1\n", "line 4:19: $.reopen_window_ms: it is -1; it must be at least 0")
+	f(head+"max_attempts: 1001\n", "line 4:15: $.max_attempts: max_attempts is 1001; the limit is 1000")
+	f(head+"max_attempts: -1\n", "line 4:15")
+	f(head+"wrapup_ms: 3600001\n", "line 4:12: $.wrapup_ms: it is 3600001; it must be 0 to 3600000")
+	f(head+"orgins: ['*']\n", "did you mean origins?")
+	f(head+"origins:\n  - https://shop.example\n  - https://shop.example/path\n", "line 6:5: $.origins[1]:", "is no origin", "without a path")
+	for _, o := range []string{"shop.example", "https://", "https://Shop.example", "https://me@shop.example", "https://shop.example?q", "https://shop .example", "''"} {
+		f(head+"origins: ["+o+"]\n", "line 4:11: $.origins[0]:", "is no origin")
+	}
+	f(head+"origins: ['*', 'https://shop.example']\n", "it stands alone")
+	f(head+"origins: ['http://a', 'http://a']\n", "line 4:23: $.origins[1]: http://a is there twice")
 	f(head+"teams: [{name: x, seats: [{queue: b}]}]\n", `no queue "b"`)
 	f(head+"teams: [{name: x, attributes: {colour: red}}]\n", "no attribute worker.colour")
 	f(head+"teams: [{name: x, attributes: {shops: s1}}]\n", "shops is a list")

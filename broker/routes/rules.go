@@ -38,12 +38,14 @@ type rules struct {
 	Task  map[string]string `json:"task,omitempty"`
 	Rules []Rule            `json:"rules"`
 	Hooks *Hooks            `json:"hooks,omitempty"`
+	// What the tenant's sessions go by in every queue. A node of an earlier version goes by its configuration.
+	Tenant *Settings `json:"tenant,omitempty"`
 }
 
 // AppendRules appends what [ParseRules] reads; nothing when there are none.
 func (d *Document) AppendRules(dst []byte) []byte {
-	r := rules{Task: d.Attributes.Task, Rules: d.rules(), Hooks: d.hooks()}
-	if len(r.Rules) == 0 && r.Hooks == nil {
+	r := rules{Task: d.Attributes.Task, Rules: d.rules(), Hooks: d.hooks(), Tenant: d.settings()}
+	if len(r.Rules) == 0 && r.Hooks == nil && r.Tenant == nil {
 		return dst
 	}
 	b, err := json.Marshal(&r)

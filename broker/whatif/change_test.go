@@ -54,7 +54,7 @@ func (w *crowded) offer(i int, version uint64, intent string) {
 }
 
 // BenchmarkChange is how long the owner of the merchant's pool is busy when something changes while 10,000 wait (S24): an attribute of a session that waits, the
-// skills of somebody at work, the document.
+// skills of somebody at work, the document, in one piece and as the longest of its pieces.
 func BenchmarkChange(b *testing.B) {
 	f := func(name string, change func(w *crowded, i int)) {
 		b.Run(name, func(b *testing.B) {
@@ -76,4 +76,11 @@ func BenchmarkChange(b *testing.B) {
 	f("session", func(w *crowded, i int) { w.offer(200+i%9000, uint64(1+i/9000), []string{"refund", "order"}[i/9000%2]) }) //nolint:gosec // small
 	f("worker", func(w *crowded, i int) { w.work(i%17, []float64{.5, .7}[i/17%2]) })
 	f("document", func(w *crowded, _ int) { w.core.Configure(w.cfg, w.now, &w.out) })
+	f("piece", func(w *crowded, _ int) {
+		if w.core.Unfinished() {
+			w.core.Continue(256, w.now, &w.out)
+		} else {
+			w.core.Reconfigure(w.cfg, w.now, &w.out)
+		}
+	})
 }
