@@ -32,7 +32,8 @@ func (c *Core) Configure(cfg Config, now int64, out *Effects) {
 	c.everybody.classes = nil
 	c.plans.keep(func(*plan) bool { return false })
 	clear(c.classes)
-	c.numbers = numbers{}
+	clear(c.rankings)
+	c.calling = 0
 	c.dirty = c.dirty[:0]
 	c.adoptConfig(cfg)
 	for _, w := range workers {

@@ -243,8 +243,8 @@ func (c *Core) factsOf(w *worker) selector.Worker {
 // unseat takes w out of all queues and classes.
 func (c *Core) unseat(w *worker) {
 	w.seated = false
-	for len(w.members) > 0 {
-		w.members[len(w.members)-1].leave()
+	for len(w.stands) > 0 {
+		w.stands[len(w.stands)-1].quit()
 	}
 	for i, q := range w.queues {
 		last := len(q.workers) - 1
