@@ -36,7 +36,7 @@ func (c *class) best(t *task) *stand {
 		t = nil
 	}
 	for {
-		n, slot := c.ranking.ranks.root.first(c.bit, t)
+		n, slot := c.ranking.ranks.best(c.bit, t)
 		if n == nil {
 			return nil
 		}

@@ -34,9 +34,11 @@ func (c *Core) Configure(cfg Config, now int64, out *Effects) {
 	clear(c.classes)
 	clear(c.rankings)
 	c.calling = 0
+	c.ladder = ladder{}
 	c.dirty = c.dirty[:0]
 	c.adoptConfig(cfg)
 	for _, w := range workers {
+		c.hear(w)
 		c.seat(w)
 		w.changed()
 	}

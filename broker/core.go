@@ -40,7 +40,8 @@ type Core struct {
 	trace  trace
 
 	blocks  blocks // of all rankings
-	calling int    // classes in which somebody waits
+	ladder  ladder
+	calling int // classes in which somebody waits
 
 	members     int // stands in all rankings, one for each 64 classes
 	manyPlans   int // so many plans may there be before unused ones are forgotten

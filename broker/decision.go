@@ -115,7 +115,7 @@ func (c *Core) decide(t *task, x choice) {
 		d.Asked = g.n - 1
 		d.Eligible += g.class.members
 		d.Free += int(g.class.ranking.free[g.class.bit])
-		c.top = g.class.ranking.ranks.root.top(g.class.bit, maxLooked, c.top[:0])
+		c.top = g.class.ranking.ranks.top(g.class.bit, maxLooked, c.top[:0])
 		for _, p := range c.top {
 			if p.w.takes(t.cost) && (len(t.bars) == 0 || !t.barred(p.w.ID)) {
 				d.looked = append(d.looked, looked{p.s, p.w.load, score(p.fit, p.w.load, q)})

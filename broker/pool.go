@@ -133,6 +133,7 @@ func (c *Core) introduce(w *worker, s *Subscription) {
 	if w.window == 0 {
 		w.window = 16
 	}
+	c.hear(w)
 	c.seat(w)
 	w.changed()
 }
@@ -333,6 +334,7 @@ func (c *Core) Slots(worker string, n int, ref Ref, now int64, out *Effects) {
 		return
 	}
 	w.slots = n
+	c.hear(w)
 	out.done(ref)
 	w.changed()
 	c.release(w)

@@ -20,6 +20,7 @@ type ranking struct {
 	heads   []head   // by class
 	free    []int32  // by class: who stands in ranks and meets it
 	classes []*class // by bit; nil is none any more
+	live    int      // classes
 	queue   *queue   // whose tasks
 	stands  []*stand // in no order
 	scored  []string // the skills that count
@@ -31,22 +32,27 @@ type ranking struct {
 // stand is what a worker is to a ranking: by what he is compared, where he stands, and which of its classes he meets. What is asked when he gives
 // something back comes first.
 type stand struct {
-	load  float64 // as the ranks have it
-	block *block  // in which he stands; nil when he could not take a task
+	block *block // in which he stands; nil when he could not take a task
 	in    *ranking
+	w     *worker
+	seat  int32  // in w.stands and w.loads
+	slot  uint8  // in block
 	row   uint64 // the classes, by bits, of the first 64
 	more  []uint64
-	slot  uint8 // in block
-	rank  int32 // of the queue, to the worker
-	cost  int32
 
-	w         *worker
+	rank      int32 // of the queue, to the worker
+	cost      int32
 	skill     float64
 	fit       float64 // of skill and rating: changes only with the worker
 	rating    float64 // of the worker, as it was when he came
 	preferred bool
-	seat      int32 // in w.stands
-	index     int   // in ranking.stands
+	index     int // in ranking.stands
+}
+
+// note tells s's worker by which load he stands there; +Inf is not at all.
+func (s *stand) note(load float64) {
+	s.w.loads[s.seat] = load
+	s.w.worst = max(s.w.worst, load)
 }
 
 // words returns how many words word has.
@@ -102,7 +108,10 @@ func (c *Core) rankingOf(cl *class, scored []string, prefer selector.Residual) {
 	r := c.rankings[string(key)]
 	if r == nil {
 		r = &ranking{queue: cl.queue, cost: cl.cost, scored: scored, prefer: prefer, pool: c, key: string(key)}
-		r.ranks = ranks{by: cl.queue, root: c.blocks.take(true), pool: &c.blocks}
+		r.ranks = ranks{by: cl.queue, ladder: &c.ladder, root: c.blocks.take(true), pool: &c.blocks}
+		if prefer.Key() == "" {
+			r.ranks.others = 1
+		}
 		c.rankings[r.key] = r
 	}
 	cl.ranking, cl.bit = r, slices.Index(r.classes, nil)
@@ -114,12 +123,13 @@ func (c *Core) rankingOf(cl *class, scored []string, prefer selector.Residual) {
 		}
 	}
 	r.classes[cl.bit] = cl
+	r.live++
 }
 
 // dismiss takes cl, whom nobody meets any more and in which nobody waits, out of its ranking, and forgets that when it was the last.
 func (r *ranking) dismiss(cl *class) {
 	r.classes[cl.bit] = nil
-	if slices.ContainsFunc(r.classes, func(o *class) bool { return o != nil }) {
+	if r.live--; r.live > 0 {
 		return
 	}
 	delete(r.pool.rankings, r.key)
@@ -143,8 +153,8 @@ func (r *ranking) enlist(w *worker) *stand {
 		preferred: r.prefer.Key() != "" && r.prefer.Eval(&w.facts), rank: w.seatIn(r.queue).Priority,
 		seat: int32(len(w.stands)), index: len(r.stands), //nolint:gosec // a worker has fewer
 	}
-	w.stands, r.stands = append(w.stands, s), append(r.stands, s)
-	w.worst = math.Inf(1) // until he has a place there
+	w.stands, w.loads, r.stands = append(w.stands, s), append(w.loads, 0), append(r.stands, s)
+	s.note(math.Inf(1)) // until he has a place there
 	r.pool.members++
 	return s
 }
@@ -155,10 +165,11 @@ func (s *stand) delist() {
 	if s.block != nil {
 		r.ranks.remove(s)
 	}
-	last := w.stands[len(w.stands)-1]
-	w.stands[s.seat], last.seat = last, s.seat
-	w.stands[len(w.stands)-1] = nil
-	w.stands = w.stands[:len(w.stands)-1]
+	at := len(w.stands) - 1
+	last := w.stands[at]
+	w.stands[s.seat], w.loads[s.seat], last.seat = last, w.loads[at], s.seat
+	w.stands[at] = nil
+	w.stands, w.loads = w.stands[:at], w.loads[:at]
 	last = r.stands[len(r.stands)-1]
 	r.stands[s.index], last.index = last, s.index
 	r.stands[len(r.stands)-1] = nil
@@ -174,7 +185,7 @@ func (s *stand) join(cl *class) {
 		cl.attend(1)
 	}
 	if s.block != nil {
-		s.block.mark(cl.bit, s.slot)
+		s.block.mark(byClass, cl.bit, s.slot)
 		s.in.free[cl.bit]++
 	} else {
 		s.update()
@@ -184,7 +195,7 @@ func (s *stand) join(cl *class) {
 // leave undoes join.
 func (s *stand) leave(cl *class) {
 	if s.block != nil {
-		s.block.clear(cl.bit, s.slot)
+		s.block.clear(byClass, cl.bit, s.slot)
 		s.in.free[cl.bit]--
 	}
 	s.set(cl.bit, false)
@@ -225,7 +236,7 @@ func (s *stand) rest() {
 	if s.block != nil {
 		s.in.ranks.remove(s)
 		s.count(-1)
-		s.w.worst = math.Inf(1)
+		s.note(math.Inf(1))
 	}
 }
 
@@ -238,8 +249,7 @@ func (s *stand) count(d int32) {
 	}
 }
 
-// refresh puts who stands at a slot of n where he is by now, and out when he takes nothing of that cost. It tells whether he was another
-// when he was last looked at.
+// refresh puts who stands at a slot of n where he is by now, and out when he takes nothing of that cost. It tells whether he is elsewhere then.
 func (r *ranking) refresh(n *block, slot uint8) bool {
 	if x := &n.ranks[slot]; !x.w.takes(r.cost) {
 		x.s.rest()

@@ -7,13 +7,19 @@ import (
 )
 
 // ranks are the stands of a ranking whose workers could take a task, in the order in which they were when they were last looked at. Nobody
-// stands worse in them than his worker is. They are a tree of blocks of at most 64 places each, and each block knows of each class at which of
-// its places, or below which of them, somebody meets it: so the best of a class is found by one word and one place of each block from the root
-// down, however few of the others meet it, and whoever moves does so once for all the classes that he meets here.
+// stands worse in them than his worker is. They are a tree of blocks of at most 64 places each, and each block knows of each class, and of each
+// band, at which of its places, or below which of them, somebody is of it: so the best of a class is found by a few words and one place of each
+// block from the root down, however few of the others meet it.
+//
+// Whoever is preferred comes first, and where loads are what counts next, a band is one load of those who are preferred, or of the others. Their order
+// is that of all bands then, by fit and by who was served longest ago: who takes something goes to another band, and mostly moves no further.
+// Where scores are weighted, or the loads too many, there is one band, and all of it is order.
 type ranks struct {
-	by   *queue // whose scoring counts
-	root *block
-	pool *blocks
+	by     *queue // whose scoring counts
+	others int    // 1 when nobody is preferred, else 0: the first of the two bands of a load
+	ladder *ladder
+	root   *block
+	pool   *blocks
 }
 
 // rank is a place: what it is compared by stands in it.
@@ -23,6 +29,7 @@ type rank struct {
 	assigned uint64
 	w        *worker
 	s        *stand // where he is told that he stands here
+	band     int16
 }
 
 // wide is how many places a block has: the bits of a word.
@@ -34,11 +41,17 @@ type block struct {
 	used  uint64      // slots, by bits
 	n     int
 	up    *block
-	slot  uint8    // in up
-	cols  []uint64 // by class: the slots at which, or below which, somebody meets it
-	ranks []rank   // by slot; of an inner block one who comes before nobody below that slot, and behind everybody before it
-	kids  []*block // by slot; nil of a leaf
+	slot  uint8       // in up
+	cols  [2][]uint64 // by class, and by band: the slots at which, or below which, somebody is of it
+	ranks []rank      // by slot; of an inner block one who comes before nobody below that slot, and behind everybody before it
+	kids  []*block    // by slot; nil of a leaf
 }
+
+// What cols are of.
+const (
+	byClass = iota
+	byBand
+)
 
 // blocks are those of a pool that are in no ranks. They are used again, as ranks split and thin out all the time.
 type blocks struct{ spare *block }
@@ -71,7 +84,7 @@ func rankOf(s *stand) rank {
 	if s.preferred {
 		load = math.Copysign(load, -1)
 	}
-	return rank{load, s.fit, s.w.assigned, s.w, s}
+	return rank{load: load, fit: s.fit, assigned: s.w.assigned, w: s.w, s: s}
 }
 
 // before tells whether a shall be asked before b, who meets the same step of the same queue.
@@ -94,26 +107,56 @@ func (a *rank) before(b *rank, by *queue) bool {
 	return a.w.ID < b.w.ID
 }
 
+// banded tells whether h has bands for loads.
+func (h *ranks) banded() bool { return h.by.Scoring == Banded && !h.ladder.coarse }
+
+// bandOf returns the band of x, as his worker is now.
+func (h *ranks) bandOf(x *rank) int16 {
+	if !h.banded() {
+		return 0
+	}
+	band := 2 * int16(h.ladder.number(x.w))
+	if !math.Signbit(x.load) {
+		band++
+	}
+	return band
+}
+
+// ahead is the order of places: of those of a band [rank.before].
+func (h *ranks) ahead(a, b *rank) bool {
+	if !h.banded() {
+		return a.before(b, h.by)
+	}
+	switch {
+	case a.fit != b.fit:
+		return a.fit > b.fit
+	case a.assigned != b.assigned:
+		return a.assigned < b.assigned
+	}
+	return a.w.ID < b.w.ID
+}
+
 // push adds s, who does not stand in h, as his worker is now.
 func (h *ranks) push(s *stand) {
 	h.insert(rankOf(s))
-	s.load = s.w.load
-	s.w.worst = max(s.w.worst, s.load)
+	s.note(s.w.load)
 }
 
 func (h *ranks) insert(x rank) {
 	n := h.root
 	for n.kids != nil {
-		n = n.kids[n.order[max(n.upTo(&x, h.by)-1, 0)]]
+		n = n.kids[n.order[max(h.upTo(n, &x)-1, 0)]]
 	}
-	n, at := h.room(n, n.upTo(&x, h.by), &x)
+	n, at := h.room(n, h.upTo(n, &x), &x)
 	s := x.s
 	s.slot = n.open(at)
 	s.block = n
+	x.band = h.bandOf(&x)
 	n.ranks[s.slot] = x
+	n.mark(byBand, int(x.band), s.slot)
 	for k := range s.words() {
 		for row := s.word(k); row != 0; row &= row - 1 {
-			n.mark(k*wide+bits.TrailingZeros64(row), s.slot)
+			n.mark(byClass, k*wide+bits.TrailingZeros64(row), s.slot)
 		}
 	}
 }
@@ -121,43 +164,81 @@ func (h *ranks) insert(x rank) {
 // remove takes s out, who stands in h.
 func (h *ranks) remove(s *stand) {
 	n, slot := s.block, s.slot
+	n.clear(byBand, int(n.ranks[slot].band), slot)
 	for k := range s.words() {
 		for row := s.word(k); row != 0; row &= row - 1 {
-			n.clear(k*wide+bits.TrailingZeros64(row), slot)
+			n.clear(byClass, k*wide+bits.TrailingZeros64(row), slot)
 		}
 	}
 	s.block = nil
 	h.close(n, slot)
 }
 
-// refresh puts who stands at a slot of n where he is by now. It tells whether he was another when he was last looked at.
+// refresh puts who stands at a slot of n where he is by now. It tells whether that is elsewhere: then another may be before him.
 func (h *ranks) refresh(n *block, slot uint8) bool {
 	x := &n.ranks[slot]
 	w := x.w
 	if math.Abs(x.load) == w.load && x.assigned == w.assigned {
 		return false
 	}
-	y := rank{math.Copysign(w.load, x.load), x.fit, w.assigned, w, x.s}
+	moved := false
+	y := rank{math.Copysign(w.load, x.load), x.fit, w.assigned, w, x.s, x.band}
+	if at := n.position(slot); x.assigned != w.assigned || !h.banded() {
+		if !h.fits(n, at, &y) {
+			at = h.upTo(n, &y)
+			if n.up != nil && (at == 0 || at == n.n) { // who comes first or last may belong elsewhere
+				h.remove(y.s)
+				h.insert(y)
+				y.s.note(w.load)
+				return true
+			}
+			n.shift(slot, at)
+			moved = true
+		}
+	}
 	if math.Abs(x.load) != w.load { // else his stand is not touched: it is as far away as he is
-		y.s.load = w.load
-		w.worst = max(w.worst, w.load)
+		if y.band = h.bandOf(&y); y.band != x.band {
+			n.mark(byBand, int(y.band), slot)
+			n.clear(byBand, int(x.band), slot)
+			moved = true
+		}
+		y.s.note(w.load)
 	}
-	if at := n.upTo(&y, h.by); n.up == nil || 0 < at && at < n.n { // who comes first or last may belong elsewhere
-		n.shift(slot, at)
-		*x = y
-		return true
-	}
-	h.remove(y.s)
-	h.insert(y)
-	return true
+	*x = y
+	return moved
 }
 
-// first returns where the best of a class stands, from n down, whom t is not kept from; nil is nobody. No t is kept from nobody.
-func (n *block) first(class int, t *task) (*block, uint8) {
-	if class >= len(n.cols) {
-		return nil, 0
+// fits tells whether x, who stands at that position of n, is in order there as he is by now. At either end that is not known; but of a band nobody
+// comes to stand before where he was.
+func (h *ranks) fits(n *block, at int, x *rank) bool {
+	if at+1 < n.n && !h.ahead(x, &n.ranks[n.order[at+1]]) || at+1 == n.n && n.up != nil {
+		return false
 	}
-	at := n.cols[class]
+	return h.banded() || at > 0 && h.ahead(&n.ranks[n.order[at-1]], x) || at == 0 && n.up == nil
+}
+
+// best returns where the best of a class stands whom t is not kept from; nil is nobody. No t is kept from nobody.
+func (h *ranks) best(class int, t *task) (*block, uint8) {
+	if !h.banded() {
+		return h.root.first(class, 0, t)
+	}
+	bands := h.root.cols[byBand]
+	for others := h.others; others < 2; others++ {
+		for _, number := range h.ladder.order {
+			band := 2*int(number) + others
+			if band < len(bands) && bands[band] != 0 {
+				if n, slot := h.root.first(class, band, t); n != nil {
+					return n, slot
+				}
+			}
+		}
+	}
+	return nil, 0
+}
+
+// first is best of one band, from n down.
+func (n *block) first(class, band int, t *task) (*block, uint8) {
+	at := n.both(class, band)
 	if at == 0 {
 		return nil, 0
 	}
@@ -165,7 +246,7 @@ func (n *block) first(class int, t *task) (*block, uint8) {
 		switch {
 		case at>>(slot%wide)&1 == 0:
 		case n.kids != nil:
-			if m, s := n.kids[slot].first(class, t); m != nil {
+			if m, s := n.kids[slot].first(class, band, t); m != nil {
 				return m, s
 			}
 		case t == nil || !t.barred(n.ranks[slot].w.ID) && !t.asks(n.ranks[slot].w):
@@ -175,19 +256,37 @@ func (n *block) first(class int, t *task) (*block, uint8) {
 	return nil, 0
 }
 
-// top appends the best of a class from n down, until there are as many as most in list.
-func (n *block) top(class, most int, list []*rank) []*rank {
-	if class >= len(n.cols) {
-		return list
+// both returns the slots at which, or below which, somebody meets the class and somebody is of the band.
+func (n *block) both(class, band int) uint64 {
+	if class >= len(n.cols[byClass]) || band >= len(n.cols[byBand]) {
+		return 0
 	}
-	at := n.cols[class]
+	return n.cols[byClass][class] & n.cols[byBand][band]
+}
+
+// top appends the best of a class, until there are as many as most in list.
+func (h *ranks) top(class, most int, list []*rank) []*rank {
+	if !h.banded() {
+		return h.root.top(class, 0, most, list)
+	}
+	for others := h.others; others < 2; others++ {
+		for _, number := range h.ladder.order {
+			list = h.root.top(class, 2*int(number)+others, most, list)
+		}
+	}
+	return list
+}
+
+// top is that of one band, from n down.
+func (n *block) top(class, band, most int, list []*rank) []*rank {
+	at := n.both(class, band)
 	for i := 0; i < n.n && at != 0 && len(list) < most; i++ {
 		slot := n.order[i]
 		switch {
 		case at>>(slot%wide)&1 == 0:
 			continue
 		case n.kids != nil:
-			list = n.kids[slot].top(class, most, list)
+			list = n.kids[slot].top(class, band, most, list)
 		default:
 			list = append(list, &n.ranks[slot])
 		}
@@ -197,10 +296,10 @@ func (n *block) top(class, most int, list []*rank) []*rank {
 }
 
 // upTo returns how many places of n do not come behind x.
-func (n *block) upTo(x *rank, by *queue) int {
+func (h *ranks) upTo(n *block, x *rank) int {
 	low, high := 0, n.n
 	for low < high {
-		if mid := (low + high) / 2; x.before(&n.ranks[n.order[mid]], by) {
+		if mid := (low + high) / 2; h.ahead(x, &n.ranks[n.order[mid]]) {
 			high = mid
 		} else {
 			low = mid + 1
@@ -238,7 +337,7 @@ func (n *block) shift(slot uint8, at int) {
 	}
 }
 
-// close gives up a place of n, where nobody meets anything any more, and n when it was the last.
+// close gives up a place of n, where nobody is of anything any more, and n when it was the last.
 func (h *ranks) close(n *block, slot uint8) {
 	at := n.position(slot)
 	copy(n.order[at:n.n-1], n.order[at+1:n.n])
@@ -262,7 +361,9 @@ func (h *ranks) close(n *block, slot uint8) {
 		h.root, n.kids[last], n.ranks[last] = n.kids[last], nil, rank{}
 		h.root.up = nil
 		n.n, n.used = 0, 0
-		clear(n.cols)
+		for of := range n.cols {
+			clear(n.cols[of])
+		}
 		h.pool.give(n)
 	}
 }
@@ -277,9 +378,11 @@ func (h *ranks) room(n *block, at int, x *rank) (*block, int) {
 		h.root = h.pool.take(false)
 		n.up, n.slot = h.root, h.root.open(0)
 		h.root.kids[n.slot], h.root.ranks[n.slot] = n, n.ranks[n.order[0]]
-		for class, col := range n.cols {
-			if col != 0 {
-				h.root.mark(class, n.slot)
+		for of := range n.cols {
+			for i, col := range n.cols[of] {
+				if col != 0 {
+					h.root.mark(of, i, n.slot)
+				}
 			}
 		}
 	}
@@ -296,16 +399,18 @@ func (h *ranks) room(n *block, at int, x *rank) (*block, int) {
 	up, behind := h.room(n.up, n.up.position(n.slot)+1, first)
 	m.up, m.slot = up, up.open(behind)
 	up.ranks[m.slot], up.kids[m.slot] = *first, m
-	for class, col := range n.cols {
-		if col&moved == 0 {
-			continue
-		}
-		n.cols[class] = col &^ moved
-		m.grow(class)
-		m.cols[class] = col & moved
-		up.mark(class, m.slot)
-		if col&^moved == 0 {
-			n.up.clear(class, n.slot)
+	for of := range n.cols {
+		for i, col := range n.cols[of] {
+			if col&moved == 0 {
+				continue
+			}
+			n.cols[of][i] = col &^ moved
+			m.grow(of, i)
+			m.cols[of][i] = col & moved
+			up.mark(of, i, m.slot)
+			if col&^moved == 0 {
+				n.up.clear(of, i, n.slot)
+			}
 		}
 	}
 	if half == wide || at > half {
@@ -314,7 +419,7 @@ func (h *ranks) room(n *block, at int, x *rank) (*block, int) {
 	return n, at
 }
 
-// cut moves the places of n from that position on into m, which is empty, without telling who meets what there, and returns their slots.
+// cut moves the places of n from that position on into m, which is empty, without telling who is of what there, and returns their slots.
 func (n *block) cut(from int, m *block) (moved uint64) {
 	if len(m.ranks) < wide {
 		m.ranks = make([]rank, wide)
@@ -335,27 +440,27 @@ func (n *block) cut(from int, m *block) (moved uint64) {
 	return moved
 }
 
-// mark says that somebody meets a class at a slot of n, and so below n.
-func (n *block) mark(class int, slot uint8) {
-	n.grow(class)
-	before := n.cols[class]
-	n.cols[class] = before | 1<<slot
+// mark says that somebody is of the i'th class or band at a slot of n, and so below n.
+func (n *block) mark(of, i int, slot uint8) {
+	n.grow(of, i)
+	before := n.cols[of][i]
+	n.cols[of][i] = before | 1<<slot
 	if before == 0 && n.up != nil {
-		n.up.mark(class, n.slot)
+		n.up.mark(of, i, n.slot)
 	}
 }
 
-// clear says that nobody does any more.
-func (n *block) clear(class int, slot uint8) {
-	n.cols[class] &^= 1 << slot
-	if n.cols[class] == 0 && n.up != nil {
-		n.up.clear(class, n.slot)
+// clear says that nobody is any more.
+func (n *block) clear(of, i int, slot uint8) {
+	n.cols[of][i] &^= 1 << slot
+	if n.cols[of][i] == 0 && n.up != nil {
+		n.up.clear(of, i, n.slot)
 	}
 }
 
-// grow gives n a word for a class.
-func (n *block) grow(class int) {
-	if class >= len(n.cols) {
-		n.cols = append(n.cols, make([]uint64, class+1-len(n.cols))...)
+// grow gives n a word for the i'th class or band.
+func (n *block) grow(of, i int) {
+	if cols := n.cols[of]; i >= len(cols) {
+		n.cols[of] = append(cols, make([]uint64, i+1-len(cols))...)
 	}
 }

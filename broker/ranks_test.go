@@ -10,15 +10,23 @@ import (
 
 // Ranks hold what a sorted list holds, and know of every class who meets it, whatever comes, goes and changes.
 func TestRanksAreASortedList(t *testing.T) {
-	for _, scoring := range []Scoring{Banded, Weighted} {
+	for _, kind := range []struct {
+		scoring Scoring
+		coarse  bool
+		fits    int
+	}{{Banded, false, 3}, {Banded, false, 1 << 20}, {Banded, true, 3}, {Weighted, false, 3}} {
 		for _, most := range []int{3, 70, 900, 9_000} {
-			t.Run(fmt.Sprintf("scoring=%d/most=%d", scoring, most), func(t *testing.T) {
-				r := rand.New(rand.NewPCG(uint64(most), uint64(scoring)))
-				x := &sorted{t: t, r: r, h: ranks{by: &queue{Queue: Queue{Scoring: scoring, Weights: Weights{Skill: 0.5, Load: 0.3}}}, pool: &blocks{}}}
+			t.Run(fmt.Sprintf("%v/most=%d", kind, most), func(t *testing.T) {
+				r := rand.New(rand.NewPCG(uint64(most), uint64(kind.scoring)))
+				x := &sorted{t: t, r: r, h: ranks{by: &queue{Queue: Queue{Scoring: kind.scoring, Weights: Weights{Skill: 0.5, Load: 0.3}}}, pool: &blocks{}}}
+				x.h.ladder = &ladder{coarse: kind.coarse}
+				x.h.ladder.hear(4)
+				x.h.ladder.hear(3)
 				x.h.root = x.h.pool.take(true)
 				for range most {
 					w := newWorker(fmt.Sprint("w", r.IntN(1<<30), len(x.out)), "", bot)
-					s := &stand{w: w, in: &ranking{pool: &Core{}}, fit: float64(r.IntN(4)), preferred: r.IntN(9) == 0}
+					w.slots, w.loads = 3+r.IntN(2), []float64{0}
+					s := &stand{w: w, in: &ranking{pool: &Core{}}, fit: float64(r.IntN(kind.fits)), preferred: r.IntN(9) == 0}
 					for range r.IntN(4) {
 						s.set(r.IntN(130), true)
 					}
@@ -80,7 +88,8 @@ func (x *sorted) leave(i int) {
 }
 
 func (x *sorted) change(w *worker) {
-	w.load = float64(x.r.IntN(4)) / 4
+	w.used = x.r.IntN(w.slots)
+	w.weigh()
 	if x.r.IntN(2) == 0 {
 		x.served++
 		w.assigned = x.served
@@ -99,8 +108,13 @@ func (x *sorted) check() {
 	})
 	var got []*stand
 	x.walk(x.h.root, &got)
-	if !slices.Equal(got, want) {
-		x.t.Fatalf("%d stand in other than the sorted order of %d", len(got), len(want))
+	if len(got) != len(want) {
+		x.t.Fatalf("%d stand in ranks of %d", len(got), len(want))
+	}
+	for i := range got[:max(len(got)-1, 0)] {
+		if p, q := rankOf(got[i]), rankOf(got[i+1]); !x.h.ahead(&p, &q) {
+			x.t.Fatalf("%s stands before %s", p.w.ID, q.w.ID)
+		}
 	}
 	for class := range 130 {
 		var most []*stand
@@ -109,17 +123,17 @@ func (x *sorted) check() {
 				most = append(most, s)
 			}
 		}
-		for i, p := range x.h.root.top(class, maxLooked, nil) {
+		for i, p := range x.h.top(class, maxLooked, nil) {
 			if i >= len(most) || p.s != most[i] {
 				x.t.Fatalf("class %d: the %dth of its best is %s", class, i, p.w.ID)
 			}
 		}
-		n, slot := x.h.root.first(class, nil)
+		n, slot := x.h.best(class, nil)
 		if (n == nil) != (len(most) == 0) || n != nil && n.ranks[slot].s != most[0] {
 			x.t.Fatalf("class %d: another is first", class)
 		}
 		if len(most) > 1 {
-			if n, slot = x.h.root.first(class, &task{bars: []bar{{worker: most[0].w.ID}}}); n == nil || n.ranks[slot].s != most[1] {
+			if n, slot = x.h.best(class, &task{bars: []bar{{worker: most[0].w.ID}}}); n == nil || n.ranks[slot].s != most[1] {
 				x.t.Fatalf("class %d: another is first beside one from whom the task is kept", class)
 			}
 		}
@@ -132,7 +146,7 @@ func (x *sorted) walk(n *block, got *[]*stand) {
 	if bits.OnesCount64(n.used) != n.n || n.n == 0 && n.up != nil {
 		x.t.Fatalf("a block has %d places and the slots %b", n.n, n.used)
 	}
-	cols := make([]uint64, 130)
+	var cols [2][130]uint64
 	for _, slot := range n.order[:n.n] {
 		if n.used>>slot&1 == 0 {
 			x.t.Fatalf("slot %d is in order, and not used", slot)
@@ -143,27 +157,34 @@ func (x *sorted) walk(n *block, got *[]*stand) {
 				x.t.Fatal("a block does not know what is above it")
 			}
 			x.walk(kid, got)
-			for class, col := range kid.cols {
-				if col != 0 {
-					cols[class] |= 1 << slot
+			for of := range cols {
+				for i, col := range kid.cols[of] {
+					if col != 0 {
+						cols[of][i] |= 1 << slot
+					}
 				}
 			}
 			continue
 		}
 		s := n.ranks[slot].s
-		if s.block != n || s.slot != slot || n.ranks[slot] != rankOf(s) {
+		p := rankOf(s)
+		p.band = x.h.bandOf(&p)
+		if s.block != n || s.slot != slot || n.ranks[slot] != p {
 			x.t.Fatalf("%s does not stand where he knows", s.w.ID)
 		}
 		*got = append(*got, s)
-		for class := range cols {
+		cols[byBand][p.band] |= 1 << slot
+		for class := range cols[byClass] {
 			if s.meets(class) {
-				cols[class] |= 1 << slot
+				cols[byClass][class] |= 1 << slot
 			}
 		}
 	}
-	for class, col := range cols {
-		if class >= len(n.cols) && col != 0 || class < len(n.cols) && n.cols[class] != col {
-			x.t.Fatalf("class %d: a block knows other slots than %b", class, col)
+	for of := range cols {
+		for i, col := range cols[of] {
+			if i >= len(n.cols[of]) && col != 0 || i < len(n.cols[of]) && n.cols[of][i] != col {
+				x.t.Fatalf("%d of %d: a block knows other slots than %b", i, of, col)
+			}
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"math"
 	"slices"
 
 	"switchboard/broker/selector"
@@ -84,7 +83,7 @@ type worker struct {
 	used      int   // cost of its tasks: offered, granted, held, lost, in wrap-up [I3]
 	slots     int
 	load      float64
-	worst     float64 // no ranking has him at a higher load; +Inf when one in which he could stand may not have him
+	worst     float64 // the highest of loads
 	assigned  uint64  // when it last was, by the core's count
 	tasks     []*task // in no order
 	conn      wire.Conn
@@ -107,6 +106,7 @@ type profile struct {
 	facts  selector.Worker
 	rating float64
 	stands []*stand      // in its rankings
+	loads  []float64     // by stand: the load by which it stands there; +Inf is not at all
 	timer  timer         // of its grace
 	turn   uint64        // of the connection that has subscribed as it last: grows with each
 	own    heap[*waiter] // tasks that wait for it alone
@@ -185,14 +185,11 @@ func (w *worker) ease() {
 		return
 	}
 	worst := 0.0
-	for _, s := range w.stands {
-		if s.block == nil || w.load < s.load {
-			s.update()
+	for i := range w.loads {
+		if w.load < w.loads[i] {
+			w.stands[i].update()
 		}
-		if s.block == nil {
-			worst = math.Inf(1)
-		}
-		worst = max(worst, s.load)
+		worst = max(worst, w.loads[i])
 	}
 	w.worst = worst
 }
