@@ -4,7 +4,7 @@ import "switchboard/wire"
 
 // Bounds of a decision.
 const (
-	maxLooked = 15 // of the first places of a heap: the best are among them
+	maxLooked = 15 // of the first in order: the best are among them, though some have been filled up
 	maxTop    = 8
 )
 

@@ -60,14 +60,10 @@ func (c *Core) hear(w *worker) {
 	if !c.ladder.hear(w.slots) {
 		return
 	}
-	c.ladder.coarse = false // as those stand who have a place
 	for _, r := range c.rankings {
 		for _, s := range r.stands {
 			s.rest()
 		}
-	}
-	c.ladder.coarse = true
-	for _, r := range c.rankings {
 		for _, s := range r.stands {
 			s.update()
 		}
