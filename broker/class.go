@@ -118,19 +118,17 @@ func (q *queue) candidates(cl *class) []*worker {
 	return q.workers
 }
 
-// forgetClass takes a class out of everything. Nobody waits in it.
-func (c *Core) forgetClass(cl *class) {
-	for _, s := range slices.Backward(cl.ranking.stands) { // whoever leaves is replaced by one who was looked at
-		if s.meets(cl.bit) {
-			s.leave(cl)
-		}
+// forgetClasses takes the classes that no plan has out of everything. Nobody waits in them. Everybody in a ranking is looked at once, however many
+// of its classes go.
+func (c *Core) forgetClasses() {
+	unused := func(cl *class) bool { return cl.plans == 0 }
+	for _, q := range c.order {
+		q.classes, q.demands = slices.DeleteFunc(q.classes, unused), slices.DeleteFunc(q.demands, unused)
 	}
-	for _, q := range cl.from {
-		q.classes = slices.DeleteFunc(q.classes, func(o *class) bool { return o == cl })
+	c.everybody.classes = slices.DeleteFunc(c.everybody.classes, unused)
+	for _, r := range c.rankings {
+		r.forget()
 	}
-	cl.queue.demands = slices.DeleteFunc(cl.queue.demands, func(o *class) bool { return o == cl })
-	delete(c.classes, cl.key)
-	cl.ranking.dismiss(cl)
 }
 
 // admit makes w a member when it meets the requirement.

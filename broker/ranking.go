@@ -126,14 +126,37 @@ func (c *Core) rankingOf(cl *class, scored []string, prefer selector.Residual) {
 	r.live++
 }
 
-// dismiss takes cl, whom nobody meets any more and in which nobody waits, out of its ranking, and forgets that when it was the last.
-func (r *ranking) dismiss(cl *class) {
-	r.classes[cl.bit] = nil
-	if r.live--; r.live > 0 {
+// forget gives up the classes that no plan has, and r when these are all.
+func (r *ranking) forget() {
+	gone := make([]uint64, len(r.waits))
+	live := r.live
+	for i, cl := range r.classes {
+		if cl != nil && cl.plans == 0 {
+			gone[i/64] |= 1 << (i % 64)
+			live--
+		}
+	}
+	if live == r.live {
 		return
 	}
-	delete(r.pool.rankings, r.key)
-	r.pool.blocks.give(r.ranks.root)
+	r.live = live
+	for _, s := range slices.Backward(r.stands) { // whoever leaves is replaced by one who was looked at
+		for k := range min(len(gone), s.words()) {
+			for row := s.word(k) & gone[k]; row != 0; row &= row - 1 {
+				s.leave(r.classes[k*64+bits.TrailingZeros64(row)])
+			}
+		}
+	}
+	for i, cl := range r.classes {
+		if cl != nil && cl.plans == 0 {
+			delete(r.pool.classes, cl.key)
+			r.classes[i] = nil
+		}
+	}
+	if live == 0 {
+		delete(r.pool.rankings, r.key)
+		r.pool.blocks.give(r.ranks.root)
+	}
 }
 
 // enlist returns what w is to r, where he is nothing yet.
