@@ -153,6 +153,7 @@ func (c *Core) closeQueue(q *queue) {
 		}
 		return p.queue != q
 	})
+	c.forgetClasses()
 	for _, w := range slices.Clone(q.workers) {
 		i := slices.Index(w.queues, q)
 		w.queues, w.seats = slices.Delete(w.queues, i, i+1), slices.Delete(w.seats, i, i+1)

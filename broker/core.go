@@ -20,7 +20,7 @@ type Core struct {
 
 	plans    planBook
 	classes  map[string]*class
-	numbers  numbers                  // of classes
+	rankings map[string]*ranking
 	sessions map[wire.SessionID]*task // the newest of each; the others follow
 	workers  map[string]*worker
 	conns    map[wire.Conn]*worker
@@ -39,7 +39,12 @@ type Core struct {
 	looks  uint64 // at queues
 	trace  trace
 
-	members     int // of all classes
+	blocks  blocks // of all rankings
+	ladder  ladder
+	calling int // classes in which somebody waits
+
+	members     int // stands in all rankings, one for each 64 classes
+	heldAgainst int // workers who were held against a class when it was made, ever
 	manyPlans   int // so many plans may there be before unused ones are forgotten
 	manyMembers int
 	virtual     float64 // the time of fair sharing
@@ -60,6 +65,7 @@ type Core struct {
 	key    []byte
 	aged   []*task
 	heads  []*lane
+	top    []*rank
 }
 
 // New returns a pool that matches nothing until [Core.Open] and its census. cfg must be valid.
@@ -69,6 +75,7 @@ func New(cfg Config) *Core {
 		everybody:   &queue{},
 		plans:       newPlanBook(),
 		classes:     make(map[string]*class),
+		rankings:    make(map[string]*ranking),
 		sessions:    make(map[wire.SessionID]*task),
 		workers:     make(map[string]*worker),
 		conns:       make(map[wire.Conn]*worker),

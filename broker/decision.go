@@ -4,7 +4,7 @@ import "switchboard/wire"
 
 // Bounds of a decision.
 const (
-	maxLooked = 15 // of the first places of a heap: the best are among them
+	maxLooked = 15 // of the first in order: the best are among them, though some have been filled up
 	maxTop    = 8
 )
 
@@ -45,7 +45,7 @@ type noted struct {
 
 // looked is a worker as he was.
 type looked struct {
-	m           *member
+	s           *stand
 	load, score float64
 }
 
@@ -113,12 +113,12 @@ func (c *Core) decide(t *task, x choice) {
 		}
 		x.w.easeIn(g.class)
 		d.Asked = g.n - 1
-		d.Eligible += len(g.class.members)
-		free := &g.class.free
-		d.Free += free.n
-		for k := range min(free.n, maxLooked) {
-			if p := free.node(k); p.w.takes(t.cost) && (len(t.bars) == 0 || !t.barred(p.w.ID)) {
-				d.looked = append(d.looked, looked{p.m, p.w.load, score(p.fit, p.w.load, q)})
+		d.Eligible += g.class.members
+		d.Free += int(g.class.ranking.free[g.class.bit])
+		c.top = g.class.ranking.ranks.top(g.class.bit, maxLooked, c.top[:0])
+		for _, p := range c.top {
+			if p.w.takes(t.cost) && (len(t.bars) == 0 || !t.barred(p.w.ID)) {
+				d.looked = append(d.looked, looked{p.s, p.w.load, score(p.fit, p.w.load, q)})
 				found = found || p.w == x.w
 			}
 		}
@@ -205,30 +205,30 @@ func (n *noted) tell() {
 		if len(n.Top) == maxTop {
 			break
 		}
-		if i > 0 && list[i-1].m.w == x.m.w { // he is in classes of two delays
+		if i > 0 && list[i-1].s.w == x.s.w { // he is in classes of two delays
 			continue
 		}
-		n.Top = append(n.Top, Candidate{Worker: x.m.w.ID, Load: x.load, Skill: x.m.skill, Rating: x.m.rating, Preferred: x.m.preferred, Score: x.score})
+		n.Top = append(n.Top, Candidate{Worker: x.s.w.ID, Load: x.load, Skill: x.s.skill, Rating: x.s.rating, Preferred: x.s.preferred, Score: x.score})
 	}
 }
 
 // first tells whether a comes before b in Top.
 func (n *noted) first(a, b *looked) bool {
-	if x, y := a.m.w.ID == n.Worker, b.m.w.ID == n.Worker; x != y {
+	if x, y := a.s.w.ID == n.Worker, b.s.w.ID == n.Worker; x != y {
 		return x
 	}
 	switch {
-	case a.m.preferred != b.m.preferred:
-		return a.m.preferred
+	case a.s.preferred != b.s.preferred:
+		return a.s.preferred
 	case n.banded && a.load != b.load:
 		return a.load < b.load
 	case a.score != b.score:
 		return a.score > b.score
 	}
-	return a.m.w.ID < b.m.w.ID
+	return a.s.w.ID < b.s.w.ID
 }
 
-// candidate returns a with the terms of its score.
-func (a *member) candidate() Candidate {
-	return Candidate{Worker: a.w.ID, Load: a.w.load, Skill: a.skill, Rating: a.w.rating, Preferred: a.preferred, Score: score(a.fit, a.w.load, a.class.queue)}
+// candidate returns s with the terms of its score.
+func (s *stand) candidate() Candidate {
+	return Candidate{Worker: s.w.ID, Load: s.w.load, Skill: s.skill, Rating: s.w.rating, Preferred: s.preferred, Score: score(s.fit, s.w.load, s.in.queue)}
 }

@@ -23,7 +23,7 @@ func (a *head) before(b *head) bool {
 
 // show makes the head of c what its lines have come to.
 func (c *class) show() {
-	h := &c.pool.numbers.heads[c.number]
+	h := &c.ranking.heads[c.bit]
 	if len(c.busy) == 1 {
 		l := c.busy[0]
 		if first, ok := l.soon.top(); ok && len(l.late.nodes) == 0 && len(first.t.bars) == 0 && first.t.cost == c.cost {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"math/bits"
 	"slices"
 	"strconv"
 
@@ -157,7 +158,7 @@ func (a *waiter) stand(cl *class, t *task) {
 	if l.at == 0 {
 		cl.busy = append(cl.busy, l)
 		if l.at = len(cl.busy); l.at == 1 {
-			cl.pool.numbers.mark(cl.number)
+			cl.ranking.call(cl.bit, true)
 		}
 	}
 	cl.show()
@@ -188,7 +189,7 @@ func (a *waiter) leave() {
 	cl.busy[last] = nil
 	cl.busy = cl.busy[:last]
 	if l.at = 0; last == 0 {
-		cl.pool.numbers.clear(cl.number)
+		cl.ranking.call(cl.bit, false)
 	}
 	cl.show()
 }
@@ -225,25 +226,19 @@ func earlier(a, b *task, late bool) *task {
 
 // first returns what w is to do next of all that waits for it, or nil. Each lane proposes one; the best of them is taken.
 func (c *Core) first(w *worker) *task {
-	if !c.open || c.numbers.some == 0 && len(w.own.nodes) == 0 || !w.takes(1) {
+	if !c.open || c.calling == 0 && len(w.own.nodes) == 0 || !w.takes(1) {
 		return nil
 	}
 	c.round++
 	c.heads = c.heads[:0]
-	for i := range w.stands {
-		s := &w.stands[i]
-		if !c.numbers.busy(s.class) || !w.takes(int(s.cost)) {
+	for _, s := range w.stands {
+		if !w.takes(int(s.cost)) || s.in.calling == 0 {
 			continue
 		}
-		if h := &c.numbers.heads[s.class]; h.t != nil {
-			h.lane.hear(c, s.rank)
-			if l := h.lane; l.soon.t == nil || h.before(&l.soon) {
-				l.soon = *h
+		for k, waits := range s.in.waits[:min(len(s.in.waits), s.words())] {
+			for waits &= s.word(k); waits != 0; waits &= waits - 1 {
+				c.call(s, w, k*64+bits.TrailingZeros64(waits))
 			}
-			continue
-		}
-		for _, l := range w.members[i].class.busy {
-			c.propose(l.lane, s.rank, firstOf(&l.soon, 0, w), firstOf(&l.late, 0, w))
 		}
 	}
 	if len(w.own.nodes) > 0 {
@@ -271,6 +266,20 @@ func (c *Core) first(w *worker) *task {
 		return nil
 	}
 	return best.head
+}
+
+// call adds what waits in a class of s's ranking to the proposals for w.
+func (c *Core) call(s *stand, w *worker, class int) {
+	if h := &s.in.heads[class]; h.t != nil {
+		h.lane.hear(c, s.rank)
+		if l := h.lane; l.soon.t == nil || h.before(&l.soon) {
+			l.soon = *h
+		}
+		return
+	}
+	for _, l := range s.in.classes[class].busy {
+		c.propose(l.lane, s.rank, firstOf(&l.soon, 0, w), firstOf(&l.late, 0, w))
+	}
 }
 
 // propose adds what a line has to its lane's proposal.

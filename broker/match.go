@@ -7,7 +7,7 @@ type choice struct {
 	w      *worker
 	step   int // -1 is before all steps
 	reason string
-	by     *member // what he is to the class that he was found by; nil when by no step
+	by     *stand // what he is to the class that he was found by; nil when by no step
 }
 
 // place finds a worker for t, which is in no line, or puts it in line. Nobody else may be waiting whom its worker could take.
@@ -55,17 +55,17 @@ func (c *Core) pick(t *task) choice {
 		c.ease()
 	}
 	p := t.plan
-	var best *rank
+	var best *stand
 	var by *gate
 	for i := range p.gates {
 		g := &p.gates[i]
 		if best != nil && g.step != by.step {
 			break
 		}
-		if g.class.free.n == 0 || !p.opens(i, t, c.now) {
+		if !p.opens(i, t, c.now) {
 			continue
 		}
-		if x := g.class.best(t); x != nil && (best == nil || x.before(best, p.queue)) {
+		if x := g.class.best(t); x != nil && (best == nil || x.before(best)) {
 			best, by = x, g
 		}
 	}
@@ -76,7 +76,7 @@ func (c *Core) pick(t *task) choice {
 	if by.foreign {
 		reason = t.reasonOf(best.w)
 	}
-	return choice{w: best.w, step: by.step, reason: reason, by: best.m}
+	return choice{w: best.w, step: by.step, reason: reason, by: best}
 }
 
 // reasonOf returns why w gets t by a step.
@@ -107,8 +107,8 @@ func (c *Core) chosen(t *task, w *worker) choice {
 		if !p.opens(i, t, c.now) || t.hold > c.now {
 			continue
 		}
-		if seat := w.seatOf(p.gates[i].class); seat >= 0 {
-			return choice{w: w, step: p.gates[i].step, reason: t.reasonOf(w), by: w.members[seat]}
+		if s := w.memberOf(p.gates[i].class); s != nil {
+			return choice{w: w, step: p.gates[i].step, reason: t.reasonOf(w), by: s}
 		}
 	}
 	return choice{w: w, step: -1, reason: reasonSticky}

@@ -124,6 +124,22 @@ func TestSelectedPickAllocations(t *testing.T) {
 	}
 }
 
+// Nothing is allocated either when sessions last, and everybody moves in all his rankings between two looks at him.
+func TestHeldAllocations(t *testing.T) {
+	c := newCrew(t, 1000, 40, 600, 5)
+	take, give := c.lasting(500)
+	for range 20_000 { // until blocks have become as large as they get
+		give()
+		take()
+	}
+	if n := testing.AllocsPerRun(5000, func() {
+		give()
+		take()
+	}); n != 0 {
+		t.Fatalf("%v allocations", n)
+	}
+}
+
 // The best of a class is among those that a scan finds.
 func TestPickIsAsScanned(t *testing.T) {
 	c := newCrew(t, 300, 50, 400, 3)
@@ -204,7 +220,7 @@ func BenchmarkMatrix(b *testing.B) {
 		for _, load := range []int{50, 90} {
 			for _, classes := range []int{50, 4096} {
 				for _, each := range []int{3, 10, 200} {
-					if workers*each*classes > 10_000*200*400 { // more memberships than are kept (DESIGN.md, Bounds)
+					if workers*each*classes > 10_000*200*400 { // BenchmarkMany has two of them: it takes minutes to try everybody for every class
 						continue
 					}
 					b.Run(fmt.Sprintf("workers=%d/load=%d/classes=%d/skills=%d", workers, load, classes, each), func(b *testing.B) {
@@ -216,7 +232,16 @@ func BenchmarkMatrix(b *testing.B) {
 	}
 }
 
-// BenchmarkNoted is the same with why noted of each, as documents have it that do not say otherwise.
+// BenchmarkMany is BenchmarkMatrix for people of all skills, and for 100,000 of them, in thousands of classes.
+func BenchmarkMany(b *testing.B) {
+	for _, x := range []struct{ workers, each int }{{10_000, 200}, {100_000, 10}} {
+		b.Run(fmt.Sprintf("workers=%d/load=50/classes=4096/skills=%d", x.workers, x.each), func(b *testing.B) {
+			matrix(b, x.workers, 50, 4096, x.each)
+		})
+	}
+}
+
+// BenchmarkNoted is BenchmarkMatrix with why noted of each, as documents have it that do not say otherwise.
 func BenchmarkNoted(b *testing.B) {
 	for _, classes := range []int{50, 4096} {
 		b.Run(fmt.Sprintf("workers=10000/load=50/classes=%d/skills=10", classes), func(b *testing.B) {
@@ -244,12 +269,12 @@ func (c *crew) bench(b *testing.B) {
 		}
 		took[min(int(d/10), len(took)-1)]++
 	}
-	report(b, took[:], n)
+	report(b, took[:], n, "")
 	b.ReportMetric(float64(granted)/float64(n), "granted")
 }
 
-// report tells percentiles of n times that were counted by tens of nanoseconds.
-func report(b *testing.B, took []int32, n int) {
+// report tells percentiles of n times of something that were counted by tens of nanoseconds.
+func report(b *testing.B, took []int32, n int, of string) {
 	b.Helper()
 	for _, p := range []struct {
 		of   float64
@@ -260,7 +285,7 @@ func report(b *testing.B, took []int32, n int) {
 			i++
 			seen += int(took[i])
 		}
-		b.ReportMetric(float64(10*i), p.name)
+		b.ReportMetric(float64(10*i), of+p.name)
 	}
 }
 
@@ -335,7 +360,7 @@ func (c *crew) waiting(b *testing.B) {
 		n++
 		took[min(int(d/10), len(took)-1)]++
 	}
-	report(b, took[:], n)
+	report(b, took[:], n, "")
 	b.ReportMetric(float64(granted)/float64(n), "granted")
 }
 
@@ -372,45 +397,52 @@ func BenchmarkHeld(b *testing.B) {
 
 func (c *crew) held(b *testing.B) {
 	b.Helper()
-	const lasting = 5_000
-	sessions := make([]wire.SessionID, lasting)
+	take, give := c.lasting(5_000)
+	var took, back [10_000]int32
+	n, granted := 0, 0
+	b.ReportAllocs()
+	for b.Loop() {
+		back[min(int(give()/10), len(back)-1)]++
+		d, ok := take()
+		took[min(int(d/10), len(took)-1)]++
+		if n++; ok {
+			granted++
+		}
+	}
+	report(b, took[:], n, "")
+	report(b, back[:], n, "back-")
+	b.ReportMetric(float64(granted)/float64(n), "granted")
+}
+
+// lasting has n sessions taken, and returns what has the next one taken and what has the oldest given back. Both tell how long that took.
+func (c *crew) lasting(n int) (take func() (time.Duration, bool), give func() time.Duration) {
+	sessions := make([]wire.SessionID, n)
 	for i := range sessions {
 		sessions[i] = wire.SessionID(fmt.Sprint("h", i))
 	}
-	n, granted, back := 0, 0, time.Duration(0)
-	take := func() time.Duration {
-		i := n * 7919 % len(c.tasks)
+	at := 0
+	take = func() (took time.Duration, granted bool) {
+		i := at * 7919 % len(c.tasks)
 		c.attrs[0].Value, c.attrs[1].Value = c.kinds[i%200], selector.NumberOf(float64(i/200)/24)
-		c.task = broker.Task{Session: sessions[n%lasting], Ticket: uint64(n/lasting + 1), Queue: "q", Attributes: c.attrs[:]}
-		n++
+		c.task = broker.Task{Session: sessions[at%n], Ticket: uint64(at/n + 1), Queue: "q", Attributes: c.attrs[:]}
+		at++
 		start := time.Now()
 		c.core.Offer(&c.task, 0, &c.out)
-		took := time.Since(start)
-		if len(c.out) > 0 && c.out[0].Kind == broker.Grant {
-			granted++
-		}
+		took = time.Since(start)
+		granted = len(c.out) > 0 && c.out[0].Kind == broker.Grant
 		c.out.Reset()
-		return took
+		return took, granted
 	}
-	give := func() time.Duration {
-		session, ticket := sessions[n%lasting], uint64(n/lasting)
+	give = func() time.Duration {
+		session, ticket := sessions[at%n], uint64(at/n)
 		start := time.Now()
 		c.core.Withdraw(session, ticket, 0, &c.out)
 		took := time.Since(start)
 		c.out.Reset()
 		return took
 	}
-	for range lasting {
+	for range n {
 		take()
 	}
-	var took [10_000]int32
-	first := n
-	b.ReportAllocs()
-	for b.Loop() {
-		back += give()
-		took[min(int(take()/10), len(took)-1)]++
-	}
-	report(b, took[:], n-first)
-	b.ReportMetric(float64(back)/float64(n-first), "back-ns")
-	b.ReportMetric(float64(granted)/float64(n), "granted")
+	return take, give
 }

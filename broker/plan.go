@@ -315,19 +315,18 @@ func (c *Core) forgetPlans() {
 		}
 		return p.tasks > 0
 	})
+	c.forgetClasses()
 	c.manyPlans = max(maxPlans, 2*c.plans.n)
 	c.manyMembers = max(maxMembers, 2*c.members)
 }
 
-// forgetPlan takes p, which has no task, out of everything but the map, and with it the classes that nobody else has.
+// forgetPlan takes p, which has no task, out of everything but the map. The classes that nobody else has are to be forgotten behind it.
 func (c *Core) forgetPlan(p *plan) {
 	is := func(o *plan) bool { return o == p }
 	for i := range p.gates {
 		cl := p.gates[i].class
 		cl.watchers = slices.DeleteFunc(cl.watchers, is)
-		if cl.plans--; cl.plans == 0 {
-			c.forgetClass(cl)
-		}
+		cl.plans--
 	}
 	for _, k := range c.clocks {
 		k.watchers = slices.DeleteFunc(k.watchers, is)

@@ -140,6 +140,7 @@ func (c *Core) introduce(w *worker, s *Subscription) {
 	if w.window == 0 {
 		w.window = 16
 	}
+	c.hear(w)
 	c.seat(w)
 	w.changed()
 }
@@ -250,8 +251,8 @@ func (c *Core) factsOf(w *worker) selector.Worker {
 // unseat takes w out of all queues and classes.
 func (c *Core) unseat(w *worker) {
 	w.seated = false
-	for len(w.members) > 0 {
-		w.members[len(w.members)-1].leave()
+	for len(w.stands) > 0 {
+		w.stands[len(w.stands)-1].quit()
 	}
 	for i, q := range w.queues {
 		last := len(q.workers) - 1
@@ -340,6 +341,7 @@ func (c *Core) Slots(worker string, n int, ref Ref, now int64, out *Effects) {
 		return
 	}
 	w.slots = n
+	c.hear(w)
 	out.done(ref)
 	w.changed()
 	c.release(w)

@@ -1,46 +1,90 @@
 package broker
 
-import "math"
+import (
+	"bytes"
+	"math"
+	"math/bits"
+)
 
-// ranks are the members of a class who could take a task: a heap, best first as they were when they were last looked at. Nobody stands
-// worse in it than his worker is. What they are compared by stands in the heap itself, so that among thousands of classes the best of one
-// is found by looking at his place and at himself.
+// ranks are the stands of a ranking whose workers could take a task, in the order in which they were when they were last looked at. Nobody
+// stands worse in them than his worker is. They are a tree of blocks of at most 64 places each, and each block knows of each class, and of each
+// band, at which of its places, or below which of them, somebody is of it: so the best of a class is found by a few words and one place of each
+// block from the root down, however few of the others meet it.
+//
+// Whoever is preferred comes first, and where loads are what counts next, a band is one load of those who are preferred, or of the others. Their order
+// is that of all bands then, by fit and by who was served longest ago: who takes something goes to another band, and mostly moves no further.
+// Where scores are weighted, or the loads too many, there is one band, and all of it is order.
 type ranks struct {
-	by    *queue // whose scoring counts
-	n     int
-	front [ranksFront]rank // the first, and the two of whom one comes after him: mostly nothing else is looked at
-	rest  []rank           // the others
+	by     *queue // whose scoring counts
+	others int    // 1 when nobody is preferred, else 0: the first of the two bands of a load
+	ladder *ladder
+	root   *block
+	pool   *blocks
 }
 
-// ranksFront is how many of a heap lie in it.
-const ranksFront = 3
-
-// rank is a member's place.
+// rank is a place: what it is compared by stands in it.
 type rank struct {
-	load     float64 // signed below zero of one who is preferred, also nought: three ranks are two lines and a quarter of memory
+	load     float64 // signed below zero of one who is preferred, also nought
 	fit      float64 // of skill and rating: changes only with the worker
 	assigned uint64
 	w        *worker
-	s        *stand // where w notes that he stands here
-	m        *member
+	s        *stand // where he is told that he stands here
+	band     int16
 }
 
-// signed returns load as it stands in a rank.
-func (a *member) signed(load float64) float64 {
-	if a.preferred {
-		return math.Copysign(load, -1)
+// wide is how many places a block has: the bits of a word.
+const wide = 64
+
+// block is a part of ranks. A place keeps its slot as long as it is in the block; only their order changes.
+type block struct {
+	order [wide]uint8 // of slots, best first; n of them count
+	used  uint64      // slots, by bits
+	n     int
+	up    *block
+	slot  uint8       // in up
+	cols  [2][]uint64 // by class, and by band: the slots at which, or below which, somebody is of it
+	ranks []rank      // by slot; of an inner block one who comes before nobody below that slot, and behind everybody before it
+	kids  []*block    // by slot; nil of a leaf
+}
+
+// What cols are of.
+const (
+	byClass = iota
+	byBand
+)
+
+// blocks are those of a pool that are in no ranks. They are used again, as ranks split and thin out all the time.
+type blocks struct{ spare *block }
+
+// take returns an empty block.
+func (p *blocks) take(leaf bool) *block {
+	n := p.spare
+	if n == nil {
+		n = &block{}
+	} else {
+		p.spare, n.up = n.up, nil
 	}
-	return load
+	switch {
+	case leaf:
+		n.kids = nil
+	case n.kids == nil:
+		n.kids = make([]*block, wide)
+	}
+	return n
 }
 
-// stand is what a worker knows of his place in a class. Those of all his classes lie in one piece of memory: whether anything is to be done in
-// thousands of classes when he takes something, or gives it back, is seen without a look at any of them.
-type stand struct {
-	load  float64 // as the heap has it
-	at    int32   // in the heap, from 1; 0 is nowhere
-	cost  int32   // of the class
-	class int32   // its number
-	rank  int32   // of the class's queue, to the worker
+// give takes n, in which nobody stands.
+func (p *blocks) give(n *block) {
+	n.up, p.spare = p.spare, n
+}
+
+// rankOf returns the place of s as its worker is now.
+func rankOf(s *stand) rank {
+	load := s.w.load
+	if s.preferred {
+		load = math.Copysign(load, -1)
+	}
+	return rank{load: load, fit: s.fit, assigned: s.w.assigned, w: s.w, s: s}
 }
 
 // before tells whether a shall be asked before b, who meets the same step of the same queue.
@@ -63,143 +107,360 @@ func (a *rank) before(b *rank, by *queue) bool {
 	return a.w.ID < b.w.ID
 }
 
-// node returns the i'th place.
-func (h *ranks) node(i int) *rank {
-	if i < ranksFront {
-		return &h.front[i]
+// banded tells whether h has bands for loads.
+func (h *ranks) banded() bool { return h.by.Scoring == Banded && !h.ladder.coarse }
+
+// bandOf returns the band of x, as his worker is now.
+func (h *ranks) bandOf(x *rank) int16 {
+	if !h.banded() {
+		return 0
 	}
-	return &h.rest[i-ranksFront]
+	band := 2 * int16(h.ladder.number(x.w))
+	if !math.Signbit(x.load) {
+		band++
+	}
+	return band
 }
 
-// push adds m, who does not stand in h, as his worker is now.
-func (h *ranks) push(m *member) {
-	s := m.stand()
-	x := rank{m.signed(m.w.load), m.fit, m.w.assigned, m.w, s, m}
-	if h.n < ranksFront {
-		h.front[h.n] = x
-	} else {
-		h.rest = append(h.rest, x)
+// ahead is the order of places: of those of a band [rank.before].
+func (h *ranks) ahead(a, b *rank) bool {
+	if !h.banded() {
+		return a.before(b, h.by)
 	}
-	h.n++
-	s.at, s.load = int32(h.n), m.w.load //nolint:gosec // a pool has fewer workers
-	m.w.worst = max(m.w.worst, m.w.load)
-	h.up(h.n - 1)
-}
-
-// remove takes out who stands there, when he stands anywhere.
-func (h *ranks) remove(s *stand) {
-	i := int(s.at) - 1
-	if i < 0 {
-		return
-	}
-	s.at = 0
-	h.n--
-	last := h.n
-	moved := *h.node(last)
-	*h.node(last) = rank{}
-	if last >= ranksFront {
-		h.rest = h.rest[:last-ranksFront]
-	}
-	if i < last {
-		h.set(i, moved)
-		h.fix(i)
-	}
-}
-
-// refresh puts the i'th where its worker is by now, and out when he takes nothing of that cost. It tells whether he stood elsewhere.
-func (h *ranks) refresh(i, cost int) bool {
-	x := h.node(i)
-	w := x.w
 	switch {
-	case !w.takes(cost):
-		h.remove(x.s)
-		w.worst = math.Inf(1)
-	case math.Abs(x.load) != w.load:
-		x.load, x.assigned, x.s.load = math.Copysign(w.load, x.load), w.assigned, w.load
-		w.worst = max(w.worst, w.load)
-		h.fix(i)
-	case x.assigned != w.assigned: // his stand is not touched: it is as far away as he is
-		x.assigned = w.assigned
-		h.fix(i)
-	default:
+	case a.fit != b.fit:
+		return a.fit > b.fit
+	case a.assigned != b.assigned:
+		return a.assigned < b.assigned
+	}
+	return a.w.ID < b.w.ID
+}
+
+// push adds s, who does not stand in h, as his worker is now.
+func (h *ranks) push(s *stand) {
+	h.insert(rankOf(s))
+	s.note(s.w.load)
+}
+
+func (h *ranks) insert(x rank) {
+	n := h.root
+	for n.kids != nil {
+		n = n.kids[n.order[max(h.upTo(n, &x)-1, 0)]]
+	}
+	n, at := h.room(n, h.upTo(n, &x), &x)
+	s := x.s
+	s.slot = n.open(at)
+	s.block = n
+	x.band = h.bandOf(&x)
+	n.ranks[s.slot] = x
+	n.mark(byBand, int(x.band), s.slot)
+	for k := range s.words() {
+		for row := s.word(k); row != 0; row &= row - 1 {
+			n.mark(byClass, k*wide+bits.TrailingZeros64(row), s.slot)
+		}
+	}
+}
+
+// remove takes s out, who stands in h.
+func (h *ranks) remove(s *stand) {
+	n, slot := s.block, s.slot
+	n.clear(byBand, int(n.ranks[slot].band), slot)
+	for k := range s.words() {
+		for row := s.word(k); row != 0; row &= row - 1 {
+			n.clear(byClass, k*wide+bits.TrailingZeros64(row), slot)
+		}
+	}
+	s.block = nil
+	h.close(n, slot)
+}
+
+// refresh puts who stands at a slot of n where he is by now. It tells whether that is elsewhere: then another may be before him.
+func (h *ranks) refresh(n *block, slot uint8) bool {
+	x := &n.ranks[slot]
+	w := x.w
+	if math.Abs(x.load) == w.load && x.assigned == w.assigned {
 		return false
 	}
-	return true
-}
-
-func (h *ranks) fix(i int) {
-	if !h.up(i) {
-		h.down(i)
-	}
-}
-
-// up moves the i'th to the front of those who come behind it. It tells whether it has moved; one who has not is not touched.
-func (h *ranks) up(i int) bool {
-	first := i
-	var x rank
-	for i > 0 {
-		parent := (i - 1) / 2
-		if i == first {
-			if !h.node(i).before(h.node(parent), h.by) {
-				return false
+	moved := false
+	y := rank{math.Copysign(w.load, x.load), x.fit, w.assigned, w, x.s, x.band}
+	if at := n.position(slot); x.assigned != w.assigned || !h.banded() {
+		if !h.fits(n, at, &y) {
+			at = h.upTo(n, &y)
+			if n.up != nil && (at == 0 || at == n.n) { // who comes first or last may belong elsewhere
+				h.remove(y.s)
+				h.insert(y)
+				y.s.note(w.load)
+				return true
 			}
-			x = *h.node(i)
-		} else if !x.before(h.node(parent), h.by) {
-			break
+			n.shift(slot, at)
+			moved = true
 		}
-		h.set(i, *h.node(parent))
-		i = parent
 	}
-	if i == first {
+	if math.Abs(x.load) != w.load { // else his stand is not touched: it is as far away as he is
+		if y.band = h.bandOf(&y); y.band != x.band {
+			n.mark(byBand, int(y.band), slot)
+			n.clear(byBand, int(x.band), slot)
+			moved = true
+		}
+		y.s.note(w.load)
+	}
+	*x = y
+	return moved
+}
+
+// fits tells whether x, who stands at that position of n, is in order there as he is by now. At either end that is not known; but of a band nobody
+// comes to stand before where he was.
+func (h *ranks) fits(n *block, at int, x *rank) bool {
+	if at+1 < n.n && !h.ahead(x, &n.ranks[n.order[at+1]]) || at+1 == n.n && n.up != nil {
 		return false
 	}
-	h.set(i, x)
-	return true
+	return h.banded() || at > 0 && h.ahead(&n.ranks[n.order[at-1]], x) || at == 0 && n.up == nil
 }
 
-// down moves the i'th behind those who come before it.
-func (h *ranks) down(i int) {
-	first := i
-	x := *h.node(i)
-	for {
-		child := 2*i + 1
-		if child >= h.n {
-			break
-		}
-		next := h.node(child)
-		if right := child + 1; right < h.n {
-			if other := h.node(right); other.before(next, h.by) {
-				child, next = right, other
+// best returns where the best of a class stands whom t is not kept from; nil is nobody. No t is kept from nobody.
+func (h *ranks) best(class int, t *task) (*block, uint8) {
+	if !h.banded() {
+		return h.root.first(class, 0, t)
+	}
+	bands := h.root.cols[byBand]
+	for others := h.others; others < 2; others++ {
+		for _, number := range h.ladder.order {
+			band := 2*int(number) + others
+			if band < len(bands) && bands[band] != 0 {
+				if n, slot := h.root.first(class, band, t); n != nil {
+					return n, slot
+				}
 			}
 		}
-		if !next.before(&x, h.by) {
-			break
+	}
+	return nil, 0
+}
+
+// first is best of one band, from n down.
+func (n *block) first(class, band int, t *task) (*block, uint8) {
+	at := n.both(class, band)
+	if at == 0 {
+		return nil, 0
+	}
+	for _, slot := range n.order[:n.n] {
+		switch {
+		case at>>(slot%wide)&1 == 0:
+		case n.kids != nil:
+			if m, s := n.kids[slot].first(class, band, t); m != nil {
+				return m, s
+			}
+		case t == nil || !t.barred(n.ranks[slot].w.ID) && !t.asks(n.ranks[slot].w):
+			return n, slot
 		}
-		h.set(i, *next)
-		i = child
 	}
-	if i != first {
-		h.set(i, x)
+	return nil, 0
+}
+
+// both returns the slots at which, or below which, somebody meets the class and somebody is of the band.
+func (n *block) both(class, band int) uint64 {
+	if class >= len(n.cols[byClass]) || band >= len(n.cols[byBand]) {
+		return 0
+	}
+	return n.cols[byClass][class] & n.cols[byBand][band]
+}
+
+// top appends the best of a class, until there are as many as most in list.
+func (h *ranks) top(class, most int, list []*rank) []*rank {
+	if !h.banded() {
+		return h.root.top(class, 0, most, list)
+	}
+	for others := h.others; others < 2; others++ {
+		for _, number := range h.ladder.order {
+			list = h.root.top(class, 2*int(number)+others, most, list)
+		}
+	}
+	return list
+}
+
+// top is that of one band, from n down.
+func (n *block) top(class, band, most int, list []*rank) []*rank {
+	at := n.both(class, band)
+	for i := 0; i < n.n && at != 0 && len(list) < most; i++ {
+		slot := n.order[i]
+		switch {
+		case at>>(slot%wide)&1 == 0:
+			continue
+		case n.kids != nil:
+			list = n.kids[slot].top(class, band, most, list)
+		default:
+			list = append(list, &n.ranks[slot])
+		}
+		at &^= 1 << (slot % wide)
+	}
+	return list
+}
+
+// upTo returns how many places of n do not come behind x.
+func (h *ranks) upTo(n *block, x *rank) int {
+	low, high := 0, n.n
+	for low < high {
+		if mid := (low + high) / 2; h.ahead(x, &n.ranks[n.order[mid]]) {
+			high = mid
+		} else {
+			low = mid + 1
+		}
+	}
+	return low
+}
+
+// position returns where slot is in the order of n.
+func (n *block) position(slot uint8) int { return bytes.IndexByte(n.order[:n.n], slot) }
+
+// open makes a place at that position of n, which has room, and returns its slot.
+func (n *block) open(at int) uint8 {
+	slot := bits.TrailingZeros64(^n.used)
+	if slot >= len(n.ranks) { // most rankings are small
+		ranks := make([]rank, min(max(2*len(n.ranks), 8), wide))
+		copy(ranks, n.ranks)
+		n.ranks = ranks
+	}
+	copy(n.order[at+1:n.n+1], n.order[at:n.n])
+	n.order[at] = uint8(slot)
+	n.used |= 1 << slot
+	n.n++
+	return uint8(slot)
+}
+
+// shift moves slot to before the place that stood at that position.
+func (n *block) shift(slot uint8, at int) {
+	if from := n.position(slot); from < at {
+		copy(n.order[from:at-1], n.order[from+1:at])
+		n.order[at-1] = slot
+	} else {
+		copy(n.order[at+1:from+1], n.order[at:from])
+		n.order[at] = slot
 	}
 }
 
-func (h *ranks) set(i int, x rank) {
-	*h.node(i) = x
-	x.s.at = int32(i + 1) //nolint:gosec // a pool has fewer workers
+// close gives up a place of n, where nobody is of anything any more, and n when it was the last.
+func (h *ranks) close(n *block, slot uint8) {
+	at := n.position(slot)
+	copy(n.order[at:n.n-1], n.order[at+1:n.n])
+	n.n--
+	n.used &^= 1 << slot
+	n.ranks[slot] = rank{}
+	if n.kids != nil {
+		n.kids[slot] = nil
+	}
+	switch {
+	case n.up != nil:
+		if n.n == 0 {
+			h.close(n.up, n.slot)
+			h.pool.give(n)
+		}
+	case n.kids != nil && n.n == 0:
+		h.pool.give(n)
+		h.root = h.pool.take(true)
+	case n.kids != nil && n.n == 1:
+		last := n.order[0]
+		h.root, n.kids[last], n.ranks[last] = n.kids[last], nil, rank{}
+		h.root.up = nil
+		n.n, n.used = 0, 0
+		for of := range n.cols {
+			clear(n.cols[of])
+		}
+		h.pool.give(n)
+	}
 }
 
-// of returns the best for t from the i'th place down, looking past those whom t is kept from; nil is nobody.
-func (h *ranks) of(i int, t *task) *rank {
-	if i >= h.n {
-		return nil
+// room returns a block that has room, and the position in it, for x, who belongs at that position of n. One that is full is split: in halves,
+// or behind its last when x comes behind that, as whoever was served last does among equals.
+func (h *ranks) room(n *block, at int, x *rank) (*block, int) {
+	if n.n < wide {
+		return n, at
 	}
-	x := h.node(i)
-	if !t.barred(x.w.ID) && !t.asks(x.w) {
-		return x
+	if n.up == nil {
+		h.root = h.pool.take(false)
+		n.up, n.slot = h.root, h.root.open(0)
+		h.root.kids[n.slot], h.root.ranks[n.slot] = n, n.ranks[n.order[0]]
+		for of := range n.cols {
+			for i, col := range n.cols[of] {
+				if col != 0 {
+					h.root.mark(of, i, n.slot)
+				}
+			}
+		}
 	}
-	left, right := h.of(2*i+1, t), h.of(2*i+2, t)
-	if left == nil || right != nil && right.before(left, h.by) {
-		return right
+	half := wide / 2
+	if at == wide {
+		half = wide
 	}
-	return left
+	m := h.pool.take(n.kids == nil)
+	moved := n.cut(half, m)
+	first := x
+	if m.n > 0 {
+		first = &m.ranks[m.order[0]]
+	}
+	up, behind := h.room(n.up, n.up.position(n.slot)+1, first)
+	m.up, m.slot = up, up.open(behind)
+	up.ranks[m.slot], up.kids[m.slot] = *first, m
+	for of := range n.cols {
+		for i, col := range n.cols[of] {
+			if col&moved == 0 {
+				continue
+			}
+			n.cols[of][i] = col &^ moved
+			m.grow(of, i)
+			m.cols[of][i] = col & moved
+			up.mark(of, i, m.slot)
+			if col&^moved == 0 {
+				n.up.clear(of, i, n.slot)
+			}
+		}
+	}
+	if half == wide || at > half {
+		return m, at - half
+	}
+	return n, at
+}
+
+// cut moves the places of n from that position on into m, which is empty, without telling who is of what there, and returns their slots.
+func (n *block) cut(from int, m *block) (moved uint64) {
+	if len(m.ranks) < wide {
+		m.ranks = make([]rank, wide)
+	}
+	for i, slot := range n.order[from:n.n] {
+		m.order[i] = slot
+		moved |= 1 << slot
+		m.ranks[slot], n.ranks[slot] = n.ranks[slot], rank{}
+		if n.kids == nil {
+			m.ranks[slot].s.block = m
+			continue
+		}
+		m.kids[slot], n.kids[slot] = n.kids[slot], nil
+		m.kids[slot].up = m
+	}
+	m.n, m.used = n.n-from, moved
+	n.n, n.used = from, n.used&^moved
+	return moved
+}
+
+// mark says that somebody is of the i'th class or band at a slot of n, and so below n.
+func (n *block) mark(of, i int, slot uint8) {
+	n.grow(of, i)
+	before := n.cols[of][i]
+	n.cols[of][i] = before | 1<<slot
+	if before == 0 && n.up != nil {
+		n.up.mark(of, i, n.slot)
+	}
+}
+
+// clear says that nobody is any more.
+func (n *block) clear(of, i int, slot uint8) {
+	n.cols[of][i] &^= 1 << slot
+	if n.cols[of][i] == 0 && n.up != nil {
+		n.up.clear(of, i, n.slot)
+	}
+}
+
+// grow gives n a word for the i'th class or band.
+func (n *block) grow(of, i int) {
+	if cols := n.cols[of]; i >= len(cols) {
+		n.cols[of] = append(cols, make([]uint64, i+1-len(cols))...)
+	}
 }

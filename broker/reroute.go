@@ -32,8 +32,8 @@ const (
 	matching              // of those who wait
 )
 
-// pieceMembers is how many memberships of classes are made until a piece ends: a class that is new is as much work as there are workers.
-const pieceMembers = 8_192
+// pieceLooks is how many workers are held against new classes until a piece ends.
+const pieceLooks = 8_192
 
 // Reconfigure makes the pool what cfg says, as [Core.Configure] does, and leaves the work on workers and tasks to [Core.Continue], which is to be
 // called until it is done; other events may come in between. cfg must be valid. What it costs at once is a copy of the sessions' names, and a look at the workers.
@@ -69,20 +69,18 @@ func (c *Core) overtake() {
 // more.
 func (c *Core) unroute(r *rerouting) {
 	for _, w := range r.workers {
-		clear(w.members)
+		clear(w.stands)
 		clear(w.queues)
-		w.members, w.stands, w.queues, w.seats = w.members[:0], w.stands[:0], w.queues[:0], w.seats[:0]
+		w.stands, w.loads, w.queues, w.seats = w.stands[:0], w.loads[:0], w.queues[:0], w.seats[:0]
 		w.seated, w.worst = false, 0
 	}
 	for _, q := range c.queues {
 		q.workers, q.skilled, q.classes, q.demands = nil, nil, nil, nil
 	}
 	*c.everybody = queue{}
-	for _, cl := range c.classes {
-		cl.number = -1 // no worker stands in it, whatever plan still names it
-	}
 	clear(c.classes)
-	c.numbers, c.members = numbers{}, 0
+	clear(c.rankings)
+	c.ladder, c.calling, c.members = ladder{}, 0, 0
 	c.plans = newPlanBook()
 	for _, p := range c.dirty {
 		p.dirty = false
@@ -134,6 +132,7 @@ func (c *Core) seatSome(r *rerouting, most int) {
 	n := min(most, len(r.workers))
 	for _, w := range r.workers[:n] {
 		if !w.seated && !w.gone && c.workers[w.ID] == w { // who has subscribed again meanwhile is there
+			c.hear(w)
 			c.seat(w)
 			w.changed()
 		}
@@ -150,8 +149,8 @@ func (c *Core) seatSome(r *rerouting, most int) {
 }
 
 func (c *Core) routeSome(r *rerouting, most int, out *Effects) {
-	members := c.members
-	for ; most > 0 && c.members-members < pieceMembers; most-- {
+	held := c.heldAgainst
+	for ; most > 0 && c.heldAgainst-held < pieceLooks; most-- {
 		t := r.routes.next()
 		if t == nil {
 			break

@@ -194,10 +194,11 @@ func (c *Core) Explain(session wire.SessionID) Explanation {
 	}
 	look(t.plan.queue)
 	for i := range t.plan.gates {
-		for _, m := range t.plan.gates[i].class.members {
-			if !seen[m.w] {
-				seen[m.w] = true
-				e.Workers = append(e.Workers, c.candidate(t, m.w))
+		cl := t.plan.gates[i].class
+		for _, s := range cl.ranking.stands {
+			if s.meets(cl.bit) && !seen[s.w] {
+				seen[s.w] = true
+				e.Workers = append(e.Workers, c.candidate(t, s.w))
 			}
 		}
 	}
@@ -230,12 +231,12 @@ func (c *Core) candidate(t *task, w *worker) Candidate {
 	may, opens, shut := false, false, true
 	for i := range t.plan.gates {
 		g := &t.plan.gates[i]
-		j := w.seatOf(g.class)
-		if j < 0 {
+		s := w.memberOf(g.class)
+		if s == nil {
 			continue
 		}
 		if !may {
-			x = w.members[j].candidate()
+			x = s.candidate()
 			x.Step = t.plan.queue.stepName(g.step)
 		}
 		may = true

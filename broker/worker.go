@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"math"
 	"slices"
 
 	"switchboard/broker/selector"
@@ -75,6 +74,7 @@ type worker struct {
 	connected bool
 	gone      bool // its grace is over: nothing is kept for it
 	freed     bool // it may take something at the end of the event
+	counted   bool // among those who staff its classes
 	loose     bool // it got rid of a task, and may stand worse in its classes than it is until somebody looks, or the event ends
 	presence  Presence
 	kind      kind
@@ -83,7 +83,7 @@ type worker struct {
 	used      int   // cost of its tasks: offered, granted, held, lost, in wrap-up [I3]
 	slots     int
 	load      float64
-	worst     float64 // no class has him at a higher load; +Inf when one in which he could stand may not have him
+	worst     float64 // the highest of loads
 	assigned  uint64  // when it last was, by the core's count
 	tasks     []*task // in no order
 	conn      wire.Conn
@@ -97,19 +97,19 @@ type worker struct {
 
 // profile is what a worker has besides.
 type profile struct {
-	said    Subscription // what it last said: its queues may be configured again
-	seated  bool         // it stands in its queues
-	queues  []*queue     // the last is everybody's
-	seats   []int        // in workers of each of queues
-	places  []Seat       // by its teams
-	skills  []Skill      // sorted by name
-	facts   selector.Worker
-	rating  float64
-	members []*member
-	stands  []stand       // by member: see there
-	timer   timer         // of its grace
-	turn    uint64        // of the connection that has subscribed as it last: grows with each
-	own     heap[*waiter] // tasks that wait for it alone
+	said   Subscription // what it last said: its queues may be configured again
+	seated bool         // it stands in its queues
+	queues []*queue     // the last is everybody's
+	seats  []int        // in workers of each of queues
+	places []Seat       // by its teams
+	skills []Skill      // sorted by name
+	facts  selector.Worker
+	rating float64
+	stands []*stand      // in its rankings
+	loads  []float64     // by stand: the load by which it stands there; +Inf is not at all
+	timer  timer         // of its grace
+	turn   uint64        // of the connection that has subscribed as it last: grows with each
+	own    heap[*waiter] // tasks that wait for it alone
 }
 
 // newWorker returns a worker of whom nothing is known but who he is.
@@ -137,50 +137,25 @@ func (w *worker) takes(cost int) bool {
 // serves tells whether w has subscribed to q.
 func (w *worker) serves(q *queue) bool { return slices.Contains(w.queues, q) }
 
-func (w *worker) isMember(c *class) bool { return w.seatOf(c) >= 0 }
+// isMember tells whether w meets c.
+func (w *worker) isMember(c *class) bool { return w.memberOf(c) != nil }
 
-// seatOf returns where c is among w's classes, or -1.
-func (w *worker) seatOf(c *class) int {
-	for i := range w.stands {
-		if w.stands[i].class == c.number {
-			return i
+// memberOf returns what w is to the ranking of c, when he meets c, or nil.
+func (w *worker) memberOf(c *class) *stand {
+	if s := w.standIn(c.ranking); s != nil && s.meets(c.bit) {
+		return s
+	}
+	return nil
+}
+
+// standIn returns what w is to r, or nil.
+func (w *worker) standIn(r *ranking) *stand {
+	for _, s := range w.stands {
+		if s.in == r {
+			return s
 		}
 	}
-	return -1
-}
-
-// enlist makes m one of w's members. He stands in no heap yet.
-func (w *worker) enlist(m *member) {
-	m.seat = int32(len(w.members)) //nolint:gosec // a worker has fewer
-	w.members = append(w.members, m)
-	grown := len(w.stands) == cap(w.stands)
-	w.worst = math.Inf(1)                                                                              // until he has a place there
-	w.stands = append(w.stands, stand{cost: int32(m.class.cost), class: m.class.number, rank: m.rank}) //nolint:gosec // checked
-	if grown {                                                                                         // they lie elsewhere now
-		for i := range w.stands {
-			w.locate(i)
-		}
-	}
-}
-
-// delist undoes enlist for a, who stands in no heap.
-func (w *worker) delist(a *member) {
-	last := len(w.members) - 1
-	moved := w.members[last]
-	w.members[a.seat], moved.seat = moved, a.seat
-	w.members[last] = nil
-	w.stands[a.seat] = w.stands[last]
-	w.members, w.stands = w.members[:last], w.stands[:last]
-	if int(a.seat) < last {
-		w.locate(int(a.seat))
-	}
-}
-
-// locate tells the heap of w's i'th class where his stand is.
-func (w *worker) locate(i int) {
-	if s := &w.stands[i]; s.at > 0 {
-		w.members[i].class.free.node(int(s.at) - 1).s = s
-	}
+	return nil
 }
 
 // ease puts everybody where he belongs who got rid of a task in this event: before classes are looked at.
@@ -193,38 +168,28 @@ func (c *Core) ease() {
 	}
 }
 
-// easeIn is ease for w in one class.
+// easeIn is ease for w in the ranking of one class.
 func (w *worker) easeIn(cl *class) {
 	if !w.loose {
 		return
 	}
-	if i := w.seatOf(cl); i >= 0 {
-		w.members[i].update()
+	if s := w.standIn(cl.ranking); s != nil {
+		s.update()
 	}
 }
 
-// ease puts w where he belongs after he got rid of a task: in the classes in which he stood worse, or not at all. When there can be none, his
-// places are not looked at: there may be thousands.
+// ease puts w where he belongs after he got rid of a task: in the rankings in which he stood worse, or not at all. When there can be none, his
+// places are not looked at: there may be hundreds.
 func (w *worker) ease() {
 	if w.load >= w.worst {
 		return
 	}
 	worst := 0.0
-	for i := range w.stands {
-		s := &w.stands[i]
-		switch {
-		case s.at > 0:
-			if w.load < s.load {
-				cl := w.members[i].class
-				cl.free.refresh(int(s.at)-1, cl.cost)
-			}
-		case w.takes(int(s.cost)):
-			w.members[i].class.free.push(w.members[i])
+	for i := range w.loads {
+		if w.load < w.loads[i] {
+			w.stands[i].update()
 		}
-		if s.at == 0 {
-			worst = math.Inf(1)
-		}
-		worst = max(worst, s.load)
+		worst = max(worst, w.loads[i])
 	}
 	w.worst = worst
 }
@@ -257,11 +222,21 @@ func (w *worker) weigh() {
 	}
 }
 
-// changed puts w where it belongs in all its classes.
+// changed puts w where it belongs in all its rankings.
 func (w *worker) changed() {
 	w.weigh()
-	for _, m := range w.members {
-		m.update()
+	if there := w.there(); there != w.counted {
+		w.counted = there
+		d := 1
+		if !there {
+			d = -1
+		}
+		for _, s := range w.stands {
+			s.each(func(cl *class) { cl.attend(d) })
+		}
+	}
+	for _, s := range w.stands {
+		s.update()
 	}
 }
 

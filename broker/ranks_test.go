@@ -1,0 +1,190 @@
+package broker
+
+import (
+	"fmt"
+	"math/bits"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// Ranks hold what a sorted list holds, and know of every class who meets it, whatever comes, goes and changes.
+func TestRanksAreASortedList(t *testing.T) {
+	for _, kind := range []struct {
+		scoring Scoring
+		coarse  bool
+		fits    int
+	}{{Banded, false, 3}, {Banded, false, 1 << 20}, {Banded, true, 3}, {Weighted, false, 3}} {
+		for _, most := range []int{3, 70, 900, 9_000} {
+			t.Run(fmt.Sprintf("%v/most=%d", kind, most), func(t *testing.T) {
+				r := rand.New(rand.NewPCG(uint64(most), uint64(kind.scoring)))
+				x := &sorted{t: t, r: r, h: ranks{by: &queue{Queue: Queue{Scoring: kind.scoring, Weights: Weights{Skill: 0.5, Load: 0.3}}}, pool: &blocks{}}}
+				x.h.ladder = &ladder{coarse: kind.coarse}
+				x.h.ladder.hear(4)
+				x.h.ladder.hear(3)
+				x.h.root = x.h.pool.take(true)
+				for range most {
+					w := newWorker(fmt.Sprint("w", r.IntN(1<<30), len(x.out)), "", bot)
+					w.slots, w.loads = 3+r.IntN(2), []float64{0}
+					s := &stand{w: w, in: &ranking{pool: &Core{}}, fit: float64(r.IntN(kind.fits)), preferred: r.IntN(9) == 0}
+					for range r.IntN(4) {
+						s.set(r.IntN(130), true)
+					}
+					x.out = append(x.out, s)
+				}
+				for range 3 {
+					x.churn(3*most, 5) // more come than go
+					x.check()
+					x.churn(3*most, 1)
+					x.check()
+				}
+				for len(x.in) > 0 {
+					x.leave(len(x.in) - 1)
+				}
+				x.check()
+				if root := x.h.root; root.n != 0 || root.kids != nil {
+					t.Fatalf("%d places are left", root.n)
+				}
+			})
+		}
+	}
+}
+
+// sorted is ranks, with those who stand in it and who do not.
+type sorted struct {
+	t       *testing.T
+	r       *rand.Rand
+	h       ranks
+	in, out []*stand
+	served  uint64
+}
+
+// churn has n things happen, of which so many of six bring somebody rather than take him away.
+func (x *sorted) churn(n, come int) {
+	for range n {
+		switch {
+		case len(x.in) > 0 && x.r.IntN(2) == 0: // he takes something, or gives it back
+			s := x.in[x.r.IntN(len(x.in))]
+			x.change(s.w)
+			x.h.refresh(s.block, s.slot)
+		case len(x.out) > 0 && x.r.IntN(6) < come:
+			i := x.r.IntN(len(x.out))
+			s := x.out[i]
+			x.out = slices.Delete(x.out, i, i+1)
+			x.change(s.w)
+			x.h.push(s)
+			x.in = append(x.in, s)
+		case len(x.in) > 0:
+			x.leave(x.r.IntN(len(x.in)))
+		}
+	}
+}
+
+func (x *sorted) leave(i int) {
+	s := x.in[i]
+	x.in = slices.Delete(x.in, i, i+1)
+	x.h.remove(s)
+	x.out = append(x.out, s)
+}
+
+func (x *sorted) change(w *worker) {
+	w.used = x.r.IntN(w.slots)
+	w.weigh()
+	if x.r.IntN(2) == 0 {
+		x.served++
+		w.assigned = x.served
+	}
+}
+
+func (x *sorted) check() {
+	x.t.Helper()
+	want := slices.Clone(x.in)
+	slices.SortFunc(want, func(a, b *stand) int {
+		p, q := rankOf(a), rankOf(b)
+		if p.before(&q, x.h.by) {
+			return -1
+		}
+		return 1
+	})
+	var got []*stand
+	x.walk(x.h.root, &got)
+	if len(got) != len(want) {
+		x.t.Fatalf("%d stand in ranks of %d", len(got), len(want))
+	}
+	for i := range got[:max(len(got)-1, 0)] {
+		if p, q := rankOf(got[i]), rankOf(got[i+1]); !x.h.ahead(&p, &q) {
+			x.t.Fatalf("%s stands before %s", p.w.ID, q.w.ID)
+		}
+	}
+	for class := range 130 {
+		var most []*stand
+		for _, s := range want {
+			if s.meets(class) && len(most) < maxLooked {
+				most = append(most, s)
+			}
+		}
+		for i, p := range x.h.top(class, maxLooked, nil) {
+			if i >= len(most) || p.s != most[i] {
+				x.t.Fatalf("class %d: the %dth of its best is %s", class, i, p.w.ID)
+			}
+		}
+		n, slot := x.h.best(class, nil)
+		if (n == nil) != (len(most) == 0) || n != nil && n.ranks[slot].s != most[0] {
+			x.t.Fatalf("class %d: another is first", class)
+		}
+		if len(most) > 1 {
+			if n, slot = x.h.best(class, &task{bars: []bar{{worker: most[0].w.ID}}}); n == nil || n.ranks[slot].s != most[1] {
+				x.t.Fatalf("class %d: another is first beside one from whom the task is kept", class)
+			}
+		}
+	}
+}
+
+// walk appends who stands from n down in order, and holds what n knows against it.
+func (x *sorted) walk(n *block, got *[]*stand) {
+	x.t.Helper()
+	if bits.OnesCount64(n.used) != n.n || n.n == 0 && n.up != nil {
+		x.t.Fatalf("a block has %d places and the slots %b", n.n, n.used)
+	}
+	var cols [2][130]uint64
+	for _, slot := range n.order[:n.n] {
+		if n.used>>slot&1 == 0 {
+			x.t.Fatalf("slot %d is in order, and not used", slot)
+		}
+		if n.kids != nil {
+			kid := n.kids[slot]
+			if kid.up != n || kid.slot != slot {
+				x.t.Fatal("a block does not know what is above it")
+			}
+			x.walk(kid, got)
+			for of := range cols {
+				for i, col := range kid.cols[of] {
+					if col != 0 {
+						cols[of][i] |= 1 << slot
+					}
+				}
+			}
+			continue
+		}
+		s := n.ranks[slot].s
+		p := rankOf(s)
+		p.band = x.h.bandOf(&p)
+		if s.block != n || s.slot != slot || n.ranks[slot] != p {
+			x.t.Fatalf("%s does not stand where he knows", s.w.ID)
+		}
+		*got = append(*got, s)
+		cols[byBand][p.band] |= 1 << slot
+		for class := range cols[byClass] {
+			if s.meets(class) {
+				cols[byClass][class] |= 1 << slot
+			}
+		}
+	}
+	for of := range cols {
+		for i, col := range cols[of] {
+			if i >= len(n.cols[of]) && col != 0 || i < len(n.cols[of]) && n.cols[of][i] != col {
+				x.t.Fatalf("%d of %d: a block knows other slots than %b", i, of, col)
+			}
+		}
+	}
+}
