@@ -234,6 +234,15 @@ func (c *conn) unposted(n, generation uint64) {
 	c.unrest()
 }
 
+// atOnce lets request n be asked again of whoever has just not taken it: he wants to know whether it is still to be done.
+func (c *conn) atOnce(n uint64) {
+	c.mu.Lock()
+	if r := c.pending.get(n); r != nil {
+		r.postedAt = 0
+	}
+	c.mu.Unlock()
+}
+
 // answered takes request n off the list, if it is still there.
 func (c *conn) answered(n uint64) (r request, ok bool) {
 	if n == 0 {

@@ -285,6 +285,9 @@ func (c *conn) moved(f *wire.Frame) {
 		c.answered(f.ID)
 		c.refusedOwn(f, &r)
 	case ok:
+		if f.Live {
+			c.atOnce(f.ID)
+		}
 		c.unposted(f.ID, r.generation)
 	default:
 		c.restless.Store(true)

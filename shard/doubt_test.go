@@ -26,6 +26,10 @@ func TestLateSubscription(t *testing.T) {
 	}
 
 	next := n.conn(bot.who)
+	next.asks(1, lease)
+	if f := next.next(wire.FrameAnswer, wire.FrameMoved); f.Kind != wire.FrameMoved || !f.Live {
+		t.Fatalf("it is to be asked again at once, and hears %+v", f)
+	}
 	if r := next.subscribe(1, lease); r.Lease != lease {
 		t.Fatalf("the lease is %s, and was %s", r.Lease, lease)
 	}

@@ -205,7 +205,7 @@ func (s *Shard) poolCommand(c *wire.Command) {
 	switch c.Verb {
 	case wire.VerbSubscribe:
 		if p.doubts(c) {
-			s.moved(c)
+			s.moved(c).Live = true
 		} else if sub := s.subscription(c, ref); sub != nil {
 			p.core.Subscribe(sub, s.now, &p.out)
 		}

@@ -77,8 +77,8 @@ const (
 	// one shows it.
 	FrameFeed
 	// FrameMoved says that request ID about Session was not taken, and certainly will not be: its owner is not here, or it was
-	// meant for another one, whose term was Seq. The edge asks the one that is there. Without an ID it tells the same of what
-	// asked for no reply. It never reaches a client.
+	// meant for another one, whose term was Seq. The edge asks the one that is there; with Live that is he, who wants to know that it is still
+	// to be done. Without an ID it tells the same of what asked for no reply. It never reaches a client.
 	FrameMoved
 )
 

@@ -181,7 +181,8 @@ type line struct {
 	b      *book
 	who    *token.Claims
 	asking map[uint64]*question
-	last   []string          // frames, for who reads of a failure
+	heard  int               // frames
+	last   []string          // some of them, for who reads of a failure
 	told   map[string]uint64 // by session: the highest that it was told of
 	// Of whoever follows sessions: by session.
 	follows map[string]*following
@@ -317,6 +318,7 @@ func (l *line) acks(session string, ae, seq uint64) {
 // hears checks what a client is told.
 func (l *line) hears(f *wirepb.ServerFrame) {
 	l.b.frames++
+	l.heard++
 	if f.Id != 0 {
 		q := l.asking[f.Id]
 		if q == nil {
@@ -674,8 +676,8 @@ func (l *line) delivery(m *wirepb.Delivery) {
 			l.fail("%s hears %d of %s, has not acknowledged %v, and wants no more than %d", who, m.Seq, m.Session, slices.Sorted(maps.Keys(h.open)), l.window)
 		}
 	}
-	if m.Type == "session.transfer_failed" {
-		delete(l.leaving, m.Session)
+	if m.Type == "session.transfer_failed" && l.leaving[m.Session] > 0 {
+		l.leaving[m.Session]--
 	}
 	done := a.given[m.Ae].done // perhaps by another connection, and heard of behind what this one was told
 	from, until := max(h.low, done)+1, m.Seq
@@ -724,8 +726,31 @@ func (l *line) replied(m *wirepb.Reply, r *wirepb.SendReply) {
 }
 
 // room: nobody has more than he has room for, as far as he was told [SW-5.1] (I3). What he has asked to be rid of may be gone already, as may be what
-// somebody else was given.
+// somebody else was given; and the word that something is over may be on its way for a moment.
 func (l *line) room(what string) {
+	list := l.busy()
+	if len(list) <= l.slots {
+		return
+	}
+	if soft := l.b.w.softBefore(time.Now()); soft != "" { // the known limit
+		l.b.w.t.Logf("%s %s, has %d slots and %v; pools began without all shards at %s", l.who.Sub, what, l.slots, list, soft)
+		return
+	}
+	began := l.heard
+	time.AfterFunc(moment, func() {
+		l.b.mu.Lock()
+		defer l.b.mu.Unlock()
+		if now := l.busy(); l.heard > began && !slices.ContainsFunc(list, func(s string) bool { return !slices.Contains(now, s) }) {
+			l.fail("%s %s, has %d slots, and for %v %v", l.who.Sub, what, l.slots, moment, list)
+		}
+	})
+}
+
+// moment is for how long the word that an assignment is over may be on its way behind that of the next.
+const moment = time.Second
+
+// busy are the sessions that a worker has or is offered.
+func (l *line) busy() []string {
 	busy := map[string]bool{}
 	for _, session := range l.offers {
 		busy[session] = true
@@ -735,13 +760,5 @@ func (l *line) room(what string) {
 			busy[session] = true
 		}
 	}
-	if len(busy) <= l.slots {
-		return
-	}
-	list := strings.Join(slices.Sorted(maps.Keys(busy)), ", ")
-	if soft := l.b.w.softBefore(time.Now()); soft != "" { // the known limit
-		l.b.w.t.Logf("%s %s, has %d slots and %s; pools began without all shards at %s", l.who.Sub, what, l.slots, list, soft)
-		return
-	}
-	l.fail("%s %s, has %d slots and %s", l.who.Sub, what, l.slots, list)
+	return slices.Sorted(maps.Keys(busy))
 }
