@@ -71,7 +71,7 @@ func (c *conn) place(it item) {
 	case wire.FrameWrote:
 		c.wrote(it)
 	case wire.FrameDelivery:
-		if l := c.lines.get(f.Session); l != nil && l.ae == f.AE && l.resync == 0 && it.term >= l.aeTerm {
+		if l := c.lines.get(f.Session); l != nil && l.ae == f.AE && it.term >= l.aeTerm {
 			c.deliver(l, f)
 		}
 	case wire.FrameDelta:
@@ -469,15 +469,25 @@ func (l *line) takeWrote(seq uint64) *wire.Frame {
 	return nil
 }
 
-// deliver writes a delivery, unless the one before it was lost on its way: whoever acknowledges what follows acknowledges that, too.
+// deliver writes a delivery, unless one before it was dropped, or lost on its way: whoever acknowledges what follows acknowledges that, too.
 func (c *conn) deliver(l *line, f *wire.Frame) {
-	if f.Head > l.given {
-		l.resync, l.synced = l.given+1, false
-		c.list(l)
+	from := l.resync
+	switch {
+	case from != 0:
+		from = min(from, f.Entry.Seq) // what was given back meanwhile is before it
+	case f.Head > l.given:
+		from = l.given + 1
+	case f.Head != 0 && f.Head < l.given: // they have begun again before that one, and from where is lost: all that is not acknowledged comes
+		from = 1
+	default:
+		l.given = f.Entry.Seq
+		c.tell(f)
 		return
 	}
-	l.given = f.Entry.Seq
-	c.tell(f)
+	if from != l.resync {
+		l.resync, l.synced = from, false
+		c.list(l)
+	}
 }
 
 // assignment begins, renews and ends the deliveries of a session [SW-5.4].

@@ -226,6 +226,73 @@ func TestLostDelivery(t *testing.T) {
 	}
 }
 
+// What was given back is delivered again from there on. When the first of that is lost what comes behind it waits for it, too, though later entries were
+// delivered before [SW-5.6].
+func TestLostRedelivery(t *testing.T) {
+	r := newRig(t, nil)
+	alice, bot := r.login(wire.JSON, "demo/customer/alice"), r.login(wire.JSON, "demo/worker/bot")
+	id := alice.open()
+	bot.ask(`"subscribe":{"queues":["default"]}`)
+	r.shard.assign(id, r.shard.lastConn(wire.VerbSubscribe))
+	if m := bot.next(); m.GetAssigned().GetAe() != 1 {
+		t.Fatalf("first came %v", m)
+	}
+	const total = 6
+	for want := uint64(1); want <= total; want++ {
+		r.shard.say(id, `"a"`, wire.Public)
+		if d := bot.next().GetDelivery(); d.GetSeq() != want {
+			t.Fatalf("delivery %d; want %d", d.GetSeq(), want)
+		}
+	}
+	r.shard.mu.Lock()
+	e := r.shard.sessions[id]
+	e.said, e.lost = 0, map[uint64]bool{3: true}
+	for _, n := range e.log[2:] {
+		r.shard.deliver(e, n)
+	}
+	r.shard.mu.Unlock()
+	for want := uint64(1); want <= total; want++ { // all that is not acknowledged
+		if d := bot.next().GetDelivery(); d.GetSeq() != want {
+			t.Fatalf("delivery %d again; want %d", d.GetSeq(), want)
+		}
+	}
+}
+
+// What is given back while others are asked for again comes, too [SW-5.6].
+func TestGivenBackMeanwhile(t *testing.T) {
+	r := newRig(t, nil)
+	alice, bot := r.login(wire.JSON, "demo/customer/alice"), r.login(wire.JSON, "demo/worker/bot")
+	id := alice.open()
+	bot.ask(`"subscribe":{"queues":["default"]}`)
+	r.shard.mu.Lock()
+	r.shard.sessions[id].lost = map[uint64]bool{4: true, 5: true}
+	r.shard.mu.Unlock()
+	r.shard.assign(id, r.shard.lastConn(wire.VerbSubscribe))
+	if m := bot.next(); m.GetAssigned().GetAe() != 1 {
+		t.Fatalf("first came %v", m)
+	}
+	for range 5 {
+		r.shard.say(id, `"a"`, wire.Public)
+	}
+	for want := uint64(1); want <= 3; want++ {
+		if d := bot.next().GetDelivery(); d.GetSeq() != want {
+			t.Fatalf("delivery %d; want %d", d.GetSeq(), want)
+		}
+	}
+	r.shard.mu.Lock() // the edge's word comes behind
+	e := r.shard.sessions[id]
+	e.said = 4
+	r.shard.deliver(e, e.log[4])
+	e.said = 0
+	r.shard.deliver(e, e.log[2])
+	r.shard.mu.Unlock()
+	for want := uint64(3); want <= 5; want++ {
+		if d := bot.next().GetDelivery(); d.GetSeq() != want {
+			t.Fatalf("delivery %d again; want %d", d.GetSeq(), want)
+		}
+	}
+}
+
 // hello attaches to everything at once, and is answered before anything is pushed [SW-3.2].
 func TestResume(t *testing.T) {
 	r := newRig(t, nil)

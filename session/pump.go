@@ -133,7 +133,8 @@ func (s *State) deliver(e *wire.Entry, d *Decision) {
 	}
 }
 
-// resync delivers again from c.Seq on: the edge had to drop something [SW-4.7].
+// resync delivers again from c.Seq on what is not acknowledged: the edge had to drop something [SW-4.7], or it was lost, and the edge may not know
+// where the deliveries had gone on.
 func (s *State) resync(env *Env, c *wire.Command, d *Decision) {
 	if c.Resume {
 		s.rebound(env, c, d)
@@ -142,7 +143,7 @@ func (s *State) resync(env *Env, c *wire.Command, d *Decision) {
 	if s.Phase != Assigned || c.AE != s.AE || c.Conn != s.owner.conn || c.Seq == 0 {
 		return
 	}
-	s.rewind(c.Seq - 1)
+	s.rewind(max(c.Seq-1, s.Cursor))
 	f := d.frame(c.Conn)
 	f.Kind, f.Session, f.AE, f.Seq = wire.FrameResync, s.ID, s.AE, c.Seq
 	s.pump(env, d)

@@ -388,8 +388,9 @@ func (s *Shard) hooked(m *wire.Hooked) {
 	}
 }
 
-// eraseOn forgets a task that was on its way when its session was erased, and goes on erasing.
+// eraseOn forgets a task that was on its way when its session was erased, so that the next of its line is called, and goes on erasing.
 func (s *Shard) eraseOn(x *hookTask) {
+	s.hooks.landed(x.id)
 	s.hooks.drop(x)
 	if cu := x.erased; s.customers[cu.id] == cu && cu.erasing != nil {
 		s.nextSession(cu)

@@ -255,3 +255,32 @@ func TestHookUnderWayOfTheErased(t *testing.T) {
 		n.stop()
 	}
 }
+
+// Who waits for his turn at a hook has it when a call about somebody who is erased has come to its end.
+func TestHookBehindTheErased(t *testing.T) {
+	d := &desk{calls: make(chan deskCall, 10)}
+	n := startDesk(t, vfs.NewMem(), d)
+	defer n.stop()
+	n.waits("alice")
+	n.waits("bob")
+	first, second := <-d.calls, <-d.calls
+	n.waits("carol") // behind as many as are called at once
+	opa := n.conn(operator("opa"))
+	for _, sub := range []string{"alice", "bob"} {
+		opa.erase(sub, false)
+	}
+	opa.erase("dave", false) // who has nothing: behind him the sessions of the others are found
+	opa.erased("dave")
+	first.done(200, "", 0, false)
+	second.done(200, "", 0, false)
+	for _, sub := range []string{"alice", "bob"} {
+		opa.erased(sub)
+	}
+	select {
+	case c := <-d.calls:
+		c.done(200, "", 0, false)
+	case <-time.After(20 * time.Second): // a call of which nothing is heard is forgotten behind a minute
+		t.Fatal("nobody is told of who comes next")
+	}
+	n.idle()
+}

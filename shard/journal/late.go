@@ -115,7 +115,7 @@ func (j *Journal) settle() error {
 
 // settleSlowly is settle for whom nobody waits, and so watch's: it pauses between two groups, as long as not as much again is late. Some milliseconds
 // of a processor in one piece, several times a second, are the tail of what customers wait: a machine of few processors has nobody else to read what
-// they say meanwhile.
+// they say meanwhile. What the log wants of watch does not wait for the pauses of many groups: it is done between.
 func (j *Journal) settleSlowly() error {
 	l := &j.late
 	if l.size.Load() == 0 {
@@ -132,6 +132,8 @@ func (j *Journal) settleSlowly() error {
 		switch {
 		case err != nil || done: // perhaps by somebody who could not wait
 			return err
+		case j.log != nil && j.log.Hungry():
+			j.check(j.spare())
 		case l.size.Load() < 2*int64(j.cfg.LateBytes):
 			time.Sleep(latePause)
 		default:

@@ -77,6 +77,47 @@ func TestLateSlowly(t *testing.T) {
 	})
 }
 
+// TestLateSlowlyMakesSpares goes on with the log's next segment while rows are put into the store slowly: that may take longer than the log has until it
+// needs it.
+func TestLateSlowlyMakesSpares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const groups = 32
+		cfg := config(t, vfs.NewMem(), groups)
+		cfg.LateBytes, cfg.SegmentBytes = 1<<30, 8*128<<10 // eight pieces of a spare
+		j, err := Open(cfg)
+		must(t, err)
+		put := func(o *owner, size int) {
+			t.Helper()
+			var turn Turn
+			turn.Put([]byte("a"), make([]byte, size))
+			n, err := o.g.Append(&turn)
+			must(t, err)
+			must(t, o.wait(n))
+		}
+		var owners []*owner
+		for g := range groups {
+			owners = append(owners, own(j.Group(g)))
+			put(owners[g], 1)
+		}
+		left := func() int {
+			j.late.settling.Lock()
+			defer j.late.settling.Unlock()
+			return len(j.late.left)
+		}
+		for left() == 0 { // until watch looks
+			time.Sleep(latePause)
+		}
+		put(owners[0], int(cfg.SegmentBytes/4*3))
+		before := j.log.Stats().Spares
+		time.Sleep(3 * latePause) // the bubble's clock
+		synctest.Wait()
+		if n := j.log.Stats().Spares; before != 0 || n != 1 || left() == 0 {
+			t.Errorf("%d spares, and then %d, with %d groups left; want one before all is in the store", before, n, left())
+		}
+		must(t, j.Close())
+	})
+}
+
 // TestLate is what waits to be put into the store: it is not there, and whoever reads sees it; of operations on one key the last counts, and
 // ranges are removed from what came before them only.
 func TestLate(t *testing.T) {
