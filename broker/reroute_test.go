@@ -210,6 +210,33 @@ func TestGoneBetweenPieces(t *testing.T) {
 	}
 }
 
+// A question whose time is over while a configuration is taken up rings no earlier than it can be told, however long that takes.
+func TestOverdueBetweenPieces(t *testing.T) {
+	cfg := broker.Config{Queues: []broker.Queue{{Name: plainQueue, Steps: []broker.Step{{Who: broker.Bots, Classify: true, OfferTTLMS: 2_000}, {Who: broker.Humans}}}}}
+	c := newCrowd(t, 3, cfg)
+	now := int64(5_000)
+	c.Reconfigure(cfg, now, &c.out)
+	for c.Unfinished() {
+		now += 1_500
+		c.Continue(1, now, &c.out)
+		if at, ok := c.Next(); ok && at <= now {
+			t.Fatalf("at %d the next timer is of %d", now, at)
+		}
+	}
+	c.out.Reset()
+	now += 1_500
+	c.Tick(now, &c.out)
+	told := 0
+	for i := range c.out {
+		if c.out[i].Kind == broker.Unanswered {
+			told++
+		}
+	}
+	if told != 3 {
+		t.Fatalf("%d of 3 are told that nobody answers", told)
+	}
+}
+
 // However many come while a configuration is taken up, it comes to its end.
 func TestSurgeBetweenPieces(t *testing.T) {
 	cfg := broker.Config{Queues: []broker.Queue{{Name: plainQueue}}}
