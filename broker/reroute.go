@@ -167,11 +167,6 @@ func (c *Core) routeSome(r *rerouting, most int, out *Effects) {
 		return
 	}
 	r.routes, r.stage = nil, matching
-	for _, q := range slices.Clone(c.order) {
-		if q.closed && q.tasks == 0 {
-			c.closeQueue(q)
-		}
-	}
 }
 
 // lineAnew puts t, which has a route by the new configuration, in line, until it is matched.
@@ -203,8 +198,14 @@ func (c *Core) matchSome(r *rerouting, most int, out *Effects) {
 			c.tellFar(t, out)
 		}
 	}
-	if len(r.lined) == 0 {
-		c.anew = nil
+	if len(r.lined) > 0 {
+		return
+	}
+	c.anew = nil
+	for _, q := range slices.Clone(c.order) { // also those whose last task has ended meanwhile
+		if q.closed && q.tasks == 0 {
+			c.closeQueue(q)
+		}
 	}
 }
 

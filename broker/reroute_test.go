@@ -237,6 +237,28 @@ func TestOverdueBetweenPieces(t *testing.T) {
 	}
 }
 
+// A queue that is closed is forgotten with its last task, whenever that ends.
+func TestClosedBetweenPieces(t *testing.T) {
+	const old = "old"
+	cfg := broker.Config{Queues: []broker.Queue{{Name: plainQueue}, {Name: old}}}
+	next := broker.Config{Queues: []broker.Queue{{Name: plainQueue}}}
+	for at := range 20 {
+		c := newCrowd(t, 4, cfg)
+		c.come(1, old)
+		c.Offer(&broker.Task{Session: "held", Ticket: 1, Queue: old}, 0, &c.out)
+		c.Confirm("held", 1, "bot", "l", 1, 0, &c.out)
+		c.Reconfigure(next, 0, &c.out)
+		for range at {
+			c.Continue(1, 0, &c.out)
+		}
+		c.Release("held", 1, 0, 0, &c.out)
+		c.rest(1)
+		if known, _ := c.Knows(old, ""); known {
+			t.Errorf("its last task ends after %d pieces, and it is kept", at)
+		}
+	}
+}
+
 // However many come while a configuration is taken up, it comes to its end.
 func TestSurgeBetweenPieces(t *testing.T) {
 	cfg := broker.Config{Queues: []broker.Queue{{Name: plainQueue}}}
