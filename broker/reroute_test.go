@@ -259,6 +259,24 @@ func TestClosedBetweenPieces(t *testing.T) {
 	}
 }
 
+// What a session says while it has not heard yet that its queue was moved does not take it back there.
+func TestSaidOfAMovedQueue(t *testing.T) {
+	const moved = "moved"
+	next := broker.Config{Queues: []broker.Queue{{Name: moved}}, Moves: []broker.Move{{From: plainQueue, To: moved}}}
+	for at := range 20 {
+		c := newCrowd(t, 5, broker.Config{Queues: []broker.Queue{{Name: plainQueue}}})
+		c.Reconfigure(next, 0, &c.out)
+		for range at {
+			c.Continue(1, 0, &c.out)
+		}
+		c.Offer(&broker.Task{Session: "s00002", Ticket: 1, Version: 1, Queue: plainQueue, EnqueuedAt: 2}, 0, &c.out)
+		c.rest(1)
+		if n := c.Waiting(moved); n != 5 {
+			t.Errorf("it says so after %d pieces: %d of 5 wait where they were moved", at, n)
+		}
+	}
+}
+
 // However many come while a configuration is taken up, it comes to its end.
 func TestSurgeBetweenPieces(t *testing.T) {
 	cfg := broker.Config{Queues: []broker.Queue{{Name: plainQueue}}}
