@@ -259,6 +259,20 @@ func TestClosedBetweenPieces(t *testing.T) {
 	}
 }
 
+// Nor is it kept when its last task goes to another by what its session says.
+func TestLeftQueueIsClosed(t *testing.T) {
+	const old = "old"
+	c := newCrowd(t, 1, broker.Config{Queues: []broker.Queue{{Name: plainQueue}, {Name: old}}})
+	c.Configure(broker.Config{Queues: []broker.Queue{{Name: old}}}, 0, &c.out)
+	if known, _ := c.Knows(plainQueue, ""); !known {
+		t.Fatal("a queue in which somebody waits is forgotten")
+	}
+	c.Offer(&broker.Task{Session: "s00000", Ticket: 1, Version: 1, Queue: old}, 0, &c.out)
+	if known, _ := c.Knows(plainQueue, ""); known || c.Waiting(old) != 1 {
+		t.Errorf("it is kept: %v; %d of 1 wait in the other", known, c.Waiting(old))
+	}
+}
+
 // What a session says while it has not heard yet that its queue was moved does not take it back there.
 func TestSaidOfAMovedQueue(t *testing.T) {
 	const moved = "moved"
