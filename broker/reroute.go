@@ -36,7 +36,7 @@ const (
 const pieceLooks = 8_192
 
 // Reconfigure makes the pool what cfg says, as [Core.Configure] does, and leaves the work on workers and tasks to [Core.Continue], which is to be
-// called until it is done; other events may come in between. cfg must be valid. What it costs at once is a copy of the sessions' names, and a look at the workers.
+// called until it is done; other events may come in between. cfg must be valid. What it costs at once is the sessions' names, in order, and a look at the workers.
 // One that comes while another is under way takes its place: what that one had moved to other queues is moved on from there.
 func (c *Core) Reconfigure(cfg Config, now int64, out *Effects) {
 	c.Tick(now, out)
@@ -45,9 +45,10 @@ func (c *Core) Reconfigure(cfg Config, now int64, out *Effects) {
 		r.workers = append(r.workers, c.anew.workers...)
 		c.overtake()
 	}
-	for id := range c.sessions { // in any order: they are put in theirs
+	for id := range c.sessions {
 		r.sessions = append(r.sessions, id)
 	}
+	slices.Sort(r.sessions) // what is in which piece is seen by what comes in between
 	c.era++
 	c.unroute(r)
 	c.anew = r

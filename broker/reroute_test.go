@@ -273,6 +273,34 @@ func TestLeftQueueIsClosed(t *testing.T) {
 	}
 }
 
+// What comes between the pieces finds the same in them whenever the same is done.
+func TestPiecesAreTheSame(t *testing.T) {
+	const moved = "moved"
+	next := broker.Config{Queues: []broker.Queue{{Name: moved}}, Moves: []broker.Move{{From: plainQueue, To: moved}}}
+	run := func() (done []wire.SessionID) {
+		c := newCrowd(t, 12, broker.Config{Queues: []broker.Queue{{Name: plainQueue}}})
+		c.Reconfigure(next, 0, &c.out)
+		c.Continue(6, 0, &c.out)
+		c.Offer(&broker.Task{Session: "s00009", Ticket: 1, Version: 1, Queue: plainQueue, BoostMS: 100}, 0, &c.out)
+		c.Continue(6, 0, &c.out)
+		for range 6 {
+			c.Continue(1, 0, &c.out)
+		}
+		for i := range 12 {
+			if id := wire.SessionID(fmt.Sprintf("s%05d", i)); c.Explain(id).Queue == moved {
+				done = append(done, id)
+			}
+		}
+		return done
+	}
+	first := run()
+	for range 20 {
+		if got := run(); !slices.Equal(got, first) {
+			t.Fatalf("once %v have their route, once %v", first, got)
+		}
+	}
+}
+
 // What a session says while it has not heard yet that its queue was moved does not take it back there.
 func TestSaidOfAMovedQueue(t *testing.T) {
 	const moved = "moved"
