@@ -301,6 +301,34 @@ func TestPiecesAreTheSame(t *testing.T) {
 	}
 }
 
+// Nobody is said to be kept from a session by routes that count no more, or do not count yet, nor is he named who has left.
+func TestExplainedBetweenPieces(t *testing.T) {
+	cfg := broker.Config{Queues: []broker.Queue{{Name: plainQueue, Steps: []broker.Step{{Teams: []string{"east"}}}}}, Teams: []broker.Team{{Name: "east", Workers: []string{"bot"}}}, BotGraceMS: 10}
+	for at := range 8 {
+		for _, leaves := range []bool{false, true} {
+			c := newCrowd(t, 1, cfg)
+			c.come(1, plainQueue)
+			c.wait(1)
+			c.Reconfigure(cfg, 0, &c.out)
+			for range at {
+				c.Continue(1, 0, &c.out)
+			}
+			if leaves {
+				c.ConnLost(wire.Conn{Node: 1, ID: 1}, 0, &c.out)
+				c.Tick(20, &c.out)
+			}
+			for _, w := range c.Explain("s00001").Workers {
+				if w.Why == "no step selects it" {
+					t.Errorf("after %d pieces %+v", at, w)
+				}
+			}
+			if leaves && at == 0 && len(c.Explain("s00001").Workers) > 0 {
+				t.Errorf("who has left is named: %+v", c.Explain("s00001").Workers)
+			}
+		}
+	}
+}
+
 // What a session says while it has not heard yet that its queue was moved does not take it back there.
 func TestSaidOfAMovedQueue(t *testing.T) {
 	const moved = "moved"
