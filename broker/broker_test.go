@@ -3,6 +3,7 @@ package broker_test
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -376,6 +377,10 @@ func TestValidate(t *testing.T) {
 	f(false, broker.Queue{Name: "a"}, broker.Queue{Name: "a"})
 	f(false, broker.Queue{})
 	f(false, broker.Queue{Name: "a", OfferTTLMS: -1})
+	for _, x := range []float64{-1, math.NaN(), math.Inf(1)} {
+		f(false, broker.Queue{Name: "a", Weight: x})
+		f(false, broker.Queue{Name: "a", Weights: broker.Weights{Skill: 1, Load: x}})
+	}
 	f(false, broker.Queue{Name: "a", Steps: []broker.Step{{AfterMS: 5}, {AfterMS: 4}}})
 	f(false, broker.Queue{Name: "a", Steps: []broker.Step{{Who: 9}}})
 	bad := broker.Config{BarMS: -1}

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -120,7 +121,7 @@ func (cfg *Config) Validate() error {
 	}
 	shops := make(map[string]bool, len(cfg.Shops))
 	for _, s := range cfg.Shops {
-		if s.Name == "" || shops[s.Name] || s.Weight < 0 || s.Floor < 0 || s.Cap < 0 || s.Cap > 0 && s.Cap < s.Floor {
+		if s.Name == "" || shops[s.Name] || !IsWeight(s.Weight) || s.Floor < 0 || s.Cap < 0 || s.Cap > 0 && s.Cap < s.Floor {
 			return fmt.Errorf("shop %q is unnamed, named twice, or has an impossible weight, floor or cap", s.Name)
 		}
 		if !cfg.knows(s.Calendar) {
@@ -144,8 +145,8 @@ func (q *Queue) validate(cfg *Config) error {
 	switch {
 	case q.OfferTTLMS < 0 || q.Scoring > Weighted || q.Order > SavableFirst:
 		return errors.New("has an impossible offer ttl, scoring or order")
-	case w.Skill < 0 || w.Load < 0 || w.Rating < 0 || q.Weight < 0:
-		return errors.New("has a negative weight")
+	case !IsWeight(w.Skill) || !IsWeight(w.Load) || !IsWeight(w.Rating) || !IsWeight(q.Weight):
+		return errors.New("has a weight that is negative, infinite or no number")
 	case q.SLAMS < 0 || q.Floor < 0 || q.Floor == 1 || q.StickyMS < 0 || q.MaxBoostMS < 0:
 		return errors.New("has an impossible sla, floor, sticky time or boost")
 	case q.Order == SavableFirst && q.SLAMS == 0:
@@ -181,6 +182,9 @@ func (q *Queue) validate(cfg *Config) error {
 	}
 	return validateCosts(q.Costs)
 }
+
+// IsWeight tells whether somebody can be compared by x: it is finite and not negative.
+func IsWeight(x float64) bool { return x >= 0 && x <= math.MaxFloat64 }
 
 // knows tells whether there is a calendar of that name. No name is none.
 func (cfg *Config) knows(calendar string) bool {

@@ -160,13 +160,14 @@ func (c *Core) describe(t *task, q *queue, in *Task) {
 
 // aim gives t, which stands in no line, another plan, and the place that follows from it.
 func (c *Core) aim(t *task, p *plan) {
-	if t.plan != nil {
-		t.plan.tasks--
-		t.plan.queue.tasks--
-	}
+	was := t.plan
 	t.plan, t.era, t.into = p, c.era, nil
 	p.tasks++
 	p.queue.tasks++
+	if was != nil {
+		was.tasks--
+		c.lessIn(was.queue)
+	}
 	if p.question && t.answerBy == 0 {
 		t.answerBy = max(c.now+or(p.queue.Steps[0].OfferTTLMS, classifyMS), 1)
 	}
@@ -217,12 +218,16 @@ func (c *Core) drop(t *task) {
 		delete(c.sessions, t.session)
 	}
 	t.plan.tasks--
-	q := t.plan.queue
+	c.lessIn(t.plan.queue)
+	c.tasks--
+	c.recycle(t)
+}
+
+// lessIn notes that q has a task less.
+func (c *Core) lessIn(q *queue) {
 	if q.tasks--; q.closed && q.tasks == 0 && c.anew == nil { // others may be on their way to it
 		c.closeQueue(q)
 	}
-	c.tasks--
-	c.recycle(t)
 }
 
 // inOrder sorts tasks as they are served, over all queues of a pool.

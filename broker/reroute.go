@@ -36,7 +36,7 @@ const (
 const pieceLooks = 8_192
 
 // Reconfigure makes the pool what cfg says, as [Core.Configure] does, and leaves the work on workers and tasks to [Core.Continue], which is to be
-// called until it is done; other events may come in between. cfg must be valid. What it costs at once is a copy of the sessions' names, and a look at the workers.
+// called until it is done; other events may come in between. cfg must be valid. What it costs at once is the sessions' names, in order, and a look at the workers.
 // One that comes while another is under way takes its place: what that one had moved to other queues is moved on from there.
 func (c *Core) Reconfigure(cfg Config, now int64, out *Effects) {
 	c.Tick(now, out)
@@ -45,9 +45,10 @@ func (c *Core) Reconfigure(cfg Config, now int64, out *Effects) {
 		r.workers = append(r.workers, c.anew.workers...)
 		c.overtake()
 	}
-	for id := range c.sessions { // in any order: they are put in theirs
+	for id := range c.sessions {
 		r.sessions = append(r.sessions, id)
 	}
+	slices.Sort(r.sessions) // what is in which piece is seen by what comes in between
 	c.era++
 	c.unroute(r)
 	c.anew = r
@@ -167,11 +168,6 @@ func (c *Core) routeSome(r *rerouting, most int, out *Effects) {
 		return
 	}
 	r.routes, r.stage = nil, matching
-	for _, q := range slices.Clone(c.order) {
-		if q.closed && q.tasks == 0 {
-			c.closeQueue(q)
-		}
-	}
 }
 
 // lineAnew puts t, which has a route by the new configuration, in line, until it is matched.
@@ -203,8 +199,14 @@ func (c *Core) matchSome(r *rerouting, most int, out *Effects) {
 			c.tellFar(t, out)
 		}
 	}
-	if len(r.lined) == 0 {
-		c.anew = nil
+	if len(r.lined) > 0 {
+		return
+	}
+	c.anew = nil
+	for _, q := range slices.Clone(c.order) { // also those whose last task has ended meanwhile
+		if q.closed && q.tasks == 0 {
+			c.closeQueue(q)
+		}
 	}
 }
 

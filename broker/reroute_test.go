@@ -210,6 +210,143 @@ func TestGoneBetweenPieces(t *testing.T) {
 	}
 }
 
+// A question whose time is over while a configuration is taken up rings no earlier than it can be told, however long that takes.
+func TestOverdueBetweenPieces(t *testing.T) {
+	cfg := broker.Config{Queues: []broker.Queue{{Name: plainQueue, Steps: []broker.Step{{Who: broker.Bots, Classify: true, OfferTTLMS: 2_000}, {Who: broker.Humans}}}}}
+	c := newCrowd(t, 3, cfg)
+	now := int64(5_000)
+	c.Reconfigure(cfg, now, &c.out)
+	for c.Unfinished() {
+		now += 1_500
+		c.Continue(1, now, &c.out)
+		if at, ok := c.Next(); ok && at <= now {
+			t.Fatalf("at %d the next timer is of %d", now, at)
+		}
+	}
+	c.out.Reset()
+	now += 1_500
+	c.Tick(now, &c.out)
+	told := 0
+	for i := range c.out {
+		if c.out[i].Kind == broker.Unanswered {
+			told++
+		}
+	}
+	if told != 3 {
+		t.Fatalf("%d of 3 are told that nobody answers", told)
+	}
+}
+
+// A queue that is closed is forgotten with its last task, whenever that ends.
+func TestClosedBetweenPieces(t *testing.T) {
+	const old = "old"
+	cfg := broker.Config{Queues: []broker.Queue{{Name: plainQueue}, {Name: old}}}
+	next := broker.Config{Queues: []broker.Queue{{Name: plainQueue}}}
+	for at := range 20 {
+		c := newCrowd(t, 4, cfg)
+		c.come(1, old)
+		c.Offer(&broker.Task{Session: "held", Ticket: 1, Queue: old}, 0, &c.out)
+		c.Confirm("held", 1, "bot", "l", 1, 0, &c.out)
+		c.Reconfigure(next, 0, &c.out)
+		for range at {
+			c.Continue(1, 0, &c.out)
+		}
+		c.Release("held", 1, 0, 0, &c.out)
+		c.rest(1)
+		if known, _ := c.Knows(old, ""); known {
+			t.Errorf("its last task ends after %d pieces, and it is kept", at)
+		}
+	}
+}
+
+// Nor is it kept when its last task goes to another by what its session says.
+func TestLeftQueueIsClosed(t *testing.T) {
+	const old = "old"
+	c := newCrowd(t, 1, broker.Config{Queues: []broker.Queue{{Name: plainQueue}, {Name: old}}})
+	c.Configure(broker.Config{Queues: []broker.Queue{{Name: old}}}, 0, &c.out)
+	if known, _ := c.Knows(plainQueue, ""); !known {
+		t.Fatal("a queue in which somebody waits is forgotten")
+	}
+	c.Offer(&broker.Task{Session: "s00000", Ticket: 1, Version: 1, Queue: old}, 0, &c.out)
+	if known, _ := c.Knows(plainQueue, ""); known || c.Waiting(old) != 1 {
+		t.Errorf("it is kept: %v; %d of 1 wait in the other", known, c.Waiting(old))
+	}
+}
+
+// What comes between the pieces finds the same in them whenever the same is done.
+func TestPiecesAreTheSame(t *testing.T) {
+	const moved = "moved"
+	next := broker.Config{Queues: []broker.Queue{{Name: moved}}, Moves: []broker.Move{{From: plainQueue, To: moved}}}
+	run := func() (done []wire.SessionID) {
+		c := newCrowd(t, 12, broker.Config{Queues: []broker.Queue{{Name: plainQueue}}})
+		c.Reconfigure(next, 0, &c.out)
+		c.Continue(6, 0, &c.out)
+		c.Offer(&broker.Task{Session: "s00009", Ticket: 1, Version: 1, Queue: plainQueue, BoostMS: 100}, 0, &c.out)
+		c.Continue(6, 0, &c.out)
+		for range 6 {
+			c.Continue(1, 0, &c.out)
+		}
+		for i := range 12 {
+			if id := wire.SessionID(fmt.Sprintf("s%05d", i)); c.Explain(id).Queue == moved {
+				done = append(done, id)
+			}
+		}
+		return done
+	}
+	first := run()
+	for range 20 {
+		if got := run(); !slices.Equal(got, first) {
+			t.Fatalf("once %v have their route, once %v", first, got)
+		}
+	}
+}
+
+// Nobody is said to be kept from a session by routes that count no more, or do not count yet, nor is he named who has left.
+func TestExplainedBetweenPieces(t *testing.T) {
+	cfg := broker.Config{Queues: []broker.Queue{{Name: plainQueue, Steps: []broker.Step{{Teams: []string{"east"}}}}}, Teams: []broker.Team{{Name: "east", Workers: []string{"bot"}}}, BotGraceMS: 10}
+	for at := range 8 {
+		for _, leaves := range []bool{false, true} {
+			c := newCrowd(t, 1, cfg)
+			c.come(1, plainQueue)
+			c.wait(1)
+			c.Reconfigure(cfg, 0, &c.out)
+			for range at {
+				c.Continue(1, 0, &c.out)
+			}
+			if leaves {
+				c.ConnLost(wire.Conn{Node: 1, ID: 1}, 0, &c.out)
+				c.Tick(20, &c.out)
+			}
+			for _, w := range c.Explain("s00001").Workers {
+				if w.Why == "no step selects it" {
+					t.Errorf("after %d pieces %+v", at, w)
+				}
+			}
+			if leaves && at == 0 && len(c.Explain("s00001").Workers) > 0 {
+				t.Errorf("who has left is named: %+v", c.Explain("s00001").Workers)
+			}
+		}
+	}
+}
+
+// What a session says while it has not heard yet that its queue was moved does not take it back there.
+func TestSaidOfAMovedQueue(t *testing.T) {
+	const moved = "moved"
+	next := broker.Config{Queues: []broker.Queue{{Name: moved}}, Moves: []broker.Move{{From: plainQueue, To: moved}}}
+	for at := range 20 {
+		c := newCrowd(t, 5, broker.Config{Queues: []broker.Queue{{Name: plainQueue}}})
+		c.Reconfigure(next, 0, &c.out)
+		for range at {
+			c.Continue(1, 0, &c.out)
+		}
+		c.Offer(&broker.Task{Session: "s00002", Ticket: 1, Version: 1, Queue: plainQueue, EnqueuedAt: 2}, 0, &c.out)
+		c.rest(1)
+		if n := c.Waiting(moved); n != 5 {
+			t.Errorf("it says so after %d pieces: %d of 5 wait where they were moved", at, n)
+		}
+	}
+}
+
 // However many come while a configuration is taken up, it comes to its end.
 func TestSurgeBetweenPieces(t *testing.T) {
 	cfg := broker.Config{Queues: []broker.Queue{{Name: plainQueue}}}

@@ -22,7 +22,7 @@ func (c *Core) offerTask(in *Task, out *Effects) {
 	known := c.sessions[in.Session]
 	for t := known; t != nil; t = t.next {
 		if t.ticket == in.Ticket && in.Version > t.version && q != nil {
-			c.retask(t, q, in, out)
+			c.retask(t, c.successor(q), in, out) // its session need not have heard yet that q is closed
 		}
 		if t.ticket >= in.Ticket {
 			return

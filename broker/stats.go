@@ -195,6 +195,9 @@ func (c *Core) Explain(session wire.SessionID) Explanation {
 	look(t.plan.queue)
 	for i := range t.plan.gates {
 		cl := t.plan.gates[i].class
+		if t.era != c.era {
+			break // those who met it may have left
+		}
 		for _, s := range cl.ranking.stands {
 			if s.meets(cl.bit) && !seen[s.w] {
 				seen[s.w] = true
@@ -225,6 +228,9 @@ func (t *task) comesBefore(o *task) bool {
 	return t.before(o)
 }
 
+// beingTakenUp is why nobody has a session yet who may have it by a configuration that has not come to it, or to him.
+const beingTakenUp = "a new document is being taken up"
+
 // candidate tells what stands for and against w.
 func (c *Core) candidate(t *task, w *worker) Candidate {
 	x := Candidate{Worker: w.ID, Load: w.load, Rating: w.rating}
@@ -244,6 +250,8 @@ func (c *Core) candidate(t *task, w *worker) Candidate {
 		shut = shut && g.timed.shut()
 	}
 	switch {
+	case !may && c.anew != nil && (t.era != c.era || !w.seated):
+		x.Why = beingTakenUp
 	case !may:
 		x.Why = c.excludes(t, w)
 	case !w.connected:
@@ -263,7 +271,7 @@ func (c *Core) candidate(t *task, w *worker) Candidate {
 	case !c.open:
 		x.Why = "the census is not taken"
 	case c.anew != nil:
-		x.Why = "a new document is being taken up"
+		x.Why = beingTakenUp
 	}
 	return x
 }

@@ -253,7 +253,10 @@ func (t *task) wake(now int64) int64 {
 	}
 	if t.plan.question {
 		if t.moot(now) {
-			return t.resorted + againMS
+			if at = t.resorted + againMS; at <= now {
+				at = now + againMS // it was to be said by now: that is while nobody is matched, and is when somebody is
+			}
+			return at
 		}
 		soonest(t.answerBy)
 		return at

@@ -65,7 +65,7 @@ func (p *parsing) check(r *Routes) {
 	b.Costs = costs(d.Costs)
 	for i, s := range d.Shops {
 		path := fmt.Sprintf("$.shops[%d]", i)
-		if s.Weight < 0 || s.Floor < 0 || s.Cap < 0 || s.Cap > 0 && s.Cap < s.Floor {
+		if !broker.IsWeight(s.Weight) || s.Floor < 0 || s.Cap < 0 || s.Cap > 0 && s.Cap < s.Floor {
 			p.fail(path, "weight, floor and cap must not be negative, nor the cap below the floor")
 		}
 		p.known(path+".calendar", "calendar", s.Calendar, calendars)
@@ -241,8 +241,8 @@ func (p *parsing) queue(r *Routes, q *Queue, queues, teams []string, path string
 	}
 	b.Order = broker.Order(p.oneOf(path+".order.mode", q.Order.Mode, "ageing", "strict", "fifo", "savable_first"))
 	b.Scoring = broker.Scoring(p.oneOf(path+".scoring.mode", q.Scoring.Mode, "banded", "weighted"))
-	if q.Weight < 0 || q.Scoring.Skill < 0 || q.Scoring.Load < 0 || q.Scoring.Rating < 0 {
-		p.fail(path, "weights must not be negative")
+	if !broker.IsWeight(q.Weight) || !broker.IsWeight(q.Scoring.Skill) || !broker.IsWeight(q.Scoring.Load) || !broker.IsWeight(q.Scoring.Rating) {
+		p.fail(path, "weights must be finite, and not negative")
 	}
 	p.atLeast(path+".offer_ttl_ms", q.OfferTTLMS, 0)
 	p.atLeast(path+".sticky_ms", q.StickyMS, 0)

@@ -45,6 +45,18 @@ func parse(t testing.TB, doc []byte) *routes.Routes {
 	return r
 }
 
+// What YAML can write and nobody can be compared by is no weight.
+func TestWeights(t *testing.T) {
+	for _, x := range []string{"-1", ".nan", ".inf"} {
+		for _, doc := range []string{"queues: [{name: a, weight: %s}]", "queues: [{name: a, scoring: {load: %s}}]", "queues: [{name: a}]\nshops: [{name: s, weight: %s}]"} {
+			if _, err := routes.Parse(fmt.Appendf(nil, "version: 1\n"+doc, x)); err == nil || !strings.Contains(err.Error(), "weight") {
+				t.Errorf(doc+": %v", x, err)
+			}
+		}
+	}
+	parse(t, []byte("version: 1\nqueues: [{name: a, weight: 2}]\nshops: [{name: s, weight: 2}]"))
+}
+
 func TestMerchant(t *testing.T) {
 	r := parse(t, read(t, merchant))
 	b := &r.Broker
