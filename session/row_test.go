@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"reflect"
@@ -188,6 +189,27 @@ func FuzzParseKey(f *testing.F) {
 		}
 		if err := ParseKey(AppendKey(nil, &k), &again); err != nil || k != again {
 			t.Fatalf("the key changed on its way: %v", err)
+		}
+	})
+}
+
+func FuzzParseKeyList(f *testing.F) {
+	row := func(lines []KeyAt) []byte { // as a state writes it that has these keys and no list yet
+		var s State
+		for i, l := range lines {
+			s.remember(&Key{N: uint64(i) + 1, FP: l.FP, At: l.At, Seq: l.Seq})
+		}
+		return s.AppendKeyList(nil)
+	}
+	f.Add(row([]KeyAt{{5, 1_800_000_000_000, 3}, {1 << 63, -1, 0}}))
+	f.Add(make([]byte, keyAtSize+1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		lines, err := ParseKeyList(b, nil)
+		if (err != nil) != (len(b)%keyAtSize != 0) || len(lines) > len(b)/keyAtSize {
+			t.Fatalf("%d bytes are %d lines, %v", len(b), len(lines), err)
+		}
+		if lines = lines[:min(len(lines), KeysInMemory)]; err == nil && !bytes.Equal(row(lines), b[:len(lines)*keyAtSize]) {
+			t.Fatalf("%v is written as %x", lines, row(lines))
 		}
 	})
 }

@@ -1,7 +1,9 @@
 package level_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -122,5 +124,31 @@ func FuzzReport(f *testing.F) {
 		if err != nil || fmt.Sprint(again) != fmt.Sprint(rows) {
 			t.Fatalf("%v\n%v\n%v", rows, again, err)
 		}
+	})
+}
+
+// A row comes from a disk. Whatever it holds, the session goes on: no panic, an answer to every question, and a row that reads the same.
+func FuzzRestore(f *testing.F) {
+	set := everything(f)
+	var out level.Out
+	conv := level.New(set)
+	f.Add(conv.AppendRow(set, nil))
+	for i, what := range []string{"opened", "queued", "customer", "customer"} {
+		conv.Feed(set, entry("s", uint64(i+1), begin+int64(i), what, "", args{}), &out)
+		f.Add(conv.AppendRow(set, nil))
+	}
+	f.Fuzz(func(t *testing.T, row []byte) {
+		var out level.Out
+		conv, err := level.Restore(set, row, nil, &level.Known{}, &out)
+		if err != nil && !errors.Is(err, level.ErrRow) {
+			t.Fatal(err)
+		}
+		again := conv.AppendRow(set, nil)
+		other, err := level.Restore(set, again, nil, &level.Known{}, &out)
+		if err != nil || !bytes.Equal(other.AppendRow(set, nil), again) {
+			t.Fatalf("%x was written, and reads as %x, %v", again, other.AppendRow(set, nil), err)
+		}
+		conv.Tick(set, begin+3_600_000, &out)
+		conv.Feed(set, entry("s", conv.Seq()+1, begin+3_700_000, "closed", "", args{}), &out)
 	})
 }

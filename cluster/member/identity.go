@@ -86,6 +86,9 @@ func (id *Identity) parse(b []byte) error {
 	if err := json.Unmarshal(b, &id.rest); err != nil {
 		return err
 	}
+	if id.rest == nil { // the word null is JSON, and nobody's to fill in
+		return errors.New("it holds null")
+	}
 	raw := id.rest[identityKey]
 	if raw == nil {
 		return nil

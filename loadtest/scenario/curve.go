@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -177,8 +178,11 @@ func (c *Curve) Check(path string, steady float64, shops int, at func(path strin
 		}
 		sum += w
 	}
-	if len(c.Day) > 0 && sum <= 0 {
+	switch {
+	case len(c.Day) > 0 && sum <= 0:
 		at(".day", fmt.Errorf("all weights are zero"))
+	case math.IsInf(sum, 0):
+		at(".day", fmt.Errorf("the weights make more than a number holds"))
 	}
 	if len(c.Day) > 0 && len(c.Steps) > 0 {
 		at(".steps", fmt.Errorf("day excludes steps"))

@@ -70,7 +70,7 @@ func ParseQuantity(text string) (Quantity, error) {
 				return q, fmt.Errorf("%q is no quantity: %q is no number", text, head)
 			}
 			q.Value, q.Unit = v*sc.factor, sc.unit
-			return q, finite(v, text)
+			return q, finite(q.Value, text)
 		}
 	}
 	d, err := time.ParseDuration(s)

@@ -1,0 +1,134 @@
+package shard
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+
+	"switchboard/session"
+	"switchboard/wire"
+)
+
+// Rows come from a disk, and from another shard when slots move. Whatever they hold, reading one does not panic and takes no more memory than there
+// are bytes; and what is read is written as a row that reads the same.
+
+func FuzzParseHook(f *testing.F) {
+	f.Add(appendHook(nil, &hookRow{tenant: "demo", name: "crm", attempt: 1, at: 1_800_000_000_000, call: "s_1/7", body: []byte(`{"action":"handoff"}`)}))
+	f.Add(appendHook(nil, &hookRow{attempt: 1 << 20, at: -1}))
+	f.Add([]byte{hookVersion, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, ok := parseHook(b)
+		if !ok {
+			return
+		}
+		if again, ok := parseHook(appendHook(nil, &r)); !ok || !reflect.DeepEqual(r, again) {
+			t.Fatalf("the call was\n%+v\nand is\n%+v", r, again)
+		}
+		if len(r.tenant)+len(r.name)+len(r.call)+len(r.body) > len(b) {
+			t.Fatalf("%d bytes are a call of more: %+v", len(b), r)
+		}
+	})
+}
+
+func FuzzParseWhither(f *testing.F) {
+	f.Add(appendWhither(nil, whither{shape: 3, to: 17}))
+	f.Add(appendWhither(nil, whither{shape: 1 << 60, to: 1<<16 - 1, clean: true}))
+	f.Add([]byte{1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		w := parseWhither(b)
+		if again := parseWhither(appendWhither(nil, w)); again != w {
+			t.Fatalf("it was %+v and is %+v", w, again)
+		}
+		if w.to < 0 || w.to > 1<<16-1 {
+			t.Fatalf("it has gone to shard %d", w.to)
+		}
+	})
+}
+
+func FuzzParseDocument(f *testing.F) {
+	add := func(tenant string, d *Document) {
+		f.Add(documentKey(nil, tenant, d.Version)[1:], appendDocument(nil, d))
+	}
+	add("demo", &Document{Version: 3, At: 1_800_000_000_000, By: "ann", Role: wire.RoleOperator, Text: []byte("version: 1\nqueues: [{name: default}]\n")})
+	add("", &Document{By: "a\nb\xff"})
+	f.Fuzz(func(t *testing.T, key, row []byte) {
+		key = append([]byte{rowDocument}, key...) // by it the row was found
+		tenant, d, err := parseDocument(key, row)
+		if err != nil {
+			return
+		}
+		k := documentKey(nil, tenant, d.Version)
+		if !bytes.Equal(k, key) {
+			t.Fatalf("it is found under %x and would be kept under %x", key, k)
+		}
+		name, again, err := parseDocument(k, appendDocument(nil, &d))
+		if err != nil || name != tenant || !reflect.DeepEqual(d, again) {
+			t.Fatalf("the document of %q was\n%+v\nand of %q is\n%+v, %v", tenant, d, name, again, err)
+		}
+	})
+}
+
+// An entry's row has marks in front, and a key if one rides on it.
+func FuzzParseEntry(f *testing.F) {
+	const id = wire.SessionID("s_00c1k0v7x2m9q4ab")
+	e := &wire.Entry{
+		Session: id, Seq: 9, Epoch: 2, TS: 5, From: wire.Author{Role: wire.RoleCustomer, ID: "alice"}, Origin: wire.OriginHuman, Kind: wire.KindMessage, Type: "text",
+		Body: []byte(`{"text":"hello"}`), Visibility: "public",
+	}
+	marks := session.Marks{Public: 3, Said: 1 << 40, Cursor: 300, Keys: 7}
+	f.Add(wire.AppendEntry(session.AppendMarks(nil, marks, nil), e))
+	f.Add(wire.AppendEntry(session.AppendMarks(nil, marks, &session.Key{N: 7, Hash: 1 << 60, Sender: "alice", Key: "k1"}), e))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		marks, ride, e, err := parseEntry(id, b)
+		if err != nil {
+			return
+		}
+		var key *session.Key
+		if ride.N != 0 {
+			k := ride.Known(e)
+			key = &k
+		}
+		m, r, again, err := parseEntry(id, wire.AppendEntry(session.AppendMarks(nil, marks, key), e))
+		if err != nil || m != marks || !reflect.DeepEqual(r, ride) || !reflect.DeepEqual(again, e) {
+			t.Fatalf("it was\n%+v %+v %+v\nand is\n%+v %+v %+v, %v", marks, ride, e, m, r, again, err)
+		}
+	})
+}
+
+// Why somebody has a session comes with a grant, from another shard.
+func FuzzCutWhy(f *testing.F) {
+	f.Add([]byte("\x08\x80\xd0\xac\xf3\x8f\x69record"))
+	f.Add([]byte{whyMost + 1, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		each, _, record, ok := cutWhy(b)
+		if ok && (each == 0 || each > whyMost || !bytes.HasSuffix(b, record) || len(record) >= len(b)) {
+			t.Fatalf("%x is %d and %x", b, each, record)
+		}
+	})
+}
+
+// A parcel is rows of a shard that gives slots away: all of it is fields.
+func FuzzCutField(f *testing.F) {
+	f.Add(appendField(appendField(nil, []byte("key")), []byte("row")))
+	f.Add(appendField(nil, nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var again []byte
+		for rest := b; ; {
+			field, next, ok := cutField(rest)
+			if !ok {
+				break
+			}
+			if again = appendField(again, field); len(next) >= len(rest) {
+				t.Fatalf("a field of no bytes: %d are left of %d", len(next), len(rest))
+			}
+			rest = next
+		}
+		for rest := again; len(rest) > 0; {
+			_, next, ok := cutField(rest)
+			if !ok {
+				t.Fatalf("%x was read from %x, and is no fields", again, b)
+			}
+			rest = next
+		}
+	})
+}
