@@ -231,16 +231,17 @@ func (c *Core) lessIn(q *queue) {
 }
 
 // inOrder sorts tasks as they are served, over all queues of a pool.
-func inOrder(tasks []*task) {
-	slices.SortFunc(tasks, func(a, b *task) int {
-		switch x, y := a.plan.queue.Priority, b.plan.queue.Priority; {
-		case x != y:
-			return cmp.Compare(x, y)
-		case a.before(b):
-			return -1
-		case b.before(a):
-			return 1
-		}
-		return cmp.Compare(a.ticket, b.ticket)
-	})
+func inOrder(tasks []*task) { slices.SortFunc(tasks, served) }
+
+// served compares tasks as they are served, over all queues of a pool.
+func served(a, b *task) int {
+	switch x, y := a.plan.queue.Priority, b.plan.queue.Priority; {
+	case x != y:
+		return cmp.Compare(x, y)
+	case a.before(b):
+		return -1
+	case b.before(a):
+		return 1
+	}
+	return cmp.Compare(a.ticket, b.ticket)
 }

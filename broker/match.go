@@ -278,7 +278,7 @@ func (c *Core) settle(out *Effects) {
 			}
 			var of *worker
 			for _, w := range c.freed {
-				if x := c.first(w); x != nil && (t == nil || x.before(t) && x != t) {
+				if x := c.first(w); x != nil && (t == nil || served(x, t) < 0) {
 					t, of = x, w
 				}
 			}

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"testing"
@@ -338,5 +339,39 @@ func TestBoundedOvertaking(t *testing.T) {
 	})
 	if overtaken == 0 {
 		t.Fatal("nobody was overtaken: the model saw too little")
+	}
+}
+
+// When many wait and many come at once, as behind a census, who is looked at first is the first over all queues, and not the one who waits
+// longest in some queue: otherwise a worker who was found for that one would take the first by an order of his own, before the step that asks
+// somebody else for him had been looked at.
+func TestFirstOfAllQueues(t *testing.T) {
+	c := broker.New(broker.Config{Queues: []broker.Queue{
+		{Name: "plain"},
+		{Name: "urgent", Priority: -1, Steps: []broker.Step{{Who: broker.Humans}, {Who: broker.Any, AfterMS: 2000}}},
+	}})
+	var out broker.Effects
+	c.Open(2, []uint32{1}, 10_000, &out)
+	for i, w := range []struct {
+		id     string
+		kind   wire.Origin
+		queues []string
+	}{{"b1", wire.OriginBot, []string{"plain", "urgent"}}, {"b2", wire.OriginBot, []string{"plain"}}, {"h1", wire.OriginHuman, []string{"urgent"}}} {
+		c.Subscribe(&broker.Subscription{
+			ID: w.id, Sub: w.id, Kind: w.kind, Queues: w.queues, Allowed: []string{"*"}, Slots: 1, Conn: wire.Conn{Node: 1, ID: uint64(i) + 1}, NewLease: "l_" + w.id,
+		}, 10_000, &out)
+	}
+	c.CensusAnswer(2, 1, []broker.Live{
+		{Task: broker.Task{Session: "s_older", Ticket: 1, Queue: "plain", EnqueuedAt: 1000}},
+		{Task: broker.Task{Session: "s_first", Ticket: 1, Queue: "urgent", EnqueuedAt: 2000}},
+	}, 10_000, &out)
+	got := map[wire.SessionID]string{}
+	for i := range out {
+		if e := &out[i]; e.Kind == broker.Grant || e.Kind == broker.OfferPush {
+			got[e.Session] = e.Worker
+		}
+	}
+	if want := map[wire.SessionID]string{"s_first": "h1", "s_older": "b1"}; !maps.Equal(got, want) {
+		t.Errorf("they go to %v; want %v", got, want)
 	}
 }
