@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,9 +71,13 @@ func put(r *rest, match, doc string) (int, string) {
 	return status, text
 }
 
+// talks makes everybody who converses somebody else: a bot that came back before it is known that it had left would take over what it had, and be assigned nothing.
+var talks atomic.Int64
+
 // converse lets a customer of acme's at one node be answered by a bot at another.
 func converse(t *testing.T, at, bot *node.Node, who, queue string) {
 	t.Helper()
+	who = fmt.Sprintf("%s-%d", who, talks.Add(1))
 	b := login(t, bot, acme("bot-"+who, wire.RoleWorker))
 	b.subscribe(obj{"queues": []string{"*"}, "slots": 5})
 	c := login(t, at, acme(who, wire.RoleCustomer))
