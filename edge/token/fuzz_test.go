@@ -3,7 +3,9 @@ package token
 import (
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,7 +72,7 @@ func FuzzClaims(f *testing.F) {
 	})
 }
 
-// Whatever an operator writes: no panic, and what is read has keys with an algorithm.
+// Whatever an operator writes: no panic, what is read has keys with an algorithm, and the same keys when the file is written as changing it does.
 func FuzzParseKeys(f *testing.F) {
 	f.Add([]byte(`{"version":1,"tenants":{"demo":{"keys":[{"kid":"s","secret":"a passphrase of at least 32 bytes"}]}}}`))
 	for _, private := range []bool{true, false} {
@@ -86,6 +88,10 @@ func FuzzParseKeys(f *testing.F) {
 		if ring, err := Parse(doc); err == nil {
 			for _, of := range ring.tenants {
 				keys = append(keys, of...)
+			}
+			file := must(parseFile(doc))
+			if was, is := must(Lines(doc)), must(Lines(must(json.Marshal(file)))); !slices.Equal(was, is) {
+				t.Errorf("the keys were %v and are %v", was, is)
 			}
 		}
 		for _, k := range keys {

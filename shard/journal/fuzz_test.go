@@ -64,7 +64,7 @@ func FuzzReadMeta(f *testing.F) {
 	for _, m := range []meta{
 		{conf: &pb.ConfState{}},
 		{self: 7, term: 3, vote: 9, confAt: 12, conf: &pb.ConfState{Voters: []uint64{7, 8, 9}, Learners: []uint64{10}}, removed: true},
-		{self: 1, conf: &pb.ConfState{Voters: []uint64{1}, VotersOutgoing: []uint64{2}, LearnersNext: []uint64{2}, AutoLeave: proto.Bool(true)}},
+		{self: 1, conf: &pb.ConfState{Voters: []uint64{1}, VotersOutgoing: []uint64{2}, LearnersNext: []uint64{2}, AutoLeave: new(true)}},
 	} {
 		b, err := m.put()
 		if err != nil {
