@@ -3,6 +3,7 @@ package broker_test
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -18,6 +19,8 @@ import (
 
 type modelWorker struct {
 	id, lease string
+	had       string // the lease that its client was told last
+	turn      uint64 // and the turn
 	human     bool
 	conn      wire.Conn
 	connected bool
@@ -53,8 +56,17 @@ type modelSession struct {
 	owner   string // under ae
 	owned   uint64 // ticket
 	since   int64
-	pending uint64 // ticket of a transfer
-	inbox   []broker.Effect
+	pending uint64      // ticket of a transfer
+	wish    broker.Task // under waits or pending
+	has     broker.Live // while it has an owner
+	pool    uint64      // number of the last whom it has heard
+	inbox   []letter
+}
+
+// letter is a pool's word to a session.
+type letter struct {
+	pool uint64
+	broker.Effect
 }
 
 type model struct {
@@ -70,23 +82,32 @@ type model struct {
 	aes      map[string]uint64
 	offers   []string
 	accept   string // the offer that is being accepted
+	number   uint64 // of the pool
+	taught   taught
 	served   int
 	conns    uint64
 	refs     uint64
 	assigns  int
 }
 
+// taught counts what a run has seen of pools that were lost.
+type taught struct{ pools, adopted, waiting, kept, refused int }
+
 func newModel(t *rapid.T) *model {
-	m := &model{t: t, now: 1000, workers: map[string]*modelWorker{}, ended: map[string]string{}, aes: map[string]uint64{}}
+	m := &model{t: t, now: 1000, number: 1, workers: map[string]*modelWorker{}, ended: map[string]string{}, aes: map[string]uint64{}}
 	m.queues = []broker.Queue{
 		{Name: "a"},
 		{Name: "b", Steps: []broker.Step{{Who: broker.Bots}, {Who: broker.Humans, AfterMS: 3000}}, Scoring: broker.Weighted, OfferTTLMS: 7000},
 		{Name: "c", Steps: []broker.Step{{Who: broker.Humans}, {Who: broker.Any, AfterMS: 2000}}, Order: broker.Strict, Priority: -1},
 	}
-	m.core = broker.New(broker.Config{Queues: m.queues, BarMS: 6000})
-	m.core.Open(1, nil, m.now, &m.out)
+	m.core = m.newCore()
+	m.core.Open(m.number, nil, m.now, &m.out)
 	m.out.Reset()
 	return m
+}
+
+func (m *model) newCore() *broker.Core {
+	return broker.New(broker.Config{Queues: m.queues, BarMS: 6000})
 }
 
 func (m *model) queue(name string) *broker.Queue {
@@ -107,6 +128,16 @@ func (m *model) used(w *modelWorker) (n int) {
 	for _, t := range m.tasks {
 		if t.worker == w.id {
 			n += max(t.Cost, 1)
+		}
+	}
+	return n
+}
+
+// owed is used, as sessions know it: what w has of them, whichever pool gave it to him.
+func (m *model) owed(w *modelWorker) (n int) {
+	for _, s := range m.sessions {
+		if s.owner == w.id {
+			n += max(s.has.Cost, 1)
 		}
 	}
 	return n
@@ -172,6 +203,9 @@ func (m *model) assigning(t *modelTask, w *modelWorker) {
 	m.assigns++
 	if !w.connected || w.presence != broker.Ready || m.used(w)+max(t.Cost, 1) > w.slots {
 		m.t.Fatalf("I3: %s/%d goes to %s, who cannot take it: %+v used %d", t.Session, t.Ticket, w.id, w, m.used(w))
+	}
+	if m.owed(w)+max(t.Cost, 1) > w.slots {
+		m.t.Fatalf("I3: %s/%d goes to %s, who has %d of sessions in %d slots", t.Session, t.Ticket, w.id, m.owed(w), w.slots)
 	}
 	if t.To != "" {
 		if t.To != w.id {
@@ -250,7 +284,7 @@ func (m *model) follow() {
 		switch e.Kind {
 		case broker.Grant:
 			m.granted(&e)
-			m.session(e.Session).inbox = append(m.session(e.Session).inbox, e)
+			m.send(e)
 		case broker.OfferPush:
 			m.offered(&e)
 		case broker.OfferEnded:
@@ -262,6 +296,8 @@ func (m *model) follow() {
 				m.t.Fatalf("%s expires early", e.Offer)
 			}
 			m.unoffer(m.tasks[i], e.Reason)
+		case broker.Subscribed:
+			m.subscribed(&e)
 		case broker.PresencePush:
 			m.workers[e.Worker].presence = e.State
 		case broker.TransferFailed:
@@ -270,17 +306,22 @@ func (m *model) follow() {
 				m.t.Fatalf("a transfer failed that was not pending: %+v", t)
 			}
 			m.drop(t)
-			m.session(e.Session).inbox = append(m.session(e.Session).inbox, e)
+			m.send(e)
 		case broker.Lost:
 			for _, t := range m.tasks {
 				if t.Session == e.Session && t.ae == e.AE && (t.state == "held" || t.state == "lost") {
 					t.state = "lost"
 				}
 			}
-			m.session(e.Session).inbox = append(m.session(e.Session).inbox, e)
+			m.send(e)
 		}
 	}
 	m.out.Reset()
+}
+
+func (m *model) send(e broker.Effect) {
+	s := m.session(e.Session)
+	s.inbox = append(s.inbox, letter{m.number, e})
 }
 
 func (m *model) granted(e *broker.Effect) {
@@ -322,7 +363,7 @@ func (m *model) offered(e *broker.Effect) {
 			}
 			return
 		}
-		if !w.human || m.ended[e.Offer] != "" || e.ExpiresAt <= m.now {
+		if !w.human || slices.Contains(m.offers, e.Offer) || e.ExpiresAt <= m.now {
 			m.t.Fatalf("impossible offer %+v", e)
 		}
 		m.assigning(t, w)
@@ -363,7 +404,7 @@ func (m *model) check() {
 			}
 		case "granted", "held":
 			assigned++
-			if w := m.workers[t.worker]; t.state == "held" && (w == nil || w.gone || w.lease != t.lease) {
+			if w := m.workers[t.worker]; t.state == "held" && (w == nil || w.gone || w.connected && w.lease != t.lease) {
 				m.t.Fatalf("%s/%d is held by a worker who is gone", t.Session, t.Ticket)
 			}
 		}
@@ -377,6 +418,11 @@ func (m *model) check() {
 	}
 	if got != [3]int{waiting, offered, assigned} {
 		m.t.Fatalf("the pool has %v waiting, offered, assigned; the model %v", got, [3]int{waiting, offered, assigned})
+	}
+	for w := range m.core.Workers("", "") {
+		if want := m.used(m.workers[w.ID]); w.Used != want || w.Connected != m.workers[w.ID].connected {
+			m.t.Fatalf("I3: the pool has charged %s with %d, and he has %d: %+v", w.ID, w.Used, want, w)
+		}
 	}
 	for _, w := range m.workers {
 		w.fuzzy = false
@@ -404,6 +450,7 @@ func (m *model) ref(w *modelWorker) broker.Ref {
 
 func TestModel(t *testing.T) {
 	total := 0
+	var seen taught
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(t)
 		step := func(f func(*model)) func(*rapid.T) {
@@ -436,13 +483,22 @@ func TestModel(t *testing.T) {
 			"accept":    step((*model).acceptOffer),
 			"decline":   step((*model).declineOffer),
 			"tick":      step((*model).tick),
+			"reopen":    step((*model).reopen),
 		})
 		total += m.assigns
+		seen.pools += m.taught.pools
+		seen.adopted += m.taught.adopted
+		seen.waiting += m.taught.waiting
+		seen.kept += m.taught.kept
+		seen.refused += m.taught.refused
 	})
 	if total == 0 {
 		t.Fatal("nothing was ever assigned")
 	}
-	t.Logf("%d assignments were checked", total)
+	if seen.adopted == 0 || seen.waiting == 0 || seen.refused == 0 {
+		t.Fatalf("pools were lost, and nobody noticed: %+v", seen)
+	}
+	t.Logf("%d assignments were checked, and over lost pools %+v", total, seen)
 }
 
 // due lets everything ring that is due before the next event, one moment at a time.
@@ -513,6 +569,7 @@ func (m *model) offer(s *modelSession, task broker.Task) {
 		}
 	}
 	m.tasks = append(m.tasks, t)
+	s.wish = task
 	m.core.Offer(&task, m.now, &m.out)
 }
 
@@ -587,14 +644,19 @@ func (m *model) mail() {
 	if !ok {
 		return
 	}
-	e := s.inbox[0]
+	l := s.inbox[0]
 	s.inbox = s.inbox[1:]
+	if l.pool < s.pool { // the word of a pool that is none any more
+		m.taught.refused++
+		return
+	}
+	e := l.Effect
 	if e.Kind != broker.TransferFailed && rapid.IntRange(0, 7).Draw(m.t, "loses") == 0 {
 		return
 	}
 	switch e.Kind {
 	case broker.Grant:
-		m.handleGrant(s, &e)
+		m.handleGrant(s, &e, l.pool)
 	case broker.TransferFailed:
 		if s.pending == e.Ticket {
 			s.pending = 0
@@ -604,9 +666,11 @@ func (m *model) mail() {
 		if mine && s.pending != 0 {
 			m.withdrawPending(s)
 		}
-		m.giveBack(s, e.AE, 0)
 		if mine {
 			s.owner = ""
+		}
+		m.giveBack(s, e.AE, 0)
+		if mine {
 			m.follow()
 			m.enqueue(s, nil)
 		}
@@ -623,17 +687,23 @@ func (m *model) withdrawPending(s *modelSession) {
 	s.pending = 0
 }
 
-func (m *model) handleGrant(s *modelSession, e *broker.Effect) {
+func (m *model) handleGrant(s *modelSession, e *broker.Effect, pool uint64) {
 	t := m.find(s.id, e.Ticket)
 	switch {
 	case s.owner == e.Worker && s.owned == e.Ticket: // again
+		s.pool = pool
 	case s.waits == e.Ticket || s.pending == e.Ticket && s.pending != 0:
 		if s.owner != "" {
+			s.owner = ""
 			m.giveBack(s, s.ae, 0)
 			m.follow()
 		}
 		s.ae++
-		s.owner, s.owned, s.waits, s.pending = e.Worker, e.Ticket, 0, 0
+		s.owner, s.owned, s.waits, s.pending, s.pool = e.Worker, e.Ticket, 0, 0, pool
+		s.has = broker.Live{
+			Task: broker.Task{Session: s.id, Ticket: e.Ticket, Queue: s.wish.Queue, EnqueuedAt: s.since, Cost: s.wish.Cost}, Assigned: true,
+			Worker: e.Worker, Origin: e.Origin, Lease: e.Lease, Offer: e.Offer, AE: s.ae,
+		}
 	default:
 		if t != nil && t.worker == e.Worker && t.state != "offered" && t.state != "wrapup" {
 			m.end(t, map[bool]string{true: "rescinded", false: "accepted"}[t.state == "granted"])
@@ -645,7 +715,7 @@ func (m *model) handleGrant(s *modelSession, e *broker.Effect) {
 	if t != nil && t.state == "granted" {
 		t.state, t.ae = "held", s.ae
 	}
-	m.core.Confirm(s.id, e.Ticket, e.Worker, e.Lease, s.ae, m.now, &m.out)
+	m.core.Confirm(s.id, e.Ticket, e.Worker, s.has.Lease, s.ae, m.now, &m.out)
 }
 
 func (m *model) giveBack(s *modelSession, ae uint64, wrapUp int64) {
@@ -716,38 +786,48 @@ func (m *model) subscribe() {
 		s.Kind = wire.OriginHuman
 	}
 	if w != nil && rapid.Bool().Draw(m.t, "lease") {
-		s.Lease = w.lease
+		s.Lease = w.had
 	}
 	if w == nil {
 		w = &modelWorker{id: id, lease: s.NewLease, human: id[0] == 'h'}
 		m.workers[id] = w
-	} else if !w.connected && (w.gone || s.Lease == "") {
+	} else if !w.connected && !m.knows(w, s.Lease) {
 		if w.gone && !slices.ContainsFunc(m.tasks, func(t *modelTask) bool { return t.worker == id }) {
 			w.assigned = 0 // it was forgotten
 		}
 		w.lease, w.presence = s.NewLease, broker.Ready
+	} else if !w.connected {
+		w.lease = s.Lease
 	}
 	w.conn, w.connected, w.gone = s.Conn, true, false
 	w.slots, w.queues, w.skill, w.rating = s.Slots, s.Queues, skill, s.Rating
 	m.core.Subscribe(&s, m.now, &m.out)
-	for _, e := range m.out {
-		if e.Kind != broker.Subscribed {
-			continue
-		}
-		var kept []broker.Kept
-		for _, t := range m.tasks {
-			if t.worker == id && t.state == "held" && t.lease == w.lease {
-				kept = append(kept, broker.Kept{Session: t.Session, AE: t.ae})
-			}
-		}
-		got := slices.Clone(e.Kept)
-		order := func(a, b broker.Kept) int { return slices.Compare([]byte(a.Session), []byte(b.Session)) }
-		slices.SortFunc(kept, order)
-		slices.SortFunc(got, order)
-		if !slices.Equal(kept, got) || e.Lease != w.lease {
-			m.t.Fatalf("%s kept %v under %s; want %v under %s", id, got, e.Lease, kept, w.lease)
+}
+
+// knows tells whether lease is one under which w, who is not connected, has still something.
+func (m *model) knows(w *modelWorker, lease string) bool {
+	return lease != "" && !w.gone && (w.lease == lease || slices.ContainsFunc(m.tasks, func(t *modelTask) bool {
+		return t.worker == w.id && t.state == "held" && t.lease == lease
+	}))
+}
+
+// subscribed checks what a worker is told that he has kept.
+func (m *model) subscribed(e *broker.Effect) {
+	w := m.workers[e.Worker]
+	var kept []broker.Kept
+	for _, t := range m.tasks {
+		if t.worker == w.id && t.state == "held" && t.lease == w.lease {
+			kept = append(kept, broker.Kept{Session: t.Session, AE: t.ae})
 		}
 	}
+	got := slices.Clone(e.Kept)
+	order := func(a, b broker.Kept) int { return slices.Compare([]byte(a.Session), []byte(b.Session)) }
+	slices.SortFunc(kept, order)
+	slices.SortFunc(got, order)
+	if !slices.Equal(kept, got) || e.Lease != w.lease || e.Conn != w.conn {
+		m.t.Fatalf("%s kept %v under %s; want %v under %s", w.id, got, e.Lease, kept, w.lease)
+	}
+	w.had, w.turn = e.Lease, e.Turn
 }
 
 func (m *model) connected() []string {
@@ -763,16 +843,21 @@ func (m *model) retract(w *modelWorker) {
 	}
 }
 
+// grace is how long w has to come back from now on.
+func (m *model) grace(w *modelWorker) int64 {
+	if w.human {
+		return m.now + 30000
+	}
+	return m.now + 5000
+}
+
 func (m *model) connLost() {
 	id, ok := pick(m, m.connected(), "worker")
 	if !ok {
 		return
 	}
 	w := m.workers[id]
-	w.connected, w.graceEnd = false, m.now+5000
-	if w.human {
-		w.graceEnd = m.now + 30000
-	}
+	w.connected, w.graceEnd = false, m.grace(w)
 	m.retract(w)
 	m.core.ConnLost(w.conn, m.now, &m.out)
 }
@@ -871,4 +956,115 @@ func (m *model) declineOffer() {
 	if len(m.out) == 0 || open && m.out[0].Kind != broker.Done {
 		m.t.Fatalf("decline of %s: %+v", offer, m.out)
 	}
+}
+
+// reopen loses the pool and opens the next, which knows nothing but what it is told: by sessions what they have and wait for, by
+// edges who is there. Words of the lost one may be under way. The next does the same with the same in the same order [I13].
+func (m *model) reopen() {
+	m.number++
+	m.taught.pools++
+	m.tasks, m.served = nil, 0
+	var live []string
+	for _, id := range m.workerIDs() {
+		w := m.workers[id]
+		if w.connected && rapid.IntRange(0, 3).Draw(m.t, "there") != 0 {
+			live = append(live, id)
+		}
+		w.connected, w.gone, w.assigned, w.graceEnd = false, true, 0, 0
+	}
+	var doubled broker.Effects
+	m.core = m.newCore()
+	twin := m.newCore()
+	do := func(f func(*broker.Core, *broker.Effects)) {
+		f(m.core, &m.out)
+		f(twin, &doubled)
+	}
+	answers := [3][]broker.Live{}
+	order := rapid.Permutation([]uint32{0, 1, 2}).Draw(m.t, "order")
+	resumed := m.resume(live)
+	do(func(c *broker.Core, out *broker.Effects) { c.Open(m.number, []uint32{0, 1, 2}, m.now, out) })
+	for _, shard := range order {
+		for i, s := range m.sessions {
+			if i%len(answers) == int(shard) {
+				answers[shard] = append(answers[shard], m.tell(s)...)
+			}
+		}
+	}
+	for i := range resumed {
+		r := &resumed[i]
+		w := m.workers[r.ID]
+		w.lease, w.presence, w.connected, w.gone = r.Lease, r.Presence, true, false
+	}
+	for i, shard := range order {
+		do(func(c *broker.Core, out *broker.Effects) {
+			before := len(*out)
+			c.CensusAnswer(m.number-1, shard, []broker.Live{{Task: broker.Task{Session: "old", Ticket: 1, Queue: "a"}}}, m.now, out) // to the pool before
+			if i > 0 {
+				c.CensusAnswer(m.number, order[i-1], answers[shard], m.now, out) // one has answered twice
+			}
+			if len(*out) > before || c.Settled() {
+				m.t.Fatalf("I12: answers to nobody's question: %+v", (*out)[before:])
+			}
+			for n := range resumed {
+				if n%len(order) == i {
+					c.Subscribe(&resumed[n], m.now, out)
+				}
+			}
+			c.CensusAnswer(m.number, shard, slices.Clone(answers[shard]), m.now, out)
+		})
+	}
+	if !reflect.DeepEqual(m.out, doubled) {
+		m.t.Fatalf("I13: of the same came\n%+v\nand\n%+v", m.out, doubled)
+	}
+	found := 0
+	for i := range m.out {
+		if m.out[i].Kind == broker.Subscribed {
+			found++
+			m.taught.kept += len(m.out[i].Kept)
+		}
+	}
+	if !m.core.Settled() || found != len(resumed) {
+		m.t.Fatalf("I12: of %d who resume %d are back, settled %v", len(resumed), found, m.core.Settled())
+	}
+}
+
+// tell is what a session knows, for the pool that has asked it. Lower numbers are refused from now on.
+func (m *model) tell(s *modelSession) (live []broker.Live) {
+	if s.owner != "" {
+		w := m.workers[s.owner]
+		if w.gone { // the first who names him names his lease
+			w.gone, w.lease, w.presence, w.graceEnd = false, s.has.Lease, broker.Ready, m.grace(w)
+		}
+		m.tasks = append(m.tasks, &modelTask{Task: s.has.Task, state: "held", worker: s.owner, offer: s.has.Offer, lease: s.has.Lease, ae: s.ae, bars: map[string]int64{}})
+		live = append(live, s.has)
+		m.taught.adopted++
+	}
+	if s.waits != 0 || s.pending != 0 {
+		t := &modelTask{Task: s.wish, state: "waiting", bars: map[string]int64{}}
+		for _, w := range s.wish.Exclude {
+			t.bars[w] = m.now + 6000
+		}
+		m.tasks = append(m.tasks, t)
+		live = append(live, broker.Live{Task: s.wish})
+		m.taught.waiting++
+	}
+	if len(live) > 0 {
+		s.pool = m.number
+	}
+	return live
+}
+
+// resume is what edges say of those who are connected still.
+func (m *model) resume(ids []string) (list []broker.Subscription) {
+	for _, id := range ids {
+		w := m.workers[id]
+		list = append(list, broker.Subscription{
+			ID: id, Sub: id, Kind: wire.OriginBot, Allowed: []string{"*"}, Slots: w.slots, Queues: w.queues, Rating: w.rating, Conn: w.conn,
+			Skills: []broker.Skill{{Name: "x", Level: w.skill}}, Lease: w.had, NewLease: "l_" + id, Resumed: true, Presence: w.presence, Turn: w.turn,
+		})
+		if w.human {
+			list[len(list)-1].Kind = wire.OriginHuman
+		}
+	}
+	return list
 }

@@ -205,6 +205,16 @@ var list = []mutant{
 		model: true, pkg: "broker", run: "TestModel", quick: true,
 	},
 	{
+		name: "a pool takes the answer to the census of the one before it", file: "broker/census.go",
+		old: "p != c.number || !ok", new: "!ok",
+		model: true, pkg: "broker", run: "TestModel",
+	},
+	{
+		name: "a pool gives its offers the names that the one before it gave", file: "broker/offer.go",
+		old: "strconv.AppendUint(b, p, 36)", new: "strconv.AppendUint(b, 0*p, 36)",
+		model: true, pkg: "broker", run: "TestModel",
+	},
+	{
 		name: "nobody is told that a worker is free again", file: "broker/worker.go",
 		old: "c.freed = append(c.freed, w)", new: "_ = c.freed",
 		model: true, pkg: "broker", run: "TestModel",
