@@ -15,7 +15,7 @@ func putSynced(fd uintptr, b []byte, off int64) (known bool, err error) {
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
-		case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP):
+		case unknown(err):
 			return false, nil
 		case err != nil:
 			return true, err //nolint:wrapcheck // the caller says which file it was
@@ -25,4 +25,10 @@ func putSynced(fd uintptr, b []byte, off int64) (known bool, err error) {
 		b, off = b[n:], off+int64(n)
 	}
 	return true, nil
+}
+
+// unknown tells whether a kernel, a file system or a sandbox says by err that it has no such call: the first Linux with it has not the flag (EINVAL), and
+// profiles of containers that are older than the call forbid it (EPERM). Nothing is written then. What is wrong otherwise says the plain write once more.
+func unknown(err error) bool {
+	return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM)
 }
