@@ -29,6 +29,8 @@ type keeper struct {
 	sites map[uint16]*site // as the map says that is seen
 	seen  *member.Map
 	asked map[uint16]time.Time // when others were asked to lead, as the disk is full
+	full  time.Time            // since when it is
+	lacks map[uint16]bool      // shards whose other replicas are on full disks, too many
 	told  *tenantry            // that the shards were told of, all of it when left is false
 	left  bool                 // of some of them it was not known where they live
 	pace  int                  // connections to be sent away each tick, 0 while none are
@@ -116,6 +118,7 @@ func (k *keeper) run() {
 		case <-tick.C:
 			k.sendAway()
 			k.yield()
+			k.reckon()
 			k.p.tidy()
 		}
 		k.step()
@@ -331,12 +334,23 @@ func (k *keeper) handOver(ctx context.Context) {
 // yieldAgain is how long it takes until another node is asked to lead once more, as this one's disk is full.
 const yieldAgain = 2 * handOverPatience
 
+// yieldAfter is how long a disk has been full until others are asked to lead. Where the disks of all become full, each looks at its own once a second
+// and says so at once: by then all know that nobody has room, and nothing is given to and fro.
+const yieldAfter = 1500 * time.Millisecond
+
 // yield lets others lead what this node leads when its disk takes nothing more: those that have room, and that are least behind. Where there is
 // none the node goes on, and refuses what writes.
 func (k *keeper) yield() {
 	m := k.p.member.Load()
 	if m == nil || !k.p.n.j.Full() {
 		clear(k.asked)
+		k.full = time.Time{}
+		return
+	}
+	if k.full.IsZero() {
+		k.full = time.Now()
+	}
+	if time.Since(k.full) < yieldAfter {
 		return
 	}
 	var full map[uint32]bool
@@ -362,6 +376,61 @@ func (k *keeper) yield() {
 		}
 		k.asked[group] = time.Now()
 		k.p.n.cfg.Log.Warn("the disk is full: another node is to lead", "group", group, "node", replica.NodeOf(to))
+	}
+}
+
+// reckon refuses what writes in those shards that this node leads and whose other replicas are on full disks, so many that nothing would become durable.
+func (k *keeper) reckon() {
+	m := k.p.member.Load()
+	if m == nil {
+		return
+	}
+	var full map[uint32]bool
+	if a := m.Around(); a != nil {
+		full = a.Full
+	}
+	if len(full) == 0 && len(k.lacks) == 0 {
+		return
+	}
+	k.mu.Lock()
+	led := slices.Sorted(maps.Keys(k.led))
+	k.mu.Unlock()
+	all, err := k.p.n.j.Replicas(led...)
+	if err != nil {
+		return // the next time
+	}
+	lacks := map[uint16]bool{}
+	for group, s := range all {
+		voters, room := 1, 1 // itself, whose disk is looked at when something is written
+		for id, f := range s.Followers {
+			if f.Learner {
+				continue
+			}
+			if voters++; !full[replica.NodeOf(id)] {
+				room++
+			}
+		}
+		if room <= voters/2 {
+			lacks[group] = true
+		}
+	}
+	for group := range k.lacks {
+		if !lacks[group] {
+			k.lack(group, false)
+		}
+	}
+	for group := range lacks {
+		if !k.lacks[group] {
+			k.lack(group, true)
+		}
+	}
+	k.lacks = lacks
+}
+
+func (k *keeper) lack(group uint16, yes bool) {
+	if g := k.p.n.j.Group(int(group)); g != nil {
+		g.Lacks(yes)
+		k.p.n.cfg.Log.Warn("the disks of a majority of a shard's copies are full", "group", group, "refusing", yes)
 	}
 }
 

@@ -95,6 +95,9 @@ func TestFullLeaderHandsOver(t *testing.T) {
 		}
 		return refused && e["slug"] == string(wire.Unavailable)
 	})
+	for name := range nodes {
+		until(t, name+" has none", func() bool { status, _ := get(t, nodes[name], "/readyz"); return status != 200 })
+	}
 	for _, left := range free {
 		left.Store(plenty)
 	}

@@ -59,10 +59,11 @@ func (m *Member) claimed(from uint32, msg *message) {
 		return
 	}
 	m.ill[from] = msg.Damaged
-	if msg.Full {
-		m.full[from] = true
-	} else {
-		delete(m.full, from)
+	if msg.Full != m.full[from] {
+		if delete(m.full, from); msg.Full {
+			m.full[from] = true
+		}
+		m.lookAround()
 	}
 	leads := map[uint16]uint64{}
 	for _, c := range msg.Leads {

@@ -70,9 +70,11 @@ type Member struct {
 	open    map[uint64]*request // forwarded, or held until the rows are written
 	numbers uint64              // of questions and requests
 	beaten  time.Time
-	loaded  map[string][]byte // rows that the state was made of; nil when it is not what they say, as on the leader
-	reread  bool              // rows have changed since
-	read    time.Time
+	// saidFull is what was said last of this node's disk.
+	saidFull bool
+	loaded   map[string][]byte // rows that the state was made of; nil when it is not what they say, as on the leader
+	reread   bool              // rows have changed since
+	read     time.Time
 
 	// Owned by run: what the leader of the meta group knows.
 	term     uint64 // in which it leads, 0 while it does not
@@ -240,8 +242,8 @@ func (m *Member) turn(beat bool) {
 		m.commit()
 	}
 	m.forward(now)
-	if beat && now.Sub(m.beaten) >= beatAfter {
-		m.beaten = now
+	if full := beat && m.groups.Full(); beat && (full != m.saidFull || now.Sub(m.beaten) >= beatAfter) { // who is full waits until he has heard who else is
+		m.beaten, m.saidFull = now, full
 		if n := m.dropped.Swap(0); n > 0 {
 			m.cfg.Log.Warn("member: messages found no room", "dropped", n)
 		}

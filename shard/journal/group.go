@@ -22,6 +22,7 @@ type Group struct {
 	at     applied // changed by commit only, which reads it without the lock
 	shared bool    // it has, or had, replicas elsewhere
 	self   uint64  // the replica's id
+	lacks  bool    // a majority of its replicas takes nothing more
 
 	// Owned by commit, and by Open before it runs.
 	meta    meta
@@ -129,6 +130,15 @@ func (g *Group) Append(t *Turn) (index uint64, err error) {
 	return index, nil
 }
 
+// Lacks says whether so many of the group's other replicas are on full disks that no turn would become durable: Append refuses then, with ErrNoSpace, instead
+// of letting everybody wait. It may be called from any goroutine.
+func (g *Group) Lacks(yes bool) {
+	g.j.mu.Lock()
+	defer g.j.mu.Unlock()
+	g.lacks = yes
+	g.j.room.Broadcast()
+}
+
 // Ready reports whether an Append of size bytes would neither block nor be refused now. Only this group's owner adds to
 // its queue, but the others share the bytes, so a true answer may be outdated at once; an Append then waits a moment.
 func (g *Group) Ready(size int) bool {
@@ -151,7 +161,7 @@ func (g *Group) refuse(t *Turn) error {
 		return ErrNotLeading
 	case g.shared && len(t.ops) > sharedTurn:
 		return fmt.Errorf("a turn of %d bytes in a group with several replicas: %w", len(t.ops), ErrTooLarge)
-	case (j.noSpace || j.noSpare) && !t.Empty():
+	case (j.noSpace || j.noSpare || g.lacks) && !t.Empty():
 		return ErrNoSpace
 	}
 	return nil

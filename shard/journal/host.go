@@ -150,8 +150,8 @@ func (j *Journal) Receive(msg []byte) error {
 		return nil
 	}
 	first := j.forming.empty()
-	if j.noSpace || j.noSpare {
-		list = slices.DeleteFunc(list, func(m replica.Message) bool { return len(m.Raft.GetEntries()) > 0 })
+	if j.scarce || j.noSpare {
+		list = slices.DeleteFunc(list, func(m replica.Message) bool { return !j.squeeze(weight(m.Raft)) })
 	}
 	j.forming.mail = append(j.forming.mail, list...)
 	j.mailed += size
@@ -160,6 +160,25 @@ func (j *Journal) Receive(msg []byte) error {
 		poke(j.wake)
 	}
 	return nil
+}
+
+// weight is how much room a message asks for on the disk. That of a leader's first entry is none: it is taken where a vote is, as without it nobody leads
+// while a majority's disks are full, and nothing can be read.
+func weight(m *pb.Message) (n int) {
+	for _, e := range m.GetEntries() {
+		n += len(e.GetData())
+	}
+	return n
+}
+
+// squeeze tells whether so many bytes of entries are taken although there is little room. Some are, for what was under way when the disk filled up: its
+// leader hears of it and stops, but while a majority lacks a turn nobody behind it gets an answer. It needs j.mu.
+func (j *Journal) squeeze(n int) bool {
+	if n > 0 && (j.noSpare || j.squeezed+int64(n) > j.lookBytes) {
+		return false
+	}
+	j.squeezed += int64(n)
+	return true
 }
 
 // happened acts on what became of replicas.

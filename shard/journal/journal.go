@@ -73,6 +73,8 @@ type Journal struct {
 	trouble     chan struct{} // closed at the next such error
 	lying       []string      // damaged files that were told of
 	noSpace     bool          // below the mark
+	scarce      bool          // below half of it
+	squeezed    int64         // bytes of entries that others decided, and that were taken all the same
 	noSpare     bool          // no room for another segment of the log
 	frozen      map[*Frozen]struct{}
 
@@ -190,7 +192,8 @@ func (j *Journal) Full() bool {
 }
 
 // Healthy returns nil when everything can be written, and otherwise all that is wrong: the fatal error, the lack of
-// space, the last failed flush, and every group that does not take writes and has no replica elsewhere that does.
+// space, the last failed flush, and every group that does not take writes: one that has no replica elsewhere that does, and
+// one whose other replicas are on full disks.
 func (j *Journal) Healthy() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -204,6 +207,9 @@ func (j *Journal) Healthy() error {
 	for _, g := range j.groups {
 		if g != nil && g.status.Mode != OK && !g.shared {
 			errs = append(errs, fmt.Errorf("group %d: %w", g.id, g.status.err()))
+		}
+		if g != nil && g.lacks && g.lead != 0 {
+			errs = append(errs, fmt.Errorf("group %d: a majority of its copies is on full disks: %w", g.id, ErrNoSpace))
 		}
 	}
 	return errors.Join(errs...)

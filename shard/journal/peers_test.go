@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,6 +38,7 @@ type peer struct {
 	alone  int // groups that it makes
 	keep   int64
 	patrol time.Duration
+	free   *atomic.Uint64 // of the disk; nil is room enough
 	cfg    Config
 	j      *Journal
 	out    chan func()
@@ -103,6 +105,9 @@ func (n *net) start(id uint32) {
 			p.mu.Unlock()
 		},
 		Fatal: func(err error) { n.t.Errorf("node %d: %v", id, err) },
+	}
+	if p.free != nil {
+		p.cfg.FreeMin, p.cfg.Free = 1000, func() (uint64, uint64, error) { return p.free.Load(), 10_000, nil }
 	}
 	out, done := p.out, p.done
 	go func() {
@@ -288,6 +293,76 @@ func TestReplicas(t *testing.T) {
 		}
 		if !slices.IsSorted(terms) || len(slices.Compact(terms)) != len(terms) {
 			t.Errorf("terms %v", terms)
+		}
+		n.close()
+	})
+}
+
+// TestFullFollowers fills the disks of a leader's followers. What is under way gets to them, a bounded part of what comes behind it too, and then no more; a leader that
+// hears of it refuses at once. One of them leads all the same when the leader goes, and when there is room again everything is everywhere.
+func TestFullFollowers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &net{t: t, nodes: map[uint32]*peer{}, cut: map[[2]uint32]bool{}}
+		for id := uint32(1); id <= 3; id++ {
+			n.nodes[id] = &peer{n: n, id: id, disk: vfs.NewCrashableMem(), alone: -1, free: &atomic.Uint64{}}
+			n.nodes[id].free.Store(5000)
+			n.start(id)
+		}
+		voters := []uint64{replica.ID(1, 1), replica.ID(2, 1), replica.ID(3, 1)}
+		for id := uint32(1); id <= 3; id++ {
+			must(t, n.nodes[id].j.Create(0, replica.ID(id, 1), voters))
+		}
+		p := n.leader(0, 1, 2, 3)
+		others := slices.DeleteFunc([]uint32{1, 2, 3}, func(id uint32) bool { return id == p.id })
+		for _, id := range others {
+			n.nodes[id].free.Store(0)
+		}
+		time.Sleep(watchEvery) // the bubble's clock
+		for _, id := range others {
+			if q := n.nodes[id].j; !q.Full() || q.Healthy() == nil {
+				t.Fatalf("node %d has room", id)
+			}
+		}
+		last := write(t, p, 0, 10)
+		n.same(0, last, 1, 2, 3)
+		g := p.j.Group(0)
+		var turn Turn
+		turn.Put([]byte("much"), make([]byte, 30_000))
+		for range 100 { // the lot is three times what is taken
+			if !g.Ready(30_000) {
+				break
+			}
+			if _, err := g.Append(&turn); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		time.Sleep(10 * time.Second)
+		for _, id := range others {
+			if s, err := n.nodes[id].j.Replica(0); err != nil || s.Last >= g.Last() || s.Last < last+10 {
+				t.Errorf("node %d, whose disk is full, is at %d of %d: %v", id, s.Last, g.Last(), err)
+			}
+		}
+		g.Lacks(true)
+		if _, err := g.Append(&turn); !errors.Is(err, ErrNoSpace) || !errors.Is(p.j.Healthy(), ErrNoSpace) {
+			t.Errorf("a leader whose followers take nothing more says %v, and that it is %v", err, p.j.Healthy())
+		}
+		n.stop(p.id, false, nil)
+		q := n.leader(0, others...)
+		if _, err := q.j.Group(0).Append(&turn); !errors.Is(err, ErrNoSpace) {
+			t.Errorf("a leader without room says %v", err)
+		}
+		for _, id := range others {
+			n.nodes[id].free.Store(5000)
+		}
+		time.Sleep(watchEvery)
+		n.start(p.id)
+		q = n.leader(0, 1, 2, 3)
+		own(q.j.Group(0))
+		idx, err := q.j.Group(0).Append(&turn)
+		must(t, err)
+		for id := uint32(1); id <= 3; id++ {
+			n.until("everybody has everything", func() bool { return n.nodes[id].j.Group(0).Applied() == idx })
 		}
 		n.close()
 	})

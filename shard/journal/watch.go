@@ -228,7 +228,8 @@ func (j *Journal) measure() {
 	j.lookBytes = max(1<<20, int64(j.freeMin/16))
 }
 
-// look asks for the free space. Refusing begins below the mark and ends a quarter above it, so that it does not flutter.
+// look asks for the free space. Refusing begins below the mark and ends a quarter above it, so that it does not flutter. What other nodes' owners
+// decide is taken until half of it is left, and a little more.
 func (j *Journal) look() {
 	if j.cfg.FreeMin < 0 {
 		return
@@ -246,6 +247,9 @@ func (j *Journal) look() {
 		j.noSpace = true
 	case free >= j.freeMin+j.freeMin/4:
 		j.noSpace = false
+	}
+	if j.scarce = free < j.freeMin/2; !j.scarce {
+		j.squeezed = 0
 	}
 	now := j.noSpace
 	j.room.Broadcast()
