@@ -15,10 +15,12 @@ import (
 // heap decides how much garbage may lie around. A node under load is not collected before 128 MiB of it have come together: with the
 // little that lives in a small one it would be every 20 MB otherwise, several times a second, and each time messages wait for 15 ms of
 // a core. Beyond that there may be as much of it as lives, and twice as much as long as a quarter of the machine's memory holds all of it: what lives
-// is visited once in a collection, and messages wait meanwhile, so that rarer is better. A quiet one has a quarter of what lives, which costs it a third of a percent of a core at most, and gives the rest of its
+// is visited once in a collection, and messages wait meanwhile, so that rarer is better: where a machine has memory to spare a node under moderate load has up to
+// 512 MiB, a thirty-second part of it, and is collected once in half a minute instead of every ten seconds. Not so one at full speed, which would be busy with touching new memory. A quiet one has a quarter of what lives, which costs it a third of a percent of a core at most, and gives the rest of its
 // memory back: idle connections shall not pay for load that is over.
 type heap struct {
 	busy      bool
+	fast      bool   // so much is allocated that new memory is dear
 	quiet     int    // looks in a row at which little was allocated
 	allocated uint64 // bytes ever, at the last look
 	percent   int    // that is set
@@ -27,7 +29,10 @@ type heap struct {
 
 const (
 	heapEvery = time.Second // between two looks
-	heapFloor = 64 << 20    // bytes that count as if they lived, under load
+	heapFloor = 128 << 20   // bytes of garbage that may lie around under load, whatever lives,
+	heapSpare = 32          // or one of so many parts of the machine's memory,
+	heapCeil  = 512 << 20   // when that is more; at most so many,
+	heapFast  = 64 << 20    // and only while less than so many are allocated between two looks; again at half of it
 	heapBusy  = 1 << 20     // bytes allocated between two looks from which on it is load
 	heapAfter = 10          // quiet looks until memory is given back
 	heapFull  = 100         // percent of what lives that may be garbage beside the floor,
@@ -51,13 +56,16 @@ func (h *heap) turn(allocated, live uint64) (percent int, give bool) {
 	}
 	want := heapQuiet
 	if h.busy {
-		full := heapFull
-		if (1+heapRoomy/100)*live+2*heapFloor <= h.machine/heapShare {
+		full, floor := heapFull, uint64(heapFloor)
+		if h.fast = took >= heapFast || h.fast && took >= heapFast/2; !h.fast {
+			floor = max(floor, min(h.machine/heapSpare, heapCeil))
+		}
+		if (1+heapRoomy/100)*live+floor <= h.machine/heapShare {
 			full = heapRoomy
 		}
 		want = full + heapMost
 		if live > 0 {
-			want = full + int(min(2*heapFloor*100/live, heapMost)) //nolint:gosec // at most heapMost
+			want = full + int(min(floor*100/live, heapMost)) //nolint:gosec // at most heapMost
 		}
 	}
 	if math.Abs(float64(want-h.percent)) <= float64(h.percent)/10 && want != heapQuiet || want == h.percent {

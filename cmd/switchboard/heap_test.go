@@ -47,7 +47,7 @@ func TestHeapFollowsWhatLives(t *testing.T) {
 		at += 100 << 20
 		h.turn(at, live)
 		goal := live * uint64(h.percent) / 100
-		if most := live + 2*heapFloor; goal > most+most/6 {
+		if most := live + heapFloor; goal > most+most/6 {
 			t.Fatalf("with %d alive, %d bytes of garbage may lie around; want at most %d and a sixth", live, goal, most)
 		}
 	}
@@ -70,6 +70,28 @@ func TestHeapWithRoom(t *testing.T) {
 	f(1024*mib, 16<<30, 212)
 	f(1024*mib, 8<<30, 112)
 	f(8*mib, 512*mib, 1700)
+}
+
+// A large machine lets more garbage lie around, but not at full speed, and does not go to and fro near that.
+func TestHeapOfLargeMachine(t *testing.T) {
+	const mib = 1 << 20
+	var at uint64
+	h := &heap{busy: true, machine: 32 << 30}
+	f := func(allocated uint64, want int) {
+		t.Helper()
+		at += allocated
+		if percent, _ := h.turn(at, 100*mib); percent != want {
+			t.Errorf("%d MiB allocated: %d percent; want %d", allocated/mib, percent, want)
+		}
+	}
+	f(10*mib, 712)
+	f(63*mib, 0)
+	f(64*mib, 328)
+	f(33*mib, 0)
+	f(31*mib, 712)
+	f(40*mib, 0)
+	h, at = &heap{busy: true, machine: 8 << 30}, 0
+	f(10*mib, 456)
 }
 
 func TestMachineMemory(t *testing.T) {
