@@ -1,6 +1,7 @@
 # The short list: make, make run, make test, make race, make lint, make bench. `make help` tells each.
 GO       ?= go
 TOOLS    := internal/tools/go.mod
+GENERATE  = $(GO) -C internal/tools run ./generate
 PACKAGES := ./...
 
 FUZZTIME ?= 30s
@@ -68,8 +69,9 @@ js: build ## run the JavaScript client's tests against the real node and, with p
 race: ## run all tests under the race detector
 	$(GO) test -race -timeout 60m $(PACKAGES)
 
-lint: ## go vet and the linter, both silent when all is well
+lint: ## go vet, the linter, and a look whether wire/wirepb is what make generate writes: all silent when all is well
 	$(GO) vet $(PACKAGES)
+	$(GENERATE) -check $(CURDIR)/wire/switchboard.proto $(CURDIR)/wire/wirepb
 	$(GO) tool -modfile=$(TOOLS) golangci-lint run $(PACKAGES)
 
 fmt: ## format as the linter wants it
@@ -88,7 +90,5 @@ check: lint test ## what must be green before and after a commit
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-generate: ## write wire/wirepb from wire/switchboard.proto again (needs protoc: Debian's protobuf-compiler)
-	@mkdir -p bin
-	$(GO) build -modfile=$(TOOLS) -o bin/protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go
-	PATH="$(CURDIR)/bin:$$PATH" protoc --proto_path=wire --go_out=wire/wirepb --go_opt=module=switchboard/wire/wirepb switchboard.proto
+generate: ## write wire/wirepb from wire/switchboard.proto again
+	$(GENERATE) $(CURDIR)/wire/switchboard.proto $(CURDIR)/wire/wirepb
