@@ -63,8 +63,12 @@ fuzz: ## fuzz every target for FUZZTIME
 test: ## run all tests
 	$(GO) test -timeout 30m $(PACKAGES)
 
-js: build ## run the JavaScript client's tests against the real node and, with playwright-core and Chromium, the page's
-	cd client/js && SWITCHBOARD_BIN=$(CURDIR)/bin/switchboard node --test
+js: build client/js/node_modules/.package-lock.json ## run the JavaScript client's tests against the real node and, with Chromium, the page's
+	cd client/js && SWITCHBOARD_BIN=$(CURDIR)/bin/switchboard node --test --test-reporter=spec
+
+# Only the page's test needs what is installed here; where it cannot be, that test says so and the others run.
+client/js/node_modules/.package-lock.json: client/js/package-lock.json
+	-@cd client/js && npm ci --no-audit --no-fund --ignore-scripts --prefer-offline --fetch-retries=0 --fetch-timeout=20000
 
 race: ## run all tests under the race detector
 	$(GO) test -race -timeout 60m $(PACKAGES)
