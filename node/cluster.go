@@ -218,6 +218,11 @@ func (g groups) Status(list ...uint16) (map[uint16]replica.Status, error) {
 	return g.p.n.j.Replicas(list...)
 }
 
+// Look implements member.Groups.
+func (g groups) Look(list []uint16, then func(map[uint16]replica.Status)) {
+	g.p.n.j.Look(list, then)
+}
+
 func (g groups) Change(group uint16, cc *pb.ConfChangeV2) error {
 	return g.p.n.j.Change(int(group), cc)
 }
