@@ -59,6 +59,9 @@ type Cluster struct {
 	// SplitKeepMS is for how long the rows stay on the disks of a shard of slots that a split has moved away: feeds that were away may ask for
 	// them. Default 24 h; below zero until an operator has them taken off. What the node says that leads the cluster counts.
 	SplitKeepMS int64 `yaml:"split_keep_ms"`
+	// SnapshotRate is how many bytes a second this node sends at most to bring replicas of others up to what it has, all of them together; default
+	// 32 MiB, at least 64 KiB. A shard that writes as much as that never gets its copy.
+	SnapshotRate int `yaml:"snapshot_rate"`
 }
 
 func (c *Cluster) validate() error {
@@ -81,11 +84,17 @@ func (c *Cluster) validate() error {
 			return fmt.Errorf("%q is no host:port of a cluster: %w", a, err)
 		}
 	}
+	if c.SnapshotRate != 0 && c.SnapshotRate < snapshotRateMin {
+		return fmt.Errorf("cluster.snapshot_rate is %d: it must be %d bytes a second or more, or 0 for the default", c.SnapshotRate, snapshotRateMin)
+	}
 	if c.ReplaceAfterMS < 0 || c.Copies < 0 || c.Weight < 0 {
 		return errors.New("cluster.copies, cluster.weight or cluster.replace_after_ms is negative")
 	}
 	return nil
 }
+
+// snapshotRateMin is what a node must send at least: with less, who takes one of several snapshots would hear nothing for so long that it gave up.
+const snapshotRateMin = 64 << 10
 
 // party is the node's part in its cluster.
 type party struct {
@@ -131,7 +140,7 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 		Roles:  cluster.Roles{Edge: slices.Contains(c.Roles, "edge"), Shard: slices.Contains(c.Roles, "shard")},
 		Shards: n.cfg.Shards, Copies: c.Copies, ReplaceAfter: time.Duration(c.ReplaceAfterMS) * time.Millisecond,
 		SplitKeep:   time.Duration(c.SplitKeepMS) * time.Millisecond,
-		LinkVersion: n.cfg.linkVersion, Stream: p.receive, Mapped: func() { p.keep.nudge() }, Asked: p.asked, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
+		LinkVersion: n.cfg.linkVersion, StreamRate: c.SnapshotRate, Stream: p.receive, Mapped: func() { p.keep.nudge() }, Asked: p.asked, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
 	}
 	if s, err := readSettings(n.cfg.Data); err != nil {
 		return nil, cfg, errors.Join(err, ln.Close())
