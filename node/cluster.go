@@ -43,7 +43,8 @@ type Cluster struct {
 	// URL is where clients reach this node when another one that is drained sends them away, as wss://n1.example/v1/connect. Without, they
 	// are told to come back and go through what spreads them. With Dev the default is the address of Listen.
 	URL string `yaml:"url"`
-	// Roles are edge and shard; default both.
+	// Roles are edge and shard; default both. A node without edge serves no clients, and no client is sent to it: whatever URL says; one without
+	// shard has no copies.
 	Roles []string `yaml:"roles"`
 	// Zone and Labels say where the node is; Weight what it can take beside others, default 100.
 	Zone   string            `yaml:"zone"`
@@ -66,8 +67,8 @@ type Cluster struct {
 
 func (c *Cluster) validate() error {
 	if c.Listen == "" {
-		if len(c.Join) > 0 || c.TLS != "" || c.Advertise != "" {
-			return errors.New("cluster.join, cluster.tls and cluster.advertise are for a member of a cluster: set cluster.listen to host:port, too")
+		if len(c.Join) > 0 || c.TLS != "" || c.Advertise != "" || len(c.Roles) > 0 {
+			return errors.New("cluster.join, cluster.tls, cluster.advertise and cluster.roles are for a member of a cluster: set cluster.listen to host:port, too")
 		}
 		return nil
 	}
@@ -92,6 +93,9 @@ func (c *Cluster) validate() error {
 	}
 	return nil
 }
+
+// edge tells whether the node serves clients.
+func (c *Cluster) edge() bool { return len(c.Roles) == 0 || slices.Contains(c.Roles, "edge") }
 
 // snapshotRateMin is what a node must send at least: with less, who takes one of several snapshots would hear nothing for so long that it gave up.
 const snapshotRateMin = 64 << 10
