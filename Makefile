@@ -1,6 +1,7 @@
 # The short list: make, make run, make test, make race, make lint, make bench. `make help` tells each.
 GO       ?= go
 TOOLS    := internal/tools/go.mod
+GENERATE  = $(GO) -C internal/tools run ./generate
 PACKAGES := ./...
 
 FUZZTIME ?= 30s
@@ -62,14 +63,19 @@ fuzz: ## fuzz every target for FUZZTIME
 test: ## run all tests
 	$(GO) test -timeout 30m $(PACKAGES)
 
-js: build ## run the JavaScript client's tests against the real node and, with playwright-core and Chromium, the page's
-	cd client/js && SWITCHBOARD_BIN=$(CURDIR)/bin/switchboard node --test
+js: build client/js/node_modules/.package-lock.json ## run the JavaScript client's tests against the real node and, with Chromium, the page's
+	cd client/js && SWITCHBOARD_BIN=$(CURDIR)/bin/switchboard node --test --test-reporter=spec
+
+# Only the page's test needs what is installed here; where it cannot be, that test says so and the others run.
+client/js/node_modules/.package-lock.json: client/js/package-lock.json
+	-@cd client/js && npm ci --no-audit --no-fund --ignore-scripts --prefer-offline --fetch-retries=0 --fetch-timeout=20000
 
 race: ## run all tests under the race detector
 	$(GO) test -race -timeout 60m $(PACKAGES)
 
-lint: ## go vet and the linter, both silent when all is well
+lint: ## go vet, the linter, and a look whether wire/wirepb is what make generate writes: all silent when all is well
 	$(GO) vet $(PACKAGES)
+	$(GENERATE) -check $(CURDIR)/wire/switchboard.proto $(CURDIR)/wire/wirepb
 	$(GO) tool -modfile=$(TOOLS) golangci-lint run $(PACKAGES)
 
 fmt: ## format as the linter wants it
@@ -88,7 +94,5 @@ check: lint test ## what must be green before and after a commit
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-generate: ## write wire/wirepb from wire/switchboard.proto again (needs protoc: Debian's protobuf-compiler)
-	@mkdir -p bin
-	$(GO) build -modfile=$(TOOLS) -o bin/protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go
-	PATH="$(CURDIR)/bin:$$PATH" protoc --proto_path=wire --go_out=wire/wirepb --go_opt=module=switchboard/wire/wirepb switchboard.proto
+generate: ## write wire/wirepb from wire/switchboard.proto again
+	$(GENERATE) $(CURDIR)/wire/switchboard.proto $(CURDIR)/wire/wirepb

@@ -98,6 +98,9 @@ type Config struct {
 	// Begin makes a tenant who has keys, and whom no node serves yet, one that all nodes serve, as an operator of his applies his first document
 	// [SW-7.3]. With dry nothing is made, and the answer is what the request is answered. The error is a *wire.Error. Nil: nobody can.
 	Begin func(ctx context.Context, who *wire.Principal, document []byte, dry bool) (answer []byte, err error)
+	// Elsewhere makes the edge one of a node that serves no clients: it opens no sockets, and of the HTTP API it serves what looks after the node and
+	// its cluster. It returns at which URLs clients are served, those that are known; nil means that this edge serves them.
+	Elsewhere func() []string
 	// Operate looks after the cluster [SW-7.5], for operators of the tenants Operators; nil means 404.
 	Operate   Operate
 	Operators []string

@@ -289,6 +289,10 @@ func (e *Edge) now() int64 { return e.cfg.Now().UnixMilli() }
 
 // handle is every HTTP request.
 func (e *Edge) handle(ctx *fasthttp.RequestCtx) {
+	if e.cfg.Elsewhere != nil && !operators(string(ctx.Path())) {
+		e.elsewhere(ctx)
+		return
+	}
 	if string(ctx.Path()) == "/v1/connect" {
 		e.connect(ctx)
 		return

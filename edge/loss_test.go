@@ -1,9 +1,12 @@
 package edge
 
 import (
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"switchboard/exchange"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -51,6 +54,46 @@ func TestLostMailOfADesk(t *testing.T) {
 type hole struct{}
 
 func (hole) Put(wire.Envelope) bool { return true }
+
+// road is the way to another node, whose connection may end.
+type road struct {
+	to     exchange.Inlet
+	broken atomic.Bool
+}
+
+func (w *road) Put(e wire.Envelope) bool { return w.Up() && w.to.Put(e) }
+
+func (w *road) Up() bool { return !w.broken.Load() }
+
+// The connection to the node of a session's owner ends, and that is not known yet: who asks waits until there is a way again, and does not hear of a
+// lack of room.
+func TestBrokenWay(t *testing.T) {
+	r := newRig(t, nil)
+	r.x.UnplugSlots(allSlots(), r.shard)
+	way := &road{to: r.shard}
+	r.x.PlugRemote(allSlots(), way)
+	alice := r.login(wire.JSON, "demo/customer/alice")
+	id := alice.open()
+	alice.ask(fmt.Sprintf(`"send":{"session":%q,"body":1}`, id))
+	c := r.conn(r.shard.lastConn(wire.VerbOpen))
+	way.broken.Store(true)
+	alice.say(fmt.Sprintf(`{"id":7,"send":{"session":%q,"body":2}}`, id))
+	eventually(t, "it is asked", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.pending.size() == 1
+	})
+	r.x.UnplugSlots(allSlots(), way)
+	r.x.PlugRemote(allSlots(), &road{to: r.shard})
+	for m := alice.next(); ; m = alice.next() {
+		if m.Id == 7 {
+			if m.GetSend().GetSeq() != 2 {
+				t.Fatalf("it is answered %v", m)
+			}
+			return
+		}
+	}
+}
 
 // A worker goes while mail to the node of his pool is lost, or while there is no way to it. Once there is one again the pool hears of it.
 func TestLostGone(t *testing.T) {

@@ -29,7 +29,7 @@ var connectLine = []byte("GET /v1/connect")
 // shake answers the request at the beginning of b in s.out. It reports false when it has to be looked at by the HTTP server:
 // it is not whole, asks for something else, or is to be refused.
 func (s *shaker) shake(e *Edge, b []byte) bool {
-	if !bytes.HasPrefix(b, connectLine) || !bytes.Contains(b, []byte("\r\n\r\n")) {
+	if e.cfg.Elsewhere != nil || !bytes.HasPrefix(b, connectLine) || !bytes.Contains(b, []byte("\r\n\r\n")) {
 		return false
 	}
 	if s.br == nil {

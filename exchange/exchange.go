@@ -25,6 +25,14 @@ type Inlet interface {
 	Put(e wire.Envelope) bool
 }
 
+// Way is an inlet that is the way to another node.
+type Way interface {
+	Inlet
+	// Up tells whether it takes mail now: without a connection it takes none, however much room there is. It never blocks and may be called from any
+	// goroutine.
+	Up() bool
+}
+
 const stripes = 64
 
 // Exchange is one node's table. All methods may be called from any goroutine.
@@ -222,7 +230,8 @@ func (x *Exchange) Post(e wire.Envelope) error {
 }
 
 // PostTo is Post for a slot, as long as what is plugged in there is of this generation; otherwise it fails with ErrMoved, or
-// ErrNowhere, and nobody has e. So what was asked of an owner that has ended is not overtaken by what comes behind it.
+// ErrNowhere, and nobody has e. So what was asked of an owner that has ended is not overtaken by what comes behind it. A [Way] that is not up
+// is nobody: it is about to be unplugged, or takes mail again soon, and to whoever may wait that is no lack of room.
 func (x *Exchange) PostTo(e wire.Envelope, generation uint64) error { return x.postSlot(e, generation) }
 
 // postSlot posts e to a slot; generation is 0 for any. An inlet that is closed after it was unplugged refuses, which says
@@ -237,10 +246,19 @@ func (x *Exchange) postSlot(e wire.Envelope, generation uint64) error {
 			return ErrMoved
 		case p.inlet.Put(e):
 			return nil
-		case x.slot(e.To.ID) == p:
+		case x.slot(e.To.ID) != p:
+		case generation != 0 && p.down():
+			return ErrNowhere
+		default:
 			return ErrOverloaded
 		}
 	}
+}
+
+// down tells whether p is the way to another node, and not up.
+func (p *plug) down() bool {
+	w, ok := p.inlet.(Way)
+	return ok && !w.Up()
 }
 
 // Deliver is Post for mail that came over a link. It goes to this node's own inlets only: two nodes that each believe that the

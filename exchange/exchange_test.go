@@ -228,6 +228,27 @@ func TestGeneration(t *testing.T) {
 	f("here again", 5, false)
 }
 
+// way is the way to another node, which takes nothing.
+type way struct{ up bool }
+
+func (*way) Put(wire.Envelope) bool { return false }
+
+func (w *way) Up() bool { return w.up }
+
+// Who asks an owner waits for one who cannot be reached, and is refused where there is no room.
+func TestPostToBrokenWay(t *testing.T) {
+	f := func(up bool, want error) {
+		t.Helper()
+		x := exchange.New(7)
+		x.PlugRemote([]wire.Slot{5}, &way{up: up})
+		if err := x.PostTo(wire.Envelope{To: wire.ToSlot(5), Mail: &wire.Frame{}}, x.Generation(5)); !errors.Is(err, want) {
+			t.Fatalf("up %v: %v; want %v", up, err, want)
+		}
+	}
+	f(true, exchange.ErrOverloaded)
+	f(false, exchange.ErrNowhere)
+}
+
 // handover is an inlet that is closed while somebody posts to it, because another has taken its place.
 type handover struct {
 	x    *exchange.Exchange

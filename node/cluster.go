@@ -43,7 +43,8 @@ type Cluster struct {
 	// URL is where clients reach this node when another one that is drained sends them away, as wss://n1.example/v1/connect. Without, they
 	// are told to come back and go through what spreads them. With Dev the default is the address of Listen.
 	URL string `yaml:"url"`
-	// Roles are edge and shard; default both.
+	// Roles are edge and shard; default both. A node without edge serves no clients, and no client is sent to it: whatever URL says; one without
+	// shard has no copies.
 	Roles []string `yaml:"roles"`
 	// Zone and Labels say where the node is; Weight what it can take beside others, default 100.
 	Zone   string            `yaml:"zone"`
@@ -59,12 +60,15 @@ type Cluster struct {
 	// SplitKeepMS is for how long the rows stay on the disks of a shard of slots that a split has moved away: feeds that were away may ask for
 	// them. Default 24 h; below zero until an operator has them taken off. What the node says that leads the cluster counts.
 	SplitKeepMS int64 `yaml:"split_keep_ms"`
+	// SnapshotRate is how many bytes a second this node sends at most to bring replicas of others up to what it has, all of them together; default
+	// 32 MiB, at least 64 KiB. A shard that writes as much as that never gets its copy.
+	SnapshotRate int `yaml:"snapshot_rate"`
 }
 
 func (c *Cluster) validate() error {
 	if c.Listen == "" {
-		if len(c.Join) > 0 || c.TLS != "" || c.Advertise != "" {
-			return errors.New("cluster.join, cluster.tls and cluster.advertise are for a member of a cluster: set cluster.listen to host:port, too")
+		if len(c.Join) > 0 || c.TLS != "" || c.Advertise != "" || len(c.Roles) > 0 {
+			return errors.New("cluster.join, cluster.tls, cluster.advertise and cluster.roles are for a member of a cluster: set cluster.listen to host:port, too")
 		}
 		return nil
 	}
@@ -81,11 +85,20 @@ func (c *Cluster) validate() error {
 			return fmt.Errorf("%q is no host:port of a cluster: %w", a, err)
 		}
 	}
+	if c.SnapshotRate != 0 && c.SnapshotRate < snapshotRateMin {
+		return fmt.Errorf("cluster.snapshot_rate is %d: it must be %d bytes a second or more, or 0 for the default", c.SnapshotRate, snapshotRateMin)
+	}
 	if c.ReplaceAfterMS < 0 || c.Copies < 0 || c.Weight < 0 {
 		return errors.New("cluster.copies, cluster.weight or cluster.replace_after_ms is negative")
 	}
 	return nil
 }
+
+// edge tells whether the node serves clients.
+func (c *Cluster) edge() bool { return len(c.Roles) == 0 || slices.Contains(c.Roles, "edge") }
+
+// snapshotRateMin is what a node must send at least: with less, who takes one of several snapshots would hear nothing for so long that it gave up.
+const snapshotRateMin = 64 << 10
 
 // party is the node's part in its cluster.
 type party struct {
@@ -131,7 +144,7 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 		Roles:  cluster.Roles{Edge: slices.Contains(c.Roles, "edge"), Shard: slices.Contains(c.Roles, "shard")},
 		Shards: n.cfg.Shards, Copies: c.Copies, ReplaceAfter: time.Duration(c.ReplaceAfterMS) * time.Millisecond,
 		SplitKeep:   time.Duration(c.SplitKeepMS) * time.Millisecond,
-		LinkVersion: n.cfg.linkVersion, Stream: p.receive, Mapped: func() { p.keep.nudge() }, Asked: p.asked, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
+		LinkVersion: n.cfg.linkVersion, StreamRate: c.SnapshotRate, Stream: p.receive, Mapped: func() { p.keep.nudge() }, Asked: p.asked, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
 	}
 	if s, err := readSettings(n.cfg.Data); err != nil {
 		return nil, cfg, errors.Join(err, ln.Close())
@@ -216,6 +229,11 @@ func (g groups) Remove(group uint16, id uint64) error { return g.p.n.j.Remove(in
 
 func (g groups) Status(list ...uint16) (map[uint16]replica.Status, error) {
 	return g.p.n.j.Replicas(list...)
+}
+
+// Look implements member.Groups.
+func (g groups) Look(list []uint16, then func(map[uint16]replica.Status)) {
+	g.p.n.j.Look(list, then)
 }
 
 func (g groups) Change(group uint16, cc *pb.ConfChangeV2) error {

@@ -20,6 +20,7 @@ type collector struct {
 	damaged, corruptions, installed, tenants                    *prometheus.Desc
 	hooks, hooksWaiting, steps                                  *prometheus.Desc
 	erasures, erasureOldest                                     *prometheus.Desc
+	led, leaderless, short, lagEntries, lagSeconds              *prometheus.Desc
 	patrols, patrolled, patrolBytes, patrolDamages, backedUp    *prometheus.Desc
 }
 
@@ -63,6 +64,11 @@ func (n *Node) register(r prometheus.Registerer) {
 		patrolBytes:   d("journal_patrol_bytes_total", "Bytes that were read for it."),
 		patrolDamages: d("journal_patrol_damages_total", "Damaged tables, and groups with damaged entries of the log, that it has found."),
 		backedUp:      d("backup_completed_seconds", "When a backup that was asked for here was written whole last, in Unix time, since the start."),
+		led:           d("cluster_led", "1 when somebody is known to lead the cluster's own rows, and can be reached from here; else 0."),
+		leaderless:    d("cluster_shards_leaderless", "Shards of the cluster that nobody is known to lead, or one who cannot be reached from here."),
+		short:         d("cluster_shards_short", "Shards led here of which fewer copies vote and answer than their placement wants."),
+		lagEntries:    d("cluster_copy_lag_entries", "How many entries of what is led here the copies on another node lack, at most.", "node"),
+		lagSeconds:    d("cluster_copy_lag_seconds", "For how long they have lacked the first of them, at most.", "node"),
 		connections:   d("connections", "Sockets that are open."),
 		expires:       d("tls_certificate_expires_seconds", "Until when the certificate is good, in Unix time."),
 		nodeExpires:   d("cluster_certificate_expires_seconds", "Until when the certificate is good that the node shows other nodes, in Unix time."),
@@ -134,7 +140,17 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	if c.n.cert != nil {
 		put(c.expires, gauge, float64(c.n.cert.Expires().Unix()))
 	}
-	if p := c.n.party; p != nil && !p.certUntil.IsZero() {
-		put(c.nodeExpires, gauge, float64(p.certUntil.Unix()))
+	if p := c.n.party; p != nil {
+		if !p.certUntil.IsZero() {
+			put(c.nodeExpires, gauge, float64(p.certUntil.Unix()))
+		}
+		h := &p.around().Health
+		put(c.led, gauge, map[bool]float64{true: 1}[h.Led])
+		put(c.leaderless, gauge, float64(h.Leaderless))
+		put(c.short, gauge, float64(h.Short))
+		for name, lag := range h.Lag {
+			put(c.lagEntries, gauge, float64(lag.Entries), name)
+			put(c.lagSeconds, gauge, lag.Behind.Seconds(), name)
+		}
 	}
 }

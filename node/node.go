@@ -92,6 +92,9 @@ func Start(cfg Config) (n *Node, err error) {
 	if n.party != nil || len(cfg.Cluster.Operators) > 0 {
 		ec.Operate, ec.Operators = n.operate, cfg.Cluster.Operators
 	}
+	if n.party != nil && !cfg.Cluster.edge() {
+		ec.Elsewhere = func() []string { return n.party.around().URLs }
+	}
 	ec.Serves, ec.Begin = n.serves, n.begin
 	ec.Erasures = n.waitingErasures
 	cfg.tune(&journal.Config{}, &ec)

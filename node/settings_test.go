@@ -3,6 +3,7 @@ package node_test
 import (
 	"net/http"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -150,4 +151,20 @@ func TestDocumentSettings(t *testing.T) {
 	ann.ask("wrapup", obj{"session": mine["session"], "ae": mine["ae"], "done": true})
 	r.applied(2, queues)
 	from("https://other.example", false)
+}
+
+// A rate at which a snapshot would stand still is refused.
+func TestSnapshotRateBounds(t *testing.T) {
+	f := func(rate int, want string) {
+		t.Helper()
+		cfg := node.Config{Data: t.TempDir(), Dev: true, Cluster: node.Cluster{Listen: "127.0.0.1:0", SnapshotRate: rate}}
+		err := cfg.Validate()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("snapshot_rate %d: %v; want %q", rate, err, want)
+		}
+	}
+	f(0, "")
+	f(64<<10, "")
+	f(1, "65536 bytes a second or more")
+	f(-1, "65536 bytes a second or more")
 }

@@ -3,6 +3,7 @@ package member
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"switchboard/cluster"
 )
@@ -18,14 +19,16 @@ type Around struct {
 	Whole bool
 	// Full are the other nodes whose disks take nothing more.
 	Full map[uint32]bool
+	// Health is how the copies of shards are. Of a node whose disk hangs it is what was so before.
+	Health Health
 }
 
 // Around returns what was so within the last second. It may be called from any goroutine; what it returns is not to be changed.
 func (m *Member) Around() *Around { return m.around.Load() }
 
 // lookAround keeps what Around tells.
-func (m *Member) lookAround() {
-	a := &Around{Full: maps.Clone(m.full)}
+func (m *Member) lookAround(now time.Time) {
+	a := &Around{Full: maps.Clone(m.full), Health: m.health(now)}
 	for _, id := range slices.Sorted(maps.Keys(m.state.Nodes)) {
 		switch n := m.state.Nodes[id]; {
 		case id == m.id.Node:
@@ -39,6 +42,7 @@ func (m *Member) lookAround() {
 	}
 	a.Whole = m.whole()
 	m.around.Store(a)
+	m.inspect()
 }
 
 // whole tells whether all replicas of this node are what they should be, by its rows.

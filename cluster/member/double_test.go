@@ -202,6 +202,13 @@ func (b *double) Status(groups ...uint16) (all map[uint16]replica.Status, err er
 	})
 }
 
+// Look implements Groups.
+func (b *double) Look(groups []uint16, then func(map[uint16]replica.Status)) {
+	if all, err := b.Status(groups...); err == nil {
+		then(all)
+	}
+}
+
 // Damaged implements Groups.
 func (b *double) Damaged() map[uint16]Damage {
 	b.mu.Lock()

@@ -17,6 +17,8 @@ type Groups interface {
 	Remove(group uint16, id uint64) error
 	// Status tells how the replicas of these groups are, all as of one moment; those that are not held are left out.
 	Status(groups ...uint16) (map[uint16]replica.Status, error)
+	// Look tells the same, but does not wait for it: then is told from another goroutine, must not block, and is not told when the journal ends.
+	Look(groups []uint16, then func(map[uint16]replica.Status))
 	// Damaged are the replicas that are on the disk and take no part in their groups, as something of them is damaged or lost. Those of
 	// groups that never had another replica are not among them: nobody could help.
 	Damaged() map[uint16]Damage

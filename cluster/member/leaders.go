@@ -63,7 +63,7 @@ func (m *Member) claimed(from uint32, msg *message) {
 		if delete(m.full, from); msg.Full {
 			m.full[from] = true
 		}
-		m.lookAround()
+		m.lookAround(time.Now())
 	}
 	leads := map[uint16]uint64{}
 	for _, c := range msg.Leads {

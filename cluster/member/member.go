@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"switchboard/cluster"
+	"switchboard/shard/journal/replica"
 )
 
 // The errors that callers tell apart, besides cluster.ErrRefused.
@@ -75,6 +76,10 @@ type Member struct {
 	loaded   map[string][]byte // rows that the state was made of; nil when it is not what they say, as on the leader
 	reread   bool              // rows have changed since
 	read     time.Time
+	// How the groups are that this node leads, for Health: as answered last, and whether an answer is still to come.
+	inspection map[uint16]replica.Status
+	inspecting bool
+	trails     map[uint16]*trail
 
 	// Owned by run: what the leader of the meta group knows.
 	term     uint64 // in which it leads, 0 while it does not
@@ -114,6 +119,7 @@ func Open(lines *Lines, groups Groups, rows Rows, cfg Config) (*Member, error) {
 		in: make(chan said, inboxSize), asked: make(chan *request, 256), stop: make(chan struct{}), done: make(chan struct{}),
 		state: cluster.New(), leaders: map[uint16]leader{}, owners: map[uint16]uint64{}, mine: map[uint16]uint64{}, up: map[uint32]time.Time{}, down: map[uint32]time.Time{},
 		plugged: map[uint16]plugged{}, open: map[uint64]*request{}, views: map[uint16]*sight{}, retired: map[uint16]damage{}, ill: map[uint32][]damage{}, full: map[uint32]bool{},
+		trails: map[uint16]*trail{},
 	}
 	m.Operations = &Operations{m.ask}
 	if err := m.hold(); err != nil {
@@ -252,7 +258,7 @@ func (m *Member) turn(beat bool) {
 		}
 		m.announce()
 		m.follow(now)
-		m.lookAround()
+		m.lookAround(now)
 	}
 	m.plug()
 	m.show()
@@ -268,6 +274,9 @@ func (m *Member) heed(n heard, now time.Time) {
 	}
 	for _, w := range n.wrote {
 		m.wrote(w, now)
+	}
+	if n.inspected != nil {
+		m.inspected(n.inspected, now)
 	}
 	if n.led {
 		m.mine = n.leads

@@ -3,6 +3,8 @@ package member
 import (
 	"maps"
 	"sync"
+
+	"switchboard/shard/journal/replica"
 )
 
 // news is what others have to tell the member, as levels: nothing of it is lost, and it takes no more room than there are
@@ -18,6 +20,8 @@ type news struct {
 	links   map[string]bool   // by name: up, since the last look
 	cut     map[string]bool   // by name: mail was lost since
 	wrote   []wrote           // at most one for each Append
+
+	inspected map[uint16]replica.Status
 }
 
 type wrote struct {
@@ -49,12 +53,13 @@ type heard struct {
 	leads        map[uint16]uint64
 	links, cut   map[string]bool
 	wrote        []wrote
+	inspected    map[uint16]replica.Status
 }
 
 func (n *news) take() (h heard) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	h = heard{changed: n.changed, led: n.led, wrote: n.wrote}
+	h = heard{changed: n.changed, led: n.led, wrote: n.wrote, inspected: n.inspected}
 	if n.led {
 		h.leads = maps.Clone(n.leads)
 	}
@@ -64,7 +69,7 @@ func (n *news) take() (h heard) {
 	if len(n.cut) > 0 {
 		h.cut, n.cut = n.cut, map[string]bool{}
 	}
-	n.changed, n.led, n.wrote = false, false, nil
+	n.changed, n.led, n.wrote, n.inspected = false, false, nil, nil
 	return h
 }
 

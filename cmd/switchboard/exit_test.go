@@ -153,17 +153,17 @@ func TestTokenOutput(t *testing.T) {
 func TestPrecedence(t *testing.T) {
 	dir := t.TempDir()
 	config := filepath.Join(dir, "config.yaml")
-	const text = "data: of-file\nlisten: 127.0.0.1:1\nname: of-file\nshards: 7\ndrain_ms: 70\ntenants: {acme: {queues: [{name: sales}]}}\n"
+	const text = "data: of-file\nlisten: 127.0.0.1:1\nname: of-file\nshards: 7\ndrain_ms: 70\ncluster: {snapshot_rate: 80000}\ntenants: {acme: {queues: [{name: sales}]}}\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"SWITCHBOARD_LISTEN=127.0.0.1:2", "SWITCHBOARD_NAME=of-env", "SWITCHBOARD_DRAIN_MS=80"}
+	env := []string{"SWITCHBOARD_LISTEN=127.0.0.1:2", "SWITCHBOARD_NAME=of-env", "SWITCHBOARD_DRAIN_MS=80", "SWITCHBOARD_SNAPSHOT_RATE=70000"}
 	args := []string{"serve", "--print-config", "--config", config, "--listen", "127.0.0.1:3", "--drain-ms", "90"}
 	r := finish(t, as(t, env, args...))
 	if r.code != 0 || r.err != "" {
 		t.Fatalf("%+v", r)
 	}
-	for _, want := range []string{"listen: 127.0.0.1:3\n", "name: of-env\n", "data: of-file\n", "shards: 7\n", "drain_ms: 90\n", "- name: sales\n"} {
+	for _, want := range []string{"listen: 127.0.0.1:3\n", "name: of-env\n", "data: of-file\n", "shards: 7\n", "drain_ms: 90\n", "  snapshot_rate: 70000\n", "- name: sales\n"} {
 		if !strings.Contains(r.out, want) {
 			t.Errorf("%q is missing in\n%s", want, r.out)
 		}

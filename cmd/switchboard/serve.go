@@ -51,6 +51,7 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&c.TLS, "cluster-tls", "", "directory with ca.crt, NAME.crt and NAME.key (see cluster certs)")
 	fs.StringVar(&c.Zone, "zone", "", "where the node is: copies of a shard go to different zones")
 	fs.StringToStringVar(&c.Labels, "label", nil, "labels of the node, as disk=ssd; placements may ask for them")
+	fs.IntVar(&c.SnapshotRate, "snapshot-rate", 0, "bytes a second that the node sends at most to make copies of shards elsewhere (default 33554432)")
 	fs.BoolVar(&f.logJSON, "log-json", false, "log in JSON")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 }
@@ -115,7 +116,8 @@ func (f *nodeFlags) overlay(cmd *cobra.Command, flags *node.Config) {
 		"dev":            func() { f.cfg.Dev = flags.Dev },
 		"cluster-listen": func() { f.cfg.Cluster.Listen = flags.Cluster.Listen }, "cluster-advertise": func() { f.cfg.Cluster.Advertise = flags.Cluster.Advertise },
 		"join": func() { f.cfg.Cluster.Join = flags.Cluster.Join }, "cluster-tls": func() { f.cfg.Cluster.TLS = flags.Cluster.TLS },
-		"zone": func() { f.cfg.Cluster.Zone = flags.Cluster.Zone }, "label": func() { f.cfg.Cluster.Labels = flags.Cluster.Labels },
+		"snapshot-rate": func() { f.cfg.Cluster.SnapshotRate = flags.Cluster.SnapshotRate },
+		"zone":          func() { f.cfg.Cluster.Zone = flags.Cluster.Zone }, "label": func() { f.cfg.Cluster.Labels = flags.Cluster.Labels },
 	} {
 		if cmd.Flags().Changed(name) {
 			set()

@@ -81,6 +81,21 @@ func TestServeAndLog(t *testing.T) {
 		t.Errorf("healthz %d, readyz %d", a, b)
 	}
 	tok := strings.TrimSpace(finish(t, as(t, nil, "token", "--data", data, "--sub", "alice")).out)
+	for role, want := range map[string]int{"operator": 200, "supervisor": 403} { // with --dev the tenant demo is in cluster.operators
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/v1/admin/cluster/keys", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(finish(t, as(t, nil, "token", "--data", data, "--role", role, "--sub", "olga")).out))
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s is answered %s; want %d", role, resp.Status, want)
+		}
+	}
 	c, err := client.Dial(t.Context(), client.Config{URL: "ws://" + addr + "/v1/connect", Token: client.StaticToken(tok)})
 	if err != nil {
 		t.Fatal(err)

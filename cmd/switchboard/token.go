@@ -25,9 +25,20 @@ func newToken() *cobra.Command {
 		Use:   "token --data DIR --tenant T --role R --sub S",
 		Short: "Print one token",
 		Long: `Print one token and a newline on standard output, nothing else. It works while the node runs and before
-its first start: the keys are in keys.json in the data directory. A negative --ttl makes an expired token.`,
+its first start: the keys are in keys.json in the data directory. A negative --ttl makes an expired token.
+
+--role says what the bearer may:
+  customer    talk, as himself
+  worker      answer what he is given: a bot or a human, by --kind
+  supervisor  see and take over his tenant's sessions, or those of --shop; apply the tenant's document
+  operator    what a supervisor may; apply a tenant's first document, assign to who is full, erase customers; and, when the
+              nodes' configuration names the tenant in cluster.operators, look after nodes, shards, keys, tenants and backups
+              over HTTP
+  service     speak for any customer of the tenant: a connector, a backend
+What is of the whole tenant, or of all, wants a token without --shop.`,
 		Example: `  switchboard token --data ./data --tenant demo --role customer --sub alice
-  switchboard token --data ./data --tenant demo --role worker --kind human --sub bob --queues default --skills refund=0.9`,
+  switchboard token --data ./data --tenant demo --role worker --kind human --sub bob --queues default --skills refund=0.9
+  switchboard token --data ./data --tenant demo --role operator --sub olga`,
 		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if data == "" {

@@ -77,10 +77,12 @@ func newLink(l *Links, node, addr string) *Link {
 // Node returns the other node's id.
 func (k *Link) Node() string { return k.node }
 
+var _ exchange.Way = (*Link)(nil)
+
 // Put implements exchange.Inlet. It is false when no connection stands or too much waits; nothing of e is kept then.
 func (k *Link) Put(e wire.Envelope) bool { return k.lanes[laneMail].put(&e) }
 
-// Up tells whether the link takes mail now.
+// Up implements exchange.Way: it tells whether the link takes mail now.
 func (k *Link) Up() bool {
 	n := &k.lanes[laneMail]
 	n.mu.Lock()

@@ -42,8 +42,11 @@ type world struct {
 	first int        // how many shards there are at first
 	parts int        // how many there shall be
 	fired map[string]int
-	book  *book
-	saw   *sight
+	// Of machines that are started from now on; 0 for the default.
+	snapshotRate int
+
+	book *book
+	saw  *sight
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -119,7 +122,7 @@ func (w *world) start(m *machine) {
 		}},
 		Limits: edge.Limits{Rate: 100_000, Burst: 100_000}, Network: w.net.Host(m.name), Disk: m.slowly(), SegmentBytes: 64 << 10, DrainMS: 1000,
 		Clock:   func() time.Time { return time.Now().Add(time.Duration(m.skew.Load())) },
-		Cluster: node.Cluster{Listen: m.name + ":7570", Plain: true, Copies: copies, Operators: []string{"demo"}},
+		Cluster: node.Cluster{Listen: m.name + ":7570", Plain: true, Copies: copies, Operators: []string{"demo"}, SnapshotRate: w.snapshotRate},
 		Fatal:   func(err error) { w.t.Errorf("node %s: %v", m.name, err) },
 		Witness: w.saw.of(m.name),
 	}

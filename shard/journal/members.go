@@ -188,16 +188,31 @@ func (j *Journal) Replica(group int) (s replica.Status, err error) {
 
 // Replicas tells how the replicas of these groups are, as of one moment; groups that have none here are left out.
 func (j *Journal) Replicas(groups ...uint16) (map[uint16]replica.Status, error) {
-	all := map[uint16]replica.Status{}
+	var all map[uint16]replica.Status
 	err := j.do(func() error {
-		for _, id := range groups {
-			if s, err := j.host.Status(id); err == nil {
-				all[id] = s
-			}
-		}
+		all = j.replicas(groups)
 		return nil
 	})
 	return all, err
+}
+
+// Look is Replicas for who cannot wait, as while the disk hangs: then is told on the committer's goroutine and must not block. It is not told
+// when the journal ends before.
+func (j *Journal) Look(groups []uint16, then func(map[uint16]replica.Status)) {
+	j.tell(func() error {
+		then(j.replicas(groups))
+		return nil
+	})
+}
+
+func (j *Journal) replicas(groups []uint16) map[uint16]replica.Status {
+	all := make(map[uint16]replica.Status, len(groups))
+	for _, id := range groups {
+		if s, err := j.host.Status(id); err == nil {
+			all[id] = s
+		}
+	}
+	return all
 }
 
 // Change asks the group's leader, which has to be here, for another membership. It returns when that is proposed; that it

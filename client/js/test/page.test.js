@@ -1,5 +1,5 @@
 // The demo page in Chromium, on a real node: SWITCHBOARD_BIN names the binary, CHROMIUM a browser if it is not found,
-// and playwright-core is installed with `npm install --no-save playwright-core`. What is absent is said.
+// and `npm ci` installs playwright-core. What is absent is said.
 // PAGE_URL tests a page that is served already, without the restart.
 
 import assert from 'node:assert/strict'
@@ -11,7 +11,7 @@ const served = process.env.PAGE_URL
 const playwright = await import('playwright-core').then(m => m.default, () => null)
 const browserPath = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(p => p && existsSync(p))
 const skip = !bin && !served ? 'SWITCHBOARD_BIN does not name the switchboard binary'
-  : !playwright ? 'playwright-core is not installed (npm install --no-save playwright-core)'
+  : !playwright ? 'playwright-core is not installed (npm ci in client/js)'
     : !browserPath ? 'no Chromium found; CHROMIUM may name one' : false
 
 test('bot, hand-over, agent, pulled plug, killed node: every word is there', { skip, timeout: 120_000 }, async t => {
