@@ -150,7 +150,7 @@ func (j *Journal) Receive(msg []byte) error {
 		return nil
 	}
 	first := j.forming.empty()
-	if j.noSpace || j.noSpare {
+	if j.full() {
 		list = slices.DeleteFunc(list, func(m replica.Message) bool { return len(m.Raft.GetEntries()) > 0 })
 	}
 	j.forming.mail = append(j.forming.mail, list...)
