@@ -7,15 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"switchboard/cluster"
 	"switchboard/cluster/member"
 	"switchboard/edge"
-	"switchboard/edge/token"
 	"switchboard/wire"
 )
 
@@ -126,7 +123,7 @@ func (n *Node) openBackup(ctx context.Context) (*Opening, error) {
 	asked := map[uint32][]int{} // which shards of whom
 	var shapes map[string]uint64
 	if n.party == nil {
-		keys, err := os.ReadFile(filepath.Join(n.cfg.Data, token.FileName))
+		keys, err := readKeys(n.cfg.Data) // those that are damaged would be of no use to a restore
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}

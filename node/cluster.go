@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -301,12 +298,8 @@ const keysRow = nodePrefix + "keys"
 
 // shareKeys makes the keys of tokens the cluster's: the first node tells its own, the others take them.
 func (p *party) shareKeys(ctx context.Context) error {
-	path := filepath.Join(p.n.cfg.Data, token.FileName)
-	mine, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("reading the keys of tokens: %w", err)
-	}
-	if _, bad := token.Parse(mine); err == nil && bad == nil {
+	// What cannot be read here the cluster knows.
+	if mine, err := readKeys(p.n.cfg.Data); err == nil {
 		shared := p.rows.get(keysRow)
 		if shared == nil && p.lonely() || bytes.Equal(shared, mine) {
 			p.rows.want(keysRow, mine)
@@ -320,10 +313,7 @@ func (p *party) shareKeys(ctx context.Context) error {
 			if _, err := token.Parse(shared); err != nil {
 				return fmt.Errorf("the cluster's keys of tokens cannot be read: %w", err)
 			}
-			if err := writeDurably(path, shared); err != nil {
-				return fmt.Errorf("writing the keys of tokens: %w", err)
-			}
-			return nil
+			return writeKeys(p.n.cfg.Data, shared)
 		}
 		select {
 		case <-ctx.Done():

@@ -133,8 +133,8 @@ func (n *Node) changeOwnKeys(q *KeysAsked) (*KeysAnswer, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := writeDurably(path, doc); err != nil {
-			return nil, fmt.Errorf("writing the keys of tokens: %w", err)
+		if err := writeKeys(n.cfg.Data, doc); err != nil {
+			return nil, err
 		}
 		n.keys.Store(ring)
 		n.auditKeys(q, nil)
@@ -224,10 +224,9 @@ func (p *party) takeKeys() {
 		return
 	}
 	p.n.keys.Store(ring)
-	path := filepath.Join(p.n.cfg.Data, token.FileName)
-	if have, err := os.ReadFile(path); err != nil || !bytes.Equal(have, shared) {
-		if err := writeDurably(path, shared); err != nil {
-			p.n.cfg.Log.Error("writing the keys of tokens; it is tried again", "err", err)
+	if have, err := readKeys(p.n.cfg.Data); err != nil || !bytes.Equal(have, shared) {
+		if err := writeKeys(p.n.cfg.Data, shared); err != nil {
+			p.n.cfg.Log.Error("the keys of tokens are not on the disk; it is tried again", "err", err)
 			return
 		}
 		p.n.cfg.Log.Info("the node goes by other keys of tokens")

@@ -291,7 +291,14 @@ type settings struct {
 	Placements []*cluster.Placement `json:"placements,omitempty"`
 	// Member is there when the node is one of a cluster, whose rows say how many shards there are.
 	Member json.RawMessage `json:"member,omitempty"`
+
+	sealed bool // it has a checksum
 }
+
+// mendSettings is what to do with a node.json that cannot be read.
+const mendSettings = "put it back from a copy, or write the number of shards that the directory was made with into it, " + settingsByHand
+
+const settingsByHand = `{"shards":N}`
 
 // readSettings returns nil when the directory is new.
 func readSettings(data string) (*settings, error) {
@@ -308,10 +315,13 @@ func readSettings(data string) (*settings, error) {
 		err = json.Unmarshal(b, s)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the number of shards from %s: %w", path, err)
+		return nil, fmt.Errorf("reading the number of shards from %s: %w: %s", path, err, mendSettings)
+	}
+	if s.sealed, err = member.Sealed(b); err != nil {
+		return nil, fmt.Errorf("reading the number of shards from %s: %w: it is damaged, or was changed by hand: %s", path, err, mendSettings)
 	}
 	if s.Shards < 1 && s.Member == nil {
-		return nil, fmt.Errorf("%s names no number of shards: restore it from a backup", path)
+		return nil, fmt.Errorf("%s names no number of shards: %s", path, mendSettings)
 	}
 	return s, nil
 }
@@ -341,17 +351,33 @@ func keepShards(data string, shards int) error {
 	}
 	if have == 0 {
 		if _, err := os.Stat(JournalDir(data)); err == nil {
-			return fmt.Errorf("%s is missing, and there is a journal: write the number of shards that the directory was made with "+
-				`into it, {"shards":N}`, filepath.Join(data, "node.json"))
+			return fmt.Errorf("%s is missing, and there is a journal: write the number of shards that the directory was made with into it, %s",
+				filepath.Join(data, "node.json"), settingsByHand)
 		}
 		b, _ := json.Marshal(settings{Shards: shards}) // of a plain field, it cannot fail
-		if err := writeDurably(filepath.Join(data, "node.json"), b); err != nil {
-			return fmt.Errorf("writing node.json: %w", err)
-		}
-		return nil
+		return writeSettings(data, b)
 	}
 	if have != shards {
 		return fmt.Errorf("%s was made with %d shards, and the configuration says %d: set shards to %d", data, have, shards, have)
+	}
+	if s.sealed {
+		return nil
+	}
+	b, err := os.ReadFile(filepath.Join(data, "node.json")) // from before there were checksums, or by hand
+	if err != nil {
+		return fmt.Errorf("reading node.json: %w", err)
+	}
+	return writeSettings(data, b)
+}
+
+// writeSettings makes node.json say b, which has no checksum yet.
+func writeSettings(data string, b []byte) error {
+	b, err := member.Seal(b)
+	if err == nil {
+		err = writeDurably(filepath.Join(data, "node.json"), b)
+	}
+	if err != nil {
+		return fmt.Errorf("writing node.json: %w", err)
 	}
 	return nil
 }

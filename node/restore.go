@@ -91,8 +91,8 @@ func Restore(ctx context.Context, d *backup.Dir, m *backup.Manifest, data string
 	}
 	r.Rows, r.Bytes = made.Rows, made.Bytes
 	if len(m.Keys) > 0 {
-		if err := writeDurably(filepath.Join(data, token.FileName), m.Keys); err != nil {
-			return nil, fmt.Errorf("writing the keys of tokens: %w", err)
+		if err := writeKeys(data, m.Keys); err != nil {
+			return nil, err
 		}
 	}
 	if len(m.Tenants) > 0 {
@@ -107,8 +107,8 @@ func Restore(ctx context.Context, d *backup.Dir, m *backup.Manifest, data string
 	if err != nil {
 		return nil, err
 	}
-	if err := writeDurably(filepath.Join(data, "node.json"), said); err != nil {
-		return nil, fmt.Errorf("writing node.json: %w", err)
+	if err := writeSettings(data, said); err != nil {
+		return nil, err
 	}
 	if err := os.Remove(filepath.Join(data, restoring)); err != nil {
 		return nil, err

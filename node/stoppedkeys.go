@@ -59,8 +59,8 @@ func editKeys(data string, q *KeysAsked) (*KeysAnswer, error) {
 		return nil, err
 	}
 	if !bytes.Equal(doc, before) {
-		if err := writeDurably(path, doc); err != nil {
-			return nil, fmt.Errorf("writing the keys of tokens: %w", err)
+		if err := writeKeys(data, doc); err != nil {
+			return nil, err
 		}
 	}
 	return q.answer(before, doc)

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"switchboard/backup"
-	"switchboard/edge/token"
 	"switchboard/shard"
 	"switchboard/shard/journal"
 )
@@ -223,9 +220,9 @@ func BackupStopped(ctx context.Context, d *backup.Dir, data, program string, t T
 // Open implements Source.
 func (s *stopped) Open(context.Context) (*Opening, error) {
 	o := &Opening{Program: s.program, From: "the stopped node in " + s.data}
-	keys, err := os.ReadFile(filepath.Join(s.data, token.FileName))
+	keys, err := readKeys(s.data)
 	if err != nil {
-		return nil, fmt.Errorf("reading the keys of tokens: %w", err)
+		return nil, err
 	}
 	o.Keys = keys
 	for i, id := range s.shards {

@@ -14,6 +14,7 @@ import (
 
 	"switchboard/broker/routes"
 	"switchboard/cluster"
+	"switchboard/internal/sealed"
 	"switchboard/shard"
 	"switchboard/shard/journal"
 	"switchboard/wire"
@@ -196,7 +197,7 @@ func (n *Node) has(tenant string) bool {
 	return all
 }
 
-// tenantsKept is tenants.json.
+// tenantsKept is tenants.json, which has a checksum of all of it besides.
 type tenantsKept struct {
 	Version int                        `json:"version"`
 	Tenants map[string]json.RawMessage `json:"tenants"`
@@ -210,7 +211,10 @@ func parseTenants(doc []byte) (map[string][]byte, error) {
 	}
 	var k tenantsKept
 	if err := json.Unmarshal(doc, &k); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: it is damaged: put it back from a backup", err)
+	}
+	if _, err := sealed.Check(doc, []string{"version", "tenants"}); err != nil {
+		return nil, fmt.Errorf("%w: it is damaged, or was changed by hand: put it back from a backup; after a change by hand remove %q from it", err, sealed.Field)
 	}
 	if k.Version != 1 {
 		return nil, fmt.Errorf("it has version %d, and this program reads 1", k.Version)
@@ -226,13 +230,14 @@ func writeTenants(rows map[string][]byte) []byte {
 	if len(rows) == 0 {
 		return nil
 	}
-	k := tenantsKept{1, map[string]json.RawMessage{}}
+	k := tenantsKept{Version: 1, Tenants: map[string]json.RawMessage{}}
 	for name, row := range rows {
 		if json.Valid(row) {
 			k.Tenants[name] = row
 		}
 	}
 	b, _ := json.MarshalIndent(&k, "", " ") // of what was looked at, it cannot fail
+	b, _ = sealed.Seal(b)
 	return append(b, '\n')
 }
 
@@ -243,8 +248,11 @@ func readTenants(data string) (map[string][]byte, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	rows, err := parseTenants(doc)
-	if err != nil {
+	rows, readErr := parseTenants(doc)
+	if err == nil && len(doc) == 0 {
+		readErr = errors.New("it is empty, which was not written: put it back from a backup")
+	}
+	if err := readErr; err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
 	return rows, nil

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
+
+	"switchboard/internal/sealed"
 )
 
 // FuzzIdentity reads anything as node.json, and as the section of it that is a member's with the checksum that it should have. What is read can
@@ -15,7 +17,7 @@ func FuzzIdentity(f *testing.F) {
 	id := &Identity{
 		Cluster: "c1", Name: "a", Birth: draw(), Node: 3, Meta: 9, Born: 4, Founder: true, Starts: []string{"s1", "s2"}, Opened: "s2",
 		Peers: []Peer{{1, "b", "b:1"}}, Held: map[uint16]Held{0: {ID: 7, Version: 2}, 4095: {ID: 8, Erasing: true}},
-		rest: map[string]json.RawMessage{"other": json.RawMessage(`{"kept": true}`)}, path: filepath.Join(f.TempDir(), "node.json"),
+		rest: map[string]json.RawMessage{"restored": json.RawMessage(`{"kept": true}`)}, path: filepath.Join(f.TempDir(), "node.json"),
 	}
 	if err := id.save(); err != nil {
 		f.Fatal(err)
@@ -31,7 +33,7 @@ func FuzzIdentity(f *testing.F) {
 	f.Add([]byte(`{"birth":"x","held":null}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		docs := [][]byte{b}
-		if sum, err := sumOf(b); err == nil && json.Valid(b) {
+		if sum, err := sealed.Sum(b); err == nil && json.Valid(b) {
 			fields := map[string]json.RawMessage{}
 			if json.Unmarshal(b, &fields) == nil && fields != nil {
 				fields["sum"] = json.RawMessage(fmt.Sprintf("%q", sum))

@@ -6,13 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"switchboard/cluster"
+	"switchboard/internal/sealed"
 )
 
 // Identity is who a node is, as its data directory has it, in node.json. It belongs to one goroutine: the [Member]'s, once
@@ -83,12 +83,14 @@ func readIdentity(dir string) (*Identity, error) {
 
 // parse reads what node.json holds.
 func (id *Identity) parse(b []byte) error {
+	has, err := Sealed(b)
+	if err != nil {
+		return err
+	}
 	if err := json.Unmarshal(b, &id.rest); err != nil {
 		return err
 	}
-	if id.rest == nil { // the word null is JSON, and nobody's to fill in
-		return errors.New("it holds null")
-	}
+	delete(id.rest, sealed.Field)
 	raw := id.rest[identityKey]
 	if raw == nil {
 		return nil
@@ -96,22 +98,21 @@ func (id *Identity) parse(b []byte) error {
 	if err := json.Unmarshal(raw, id); err != nil {
 		return err
 	}
-	if sum, err := sumOf(raw); err != nil || id.Sum != "" && id.Sum != sum {
-		return errors.Join(err, errors.New("its checksum is wrong"))
+	// Who gives the file a checksum gives this section one, too: without it, a bit of that one's name has turned.
+	if sum, err := sealed.Sum(raw); err != nil || id.Sum != sum && (has || id.Sum != "") {
+		return errors.Join(err, sealed.ErrDamaged)
 	}
 	return nil
 }
 
-// sumOf is the checksum of an object without its field sum, whatever fields other versions have put into it.
-func sumOf(raw []byte) (string, error) {
-	fields := map[string]json.RawMessage{}
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return "", err
-	}
-	delete(fields, "sum")
-	b, err := json.Marshal(fields) // compact, in order
-	return fmt.Sprintf("%08x", crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))), err
+// Sealed reports whether the content of a node.json has a checksum of what is not the member's, whose section has its own. It is an error when
+// that is wrong.
+func Sealed(b []byte) (bool, error) {
+	return sealed.Check(b, []string{"shards", "placements", "restored", identityKey}, identityKey)
 }
+
+// Seal returns the content of a node.json that has none with that checksum.
+func Seal(b []byte) ([]byte, error) { return sealed.Seal(b, identityKey) }
 
 // copySuffix is that of a copy of node.json, for the day when a bit of it turns.
 const copySuffix = ".copy"
@@ -148,7 +149,7 @@ func (id *Identity) save() error {
 	id.Sum = ""
 	raw, err := json.Marshal(id)
 	if err == nil {
-		id.Sum, err = sumOf(raw)
+		id.Sum, err = sealed.Sum(raw)
 	}
 	if err == nil {
 		raw, err = json.Marshal(id)
@@ -158,6 +159,9 @@ func (id *Identity) save() error {
 	}
 	id.rest[identityKey] = raw
 	b, err := json.MarshalIndent(id.rest, "", "  ")
+	if err == nil {
+		b, err = Seal(b)
+	}
 	if err != nil {
 		return err
 	}

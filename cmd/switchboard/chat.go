@@ -62,14 +62,20 @@ func (f *dialFlags) config() (client.Config, error) {
 
 func newChat() *cobra.Command {
 	var f dialFlags
-	var open client.OpenOptions
+	var t talk
 	cmd := &cobra.Command{
 		Use:   "chat --token T",
-		Short: "Talk as a customer, in the terminal",
+		Short: "Talk as a customer, in the terminal or in a script",
 		Long: `Talk as a customer: each line you type is sent, what is answered is printed. The connection comes back by itself.
-It ends with the end of input, or with /close, which closes the session.`,
-		Example: `  switchboard chat --token "$(switchboard token --data ./data --tenant demo --role customer --sub alice)"`,
-		Args:    exactly(0, "no arguments"),
+It ends with the end of input, or with /close, which closes the session.
+
+With --json each line that is printed is an object, for scripts. The first is {"event":"session","session","customer"}; the others are the
+entries of the session in their order: {"event":"said"} what was typed, once it is acknowledged, and {"event":"came"} what others said and
+what happened, both with "session", "seq", "epoch", "ts" (Unix ms), "kind" (message or event), "type", "origin", "from", "name" and "body".
+What else there is to say is on standard error. --wait gives answers time after the end of input.`,
+		Example: `  switchboard chat --token "$(switchboard token --data ./data --tenant demo --role customer --sub alice)"
+  echo "where is my parcel?" | switchboard chat --token "$TOKEN" --tail 0 --json --wait 5s | jq -r 'select(.origin == "bot").body.text'`,
+		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.config()
 			if err != nil {
@@ -77,42 +83,62 @@ It ends with the end of input, or with /close, which closes the session.`,
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
-			return chat(ctx, cfg, open, cmd.InOrStdin(), cmd.OutOrStdout())
+			return t.chat(ctx, cfg, cmd.InOrStdin(), cmd.OutOrStdout())
 		},
 	}
 	f.add(cmd)
 	fs := cmd.Flags()
-	fs.StringVar(&open.Queue, "queue", "", "queue of a new session")
-	fs.StringVar(&open.Shop, "shop", "", "shop of the session")
-	fs.IntVar(&open.Tail, "tail", 20, "show so many of the latest entries first")
+	fs.StringVar(&t.open.Queue, "queue", "", "queue of a new session")
+	fs.StringVar(&t.open.Shop, "shop", "", "shop of the session")
+	fs.IntVar(&t.open.Tail, "tail", 20, "show so many of the latest entries first")
+	fs.BoolVar(&t.asJSON, "json", false, "print one JSON object a line, also of what was said here")
+	fs.DurationVar(&t.wait, "wait", 500*time.Millisecond, "how long to listen after the end of input, or after /close")
 	return cmd
 }
 
-// chat sends the lines of in, and prints what others say.
-func chat(ctx context.Context, cfg client.Config, open client.OpenOptions, in io.Reader, out io.Writer) error {
+// talk is how a customer talks in the terminal.
+type talk struct {
+	open   client.OpenOptions
+	asJSON bool
+	wait   time.Duration // after the last line
+}
+
+// chat sends the lines of in, and prints what others say, as JSON also what it said itself.
+func (t *talk) chat(ctx context.Context, cfg client.Config, in io.Reader, out io.Writer) error {
 	c, err := client.Dial(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = c.Close() }()
-	if h := c.Hello(); h.Role != string(wire.RoleCustomer) {
+	h := c.Hello()
+	if h.Role != string(wire.RoleCustomer) {
 		return usageError{fmt.Errorf("a customer talks here, and this is the token of %s, a %s: make one with --role customer", h.Sub, h.Role)}
 	}
-	s, err := c.Open(ctx, open)
+	s, err := c.Open(ctx, t.open)
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(out, "session %s; type a line, /close to end\n", s.ID()); err != nil {
+	tell := t.teller(s.ID(), h.Sub, out)
+	if t.asJSON {
+		err = json.NewEncoder(out).Encode(map[string]string{"event": "session", "session": s.ID(), "customer": h.Sub})
+	} else {
+		_, err = fmt.Fprintf(out, "session %s; type a line, /close to end\n", s.ID())
+	}
+	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	shown := make(chan error, 1)
-	go func() { shown <- show(ctx, s, out) }()
-	err = speak(ctx, s, in)
-	// What is on its way gets a moment.
+	go func() { shown <- show(ctx, s, tell) }()
+	spoken := make(chan error, 1)
+	go func() { spoken <- speak(ctx, s, in) }() // it may wait for a line for ever
 	select {
-	case <-time.After(500 * time.Millisecond):
+	case err = <-spoken:
+		select {
+		case <-time.After(t.wait): // what is on its way gets a moment
+		case <-ctx.Done():
+		}
 	case <-ctx.Done():
 	}
 	cancel()
@@ -144,7 +170,44 @@ func speak(ctx context.Context, s *client.Session, in io.Reader) error {
 	return lines.Err()
 }
 
-func show(ctx context.Context, s *client.Session, out io.Writer) error {
+// teller returns what prints an entry of a session, as customer sees it.
+func (t *talk) teller(session, customer string, out io.Writer) func(*client.Entry) error {
+	if !t.asJSON {
+		return func(e *client.Entry) error {
+			if e.Own {
+				return nil // he has typed it
+			}
+			_, err := fmt.Fprintln(out, describe(e))
+			return err
+		}
+	}
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	return func(e *client.Entry) error {
+		event := "came"
+		if e.Own || e.Kind == wire.KindMessage && e.Origin == wire.OriginCustomer && e.From.ID == customer {
+			event = "said"
+		}
+		return enc.Encode(chatLine{event, session, e.Seq, e.Epoch, e.TS, e.Kind, e.Type, string(e.Origin), e.From.ID, e.From.Name, e.Body})
+	}
+}
+
+// chatLine is an entry as chat --json prints it.
+type chatLine struct {
+	Event   string          `json:"event"` // said or came
+	Session string          `json:"session"`
+	Seq     uint64          `json:"seq"`
+	Epoch   uint64          `json:"epoch"`
+	TS      int64           `json:"ts"` // Unix ms
+	Kind    string          `json:"kind"`
+	Type    string          `json:"type"`
+	Origin  string          `json:"origin"`
+	From    string          `json:"from,omitempty"`
+	Name    string          `json:"name,omitempty"`
+	Body    json.RawMessage `json:"body,omitempty"`
+}
+
+func show(ctx context.Context, s *client.Session, tell func(*client.Entry) error) error {
 	for e, err := range s.Entries(ctx) {
 		if err != nil {
 			if ctx.Err() != nil {
@@ -152,10 +215,7 @@ func show(ctx context.Context, s *client.Session, out io.Writer) error {
 			}
 			return err
 		}
-		if e.Own {
-			continue
-		}
-		if _, err := fmt.Fprintln(out, describe(&e)); err != nil {
+		if err := tell(&e); err != nil {
 			return err
 		}
 	}

@@ -17,15 +17,15 @@ type disk struct {
 	mount string
 }
 
-// newDisk makes an ext4 that writes nothing by itself for minutes, so that a cut takes everything that was not synced.
+// newDisk makes an ext4 of so many bytes that writes nothing by itself for minutes, so that a cut takes everything that was not synced.
 // Where the machine does not let us mount, the test is skipped.
-func newDisk(t *testing.T) *disk {
+func newDisk(t *testing.T, size int64) *disk {
 	t.Helper()
 	dir := t.TempDir()
 	d := &disk{t, filepath.Join(dir, "image-0"), filepath.Join(dir, "mount")}
 	f, err := os.Create(d.image)
 	if err == nil {
-		err = f.Truncate(2 << 30) // a sparse file
+		err = f.Truncate(size) // a sparse file
 	}
 	if err == nil {
 		err = f.Close()
@@ -36,13 +36,13 @@ func newDisk(t *testing.T) *disk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.try("mkfs.ext4", "-q", "-F", d.image); err != nil {
-		t.Skipf("no power cuts here: %v", err)
+	if err := d.try("mkfs.ext4", "-q", "-F", "-m", "0", d.image); err != nil {
+		t.Skipf("no disk of its own here: %v", err)
 	}
 	if err := d.try("mount", "-o", "loop,commit=300", d.image, d.mount); err != nil {
-		t.Skipf("no power cuts here, mounting needs root and loop devices: %v", err)
+		t.Skipf("no disk of its own here, mounting needs root and loop devices: %v", err)
 	}
-	t.Cleanup(func() { d.must("umount", d.mount) })
+	t.Cleanup(func() { d.must("umount", "-l", d.mount) }) // a node that is killed may not be gone yet
 	return d
 }
 
@@ -77,7 +77,7 @@ func (d *disk) must(name string, args ...string) {
 
 // TestPowerCut is TestKill on a disk whose power goes away with the process: what was not synced is lost.
 func TestPowerCut(t *testing.T) {
-	d := newDisk(t)
+	d := newDisk(t, 2<<30)
 	witness := filepath.Join(d.mount, "witness")
 	crashAgainAndAgain(t, filepath.Join(d.mount, "data"), crashes(t, 3), func() {
 		if err := os.WriteFile(witness, []byte("not synced"), 0o600); err != nil {

@@ -109,7 +109,7 @@ func Remove(doc []byte, tenant, kid string, last bool) ([]byte, error) {
 	})
 }
 
-// edit returns doc with what change does to it: the same bytes when that is nothing.
+// edit returns doc with what change does to it: the same bytes when that is nothing, and otherwise others without a checksum.
 func edit(doc []byte, change func(f *file) error) ([]byte, error) {
 	f, err := parseFile(doc)
 	if err != nil {
@@ -126,11 +126,10 @@ func edit(doc []byte, change func(f *file) error) ([]byte, error) {
 	if err != nil || bytes.Equal(before, after) {
 		return doc, err
 	}
-	if after, err = json.MarshalIndent(f, "", "  "); err != nil {
+	if after, err = f.text(); err != nil {
 		return nil, err
 	}
-	after = append(after, '\n')
-	if len(after) > maxFile {
+	if len(after) > maxFile-sumRoom {
 		return nil, fmt.Errorf("%w: the keys would be more than %d bytes", ErrEdit, maxFile)
 	}
 	if _, err := Parse(after); err != nil {
@@ -139,7 +138,7 @@ func edit(doc []byte, change func(f *file) error) ([]byte, error) {
 	return after, nil
 }
 
-// parseFile reads what Parse accepts, with its keys as they are written.
+// parseFile reads what Parse accepts, with its keys as they are written, and without the checksum.
 func parseFile(doc []byte) (*file, error) {
 	if _, err := Parse(doc); err != nil {
 		return nil, err
@@ -148,6 +147,7 @@ func parseFile(doc []byte) (*file, error) {
 	if err := json.Unmarshal(doc, f); err != nil {
 		return nil, err
 	}
+	f.Sum = ""
 	if f.Tenants == nil {
 		f.Tenants = map[string]ofFile{}
 	}

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"switchboard/internal/sealed"
 )
 
 // FileName is the keys file's name in the data directory.
@@ -19,6 +21,7 @@ const (
 	version    = 1
 	demoTenant = "demo"
 	maxFile    = 4 << 20 // bytes
+	sumRoom    = 64      // bytes of maxFile that are left to the checksum
 )
 
 // file is keys.json. A key is a JSON Web Key, or {"kid","pem"} with a PEM document, or {"kid","secret"} with the text of an
@@ -26,6 +29,8 @@ const (
 type file struct {
 	Version int               `json:"version"`
 	Tenants map[string]ofFile `json:"tenants"`
+	// Sum is a checksum of the file as it is on a disk; see Seal.
+	Sum string `json:"sum,omitempty"`
 }
 
 type ofFile struct {
@@ -33,7 +38,8 @@ type ofFile struct {
 }
 
 // Parse returns the keyring of a keys file's content. Unlike a key set of a third party, it fails on a key that is not for us,
-// on a member that it does not know, and on a version other than 1: whoever wrote it expects it to count.
+// on a member that it does not know, and on a version other than 1: whoever wrote it expects it to count. With a checksum it fails on
+// whatever else is in it than was written, too.
 func Parse(doc []byte) (*Keyring, error) {
 	dec := json.NewDecoder(bytes.NewReader(doc))
 	dec.DisallowUnknownFields()
@@ -51,6 +57,9 @@ func Parse(doc []byte) (*Keyring, error) {
 	}
 	if f.Version != version {
 		return nil, fmt.Errorf("version %d of the keys file; want %d", f.Version, version)
+	}
+	if _, err := sealed.Check(doc, []string{"version", "tenants"}); err != nil {
+		return nil, fmt.Errorf("%w: it is damaged, or was changed by hand: put it back from a backup; after a change by hand remove %q from it", err, sealed.Field)
 	}
 	tenants := make(map[string][]Key, len(f.Tenants))
 	for tenant, t := range f.Tenants {
@@ -81,6 +90,34 @@ func parseEntry(raw []byte) (Key, error) {
 		return NewSecret(e.Kid, []byte(e.Secret))
 	}
 	return parseJWK(raw)
+}
+
+// Seal returns a keys file's content as it is written to a disk, with a checksum. It may have one.
+func Seal(doc []byte) ([]byte, error) {
+	doc, err := Bare(doc)
+	if err != nil {
+		return nil, err
+	}
+	return sealed.Seal(doc)
+}
+
+// Bare returns a keys file's content without its checksum, as nodes tell it one another and backups have it: those of the version before checksums read it.
+func Bare(doc []byte) ([]byte, error) {
+	has, err := sealed.Check(doc, []string{"version", "tenants"})
+	if err == nil && !has {
+		return doc, nil
+	}
+	f, err := parseFile(doc)
+	if err != nil {
+		return nil, err
+	}
+	return f.text()
+}
+
+// text returns what a file says, as a file.
+func (f *file) text() ([]byte, error) {
+	doc, err := json.MarshalIndent(f, "", "  ")
+	return append(doc, '\n'), err
 }
 
 // LoadOrCreate returns the keyring of dir's keys file. If there is none it makes dir and the file, with a random secret
@@ -131,7 +168,11 @@ func create(dir, path string) error {
 	if err != nil {
 		return err
 	}
-	doc, err := json.MarshalIndent(file{version, map[string]ofFile{demoTenant: {[]json.RawMessage{key}}}}, "", "  ")
+	f := &file{Version: version, Tenants: map[string]ofFile{demoTenant: {[]json.RawMessage{key}}}}
+	doc, err := f.text()
+	if err == nil {
+		doc, err = Seal(doc)
+	}
 	if err != nil {
 		return err
 	}
@@ -140,7 +181,7 @@ func create(dir, path string) error {
 		return err
 	}
 	defer func() { _ = os.Remove(temp.Name()) }() // what a crash leaves is a secret that nobody uses
-	_, err = temp.Write(append(doc, '\n'))
+	_, err = temp.Write(doc)
 	if err == nil {
 		err = temp.Sync()
 	}

@@ -1,10 +1,13 @@
 package token
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -103,6 +106,85 @@ func TestLoadOrCreateKeepsWhatIsThere(t *testing.T) {
 	}
 	if _, err := LoadOrCreate(path); err == nil {
 		t.Error("a directory that is a file was accepted")
+	}
+}
+
+// Each bit of a keys file that turns, and each end of it: it is an error that names the file and says what to do, or the keys are the same. A file without
+// a checksum, of a version before there were any or of an operator's hand, is read, and gets one when it is written again.
+func TestKeysFlips(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, FileName)
+	bare := fmt.Appendf(nil, `{"version":1,"tenants":{
+  "demo":{"keys":[%s,{"kid":"s","secret":"a passphrase of at least 32 bytes & more"}]},
+  "demp":{"keys":[{"kid":"x","secret":"another passphrase of some length"}]}}}`, jwkOf(made().ec, "j", true))
+	doc, err := Seal(bare)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring := must(Parse(bare))
+	load := func(b []byte) (*Keyring, error) {
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return LoadOrCreate(dir)
+	}
+	same := func(o *Keyring) bool {
+		return o != nil && maps.EqualFunc(ring.tenants, o.tenants, func(a, b []Key) bool { return slices.EqualFunc(a, b, Key.same) })
+	}
+	for _, b := range [][]byte{doc, bare} {
+		if r, err := load(b); err != nil || !same(r) {
+			t.Fatalf("%s: %v", b, err)
+		}
+	}
+	if again := must(Seal(doc)); !same(must(Parse(again))) || !bytes.Contains(again, []byte(`"sum": "`)) {
+		t.Fatalf("sealed again it is %s", again)
+	}
+	if b := must(Bare(doc)); !same(must(Parse(b))) || bytes.Contains(b, []byte(`"sum"`)) {
+		t.Fatalf("without a checksum it is %s", b)
+	}
+	told := 0
+	f := func(b []byte, what string, at int) {
+		t.Helper()
+		r, err := load(b)
+		switch {
+		case err == nil && !same(r):
+			t.Fatalf("%s %d: %s has other keys", what, at, b)
+		case err != nil && !strings.Contains(err.Error(), path):
+			t.Fatalf("%s %d: %v does not name the file", what, at, err)
+		case err != nil:
+			told++
+		}
+	}
+	for i := range len(doc) * 8 {
+		b := bytes.Clone(doc)
+		b[i/8] ^= 1 << (i % 8)
+		f(b, "bit", i)
+	}
+	if told < len(doc)*8*97/100 { // others are spaces that became others
+		t.Errorf("of %d bits %d are told of", len(doc)*8, told)
+	}
+	told = 0
+	for n := range doc {
+		f(doc[:n], "end", n)
+	}
+	if told != len(doc) {
+		t.Errorf("of %d ends %d are told of", len(doc), told)
+	}
+	hand := bytes.Replace(doc, []byte("at least"), []byte("at most "), 1)
+	if _, err := load(hand); err == nil || !strings.Contains(err.Error(), `remove "sum" from it`) {
+		t.Errorf("changed by hand: %v", err)
+	}
+	made, err := LoadOrCreate(filepath.Join(dir, "new"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "new", FileName))
+	if err != nil || !bytes.Contains(b, []byte(`"sum": "`)) {
+		t.Errorf("%s, %v has no checksum", b, err)
+	}
+	agreeOnKeys(t, made, must(Parse(b)))
+	if b, err = Create(b, "shop", "1"); err != nil || bytes.Contains(b, []byte(`"sum"`)) {
+		t.Errorf("%v: %s still has the checksum of what it was", err, b)
 	}
 }
 

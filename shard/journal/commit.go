@@ -347,7 +347,7 @@ func (j *Journal) writeMembers(list []replica.Apply) error {
 	if j.batch.Empty() {
 		return nil
 	}
-	return logError("writing the members of a group", j.log.Write(&j.batch))
+	return logError("writing the members of a group", j.record(&j.batch))
 }
 
 // reach says how far the rows of g are.

@@ -18,7 +18,7 @@
 // second or so.
 //
 // The disk's troubles are answered as follows. Little space: Append says ErrNoSpace long before the file system does,
-// reads go on, and writing resumes by itself. A damaged block: the groups it belongs to are quarantined, the process
+// reads go on, and writing resumes by itself; also when the file system is the first to say it. A damaged block: the groups it belongs to are quarantined, the process
 // lives. A failed write or sync of the log: Config.Fatal is called at once and nothing is ever retried, because after a
 // failed sync nobody knows what the disk holds.
 //

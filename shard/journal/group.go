@@ -161,7 +161,7 @@ func (g *Group) refuse(t *Turn) error {
 		return ErrNotLeading
 	case g.shared && len(t.ops) > sharedTurn:
 		return fmt.Errorf("a turn of %d bytes in a group with several replicas: %w", len(t.ops), ErrTooLarge)
-	case (j.noSpace || j.noSpare || g.lacks) && !t.Empty():
+	case (j.full() || g.lacks) && !t.Empty():
 		return ErrNoSpace
 	}
 	return nil

@@ -150,7 +150,7 @@ func (j *Journal) Receive(msg []byte) error {
 		return nil
 	}
 	first := j.forming.empty()
-	if j.scarce || j.noSpare {
+	if j.scarce || j.spent() {
 		list = slices.DeleteFunc(list, func(m replica.Message) bool { return !j.squeeze(weight(m.Raft)) })
 	}
 	j.forming.mail = append(j.forming.mail, list...)
@@ -174,7 +174,7 @@ func weight(m *pb.Message) (n int) {
 // squeeze tells whether so many bytes of entries are taken although there is little room. Some are, for what was under way when the disk filled up: its
 // leader hears of it and stops, but while a majority lacks a turn nobody behind it gets an answer. It needs j.mu.
 func (j *Journal) squeeze(n int) bool {
-	if n > 0 && (j.noSpare || j.squeezed+int64(n) > j.lookBytes) {
+	if n > 0 && (j.spent() || j.squeezed+int64(n) > j.lookBytes) {
 		return false
 	}
 	j.squeezed += int64(n)

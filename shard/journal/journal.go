@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -76,6 +77,8 @@ type Journal struct {
 	scarce      bool          // below half of it
 	squeezed    int64         // bytes of entries that others decided, and that were taken all the same
 	noSpare     bool          // no room for another segment of the log
+	noFlush     bool          // no room for rows that are to be flushed
+	noWrite     bool          // no room for what the log is to write now
 	frozen      map[*Frozen]struct{}
 
 	// Shared.
@@ -188,8 +191,29 @@ func (j *Journal) failure() error {
 func (j *Journal) Full() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.noSpace || j.noSpare
+	return j.full()
 }
+
+// full needs mu.
+func (j *Journal) full() bool { return j.noSpace || j.spent() }
+
+// spent tells whether something has found no room, and not only less than there should be. It needs mu.
+func (j *Journal) spent() bool { return j.noSpare || j.noFlush || j.noWrite }
+
+// refuseFor notes in one of the fields that full reads what there is no room for: turns are refused from now on.
+func (j *Journal) refuseFor(field *bool, what string) {
+	j.mu.Lock()
+	was := *field
+	*field = true
+	j.room.Broadcast()
+	j.mu.Unlock()
+	if !was {
+		j.cfg.Log.Warn("the disk is full: turns are refused", "dir", j.cfg.Dir, "no_room_for", what)
+	}
+}
+
+// noRoom tells whether an error of the file system is the lack of space.
+func noRoom(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // Healthy returns nil when everything can be written, and otherwise all that is wrong: the fatal error, the lack of
 // space, the last failed flush, and every group that does not take writes: one that has no replica elsewhere that does, and
@@ -198,7 +222,7 @@ func (j *Journal) Healthy() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	errs := []error{j.broken}
-	if j.noSpace || j.noSpare {
+	if j.full() {
 		errs = append(errs, ErrNoSpace)
 	}
 	if j.background != nil {

@@ -84,6 +84,97 @@ func TestNoRoomForASegment(t *testing.T) {
 	})
 }
 
+// TestNoRoomAtOnce lets the disk have no room for what the log or the store is to write now, while watch, which would have foreseen it, does not get to
+// it. Turns that were taken wait, others are refused, and both go on when there is room; a journal that is closed meanwhile ends as one whose log cannot be
+// written, with everything that it said was durable.
+func TestNoRoomAtOnce(t *testing.T) {
+	f := func(store, closed bool) {
+		synctest.Test(t, func(t *testing.T) {
+			mem := vfs.NewMem()
+			fired := 0
+			on := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if !store && op.Kind == errorfs.OpFilePreallocate && strings.Contains(op.Path, "/log/") ||
+					store && op.Kind == errorfs.OpFileWrite && strings.HasSuffix(op.Path, ".sst") {
+					fired++
+					return syscall.ENOSPC
+				}
+				return nil
+			})}
+			cfg := config(t, errorfs.Wrap(mem, on), 1)
+			if cfg.SegmentBytes = 1 << 20; !store {
+				cfg.SegmentBytes = 64 << 10
+			}
+			failed := 0
+			cfg.Fatal = func(error) { failed++ }
+			j, err := Open(cfg)
+			must(t, err)
+			g := j.Group(0)
+			o := own(g)
+			appendMany(t, o, 3)
+			busy := make(chan struct{})
+			go func() { _ = j.request(ask{fn: func() error { <-busy; return nil }, reply: make(chan error, 1)}) }()
+			synctest.Wait()
+			on.On()
+			if store {
+				_, err := j.data.AsyncFlush()
+				must(t, err)
+				must(t, j.settle())
+				_, err = j.data.AsyncFlush()
+				must(t, err)
+				time.Sleep(time.Second) // the bubble's clock: the flush has failed
+			}
+			taken := uint64(0)
+			for err = nil; err == nil; {
+				var turn Turn
+				turn.Put(key(g.Last()+1), val(g.Last()+1))
+				if taken, err = g.Append(&turn); err == nil && taken > 10_000 {
+					t.Fatal("everything is taken")
+				}
+				synctest.Wait()
+			}
+			taken = g.Last()
+			if !errors.Is(err, ErrNoSpace) || fired == 0 || g.Ready(1) || !errors.Is(j.Healthy(), ErrNoSpace) || !j.Full() {
+				t.Fatalf("Append = %v; %d faults, Ready %v, Healthy = %v", err, fired, g.Ready(1), j.Healthy())
+			}
+			if waits := o.durable() < taken; waits == store {
+				t.Fatalf("of %d turns %d are durable", taken, o.durable())
+			}
+			wantRows(t, g, 1, g.Applied())
+			durable := o.durable()
+			if closed {
+				close(busy)
+				err := j.Close()
+				if failed != 1 || o.wait(taken) == nil {
+					t.Fatalf("Close = %v, and it failed %d times", err, failed)
+				}
+			} else {
+				on.Off()
+				must(t, o.wait(taken))
+				time.Sleep(time.Second) // the bubble's clock: the flush is repeated
+				must(t, j.Healthy())
+				appendMany(t, o, 10)
+				close(busy)
+				durable = g.Applied()
+				must(t, j.Close())
+				if failed != 0 {
+					t.Fatal("it failed")
+				}
+			}
+			on.Off()
+			j, err = Open(cfg)
+			must(t, err)
+			if s := j.Group(0).State(); s.Mode != OK || j.Group(0).Applied() < durable {
+				t.Fatalf("%+v; %d turns, and %d were durable", s, j.Group(0).Applied(), durable)
+			}
+			wantRows(t, j.Group(0), 1, j.Group(0).Applied())
+			must(t, j.Close())
+		})
+	}
+	f(false, false)
+	f(false, true)
+	f(true, false)
+}
+
 // TestLongLogIsFlushed: turns that are alone in their batches make a long log of few bytes.
 func TestLongLogIsFlushed(t *testing.T) {
 	cfg := config(t, vfs.NewMem(), 1)

@@ -24,7 +24,7 @@ import (
 // group that is here alone it is only told: nobody could help, and what is read of it may be whole.
 
 const (
-	patrolName  = "PATROL"  // when the last pass began that came to its end, Unix s as u64
+	patrolName  = "PATROL"  // when the last pass began that came to its end, Unix s as u64, and the checksum of that; before there were checksums without it
 	patrolChunk = 256 << 10 // bytes that are read of the log at once
 	// patrolFirst is how long the first pass of a directory waits at least; where nobody knows when the last one was, some part of a whole
 	// interval is added, so that the nodes of a cluster do not read all at the same time.
@@ -79,6 +79,9 @@ func (j *Journal) patrol(log *seglog.Log) {
 // untilPatrol returns how long it is to the next pass.
 func (j *Journal) untilPatrol(now time.Time) time.Duration {
 	last, err := lastPatrol(j.cfg)
+	if err != nil {
+		j.cfg.Log.Warn("when all was read last is not known; it is read as if that were never", "dir", j.cfg.Dir, "err", err)
+	}
 	if err != nil || last.IsZero() || last.After(now) { // a clock that was set back says nothing
 		return min(patrolFirst+time.Duration(rand.Int64N(int64(j.cfg.PatrolEvery))), j.cfg.PatrolEvery)
 	}
@@ -255,32 +258,47 @@ func (s *patroller) records() error {
 	return nil
 }
 
-// lastPatrol returns when the last pass began that came to its end, a zero time when nobody knows.
+// lastPatrol returns when the last pass began that came to its end, a zero time when there was none.
 func lastPatrol(cfg Config) (time.Time, error) {
 	f, err := cfg.FS.Open(cfg.FS.PathJoin(cfg.Dir, patrolName))
 	if errors.Is(err, iofs.ErrNotExist) {
 		return time.Time{}, nil
 	}
 	if err != nil {
-		return time.Time{}, err
+		return time.Time{}, fmt.Errorf("opening %s: %w", patrolName, err)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, 9))
-	if err := errors.Join(err, f.Close()); err != nil || len(b) != 8 {
-		return time.Time{}, err
+	b, err := io.ReadAll(io.LimitReader(f, 13))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return time.Time{}, fmt.Errorf("reading %s: %w", patrolName, err)
+	}
+	return parsePatrol(b)
+}
+
+// parsePatrol reads what notePatrol has written, or a version before checksums.
+func parsePatrol(b []byte) (time.Time, error) {
+	if len(b) != 8 && (len(b) != 12 || binary.BigEndian.Uint32(b[8:]) != checksum(b[:8])) {
+		return time.Time{}, fmt.Errorf("%w: %s with %d bytes", ErrDamaged, patrolName, len(b))
 	}
 	return time.Unix(int64(binary.BigEndian.Uint64(b)), 0), nil //nolint:gosec // a time
 }
 
-// notePatrol notes it. It need not survive a power cut: then everything is read once more.
+// notePatrol notes it, whole or not at all.
 func notePatrol(cfg Config, at time.Time) error {
 	name := cfg.FS.PathJoin(cfg.Dir, patrolName)
 	f, err := cfg.FS.Create(name+".new", vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(binary.BigEndian.AppendUint64(nil, uint64(at.Unix()))) //nolint:gosec // after 1970
+	b := binary.BigEndian.AppendUint64(nil, uint64(at.Unix())) //nolint:gosec // after 1970
+	_, err = f.Write(binary.BigEndian.AppendUint32(b, checksum(b)))
+	if err == nil {
+		err = f.Sync()
+	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return cfg.FS.Rename(name+".new", name)
+	if err := cfg.FS.Rename(name+".new", name); err != nil {
+		return err
+	}
+	return syncDir(cfg.FS, cfg.Dir)
 }

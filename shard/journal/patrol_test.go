@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -97,6 +98,68 @@ func TestPatrolAlone(t *testing.T) {
 			}
 			must(t, j.Close())
 		})
+	}
+}
+
+// When the last pass was is remembered with a checksum: every bit that turns and every end is told of, and all is read as if that had never been; no other
+// time is made of it. What a version before checksums has written is read.
+func TestPatrolNote(t *testing.T) {
+	fs, log := vfs.NewMem(), &says{}
+	cfg := config(t, fs, 1)
+	cfg.PatrolEvery, cfg.PatrolRate = 7*24*time.Hour, 1
+	cfg.Log = slog.New(slog.NewTextHandler(log, nil))
+	must(t, fs.MkdirAll(cfg.Dir, 0o755))
+	name := fs.PathJoin(cfg.Dir, patrolName)
+	if at, err := lastPatrol(cfg); err != nil || !at.IsZero() {
+		t.Fatalf("in a new directory it was at %v, %v", at, err)
+	}
+	now := time.Unix(1_800_000_000, 0)
+	last := now.Add(-24 * time.Hour)
+	must(t, notePatrol(cfg, last))
+	whole, err := fs.Open(name)
+	must(t, err)
+	b, err := io.ReadAll(whole)
+	must(t, errors.Join(err, whole.Close()))
+	put := func(b []byte) {
+		f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+		must(t, err)
+		_, err = f.Write(b)
+		must(t, errors.Join(err, f.Close()))
+	}
+	j := &Journal{cfg: cfg}
+	for _, good := range [][]byte{b, b[:8]} {
+		put(good)
+		if at, err := lastPatrol(cfg); err != nil || !at.Equal(last) {
+			t.Fatalf("%x is %v, %v; want %v", good, at, err, last)
+		}
+		if wait := j.untilPatrol(now); wait != 6*24*time.Hour || log.has("is not known") {
+			t.Fatalf("%x: the next one is in %v", good, wait)
+		}
+	}
+	j.m.patrolled.Store(0)
+	damaged := func(b []byte, what string, at int) {
+		t.Helper()
+		put(b)
+		if when, err := lastPatrol(cfg); !errors.Is(err, ErrDamaged) {
+			t.Fatalf("%s %d: %x is %v, %v", what, at, b, when, err)
+		}
+		if wait := j.untilPatrol(now); wait < patrolFirst || wait > cfg.PatrolEvery || j.m.patrolled.Load() != 0 {
+			t.Fatalf("%s %d: the next one is in %v", what, at, wait)
+		}
+	}
+	for i := range len(b) * 8 {
+		c := bytes.Clone(b)
+		c[i/8] ^= 1 << (i % 8)
+		damaged(c, "bit", i)
+	}
+	for n := range b {
+		if n != 8 { // all of the time
+			damaged(b[:n], "end", n)
+		}
+	}
+	damaged(append(bytes.Clone(b), 0), "more than", len(b))
+	if !log.has("when all was read last is not known") {
+		t.Error("nobody is told")
 	}
 }
 

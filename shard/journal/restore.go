@@ -77,7 +77,7 @@ func (j *Journal) fill(id int, r *Restored, rows func(group int, put func(key, v
 		switch {
 		case len(key) == 0 || len(key) > keySizeMax || len(val) > turnSizeMax:
 			return fmt.Errorf("a row of %d and %d bytes: %w", len(key), len(val), ErrTooLarge)
-		case j.spaceless():
+		case j.Full():
 			return ErrNoSpace
 		}
 		r.Rows++
@@ -93,12 +93,6 @@ func (j *Journal) fill(id int, r *Restored, rows func(group int, put func(key, v
 		return err
 	}
 	return commit()
-}
-
-func (j *Journal) spaceless() bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.noSpace || j.noSpare
 }
 
 // beginAgain lets a group that is alone and has no owner go on in another epoch, far above all its numbers.

@@ -153,7 +153,7 @@ func (j *Journal) ReceiveSnapshot(header []byte, r io.Reader) error {
 		return fmt.Errorf("a snapshot of group %d: %w", h.Group, replica.ErrNoGroup)
 	}
 	j.mu.Lock()
-	full, self := j.noSpace || j.noSpare, g.self
+	full, self := j.full(), g.self
 	j.mu.Unlock()
 	switch {
 	case full:

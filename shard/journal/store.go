@@ -278,14 +278,18 @@ func inStats() bool {
 	}
 }
 
-// flushed hears of flushes that worked, which is the end of the trouble.
+// flushed hears of flushes that worked, which is the end of the trouble, and of those that had no room: Pebble takes rows until its memory is full of them
+// and blocks whoever brings more, so turns are refused before. It repeats such a flush until there is room.
 func (j *Journal) flushed(info pebble.FlushInfo) {
 	if info.Err != nil {
+		if noRoom(info.Err) {
+			j.refuseFor(&j.noFlush, "the rows")
+		}
 		return
 	}
 	j.mu.Lock()
 	failing := j.background != nil
-	j.background = nil
+	j.background, j.noFlush = nil, false
 	j.mu.Unlock()
 	if failing {
 		j.cfg.Log.Info("the store writes in the background again", "dir", j.cfg.Dir)

@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -40,7 +41,7 @@ func (j *Journal) write(list []replica.Append) error {
 	if b.Empty() {
 		return nil
 	}
-	if err := j.log.Write(b); err != nil {
+	if err := j.record(b); err != nil {
 		return logError("writing the log", err)
 	}
 	if err := j.failure(); err != nil {
@@ -49,6 +50,35 @@ func (j *Journal) write(list []replica.Append) error {
 	j.logged += b.Size()
 	j.m.syncs.Add(1)
 	return nil
+}
+
+// recordAgain is how long the log waits for room before it looks again.
+const recordAgain = 100 * time.Millisecond
+
+// record writes b into the log. Where there is no room for the segment that it needs, which nobody has foreseen because watch did not get to it, nothing
+// is written, and nothing is lost: turns are refused, those that were taken wait for room with everything else of the committer, and only a
+// journal that is being closed does not wait.
+func (j *Journal) record(b *seglog.Batch) error {
+	for waited := false; ; waited = true {
+		err := j.log.Write(b)
+		if !errors.Is(err, seglog.ErrNoSpace) {
+			if waited {
+				j.mu.Lock()
+				j.noWrite = false
+				j.mu.Unlock()
+				j.cfg.Log.Warn("the log goes on", "dir", j.cfg.Dir)
+			}
+			return err
+		}
+		j.refuseFor(&j.noWrite, "the log")
+		j.mu.Lock()
+		closing := j.closing
+		j.mu.Unlock()
+		if closing {
+			return err
+		}
+		time.Sleep(recordAgain)
+	}
 }
 
 // putMeta adds what the replica must not forget, when it has changed.
