@@ -145,6 +145,12 @@ func full(r *member.Report) bool {
 // start starts a node and waits until it serves.
 func (w *trio) start(n *trioNode) {
 	w.t.Helper()
+	w.await(n, w.launch(n))
+}
+
+// launch starts a node, and returns what is closed when it serves.
+func (w *trio) launch(n *trioNode) <-chan struct{} {
+	w.t.Helper()
 	args := []string{
 		"serve", "--config", w.config, "--data", n.data, "--name", n.name, "--listen", n.addr, "--cluster-listen", n.links,
 	}
@@ -178,10 +184,16 @@ func (w *trio) start(n *trioNode) {
 			}
 		}
 	}()
+	return ready
+}
+
+// await waits until a node that was launched serves.
+func (w *trio) await(n *trioNode, ready <-chan struct{}) {
+	w.t.Helper()
 	select {
 	case <-ready:
-	case <-done:
-		w.t.Fatalf("%s did not start: %v", n.name, cmd.Wait())
+	case <-n.done:
+		w.t.Fatalf("%s did not start: %v", n.name, n.cmd.Wait())
 	}
 	n.up.Store(true)
 }
