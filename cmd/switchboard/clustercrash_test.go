@@ -677,28 +677,54 @@ func (w *trio) moved() {
 	w.t.Logf("%d shards move away from their leaders in %v: sessions paused for %v at most; %d words", trioShards, took, pause, w.words())
 }
 
-// drained makes a node give away all that it holds, and takes that back.
+// drained makes a node give away all that it holds, and takes that back. Its connections stay until the rest has gone.
 func (w *trio) drained(n *trioNode) {
 	w.t.Helper()
 	w.mark()
 	id := w.number(n)
-	if err := n.ask().Drain(w.ctx, "operator", id, false); err != nil {
-		w.t.Fatal(err)
-	}
+	var out []byte
+	var failed error
+	var cli sync.WaitGroup
+	cli.Go(func() {
+		out, failed = exec.CommandContext(w.ctx, w.bin, "nodes", "drain", n.name, "--pace", "1000", "--wait", "--at", n.links).CombinedOutput()
+	})
+	n.up.Store(false) // it is not ready, and whoever spreads connections sees that
+	sends, began := false, w.logged(n)
 	took := w.until("empty node", func(r *member.Report) bool {
 		for i := range r.Nodes {
-			if r.Nodes[i].ID == id {
-				return r.Nodes[i].Holds == 0 && r.Nodes[i].Leads == 0 && full(r)
+			x := &r.Nodes[i]
+			if x.ID != id {
+				continue
 			}
+			if sends && x.Holds+x.Leads > 0 { // the report is younger
+				w.t.Fatalf("%s sends its connections away, and still leads %d shards and holds %d replicas", n.name, x.Leads, x.Holds)
+			}
+			sends = bytes.Contains(w.logged(n)[len(began):], []byte("its connections go elsewhere"))
+			return sends && x.Holds == 0 && x.Leads == 0 && x.Connections == 0 && full(r)
 		}
 		return false
 	})
+	cli.Wait()
+	if !bytes.HasSuffix(out, []byte("left: 0 shards that it leads, 0 replicas, then 0 connections\n")) || failed != nil {
+		w.t.Fatalf("nodes drain says %s, %v", out, failed)
+	}
 	_, pause := w.all(time.Now())
 	w.t.Logf("%s gives away all in %v: sessions paused for %v at most; %d words", n.name, took, pause, w.words())
 	if err := n.ask().Drain(w.ctx, "operator", id, true); err != nil {
 		w.t.Fatal(err)
 	}
+	n.up.Store(true)
 	w.healthy()
+}
+
+// logged is all that a node has said.
+func (w *trio) logged(n *trioNode) []byte {
+	w.t.Helper()
+	b, err := os.ReadFile(n.log.Name())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return b
 }
 
 // number returns the number of a node.
