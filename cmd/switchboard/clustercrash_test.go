@@ -42,6 +42,9 @@ type trio struct {
 	bots   sync.WaitGroup
 	stop   chan struct{}
 	books  []*book
+	every  time.Duration // at which customers say something; 0 as soon as they have their answer
+
+	lost, stalled, unavailable atomic.Int64 // connections, and what clients were told
 }
 
 type trioNode struct {
@@ -285,7 +288,11 @@ func (w *trio) dial(i int) func(ctx context.Context, network, _ string) (net.Con
 		for k := range w.nodes {
 			if n := w.nodes[(i+k)%len(w.nodes)]; n.up.Load() {
 				i += k
-				return (&net.Dialer{Timeout: time.Second}).DialContext(ctx, network, n.addr)
+				c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, network, n.addr)
+				if err != nil {
+					return nil, err
+				}
+				return w.listen(c), nil
 			}
 		}
 		return nil, errors.New("all nodes are down")
@@ -296,6 +303,7 @@ func (w *trio) clientConfig(i int, token string) client.Config {
 	return client.Config{
 		URL: "ws://cluster.invalid/v1/connect", Token: client.StaticToken(token), Dial: w.dial(i), Timeout: 5 * time.Second,
 		BackoffMin: 20 * time.Millisecond, BackoffMax: 200 * time.Millisecond, Tries: 10_000,
+		On: client.Hooks{Disconnected: func(error, time.Duration) { w.lost.Add(1) }},
 	}
 }
 
@@ -306,6 +314,7 @@ func (w *trio) mint(args ...string) string {
 // book is what a customer knows: what was acknowledged, under which seq, when, and what came of it.
 type book struct {
 	who     string
+	every   time.Duration
 	session string
 	err     error // of its talk
 
@@ -331,7 +340,7 @@ func (w *trio) load(customers int) {
 		})
 	}
 	for i := range customers {
-		b := &book{who: fmt.Sprint("c", i), acked: map[uint64]string{}, last: time.Now()}
+		b := &book{who: fmt.Sprint("c", i), every: w.every, acked: map[uint64]string{}, last: time.Now()}
 		w.books = append(w.books, b)
 		cfg := w.clientConfig(i, w.mint("--role", "customer", "--sub", b.who))
 		w.talks.Go(func() {
@@ -345,7 +354,7 @@ func (w *trio) load(customers int) {
 	}
 }
 
-// talk sends until it is told to stop. Each word is answered before the next is said.
+// talk sends until it is told to stop. Each word is answered before the next is said, and that is not said before its time.
 func (b *book) talk(ctx context.Context, cfg client.Config, stop <-chan struct{}) error {
 	c, err := client.Dial(ctx, cfg)
 	if err != nil {
@@ -359,11 +368,24 @@ func (b *book) talk(ctx context.Context, cfg client.Config, stop <-chan struct{}
 	b.session = s.ID()
 	seen := map[string]bool{}
 	last := uint64(0)
+	var due <-chan time.Time
+	if b.every > 0 {
+		tick := time.NewTicker(b.every)
+		defer tick.Stop()
+		due = tick.C
+	}
 	for sent := 0; ; sent++ {
 		select {
 		case <-stop:
 			return nil
 		default:
+		}
+		if due != nil {
+			select {
+			case <-stop:
+				return nil
+			case <-due:
+			}
 		}
 		text := fmt.Sprint(b.who, "-", sent)
 		op := history.Op{Session: b.session, Key: text, Call: time.Now().UnixNano()}
