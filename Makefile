@@ -43,11 +43,11 @@ mutants: ## plant classic mistakes, one at a time, and see that each is found (W
 crash: ## kill -9 the real binary, and cut its disk's power, again and again under load; check every acknowledged word (CRASHES=n)
 	SWITCHBOARD_CRASHES=$(or $(CRASHES),50) $(GO) test ./cmd/switchboard -run 'TestKill|TestPowerCut' -count=1 -v -timeout 60m
 
-pause: ## measure what sessions notice when shards move, and when nodes are stopped and killed (PAUSES=n)
-	SWITCHBOARD_PAUSES=$(or $(PAUSES),3) $(GO) test ./cmd/switchboard -run TestClusterPause -count=1 -v -timeout 120m
+pause: ## measure what sessions notice when shards move, also under RATE=1000 words a second, and when nodes are stopped and killed (PAUSES=n)
+	SWITCHBOARD_PAUSES=$(or $(PAUSES),3) SWITCHBOARD_RATE=$(or $(RATE),1000) $(GO) test ./cmd/switchboard -run 'TestClusterPause|TestClusterMoves' -count=1 -v -timeout 120m
 
-crash-cluster: ## kill, freeze, stop, move and drain the nodes of a real cluster under load, again and again; check every acknowledged word (CRASHES=n)
-	SWITCHBOARD_CRASHES=$(or $(CRASHES),10) $(GO) test ./cmd/switchboard -run 'TestClusterCrash|TestClusterNet|TestClusterSplit' -count=1 -v -timeout 120m
+crash-cluster: ## kill, freeze, stop, move and drain the nodes of a real cluster under load, cut their power, again and again; check every acknowledged word (CRASHES=n)
+	SWITCHBOARD_CRASHES=$(or $(CRASHES),10) $(GO) test ./cmd/switchboard -run 'TestClusterCrash|TestClusterPowerCut|TestClusterNet|TestClusterSplit' -count=1 -v -timeout 120m
 	SWITCHBOARD_CRASHES=$(or $(CRASHES),10) $(GO) test ./node -run TestOneDiskHealsItself -count=1 -v -timeout 60m
 
 upgrade: ## replace the nodes of a cluster of an older version, built from the history, by this one's under load (OLDER=commit, default the last that spoke the version before)

@@ -1,6 +1,9 @@
 package cluster
 
-import "testing"
+import (
+	"errors"
+	"testing"
+)
 
 // A node that drains gives its leaderships away, to whoever leads least, also when its replicas have nowhere to go; and gets none while it does.
 func TestDrainedNodeLeadsNothing(t *testing.T) {
@@ -38,4 +41,74 @@ func TestDrainedNodeLeadsNothing(t *testing.T) {
 	if list := s.Leaders(loads); len(list) != 2 {
 		t.Fatalf("it is back, and gets %+v", list)
 	}
+}
+
+// What a node that drains has left is what others can take: its leaderships, then its replicas; what nobody can take is not waited for.
+func TestLeaving(t *testing.T) {
+	s := with(t, 1, 3, "a", "b", "c", "d")
+	sh := s.Shards[0]
+	node, free := sh.Replicas[0].Node, uint32(0)
+	var others []uint32
+	for n := range s.Nodes {
+		switch {
+		case sh.On(n) == nil:
+			free = n
+		case n != node:
+			others = append(others, n)
+		}
+	}
+	f := func(want Leaving, leader uint32, away ...uint32) {
+		t.Helper()
+		if got := s.Leaving(node, map[uint16]uint32{0: leader}, away...); got != want {
+			t.Fatalf("%+v; want %+v", got, want)
+		}
+	}
+	if err := s.DrainAt(node, 0); err != nil {
+		t.Fatal(err)
+	}
+	f(Leaving{1, 1}, node)
+	f(Leaving{0, 1}, others[0])
+	f(Leaving{1, 0}, node, free)
+	f(Leaving{0, 1}, node, others...)
+	f(Leaving{}, node, append(others, free)...)
+	if _, err := s.Move(0, node, free, "drain", ""); err != nil {
+		t.Fatal(err)
+	}
+	f(Leaving{1, 1}, node, free) // it is under way, wherever its node is just now
+}
+
+// A drain has a pace, which stays when it is asked for again without one and ends with it.
+func TestDrainPace(t *testing.T) {
+	s := with(t, 3, 3, "a", "b", "c")
+	f := func(want, pace int) {
+		t.Helper()
+		if err := s.DrainAt(1, pace); err != nil {
+			t.Fatal(err)
+		}
+		loaded := New()
+		s.Rows(func(key string, value []byte) {
+			if err := loaded.Load(key, value); err != nil {
+				t.Fatal(err)
+			}
+			if n := loaded.Nodes[1]; key == "member/1" && n.Pace != want {
+				t.Fatalf("the row has the pace %d; want %d", n.Pace, want)
+			}
+		})
+		if n := s.Nodes[1]; n.Pace != want || n.Phase != Draining {
+			t.Fatalf("%+v; want the pace %d", n, want)
+		}
+	}
+	f(0, 0)
+	f(50, 50)
+	f(50, 0)
+	f(70, 70)
+	for _, pace := range []int{-1, paceMost + 1} {
+		if err := s.DrainAt(2, pace); !errors.Is(err, ErrRefused) || s.Nodes[2].Phase != Up {
+			t.Fatalf("a pace of %d: %v", pace, err)
+		}
+	}
+	if err := s.Drain(1, true); err != nil || s.Nodes[1].Pace != 0 {
+		t.Fatalf("%+v, %v", s.Nodes[1], err)
+	}
+	f(0, 0)
 }

@@ -39,7 +39,7 @@ type Cause string
 const (
 	Repair  Cause = "repair"  // a copy is on a node that is gone
 	Grow    Cause = "grow"    // there are fewer copies than the placement wants
-	Drain   Cause = "drain"   // a copy is where it may not be
+	Drain   Cause = "drain"   // a copy, or a leadership, is where it may not be
 	Zones   Cause = "zones"   // two copies are in one zone
 	Even    Cause = "even"    // a node carries more than others
 	Leading Cause = "leading" // a node leads more than others
@@ -170,6 +170,32 @@ func (w *bench) target(shard uint16, without uint32) uint32 {
 // best returns the node for another replica of sh: that of a plan without loads.
 func (s *State) best(sh *Shard, _ *Placement, loads map[uint16]Load) uint32 {
 	return s.workbench(loads).target(sh.ID, 0)
+}
+
+// Leaving is what a node that drains has left to give away, besides its connections. What nobody else could take is not in it.
+type Leaving struct {
+	Leads int `json:"leads"` // shards that it leads and another could
+	Holds int `json:"holds"` // replicas that another could take, or takes just now
+}
+
+// Leaving tells what a node has left to give away if it drains. leaders says who leads which shard; nodes that are away get nothing.
+func (s *State) Leaving(node uint32, leaders map[uint16]uint32, away ...uint32) (l Leaving) {
+	w := s.workbench(nil, away...)
+	for _, shard := range w.shards {
+		if !w.on[shard][node] {
+			continue
+		}
+		if w.moving(shard) || w.target(shard, node) != 0 {
+			l.Holds++
+		}
+		if leaders[shard] == node && slices.ContainsFunc(w.nodes, func(to uint32) bool {
+			r := s.Shards[shard].On(to)
+			return to != node && r != nil && !r.Learner
+		}) {
+			l.Leads++
+		}
+	}
+	return l
 }
 
 // repair replaces copies on nodes that are gone.
@@ -366,15 +392,15 @@ func (w *bench) lead() (list []Proposal) {
 			if best == 0 {
 				continue
 			}
-			why := fmt.Sprintf("node %d leads %d shards, node %d %d", from, leads[from], best, leads[best])
+			cause, why := Leading, fmt.Sprintf("node %d leads %d shards, node %d %d", from, leads[from], best, leads[best])
 			if drains {
-				why = fmt.Sprintf("node %s drains", w.s.Nodes[from].Name)
+				cause, why = Drain, fmt.Sprintf("node %s drains", w.s.Nodes[from].Name)
 			}
 			leads[from]--
 			leads[best]++
 			leader[id] = best
 			moved = true
-			list = append(list, Proposal{Shard: id, From: from, To: best, Lead: true, Cause: Leading, Why: why})
+			list = append(list, Proposal{Shard: id, From: from, To: best, Lead: true, Cause: cause, Why: why})
 		}
 		if !moved {
 			return list

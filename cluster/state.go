@@ -54,6 +54,8 @@ type Node struct {
 	Meta uint64 `json:"meta"`
 	// Absent says that it drains because it was away for too long: when it comes back it is up again.
 	Absent bool `json:"absent,omitempty"`
+	// Pace is how many connections a second it sends away while it drains; 0 leaves that to itself.
+	Pace int `json:"pace,omitempty"`
 	// Replicas counts the replicas that it was ever given: their ids are made of it.
 	Replicas uint32 `json:"replicas"`
 	// Lost is how many of them were lost when its disk was last found to be lost, or an old copy: those that were given until then.
@@ -252,7 +254,7 @@ func (s *State) Join(n Node) (uint32, error) {
 		return other.ID, nil
 	}
 	s.lastNode++
-	n.ID, n.Phase, n.Replicas, n.Absent, n.Lost, n.Renewed = s.lastNode, Up, 0, false, 0, ""
+	n.ID, n.Phase, n.Replicas, n.Absent, n.Lost, n.Renewed, n.Pace = s.lastNode, Up, 0, false, 0, "", 0
 	if n.Weight == 0 {
 		n.Weight = 100
 	}
@@ -321,8 +323,28 @@ func (s *State) Drain(id uint32, undo bool) error {
 	return nil
 }
 
+// paceMost bounds what [State.DrainAt] takes.
+const paceMost = 1_000_000
+
+// DrainAt is [State.Drain] that also says how many connections a second the node shall send away. 0 leaves that as it was said before, or to
+// the node.
+func (s *State) DrainAt(id uint32, pace int) error {
+	if pace < 0 || pace > paceMost {
+		return refuse("a pace of %d: it is connections a second, 1 to %d, and 0 leaves it to the node", pace, paceMost)
+	}
+	if err := s.Drain(id, false); err != nil || pace == 0 || s.Nodes[id].Pace == pace {
+		return err
+	}
+	s.Nodes[id].Pace = pace
+	s.touch(rowNode, uint64(id))
+	return nil
+}
+
 func (s *State) phase(n *Node, to Phase, absent bool) {
 	if n.Phase != to || n.Absent != absent {
+		if to == Up {
+			n.Pace = 0
+		}
 		n.Phase, n.Absent = to, absent
 		s.touch(rowNode, uint64(n.ID))
 	}

@@ -141,7 +141,7 @@ func (n *Node) enter(ctx context.Context, x *exchange.Exchange) (id *member.Iden
 		Roles:  cluster.Roles{Edge: slices.Contains(c.Roles, "edge"), Shard: slices.Contains(c.Roles, "shard")},
 		Shards: n.cfg.Shards, Copies: c.Copies, ReplaceAfter: time.Duration(c.ReplaceAfterMS) * time.Millisecond,
 		SplitKeep:   time.Duration(c.SplitKeepMS) * time.Millisecond,
-		LinkVersion: n.cfg.linkVersion, StreamRate: c.SnapshotRate, Stream: p.receive, Mapped: func() { p.keep.nudge() }, Asked: p.asked, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
+		LinkVersion: n.cfg.linkVersion, StreamRate: c.SnapshotRate, Stream: p.receive, Mapped: func() { p.keep.nudge() }, Asked: p.asked, Clients: p.clients, Dial: n.cfg.Network.Dial, Log: n.cfg.Log,
 	}
 	if s, err := readSettings(n.cfg.Data); err != nil {
 		return nil, cfg, errors.Join(err, ln.Close())

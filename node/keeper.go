@@ -33,7 +33,7 @@ type keeper struct {
 	lacks map[uint16]bool      // shards whose other replicas are on full disks, too many
 	told  *tenantry            // that the shards were told of, all of it when left is false
 	left  bool                 // of some of them it was not known where they live
-	pace  int                  // connections to be sent away each tick, 0 while none are
+	leave leave                // of connections, while the node is drained
 
 	mu sync.Mutex
 	// Guarded by mu.

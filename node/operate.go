@@ -20,6 +20,7 @@ type operating struct {
 	From, To uint32
 	Why      string
 	Action   string
+	Pace     int
 	DiskLost bool `json:"disk_lost"`
 	Copies   int
 	Shards   int
@@ -103,8 +104,10 @@ func (q *operating) node(ctx context.Context, op *member.Operations, by string, 
 	short := []uint16{}
 	var err error
 	switch q.Action {
-	case "drain", "undrain":
-		err = op.Drain(ctx, by, id, q.Action == "undrain")
+	case "drain":
+		err = op.DrainAt(ctx, by, id, q.Pace)
+	case "undrain":
+		err = op.Drain(ctx, by, id, true)
 	case "remove":
 		var list []uint16
 		list, err = op.Remove(ctx, by, id, q.DiskLost)

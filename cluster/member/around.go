@@ -10,9 +10,12 @@ import (
 
 // Around is what a node that serves clients wants to know of its cluster.
 type Around struct {
-	// Leaving says that an operator drains this node: its clients shall go elsewhere.
+	// Leaving says that an operator drains this node: its clients shall go elsewhere, when what it leads and holds has gone; Left is what that is.
 	Leaving bool
-	// Elsewhere is how many other nodes serve clients and are there; URLs are where, of those that have said so.
+	Left    cluster.Leaving
+	// Pace is how many of them a second he wants to go, 0 when he has not said.
+	Pace int
+	// Elsewhere is how many other nodes serve clients, are there and have room for more; URLs are where, of those that have said so.
 	Elsewhere int
 	URLs      []string
 	// Whole says that this node has all the replicas that it shall have, each of them votes, and none is damaged or being replaced.
@@ -23,6 +26,15 @@ type Around struct {
 	Health Health
 }
 
+// Clients are how many connections of clients a node has, and takes; Most is 0 when it does not say.
+type Clients struct {
+	Open int `json:"open"`
+	Most int `json:"most,omitempty"`
+}
+
+// crowd tells whether no more of them find room.
+func (c Clients) crowd() bool { return c.Most > 0 && c.Open >= c.Most }
+
 // Around returns what was so within the last second. It may be called from any goroutine; what it returns is not to be changed.
 func (m *Member) Around() *Around { return m.around.Load() }
 
@@ -32,17 +44,29 @@ func (m *Member) lookAround(now time.Time) {
 	for _, id := range slices.Sorted(maps.Keys(m.state.Nodes)) {
 		switch n := m.state.Nodes[id]; {
 		case id == m.id.Node:
-			a.Leaving = n.Phase == cluster.Draining && !n.Absent
-		case n.Phase == cluster.Up && n.Roles.Edge && m.alive(id):
+			a.Leaving, a.Pace = n.Phase == cluster.Draining && !n.Absent, n.Pace
+		case n.Phase == cluster.Up && n.Roles.Edge && m.alive(id) && !m.clients[id].crowd():
 			a.Elsewhere++
 			if n.URL != "" {
 				a.URLs = append(a.URLs, n.URL)
 			}
 		}
 	}
+	if a.Leaving {
+		a.Left = m.leaving(m.id.Node)
+	}
 	a.Whole = m.whole()
 	m.around.Store(a)
 	m.inspect()
+}
+
+// leaving is what a node has left to give away if it drains.
+func (m *Member) leaving(node uint32) cluster.Leaving {
+	leaders := map[uint16]uint32{}
+	for group, l := range m.leaders {
+		leaders[group] = l.node
+	}
+	return m.state.Leaving(node, leaders, m.unfit()...)
 }
 
 // whole tells whether all replicas of this node are what they should be, by its rows.

@@ -61,6 +61,8 @@ type Config struct {
 	// Asked answers what is asked for by [Lines.Ask], or by whoever has a certificate of the cluster, and is nothing that the cluster does. by is who asks. nil
 	// refuses. It may be called from any goroutine, also before the Member is open.
 	Asked func(ctx context.Context, by, op string, body []byte) (any, error)
+	// Clients tells how many connections of clients the node has, and takes; may be nil. It is called from one goroutine, and must not block.
+	Clients func() Clients
 	// Notify is told what becomes of links, as link.Config.Notify is; may be nil.
 	Notify func(link.Event)
 	// Mapped is told that Member.Map has changed, from any goroutine; it must not block. May be nil.
@@ -100,6 +102,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.AskFor == 0 {
 		c.AskFor = 10 * time.Second
+	}
+	if c.Clients == nil {
+		c.Clients = func() Clients { return Clients{} }
 	}
 	if c.Notify == nil {
 		c.Notify = func(link.Event) {}

@@ -364,11 +364,12 @@ func (m *Member) plan() {
 	} else {
 		list = m.state.Urgent(m.loads(), m.unfit()...)
 	}
+	busy := m.part()
 	for i := range list {
 		p := &list[i]
 		by := string(p.Cause)
 		switch {
-		case p.Lead:
+		case p.Lead, p.Cause == cluster.Drain && busy[p.From]:
 			continue
 		case p.From == 0 || p.Cause == cluster.Repair || p.Cause == cluster.Grow:
 			by = string(cluster.Repair)
@@ -379,17 +380,50 @@ func (m *Member) plan() {
 	}
 }
 
+// partMost is how many times in a row a node that drains is asked to let others lead until its replicas go all the same.
+const partMost = 10
+
+// part lets nodes that drain lead nothing that another could, at once, as an operator has said so. It returns those that have been asked
+// just now, or will be: their replicas stay until they lead nothing.
+func (m *Member) part() map[uint32]bool {
+	busy, loads := map[uint32]bool{}, m.loads()
+	for group, l := range m.leaders { // also of what was not seen yet: the first to leave a node is often the leadership of the cluster
+		load := loads[group]
+		load.Leader = l.node
+		loads[group] = load
+	}
+	for _, p := range m.state.Leaders(loads, m.unfit()...) {
+		if p.Cause == cluster.Drain && (m.pass(&p) || m.views[p.Shard] == nil) {
+			busy[p.From] = true
+		}
+	}
+	maps.DeleteFunc(m.parting, func(n uint32, _ int) bool { return !busy[n] })
+	for n := range busy {
+		m.parting[n]++
+	}
+	maps.DeleteFunc(busy, func(n uint32, _ bool) bool { return m.parting[n] > partMost })
+	return busy
+}
+
 // lead evens out who leads.
 func (m *Member) lead() {
 	for _, p := range m.state.Leaders(m.loads(), m.unfit()...) {
-		s, r := m.views[p.Shard], m.state.Shards[p.Shard].On(p.To)
-		if s == nil || r == nil || s.from != p.From {
-			continue
-		}
-		if lag, answers := s.Seen.Lag[r.ID]; answers && lag <= handOver {
-			m.send(s.from, &order{p.Shard, s.Seen.Term, cluster.Act{Kind: cluster.Lead, To: r.ID}})
-		}
+		m.pass(&p)
 	}
+}
+
+// pass asks a leader to let another replica lead, unless that is not ready to, and tells whether it has asked.
+func (m *Member) pass(p *cluster.Proposal) bool {
+	s, r := m.views[p.Shard], m.state.Shards[p.Shard].On(p.To)
+	if s == nil || r == nil || s.from != p.From {
+		return false
+	}
+	lag, answers := s.Seen.Lag[r.ID]
+	if !answers || lag > handOver {
+		return false
+	}
+	m.send(s.from, &order{p.Shard, s.Seen.Term, cluster.Act{Kind: cluster.Lead, To: r.ID}})
+	return true
 }
 
 // handOver is how many entries a replica may be behind to be asked to lead.

@@ -46,7 +46,7 @@ func (m *Member) tellOf(node uint32) { m.say(node, m.announcement()) }
 func (m *Member) announcement() *message {
 	self := m.cfg.self(m.id.Birth)
 	self.ID = m.id.Node
-	msg := &message{Kind: sayLeads, Self: &self, Damaged: m.hurt(), Full: m.groups.Full(), Meta: m.id.Meta}
+	msg := &message{Kind: sayLeads, Self: &self, Damaged: m.hurt(), Full: m.groups.Full(), Clients: m.cfg.Clients(), Meta: m.id.Meta}
 	for _, group := range slices.Sorted(maps.Keys(m.mine)) {
 		msg.Leads = append(msg.Leads, claim{group, m.mine[group], m.groups.Owner(group)})
 	}
@@ -65,6 +65,7 @@ func (m *Member) claimed(from uint32, msg *message) {
 		}
 		m.lookAround(time.Now())
 	}
+	m.clients[from] = msg.Clients
 	leads := map[uint16]uint64{}
 	for _, c := range msg.Leads {
 		leads[c.Group] = c.Term

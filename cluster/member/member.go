@@ -67,6 +67,7 @@ type Member struct {
 	damaged map[uint16]Damage   // as the disk said last
 	ill     map[uint32][]damage // what the nodes have said of theirs
 	full    map[uint32]bool     // nodes that have said that their disks are full
+	clients map[uint32]Clients  // of the nodes, as they have said
 	waiting []*request
 	open    map[uint64]*request // forwarded, or held until the rows are written
 	numbers uint64              // of questions and requests
@@ -93,6 +94,7 @@ type Member struct {
 	planned  time.Time
 	rest     time.Time // until when it writes nothing
 	balanced time.Time
+	parting  map[uint32]int // nodes that drain → how many times in a row they were asked to let others lead
 }
 
 // leader is who leads a group, as far as is known.
@@ -118,7 +120,7 @@ func Open(lines *Lines, groups Groups, rows Rows, cfg Config) (*Member, error) {
 		id: lines.id, cfg: cfg, lines: lines, groups: groups, rows: rows, news: newNews(),
 		in: make(chan said, inboxSize), asked: make(chan *request, 256), stop: make(chan struct{}), done: make(chan struct{}),
 		state: cluster.New(), leaders: map[uint16]leader{}, owners: map[uint16]uint64{}, mine: map[uint16]uint64{}, up: map[uint32]time.Time{}, down: map[uint32]time.Time{},
-		plugged: map[uint16]plugged{}, open: map[uint64]*request{}, views: map[uint16]*sight{}, retired: map[uint16]damage{}, ill: map[uint32][]damage{}, full: map[uint32]bool{},
+		plugged: map[uint16]plugged{}, open: map[uint64]*request{}, views: map[uint16]*sight{}, retired: map[uint16]damage{}, ill: map[uint32][]damage{}, full: map[uint32]bool{}, clients: map[uint32]Clients{}, parting: map[uint32]int{},
 		trails: map[uint16]*trail{},
 	}
 	m.Operations = &Operations{m.ask}

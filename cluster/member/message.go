@@ -40,9 +40,11 @@ type message struct {
 	// Damaged are the sender's replicas that take no part, Meta is the one of the meta group that it has.
 	Damaged []damage `json:"damaged,omitempty"`
 	// Full says that the sender's disk takes nothing more.
-	Full  bool     `json:"full,omitempty"`
-	Meta  uint64   `json:"meta,omitempty"`
-	Renew *renewal `json:"renew,omitempty"`
+	Full bool `json:"full,omitempty"`
+	// Clients are the sender's.
+	Clients Clients  `json:"clients"`
+	Meta    uint64   `json:"meta,omitempty"`
+	Renew   *renewal `json:"renew,omitempty"`
 }
 
 // claim says that the sender leads a group.

@@ -40,6 +40,10 @@ type NodeReport struct {
 	Holds    int  `json:"holds"`
 	Votes    bool `json:"votes"` // on the state of the cluster
 	Reporter bool `json:"reporter,omitempty"`
+	// Connections are those of its clients, as it said within the last second.
+	Connections int `json:"connections"`
+	// Leaving is what a node that drains has left to give away before its connections go; nil of others.
+	Leaving *cluster.Leaving `json:"leaving,omitempty"`
 }
 
 // ReplicaReport is how a replica is.
@@ -99,6 +103,7 @@ type asking struct {
 	Job     uint64 `json:"job,omitempty"`
 	Action  string `json:"action,omitempty"`
 	Undo    bool   `json:"undo,omitempty"`
+	Pace    int    `json:"pace,omitempty"`
 	Lost    bool   `json:"lost,omitempty"`
 	Copies  int    `json:"copies,omitempty"`
 	Placing string `json:"placement,omitempty"`
@@ -137,7 +142,10 @@ func (m *Member) do(op, by string, body []byte, stale bool) (any, error) {
 	case opRebalance:
 		return m.rebalance(a.Action, by)
 	case opDrain:
-		return nil, m.state.Drain(a.Node, a.Undo)
+		if a.Undo {
+			return nil, m.state.Drain(a.Node, true)
+		}
+		return nil, m.state.DrainAt(a.Node, a.Pace)
 	case opRemove:
 		return m.remove(a.Node, a.Lost)
 	case opCopies:
@@ -290,6 +298,17 @@ func (m *Member) report(stale bool) *Report {
 		}
 		at(lead.node).Leads++
 		r.Shards = append(r.Shards, s)
+	}
+	for i := range r.Nodes {
+		n := &r.Nodes[i]
+		n.Connections = m.clients[n.ID].Open
+		if n.Reporter {
+			n.Connections = m.cfg.Clients().Open
+		}
+		if n.Phase == cluster.Draining {
+			left := m.leaving(n.ID)
+			n.Leaving = &left
+		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(m.state.Jobs)) {
 		j := *m.state.Jobs[id]

@@ -119,6 +119,12 @@ func (o *Operations) Drain(ctx context.Context, by string, node uint32, undo boo
 	return o.ask(ctx, opDrain, by, asking{Node: node, Undo: undo}, nil)
 }
 
+// DrainAt makes a node give away what it holds: what it leads, then its replicas, then its connections, so many a second. 0 leaves that as it
+// was said before, or to the node. Asked again it goes on, at the pace that was said last.
+func (o *Operations) DrainAt(ctx context.Context, by string, node uint32, pace int) error {
+	return o.ask(ctx, opDrain, by, asking{Node: node, Pace: pace}, nil)
+}
+
 // Remove takes a node out for good. It is refused while the node has replicas, unless lost says that its disk is gone: then
 // others stand in for them, and the shards that are short of a copy until then are returned.
 func (o *Operations) Remove(ctx context.Context, by string, node uint32, lost bool) (short []uint16, err error) {

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -178,40 +179,107 @@ func (s *seat) balance(cmd *cobra.Command, action string) error {
 }
 
 func (s *seat) drain() *cobra.Command {
-	var undo bool
+	var undo, wait bool
+	var pace int
 	cmd := &cobra.Command{
 		Use: "drain NODE", Short: "Make a node give away what it holds",
-		Long: `Make a node give away its replicas, its leaderships and its vote, so that it can be removed, and send its connections to other nodes,
-a few at a time. It serves those that come all the same. --undo takes it back: what was moved stays where it is.`,
+		Long: `Make a node give away what it holds, so that it can be removed: first the shards that it leads, then its replicas and its vote, and when others
+have all of that which they can take, its connections, --pace of them a second. It serves those that come all the same. It goes on by itself,
+whoever fails. Printed is what is left; asked again it prints that anew, --wait prints it until nothing is, and another --pace counts
+from then on. --undo takes it back: what was moved stays where it is.`,
 		Args: exactly(1, "a node, by name or number"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.do(cmd, func(ctx context.Context, op *member.Operations) error {
-				n, err := s.node(ctx, op, args[0])
-				if err != nil {
+			id := uint32(0)
+			err := s.do(cmd, func(ctx context.Context, op *member.Operations) (err error) {
+				if id, err = s.node(ctx, op, args[0]); err != nil {
 					return err
 				}
-				if err := op.Drain(ctx, s.as, n, undo); err != nil {
-					return err
+				if undo {
+					return op.Drain(ctx, s.as, id, true)
 				}
-				r, err := op.Status(ctx)
-				if err != nil {
-					return err
-				}
-				return s.print(cmd, map[string]any{"node": n, "draining": !undo}, func(w io.Writer) {
-					if undo {
-						line(w, fmt.Sprintf("node %s is drained no more; what was moved stays where it is", args[0]))
-						return
-					}
-					line(w, fmt.Sprintf("node %s is being drained; switchboard nodes tells what it has left", args[0]))
-					for _, p := range crowded(r) {
-						line(w, p)
-					}
-				})
+				return op.DrainAt(ctx, s.as, id, pace)
 			})
+			switch {
+			case err != nil:
+				return err
+			case undo:
+				return s.print(cmd, map[string]any{"node": id, "draining": false}, func(w io.Writer) {
+					line(w, fmt.Sprintf("node %s is drained no more; what was moved stays where it is", args[0]))
+				})
+			}
+			return s.follow(cmd, id, wait)
 		},
 	}
 	cmd.Flags().BoolVar(&undo, "undo", false, "take it back")
+	cmd.Flags().BoolVar(&wait, "wait", false, "print what is left, whenever that has changed, until nothing is")
+	cmd.Flags().IntVar(&pace, "pace", 0, "connections a second that it sends away (default what was said before, or 200 for each other node)")
 	return cmd
+}
+
+// remains is what a node that drains has left.
+type remains struct {
+	Node        uint32 `json:"node"`
+	Draining    bool   `json:"draining"`
+	Leads       int    `json:"leads"`
+	Replicas    int    `json:"replicas"`
+	Connections int    `json:"connections"`
+}
+
+func (x remains) nothing() bool { return x.Leads+x.Replicas+x.Connections == 0 }
+
+// left tells what a node has left.
+func left(r *member.Report, node uint32) remains {
+	x := remains{Node: node}
+	for i := range r.Nodes {
+		n := &r.Nodes[i]
+		if n.ID != node {
+			continue
+		}
+		x.Draining, x.Connections = n.Phase == cluster.Draining, n.Connections
+		if n.Leaving != nil {
+			x.Leads, x.Replicas = n.Leaving.Leads, n.Leaving.Holds
+		}
+	}
+	return x
+}
+
+// follow prints what a node that drains has left, once, or whenever it has changed until nothing is or the drain is taken back.
+func (s *seat) follow(cmd *cobra.Command, node uint32, wait bool) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var was remains
+	for first := true; ; first = false {
+		var r *member.Report
+		err := s.do(cmd, func(ctx context.Context, op *member.Operations) (err error) {
+			r, err = op.Status(ctx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		now := left(r, node)
+		if first || now != was {
+			err := s.print(cmd, now, func(w io.Writer) {
+				line(w, fmt.Sprintf("node %s is being drained; left: %d shards that it leads, %d replicas, then %d connections", names(r)[node], now.Leads, now.Replicas, now.Connections))
+				if first {
+					for _, p := range crowded(r) {
+						line(w, p)
+					}
+				}
+			})
+			if err != nil {
+				return err
+			}
+		}
+		if was = now; !wait || now.nothing() || !first && !now.Draining {
+			return nil
+		}
+		select {
+		case <-cmd.Context().Done():
+			return cmd.Context().Err()
+		case <-tick.C:
+		}
+	}
 }
 
 // crowded tells, of each placement that has too few nodes for its copies, that they cannot go anywhere: without it whoever drains a node

@@ -42,6 +42,9 @@ type trio struct {
 	bots   sync.WaitGroup
 	stop   chan struct{}
 	books  []*book
+	every  time.Duration // at which customers say something; 0 as soon as they have their answer
+
+	lost, stalled, unavailable atomic.Int64 // connections, and what clients were told
 }
 
 type trioNode struct {
@@ -145,6 +148,12 @@ func full(r *member.Report) bool {
 // start starts a node and waits until it serves.
 func (w *trio) start(n *trioNode) {
 	w.t.Helper()
+	w.await(n, w.launch(n))
+}
+
+// launch starts a node, and returns what is closed when it serves.
+func (w *trio) launch(n *trioNode) <-chan struct{} {
+	w.t.Helper()
 	args := []string{
 		"serve", "--config", w.config, "--data", n.data, "--name", n.name, "--listen", n.addr, "--cluster-listen", n.links,
 	}
@@ -178,10 +187,16 @@ func (w *trio) start(n *trioNode) {
 			}
 		}
 	}()
+	return ready
+}
+
+// await waits until a node that was launched serves.
+func (w *trio) await(n *trioNode, ready <-chan struct{}) {
+	w.t.Helper()
 	select {
 	case <-ready:
-	case <-done:
-		w.t.Fatalf("%s did not start: %v", n.name, cmd.Wait())
+	case <-n.done:
+		w.t.Fatalf("%s did not start: %v", n.name, n.cmd.Wait())
 	}
 	n.up.Store(true)
 }
@@ -273,7 +288,11 @@ func (w *trio) dial(i int) func(ctx context.Context, network, _ string) (net.Con
 		for k := range w.nodes {
 			if n := w.nodes[(i+k)%len(w.nodes)]; n.up.Load() {
 				i += k
-				return (&net.Dialer{Timeout: time.Second}).DialContext(ctx, network, n.addr)
+				c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, network, n.addr)
+				if err != nil {
+					return nil, err
+				}
+				return w.listen(c), nil
 			}
 		}
 		return nil, errors.New("all nodes are down")
@@ -284,6 +303,7 @@ func (w *trio) clientConfig(i int, token string) client.Config {
 	return client.Config{
 		URL: "ws://cluster.invalid/v1/connect", Token: client.StaticToken(token), Dial: w.dial(i), Timeout: 5 * time.Second,
 		BackoffMin: 20 * time.Millisecond, BackoffMax: 200 * time.Millisecond, Tries: 10_000,
+		On: client.Hooks{Disconnected: func(error, time.Duration) { w.lost.Add(1) }},
 	}
 }
 
@@ -294,6 +314,7 @@ func (w *trio) mint(args ...string) string {
 // book is what a customer knows: what was acknowledged, under which seq, when, and what came of it.
 type book struct {
 	who     string
+	every   time.Duration
 	session string
 	err     error // of its talk
 
@@ -319,7 +340,7 @@ func (w *trio) load(customers int) {
 		})
 	}
 	for i := range customers {
-		b := &book{who: fmt.Sprint("c", i), acked: map[uint64]string{}, last: time.Now()}
+		b := &book{who: fmt.Sprint("c", i), every: w.every, acked: map[uint64]string{}, last: time.Now()}
 		w.books = append(w.books, b)
 		cfg := w.clientConfig(i, w.mint("--role", "customer", "--sub", b.who))
 		w.talks.Go(func() {
@@ -333,7 +354,7 @@ func (w *trio) load(customers int) {
 	}
 }
 
-// talk sends until it is told to stop. Each word is answered before the next is said.
+// talk sends until it is told to stop. Each word is answered before the next is said, and that is not said before its time.
 func (b *book) talk(ctx context.Context, cfg client.Config, stop <-chan struct{}) error {
 	c, err := client.Dial(ctx, cfg)
 	if err != nil {
@@ -347,11 +368,24 @@ func (b *book) talk(ctx context.Context, cfg client.Config, stop <-chan struct{}
 	b.session = s.ID()
 	seen := map[string]bool{}
 	last := uint64(0)
+	var due <-chan time.Time
+	if b.every > 0 {
+		tick := time.NewTicker(b.every)
+		defer tick.Stop()
+		due = tick.C
+	}
 	for sent := 0; ; sent++ {
 		select {
 		case <-stop:
 			return nil
 		default:
+		}
+		if due != nil {
+			select {
+			case <-stop:
+				return nil
+			case <-due:
+			}
 		}
 		text := fmt.Sprint(b.who, "-", sent)
 		op := history.Op{Session: b.session, Key: text, Call: time.Now().UnixNano()}
@@ -665,28 +699,54 @@ func (w *trio) moved() {
 	w.t.Logf("%d shards move away from their leaders in %v: sessions paused for %v at most; %d words", trioShards, took, pause, w.words())
 }
 
-// drained makes a node give away all that it holds, and takes that back.
+// drained makes a node give away all that it holds, and takes that back. Its connections stay until the rest has gone.
 func (w *trio) drained(n *trioNode) {
 	w.t.Helper()
 	w.mark()
 	id := w.number(n)
-	if err := n.ask().Drain(w.ctx, "operator", id, false); err != nil {
-		w.t.Fatal(err)
-	}
+	var out []byte
+	var failed error
+	var cli sync.WaitGroup
+	cli.Go(func() {
+		out, failed = exec.CommandContext(w.ctx, w.bin, "nodes", "drain", n.name, "--pace", "1000", "--wait", "--at", n.links).CombinedOutput()
+	})
+	n.up.Store(false) // it is not ready, and whoever spreads connections sees that
+	sends, began := false, w.logged(n)
 	took := w.until("empty node", func(r *member.Report) bool {
 		for i := range r.Nodes {
-			if r.Nodes[i].ID == id {
-				return r.Nodes[i].Holds == 0 && r.Nodes[i].Leads == 0 && full(r)
+			x := &r.Nodes[i]
+			if x.ID != id {
+				continue
 			}
+			if sends && x.Holds+x.Leads > 0 { // the report is younger
+				w.t.Fatalf("%s sends its connections away, and still leads %d shards and holds %d replicas", n.name, x.Leads, x.Holds)
+			}
+			sends = bytes.Contains(w.logged(n)[len(began):], []byte("its connections go elsewhere"))
+			return sends && x.Holds == 0 && x.Leads == 0 && x.Connections == 0 && full(r)
 		}
 		return false
 	})
+	cli.Wait()
+	if !bytes.HasSuffix(out, []byte("left: 0 shards that it leads, 0 replicas, then 0 connections\n")) || failed != nil {
+		w.t.Fatalf("nodes drain says %s, %v", out, failed)
+	}
 	_, pause := w.all(time.Now())
 	w.t.Logf("%s gives away all in %v: sessions paused for %v at most; %d words", n.name, took, pause, w.words())
 	if err := n.ask().Drain(w.ctx, "operator", id, true); err != nil {
 		w.t.Fatal(err)
 	}
+	n.up.Store(true)
 	w.healthy()
+}
+
+// logged is all that a node has said.
+func (w *trio) logged(n *trioNode) []byte {
+	w.t.Helper()
+	b, err := os.ReadFile(n.log.Name())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return b
 }
 
 // number returns the number of a node.

@@ -196,7 +196,7 @@ func printStatus(w io.Writer, r *member.Report) {
 		if n.Phase != cluster.Draining {
 			continue
 		}
-		what := fmt.Sprintf("node %s, which has %d replicas and leads %d", n.Name, n.Holds, n.Leads)
+		what := fmt.Sprintf("node %s, which has %d replicas, leads %d and has %d connections", n.Name, n.Holds, n.Leads, n.Connections)
 		if stay := nowhere(r, n.ID); stay > 0 {
 			what += fmt.Sprintf("; %d of them have nowhere to go: start another node that may hold them, or take it back (nodes drain %s --undo)", stay, n.Name)
 		}
@@ -239,7 +239,7 @@ func effort(e cluster.Effort) string {
 }
 
 func printNodes(w io.Writer, r *member.Report) {
-	line(w, "NODE", "NAME", "ADDRESS", "STATE", "ZONE", "WEIGHT", "REPLICAS", "LEADS", "VOTES", "LABELS")
+	line(w, "NODE", "NAME", "ADDRESS", "STATE", "ZONE", "WEIGHT", "REPLICAS", "LEADS", "VOTES", "CONNECTIONS", "LABELS")
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
 		state := string(n.Phase)
@@ -254,7 +254,7 @@ func printNodes(w io.Writer, r *member.Report) {
 			labels = append(labels, k+"="+v)
 		}
 		slices.Sort(labels)
-		line(w, n.ID, n.Name, n.Addr, state, dash(n.Zone), n.Weight, n.Holds, n.Leads, yes(n.Votes), dash(strings.Join(labels, ",")))
+		line(w, n.ID, n.Name, n.Addr, state, dash(n.Zone), n.Weight, n.Holds, n.Leads, yes(n.Votes), n.Connections, dash(strings.Join(labels, ",")))
 	}
 }
 

@@ -41,7 +41,7 @@ func TestClusterOperations(t *testing.T) {
 		Cluster: "c-1", Node: 1, Leader: 1, Effort: cluster.Effort{Run: true, By: "ann"},
 		Nodes: []member.NodeReport{
 			{Node: cluster.Node{ID: 1, Name: "n1", Addr: "10.0.0.1:7471", Zone: "z1", Weight: 100, Phase: cluster.Up}, Up: true, Leads: 1, Holds: 1, Votes: true},
-			{Node: cluster.Node{ID: 2, Name: "n2", Addr: "10.0.0.2:7471", Weight: 50, Phase: cluster.Draining}},
+			{Node: cluster.Node{ID: 2, Name: "n2", Addr: "10.0.0.2:7471", Weight: 50, Phase: cluster.Draining}, Connections: 7, Leaving: &cluster.Leaving{Leads: 1, Holds: 2}},
 		},
 		Shards: []member.ShardReport{{ID: 0, Placement: "main", Epoch: 4, Leader: 1, Term: 7, Bytes: 12345, Sessions: 17, Rate: 1.5, Job: 9, Replicas: []member.ReplicaReport{
 			{Replica: cluster.Replica{ID: 1, Node: 1}, Answers: true}, {Replica: cluster.Replica{ID: 2, Node: 2, Learner: true}},
@@ -111,8 +111,8 @@ func TestClusterOperations(t *testing.T) {
 			t.Errorf("%v asks %q and prints %q; want %q and %q", args, asked, out, wantAsked, want)
 		}
 	}
-	f("", "nodes 2, 1 up; away: n2; draining: n2 shards 1, 0 without a leader, 1 with fewer copies than wanted moves 1 drains node n2, which has 0 replicas and leads 0; 1 of them have nowhere to go: start another node that may hold them, or take it back (nodes drain n2 --undo) rebalance running, begun by ann", "cluster", "status")
-	f("", "2 n2 10.0.0.2:7471 draining, away - 50 0 0 -", "nodes")
+	f("", "nodes 2, 1 up; away: n2; draining: n2 shards 1, 0 without a leader, 1 with fewer copies than wanted moves 1 drains node n2, which has 0 replicas, leads 0 and has 7 connections; 1 of them have nowhere to go: start another node that may hold them, or take it back (nodes drain n2 --undo) rebalance running, begun by ann", "cluster", "status")
+	f("", "2 n2 10.0.0.2:7471 draining, away - 50 0 0 - 7 -", "nodes")
 	f("", "0 main n1 7 4 12345 17 1.5 9 n1 n2 (learns)", "shards", "ls")
 	f("", "9 0 n1 n2 catching up ann because", "shards", "moves")
 	f("", `"cluster": "c-1"`, "cluster", "status", "--json")
@@ -123,8 +123,9 @@ func TestClusterOperations(t *testing.T) {
 	f(`ann job {"job":9,"action":"abort"}`, "move 9", "shards", "moves", "abort", "9")
 	f(`ann rebalance {"action":"dry"}`, "shard 0 a copy n1 -> n2 node n1 carries 9, node n2 1, node 12 none", "shards", "rebalance", "--dry-run")
 	f(`ann rebalance {"action":"pause"}`, "running", "shards", "rebalance", "pause")
-	f(`ann drain {"node":2}`, "node n2 is being drained; switchboard nodes tells what it has left placement main wants 3 copies, and has 1 nodes left for them: add a node", "nodes", "drain", "n2")
+	f(`ann drain {"node":2}`, "node n2 is being drained; left: 1 shards that it leads, 2 replicas, then 7 connections placement main wants 3 copies, and has 1 nodes left for them: add a node", "nodes", "drain", "n2")
 	f(`ann drain {"node":2}`, `"draining": true`, "nodes", "drain", "n2", "--json")
+	f(`ann drain {"node":2,"pace":50}`, `"connections": 7`, "nodes", "drain", "n2", "--pace", "50", "--json")
 	f(`ann drain {"node":2,"undo":true}`, "drained no more", "nodes", "drain", "n2", "--undo")
 	f(`ann copies {"copies":5,"placement":"main"}`, "wants 5 copies", "shards", "copies", "5")
 	f("", "main 0 0 3 - n1 -", "placements")

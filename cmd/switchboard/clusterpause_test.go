@@ -51,7 +51,7 @@ func (p *prober) between(from, to time.Time) (most pause, over bool) {
 // probeEvery is how often a prober says something.
 const probeEvery = 20 * time.Millisecond
 
-func (p *prober) run(ctx context.Context, c *client.Client, s *client.Session) error {
+func (p *prober) run(ctx context.Context, c *client.Client, s *client.Session, stop <-chan struct{}) error {
 	defer func() { _ = c.Close() }()
 	var calls sync.WaitGroup
 	defer calls.Wait()
@@ -74,6 +74,11 @@ func (p *prober) run(ctx context.Context, c *client.Client, s *client.Session) e
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
 	for n := 0; ; n++ {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
 		p.mu.Lock()
 		p.said[n] = time.Now()
 		p.mu.Unlock()
@@ -117,7 +122,7 @@ func (w *watched) probe(count int) {
 		p.session = wire.SessionID(s.ID())
 		w.probers = append(w.probers, p)
 		w.talks.Go(func() {
-			if err := p.run(w.ctx, c, s); w.ctx.Err() == nil {
+			if err := p.run(w.ctx, c, s, w.stop); err != nil && w.ctx.Err() == nil {
 				w.t.Errorf("%s: %v", p.session, err)
 			}
 		})

@@ -1,0 +1,82 @@
+package member
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"switchboard/cluster"
+)
+
+// A node that drains lets others lead first, then its replicas go, and only then it is told that its connections may: in this order, whatever
+// the balance of leaders is set to. The pace is there as soon as they may, and connections are not sent to who has no room.
+func TestDrainInOrder(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		clients := map[string]Clients{"a": {5, 10}, "b": {10, 10}, "c": {3, 10}, "d": {0, 10}}
+		for _, name := range []string{"a", "b", "c", "d"} {
+			_, err := w.enter(name, func(c *Config) {
+				c.Shards, c.URL = 6, "ws://"+name
+				c.Clients = func() Clients { return clients[name] }
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := w.settled(3, 3)
+		victim := w.nodes["a"] // which has led everything from the start
+		id := w.number("a")
+		if n := r.Nodes[slices.IndexFunc(r.Nodes, func(n NodeReport) bool { return n.ID == id })]; n.Leads == 0 || n.Connections != 5 || n.Leaving != nil {
+			t.Fatalf("%+v", n)
+		}
+		if err := w.nodes["c"].m.DrainAt(t.Context(), "ann", id, 70); err != nil {
+			t.Fatal(err)
+		}
+		var stages []string
+		w.await("its connections may go", func() string {
+			r, a := w.report(), victim.m.Around()
+			now := r.Nodes[slices.IndexFunc(r.Nodes, func(n NodeReport) bool { return n.ID == id })]
+			moving := slices.ContainsFunc(r.Jobs, func(j *cluster.Job) bool { return j.From == id })
+			stage := "leads"
+			switch {
+			case a.Leaving && a.Left == (cluster.Leaving{}):
+				if stage = "connections"; now.Holds+now.Leads > 0 {
+					t.Fatalf("its connections may go, and it is %+v", now)
+				}
+			case moving:
+				if stage = "holds"; now.Leads > 0 {
+					t.Fatalf("its replicas go, and it is %+v: %v", now, r.Jobs)
+				}
+			}
+			if len(stages) == 0 || stages[len(stages)-1] != stage {
+				stages = append(stages, stage)
+			}
+			if stage != "connections" {
+				return fmt.Sprintf("%+v, %+v", a, now.Leaving)
+			}
+			return ""
+		})
+		if !slices.Equal(stages, []string{"leads", "holds", "connections"}) {
+			t.Fatalf("it goes by %v", stages)
+		}
+		a := victim.m.Around()
+		if a.Pace != 70 || a.Elsewhere != 2 || !slices.Equal(a.URLs, []string{"ws://c", "ws://d"}) {
+			t.Fatalf("%+v", a)
+		}
+		// Whoever leads the cluster next goes on with it, at this pace; and it can be taken back.
+		w.kill(w.leader().name)
+		time.Sleep(time.Minute)
+		if a := victim.m.Around(); !a.Leaving || a.Pace != 70 {
+			t.Fatalf("%+v", a)
+		}
+		if err := victim.m.Drain(t.Context(), "ann", id, true); err != nil {
+			t.Fatal(err)
+		}
+		w.await("it stays", func() string {
+			if a := victim.m.Around(); a.Leaving || a.Pace != 0 {
+				return fmt.Sprintf("%+v", a)
+			}
+			return ""
+		})
+	})
+}
