@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"switchboard/cluster"
@@ -34,6 +35,10 @@ type keeper struct {
 	told  *tenantry            // that the shards were told of, all of it when left is false
 	left  bool                 // of some of them it was not known where they live
 	leave leave                // of connections, while the node is drained
+
+	// Shared by reckon and the committer, who tells it how the copies are.
+	looking atomic.Bool
+	copies  atomic.Pointer[map[uint16]replica.Status]
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -395,12 +400,18 @@ func (k *keeper) reckon() {
 	k.mu.Lock()
 	led := slices.Sorted(maps.Keys(k.led))
 	k.mu.Unlock()
-	all, err := k.p.n.j.Replicas(led...)
-	if err != nil {
+	if !k.looking.Swap(true) {
+		k.p.n.j.Look(led, func(all map[uint16]replica.Status) { // nobody waits for it here, as the disk may hang
+			k.copies.Store(&all)
+			k.looking.Store(false)
+		})
+	}
+	all := k.copies.Swap(nil)
+	if all == nil {
 		return // the next time
 	}
 	lacks := map[uint16]bool{}
-	for group, s := range all {
+	for group, s := range *all {
 		voters, room := 1, 1 // itself, whose disk is looked at when something is written
 		for id, f := range s.Followers {
 			if f.Learner {
