@@ -2,25 +2,42 @@ package client_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"switchboard/client"
+	"switchboard/wire"
 )
 
-// broker starts a server for the examples; a real one is `switchboard serve --dev`.
-func broker() (url string, stop func()) {
+// tokens is where a client has its token from.
+type tokens = func(context.Context) (string, error)
+
+// broker starts a server for the examples; a real one is `switchboard serve --dev`, and where SWITCHBOARD_EXAMPLES says where one is and which tokens
+// are good for it ({"url","tokens":{"alice":…}}) the examples talk to that.
+func broker() (url string, token func(sub string) tokens, stop func()) {
+	if v := os.Getenv("SWITCHBOARD_EXAMPLES"); v != "" {
+		var node struct {
+			URL    string
+			Tokens map[string]string
+		}
+		if err := json.Unmarshal([]byte(v), &node); err != nil {
+			panic(err)
+		}
+		return node.URL, func(sub string) tokens { return client.StaticToken(node.Tokens[sub]) }, func() {}
+	}
 	m := newModel(1)
 	if err := m.listen(); err != nil {
 		panic(err)
 	}
-	return m.url, m.close
+	return m.url, client.StaticToken, m.close // to the model a name is a token
 }
 
 // A frontend and a bot, each in a few lines.
 func Example() {
-	url, stop := broker()
+	url, token, stop := broker()
 	defer stop()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -31,7 +48,7 @@ func Example() {
 	subscribed, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- client.Work(working, client.WorkerConfig{
-			Config: client.Config{URL: url, Token: client.StaticToken("faq")},
+			Config: client.Config{URL: url, Token: token("faq")},
 			Queues: []string{"default"},
 			Ready:  func(*client.Client) { close(subscribed) },
 		}, client.Echo("you said: "))
@@ -39,7 +56,7 @@ func Example() {
 	<-subscribed
 
 	// The customer.
-	c, err := client.Dial(ctx, client.Config{URL: url, Token: client.StaticToken("alice"), Protobuf: true})
+	c, err := client.Dial(ctx, client.Config{URL: url, Token: token("alice"), Protobuf: true})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -50,22 +67,22 @@ func Example() {
 		return
 	}
 	answer, err := s.Ask(ctx, "text", "where is my order?")
-	fmt.Println(answer.Seq, answer.Text(), err)
+	fmt.Println(answer.Text(), err)
 
 	retire()
 	fmt.Println(<-ended, c.Close())
 	// Output:
-	// 2 you said: where is my order? <nil>
+	// you said: where is my order? <nil>
 	// <nil> <nil>
 }
 
 // Entries are read like this. A program that keeps the position continues behind it after a restart.
 func ExampleSession_Entries() {
-	url, stop := broker()
+	url, token, stop := broker()
 	defer stop()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	c, err := client.Dial(ctx, client.Config{URL: url, Token: client.StaticToken("alice")})
+	c, err := client.Dial(ctx, client.Config{URL: url, Token: token("ben")})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -86,16 +103,17 @@ func ExampleSession_Entries() {
 			fmt.Println(err)
 			break
 		}
-		fmt.Println(e.Seq, e.Own, e.Text())
+		if e.Kind == wire.KindEvent {
+			continue // the session was opened, queued, …
+		}
+		fmt.Println(e.Own, e.Text(), s.Position() == e.At())
 		if e.Text() == "two" {
 			break
 		}
 	}
-	fmt.Println(s.Position())
 	// Output:
-	// 1 true one
-	// 2 true two
-	// {1 2}
+	// true one true
+	// true two true
 }
 
 // A bot that writes while it thinks: everybody sees the text grow, and the final message is durable. When the model
@@ -114,7 +132,7 @@ func ExampleSession_Stream() {
 		return err
 	}
 
-	url, stop := broker()
+	url, token, stop := broker()
 	defer stop()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -123,12 +141,12 @@ func ExampleSession_Stream() {
 	subscribed, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- client.Work(working, client.WorkerConfig{
-			Config: client.Config{URL: url, Token: client.StaticToken("faq")}, Queues: []string{"default"},
+			Config: client.Config{URL: url, Token: token("faq")}, Queues: []string{"default"},
 			Ready: func(*client.Client) { close(subscribed) },
 		}, answer)
 	}()
 	<-subscribed
-	c, err := client.Dial(ctx, client.Config{URL: url, Token: client.StaticToken("alice")})
+	c, err := client.Dial(ctx, client.Config{URL: url, Token: token("carol")})
 	if err != nil {
 		fmt.Println(err)
 		return

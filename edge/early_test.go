@@ -97,6 +97,7 @@ func TestNothingBehindTakeover(t *testing.T) {
 // A pool that answers nobody does not make the edge keep without bounds what sessions tell.
 func TestEarlyIsBounded(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Outbox = 4 << 10 })
+	r.stand() // the edge answers for the pool after a while, and nothing waits then
 	id, bot := r.login(wire.JSON, "demo/customer/alice").open(), r.login(wire.JSON, "demo/worker/bot")
 	setFunc(&r.shard.ignore, func(c *wire.Command) bool { return c.Verb == wire.VerbSubscribe })
 	bot.say(`{"id":7,"subscribe":{"queues":["default"]}}`)

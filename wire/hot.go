@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"slices"
 	"unsafe"
 
 	"switchboard/wire/wirepb"
@@ -10,7 +11,8 @@ import (
 // nothing, and they are held against the generated ones by fuzzing. Whatever is unusual goes the generic way.
 
 // ParseCommand reads one frame as [Codec.Next] cut it into cmd. It fails like [Codec.Parse]; the command's id is set
-// when the frame's was. What cmd held before is gone. The command aliases frame, which must not change any more.
+// when the frame's was. What cmd held before is gone. The command aliases frame, which must not change any more: it belongs to the command, and where
+// the frame has strings with escapes their text is written over them, so it cannot be read again either.
 func (c Codec) ParseCommand(frame []byte, cmd *Command) error {
 	*cmd = Command{}
 	if c == JSON {
@@ -205,7 +207,37 @@ func (s *scan) command(cmd *Command) bool {
 		return s.object(func(key []byte) error { return s.member(key, cmd) })
 	})
 	s.space()
-	return err == nil && verbs == 1 && s.i == len(s.b)
+	if err != nil || verbs != 1 || s.i != len(s.b) {
+		return false
+	}
+	for _, v := range s.escaped[:s.escapes] {
+		inner := unsafe.Slice(unsafe.StringData(*v), len(*v)) // of the frame
+		text := unescape(inner[:0], inner)                    // never longer
+		*v = unsafe.String(unsafe.SliceData(text), len(text))
+	}
+	return true
+}
+
+// own reads a string into v, as it is written. The text takes its place when the whole frame was read: until then the generic way may have to
+// read it, too.
+func (s *scan) own(v *string) error {
+	if s.peek() != '"' {
+		return errJSON
+	}
+	inner, plain, err := s.strRaw()
+	if err != nil {
+		return err
+	}
+	*v = unsafe.String(unsafe.SliceData(inner), len(inner))
+	if plain || slices.Contains(s.escaped[:s.escapes], v) { // the last of two of one name counts
+		return nil
+	}
+	if s.escapes == len(s.escaped) {
+		return errJSON // more than there are strings in a verb
+	}
+	s.escaped[s.escapes] = v
+	s.escapes++
+	return nil
 }
 
 // member reads one member of a hot verb. Members that it does not have are somebody else's to judge.
@@ -220,17 +252,17 @@ func (s *scan) member(key []byte, cmd *Command) (err error) {
 	verb := cmd.Verb
 	switch string(key) {
 	case "session":
-		cmd.Session, err = text[SessionID](s)
+		err = s.own((*string)(&cmd.Session))
 	case "key":
 		if verb != VerbSend && verb != VerbReply && verb != VerbNack {
 			return errJSON
 		}
-		cmd.Key, err = text[string](s)
+		err = s.own(&cmd.Key)
 	case "type":
 		if verb != VerbSend && verb != VerbReply {
 			return errJSON
 		}
-		cmd.Type, err = text[string](s)
+		err = s.own(&cmd.Type)
 	case "reply_to":
 		if verb != VerbSend && verb != VerbReply {
 			return errJSON
@@ -266,7 +298,7 @@ func (s *scan) member(key []byte, cmd *Command) (err error) {
 		if verb != VerbNack {
 			return errJSON
 		}
-		cmd.Reason, err = text[string](s)
+		err = s.own(&cmd.Reason)
 	case "read":
 		if verb != VerbAck {
 			return errJSON
@@ -281,17 +313,17 @@ func (s *scan) member(key []byte, cmd *Command) (err error) {
 		if verb != VerbDelta {
 			return errJSON
 		}
-		cmd.Text, err = text[string](s)
+		err = s.own(&cmd.Text)
 	case "stream":
 		if verb != VerbDelta && verb != VerbReply {
 			return errJSON
 		}
-		cmd.Stream, err = text[string](s)
+		err = s.own(&cmd.Stream)
 	case "visibility":
 		if verb != VerbReply {
 			return errJSON
 		}
-		cmd.Visibility, err = text[string](s)
+		err = s.own(&cmd.Visibility)
 	case "on":
 		if verb != VerbTyping {
 			return errJSON

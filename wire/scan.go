@@ -49,10 +49,14 @@ func AppendBody(dst, v []byte) []byte {
 	return dst
 }
 
-// scan is a cursor over one JSON text. It allocates only for strings with escapes.
+// scan is a cursor over one JSON text. It allocates only for strings with escapes, and not for those of a hot command.
 type scan struct {
 	b []byte
 	i int
+
+	// Strings of a command that are still as they are written, see own.
+	escaped [8]*string
+	escapes int
 }
 
 func (s *scan) space() {
