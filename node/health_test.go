@@ -9,6 +9,7 @@ import (
 
 // TestClusterMetrics stops nodes of three, and looks at what the others tell Prometheus of it.
 func TestClusterMetrics(t *testing.T) {
+	once(t)
 	w := newTown(t)
 	a, b := w.start("a"), w.start("b")
 	w.start("c")
