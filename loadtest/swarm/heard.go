@@ -97,9 +97,10 @@ func (p *person) welcome(frame []byte) error {
 		Hello struct {
 			Limits  struct{ Inflight int }
 			Resumed []struct {
-				How  string
-				Head uint64
-				At   uint64
+				How   string
+				Head  uint64
+				At    uint64
+				Error *struct{ Slug string }
 			}
 		}
 	}
@@ -108,6 +109,8 @@ func (p *person) welcome(frame []byte) error {
 	}
 	p.inflight = max(w.Hello.Limits.Inflight-1, 1) // one is for open, close and history
 	switch {
+	case p.account.Session != "" && len(w.Hello.Resumed) == 1 && w.Hello.Resumed[0].Error != nil:
+		return fmt.Errorf("the session is not taken up yet: %.200s", frame) // nobody has it for the moment [SW-3.2]: it is asked for again
 	case p.account.Session != "" && len(w.Hello.Resumed) == 1:
 		p.account.Resumed(w.Hello.Resumed[0].How, w.Hello.Resumed[0].At)
 		p.stage = talking
