@@ -41,29 +41,38 @@ func (p *party) clients() member.Clients {
 
 // leave paces the connections that leave a node which is drained.
 type leave struct {
-	under bool // way: some may go
-	owed  int  // of a second's connections, in parts of a tick
+	ticks int    // since they began to, 0 while they stay
+	owed  int    // of a second's connections, in parts of a tick
+	upTo  uint64 // the last one that may go
 }
 
-// awayTicks are the keeper's ticks in a second.
-const awayTicks = int(time.Second / openAgain)
+// awayTicks are the keeper's ticks in a second, and stayTicks how many of them pass until those who came meanwhile go as well: whoever is brought
+// back here by what spreads connections is served for a while before he is sent away again.
+const (
+	awayTicks = int(time.Second / openAgain)
+	stayTicks = 5 * awayTicks
+)
 
-// next returns how many connections may go with this tick: none before what the node leads and holds has gone, as far as others could take
-// it, and none while there is nobody to go to. What one tick does not use is no other's.
-func (l *leave) next(a *member.Around) int {
+// next returns how many connections may go with this tick, of those up to upTo: none before what the node leads and holds has gone, as far as
+// others could take it, and none while there is nobody to go to. What one tick does not use is no other's. latest is the connection
+// that came last.
+func (l *leave) next(a *member.Around, latest uint64) (n int, upTo uint64) {
 	if !a.Leaving || a.Elsewhere == 0 || a.Left != (cluster.Leaving{}) {
 		*l = leave{}
-		return 0
+		return 0, 0
 	}
+	if l.ticks%stayTicks == 0 {
+		l.upTo = latest
+	}
+	l.ticks++
 	pace := a.Pace
 	if pace == 0 {
 		pace = awayPace * a.Elsewhere
 	}
-	l.under = true
 	l.owed += pace
-	n := l.owed / awayTicks
+	n = l.owed / awayTicks
 	l.owed %= awayTicks
-	return n
+	return n, l.upTo
 }
 
 // sendAway lets some connections go elsewhere while an operator drains this node. It belongs to the keeper.
@@ -72,12 +81,12 @@ func (k *keeper) sendAway() {
 	if e == nil {
 		return
 	}
-	a, was := k.p.around(), k.leave.under
-	n := k.leave.next(a)
-	if k.leave.under && !was {
+	a, was := k.p.around(), k.leave.ticks
+	n, upTo := k.leave.next(a, e.Latest())
+	if k.leave.ticks > 0 && was == 0 {
 		k.p.n.cfg.Log.Info("the node is drained: its connections go elsewhere", "connections", e.Connections(), "to", a.URLs)
 	}
 	if n > 0 {
-		e.SendAway(n, a.URLs)
+		e.SendAway(n, upTo, a.URLs)
 	}
 }

@@ -16,7 +16,7 @@ func TestLeavePace(t *testing.T) {
 		var gone []int
 		total := 0
 		for range 60 * awayTicks {
-			n := l.next(&a)
+			n, _ := l.next(&a, 1)
 			gone = append(gone, n)
 			total += n
 		}
@@ -49,17 +49,51 @@ func TestLeaveWaits(t *testing.T) {
 	var l leave
 	a := member.Around{Leaving: true, Elsewhere: 1, Pace: 9}
 	for range awayTicks - 1 {
-		l.next(&a)
-	}
-	if !l.under {
-		t.Fatal("nothing is under way")
+		l.next(&a, 7)
 	}
 	a.Left.Holds = 1
-	if n := l.next(&a); n != 0 || l.under {
-		t.Fatalf("%d go while a replica is left", n)
+	if n, upTo := l.next(&a, 8); n != 0 || upTo != 0 {
+		t.Fatalf("%d up to %d go while a replica is left", n, upTo)
 	}
 	a.Left.Holds = 0
-	if n := l.next(&a); n != 0 || !l.under {
-		t.Fatalf("%d go at once: what was owed before counts", n)
+	if n, upTo := l.next(&a, 9); n != 0 || upTo != 9 {
+		t.Fatalf("%d up to %d go at once: what was owed before counts, or who has come since does not", n, upTo)
+	}
+}
+
+// Whoever comes back to the node, as what spreads connections does not know better, stays a while before he is sent away again: else a few
+// clients come and go all the time, at the whole pace.
+func TestLeaveLate(t *testing.T) {
+	const clients, pace = 20, 400
+	var l leave
+	a := member.Around{Leaving: true, Elsewhere: 1, Pace: pace}
+	came := map[uint64]int{} // the node's connections → tick of their coming
+	latest := uint64(0)
+	for range clients {
+		latest++
+		came[latest] = -stayTicks
+	}
+	told := 0
+	for tick := range 60 * awayTicks {
+		n, upTo := l.next(&a, latest)
+		back := 0
+		for id, at := range came {
+			if id > upTo || back == n {
+				continue
+			}
+			if at >= 0 && tick-at > 2*stayTicks {
+				t.Fatalf("who came at tick %d is there at %d", at, tick)
+			}
+			delete(came, id)
+			back++
+		}
+		for range back {
+			latest++
+			came[latest] = tick
+		}
+		told += back
+	}
+	if most := clients * 60 * awayTicks / stayTicks; told > most || told < clients {
+		t.Fatalf("%d clients are sent away %d times in a minute; want %d at most", clients, told, most)
 	}
 }

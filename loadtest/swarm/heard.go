@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"switchboard/loadtest/ledger"
@@ -27,6 +28,13 @@ func number(b []byte) uint64 {
 // errBye is what the server says before it ends a connection.
 var errBye = errors.New("the server said bye")
 
+// sentTo returns the host:port at which a bye says to come back [SW-6.2], "" when it does not say.
+func sentTo(frame []byte) string {
+	_, rest, _ := strings.Cut(string(socket.Field(frame, `"to":`)), "://")
+	addr, _, _ := strings.Cut(rest, "/")
+	return addr
+}
+
 // heard takes one frame of the server.
 func (p *person) heard(frame []byte) error {
 	p.mu.Lock()
@@ -42,6 +50,7 @@ func (p *person) heard(frame []byte) error {
 	case bytes.HasPrefix(frame, []byte(`{"lag":`)):
 		p.a.m.lags.Add(1)
 	case bytes.HasPrefix(frame, []byte(`{"bye":`)):
+		p.to = sentTo(frame)
 		return fmt.Errorf("%w: %.200s", errBye, frame)
 	}
 	return nil
@@ -88,9 +97,10 @@ func (p *person) welcome(frame []byte) error {
 		Hello struct {
 			Limits  struct{ Inflight int }
 			Resumed []struct {
-				How  string
-				Head uint64
-				At   uint64
+				How   string
+				Head  uint64
+				At    uint64
+				Error *struct{ Slug string }
 			}
 		}
 	}
@@ -99,6 +109,8 @@ func (p *person) welcome(frame []byte) error {
 	}
 	p.inflight = max(w.Hello.Limits.Inflight-1, 1) // one is for open, close and history
 	switch {
+	case p.account.Session != "" && len(w.Hello.Resumed) == 1 && w.Hello.Resumed[0].Error != nil:
+		return fmt.Errorf("the session is not taken up yet: %.200s", frame) // nobody has it for the moment [SW-3.2]: it is asked for again
 	case p.account.Session != "" && len(w.Hello.Resumed) == 1:
 		p.account.Resumed(w.Hello.Resumed[0].How, w.Hello.Resumed[0].At)
 		p.stage = talking

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,11 +68,12 @@ type person struct {
 	lastN    uint64
 	talks    int // conversations under way
 	rest     int64
-	wanted   int64 // when the connection was to be there
-	again    bool  // it was there before
-	up       bool  // it is there
-	back     int64 // when to come back after a connection that the test ended
-	hung     bool  // the test has ended it
+	wanted   int64  // when the connection was to be there
+	again    bool   // it was there before
+	up       bool   // it is there
+	back     int64  // when to come back after a connection that the test ended
+	hung     bool   // the test has ended it
+	to       string // where the server has said to come back; once
 	audit    *audit
 }
 
@@ -125,7 +127,11 @@ func (p *person) connect(ctx context.Context) (l link, err error) {
 	if n := p.a.sc.Customers.Sources; n > 1 {
 		from = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+p.index%n))} //nolint:gosec // up to 250
 	}
-	if l.s, err = socket.Dial(ctx, p.a.addr, from, p.a.trust); err != nil {
+	p.mu.Lock()
+	addr := cmp.Or(p.to, p.a.addr)
+	p.to = ""
+	p.mu.Unlock()
+	if l.s, err = socket.Dial(ctx, addr, from, p.a.trust); err != nil {
 		return l, err
 	}
 	if p.slow {

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -27,6 +28,7 @@ type seat struct {
 	// Guarded by mu.
 	s      *socket.Socket
 	up     bool
+	to     string // where the server has said to come back; once
 	lease  string
 	nextID uint64
 	held   map[string]*holding
@@ -85,7 +87,11 @@ func (d *seat) attempt(ctx context.Context) (met bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s, err := socket.Dial(ctx, d.a.addr, nil, d.a.trust)
+	d.mu.Lock()
+	addr := cmp.Or(d.to, d.a.addr)
+	d.to = ""
+	d.mu.Unlock()
+	s, err := socket.Dial(ctx, addr, nil, d.a.trust)
 	if err != nil {
 		return false, err
 	}
@@ -209,6 +215,8 @@ func (d *seat) frame(frame []byte) error {
 		if h := d.held[string(socket.Field(frame, `"session":`))]; h != nil && h.stream != nil {
 			h.stream.rewind(int(number(socket.Field(frame, `"off":`)))) //nolint:gosec // it is checked
 		}
+	case bytes.HasPrefix(frame, []byte(`{"bye":`)):
+		d.to = sentTo(frame)
 	case bytes.HasPrefix(frame, []byte(`{"presence":`)) && !bytes.Contains(frame, []byte(`"ready"`)):
 		d.put(`{"id":%d,"presence":{"state":"ready"}}`, d.id())
 	}
