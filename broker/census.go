@@ -115,7 +115,7 @@ func (c *Core) adopt(l *Live, out *Effects) {
 	if t.offer != "" {
 		c.offers[t.offer] = t
 	}
-	w.charge(t)
+	c.charge(t, w)
 	switch {
 	case w.gone || w.connected && w.lease != t.lease:
 		c.lose(t, out)

@@ -413,7 +413,7 @@ func (c *Core) ask(t *task, w *worker, out *Effects) {
 	t.state, t.conn = offered, w.conn
 	t.offer = offerID(c.number, c.offerN)
 	c.offers[t.offer] = t
-	w.charge(t)
+	c.charge(t, w)
 	c.sayOffer(t, out)
 }
 
@@ -423,7 +423,7 @@ func (c *Core) grant(t *task, w *worker, out *Effects) {
 	c.served++
 	w.assigned = c.served
 	if t.worker == nil {
-		w.charge(t)
+		c.charge(t, w)
 		c.bill(t)
 	}
 	c.saidFirst(t)

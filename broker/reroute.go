@@ -72,7 +72,8 @@ func (c *Core) unroute(r *rerouting) {
 	for _, w := range r.workers {
 		clear(w.stands)
 		clear(w.queues)
-		w.stands, w.loads, w.queues, w.seats = w.stands[:0], w.loads[:0], w.queues[:0], w.seats[:0]
+		clear(w.feet)
+		w.stands, w.feet, w.queues, w.seats = w.stands[:0], w.feet[:0], w.queues[:0], w.seats[:0]
 		w.seated, w.worst = false, 0
 	}
 	for _, q := range c.queues {
