@@ -22,6 +22,7 @@ type Core struct {
 	classes  map[string]*class
 	rankings map[string]*ranking
 	sessions map[wire.SessionID]*task // the newest of each; the others follow
+	roll     []onRoll                 // of the session of each task, in an order that follows from what came and went
 	workers  map[string]*worker
 	conns    map[wire.Conn]*worker
 	offers   map[string]*task // by offer id: offered, granted, held, lost
@@ -144,8 +145,25 @@ func (c *Core) newTask(q *queue, in *Task) *task {
 	}
 	t.next = c.sessions[t.session]
 	c.sessions[t.session] = t
+	t.onRoll = len(c.roll)
+	c.roll = append(c.roll, onRoll{t.session, t})
 	c.tasks++
 	return t
+}
+
+// onRoll is a task in a list of all, with its session's name: whoever needs all names need not touch the tasks, which are far away.
+type onRoll struct {
+	session wire.SessionID
+	t       *task
+}
+
+// unroll takes t off the roll.
+func (c *Core) unroll(t *task) {
+	last := len(c.roll) - 1
+	c.roll[t.onRoll] = c.roll[last]
+	c.roll[t.onRoll].t.onRoll = t.onRoll
+	c.roll[last] = onRoll{}
+	c.roll = c.roll[:last]
 }
 
 // describe makes t, which stands in no line, what in says of it in q.
@@ -217,6 +235,7 @@ func (c *Core) drop(t *task) {
 	} else {
 		delete(c.sessions, t.session)
 	}
+	c.unroll(t)
 	t.plan.tasks--
 	c.lessIn(t.plan.queue)
 	c.tasks--

@@ -16,10 +16,10 @@ import (
 // rerouting is a configuration that is being taken up.
 type rerouting struct {
 	stage    stage
-	sessions []wire.SessionID // whose tasks are to be put in order
-	workers  []*worker        // to be seated
-	routes   backlog          // tasks to be given a route
-	lined    backlog          // tasks that stand in line by it, and are to be matched
+	sessions []onRoll  // whose tasks are to be put in order, each by its name: the task may be another's by then
+	workers  []*worker // to be seated
+	routes   backlog   // tasks to be given a route
+	lined    backlog   // tasks that stand in line by it, and are to be matched
 }
 
 // stage is how far a rerouting is. Everything of one is done before the next begins.
@@ -36,19 +36,15 @@ const (
 const pieceLooks = 8_192
 
 // Reconfigure makes the pool what cfg says, as [Core.Configure] does, and leaves the work on workers and tasks to [Core.Continue], which is to be
-// called until it is done; other events may come in between. cfg must be valid. What it costs at once is the sessions' names, in order, and a look at the workers.
+// called until it is done; other events may come in between. cfg must be valid. What it costs at once is a copy of the sessions' names, and a look at the workers.
 // One that comes while another is under way takes its place: what that one had moved to other queues is moved on from there.
 func (c *Core) Reconfigure(cfg Config, now int64, out *Effects) {
 	c.Tick(now, out)
-	r := &rerouting{workers: slices.Clone(c.everybody.workers), sessions: make([]wire.SessionID, 0, len(c.sessions))}
+	r := &rerouting{workers: slices.Clone(c.everybody.workers), sessions: slices.Clone(c.roll)}
 	if c.anew != nil {
 		r.workers = append(r.workers, c.anew.workers...)
 		c.overtake()
 	}
-	for id := range c.sessions {
-		r.sessions = append(r.sessions, id)
-	}
-	slices.Sort(r.sessions) // what is in which piece is seen by what comes in between
 	c.era++
 	c.unroute(r)
 	c.anew = r
@@ -120,8 +116,8 @@ func (c *Core) piece(most int, out *Effects) {
 
 func (c *Core) orderSome(r *rerouting, most int) {
 	n := min(most, len(r.sessions))
-	for _, id := range r.sessions[:n] {
-		for t := c.sessions[id]; t != nil; t = t.next {
+	for i := range r.sessions[:n] {
+		for t := c.sessions[r.sessions[i].session]; t != nil; t = t.next {
 			r.routes.push(t)
 		}
 	}
