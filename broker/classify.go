@@ -42,7 +42,7 @@ func (c *Core) inquire(t *task, w *worker, out *Effects) {
 	t.state, t.conn, t.reason = asking, w.conn, ""
 	c.served++
 	w.assigned = c.served
-	w.charge(t)
+	c.charge(t, w)
 	c.set(&t.timer, t.answerBy)
 	c.sayQuestion(t, out)
 }

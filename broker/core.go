@@ -22,6 +22,7 @@ type Core struct {
 	classes  map[string]*class
 	rankings map[string]*ranking
 	sessions map[wire.SessionID]*task // the newest of each; the others follow
+	roll     []onRoll                 // of the session of each task, in an order that follows from what came and went
 	workers  map[string]*worker
 	conns    map[wire.Conn]*worker
 	offers   map[string]*task // by offer id: offered, granted, held, lost
@@ -57,6 +58,7 @@ type Core struct {
 	dirty []*plan   // some of its steps opened or closed with somebody's coming or going
 	moved []*task   // wait, and somebody may be there for them
 	freed []*worker // may take something that waits
+	most  int       // tasks that one event puts anew in line; 0 is no bound
 
 	// Reused.
 	spare  *task
@@ -85,6 +87,14 @@ func New(cfg Config) *Core {
 		manyMembers: maxMembers,
 	}
 	c.adoptConfig(cfg)
+	return c
+}
+
+// NewInPieces is New for an owner who serves others as well: what puts more than most tasks anew in line, as a step that opens or closes for all of them
+// or the end of the census, is left to [Core.Continue], as a configuration is.
+func NewInPieces(cfg Config, most int) *Core {
+	c := New(cfg)
+	c.most = most
 	return c
 }
 
@@ -144,8 +154,25 @@ func (c *Core) newTask(q *queue, in *Task) *task {
 	}
 	t.next = c.sessions[t.session]
 	c.sessions[t.session] = t
+	t.onRoll = len(c.roll)
+	c.roll = append(c.roll, onRoll{t.session, t})
 	c.tasks++
 	return t
+}
+
+// onRoll is a task in a list of all, with its session's name: whoever needs all names need not touch the tasks, which are far away.
+type onRoll struct {
+	session wire.SessionID
+	t       *task
+}
+
+// unroll takes t off the roll.
+func (c *Core) unroll(t *task) {
+	last := len(c.roll) - 1
+	c.roll[t.onRoll] = c.roll[last]
+	c.roll[t.onRoll].t.onRoll = t.onRoll
+	c.roll[last] = onRoll{}
+	c.roll = c.roll[:last]
 }
 
 // describe makes t, which stands in no line, what in says of it in q.
@@ -217,6 +244,7 @@ func (c *Core) drop(t *task) {
 	} else {
 		delete(c.sessions, t.session)
 	}
+	c.unroll(t)
 	t.plan.tasks--
 	c.lessIn(t.plan.queue)
 	c.tasks--

@@ -63,8 +63,10 @@ func (c *Core) hear(w *worker) {
 	for _, r := range c.rankings {
 		for _, s := range r.stands {
 			s.rest()
+			r.ranks.remove(s)
 		}
 		for _, s := range r.stands {
+			r.ranks.push(s)
 			s.update()
 		}
 	}

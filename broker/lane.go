@@ -231,13 +231,19 @@ func (c *Core) first(w *worker) *task {
 	}
 	c.round++
 	c.heads = c.heads[:0]
-	for _, s := range w.stands {
-		if !w.takes(int(s.cost)) || s.in.calling == 0 {
+	for i := range w.feet {
+		f := &w.feet[i]
+		if !w.takes(int(f.cost)) || f.in.calling == 0 {
 			continue
 		}
-		for k, waits := range s.in.waits[:min(len(s.in.waits), s.words())] {
-			for waits &= s.word(k); waits != 0; waits &= waits - 1 {
-				c.call(s, w, k*64+bits.TrailingZeros64(waits))
+		for waits := f.in.waits[0] & f.row; waits != 0; waits &= waits - 1 {
+			c.call(w.stands[i], w, bits.TrailingZeros64(waits))
+		}
+		for k, waits := range f.in.waits[1:] {
+			if s := w.stands[i]; waits != 0 && k < len(s.more) {
+				for waits &= s.more[k]; waits != 0; waits &= waits - 1 {
+					c.call(s, w, (k+1)*64+bits.TrailingZeros64(waits))
+				}
 			}
 		}
 	}

@@ -170,9 +170,17 @@ func TestPickIsAsScanned(t *testing.T) {
 	}
 }
 
-// It stays so while sessions come and go, whoever sank or rose in whatever class.
+// It stays so while sessions come and go, whoever sank or rose in whatever class: people of three skills, who are put right in all their rankings
+// at once, and of ninety, who are put right when they are found.
 func TestBestStaysBest(t *testing.T) {
-	c := newCrew(t, 60, 25, 200, 3)
+	for _, skills := range []int{3, 90} {
+		t.Run(fmt.Sprintf("skills=%d", skills), func(t *testing.T) { bestStaysBest(t, skills) })
+	}
+}
+
+func bestStaysBest(t *testing.T, skills int) {
+	t.Helper()
+	c := newCrew(t, 60, 25, 200, skills)
 	r := rand.New(rand.NewPCG(3, 4))
 	type hold struct{ task, worker int }
 	var held []hold
@@ -388,10 +396,12 @@ func BenchmarkScan(b *testing.B) {
 // BenchmarkHeld is BenchmarkMatrix for sessions that last: what was taken is given back when 5,000 others have been taken, so that everybody's load
 // moves between two looks at him. Both are counted, taking and giving back, each for itself.
 func BenchmarkHeld(b *testing.B) {
-	for _, classes := range []int{50, 4096} {
-		b.Run(fmt.Sprintf("workers=10000/load=50/classes=%d/skills=10", classes), func(b *testing.B) {
-			newCrew(b, 10_000, 40, classes, 10).held(b)
-		})
+	for _, x := range []struct{ workers, load, skills int }{{10_000, 50, 10}, {10_000, 90, 10}, {10_000, 50, 50}, {100_000, 50, 10}} {
+		for _, classes := range []int{50, 4096} {
+			b.Run(fmt.Sprintf("workers=%d/load=%d/classes=%d/skills=%d", x.workers, x.load, classes, x.skills), func(b *testing.B) {
+				newCrew(b, x.workers, x.load-100*5_000/(x.workers*crewSlots), classes, x.skills).held(b)
+			})
+		}
 	}
 }
 

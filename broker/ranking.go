@@ -13,12 +13,12 @@ import (
 // same preference, whatever else they ask. Each of them is a bit in it. A worker stands in it once, with the bits of the classes that he meets:
 // so he who takes something, or gives it back, is moved in as many places as there are rankings, and not in as many as there are classes.
 type ranking struct {
-	ranks   ranks // of those who could take a task
+	ranks   ranks
 	cost    int
 	calling int      // classes in which somebody waits
 	waits   []uint64 // them, by bits
 	heads   []head   // by class
-	free    []int32  // by class: who stands in ranks and meets it
+	free    []int32  // by class: who could take a task, as far as was looked at, and meets it
 	classes []*class // by bit; nil is none any more
 	live    int      // classes
 	queue   *queue   // whose tasks
@@ -29,16 +29,12 @@ type ranking struct {
 	key     string
 }
 
-// stand is what a worker is to a ranking: by what he is compared, where he stands, and which of its classes he meets. What is asked when he gives
-// something back comes first.
+// stand is what a worker is to a ranking: by what he is compared, and which of its classes he meets. What changes with each task is his footing.
 type stand struct {
-	block *block // in which he stands; nil when he could not take a task
-	in    *ranking
-	w     *worker
-	seat  int32  // in w.stands and w.loads
-	slot  uint8  // in block
-	row   uint64 // the classes, by bits, of the first 64
-	more  []uint64
+	in   *ranking
+	w    *worker
+	seat int32    // in w.stands and w.feet
+	more []uint64 // the classes, by bits, that he meets, behind the first 64
 
 	rank      int32 // of the queue, to the worker
 	cost      int32
@@ -49,9 +45,41 @@ type stand struct {
 	index     int // in ranking.stands
 }
 
-// note tells s's worker by which load he stands there; +Inf is not at all.
+// footing is where a stand is. Those of a worker lie in one piece, so that he who takes something, or gives it back, touches that, and in each
+// of his rankings a word or two.
+type footing struct {
+	block *block  // in which he stands
+	load  float64 // by which he stands there; +Inf when he could not take a task
+	in    *ranking
+	row   uint64 // the first 64 classes, by bits, that he meets
+	cost  int32  // of a task of the ranking
+	band  int16  // noBand when he could not take a task
+	slot  uint8  // in block
+	side  uint8  // of each load, a band for who is preferred and one for the others; or ordered
+}
+
+// ordered is the side of footings in ranks without bands for loads: there these are part of the order.
+const ordered = 2
+
+// noBand is the band of those who could not take a task. They stand where they would, and nobody finds them.
+const noBand = -1
+
+// foot returns the footing of s.
+func (s *stand) foot() *footing { return &s.w.feet[s.seat] }
+
+// move puts f in a band, from another.
+func (f *footing) move(band int16) {
+	if band == f.band {
+		return
+	}
+	f.block.mark(byBand, int(band), f.slot)
+	f.block.clear(byBand, int(f.band), f.slot)
+	f.band = band
+}
+
+// note tells s's worker by which load he stands there; +Inf is that nobody finds him.
 func (s *stand) note(load float64) {
-	s.w.loads[s.seat] = load
+	s.foot().load = load
 	s.w.worst = max(s.w.worst, load)
 }
 
@@ -61,7 +89,7 @@ func (s *stand) words() int { return 1 + len(s.more) }
 // word returns 64 bits of the classes that s meets.
 func (s *stand) word(i int) uint64 {
 	if i == 0 {
-		return s.row
+		return s.foot().row
 	}
 	return s.more[i-1]
 }
@@ -77,7 +105,7 @@ func (s *stand) set(class int, meets bool) {
 		s.more = append(s.more, 0)
 		s.in.pool.members++
 	}
-	x := &s.row
+	x := &s.foot().row
 	if class >= 64 {
 		x = &s.more[class/64-1]
 	}
@@ -176,8 +204,9 @@ func (r *ranking) enlist(w *worker) *stand {
 		preferred: r.prefer.Key() != "" && r.prefer.Eval(&w.facts), rank: w.seatIn(r.queue).Priority,
 		seat: int32(len(w.stands)), index: len(r.stands), //nolint:gosec // a worker has fewer
 	}
-	w.stands, w.loads, r.stands = append(w.stands, s), append(w.loads, 0), append(r.stands, s)
-	s.note(math.Inf(1)) // until he has a place there
+	w.stands, w.feet, r.stands = append(w.stands, s), append(w.feet, footing{in: r, cost: s.cost, band: noBand}), append(r.stands, s)
+	r.ranks.push(s)
+	s.update()
 	r.pool.members++
 	return s
 }
@@ -185,14 +214,12 @@ func (r *ranking) enlist(w *worker) *stand {
 // delist undoes enlist for s, who meets no class.
 func (s *stand) delist() {
 	r, w := s.in, s.w
-	if s.block != nil {
-		r.ranks.remove(s)
-	}
+	r.ranks.remove(s)
 	at := len(w.stands) - 1
 	last := w.stands[at]
-	w.stands[s.seat], w.loads[s.seat], last.seat = last, w.loads[at], s.seat
-	w.stands[at] = nil
-	w.stands, w.loads = w.stands[:at], w.loads[:at]
+	w.stands[s.seat], w.feet[s.seat], last.seat = last, w.feet[at], s.seat
+	w.stands[at], w.feet[at] = nil, footing{}
+	w.stands, w.feet = w.stands[:at], w.feet[:at]
 	last = r.stands[len(r.stands)-1]
 	r.stands[s.index], last.index = last, s.index
 	r.stands[len(r.stands)-1] = nil
@@ -207,18 +234,18 @@ func (s *stand) join(cl *class) {
 	if s.w.counted {
 		cl.attend(1)
 	}
-	if s.block != nil {
-		s.block.mark(byClass, cl.bit, s.slot)
+	f := s.foot()
+	f.block.mark(byClass, cl.bit, f.slot)
+	if f.band != noBand {
 		s.in.free[cl.bit]++
-	} else {
-		s.update()
 	}
 }
 
 // leave undoes join.
 func (s *stand) leave(cl *class) {
-	if s.block != nil {
-		s.block.clear(byClass, cl.bit, s.slot)
+	f := s.foot()
+	f.block.clear(byClass, cl.bit, f.slot)
+	if f.band != noBand {
 		s.in.free[cl.bit]--
 	}
 	s.set(cl.bit, false)
@@ -226,7 +253,7 @@ func (s *stand) leave(cl *class) {
 	if s.w.counted {
 		cl.attend(-1)
 	}
-	if s.row == 0 && !slices.ContainsFunc(s.more, func(x uint64) bool { return x != 0 }) {
+	if s.word(0) == 0 && !slices.ContainsFunc(s.more, func(x uint64) bool { return x != 0 }) {
 		s.delist()
 	}
 }
@@ -245,38 +272,66 @@ func (s *stand) quit() {
 
 // update puts s where it belongs after its worker changed.
 func (s *stand) update() {
-	switch {
-	case s.block != nil:
-		s.in.refresh(s.block, s.slot)
-	case s.w.takes(s.in.cost):
-		s.in.ranks.push(s)
-		s.count(1)
+	if !s.w.takes(s.in.cost) {
+		s.rest()
+		return
 	}
+	f := s.foot()
+	h := &s.in.ranks
+	if f.band == noBand {
+		f.rise(h.bandOf(s), s)
+	}
+	h.refresh(f.block, f.slot)
 }
 
-// rest takes s out of the ranks, when he stands there.
+// rest lets nobody find s.
 func (s *stand) rest() {
-	if s.block != nil {
-		s.in.ranks.remove(s)
-		s.count(-1)
-		s.note(math.Inf(1))
+	if f := s.foot(); f.band != noBand {
+		f.rest(s)
+		s.w.worst = f.load
 	}
 }
 
-// count adds to those who could take a task of its classes.
-func (s *stand) count(d int32) {
-	for k := range s.words() {
-		for row := s.word(k); row != 0; row &= row - 1 {
-			s.in.free[k*64+bits.TrailingZeros64(row)] += d
+// rise puts f, which is that of s, in a band.
+func (f *footing) rise(band int16, s *stand) {
+	f.block.mark(byBand, int(band), f.slot)
+	f.band = band
+	f.count(1, s)
+}
+
+// rest takes f, which is that of s, out of its band.
+func (f *footing) rest(s *stand) {
+	f.block.clear(byBand, int(f.band), f.slot)
+	f.band, f.load = noBand, math.Inf(1)
+	f.count(-1, s)
+}
+
+// count adds to those who could take a task of the classes of f, which is that of s. That is not looked at while the ranking has few.
+func (f *footing) count(d int32, s *stand) {
+	free := f.in.free
+	for row := f.row; row != 0; row &= row - 1 {
+		free[bits.TrailingZeros64(row)] += d
+	}
+	if len(free) <= 64 {
+		return
+	}
+	for k, row := range s.more {
+		for ; row != 0; row &= row - 1 {
+			free[(k+1)*64+bits.TrailingZeros64(row)] += d
 		}
 	}
 }
 
-// refresh puts who stands at a slot of n where he is by now, and out when he takes nothing of that cost. It tells whether he is elsewhere then.
+// refresh puts who was found at a slot of n where he is by now, and lets nobody find him when he takes nothing of that cost. It tells whether another
+// may be before him then.
 func (r *ranking) refresh(n *block, slot uint8) bool {
-	if x := &n.ranks[slot]; !x.w.takes(r.cost) {
+	x := &n.ranks[slot]
+	switch {
+	case !x.w.takes(r.cost):
 		x.s.rest()
 		return true
+	case !x.w.stale && x.assigned == x.w.assigned:
+		return false
 	}
 	return r.ranks.refresh(n, slot)
 }

@@ -6,8 +6,8 @@ import (
 	"math/bits"
 )
 
-// ranks are the stands of a ranking whose workers could take a task, in the order in which they were when they were last looked at. Nobody
-// stands worse in them than his worker is. They are a tree of blocks of at most 64 places each, and each block knows of each class, and of each
+// ranks are the stands of a ranking, in the order in which they were when they were last looked at. Nobody who could take a task stands worse in
+// them than his worker is; who could not has no band, so that nobody finds him. They are a tree of blocks of at most 64 places each, and each block knows of each class, and of each
 // band, at which of its places, or below which of them, somebody is of it: so the best of a class is found by a few words and one place of each
 // block from the root down, however few of the others meet it.
 //
@@ -28,21 +28,22 @@ type rank struct {
 	fit      float64 // of skill and rating: changes only with the worker
 	assigned uint64
 	w        *worker
-	s        *stand // where he is told that he stands here
-	band     int16
+	s        *stand // whose footing tells that he stands here
 }
 
 // wide is how many places a block has: the bits of a word.
 const wide = 64
 
-// block is a part of ranks. A place keeps its slot as long as it is in the block; only their order changes.
+// block is a part of ranks. A place keeps its slot as long as it is in the block; only their order changes. What changes with each task comes first,
+// in two lines of memory.
 type block struct {
-	order [wide]uint8 // of slots, best first; n of them count
-	used  uint64      // slots, by bits
-	n     int
-	up    *block
-	slot  uint8       // in up
 	cols  [2][]uint64 // by class, and by band: the slots at which, or below which, somebody is of it
+	up    *block
+	slot  uint8     // in up
+	few   [8]uint64 // where the bands are, when they are few
+	used  uint64    // slots, by bits
+	n     int
+	order [wide]uint8 // of slots, best first; n of them count
 	ranks []rank      // by slot; of an inner block one who comes before nobody below that slot, and behind everybody before it
 	kids  []*block    // by slot; nil of a leaf
 }
@@ -61,6 +62,7 @@ func (p *blocks) take(leaf bool) *block {
 	n := p.spare
 	if n == nil {
 		n = &block{}
+		n.cols[byBand] = n.few[:0]
 	} else {
 		p.spare, n.up = n.up, nil
 	}
@@ -110,16 +112,27 @@ func (a *rank) before(b *rank, by *queue) bool {
 // banded tells whether h has bands for loads.
 func (h *ranks) banded() bool { return h.by.Scoring == Banded && !h.ladder.coarse }
 
-// bandOf returns the band of x, as his worker is now.
-func (h *ranks) bandOf(x *rank) int16 {
-	if !h.banded() {
+// bandOf returns the band of s, as his worker is now.
+func (h *ranks) bandOf(s *stand) int16 {
+	side := h.side(s)
+	if side == ordered {
 		return 0
 	}
-	band := 2 * int16(h.ladder.number(x.w))
-	if !math.Signbit(x.load) {
-		band++
+	return bandOf(h.ladder.number(s.w), side)
+}
+
+// bandOf returns the band of a load.
+func bandOf(number, side uint8) int16 { return 2*int16(number) + int16(side) }
+
+// side returns which of the bands of a load are those of s.
+func (h *ranks) side(s *stand) uint8 {
+	switch {
+	case !h.banded():
+		return ordered
+	case s.preferred:
+		return 0
 	}
-	return band
+	return 1
 }
 
 // ahead is the order of places: of those of a band [rank.before].
@@ -136,10 +149,12 @@ func (h *ranks) ahead(a, b *rank) bool {
 	return a.w.ID < b.w.ID
 }
 
-// push adds s, who does not stand in h, as his worker is now.
+// push adds s, who does not stand in h, where his worker is now. As long as he has no band nobody finds him.
 func (h *ranks) push(s *stand) {
+	f := s.foot()
+	f.side, f.band = h.side(s), noBand
 	h.insert(rankOf(s))
-	s.note(s.w.load)
+	s.note(math.Inf(1))
 }
 
 func (h *ranks) insert(x rank) {
@@ -148,63 +163,67 @@ func (h *ranks) insert(x rank) {
 		n = n.kids[n.order[max(h.upTo(n, &x)-1, 0)]]
 	}
 	n, at := h.room(n, h.upTo(n, &x), &x)
-	s := x.s
-	s.slot = n.open(at)
-	s.block = n
-	x.band = h.bandOf(&x)
-	n.ranks[s.slot] = x
-	n.mark(byBand, int(x.band), s.slot)
+	s, f := x.s, x.s.foot()
+	f.slot = n.open(at)
+	f.block = n
+	n.ranks[f.slot] = x
+	if f.band != noBand {
+		n.mark(byBand, int(f.band), f.slot)
+	}
 	for k := range s.words() {
 		for row := s.word(k); row != 0; row &= row - 1 {
-			n.mark(byClass, k*wide+bits.TrailingZeros64(row), s.slot)
+			n.mark(byClass, k*wide+bits.TrailingZeros64(row), f.slot)
 		}
 	}
 }
 
-// remove takes s out, who stands in h.
+// remove takes s out, who stands in h. His footing keeps its band.
 func (h *ranks) remove(s *stand) {
-	n, slot := s.block, s.slot
-	n.clear(byBand, int(n.ranks[slot].band), slot)
+	f := s.foot()
+	n, slot := f.block, f.slot
+	if f.band != noBand {
+		n.clear(byBand, int(f.band), slot)
+	}
 	for k := range s.words() {
 		for row := s.word(k); row != 0; row &= row - 1 {
 			n.clear(byClass, k*wide+bits.TrailingZeros64(row), slot)
 		}
 	}
-	s.block = nil
+	f.block = nil
 	h.close(n, slot)
 }
 
-// refresh puts who stands at a slot of n where he is by now. It tells whether that is elsewhere: then another may be before him.
+// refresh puts who stands at a slot of n, and could take a task, where he is by now. It tells whether that is elsewhere: then another may be before
+// him.
 func (h *ranks) refresh(n *block, slot uint8) bool {
 	x := &n.ranks[slot]
-	w := x.w
-	if math.Abs(x.load) == w.load && x.assigned == w.assigned {
+	w, f := x.w, x.s.foot()
+	if f.load == w.load && x.assigned == w.assigned {
 		return false
 	}
 	moved := false
-	y := rank{math.Copysign(w.load, x.load), x.fit, w.assigned, w, x.s, x.band}
-	if at := n.position(slot); x.assigned != w.assigned || !h.banded() {
-		if !h.fits(n, at, &y) {
+	if x.assigned != w.assigned || !h.banded() {
+		y := rank{math.Copysign(w.load, x.load), x.fit, w.assigned, w, x.s}
+		if at := n.position(slot); !h.fits(n, at, &y) {
 			at = h.upTo(n, &y)
 			if n.up != nil && (at == 0 || at == n.n) { // who comes first or last may belong elsewhere
 				h.remove(y.s)
 				h.insert(y)
-				y.s.note(w.load)
-				return true
+				n, slot = f.block, f.slot
+			} else {
+				n.shift(slot, at)
 			}
-			n.shift(slot, at)
 			moved = true
 		}
+		n.ranks[slot] = y
 	}
-	if math.Abs(x.load) != w.load { // else his stand is not touched: it is as far away as he is
-		if y.band = h.bandOf(&y); y.band != x.band {
-			n.mark(byBand, int(y.band), slot)
-			n.clear(byBand, int(x.band), slot)
+	if f.load != w.load {
+		if band := h.bandOf(n.ranks[slot].s); band != f.band {
+			f.move(band)
 			moved = true
 		}
-		y.s.note(w.load)
+		n.ranks[slot].s.note(w.load)
 	}
-	*x = y
 	return moved
 }
 
@@ -429,7 +448,7 @@ func (n *block) cut(from int, m *block) (moved uint64) {
 		moved |= 1 << slot
 		m.ranks[slot], n.ranks[slot] = n.ranks[slot], rank{}
 		if n.kids == nil {
-			m.ranks[slot].s.block = m
+			m.ranks[slot].s.foot().block = m
 			continue
 		}
 		m.kids[slot], n.kids[slot] = n.kids[slot], nil

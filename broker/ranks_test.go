@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 	"math/rand/v2"
 	"slices"
@@ -18,15 +19,18 @@ func TestRanksAreASortedList(t *testing.T) {
 		for _, most := range []int{3, 70, 900, 9_000} {
 			t.Run(fmt.Sprintf("%v/most=%d", kind, most), func(t *testing.T) {
 				r := rand.New(rand.NewPCG(uint64(most), uint64(kind.scoring)))
-				x := &sorted{t: t, r: r, h: ranks{by: &queue{Queue: Queue{Scoring: kind.scoring, Weights: Weights{Skill: 0.5, Load: 0.3}}}, pool: &blocks{}}}
+				in := &ranking{pool: &Core{}, cost: 1, free: make([]int32, 130)}
+				x := &sorted{t: t, r: r, h: &in.ranks, free: in.free}
+				in.ranks = ranks{by: &queue{Queue: Queue{Scoring: kind.scoring, Weights: Weights{Skill: 0.5, Load: 0.3}}}, pool: &blocks{}}
 				x.h.ladder = &ladder{coarse: kind.coarse}
 				x.h.ladder.hear(4)
 				x.h.ladder.hear(3)
 				x.h.root = x.h.pool.take(true)
 				for range most {
 					w := newWorker(fmt.Sprint("w", r.IntN(1<<30), len(x.out)), "", bot)
-					w.slots, w.loads = 3+r.IntN(2), []float64{0}
-					s := &stand{w: w, in: &ranking{pool: &Core{}}, fit: float64(r.IntN(kind.fits)), preferred: r.IntN(9) == 0}
+					w.slots, w.connected = 3+r.IntN(2), true
+					s := &stand{w: w, in: in, cost: 1, fit: float64(r.IntN(kind.fits)), preferred: r.IntN(9) == 0}
+					w.stands, w.feet = []*stand{s}, []footing{{in: in, cost: 1, band: noBand}}
 					for range r.IntN(4) {
 						s.set(r.IntN(130), true)
 					}
@@ -54,7 +58,8 @@ func TestRanksAreASortedList(t *testing.T) {
 type sorted struct {
 	t       *testing.T
 	r       *rand.Rand
-	h       ranks
+	h       *ranks
+	free    []int32 // of its ranking
 	in, out []*stand
 	served  uint64
 }
@@ -66,13 +71,25 @@ func (x *sorted) churn(n, come int) {
 		case len(x.in) > 0 && x.r.IntN(2) == 0: // he takes something, or gives it back
 			s := x.in[x.r.IntN(len(x.in))]
 			x.change(s.w)
-			x.h.refresh(s.block, s.slot)
+			f := s.foot()
+			switch served := f.block.ranks[f.slot].assigned != s.w.assigned; {
+			case served || x.r.IntN(2) == 0: // who was served is put in order when he is found
+				s.update()
+			case s.w.load < f.load:
+				s.w.ease(x.h.ladder)
+			default:
+				s.w.sink(x.h.ladder)
+				if s.w.stale {
+					s.update()
+				}
+			}
 		case len(x.out) > 0 && x.r.IntN(6) < come:
 			i := x.r.IntN(len(x.out))
 			s := x.out[i]
 			x.out = slices.Delete(x.out, i, i+1)
 			x.change(s.w)
 			x.h.push(s)
+			s.update()
 			x.in = append(x.in, s)
 		case len(x.in) > 0:
 			x.leave(x.r.IntN(len(x.in)))
@@ -83,12 +100,13 @@ func (x *sorted) churn(n, come int) {
 func (x *sorted) leave(i int) {
 	s := x.in[i]
 	x.in = slices.Delete(x.in, i, i+1)
+	s.rest()
 	x.h.remove(s)
 	x.out = append(x.out, s)
 }
 
 func (x *sorted) change(w *worker) {
-	w.used = x.r.IntN(w.slots)
+	w.used = x.r.IntN(w.slots + 1) // at times all of them, and then he takes nothing
 	w.weigh()
 	if x.r.IntN(2) == 0 {
 		x.served++
@@ -98,7 +116,7 @@ func (x *sorted) change(w *worker) {
 
 func (x *sorted) check() {
 	x.t.Helper()
-	want := slices.Clone(x.in)
+	want := slices.DeleteFunc(slices.Clone(x.in), func(s *stand) bool { return !s.w.takes(1) })
 	slices.SortFunc(want, func(a, b *stand) int {
 		p, q := rankOf(a), rankOf(b)
 		if p.before(&q, x.h.by) {
@@ -106,22 +124,29 @@ func (x *sorted) check() {
 		}
 		return 1
 	})
-	var got []*stand
+	var got []*rank
 	x.walk(x.h.root, &got)
-	if len(got) != len(want) {
-		x.t.Fatalf("%d stand in ranks of %d", len(got), len(want))
+	if len(got) != len(x.in) {
+		x.t.Fatalf("%d stand in ranks of %d", len(got), len(x.in))
 	}
 	for i := range got[:max(len(got)-1, 0)] {
-		if p, q := rankOf(got[i]), rankOf(got[i+1]); !x.h.ahead(&p, &q) {
+		if p, q := got[i], got[i+1]; !x.h.ahead(p, q) {
 			x.t.Fatalf("%s stands before %s", p.w.ID, q.w.ID)
 		}
 	}
 	for class := range 130 {
 		var most []*stand
+		free := int32(0)
 		for _, s := range want {
-			if s.meets(class) && len(most) < maxLooked {
+			if !s.meets(class) {
+				continue
+			}
+			if free++; len(most) < maxLooked {
 				most = append(most, s)
 			}
+		}
+		if n := x.free[class]; n != free {
+			x.t.Fatalf("class %d: %d are counted of %d who could take something", class, n, free)
 		}
 		for i, p := range x.h.top(class, maxLooked, nil) {
 			if i >= len(most) || p.s != most[i] {
@@ -141,7 +166,7 @@ func (x *sorted) check() {
 }
 
 // walk appends who stands from n down in order, and holds what n knows against it.
-func (x *sorted) walk(n *block, got *[]*stand) {
+func (x *sorted) walk(n *block, got *[]*rank) {
 	x.t.Helper()
 	if bits.OnesCount64(n.used) != n.n || n.n == 0 && n.up != nil {
 		x.t.Fatalf("a block has %d places and the slots %b", n.n, n.used)
@@ -167,13 +192,18 @@ func (x *sorted) walk(n *block, got *[]*stand) {
 			continue
 		}
 		s := n.ranks[slot].s
-		p := rankOf(s)
-		p.band = x.h.bandOf(&p)
-		if s.block != n || s.slot != slot || n.ranks[slot] != p {
+		f, p := s.foot(), rankOf(s)
+		if x.h.banded() {
+			p.load = math.Copysign(n.ranks[slot].load, p.load) // no part of the order
+		}
+		takes := s.w.takes(1)
+		if f.block != n || f.slot != slot || takes != (f.band != noBand) || takes && (n.ranks[slot] != p || f.band != x.h.bandOf(s) || f.load != s.w.load) {
 			x.t.Fatalf("%s does not stand where he knows", s.w.ID)
 		}
-		*got = append(*got, s)
-		cols[byBand][p.band] |= 1 << slot
+		*got = append(*got, &n.ranks[slot])
+		if takes {
+			cols[byBand][f.band] |= 1 << slot
+		}
 		for class := range cols[byClass] {
 			if s.meets(class) {
 				cols[byClass][class] |= 1 << slot

@@ -16,10 +16,11 @@ import (
 // rerouting is a configuration that is being taken up.
 type rerouting struct {
 	stage    stage
-	sessions []wire.SessionID // whose tasks are to be put in order
-	workers  []*worker        // to be seated
-	routes   backlog          // tasks to be given a route
-	lined    backlog          // tasks that stand in line by it, and are to be matched
+	relined  bool      // no configuration: whose steps open or close, or who waits when a census ends
+	sessions []onRoll  // whose tasks are to be put in order, each by its name: the task may be another's by then
+	workers  []*worker // to be seated
+	routes   backlog   // tasks to be given a route
+	lined    backlog   // tasks that stand in line by it, and are to be matched
 }
 
 // stage is how far a rerouting is. Everything of one is done before the next begins.
@@ -36,19 +37,15 @@ const (
 const pieceLooks = 8_192
 
 // Reconfigure makes the pool what cfg says, as [Core.Configure] does, and leaves the work on workers and tasks to [Core.Continue], which is to be
-// called until it is done; other events may come in between. cfg must be valid. What it costs at once is the sessions' names, in order, and a look at the workers.
+// called until it is done; other events may come in between. cfg must be valid. What it costs at once is a copy of the sessions' names, and a look at the workers.
 // One that comes while another is under way takes its place: what that one had moved to other queues is moved on from there.
 func (c *Core) Reconfigure(cfg Config, now int64, out *Effects) {
 	c.Tick(now, out)
-	r := &rerouting{workers: slices.Clone(c.everybody.workers), sessions: make([]wire.SessionID, 0, len(c.sessions))}
+	r := &rerouting{workers: slices.Clone(c.everybody.workers), sessions: slices.Clone(c.roll)}
 	if c.anew != nil {
 		r.workers = append(r.workers, c.anew.workers...)
 		c.overtake()
 	}
-	for id := range c.sessions {
-		r.sessions = append(r.sessions, id)
-	}
-	slices.Sort(r.sessions) // what is in which piece is seen by what comes in between
 	c.era++
 	c.unroute(r)
 	c.anew = r
@@ -72,7 +69,8 @@ func (c *Core) unroute(r *rerouting) {
 	for _, w := range r.workers {
 		clear(w.stands)
 		clear(w.queues)
-		w.stands, w.loads, w.queues, w.seats = w.stands[:0], w.loads[:0], w.queues[:0], w.seats[:0]
+		clear(w.feet)
+		w.stands, w.feet, w.queues, w.seats = w.stands[:0], w.feet[:0], w.queues[:0], w.seats[:0]
 		w.seated, w.worst = false, 0
 	}
 	for _, q := range c.queues {
@@ -119,13 +117,16 @@ func (c *Core) piece(most int, out *Effects) {
 
 func (c *Core) orderSome(r *rerouting, most int) {
 	n := min(most, len(r.sessions))
-	for _, id := range r.sessions[:n] {
-		for t := c.sessions[id]; t != nil; t = t.next {
+	for i := range r.sessions[:n] {
+		for t := c.sessions[r.sessions[i].session]; t != nil; t = t.next {
 			r.routes.push(t)
 		}
 	}
-	if r.sessions = r.sessions[n:]; len(r.sessions) == 0 {
-		r.sessions, r.stage = nil, seating
+	if r.sessions = r.sessions[n:]; len(r.sessions) > 0 {
+		return
+	}
+	if r.sessions, r.stage = nil, seating; r.relined {
+		r.stage = routing // by the plans that they have
 	}
 }
 
@@ -156,9 +157,12 @@ func (c *Core) routeSome(r *rerouting, most int, out *Effects) {
 		if t == nil {
 			break
 		}
-		if t.era != c.era {
+		switch {
+		case t.era != c.era:
 			c.unwait(t)
 			c.replan(t, out)
+		case t.lined && r.relined:
+			c.unwait(t)
 		}
 		if t.state == waiting && t.to == "" && !t.lined {
 			c.lineAnew(r, t)
@@ -168,6 +172,29 @@ func (c *Core) routeSome(r *rerouting, most int, out *Effects) {
 		return
 	}
 	r.routes, r.stage = nil, matching
+}
+
+// reline begins to put tasks anew in line, in pieces, when they are more than one event may: by the steps that are open to them now. Until it has
+// come to all of them nobody is matched, as with a configuration. It tells whether it has begun.
+func (c *Core) reline(all []*task) bool {
+	if c.most == 0 || len(all) <= c.most || !c.open || c.anew != nil {
+		return false
+	}
+	r := &rerouting{relined: true, sessions: make([]onRoll, len(all), len(all)+len(c.moved))}
+	for i, t := range all {
+		r.sessions[i] = onRoll{t.session, t}
+	}
+	for i, t := range c.moved { // with them, in their order
+		r.sessions, c.moved[i] = append(r.sessions, onRoll{t.session, t}), nil
+	}
+	c.moved = c.moved[:0]
+	for _, p := range c.dirty { // whoever stands in line by it is among them
+		p.dirty = false
+	}
+	clear(c.dirty)
+	c.dirty = c.dirty[:0]
+	c.anew = r
+	return true
 }
 
 // lineAnew puts t, which has a route by the new configuration, in line, until it is matched.

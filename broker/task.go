@@ -158,7 +158,8 @@ type task struct {
 	ref     Ref     // the accept that its session will answer
 	also    []Ref   // further accepts, answered here
 
-	next *task // of the same session, or in the free list
+	onRoll int   // in the core's roll
+	next   *task // of the same session, or in the free list
 }
 
 // urgency is what orders the tasks of a lane. Those who are equal in it stand in the order of their sessions' ids.

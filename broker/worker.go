@@ -76,6 +76,7 @@ type worker struct {
 	freed     bool // it may take something at the end of the event
 	counted   bool // among those who staff its classes
 	loose     bool // it got rid of a task, and may stand worse in its classes than it is until somebody looks, or the event ends
+	stale     bool // it took something, and may stand better in its rankings than it is until somebody looks
 	presence  Presence
 	kind      kind
 	window    uint32
@@ -83,7 +84,7 @@ type worker struct {
 	used      int   // cost of its tasks: offered, granted, held, lost, in wrap-up [I3]
 	slots     int
 	load      float64
-	worst     float64 // the highest of loads
+	worst     float64 // the highest load of its footings
 	assigned  uint64  // when it last was, by the core's count
 	tasks     []*task // in no order
 	conn      wire.Conn
@@ -106,7 +107,7 @@ type profile struct {
 	facts  selector.Worker
 	rating float64
 	stands []*stand      // in its rankings
-	loads  []float64     // by stand: the load by which it stands there; +Inf is not at all
+	feet   []footing     // by stand: all that changes with each task
 	timer  timer         // of its grace
 	turn   uint64        // of the connection that has subscribed as it last: grows with each
 	own    heap[*waiter] // tasks that wait for it alone
@@ -163,7 +164,7 @@ func (c *Core) ease() {
 	for _, w := range c.freed {
 		if w.loose {
 			w.loose = false
-			w.ease()
+			w.ease(&c.ladder)
 		}
 	}
 }
@@ -180,18 +181,56 @@ func (w *worker) easeIn(cl *class) {
 
 // ease puts w where he belongs after he got rid of a task: in the rankings in which he stood worse, or not at all. When there can be none, his
 // places are not looked at: there may be hundreds.
-func (w *worker) ease() {
+func (w *worker) ease(l *ladder) {
 	if w.load >= w.worst {
 		return
 	}
-	worst := 0.0
-	for i := range w.loads {
-		if w.load < w.loads[i] {
-			w.stands[i].update()
+	w.worst = 0
+	for i := range w.feet {
+		if w.load < w.feet[i].load {
+			w.step(i, l)
 		}
-		worst = max(worst, w.loads[i])
+		w.worst = max(w.worst, w.feet[i].load)
 	}
-	w.worst = worst
+}
+
+// fewStands is in how many rankings somebody may stand and is put right in all of them when he takes something. Whoever stands in more is put
+// right where he is found as the best.
+const fewStands = 64
+
+// sink puts w where he belongs after he took something, or notes that he is to be looked at. He is not moved among his equals in either case.
+func (w *worker) sink(l *ladder) {
+	w.stale = len(w.feet) > fewStands
+	if w.stale {
+		return
+	}
+	w.worst = 0
+	for i := range w.feet {
+		if w.feet[i].side == ordered {
+			w.stale = true
+		} else {
+			w.step(i, l)
+		}
+		w.worst = max(w.worst, w.feet[i].load)
+	}
+}
+
+// step puts w in the band where he belongs, in the i'th of his rankings.
+func (w *worker) step(i int, l *ladder) {
+	f := &w.feet[i]
+	takes := w.takes(int(f.cost))
+	switch {
+	case f.side == ordered:
+		w.stands[i].update()
+	case takes && f.band != noBand:
+		f.move(bandOf(l.number(w), f.side))
+		f.load = w.load
+	case takes:
+		f.rise(bandOf(l.number(w), f.side), w.stands[i])
+		f.load = w.load
+	case f.band != noBand:
+		f.rest(w.stands[i])
+	}
 }
 
 // seatIn returns what q is to w.
@@ -225,6 +264,7 @@ func (w *worker) weigh() {
 // changed puts w where it belongs in all its rankings.
 func (w *worker) changed() {
 	w.weigh()
+	w.stale = false
 	if there := w.there(); there != w.counted {
 		w.counted = there
 		d := 1
@@ -241,7 +281,7 @@ func (w *worker) changed() {
 }
 
 // charge makes t a task of w.
-func (w *worker) charge(t *task) {
+func (c *Core) charge(t *task, w *worker) {
 	t.worker, t.index = w, len(w.tasks)
 	w.tasks = append(w.tasks, t)
 	t.charge = t.cost
@@ -253,7 +293,8 @@ func (w *worker) charge(t *task) {
 	if s := t.plan.lane.shop; s != nil {
 		s.used += t.charge
 	}
-	w.weigh() // in its classes it sinks when it comes to the top
+	w.weigh()
+	w.sink(&c.ladder)
 }
 
 // discharge undoes charge: the worker may take something else.

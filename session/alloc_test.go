@@ -1,7 +1,9 @@
 package session
 
 import (
+	"reflect"
 	"testing"
+	"unsafe"
 
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
@@ -100,6 +102,26 @@ func TestAllocations(t *testing.T) {
 		s.acked(s.Head)
 		s.trim()
 	})
+}
+
+// A fact is written, applied and cleared for each message and for its key and its ack, so it stays small; and its place is empty when the
+// next one is made there.
+func TestFactsAreSmallAndEmptied(t *testing.T) {
+	if n := unsafe.Sizeof(Fact{}); n > 160 {
+		t.Errorf("a fact has %d bytes; want at most 160", n)
+	}
+	s, env, d := conversation(t)
+	Decide(s, env, &wire.Command{Verb: wire.VerbReply, ID: 3, Conn: botConn, Who: principal("bot"), AE: s.AE, Type: "text", Body: body, Ack: wire.Some(s.Said)}, d)
+	Decide(s, env, &wire.Command{Verb: wire.VerbClose, ID: 4, Conn: aliceConn, Who: principal("alice"), Key: "k", PB: &wirepb.ClientFrame{}}, d)
+	if len(d.Facts) < 5 {
+		t.Fatalf("%d facts", len(d.Facts))
+	}
+	d.Reset()
+	for i, f := range d.Facts[:cap(d.Facts)] {
+		if !reflect.ValueOf(f).IsZero() {
+			t.Errorf("place %d holds a fact of kind %d after Reset", i, f.Kind)
+		}
+	}
 }
 
 func BenchmarkSend(b *testing.B) {

@@ -243,7 +243,7 @@ func (s *State) know(key *Key, done Done, d *Decision) {
 	if key != nil {
 		key.Done = done
 		key.Seq = d.rides(key)
-		d.fact(s, Fact{Kind: Known, Key: key})
+		d.known(s, key)
 	}
 }
 
@@ -255,7 +255,7 @@ func (s *State) append(env *Env, e *wire.Entry, writer wire.Conn, d *Decision) (
 		e.Channel = s.Channels[0] // [SW-5a.6] it stands on every entry
 	}
 	head, public := s.Head, s.Public
-	d.fact(s, Fact{Kind: Said, Entry: e})
+	d.said(s, e)
 	for i := range s.Attached {
 		a := &s.Attached[i]
 		if !e.VisibleTo(a.Who.Role) {

@@ -130,6 +130,42 @@ func (d *Decision) fact(s *State, f Fact) {
 	s.Apply(&d.Facts[len(d.Facts)-1])
 }
 
+// said, acked and known are the facts of every message, made where they stand: of those that Reset has emptied two words are written.
+
+// said makes it happen that e is appended to s.
+func (d *Decision) said(s *State, e *wire.Entry) {
+	f := d.blank(Said)
+	f.Entry = e
+	s.said(e)
+}
+
+// acked makes it happen that the owner's cursor is at seq.
+func (d *Decision) acked(s *State, seq uint64) {
+	f := d.blank(Acked)
+	f.Seq = seq
+	s.acked(seq)
+}
+
+// known makes it happen that k is remembered.
+func (d *Decision) known(s *State, k *Key) {
+	f := d.blank(Known)
+	f.Key = k
+	s.remember(k)
+}
+
+// blank returns a new fact of which only the kind is set. It is not applied.
+func (d *Decision) blank(kind FactKind) *Fact {
+	n := len(d.Facts)
+	if n < cap(d.Facts) {
+		d.Facts = d.Facts[:n+1]
+	} else {
+		d.Facts = append(d.Facts, Fact{})
+	}
+	f := &d.Facts[n]
+	f.Kind = kind
+	return f
+}
+
 // Refuse answers c with slug: what a shard says of sessions that it cannot decide about.
 func (d *Decision) Refuse(c *wire.Command, slug wire.Slug) { d.refuse(c, slug) }
 

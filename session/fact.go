@@ -37,7 +37,8 @@ const (
 	Erased                         // its customer was erased at At, and Name stands for him
 )
 
-// Fact is one thing that happened: the union of what the kinds carry.
+// Fact is one thing that happened: the union of what the kinds carry. A message makes three of them, each of which is written, applied and
+// cleared, so what only rare kinds carry is pointed to.
 type Fact struct {
 	Kind      FactKind
 	HumanOnly bool
@@ -56,9 +57,9 @@ type Fact struct {
 	Key      *Key
 	Owner    *Owner
 	Birth    *Birth
-	Transfer Transfer
-	Guest    Guest
-	Invite   Invite
+	Transfer *Transfer // of Requested; that of ticket 0 is none
+	Guest    *Guest
+	Invite   *Invite
 	Name     string
 	Exclude  string
 	Doc      []byte
@@ -113,7 +114,7 @@ func (s *State) Apply(f *Fact) {
 	case Patched:
 		s.ContextV, s.Context = f.N, f.Doc
 	case Requested:
-		s.Transfer, s.Ticket = f.Transfer, max(s.Ticket, f.Transfer.Ticket)
+		s.Transfer, s.Ticket = *f.Transfer, max(s.Ticket, f.Transfer.Ticket)
 	case Attaching:
 		s.Channels = append(s.Channels, f.Name)
 	case PoolSeen:
@@ -121,12 +122,12 @@ func (s *State) Apply(f *Fact) {
 	case Acked:
 		s.acked(f.Seq)
 	case Joined:
-		s.Guests = append(s.Guests, f.Guest)
+		s.Guests = append(s.Guests, *f.Guest)
 	case Left:
 		s.left(f.N)
 	case Invited:
 		s.uninvited(f.Invite.Worker)
-		s.Invites = append(s.Invites, f.Invite)
+		s.Invites = append(s.Invites, *f.Invite)
 	case Uninvited:
 		s.uninvited(f.Name)
 	case Attributed:

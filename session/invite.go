@@ -69,7 +69,7 @@ func (s *State) invite(env *Env, c *wire.Command, d *Decision) {
 		body = objectString(body, "note", i.Note)
 	}
 	s.event(env, EventInvited, body, d)
-	d.fact(s, Fact{Kind: Invited, Invite: Invite{N: s.Head, Worker: i.Worker, As: i.As, By: c.Who.Sub, Note: i.Note, Until: env.Now + inviteMS}})
+	d.fact(s, Fact{Kind: Invited, Invite: &Invite{N: s.Head, Worker: i.Worker, As: i.As, By: c.Who.Sub, Note: i.Note, Until: env.Now + inviteMS}})
 	s.done(c, key, Done{Seq: s.Head, Epoch: s.Epoch(), TS: env.Now}, 0, d)
 	s.seek(env, s.invited(i.Worker), d)
 	s.pump(env, d)

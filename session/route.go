@@ -316,7 +316,7 @@ func (s *State) NoGrant(env *Env, n *wire.NoGrant, d *Decision) {
 	if n.Pool < s.Pool || s.Phase != Assigned || s.Transfer.Ticket != n.Ticket || n.Ticket == 0 {
 		return
 	}
-	d.fact(s, Fact{Kind: Requested}) // [SW-5.8] the source stays owner
+	d.fact(s, Fact{Kind: Requested, Transfer: &Transfer{}}) // [SW-5.8] the source stays owner
 	s.event(env, EventTransferFailed, failed(n.Why), d)
 	s.pump(env, d)
 }

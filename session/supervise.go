@@ -199,7 +199,7 @@ func (s *State) direct(env *Env, c *wire.Command, d *Decision) {
 		s.event(env, EventQueued, object("queue", s.Queue), d)
 		s.stateChanged(d)
 	}
-	d.fact(s, Fact{Kind: Requested, Transfer: Transfer{Ticket: s.Ticket + 1, Worker: a.Worker, Force: a.Force}})
+	d.fact(s, Fact{Kind: Requested, Transfer: &Transfer{Ticket: s.Ticket + 1, Worker: a.Worker, Force: a.Force}})
 	s.done(c, key, Done{Seq: seq, Epoch: s.Epoch(), TS: env.Now}, 0, d)
 	d.post(env, s.task())
 	s.pump(env, d)
@@ -207,7 +207,7 @@ func (s *State) direct(env *Env, c *wire.Command, d *Decision) {
 
 // undirect lets a session wait for anybody again, at its old place, when nobody came of an assign.
 func (s *State) undirect(env *Env, why string, d *Decision) {
-	d.fact(s, Fact{Kind: Requested})
+	d.fact(s, Fact{Kind: Requested, Transfer: &Transfer{}})
 	s.event(env, EventTransferFailed, failed(why), d)
 	d.fact(s, Fact{
 		Kind: Enqueued, Name: s.Queue, Ticket: s.Ticket + 1, At: s.EnqueuedAt, HumanOnly: s.HumanOnly, Requeued: s.Requeued, Handed: s.Handed, Exclude: s.Exclude, Followed: s.Followed,
@@ -351,7 +351,7 @@ func (s *State) join(env *Env, c *wire.Command, d *Decision) {
 	}
 	s.event(env, EventJoined, objectString(objectString(body, "role", string(c.Who.Role)), "as", as), d)
 	ge := s.Head
-	d.fact(s, Fact{Kind: Joined, Guest: Guest{GE: ge, Sub: c.Who.Sub, Role: c.Who.Role, As: as, Conn: c.Conn, Worker: c.Who.Worker, here: true}})
+	d.fact(s, Fact{Kind: Joined, Guest: &Guest{GE: ge, Sub: c.Who.Sub, Role: c.Who.Role, As: as, Conn: c.Conn, Worker: c.Who.Worker, here: true}})
 	done := Done{Seq: ge, Epoch: s.Epoch(), TS: env.Now}
 	if following {
 		s.done(c, key, done, 0, d)

@@ -81,7 +81,7 @@ func (s *State) heard(c *wire.Command, d *Decision) {
 
 // moveCursor acknowledges everything up to seq, durably, and with it what plain acks have said before.
 func (s *State) moveCursor(seq uint64, d *Decision) {
-	d.fact(s, Fact{Kind: Acked, Seq: max(seq, s.Cursor)})
+	d.acked(s, max(seq, s.Cursor))
 	s.trim()
 }
 
@@ -174,7 +174,7 @@ func (s *State) transfer(env *Env, c *wire.Command, d *Decision) {
 		d.fact(s, Fact{Kind: Patched, N: s.ContextV + 1, Doc: doc})
 	}
 	if worker != "" {
-		d.fact(s, Fact{Kind: Requested, Transfer: Transfer{Ticket: s.Ticket + 1, Worker: worker, Note: t.Note}})
+		d.fact(s, Fact{Kind: Requested, Transfer: &Transfer{Ticket: s.Ticket + 1, Worker: worker, Note: t.Note}})
 		s.done(c, key, Done{Seq: s.Head, Epoch: s.Epoch(), TS: env.Now}, 0, d)
 		d.post(env, s.task())
 		return
@@ -299,7 +299,7 @@ func (s *State) endTransfer(env *Env, why string, d *Decision) {
 		return
 	}
 	d.post(env, &wire.Withdraw{Tenant: s.Tenant, Session: s.ID, Ticket: s.Transfer.Ticket})
-	d.fact(s, Fact{Kind: Requested})
+	d.fact(s, Fact{Kind: Requested, Transfer: &Transfer{}})
 	s.event(env, EventTransferFailed, failed(why), d)
 }
 
