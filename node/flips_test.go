@@ -2,9 +2,12 @@ package node
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -129,4 +132,28 @@ func TestDamagedKeysInNoBackup(t *testing.T) {
 	if _, err := (&stopped{data: dir}).Open(t.Context()); err == nil || !strings.Contains(err.Error(), path) {
 		t.Fatalf("%v; want an error that names the file", err)
 	}
+}
+
+// FuzzParseTenants reads anything as tenants.json. What is read is the same when it is written again.
+func FuzzParseTenants(f *testing.F) {
+	f.Add(writeTenants(map[string][]byte{"acme": []byte(`{"at":5}`), "a\"b<\xff": []byte("7")}))
+	f.Add([]byte(`{"version":1,"tenants":{"a":null,"b":[1, 2]}}`))
+	f.Add([]byte(`{"version":1,"tenants":{"a":{}},"sum":"00000000"}`))
+	f.Add([]byte("null"))
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		rows, err := parseTenants(doc)
+		if err != nil {
+			return
+		}
+		again, err := parseTenants(writeTenants(rows))
+		if err != nil || !slices.Equal(slices.Sorted(maps.Keys(rows)), slices.Sorted(maps.Keys(again))) {
+			t.Fatalf("%v: it was %q and is %q", err, rows, again)
+		}
+		for name, row := range rows {
+			var was, is any
+			if err := errors.Join(json.Unmarshal(row, &was), json.Unmarshal(again[name], &is)); err != nil || !reflect.DeepEqual(was, is) {
+				t.Fatalf("%v: %q was %s and is %s", err, name, row, again[name])
+			}
+		}
+	})
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -254,6 +255,30 @@ func FuzzMerge(f *testing.F) {
 		}
 		if again, err := merge(out, []byte(`{}`)); err != nil || out[0] == '{' && string(again) != string(out) {
 			t.Fatalf("an empty patch made %q of %q: %v", again, out, err)
+		}
+	})
+}
+
+// FuzzCutMarks reads anything as the row of an entry. What is read is the same when it is written again.
+func FuzzCutMarks(f *testing.F) {
+	f.Add(AppendMarks(nil, Marks{Public: 1, Said: 2, Cursor: 3, Keys: 1 << 60}, nil))
+	f.Add(append(AppendMarks(nil, Marks{}, &Key{N: 7, Hash: 9, Key: "k"}), "entry"...))
+	f.Add([]byte{1, 2, 3, 4, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, ride, entry, err := CutMarks(b)
+		if err != nil {
+			if !errors.Is(err, ErrRow) {
+				t.Fatal(err)
+			}
+			return
+		}
+		var k *Key
+		if ride.N != 0 {
+			k = &Key{N: ride.N, Hash: ride.Hash, Key: string(ride.Key)}
+		}
+		m2, ride2, entry2, err := CutMarks(append(AppendMarks([]byte("x"), m, k), entry...)[1:])
+		if err != nil || m2 != m || ride2.N != ride.N || ride2.Hash != ride.Hash || !bytes.Equal(ride2.Key, ride.Key) || !bytes.Equal(entry2, entry) {
+			t.Fatalf("it was %+v %+v %q and is %+v %+v %q, %v", m, ride, entry, m2, ride2, entry2, err)
 		}
 	})
 }

@@ -98,7 +98,7 @@ func (s *Shard) raiseFloor() {
 		return
 	}
 	s.floor, s.floorOf = s.lsn+s.fed, s.cfg.Clean
-	s.turn.Put([]byte{rowFloor}, binary.AppendUvarint(binary.AppendUvarint(nil, s.floor), s.floorOf))
+	s.turn.Put([]byte{rowFloor}, appendFloor(nil, s.floor, s.floorOf))
 	for conn, f := range s.feeds { // who has not caught up asks again, and is told so
 		if !f.live {
 			delete(s.feeds, conn)
@@ -112,17 +112,22 @@ func (s *Shard) readFloor() error {
 	if errors.Is(err, journal.ErrNotFound) {
 		return nil
 	}
-	for _, v := range []*uint64{&s.floor, &s.floorOf} {
-		n, w := binary.Uvarint(row)
-		if err == nil && w <= 0 {
-			err = fmt.Errorf("reading where the feed begins: %w", session.ErrRow)
-		}
-		if err != nil {
-			return err
-		}
-		*v, row = n, row[w:]
+	if err == nil {
+		s.floor, s.floorOf, err = parseFloor(row)
 	}
-	return nil
+	return err
+}
+
+func appendFloor(dst []byte, floor, of uint64) []byte {
+	return binary.AppendUvarint(binary.AppendUvarint(dst, floor), of)
+}
+
+// parseFloor reads what appendFloor has written. What is behind it is a later version's.
+func parseFloor(row []byte) (floor, of uint64, err error) {
+	if !cutNumbers(row, &floor, &of) {
+		return 0, 0, fmt.Errorf("reading where the feed begins: %w", session.ErrRow)
+	}
+	return floor, of, nil
 }
 
 // cleanSessions takes off the rows of sessions of some slots.

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"bytes"
+	"errors"
 	"reflect"
 	"testing"
 
@@ -41,6 +42,47 @@ func FuzzParseWhither(f *testing.F) {
 		}
 		if w.to < 0 || w.to > 1<<16-1 {
 			t.Fatalf("it has gone to shard %d", w.to)
+		}
+	})
+}
+
+// FuzzParseStanding reads anything as what a shard has noted of itself, and as the key of a slot that has left.
+func FuzzParseStanding(f *testing.F) {
+	f.Add(appendStanding(nil, standing{3, 1 << 60, 2}))
+	f.Add(appendStanding(nil, standing{}))
+	f.Add(awayKey(wire.Slots - 1))
+	f.Add([]byte{rowAway, 0xff, 0xff})
+	f.Add([]byte{rowAway})
+	f.Add([]byte{1, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if st, err := parseStanding(b); err == nil {
+			if again, err := parseStanding(appendStanding([]byte("x"), st)[1:]); err != nil || again != st {
+				t.Fatalf("it was %+v and is %+v, %v", st, again, err)
+			}
+		} else if !errors.Is(err, session.ErrRow) || st != (standing{}) {
+			t.Fatalf("%+v, %v", st, err)
+		}
+		if slot, ok := parseAway(b); ok && (slot < 0 || slot >= wire.Slots || !bytes.Equal(awayKey(slot)[1:], b[1:])) {
+			t.Fatalf("%x is slot %d", b, slot)
+		}
+	})
+}
+
+// FuzzParseFloor reads anything as the place from which a feed can be told.
+func FuzzParseFloor(f *testing.F) {
+	f.Add(appendFloor(nil, 1<<63, 7))
+	f.Add(appendFloor(nil, 0, 0))
+	f.Add([]byte{7})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		floor, of, err := parseFloor(b)
+		if err != nil {
+			if !errors.Is(err, session.ErrRow) || floor != 0 || of != 0 {
+				t.Fatalf("%d, %d, %v", floor, of, err)
+			}
+			return
+		}
+		if a, b, err := parseFloor(appendFloor([]byte("x"), floor, of)[1:]); err != nil || a != floor || b != of {
+			t.Fatalf("it was %d of %d and is %d of %d, %v", floor, of, a, b, err)
 		}
 	})
 }

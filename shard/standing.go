@@ -39,23 +39,46 @@ func readStanding(g *journal.Group) (st standing, away map[int]whither, err erro
 	case err != nil:
 		return st, nil, err
 	}
-	for _, v := range []*uint64{&st.shape, &st.term, &st.epoch} {
-		n, w := binary.Uvarint(row)
-		if w <= 0 {
-			return st, nil, fmt.Errorf("reading what a shard has noted of itself: %w", session.ErrRow)
-		}
-		*v, row = n, row[w:]
+	if st, err = parseStanding(row); err != nil {
+		return st, nil, err
 	}
+	bad := false
 	err = g.Scan([]byte{rowAway}, []byte{rowAway + 1}, false, func(k, v []byte) bool {
+		slot, ok := parseAway(k)
+		if !ok {
+			bad = true
+			return false
+		}
 		if away == nil {
 			away = map[int]whither{}
 		}
-		if n := binary.BigEndian.Uint16(k[1:]); n < wire.Slots {
-			away[int(n)] = parseWhither(v)
-		}
+		away[slot] = parseWhither(v)
 		return true
 	})
+	if err == nil && bad {
+		err = fmt.Errorf("reading which slots have left a shard: %w", session.ErrRow)
+	}
 	return st, away, err
+}
+
+// parseStanding reads what putStanding has put. What is behind it is a later version's.
+func parseStanding(row []byte) (st standing, err error) {
+	if !cutNumbers(row, &st.shape, &st.term, &st.epoch) {
+		return standing{}, fmt.Errorf("reading what a shard has noted of itself: %w", session.ErrRow)
+	}
+	return st, nil
+}
+
+// cutNumbers reads numbers off the front of a row, and reports whether all of them are there.
+func cutNumbers(row []byte, list ...*uint64) bool {
+	for _, v := range list {
+		n, w := binary.Uvarint(row)
+		if w <= 0 {
+			return false
+		}
+		*v, row = n, row[w:]
+	}
+	return true
 }
 
 func appendWhither(dst []byte, w whither) []byte {
@@ -120,11 +143,22 @@ func awayKey(slot int) []byte {
 	return binary.BigEndian.AppendUint16([]byte{rowAway}, uint16(slot)) //nolint:gosec // below wire.Slots
 }
 
+// parseAway returns the slot of a key that awayKey has made.
+func parseAway(key []byte) (slot int, ok bool) {
+	if len(key) != 3 {
+		return 0, false
+	}
+	slot = int(binary.BigEndian.Uint16(key[1:]))
+	return slot, slot < wire.Slots
+}
+
 func (s *Shard) putStanding(shape uint64) {
-	s.row = binary.AppendUvarint(s.row[:0], shape)
-	s.row = binary.AppendUvarint(s.row, s.stood.term)
-	s.row = binary.AppendUvarint(s.row, s.stood.epoch)
+	s.row = appendStanding(s.row[:0], standing{shape, s.stood.term, s.stood.epoch})
 	s.turn.Put([]byte{rowStanding}, s.row)
+}
+
+func appendStanding(dst []byte, st standing) []byte {
+	return binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(dst, st.shape), st.term), st.epoch)
 }
 
 // hasNoted is told with which turn the standing was appended.

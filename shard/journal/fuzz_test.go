@@ -1,11 +1,14 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"reflect"
 	"slices"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	pb "go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
@@ -88,6 +91,73 @@ func FuzzReadMeta(f *testing.F) {
 		m.conf, again.conf = nil, nil
 		if !reflect.DeepEqual(m, again) {
 			t.Fatalf("it was %+v and is %+v", m, again)
+		}
+	})
+}
+
+// FuzzNextOp reads anything as the operations of a turn. What is read is the same when it is written again, and goes into a batch of the data store.
+func FuzzNextOp(f *testing.F) {
+	var seed Turn
+	seed.Put([]byte("a"), []byte("1"))
+	seed.Delete([]byte("b"))
+	seed.DeleteRange(nil, []byte("c"))
+	f.Add(seed.ops)
+	f.Add([]byte{opPut, 1, 'k', 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
+	f.Add([]byte{9, 0, 0})
+	db, err := pebble.Open("", &pebble.Options{FS: vfs.NewMem(), Logger: storeLog{quiet, func(err error) { f.Error(err) }}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = db.Close() })
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var turn Turn
+		for rest := b; len(rest) > 0; {
+			kind, key, val, after, err := nextOp(rest)
+			if err != nil {
+				if !errors.Is(err, ErrDamaged) {
+					t.Fatal(err)
+				}
+				return
+			}
+			if len(after) >= len(rest) {
+				t.Fatalf("%x behind %x", after, rest)
+			}
+			rest = after
+			turn.add(kind, key, val)
+		}
+		if turn.err != nil {
+			return // no turn would have it: an empty key, or too long
+		}
+		batch := db.NewBatch()
+		if err := errors.Join(applyOps(batch, 7, turn.ops), batch.Close()); err != nil {
+			t.Fatal(err)
+		}
+		for rest, again := b, turn.ops; len(rest) > 0; {
+			k1, key1, val1, r1, err1 := nextOp(rest)
+			k2, key2, val2, r2, err2 := nextOp(again)
+			if err := errors.Join(err1, err2); err != nil || k1 != k2 || !bytes.Equal(key1, key2) || !bytes.Equal(val1, val2) {
+				t.Fatalf("it was %d %x %x and is %d %x %x, %v", k1, key1, val1, k2, key2, val2, err)
+			}
+			rest, again = r1, r2
+		}
+	})
+}
+
+// FuzzParsePatrol reads anything as the note of the last patrol, as it is and with the checksum that it should have.
+func FuzzParsePatrol(f *testing.F) {
+	f.Add(make([]byte, 8))
+	f.Add([]byte("\x00\x00\x00\x00\x6b\x49\xd2\x00\xff\xff\xff\xff"))
+	f.Add([]byte(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, err := parsePatrol(b); err != nil && !errors.Is(err, ErrDamaged) {
+			t.Fatal(err)
+		}
+		if len(b) < 8 {
+			return
+		}
+		at, err := parsePatrol(binary.BigEndian.AppendUint32(slices.Clone(b[:8]), checksum(b[:8])))
+		if err != nil || uint64(at.Unix()) != binary.BigEndian.Uint64(b) { //nolint:gosec // whatever it says
+			t.Fatalf("%x is %v, %v", b[:8], at, err)
 		}
 	})
 }
