@@ -5,8 +5,9 @@ GENERATE  = $(GO) -C internal/tools run ./generate
 PACKAGES := ./...
 
 FUZZTIME ?= 30s
+IDLE     := 64,256
 
-.PHONY: soak sim seeds mutants js peers all build run cluster demo-replay loadtest test race lint fmt bench generate fuzz crash crash-cluster upgrade pause check help
+.PHONY: soak sim seeds mutants js peers all build run cluster demo-replay loadtest test race lint fmt bench generate fuzz crash crash-cluster upgrade pause idle check help
 
 all: build
 
@@ -45,6 +46,9 @@ crash: ## kill -9 the real binary, and cut its disk's power, again and again und
 
 pause: ## measure what sessions notice when shards move, also under RATE=1000 words a second, and when nodes are stopped and killed (PAUSES=n)
 	SWITCHBOARD_PAUSES=$(or $(PAUSES),3) SWITCHBOARD_RATE=$(or $(RATE),1000) $(GO) test ./cmd/switchboard -run 'TestClusterPause|TestClusterMoves' -count=1 -v -timeout 120m
+
+idle: ## measure what three nodes cost when nobody says anything (SHARDS=64,256)
+	SWITCHBOARD_IDLE=$(or $(SHARDS),$(IDLE)) $(GO) test ./cmd/switchboard -run TestClusterIdle -count=1 -v -timeout 60m
 
 crash-cluster: ## kill, freeze, stop, move and drain the nodes of a real cluster under load, cut their power, again and again; check every acknowledged word (CRASHES=n)
 	SWITCHBOARD_CRASHES=$(or $(CRASHES),10) $(GO) test ./cmd/switchboard -run 'TestClusterCrash|TestClusterPowerCut|TestClusterNet|TestClusterSplit' -count=1 -v -timeout 120m

@@ -34,6 +34,7 @@ type trio struct {
 	t      *testing.T
 	bin    string
 	config string
+	shards int
 	nodes  []*trioNode
 
 	ctx    context.Context
@@ -74,8 +75,14 @@ func newTrioOf(t *testing.T, nodes int, bin string) *trio {
 // newTrioIn is newTrio where place says: it gives each node its addresses, and what else is its own.
 func newTrioIn(t *testing.T, nodes int, bin, config string, place func(i int, n *trioNode)) *trio {
 	t.Helper()
+	return newTrioOfShards(t, nodes, trioShards, bin, config, place)
+}
+
+// newTrioOfShards is newTrioIn with so many shards.
+func newTrioOfShards(t *testing.T, nodes, shards int, bin, config string, place func(i int, n *trioNode)) *trio {
+	t.Helper()
 	dir := t.TempDir()
-	w := &trio{t: t, bin: bin, config: filepath.Join(dir, "config.yaml"), stop: make(chan struct{})}
+	w := &trio{t: t, bin: bin, shards: shards, config: filepath.Join(dir, "config.yaml"), stop: make(chan struct{})}
 	if err := os.WriteFile(w.config, []byte(config+"limits: {rate: 100000, burst: 100000, inflight: 1000}\ndrain_ms: 3000\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +165,7 @@ func (w *trio) launch(n *trioNode) <-chan struct{} {
 		"serve", "--config", w.config, "--data", n.data, "--name", n.name, "--listen", n.addr, "--cluster-listen", n.links,
 	}
 	if n == w.nodes[0] {
-		args = append(args, "--shards", fmt.Sprint(trioShards))
+		args = append(args, "--shards", fmt.Sprint(w.shards))
 	} else {
 		args = append(args, "--join", w.nodes[0].links)
 	}
@@ -267,8 +274,8 @@ func (w *trio) until(what string, ok func(*member.Report) bool) time.Duration {
 		if err == nil && ok(r) {
 			return time.Since(began)
 		}
-		if time.Since(began) > trioPatience {
-			w.t.Fatalf("there is no %s after %v: %v\n%s", what, trioPatience, err, asJSON(r))
+		if patience := trioPatience * time.Duration(max(1, w.shards/32)); time.Since(began) > patience {
+			w.t.Fatalf("there is no %s after %v: %v\n%s", what, patience, err, asJSON(r))
 		}
 		<-tick.C
 	}
