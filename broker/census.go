@@ -150,17 +150,17 @@ func (c *Core) begin(out *Effects) {
 	}
 	c.open = true
 	var all []*task
-	for _, t := range c.sessions {
-		for ; t != nil; t = t.next {
-			if t.state == waiting {
-				all = append(all, t)
-			}
+	for i := range c.roll {
+		if t := c.roll[i].t; t.state == waiting {
+			all = append(all, t)
 		}
 	}
-	inOrder(all)
-	for _, t := range all {
-		if t.to == "" {
-			c.move(t)
+	if !c.reline(all) {
+		inOrder(all)
+		for _, t := range all {
+			if t.to == "" {
+				c.move(t)
+			}
 		}
 	}
 	for _, id := range ids {

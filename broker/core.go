@@ -58,6 +58,7 @@ type Core struct {
 	dirty []*plan   // some of its steps opened or closed with somebody's coming or going
 	moved []*task   // wait, and somebody may be there for them
 	freed []*worker // may take something that waits
+	most  int       // tasks that one event puts anew in line; 0 is no bound
 
 	// Reused.
 	spare  *task
@@ -86,6 +87,14 @@ func New(cfg Config) *Core {
 		manyMembers: maxMembers,
 	}
 	c.adoptConfig(cfg)
+	return c
+}
+
+// NewInPieces is New for an owner who serves others as well: what puts more than most tasks anew in line, as a step that opens or closes for all of them
+// or the end of the census, is left to [Core.Continue], as a configuration is.
+func NewInPieces(cfg Config, most int) *Core {
+	c := New(cfg)
+	c.most = most
 	return c
 }
 

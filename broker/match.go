@@ -259,7 +259,9 @@ func (c *Core) settle(out *Effects) {
 	if len(c.dirty)+len(c.moved)+len(c.freed) == 0 || c.anew != nil && c.anew.stage != matching {
 		return
 	}
-	c.restaff()
+	if c.restaff() {
+		return
+	}
 	if c.open && c.anew == nil && len(c.moved) == 0 && len(c.freed) == 1 {
 		c.serve(c.freed[0], out)
 	}
@@ -338,8 +340,22 @@ func sooner(w *worker, a, b *task) bool {
 	return a.before(b)
 }
 
-// restaff puts those anew in line for whom steps opened or closed because somebody came or went.
-func (c *Core) restaff() {
+// restaff puts those anew in line for whom steps opened or closed because somebody came or went. When they are too many for one event, that has only
+// begun: it tells so, and nobody is matched until they all are.
+func (c *Core) restaff() (begun bool) {
+	n := 0
+	for _, p := range c.dirty {
+		n += len(p.lined)
+	}
+	if c.most > 0 && n > c.most {
+		all := make([]*task, 0, n)
+		for _, p := range c.dirty {
+			all = append(all, p.lined...)
+		}
+		if c.reline(all) {
+			return true
+		}
+	}
 	for i := 0; i < len(c.dirty); i++ {
 		p := c.dirty[i]
 		p.dirty, c.dirty[i] = false, nil
@@ -352,6 +368,7 @@ func (c *Core) restaff() {
 		}
 	}
 	c.dirty = c.dirty[:0]
+	return false
 }
 
 // holds tells whether t, who would wait for w alone, has a reason to.

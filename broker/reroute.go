@@ -16,6 +16,7 @@ import (
 // rerouting is a configuration that is being taken up.
 type rerouting struct {
 	stage    stage
+	relined  bool      // no configuration: whose steps open or close, or who waits when a census ends
 	sessions []onRoll  // whose tasks are to be put in order, each by its name: the task may be another's by then
 	workers  []*worker // to be seated
 	routes   backlog   // tasks to be given a route
@@ -121,8 +122,11 @@ func (c *Core) orderSome(r *rerouting, most int) {
 			r.routes.push(t)
 		}
 	}
-	if r.sessions = r.sessions[n:]; len(r.sessions) == 0 {
-		r.sessions, r.stage = nil, seating
+	if r.sessions = r.sessions[n:]; len(r.sessions) > 0 {
+		return
+	}
+	if r.sessions, r.stage = nil, seating; r.relined {
+		r.stage = routing // by the plans that they have
 	}
 }
 
@@ -153,9 +157,12 @@ func (c *Core) routeSome(r *rerouting, most int, out *Effects) {
 		if t == nil {
 			break
 		}
-		if t.era != c.era {
+		switch {
+		case t.era != c.era:
 			c.unwait(t)
 			c.replan(t, out)
+		case t.lined && r.relined:
+			c.unwait(t)
 		}
 		if t.state == waiting && t.to == "" && !t.lined {
 			c.lineAnew(r, t)
@@ -165,6 +172,29 @@ func (c *Core) routeSome(r *rerouting, most int, out *Effects) {
 		return
 	}
 	r.routes, r.stage = nil, matching
+}
+
+// reline begins to put tasks anew in line, in pieces, when they are more than one event may: by the steps that are open to them now. Until it has
+// come to all of them nobody is matched, as with a configuration. It tells whether it has begun.
+func (c *Core) reline(all []*task) bool {
+	if c.most == 0 || len(all) <= c.most || !c.open || c.anew != nil {
+		return false
+	}
+	r := &rerouting{relined: true, sessions: make([]onRoll, len(all), len(all)+len(c.moved))}
+	for i, t := range all {
+		r.sessions[i] = onRoll{t.session, t}
+	}
+	for i, t := range c.moved { // with them, in their order
+		r.sessions, c.moved[i] = append(r.sessions, onRoll{t.session, t}), nil
+	}
+	c.moved = c.moved[:0]
+	for _, p := range c.dirty { // whoever stands in line by it is among them
+		p.dirty = false
+	}
+	clear(c.dirty)
+	c.dirty = c.dirty[:0]
+	c.anew = r
+	return true
 }
 
 // lineAnew puts t, which has a route by the new configuration, in line, until it is matched.

@@ -270,6 +270,8 @@ func (c *Core) candidate(t *task, w *worker) Candidate {
 		x.Why = "its step is not open"
 	case !c.open:
 		x.Why = "the census is not taken"
+	case c.anew != nil && c.anew.relined:
+		x.Why = "who waits is being put in line anew"
 	case c.anew != nil:
 		x.Why = beingTakenUp
 	}

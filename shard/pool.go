@@ -41,7 +41,7 @@ type pool struct {
 
 // openPool begins a pool's census. The shard's term is its number.
 func (s *Shard) openPool(tenant string, t *Tenant) {
-	p := &pool{tenant: tenant, number: s.term, core: broker.New(t.Broker), t: t, decided: t, kept: make([]uint64, len(s.cfg.Peers))}
+	p := &pool{tenant: tenant, number: s.term, core: broker.NewInPieces(t.Broker, rerouteMost), t: t, decided: t, kept: make([]uint64, len(s.cfg.Peers))}
 	if t.Document.Version > 0 { // others may have opened before
 		p.settleAt = s.now
 	}
@@ -54,7 +54,8 @@ func (s *Shard) openPool(tenant string, t *Tenant) {
 	p.tell(s)
 }
 
-// rerouteMost is how many tasks or workers a document that has just come is applied to in one step, so that others are served between.
+// rerouteMost is how many tasks or workers a document that has just come is applied to in one step, and how many are put anew in line when a step
+// opens to them or the census ends, so that others are served between.
 const rerouteMost = 256
 
 // next returns when tick has something to do, or 0.
