@@ -27,11 +27,21 @@ type request struct {
 	do   func() error
 	done chan error
 	err  error
+	// anytime says that it need not wait until the log has room: it changes nothing of the groups, or only what they have forgotten.
+	anytime bool
 }
 
 // do lets the committer do something. It blocks until that is done and durable, or the journal ends.
 func (j *Journal) do(fn func() error) error {
-	r := &request{do: fn, done: make(chan error, 1)}
+	return j.demand(&request{do: fn, done: make(chan error, 1)})
+}
+
+// doAnytime is do for what need not wait until the log has room.
+func (j *Journal) doAnytime(fn func() error) error {
+	return j.demand(&request{do: fn, done: make(chan error, 1), anytime: true})
+}
+
+func (j *Journal) demand(r *request) error {
 	j.mu.Lock()
 	if j.asksEnded || j.closing {
 		err := j.broken
@@ -50,12 +60,30 @@ func (j *Journal) do(fn func() error) error {
 	return <-r.done
 }
 
+// meanwhile does what may be done while the log waits for room.
+func (j *Journal) meanwhile() {
+	var list []*request
+	j.mu.Lock()
+	j.forming.asks = slices.DeleteFunc(j.forming.asks, func(r *request) bool {
+		if r.anytime {
+			list = append(list, r)
+		}
+		return r.anytime
+	})
+	j.mu.Unlock()
+	for _, r := range list {
+		r.done <- r.do()
+	}
+}
+
 // tell lets the committer do something, some time soon.
-func (j *Journal) tell(fn func() error) {
+func (j *Journal) tell(fn func() error) { j.mention(&request{do: fn, done: make(chan error, 1)}) }
+
+func (j *Journal) mention(r *request) {
 	j.mu.Lock()
 	first := j.forming.empty()
 	if !j.asksEnded {
-		j.forming.asks = append(j.forming.asks, &request{do: fn, done: make(chan error, 1)})
+		j.forming.asks = append(j.forming.asks, r)
 	}
 	j.mu.Unlock()
 	if first {
@@ -326,11 +354,11 @@ func (j *Journal) begin(list []*Group) error {
 		}
 	}
 	if len(points) > 0 {
-		if err := j.passOver("beginning a log", j.log.Truncate(points)); err != nil {
+		if err := j.passOver("beginning a log", j.forget(points)); err != nil {
 			return err
 		}
 	}
-	return logError("beginning a group", j.log.Write(&b))
+	return logError("beginning a group", j.record(&b))
 }
 
 // first is a group's first replica, with what all of the first replicas agree on.

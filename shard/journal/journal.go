@@ -79,6 +79,7 @@ type Journal struct {
 	noSpare     bool          // no room for another segment of the log
 	noFlush     bool          // no room for rows that are to be flushed
 	noWrite     bool          // no room for what the log is to write now
+	patient     bool          // the committer runs, and waits for that room
 	frozen      map[*Frozen]struct{}
 
 	// Shared.
@@ -123,7 +124,7 @@ func (j *Journal) Close() error {
 		j.mu.Unlock()
 		return nil
 	}
-	j.closing = true
+	j.closing, j.patient = true, false
 	j.room.Broadcast()
 	j.mu.Unlock()
 	poke(j.wake)
@@ -143,6 +144,14 @@ func (j *Journal) Close() error {
 	}
 	j.reads.Lock() // for good: reads find it held and answer ErrClosed
 	return errors.Join(err, j.thaw(), j.release())
+}
+
+// Hurry is called before the owners of groups are ended, which wait for what they have appended: from now on nobody waits for a full disk to have room for
+// the log. Where it has none the journal fails, and who is told so has not been told that anything was durable.
+func (j *Journal) Hurry() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.patient = false
 }
 
 // release closes what Open opened, in the opposite order.

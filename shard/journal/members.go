@@ -39,7 +39,7 @@ func (j *Journal) rename(g *Group, id uint64) (done bool, err error) {
 		j.abandon(g)
 		g.meta.self, g.meta.conf, g.newMeta = id, &pb.ConfState{Voters: []uint64{id}}, true
 		var b seglog.Batch
-		if err := errors.Join(g.putMeta(&b), j.log.Write(&b)); err != nil {
+		if err := errors.Join(g.putMeta(&b), j.record(&b)); err != nil {
 			j.fail(err)
 			return err
 		}
@@ -156,11 +156,11 @@ func (j *Journal) entomb(g *Group) error {
 	if last > max(prev, g.at.index) { // nobody may think that this was decided
 		b.CutSuffix(g.id, max(prev, g.at.index)+1)
 	}
-	if err := j.log.Write(&b); err != nil {
+	if err := j.record(&b); err != nil {
 		return logError("writing a tombstone", err)
 	}
 	if g.at.index > prev {
-		return j.passOver("forgetting a log", j.log.Truncate([]seglog.Point{{Group: g.id, UpTo: g.at.index, Term: g.at.term}}))
+		return j.passOver("forgetting a log", j.forget([]seglog.Point{{Group: g.id, UpTo: g.at.index, Term: g.at.term}}))
 	}
 	return nil
 }
@@ -179,7 +179,7 @@ func (j *Journal) Replica(group int) (s replica.Status, err error) {
 	if group < 0 || group >= groupsMax {
 		return s, replica.ErrNoGroup
 	}
-	doErr := j.do(func() error {
+	doErr := j.doAnytime(func() error {
 		s, err = j.host.Status(uint16(group)) //nolint:gosec // checked
 		return err
 	})
@@ -189,7 +189,7 @@ func (j *Journal) Replica(group int) (s replica.Status, err error) {
 // Replicas tells how the replicas of these groups are, as of one moment; groups that have none here are left out.
 func (j *Journal) Replicas(groups ...uint16) (map[uint16]replica.Status, error) {
 	var all map[uint16]replica.Status
-	err := j.do(func() error {
+	err := j.doAnytime(func() error {
 		all = j.replicas(groups)
 		return nil
 	})
@@ -199,10 +199,10 @@ func (j *Journal) Replicas(groups ...uint16) (map[uint16]replica.Status, error) 
 // Look is Replicas for who cannot wait, as while the disk hangs: then is told on the committer's goroutine and must not block. It is not told
 // when the journal ends before.
 func (j *Journal) Look(groups []uint16, then func(map[uint16]replica.Status)) {
-	j.tell(func() error {
+	j.mention(&request{anytime: true, done: make(chan error, 1), do: func() error {
 		then(j.replicas(groups))
 		return nil
-	})
+	}})
 }
 
 func (j *Journal) replicas(groups []uint16) map[uint16]replica.Status {

@@ -35,6 +35,7 @@ func Open(cfg Config) (*Journal, error) {
 	if err := j.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the journal in %s: %w", cfg.Dir, err), j.release())
 	}
+	j.patient = true
 	go j.commit()
 	go j.watch()
 	go j.patrol(j.log)

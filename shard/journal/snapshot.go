@@ -229,10 +229,10 @@ func (j *Journal) install(g *Group, s *pb.Snapshot) error {
 	if err := g.putMeta(&b); err != nil {
 		return err
 	}
-	if err := j.log.Write(&b); err != nil {
+	if err := j.record(&b); err != nil {
 		return logError("cutting the log behind a snapshot", err)
 	}
-	if err := j.passOver("beginning the log behind a snapshot", j.log.Truncate([]seglog.Point{{Group: g.id, UpTo: a.at.index, Term: a.at.term}})); err != nil {
+	if err := j.passOver("beginning the log behind a snapshot", j.forget([]seglog.Point{{Group: g.id, UpTo: a.at.index, Term: a.at.term}})); err != nil {
 		return err
 	}
 	j.reach(g, a.at)

@@ -168,7 +168,7 @@ func (j *Journal) truncate(upTo map[uint16]uint64) error {
 		j.cfg.Log.Warn("reading what is flushed", "err", err) // the damage is reported by corrupted
 	}
 	if len(points) > 0 { // nobody may look for what is gone
-		if err := j.do(func() error {
+		if err := j.doAnytime(func() error { // also while the log waits for the room that this makes
 			for _, p := range points {
 				j.host.Compacted(p.Group, p.UpTo)
 			}
@@ -355,7 +355,7 @@ func (j *Journal) startEpoch(g *Group, whole uint64, at applied) error {
 	if err := g.putMeta(&b); err != nil {
 		return err
 	}
-	if err := j.log.Write(&b); err != nil {
+	if err := j.record(&b); err != nil {
 		return logError("writing an epoch", err)
 	}
 	return j.storeApplied(g.id, at)

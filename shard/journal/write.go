@@ -55,12 +55,17 @@ func (j *Journal) write(list []replica.Append) error {
 // recordAgain is how long the log waits for room before it looks again.
 const recordAgain = 100 * time.Millisecond
 
-// record writes b into the log. Where there is no room for the segment that it needs, which nobody has foreseen because watch did not get to it, nothing
-// is written, and nothing is lost: turns are refused, those that were taken wait for room with everything else of the committer, and only a
-// journal that is being closed does not wait.
+// record writes b into the log.
 func (j *Journal) record(b *seglog.Batch) error {
+	return j.withRoom(func() error { return j.log.Write(b) })
+}
+
+// withRoom does something to the log. Where there is no room for the segment that it needs, which nobody has foreseen because watch did not get to it,
+// nothing is written, and nothing is lost: turns are refused, those that were taken wait for room with everything else of the committer, but for what
+// may be asked at any time, and only a journal that is in a hurry does not wait.
+func (j *Journal) withRoom(do func() error) error {
 	for waited := false; ; waited = true {
-		err := j.log.Write(b)
+		err := do()
 		if !errors.Is(err, seglog.ErrNoSpace) {
 			if waited {
 				j.mu.Lock()
@@ -72,13 +77,19 @@ func (j *Journal) record(b *seglog.Batch) error {
 		}
 		j.refuseFor(&j.noWrite, "the log")
 		j.mu.Lock()
-		closing := j.closing
+		patient := j.patient
 		j.mu.Unlock()
-		if closing {
+		if !patient {
 			return err
 		}
+		j.meanwhile()
 		time.Sleep(recordAgain)
 	}
+}
+
+// forget is seglog.Log.Truncate for the committer, which waits for room.
+func (j *Journal) forget(points []seglog.Point) error {
+	return j.withRoom(func() error { return j.log.Truncate(points) })
 }
 
 // putMeta adds what the replica must not forget, when it has changed.

@@ -1,0 +1,208 @@
+package journal
+
+import (
+	"errors"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"switchboard/shard/journal/replica"
+)
+
+// cramped is a journal of two groups on a disk that, once on, has no room for another segment of the log.
+type cramped struct {
+	on     *errorfs.Toggle
+	failed atomic.Int64
+	cfg    Config
+	j      *Journal
+}
+
+func newCramped(t *testing.T, tune func(*Config)) *cramped {
+	t.Helper()
+	c := &cramped{on: &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFilePreallocate && strings.Contains(op.Path, "/log/") {
+			return syscall.ENOSPC
+		}
+		return nil
+	})}}
+	c.cfg = config(t, errorfs.Wrap(vfs.NewMem(), c.on), 2)
+	c.cfg.SegmentBytes = 64 << 10
+	c.cfg.Fatal = func(error) { c.failed.Add(1) }
+	if tune != nil {
+		tune(&c.cfg)
+	}
+	var err error
+	c.j, err = Open(c.cfg)
+	must(t, err)
+	return c
+}
+
+// busy keeps watch from foreseeing anything until the function that it returns is called.
+func (c *cramped) busy() func() {
+	busy := make(chan struct{})
+	go func() { _ = c.j.request(ask{fn: func() error { <-busy; return nil }, reply: make(chan error, 1)}) }()
+	synctest.Wait()
+	return func() { close(busy); synctest.Wait() }
+}
+
+// stuff appends turns of so many bytes until the committer waits for room. It returns the last that was taken.
+func (c *cramped) stuff(t *testing.T, g *Group, size int) uint64 {
+	t.Helper()
+	for range 10_000 {
+		var turn Turn
+		turn.Put(key(g.Last()+1), make([]byte, size))
+		_, err := g.Append(&turn)
+		synctest.Wait()
+		if errors.Is(err, ErrNoSpace) {
+			return g.Last()
+		}
+		must(t, err)
+	}
+	t.Fatal("everything is taken")
+	return 0
+}
+
+// within fails when fn takes longer than it may while there is no room.
+func (c *cramped) within(t *testing.T, what string, fn func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() { defer close(done); fn() }()
+	time.Sleep(10 * time.Second) // the bubble's clock
+	select {
+	case <-done:
+	default:
+		c.on.Off() // so that the bubble ends
+		t.Errorf("it waits for room: %s", what)
+		<-done
+	}
+}
+
+// TestLookWhileThereIsNoRoom: how replicas are is told while the log waits for room, and so is whoever only wants to look.
+func TestLookWhileThereIsNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCramped(t, nil)
+		g := c.j.Group(0)
+		o := own(g)
+		appendMany(t, o, 3)
+		free := c.busy()
+		c.on.On()
+		last := c.stuff(t, g, 1)
+		told := make(chan map[uint16]replica.Status, 1)
+		c.j.Look([]uint16{0, 1}, func(all map[uint16]replica.Status) { told <- all })
+		var all map[uint16]replica.Status
+		c.within(t, "a look", func() {
+			var err error
+			if all, err = c.j.Replicas(0, 1); err != nil {
+				t.Error(err)
+			}
+		})
+		if len(all) != 2 || !all[0].Leads || len(<-told) != 2 {
+			t.Errorf("%+v", all)
+		}
+		if o.durable() >= last {
+			t.Error("nothing waits for room")
+		}
+		c.on.Off()
+		must(t, o.wait(last))
+		free()
+		must(t, c.j.Close())
+	})
+}
+
+// TestTruncationMakesRoom: the log waits for room that the journal's own truncation makes, which is under way and needs the committer.
+func TestTruncationMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCramped(t, nil)
+		g := c.j.Group(0)
+		o := own(g)
+		for range 40 {
+			appendMany(t, o, 1)
+		}
+		must(t, c.j.flush())
+		free := c.busy()
+		c.on.On()
+		last := c.stuff(t, g, 20<<10) // which leaves room for what a truncation writes
+		if o.durable() >= last {
+			t.Fatal("nothing waits for room")
+		}
+		go free()
+		c.within(t, "the truncation", func() {
+			err := c.j.request(ask{fn: func() error { return c.j.truncate(nil) }, reply: make(chan error, 1)})
+			if err := errors.Join(err, o.wait(last)); err != nil {
+				t.Error(err)
+			}
+		})
+		if n := c.failed.Load(); n != 0 {
+			t.Errorf("it failed %d times", n)
+		}
+		c.on.Off()
+		must(t, c.j.Close())
+	})
+}
+
+// TestHurry: whoever ends the owners first, which wait for what they have appended, says so, and they are told that it failed.
+func TestHurry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCramped(t, nil)
+		g := c.j.Group(0)
+		o := own(g)
+		appendMany(t, o, 3)
+		free := c.busy()
+		c.on.On()
+		last := c.stuff(t, g, 1)
+		durable := o.durable()
+		c.j.Hurry()
+		if err := o.wait(last); !errors.Is(err, ErrFailed) || c.failed.Load() != 1 {
+			t.Errorf("the owner was told %v, and it failed %d times", err, c.failed.Load())
+		}
+		free()
+		must(t, c.j.Close())
+		c.on.Off()
+		j, err := Open(c.cfg)
+		must(t, err)
+		if at := j.Group(0).Applied(); at < durable {
+			t.Errorf("%d turns, and %d were durable", at, durable)
+		}
+		must(t, j.Close())
+	})
+}
+
+// TestNoRoomForMembers: replicas that come and go find no room in the log. It waits for it; the process does not end.
+func TestNoRoomForMembers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCramped(t, nil)
+		appendMany(t, own(c.j.Group(0)), 3)
+		c.on.On()
+		done := make(chan error, 1)
+		go func() {
+			for n := range uint32(60) {
+				id := replica.ID(1, n+1)
+				if err := errors.Join(c.j.Join(7, id), c.j.Remove(7, id)); err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+		time.Sleep(10 * time.Second) // the bubble's clock
+		select {
+		case err := <-done:
+			t.Fatalf("there was room: %v", err)
+		default:
+		}
+		if n := c.failed.Load(); n != 0 || !c.j.Full() {
+			t.Fatalf("it failed %d times; full: %v", n, c.j.Full())
+		}
+		c.on.Off()
+		must(t, <-done)
+		time.Sleep(2 * watchEvery)
+		must(t, c.j.Healthy())
+		must(t, c.j.Close())
+	})
+}
