@@ -127,7 +127,7 @@ func TestFullNodeStops(t *testing.T) {
 		t.Error("the node does not stop")
 		room.Store(true)
 	}
-	<-closed
+	t.Logf("it was closed with %v", <-closed)
 	if len(failed) == 0 {
 		t.Error("it does not say that the log could not be written")
 	}
