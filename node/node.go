@@ -238,6 +238,7 @@ func (n *Node) Close(ctx context.Context) error {
 	defer cancel()
 	n.cfg.Log.Info("draining", "connections", n.edge.Connections())
 	n.edge.Drain(ctx)
+	n.j.Hurry() // what follows waits for what was appended
 	if n.party != nil {
 		n.party.keep.handOver(ctx)
 	}
@@ -249,6 +250,9 @@ func (n *Node) Close(ctx context.Context) error {
 // undo closes what is open, in the opposite order.
 func (n *Node) undo() error {
 	var errs []error
+	if n.j != nil {
+		n.j.Hurry()
+	}
 	if n.edge != nil {
 		errs = append(errs, n.edge.Close())
 	}
