@@ -395,6 +395,7 @@ func (k *keeper) reckon() {
 		full = a.Full
 	}
 	if len(full) == 0 && len(k.lacks) == 0 {
+		k.copies.Store(nil) // of when it was otherwise
 		return
 	}
 	k.mu.Lock()

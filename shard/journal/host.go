@@ -202,7 +202,7 @@ func weight(m *pb.Message) (n int) {
 // squeeze tells whether so many bytes of entries are taken although there is little room. Some are, for what was under way when the disk filled up: its
 // leader hears of it and stops, but while a majority lacks a turn nobody behind it gets an answer. It needs j.mu.
 func (j *Journal) squeeze(n int) bool {
-	if n > 0 && (j.spent() || j.squeezed+int64(n) > j.lookBytes) {
+	if n > 0 && (j.spent() || j.squeezed >= j.lookBytes) {
 		return false
 	}
 	j.squeezed += int64(n)
