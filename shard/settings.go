@@ -63,13 +63,12 @@ func (s *Shard) peersChanged() {
 		return
 	}
 	for _, p := range s.pools {
-		if p.t.Document.Version == 0 {
-			continue // all go by the configuration
-		}
 		for _, i := range changed {
-			p.kept[i] = 0
+			p.kept[i] = 0 // also of a document that is on its way to this pool itself, and that the owner before has heard of earlier
 		}
-		p.settleAt = s.now
+		if p.t.Document.Version != 0 { // without, all go by the configuration
+			p.settleAt = s.now
+		}
 	}
 }
 
