@@ -215,39 +215,46 @@ func TestRefusedTurnsOfAMerge(t *testing.T) {
 		for group := n.j.Group(0); group.Applied() < group.Last(); {
 			runtime.Gosched()
 		}
+		if _, err := n.j.Replica(0); err != nil { // the committer is behind it: the owner has been told
+			t.Fatal(err)
+		}
 		n.pause()
 		close(on)
 		return <-g.stop
 	}
-	for steps := range 6 {
-		v, a := fmt.Sprint("v", steps), fmt.Sprint("a", steps)
-		vc, ac := n.conn(customer(v)), n.conn(customer(a))
-		vid := vc.open(&wirepb.Open{})
-		vc.send(vid, "", "hi")
-		vc.next(wire.FrameWrote)
-		n.conn(customer(fmt.Sprint("u", steps))).identified(v)
-		disk.skew.Add(int64(time.Second))
-		ac.open(&wirepb.Open{})
-		n.pause()
-		on := <-g.stop
-		vc.identify(a)
-		for range steps {
+	// One shard does it in three turns, and a step is two, or one where the owner hears late of what is durable: then it is tried again.
+	var refused uint64
+	for round := 0; round < 5 && refused < 2; round++ {
+		before := n.shards[0].Stats().Abandoned
+		for steps := range 6 {
+			v, a := fmt.Sprint("v", round, steps), fmt.Sprint("a", round, steps)
+			vc, ac := n.conn(customer(v)), n.conn(customer(a))
+			vid := vc.open(&wirepb.Open{})
+			vc.send(vid, "", "hi")
+			vc.next(wire.FrameWrote)
+			n.conn(customer(fmt.Sprint("u", round, steps))).identified(v)
+			disk.skew.Add(int64(time.Second))
+			ac.open(&wirepb.Open{})
+			n.pause()
+			on := <-g.stop
+			vc.identify(a)
+			for range steps {
+				on = step(on)
+			}
+			disk.is(true)
 			on = step(on)
+			disk.is(false)
+			close(on)
+			if root, sessions := vc.identified(a); root != a || len(sessions) != 1 || sessions[0] != string(vid) {
+				t.Fatalf("step %d: identified as %s with %v; want %s with %s", steps, root, sessions, a, vid)
+			}
+			n.together(fmt.Sprint("round ", round, " step ", steps), v, a)
 		}
-		disk.is(true)
-		on = step(on)
-		disk.is(false)
-		close(on)
-		if root, sessions := vc.identified(a); root != a || len(sessions) != 1 || sessions[0] != string(vid) {
-			t.Fatalf("step %d: identified as %s with %v; want %s with %s", steps, root, sessions, a, vid)
-		}
-		n.together(fmt.Sprint("step ", steps), v, a)
+		refused = n.shards[0].Stats().Abandoned - before
 	}
-	refused := n.shards[0].Stats().Abandoned
-	if refused < 2 { // one shard does it in three turns, and a step is two
+	if refused < 2 {
 		t.Errorf("only %d turns were refused", refused)
 	}
-	t.Logf("%d turns were refused", refused)
 }
 
 // [SW-5a.6] Racing opens for one external id are one customer with one session; with a first writer who is somebody, they are he.
