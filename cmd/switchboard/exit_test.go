@@ -98,6 +98,41 @@ func TestExitCodes(t *testing.T) {
 	f(2, `unknown field "nope"`, "serve", "--data", data, "--config", unknown)
 	f(2, "broken.yaml", "serve", "--data", data, "--config", broken)
 	f(2, "none of ageing, strict, fifo", "serve", "--data", data, "--config", wrong)
+	// A setting that no node can be served with is refused before one is, with its name and what it may be. Two ways to say it: printed, and served.
+	settings := func(want, text string) {
+		t.Helper()
+		path := file("settings.yaml", "tenants: {demo: {queues: [{name: default}]}}\n"+text)
+		f(2, want, "serve", "--data", data, "--print-config", "--config", path)
+		f(2, want, "serve", "--data", data, "--config", path)
+	}
+	settings("limits.frame is -1: it must be 1024 to 524288", "limits: {frame: -1}")
+	settings("limits.frame is 100: it must be 1024 to 524288", "limits: {frame: 100, body: 100}")
+	settings("limits.frame is 524289: it must be 1024 to 524288", "limits: {frame: 524289}")
+	settings("limits.body is -1: it must be 1 to 524288", "limits: {body: -1}")
+	settings("limits.body is 999999999: it must be 1 to 524288", "limits: {body: 999999999}")
+	settings("limits.body is 65537: it must be at most limits.frame, which is 65536", "limits: {body: 65537}")
+	settings("limits.batch is -1: it must be 1 to 1000000000", "limits: {batch: -1}")
+	settings("limits.sessions is -1: it must be 1 to 1000000000", "limits: {sessions: -1}")
+	settings("limits.inflight is -2: it must be 1 to 1000000000", "limits: {inflight: -2}")
+	settings("limits.inflight is 5000000000: it must be 1 to 1000000000", "limits: {inflight: 5000000000}")
+	settings("limits.burst is -1: it must be 1 to 1000000000", "limits: {burst: -1}")
+	settings("limits.rate is -5: it must be more than 0 and at most 1000000000", "limits: {rate: -5}")
+	settings("limits.rate is NaN: it must be more than 0", "limits: {rate: .nan}")
+	settings("limits.rate is .Inf: it must be more than 0", "limits: {rate: .inf}")
+	for _, name := range []string{"connections", "per_ip", "per_customer", "drain_ms", "patrol_rate"} {
+		settings(name+" is -1: it must be 0 or more", name+": -1")
+	}
+	for _, name := range []string{"concurrency", "per_hook", "first_ms"} {
+		settings("hooks."+name+" is -1: it must be 0 or more", "hooks: {"+name+": -1}")
+	}
+	settings("hooks.first_ms is 3600001: it must be at most 3600000", "hooks: {first_ms: 3600001}")
+	for _, name := range []string{"copies", "weight", "replace_after_ms"} {
+		settings("cluster."+name+" is -1: it must be 0 or more", "cluster: {"+name+": -1}")
+	}
+	for _, name := range []string{"reopen_window_ms", "wrapup_ms", "grace_bots_ms", "grace_humans_ms"} {
+		f(2, "tenant demo: "+name+" is -5: it must be 0 or more", "serve", "--data", data, "--print-config", "--config",
+			file("tenant.yaml", "tenants: {demo: {queues: [{name: default}], "+name+": -5}}\n"))
+	}
 	f(1, "missing.yaml", "serve", "--data", data, "--config", filepath.Join(dir, "missing.yaml"))
 	f(1, "invalid port", "serve", "--data", data, "--dev", "--listen", "127.0.0.1:99999")
 	f(1, "not a directory", "serve", "--data", plain, "--dev")
