@@ -135,7 +135,9 @@ func TestExitCodes(t *testing.T) {
 	}
 	f(1, "missing.yaml", "serve", "--data", data, "--config", filepath.Join(dir, "missing.yaml"))
 	f(1, "invalid port", "serve", "--data", data, "--dev", "--listen", "127.0.0.1:99999")
-	f(1, "not a directory", "serve", "--data", plain, "--dev")
+	noDirectory := "^switchboard: " + regexp.QuoteMeta(plain) + " is not a directory: name another one with --data\n$"
+	f(1, noDirectory, "serve", "--data", plain, "--dev")
+	f(1, noDirectory, "verify", "--data", plain)
 	f(1, "no data directory", "log", "--data", filepath.Join(dir, "nowhere"), session)
 	f(2, "one session id", "log", "--data", data)
 	f(2, "no session id", "log", "--data", data, "nonsense")
