@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,6 +86,15 @@ func TestExitCodes(t *testing.T) {
 	}
 	f(2, `no command "nope".*--help`, "nope")
 	f(2, `no command "serv"; did you mean serve\?`, "serv")
+	f(2, `no command "nosuch".*--help`, "help", "nosuch")
+	f(2, `no command "loadtest nope".*--help`, "help", "loadtest", "nope")
+	f(2, `no command "queues aply"; did you mean apply\?`, "help", "queues", "aply")
+	f(2, `name of a shell.*"tcsh" is too much`, "completion", "tcsh")
+	for _, args := range [][]string{{"help"}, {"help", "queues", "apply"}, {"completion"}, {"completion", "bash"}} {
+		if r := finish(t, as(t, nil, args...)); r.code != 0 || r.out == "" || r.err != "" {
+			t.Errorf("%v: %+v", args, r)
+		}
+	}
 	f(2, "no arguments", "serve", "nope")
 	f(2, "a subcommand", "loadtest", "nope")
 	f(2, "unknown flag: --nope", "serve", "--nope")
@@ -157,12 +167,25 @@ func TestExitCodes(t *testing.T) {
 	}
 	f(2, "role", "token", "--data", data, "--sub", "alice", "--role", "king")
 	f(2, "kind", "token", "--data", data, "--sub", "bob", "--role", "worker", "--kind", "cat")
+	f(2, "^switchboard: --kind is of a worker, and this is a token of role customer: set --role worker, or leave out --kind\n$", "token", "--data", data, "--sub", "bob", "--kind", "bot")
 	f(2, "name=level", "token", "--data", data, "--sub", "bob", "--role", "worker", "--skills", "refund")
 	f(2, "0 and 1", "token", "--data", data, "--sub", "bob", "--role", "worker", "--skills", "refund=NaN")
 	f(2, "0 and 1", "token", "--data", data, "--sub", "bob", "--role", "worker", "--rating", "7")
 	f(2, `tenant "other"`, "token", "--data", data, "--sub", "alice", "--tenant", "other")
 	f(2, "--ttl", "token", "--data", data, "--sub", "alice", "--ttl", "soon")
 	f(2, "set --token", "chat")
+	for _, addr := range []string{"a b", "127.0.0.1:99999", "ftp://127.0.0.1:7470", "http://"} { // a client would try them for ever
+		for _, cmd := range [][]string{{"chat"}, {"work"}, {"work", "--echo"}, {"floor"}, {"levels"}} {
+			f(2, "--addr is "+regexp.QuoteMeta(strconv.Quote(addr))+": .*must be host:port, or a URL", append(cmd, "--token", "x", "--addr", addr)...)
+		}
+	}
+	f(2, "--tail is -1: it must be 0 to", "chat", "--token", "x", "--tail", "-1")
+	for _, slots := range []string{"-3", "0", "10001"} {
+		f(2, "--slots is "+slots+": it must be 1 to 10000", "work", "--token", "x", "--slots", slots)
+	}
+	for _, window := range []string{"-1", "0", "9999"} {
+		f(2, "--window is "+window+": it must be 1 to 256", "work", "--token", "x", "--echo", "--window", window)
+	}
 	f(2, "set --data", "loadtest", "roundtrip")
 	complains(t, 2, `SWITCHBOARD_SHARDS is "many"`, []string{"SWITCHBOARD_SHARDS=many"}, "serve", "--data", data, "--dev")
 	complains(t, 2, `SWITCHBOARD_TTL`, []string{"SWITCHBOARD_TTL=soon"}, "token", "--data", data, "--sub", "alice")
