@@ -161,7 +161,8 @@ func or[T comparable](v *T, otherwise T) {
 	}
 }
 
-func (c *Config) defaults() error {
+// Defaults puts the default into every field that is zero, and reports what is missing. Open calls it.
+func (c *Config) Defaults() error {
 	if c.Tokens == nil {
 		return errors.New("edge: Config.Tokens is missing")
 	}
