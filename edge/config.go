@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -40,6 +41,41 @@ func (l *Limits) Defaults() {
 	or(&l.Inflight, 8)
 	or(&l.Rate, 10)
 	or(&l.Burst, 20)
+}
+
+// The bounds of Limits.
+const (
+	// frameLeast has room for a hello with its token: with less nobody gets in.
+	frameLeast = 1 << 10
+	// frameMost is half of what closes a customer's socket 3008 when it waits there, see Config.Outbox: what one may say, others can be told.
+	frameMost = 512 << 10
+	countMost = 1_000_000_000 // hello tells the others in 32 bits
+)
+
+// Validate reports which of l makes no sense, with names as in a file, and what it may be. Defaults come first: zero is refused.
+func (l *Limits) Validate() error {
+	for _, f := range [...]struct {
+		name           string
+		v, least, most int
+	}{
+		{"frame", l.Frame, frameLeast, frameMost},
+		{"body", l.Body, 1, frameMost},
+		{"batch", l.Batch, 1, countMost},
+		{"sessions", l.Sessions, 1, countMost},
+		{"inflight", l.Inflight, 1, countMost},
+		{"burst", l.Burst, 1, countMost},
+	} {
+		if f.v < f.least || f.v > f.most {
+			return fmt.Errorf("limits.%s is %d: it must be %d to %d", f.name, f.v, f.least, f.most)
+		}
+	}
+	if !(l.Rate > 0 && l.Rate <= countMost) { // nor may it be no number
+		return fmt.Errorf("limits.rate is %v: it must be more than 0 and at most %d", l.Rate, countMost)
+	}
+	if l.Body > l.Frame {
+		return fmt.Errorf("limits.body is %d: it must be at most limits.frame, which is %d", l.Body, l.Frame)
+	}
+	return nil
 }
 
 // DefaultConnections is how many sockets are held when nobody says otherwise.
@@ -125,7 +161,8 @@ func or[T comparable](v *T, otherwise T) {
 	}
 }
 
-func (c *Config) defaults() error {
+// Defaults puts the default into every field that is zero, and reports what is missing. Open calls it.
+func (c *Config) Defaults() error {
 	if c.Tokens == nil {
 		return errors.New("edge: Config.Tokens is missing")
 	}

@@ -108,7 +108,7 @@ func (s *stripe) list(into []*conn) []*conn {
 
 // Open prepares an edge that posts over x. It serves nothing until Serve.
 func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
-	if err := cfg.defaults(); err != nil {
+	if err := cfg.Defaults(); err != nil {
 		return nil, err
 	}
 	e := &Edge{cfg: cfg, x: x, m: newMetrics(cfg.Register), stop: make(chan struct{}), perIP: map[string]int{}, handed: make(chan handed, handedMost)}

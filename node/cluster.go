@@ -63,6 +63,9 @@ type Cluster struct {
 }
 
 func (c *Cluster) validate() error {
+	if err := notNegative(amount{"cluster.copies", int64(c.Copies)}, amount{"cluster.weight", int64(c.Weight)}, amount{"cluster.replace_after_ms", c.ReplaceAfterMS}); err != nil {
+		return err
+	}
 	if c.Listen == "" {
 		if len(c.Join) > 0 || c.TLS != "" || c.Advertise != "" || len(c.Roles) > 0 {
 			return errors.New("cluster.join, cluster.tls, cluster.advertise and cluster.roles are for a member of a cluster: set cluster.listen to host:port, too")
@@ -84,9 +87,6 @@ func (c *Cluster) validate() error {
 	}
 	if c.SnapshotRate != 0 && c.SnapshotRate < snapshotRateMin {
 		return fmt.Errorf("cluster.snapshot_rate is %d: it must be %d bytes a second or more, or 0 for the default", c.SnapshotRate, snapshotRateMin)
-	}
-	if c.ReplaceAfterMS < 0 || c.Copies < 0 || c.Weight < 0 {
-		return errors.New("cluster.copies, cluster.weight or cluster.replace_after_ms is negative")
 	}
 	return nil
 }

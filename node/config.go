@@ -152,8 +152,11 @@ func (c *Config) Validate() error {
 	if c.Connections == 0 {
 		c.Connections = edge.DefaultConnections
 	}
-	if c.Connections < 0 || c.PerIP < 0 || c.PerCustomer < 0 || c.DrainMS < 0 || c.PatrolRate < 0 {
-		return errors.New("connections, per_ip, per_customer, drain_ms or patrol_rate is negative")
+	if err := notNegative(
+		amount{"connections", int64(c.Connections)}, amount{"per_ip", int64(c.PerIP)}, amount{"per_customer", int64(c.PerCustomer)},
+		amount{"drain_ms", c.DrainMS}, amount{"patrol_rate", c.PatrolRate},
+	); err != nil {
+		return err
 	}
 	if err := c.TLS.validate(); err != nil {
 		return err
@@ -165,6 +168,9 @@ func (c *Config) Validate() error {
 		return err
 	}
 	c.Limits.Defaults()
+	if err := c.Limits.Validate(); err != nil {
+		return err
+	}
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -212,6 +218,22 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("tenant %s: placement is %s, and this node is no member of a cluster: set cluster.listen, too", name, t.Placement)
 		}
 		c.Tenants[name] = t
+	}
+	return nil
+}
+
+// amount is a setting with its name in the file.
+type amount struct {
+	name string
+	v    int64
+}
+
+// notNegative refuses the first of all that is below zero.
+func notNegative(all ...amount) error {
+	for _, a := range all {
+		if a.v < 0 {
+			return fmt.Errorf("%s is %d: it must be 0 or more; left out it has its default", a.name, a.v)
+		}
 	}
 	return nil
 }

@@ -54,10 +54,10 @@ func (h *Hooks) validate() error {
 		}
 		h.allow = append(h.allow, p)
 	}
-	if h.Concurrency < 0 || h.PerHook < 0 || h.FirstMS < 0 || h.FirstMS > time.Hour.Milliseconds() {
-		return errors.New("hooks.concurrency, hooks.per_hook or hooks.first_ms is negative, or first_ms more than an hour")
+	if most := time.Hour.Milliseconds(); h.FirstMS > most {
+		return fmt.Errorf("hooks.first_ms is %d: it must be at most %d", h.FirstMS, most)
 	}
-	return nil
+	return notNegative(amount{"hooks.concurrency", int64(h.Concurrency)}, amount{"hooks.per_hook", int64(h.PerHook)}, amount{"hooks.first_ms", h.FirstMS})
 }
 
 // secret returns what a tenant's calls are signed with.

@@ -214,7 +214,7 @@ func TestHookConfig(t *testing.T) {
 	f(node.Hooks{Secrets: map[string]string{"desk": "env:X"}}, "tenant/name")
 	f(node.Hooks{Secrets: map[string]string{"demo/desk": "hunter2"}}, "file:PATH or env:NAME")
 	f(node.Hooks{Allow: []string{"inside"}}, "no address")
-	f(node.Hooks{PerHook: -1}, "negative")
+	f(node.Hooks{PerHook: -1}, "hooks.per_hook is -1: it must be 0 or more")
 }
 
 func metrics(t testing.TB, n *node.Node) string {

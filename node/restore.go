@@ -27,10 +27,15 @@ const restoring = "RESTORING"
 // refuseHalf refuses a directory that a backup was not put into to the end.
 func refuseHalf(data string) error {
 	_, err := os.Stat(filepath.Join(data, restoring))
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case err == nil:
+		return fmt.Errorf("a restore into %s runs, or did not end: run switchboard restore into it again", data)
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
+	case errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("%s is not a directory: name another one with --data", data)
 	}
-	return errors.Join(err, fmt.Errorf("a restore into %s runs, or did not end: run switchboard restore into it again", data))
+	return fmt.Errorf("looking at the data directory: %w", err)
 }
 
 // Restored is what Restore has done.

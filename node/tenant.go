@@ -165,6 +165,12 @@ func (t *Tenant) validate(name string, maxBody int) error {
 	if err != nil {
 		return fmt.Errorf("tenant %s: %w", name, err)
 	}
+	if err := notNegative(
+		amount{"reopen_window_ms", t.ReopenWindowMS}, amount{"wrapup_ms", t.WrapUpMS}, amount{"grace_bots_ms", t.GraceBotsMS},
+		amount{"grace_humans_ms", t.GraceHumansMS},
+	); err != nil {
+		return fmt.Errorf("tenant %s: %w", name, err)
+	}
 	t.defaults()
 	if t.routed, err = t.route(shard.Document{Text: text}, maxBody); err != nil {
 		return fmt.Errorf("tenant %s: %w", name, t.mistakes(from, err))

@@ -19,6 +19,13 @@ import (
 	"switchboard/wire"
 )
 
+// What a terminal may ask of a node.
+const (
+	tailMost   = 1_000_000
+	slotsMost  = 10_000 // sessions that the connection of a worker follows
+	windowMost = 256    // of more a node makes as many
+)
+
 // dialFlags are the flags of whoever connects to a node.
 type dialFlags struct {
 	addr, token string
@@ -27,7 +34,7 @@ type dialFlags struct {
 
 func (f *dialFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVar(&f.addr, "addr", "127.0.0.1:7470", "host:port of the node, or a ws:// or wss:// URL")
+	fs.StringVar(&f.addr, "addr", "127.0.0.1:7470", "host:port of the node, or its URL")
 	fs.StringVar(&f.token, "token", "", "token; switchboard token makes one")
 	fs.BoolVar(&f.protobuf, "protobuf", false, "speak Protobuf instead of JSON")
 }
@@ -36,9 +43,9 @@ func (f *dialFlags) config() (client.Config, error) {
 	if f.token == "" {
 		return client.Config{}, usageError{fmt.Errorf("no token: set --token (make one with `switchboard token`)")}
 	}
-	url := f.addr
-	if !strings.Contains(url, "://") {
-		url = "ws://" + url + "/v1/connect"
+	url, err := socketURL(f.addr)
+	if err != nil {
+		return client.Config{}, err
 	}
 	away := false // hooks are called one after the other
 	return client.Config{
@@ -60,6 +67,14 @@ func (f *dialFlags) config() (client.Config, error) {
 	}, nil
 }
 
+// between is a usageError unless v is least to most. Flags have an int of their own: on the wire it has 32 bits.
+func between(flag string, v, least, most int) error {
+	if v < least || v > most {
+		return usageError{fmt.Errorf("--%s is %d: it must be %d to %d", flag, v, least, most)}
+	}
+	return nil
+}
+
 func newChat() *cobra.Command {
 	var f dialFlags
 	var t talk
@@ -78,6 +93,9 @@ What else there is to say is on standard error. --wait gives answers time after 
 		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.config()
+			if err == nil {
+				err = between("tail", t.open.Tail, 0, tailMost)
+			}
 			if err != nil {
 				return err
 			}
@@ -261,6 +279,12 @@ with its own text, and hands over to a human when it reads "human".`,
 		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			base, err := f.config()
+			if err == nil {
+				err = between("slots", cfg.Slots, 1, slotsMost)
+			}
+			if err == nil {
+				err = between("window", cfg.Window, 1, windowMost)
+			}
 			if err != nil {
 				return err
 			}
@@ -319,6 +343,8 @@ func desk(ctx context.Context, cfg client.WorkerConfig, in io.Reader, out io.Wri
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var last current
+	ready := make(chan struct{})
+	cfg.Ready = func(*client.Client) { close(ready) }
 	cfg.Begin = func(_ context.Context, s *client.Session) {
 		last.set(s)
 		a := s.Assignment()
@@ -335,7 +361,15 @@ func desk(ctx context.Context, cfg client.WorkerConfig, in io.Reader, out io.Wri
 		_, _ = fmt.Fprintf(out, "· %s is not yours any more%s\n", s.ID(), reason)
 	}
 	typed := make(chan error, 1)
-	go func() { typed <- last.listen(ctx, in, cancel) }()
+	go func() {
+		err := last.listen(ctx, in)
+		select { // the end of input ends the desk, but not before it is known whether the node takes its worker
+		case <-ready:
+		case <-ctx.Done():
+		}
+		typed <- err
+		cancel()
+	}()
 	err := client.Work(ctx, cfg, func(_ context.Context, s *client.Session, e client.Entry) error {
 		last.set(s)
 		if asJSON {

@@ -20,14 +20,17 @@ import (
 	"switchboard/wire"
 )
 
+// Where a demo keeps what is said when nobody names a directory: of one node, and of several.
+const demoData, crewData = "demo-data", "cluster-data"
+
 func newDemo() *cobra.Command {
 	var f nodeFlags
 	var nodes int
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run a node with a FAQ bot and a web page to try it",
-		Long: `Run a node with a FAQ bot inside and a web page: a customer on the left, an agent on the right, the session's log
-between them. Ask the bot something, say "human", accept in the agent's pane. Then pull the plug (Ctrl-C, or kill -9),
+		Long: `Run a node with a FAQ bot inside and a web page: a customer on the left, an agent beside him, the session's log
+on the right. Ask the bot something, say "human", accept in the agent's pane. Then pull the plug (Ctrl-C, or kill -9),
 start it again, and find every word.
 
 With --nodes 3 it is a cluster of three processes, each with its page. Kill any of them: the others go on at once, and after
@@ -36,10 +39,10 @@ some seconds it is started again and catches up.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.cfg.Dev = true
 			if nodes > 1 && f.cfg.Data == "" {
-				f.cfg.Data = "cluster-data"
+				f.cfg.Data = crewData
 			}
 			if f.cfg.Data == "" && f.file == "" {
-				f.cfg.Data = "demo-data"
+				f.cfg.Data = demoData
 			}
 			if nodes > 1 {
 				c, err := newCrew(cmd, &f, nodes)
@@ -56,6 +59,7 @@ some seconds it is started again and catches up.`,
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().Lookup("data").Usage = "directory of everything durable; created when missing (default " + demoData + ", with --nodes " + crewData + ")"
 	cmd.Flags().IntVar(&nodes, "nodes", 1, "processes of a cluster on this machine")
 	return cmd
 }

@@ -133,3 +133,13 @@ func TestDemoNodesNeedRoom(t *testing.T) {
 		_ = ln.Close()
 	}
 }
+
+// The demo's help says where it keeps what is said, and where on the page what stands.
+func TestDemoHelp(t *testing.T) {
+	r := finish(t, as(t, nil, "demo", "--help"))
+	for _, want := range []string{"default demo-data, with --nodes cluster-data)", "a customer on the left, an agent beside him, the session's log\non the right."} {
+		if r.code != 0 || !strings.Contains(r.out, want) {
+			t.Errorf("exit %d, without %q:\n%s", r.code, want, r.out)
+		}
+	}
+}

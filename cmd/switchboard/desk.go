@@ -39,9 +39,8 @@ func (c *current) get() *client.Session {
 	return c.s
 }
 
-// listen reads what is typed until the end of input, which ends the desk.
-func (c *current) listen(ctx context.Context, in io.Reader, end func()) error {
-	defer end()
+// listen reads what is typed until the end of input.
+func (c *current) listen(ctx context.Context, in io.Reader) error {
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
 		text := strings.TrimSpace(lines.Text())

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,6 +86,15 @@ func TestExitCodes(t *testing.T) {
 	}
 	f(2, `no command "nope".*--help`, "nope")
 	f(2, `no command "serv"; did you mean serve\?`, "serv")
+	f(2, `no command "nosuch".*--help`, "help", "nosuch")
+	f(2, `no command "loadtest nope".*--help`, "help", "loadtest", "nope")
+	f(2, `no command "queues aply"; did you mean apply\?`, "help", "queues", "aply")
+	f(2, `name of a shell.*"tcsh" is too much`, "completion", "tcsh")
+	for _, args := range [][]string{{"help"}, {"help", "queues", "apply"}, {"completion"}, {"completion", "bash"}} {
+		if r := finish(t, as(t, nil, args...)); r.code != 0 || r.out == "" || r.err != "" {
+			t.Errorf("%v: %+v", args, r)
+		}
+	}
 	f(2, "no arguments", "serve", "nope")
 	f(2, "a subcommand", "loadtest", "nope")
 	f(2, "unknown flag: --nope", "serve", "--nope")
@@ -98,9 +108,46 @@ func TestExitCodes(t *testing.T) {
 	f(2, `unknown field "nope"`, "serve", "--data", data, "--config", unknown)
 	f(2, "broken.yaml", "serve", "--data", data, "--config", broken)
 	f(2, "none of ageing, strict, fifo", "serve", "--data", data, "--config", wrong)
+	// A setting that no node can be served with is refused before one is, with its name and what it may be. Two ways to say it: printed, and served.
+	settings := func(want, text string) {
+		t.Helper()
+		path := file("settings.yaml", "tenants: {demo: {queues: [{name: default}]}}\n"+text)
+		f(2, want, "serve", "--data", data, "--print-config", "--config", path)
+		f(2, want, "serve", "--data", data, "--config", path)
+	}
+	settings("limits.frame is -1: it must be 1024 to 524288", "limits: {frame: -1}")
+	settings("limits.frame is 100: it must be 1024 to 524288", "limits: {frame: 100, body: 100}")
+	settings("limits.frame is 524289: it must be 1024 to 524288", "limits: {frame: 524289}")
+	settings("limits.body is -1: it must be 1 to 524288", "limits: {body: -1}")
+	settings("limits.body is 999999999: it must be 1 to 524288", "limits: {body: 999999999}")
+	settings("limits.body is 65537: it must be at most limits.frame, which is 65536", "limits: {body: 65537}")
+	settings("limits.batch is -1: it must be 1 to 1000000000", "limits: {batch: -1}")
+	settings("limits.sessions is -1: it must be 1 to 1000000000", "limits: {sessions: -1}")
+	settings("limits.inflight is -2: it must be 1 to 1000000000", "limits: {inflight: -2}")
+	settings("limits.inflight is 5000000000: it must be 1 to 1000000000", "limits: {inflight: 5000000000}")
+	settings("limits.burst is -1: it must be 1 to 1000000000", "limits: {burst: -1}")
+	settings("limits.rate is -5: it must be more than 0 and at most 1000000000", "limits: {rate: -5}")
+	settings("limits.rate is NaN: it must be more than 0", "limits: {rate: .nan}")
+	settings("limits.rate is .Inf: it must be more than 0", "limits: {rate: .inf}")
+	for _, name := range []string{"connections", "per_ip", "per_customer", "drain_ms", "patrol_rate"} {
+		settings(name+" is -1: it must be 0 or more", name+": -1")
+	}
+	for _, name := range []string{"concurrency", "per_hook", "first_ms"} {
+		settings("hooks."+name+" is -1: it must be 0 or more", "hooks: {"+name+": -1}")
+	}
+	settings("hooks.first_ms is 3600001: it must be at most 3600000", "hooks: {first_ms: 3600001}")
+	for _, name := range []string{"copies", "weight", "replace_after_ms"} {
+		settings("cluster."+name+" is -1: it must be 0 or more", "cluster: {"+name+": -1}")
+	}
+	for _, name := range []string{"reopen_window_ms", "wrapup_ms", "grace_bots_ms", "grace_humans_ms"} {
+		f(2, "tenant demo: "+name+" is -5: it must be 0 or more", "serve", "--data", data, "--print-config", "--config",
+			file("tenant.yaml", "tenants: {demo: {queues: [{name: default}], "+name+": -5}}\n"))
+	}
 	f(1, "missing.yaml", "serve", "--data", data, "--config", filepath.Join(dir, "missing.yaml"))
 	f(1, "invalid port", "serve", "--data", data, "--dev", "--listen", "127.0.0.1:99999")
-	f(1, "not a directory", "serve", "--data", plain, "--dev")
+	noDirectory := "^switchboard: " + regexp.QuoteMeta(plain) + " is not a directory: name another one with --data\n$"
+	f(1, noDirectory, "serve", "--data", plain, "--dev")
+	f(1, noDirectory, "verify", "--data", plain)
 	f(1, "no data directory", "log", "--data", filepath.Join(dir, "nowhere"), session)
 	f(2, "one session id", "log", "--data", data)
 	f(2, "no session id", "log", "--data", data, "nonsense")
@@ -120,12 +167,25 @@ func TestExitCodes(t *testing.T) {
 	}
 	f(2, "role", "token", "--data", data, "--sub", "alice", "--role", "king")
 	f(2, "kind", "token", "--data", data, "--sub", "bob", "--role", "worker", "--kind", "cat")
+	f(2, "^switchboard: --kind is of a worker, and this is a token of role customer: set --role worker, or leave out --kind\n$", "token", "--data", data, "--sub", "bob", "--kind", "bot")
 	f(2, "name=level", "token", "--data", data, "--sub", "bob", "--role", "worker", "--skills", "refund")
 	f(2, "0 and 1", "token", "--data", data, "--sub", "bob", "--role", "worker", "--skills", "refund=NaN")
 	f(2, "0 and 1", "token", "--data", data, "--sub", "bob", "--role", "worker", "--rating", "7")
 	f(2, `tenant "other"`, "token", "--data", data, "--sub", "alice", "--tenant", "other")
 	f(2, "--ttl", "token", "--data", data, "--sub", "alice", "--ttl", "soon")
 	f(2, "set --token", "chat")
+	for _, addr := range []string{"a b", "127.0.0.1:99999", "ftp://127.0.0.1:7470", "http://"} { // a client would try them for ever
+		for _, cmd := range [][]string{{"chat"}, {"work"}, {"work", "--echo"}, {"floor"}, {"levels"}} {
+			f(2, "--addr is "+regexp.QuoteMeta(strconv.Quote(addr))+": .*must be host:port, or a URL", append(cmd, "--token", "x", "--addr", addr)...)
+		}
+	}
+	f(2, "--tail is -1: it must be 0 to", "chat", "--token", "x", "--tail", "-1")
+	for _, slots := range []string{"-3", "0", "10001"} {
+		f(2, "--slots is "+slots+": it must be 1 to 10000", "work", "--token", "x", "--slots", slots)
+	}
+	for _, window := range []string{"-1", "0", "9999"} {
+		f(2, "--window is "+window+": it must be 1 to 256", "work", "--token", "x", "--echo", "--window", window)
+	}
 	f(2, "set --data", "loadtest", "roundtrip")
 	complains(t, 2, `SWITCHBOARD_SHARDS is "many"`, []string{"SWITCHBOARD_SHARDS=many"}, "serve", "--data", data, "--dev")
 	complains(t, 2, `SWITCHBOARD_TTL`, []string{"SWITCHBOARD_TTL=soon"}, "token", "--data", data, "--sub", "alice")

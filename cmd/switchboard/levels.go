@@ -200,7 +200,11 @@ func (f *levelsFlags) count(out io.Writer) error {
 
 // ask asks a running node.
 func (f *levelsFlags) ask(ctx context.Context, out io.Writer) error {
-	ctx, c, err := dialOnce(ctx, f.addr, client.Config{URL: "ws://" + f.addr + "/v1/connect", Token: client.StaticToken(strings.TrimSpace(f.token))})
+	url, err := socketURL(f.addr)
+	if err != nil {
+		return err
+	}
+	ctx, c, err := dialOnce(ctx, f.addr, client.Config{URL: url, Token: client.StaticToken(strings.TrimSpace(f.token))})
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,30 @@ Every flag can also be set by the environment: --listen is SWITCHBOARD_LISTEN.`,
 	}
 	root.AddCommand(newVersion())
 	completions(root)
+	strict(root)
 	return root
+}
+
+// strict makes the commands that the library adds refuse what they do not know, as all others do [SW-8.4].
+func strict(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "completion":
+			cmd.Args = exactly(0, "the name of a shell: see switchboard completion --help")
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		case "help":
+			show := cmd.Run
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				if at, rest, err := root.Find(args); err != nil || len(rest) > 0 {
+					return usageError{fmt.Errorf("there is no command %q%s: see switchboard --help", strings.Join(args, " "), meant(at, args[len(args)-1]))}
+				}
+				show(cmd, args)
+				return nil
+			}
+		}
+	}
 }
 
 // meant is a hint at a command below cmd that was mistyped, or nothing.

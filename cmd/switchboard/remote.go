@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -52,6 +55,44 @@ func baseURL(addr string) string {
 	}
 	return "http://" + addr
 }
+
+// socketURL is the URL of the WebSockets of the node at addr: host:port, or a URL, http:// and https:// among them, which baseURL takes as well. Its
+// error is a usageError: a client would try an address that is none for ever.
+func socketURL(addr string) (string, error) {
+	bad := func(why string) (string, error) {
+		return "", usageError{fmt.Errorf("--addr is %q: %s; it must be host:port, or a URL as https://host", addr, why)}
+	}
+	text := addr
+	if !strings.Contains(text, "://") {
+		text = "ws://" + text
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return bad(errors.Unwrap(err).Error()) // around it stands the URL once more
+	}
+	switch u.Scheme {
+	case "http":
+		u.Scheme = "ws"
+	case "https":
+		u.Scheme = "wss"
+	case "ws", "wss":
+	default:
+		return bad("no node speaks " + u.Scheme)
+	}
+	if port, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || port == 0) {
+		return bad("there is no such port")
+	}
+	if u.Host == "" || u.User != nil || u.Fragment != "" || strings.Contains(u.Hostname(), ":") && u.Host[0] != '[' || text != addr && u.Path != "" {
+		return bad("that is no address")
+	}
+	if u.Path = strings.TrimSuffix(u.Path, "/"); !strings.HasSuffix(u.Path, connectPath) {
+		u.Path += connectPath
+	}
+	return u.String(), nil
+}
+
+// connectPath is where a node upgrades to WebSockets [SW-2.1].
+const connectPath = "/v1/connect"
 
 // refused is what a node answers instead of what was asked for.
 type refused struct {
