@@ -194,6 +194,9 @@ func FuzzHotFrames(f *testing.F) {
 		uint64(0), uint64(0), uint32(0), uint64(0), false, uint64(0), "")
 	f.Add("s\"1", uint64(1<<63), uint64(1<<32), int64(1)<<53, "service", "\u4f60", "\\", "system", "event", "session.opened", []byte(`"\u2028"`), "staff", "\x01", uint64(1<<64-1), "\t",
 		uint64(1<<64-1), uint64(1<<35), uint32(1<<32-1), uint64(127), false, uint64(128), "\u4f60\u597d \U0001f600 \x00\u2029</script>")
+	// Lengths that take two and three bytes in Protobuf.
+	f.Add("s_1", uint64(7), uint64(1), int64(5), "worker", strings.Repeat("i", 200), "", "human", "message", "text", []byte(`"`+strings.Repeat("x", 20_000)+`"`), "public", "web", uint64(0), "m1",
+		uint64(6), uint64(2), uint32(300), uint64(1<<14), true, uint64(1<<21), strings.Repeat("\u597d\n", 5_000))
 	f.Fuzz(func(t *testing.T, session string, seq, epoch uint64, ts int64, role, id, name, origin, kind, typ string, body []byte, visibility, channel string, reply uint64, stream string,
 		prev, ae uint64, attempt uint32, request uint64, duplicate bool, off uint64, text string,
 	) {
