@@ -445,7 +445,10 @@ func detach(hijacked net.Conn) (sock net.Conn, early []byte) {
 	// A deadline that has passed lets the wrapper give what it has buffered, and never wait for more.
 	_ = sock.SetReadDeadline(time.Unix(1, 0))
 	b := chunks.Get().(*[chunk]byte)
-	defer chunks.Put(b)
+	defer func() {
+		mangle(b[:])
+		chunks.Put(b)
+	}()
 	for {
 		n, err := hijacked.Read(b[:])
 		early = append(early, b[:n]...)

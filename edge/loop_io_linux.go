@@ -57,6 +57,7 @@ func (l *loop) read(c *conn, hangup bool) {
 		c.heard()
 		l.take(c, l.in[:n])
 	}
+	mangle(l.in[:n:n])
 }
 
 // take is conn.take behind a message that was cut. The bytes are the caller's again afterwards. A frame whose header has

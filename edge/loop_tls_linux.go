@@ -18,6 +18,7 @@ func (l *loop) open(c *conn, b []byte) {
 		if n > 0 {
 			c.heard()
 			l.take(c, l.plain[:n])
+			mangle(l.plain[:n:n])
 		}
 		if errors.Is(err, secure.ErrWait) {
 			break
@@ -42,6 +43,7 @@ func (l *loop) seal(c *conn) bool {
 	out, err := c.tls.Seal(l.cipher[:0], b.out[b.sealed:], c.ending)
 	b.out = append(b.out[:b.sealed], out...)
 	b.sealed = len(b.out)
+	mangle(out)
 	if cap(out) <= 4*writeMost {
 		l.cipher = out
 	}

@@ -76,6 +76,7 @@ func (s *source) read(fd uintptr) bool {
 // done gives the buffer of next back.
 func (s *source) done() {
 	if s.buf != nil {
+		mangle(s.buf[:])
 		chunks.Put(s.buf)
 		s.buf = nil
 	}

@@ -51,6 +51,8 @@ func (b *buffers) trim() {
 	if cap(b.out) > 2*writeMost || cap(b.payload) > 2*writeMost {
 		b.out, b.payload = nil, nil
 	}
+	mangle(b.out)
+	mangle(b.payload)
 	b.payload, b.frames, b.done = b.payload[:0], 0, 0
 	b.empty()
 }

@@ -1,36 +1,43 @@
 package wire
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"flag"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"switchboard/wire/wirepb"
 )
 
-// Each line of testdata/frames.txt is a frame: "client" or "server", then JSON. Both codecs carry it unchanged.
+var rewrite = flag.Bool("rewrite", false, "write the golden bytes of Protobuf anew instead of comparing them")
+
+// Each line of testdata/frames.txt is a frame: "client" or "server", then JSON. The same line of testdata/frames.hex is what it
+// is in Protobuf. Both are read, and written again as they were: the numbers of the fields are a promise, as their names are.
 func TestGoldenFrames(t *testing.T) {
-	b, err := os.ReadFile("testdata/frames.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	verbs := map[string]bool{}
-	for line := range strings.Lines(string(b)) {
-		side, text, ok := strings.Cut(strings.TrimSpace(line), " ")
+	lines, bytesOf := goldenLines(t, "testdata/frames.txt"), goldenLines(t, "testdata/frames.hex")
+	var written strings.Builder
+	verbs, fields := map[string]bool{}, map[protoreflect.FullName]bool{}
+	for i, line := range lines {
+		side, text, ok := strings.Cut(line, " ")
 		if !ok || side == "#" {
+			written.WriteString("#\n")
 			continue
 		}
-		m, again := frameOf(t, side), frameOf(t, side)
+		m := frameOf(t, side)
 		if err := JSON.Parse([]byte(text), m); err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
 		}
 		r := m.ProtoReflect()
 		verbs[side+" "+string(r.WhichOneof(r.Descriptor().Oneofs().Get(0)).Name())] = true
+		fieldsOf(r, fields)
 		if got, _ := JSON.Append(nil, m); string(got) != text {
 			t.Errorf("JSON came back as\n%s\nwant\n%s", got, text)
 		}
@@ -38,13 +45,35 @@ func TestGoldenFrames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		frame, rest, err := Protobuf.Next(msg)
+		fmt.Fprintf(&written, "%x\n", msg)
+		if *rewrite {
+			continue
+		}
+		if i >= len(bytesOf) || fmt.Sprintf("%x", msg) != bytesOf[i] {
+			t.Errorf("frames.hex:%d: %s is written in Protobuf as\n%x", i+1, text, msg)
+			continue
+		}
+		golden, err := hex.DecodeString(bytesOf[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		frame, rest, err := Protobuf.Next(golden)
 		if err != nil || len(rest) != 0 {
 			t.Fatalf("%s: Next left %d bytes, %v", text, len(rest), err)
 		}
+		again := frameOf(t, side)
 		if err := Protobuf.Parse(frame, again); err != nil || !proto.Equal(m, again) {
-			t.Errorf("%s: Protobuf came back as %v, %v", text, again, err)
+			t.Errorf("frames.hex:%d: reads as %v, %v; want %s", i+1, again, err, text)
 		}
+	}
+	switch {
+	case *rewrite:
+		if err := os.WriteFile("testdata/frames.hex", []byte(written.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	case len(bytesOf) != len(lines):
+		t.Errorf("frames.hex has %d lines, frames.txt %d", len(bytesOf), len(lines))
+	default:
 	}
 	for _, side := range []string{"client", "server"} {
 		list := frameOf(t, side).ProtoReflect().Descriptor().Oneofs().Get(0).Fields()
@@ -54,6 +83,45 @@ func TestGoldenFrames(t *testing.T) {
 			}
 		}
 	}
+	messages := wirepb.File_switchboard_proto.Messages()
+	for i := range messages.Len() {
+		list := messages.Get(i).Fields()
+		for j := range list.Len() {
+			if name := list.Get(j).FullName(); !fields[name] && messages.Get(i).Name() != "Claimed" { // is in no frame: HTTP says it, in JSON
+				t.Errorf("no golden frame has %s", name)
+			}
+		}
+	}
+}
+
+// fieldsOf notes the fields that m and what is in it have set.
+func fieldsOf(m protoreflect.Message, seen map[protoreflect.FullName]bool) {
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		seen[f.FullName()] = true
+		switch {
+		case f.Message() == nil, f.IsMap():
+		case f.IsList():
+			for i := range v.List().Len() {
+				fieldsOf(v.List().Get(i).Message(), seen)
+			}
+		default:
+			fieldsOf(v.Message(), seen)
+		}
+		return true
+	})
+}
+
+// goldenLines returns the lines of a file; none when it is not there yet.
+func goldenLines(t *testing.T, name string) (lines []string) {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil && (!*rewrite || !errors.Is(err, os.ErrNotExist)) {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		lines = append(lines, strings.TrimSpace(line))
+	}
+	return lines
 }
 
 func frameOf(t *testing.T, side string) proto.Message {

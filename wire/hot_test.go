@@ -186,15 +186,31 @@ func TestHotFramesAreTheGenericOnes(t *testing.T) {
 	}
 }
 
+// FuzzHotFrames draws whatever a hot frame can say: every field of an entry and of each kind of frame.
 func FuzzHotFrames(f *testing.F) {
-	f.Add("s_1", uint64(1), uint64(1), int64(5), "customer", "alice", "Alice", "text", []byte(`{"a":1}`), uint64(3), "m1")
-	f.Add("", uint64(0), uint64(0), int64(-1), "", "", "", "", []byte(nil), uint64(0), "")
-	f.Fuzz(func(t *testing.T, session string, seq, epoch uint64, ts int64, role, id, name, typ string, body []byte, reply uint64, stream string) {
+	f.Add("s_1", uint64(1), uint64(1), int64(5), "customer", "alice", "Alice", "bot", "message", "text", []byte(`{"a":1}`), "public", "web", uint64(3), "m1",
+		uint64(121), uint64(8), uint32(1), uint64(3), true, uint64(412), " moved \"there\"\n")
+	f.Add("", uint64(0), uint64(0), int64(-1), "", "", "", "", "", "", []byte(nil), "", "", uint64(0), "",
+		uint64(0), uint64(0), uint32(0), uint64(0), false, uint64(0), "")
+	f.Add("s\"1", uint64(1<<63), uint64(1<<32), int64(1)<<53, "service", "\u4f60", "\\", "system", "event", "session.opened", []byte(`"\u2028"`), "staff", "\x01", uint64(1<<64-1), "\t",
+		uint64(1<<64-1), uint64(1<<35), uint32(1<<32-1), uint64(127), false, uint64(128), "\u4f60\u597d \U0001f600 \x00\u2029</script>")
+	// Lengths that take two and three bytes in Protobuf.
+	f.Add("s_1", uint64(7), uint64(1), int64(5), "worker", strings.Repeat("i", 200), "", "human", "message", "text", []byte(`"`+strings.Repeat("x", 20_000)+`"`), "public", "web", uint64(0), "m1",
+		uint64(6), uint64(2), uint32(300), uint64(1<<14), true, uint64(1<<21), strings.Repeat("\u597d\n", 5_000))
+	f.Fuzz(func(t *testing.T, session string, seq, epoch uint64, ts int64, role, id, name, origin, kind, typ string, body []byte, visibility, channel string, reply uint64, stream string,
+		prev, ae uint64, attempt uint32, request uint64, duplicate bool, off uint64, text string,
+	) {
 		e := &Entry{
-			Session: SessionID(session), Seq: seq, Epoch: epoch, TS: ts, From: Author{Role(role), id, name}, Origin: OriginBot, Kind: KindMessage,
-			Type: typ, Body: body, Visibility: Public, Channel: role, ReplyTo: reply, Stream: stream,
+			Session: SessionID(session), Seq: seq, Epoch: epoch, TS: ts, From: Author{Role(role), id, name}, Origin: Origin(origin), Kind: kind,
+			Type: typ, Body: body, Visibility: visibility, Channel: channel, ReplyTo: reply, Stream: stream,
 		}
-		for _, fr := range hotFrames(e) {
+		for _, fr := range []*Frame{
+			{Kind: FrameMessage, Session: e.Session, Entry: e, Prev: prev},
+			{Kind: FrameDelivery, Session: e.Session, Entry: e, Prev: prev, AE: ae, Attempt: attempt},
+			{Kind: FrameWrote, Verb: VerbSend, ID: request, Session: e.Session, Seq: seq, Epoch: epoch, TS: ts, Duplicate: duplicate},
+			{Kind: FrameWrote, Verb: VerbReply, ID: request, Session: e.Session, Seq: seq, Epoch: epoch, TS: ts, Duplicate: duplicate},
+			{Kind: FrameDelta, Session: e.Session, Stream: stream, Seq: off, Text: text},
+		} {
 			sameFrame(t, fr)
 		}
 	})

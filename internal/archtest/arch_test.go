@@ -83,20 +83,88 @@ func allowed(rows ...importRow) map[string][]string {
 	return m
 }
 
-// mayStart lists the functions that may hold a go statement.
+// mayStart lists the functions that may start a goroutine: by a go statement, or by handing a function to the Go of a
+// sync.WaitGroup or its like.
 var mayStart = []string{
 	"cluster/member.Open", "cluster/member.Push",
 	"shard.Open", "shard/journal.Open",
 	"exchange/link.Open", "exchange/link.Add", "exchange/link.accept", "exchange/link.connect",
 	"edge.Open", "edge.accept", "edge.stream", "edge.start", "edge.openLoops",
-	"client.dial", "client.connect",
+	"client.dial", "client.connect", "client.employ", "client.offered", "client.classify", "client.invited",
 	"node.Start", "node.start",
 	"hook.Send",
-	"cmd/switchboard.chat", "cmd/switchboard.desk", "cmd/switchboard.serveProfiles", "cmd/switchboard.demo",
+	"cmd/switchboard.chat", "cmd/switchboard.desk", "cmd/switchboard.serveProfiles", "cmd/switchboard.demo", "cmd/switchboard.run",
+	"bench.crowdOf", "bench.letIn", "bench.memory", "bench.loopback", "bench.echoes", "bench.appends",
+	"loadtest.play", "loadtest.converse", "loadtest.audit", "loadtest.employ", "loadtest.work", "loadtest.connect", "loadtest.measure",
+	"loadtest/socket.put",
+	"loadtest/swarm.ramp", "loadtest/swarm.audits", "loadtest/swarm.work", "loadtest/swarm.Agent", "loadtest/swarm.inside", "loadtest/swarm.outside",
+	"loadtest/swarm.launch", "loadtest/swarm.live", "loadtest/swarm.listen", "loadtest/swarm.begin",
+}
+
+// mayTime lists the functions that may leave a function to a timer or to the end of a context: AfterFunc of time and of context run it on a
+// goroutine of its own.
+var mayTime = []string{
+	"exchange/link.askOnce", "exchange/link.dial", "exchange/link.Stream",
+	"edge.setPatience",
+	"client.Close", "client.connect", "client.refreshIn", "client.hold", "client.stop",
+	"node.keep", "node.transfer",
+	"cmd/switchboard.speak", "cmd/switchboard.untilSignal",
+	"loadtest/socket.Dial", "loadtest/swarm.stop", "loadtest/swarm.connect", "loadtest/swarm.attempt", "loadtest/swarm.newBeat",
+}
+
+// starts returns where f starts a goroutine, and where it leaves that to an AfterFunc, each with the name of the function that it happens
+// in, which is "var" outside of all. Whoever takes an AfterFunc for a value is one that calls it.
+func starts(f *ast.File, seen func(name string, timed bool, at token.Pos)) {
+	for _, decl := range f.Decls {
+		name := "var"
+		if fn, ok := decl.(*ast.FuncDecl); ok {
+			name = fn.Name.Name
+		}
+		ast.Inspect(decl, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				seen(name, false, n.Pos())
+			case *ast.CallExpr:
+				if fn, ok := n.Fun.(*ast.SelectorExpr); ok && fn.Sel.Name == "Go" && len(n.Args) > 0 {
+					seen(name, false, n.Pos())
+				}
+			case *ast.SelectorExpr:
+				if of, ok := n.X.(*ast.Ident); ok && n.Sel.Name == "AfterFunc" && (of.Name == "time" || of.Name == "context") {
+					seen(name, true, n.Pos())
+				}
+			default:
+			}
+			return true
+		})
+	}
+}
+
+// TestStarts is that starts finds every way.
+func TestStarts(t *testing.T) {
+	const source = `package p
+func a() { go b() }
+func b() { var wg sync.WaitGroup; wg.Go(func() {}) }
+func c(w *worker) { w.all.Go(w.run) }
+func d() { time.AfterFunc(1, e); x.Go = y.Go; z.Go() }
+func e() { defer context.AfterFunc(ctx, e)() }
+func f() { later := time.AfterFunc; later(1, e) }
+func g() { clock.AfterFunc(1, e); time.NewTimer(1) }
+var h = func() { go b() }
+`
+	file, err := parser.ParseFile(token.NewFileSet(), "p.go", source, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	starts(file, func(name string, timed bool, _ token.Pos) { got = append(got, name+" "+strconv.FormatBool(timed)) })
+	want := []string{"a false", "b false", "c false", "d true", "e true", "f true", "var false"}
+	if !slices.Equal(got, want) {
+		t.Fatalf("found %q; want %q", got, want)
+	}
 }
 
 func TestShape(t *testing.T) {
-	fset := token.NewFileSet()
+	fset, used := token.NewFileSet(), map[bool]map[string]bool{false: {}, true: {}}
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() && (d.Name() == "tools" || d.Name() == "peers") {
 			return filepath.SkipDir // modules of their own
@@ -120,21 +188,27 @@ func TestShape(t *testing.T) {
 				t.Errorf("%s: %s may not import %s", rel, pkg, ours)
 			}
 		}
-		for _, decl := range f.Decls {
-			fn, ok := decl.(*ast.FuncDecl)
-			if !ok {
-				continue
+		starts(f, func(name string, timed bool, at token.Pos) {
+			name = pkg + "." + name
+			used[timed][name] = true
+			switch {
+			case !timed && !slices.Contains(mayStart, name):
+				t.Errorf("%s: a goroutine starts in %s", fset.Position(at), name)
+			case timed && !slices.Contains(mayTime, name):
+				t.Errorf("%s: a timer is given a function in %s", fset.Position(at), name)
+			default:
 			}
-			ast.Inspect(fn, func(n ast.Node) bool {
-				if g, ok := n.(*ast.GoStmt); ok && !slices.Contains(mayStart, pkg+"."+fn.Name.Name) {
-					t.Errorf("%s: a goroutine starts in %s", fset.Position(g.Pos()), fn.Name.Name)
-				}
-				return true
-			})
-		}
+		})
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for timed, list := range map[bool][]string{false: mayStart, true: mayTime} {
+		for _, name := range list {
+			if !used[timed][name] {
+				t.Errorf("%s is listed, and starts nothing", name)
+			}
+		}
 	}
 }

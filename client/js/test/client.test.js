@@ -124,6 +124,22 @@ test('pauses grow to their cap and shrink after a connection that lasted', async
   assert.equal(waits.at(-1), 250)
 })
 
+test('pauses that nobody has pinned are spread from nothing to the whole backoff', async t => {
+  const tick = clock(t)
+  const rig = new Rig({ random: undefined })
+  const waits = []
+  rig.client.on('status', (s, d) => s === 'waiting' && waits.push(d.wait_ms))
+  for (let i = 0; i < 500; i++) {
+    await settle()
+    rig.socket.drop()
+    tick(20_000)
+  }
+  const capped = waits.slice(6) // 20 s each by now
+  assert.equal(capped.length, 494)
+  assert.ok(capped.every(ms => ms >= 0 && ms < 20_000), 'beyond the cap')
+  for (let i = 0; i < 10; i++) assert.ok(capped.some(ms => Math.floor(ms / 2_000) === i), `no pause in tenth ${i}`) // fails once in 10^22
+})
+
 test('truncated and reset say so and go on', async t => {
   const tick = clock(t)
   const rig = new Rig()
