@@ -50,7 +50,9 @@ type policy struct {
 	wide    int // offers that others got too
 	shut    int // times that somebody waited in a closed queue, beside a free worker who may have him in its hours
 	over    int
-	between int // events while a configuration was being taken up
+	between int  // events while a configuration was being taken up
+	anew    bool // one is, or was overtaken by its end
+	relined int  // pieces without one: steps opened or closed for more than fit one event
 }
 
 var (
@@ -770,6 +772,7 @@ func (p *policy) settled(t *polTask) {
 
 func (p *policy) configure() {
 	p.reconfigure(p.core.Configure)
+	p.anew = p.core.Unfinished()
 	for _, w := range p.workers {
 		w.other = false
 	}
@@ -779,7 +782,10 @@ func (p *policy) configure() {
 }
 
 // begin does not wait until the configuration is taken up.
-func (p *policy) begin() { p.reconfigure(p.core.Reconfigure) }
+func (p *policy) begin() {
+	p.reconfigure(p.core.Reconfigure)
+	p.anew = true
+}
 
 // goOn takes some more of it up.
 func (p *policy) goOn() {
@@ -787,11 +793,15 @@ func (p *policy) goOn() {
 		return
 	}
 	p.between++
+	if !p.anew {
+		p.relined++
+	}
 	p.core.Continue(rapid.IntRange(1, 4).Draw(p.t, "most"), p.now, &p.out)
 	p.follow()
 	if p.core.Unfinished() {
 		return
 	}
+	p.anew = false
 	for _, t := range p.tasks {
 		p.settled(t)
 	}
@@ -839,11 +849,11 @@ func (p *policy) tick() {
 }
 
 func TestPolicies(t *testing.T) {
-	var done, wide, over, shut, between int
+	var done, wide, over, shut, between, relined int
 	rapid.Check(t, func(t *rapid.T) {
 		p := &policy{t: t, now: 10_000, workers: map[string]*polWorker{}}
 		p.cfg = p.config()
-		p.core = broker.New(p.cfg)
+		p.core = broker.NewInPieces(p.cfg, rapid.IntRange(0, 2).Draw(t, "pieces"))
 		p.core.Open(1, nil, p.now, &p.out)
 		p.out.Reset()
 		step := func(f func(*policy)) func(*rapid.T) {
@@ -874,10 +884,11 @@ func TestPolicies(t *testing.T) {
 			"go on 2":   step((*policy).goOn),
 			"tick":      step((*policy).tick),
 		})
-		done, wide, over, shut, between = done+p.done, wide+p.wide, over+p.over, shut+p.shut, between+p.between
+		done, wide, over, shut = done+p.done, wide+p.wide, over+p.over, shut+p.shut
+		between, relined = between+p.between, relined+p.relined
 	})
-	if done == 0 || wide == 0 || over == 0 || shut == 0 || between == 0 {
-		t.Fatalf("%d assignments, %d further offers, %d overflows, %d kept out by hours: the model saw too little", done, wide, over, shut)
+	if done == 0 || wide == 0 || over == 0 || shut == 0 || between == 0 || relined == 0 {
+		t.Fatalf("%d assignments, %d further offers, %d overflows, %d kept out by hours, %d pieces, %d of lines alone: the model saw too little", done, wide, over, shut, between, relined)
 	}
-	t.Logf("%d assignments, %d further offers, %d overflows, %d kept out by hours were checked", done, wide, over, shut)
+	t.Logf("%d assignments, %d further offers, %d overflows, %d kept out by hours, and %d pieces, %d of lines alone, were checked", done, wide, over, shut, between, relined)
 }

@@ -24,7 +24,7 @@ type Tokens interface {
 // Limits of one connection [SW-3]. Zero fields mean their defaults.
 type Limits struct {
 	Frame    int     `yaml:"frame"`    // bytes of one frame; default 65,536
-	Body     int     `yaml:"body"`     // bytes of one body; default 32,768
+	Body     int     `yaml:"body"`     // bytes of one body; default 32,768, or Frame when that is less
 	Batch    int     `yaml:"batch"`    // frames in one message; default 64
 	Sessions int     `yaml:"sessions"` // sessions that a customer's connection follows; default 8
 	Inflight int     `yaml:"inflight"` // unanswered requests of a customer; default 8
@@ -35,7 +35,7 @@ type Limits struct {
 // Defaults puts the default into every field that is zero.
 func (l *Limits) Defaults() {
 	or(&l.Frame, 65_536)
-	or(&l.Body, 32_768)
+	or(&l.Body, min(32_768, l.Frame))
 	or(&l.Batch, 64)
 	or(&l.Sessions, 8)
 	or(&l.Inflight, 8)

@@ -21,6 +21,17 @@ import (
 	"switchboard/wire/wirepb"
 )
 
+// Whoever says only that frames are smaller has bodies that fit.
+func TestBodyOfASmallFrame(t *testing.T) {
+	for frame, want := range map[int]int{0: 32_768, frameLeast: frameLeast, 16_384: 16_384, 32_768: 32_768, frameMost: 32_768} {
+		l := Limits{Frame: frame}
+		l.Defaults()
+		if err := l.Validate(); err != nil || l.Body != want {
+			t.Errorf("of a frame of %d the body has %d, want %d: %v", frame, l.Body, want, err)
+		}
+	}
+}
+
 func TestPingPong(t *testing.T) {
 	r := newRig(t, nil)
 	f := func(token string, ping time.Duration, answers bool) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -109,6 +110,12 @@ func (j *Journal) take(work *queue) bool {
 // round does what waits, and everything that follows from it now: for a group of one that is until its turns are applied.
 func (j *Journal) round(work *queue) error {
 	j.logged = 0
+	work.asks = slices.DeleteFunc(work.asks, func(r *request) bool {
+		if r.anytime { // the round may wait for room that comes of it
+			r.done <- r.do()
+		}
+		return r.anytime
+	})
 	j.doing = append(j.doing, work.asks...)
 	for _, r := range work.asks {
 		r.err = r.do()

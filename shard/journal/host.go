@@ -27,7 +27,8 @@ type request struct {
 	do   func() error
 	done chan error
 	err  error
-	// anytime says that it need not wait until the log has room: it changes nothing of the groups, or only what they have forgotten.
+	// anytime says that it need not wait until the log has room: it changes nothing of the groups, or only what they have forgotten. It is answered
+	// when it is done, and not when its round is: that may wait for what is done behind the answer.
 	anytime bool
 }
 

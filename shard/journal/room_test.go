@@ -146,6 +146,45 @@ func TestTruncationMakesRoom(t *testing.T) {
 	})
 }
 
+// TestTruncationBesideTurns: the truncation that makes the room is asked for in the same moment as the turns are taken for which there is none.
+func TestTruncationBesideTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCramped(t, nil)
+		g := c.j.Group(0)
+		o := own(g)
+		for range 40 {
+			appendMany(t, o, 1)
+		}
+		must(t, c.j.flush())
+		free := c.busy()
+		c.on.On()
+		held := make(chan struct{})
+		go func() { _ = c.j.do(func() error { <-held; return nil }) }()
+		synctest.Wait()
+		last := uint64(0)
+		for range 10 {
+			var turn Turn
+			turn.Put(key(g.Last()+1), make([]byte, 20<<10)) // which leaves room for what a truncation writes
+			var err error
+			last, err = g.Append(&turn)
+			must(t, err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			ended <- c.j.request(ask{fn: func() error { return c.j.truncate(nil) }, reply: make(chan error, 1)})
+		}()
+		free() // it waits for the committer now
+		close(held)
+		c.within(t, "the truncation", func() {
+			if err := errors.Join(<-ended, o.wait(last)); err != nil {
+				t.Error(err)
+			}
+		})
+		c.on.Off()
+		must(t, c.j.Close())
+	})
+}
+
 // TestHurry: whoever ends the owners first, which wait for what they have appended, says so, and they are told that it failed.
 func TestHurry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
