@@ -88,10 +88,11 @@ type model struct {
 	conns    uint64
 	refs     uint64
 	assigns  int
+	most     int // tasks that one event puts anew in line
 }
 
 // taught counts what a run has seen of pools that were lost.
-type taught struct{ pools, adopted, waiting, kept, refused int }
+type taught struct{ pools, adopted, waiting, kept, refused, pieces int }
 
 func newModel(t *rapid.T) *model {
 	m := &model{t: t, now: 1000, number: 1, workers: map[string]*modelWorker{}, ended: map[string]string{}, aes: map[string]uint64{}}
@@ -100,6 +101,7 @@ func newModel(t *rapid.T) *model {
 		{Name: "b", Steps: []broker.Step{{Who: broker.Bots}, {Who: broker.Humans, AfterMS: 3000}}, Scoring: broker.Weighted, OfferTTLMS: 7000},
 		{Name: "c", Steps: []broker.Step{{Who: broker.Humans}, {Who: broker.Any, AfterMS: 2000}}, Order: broker.Strict, Priority: -1},
 	}
+	m.most = rapid.IntRange(0, 2).Draw(t, "pieces")
 	m.core = m.newCore()
 	m.core.Open(m.number, nil, m.now, &m.out)
 	m.out.Reset()
@@ -107,7 +109,7 @@ func newModel(t *rapid.T) *model {
 }
 
 func (m *model) newCore() *broker.Core {
-	return broker.New(broker.Config{Queues: m.queues, BarMS: 6000})
+	return broker.NewInPieces(broker.Config{Queues: m.queues, BarMS: 6000}, m.most)
 }
 
 func (m *model) queue(name string) *broker.Queue {
@@ -389,7 +391,7 @@ func (m *model) check() {
 				m.t.Fatalf("I7: transfer %s/%d waits for nothing", t.Session, t.Ticket)
 			}
 			for _, w := range m.workers {
-				if m.matches(w, t) {
+				if !m.core.Unfinished() && m.matches(w, t) {
 					m.t.Fatalf("I1: %s/%d waits though %s could take it: %+v", t.Session, t.Ticket, w.id, m.core.Explain(t.Session))
 				}
 			}
@@ -483,6 +485,8 @@ func TestModel(t *testing.T) {
 			"accept":    step((*model).acceptOffer),
 			"decline":   step((*model).declineOffer),
 			"tick":      step((*model).tick),
+			"go on":     step((*model).goOn),
+			"go on 2":   step((*model).goOn),
 			"reopen":    step((*model).reopen),
 		})
 		total += m.assigns
@@ -491,11 +495,12 @@ func TestModel(t *testing.T) {
 		seen.waiting += m.taught.waiting
 		seen.kept += m.taught.kept
 		seen.refused += m.taught.refused
+		seen.pieces += m.taught.pieces
 	})
 	if total == 0 {
 		t.Fatal("nothing was ever assigned")
 	}
-	if seen.adopted == 0 || seen.waiting == 0 || seen.refused == 0 {
+	if seen.adopted == 0 || seen.waiting == 0 || seen.refused == 0 || seen.pieces == 0 {
 		t.Fatalf("pools were lost, and nobody noticed: %+v", seen)
 	}
 	t.Logf("%d assignments were checked, and over lost pools %+v", total, seen)
@@ -550,6 +555,14 @@ func (m *model) ring() {
 	m.core.Tick(m.now, &m.out)
 	m.follow()
 	m.check()
+}
+
+// goOn does the next piece of what a census has left.
+func (m *model) goOn() {
+	if m.core.Unfinished() {
+		m.taught.pieces++
+		m.core.Continue(rapid.IntRange(1, 3).Draw(m.t, "most"), m.now, &m.out)
+	}
 }
 
 func (m *model) tick() {
