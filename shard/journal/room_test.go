@@ -51,6 +51,25 @@ func (c *cramped) busy() func() {
 	return func() { close(busy); synctest.Wait() }
 }
 
+// worn fills segments of the log with what its store has, so that a truncation makes room, keeps watch busy, and leaves no room for another segment.
+func (c *cramped) worn(t *testing.T) (g *Group, o *owner, free func()) {
+	t.Helper()
+	g = c.j.Group(0)
+	o = own(g)
+	for range 40 {
+		appendMany(t, o, 1)
+	}
+	must(t, c.j.flush())
+	free = c.busy()
+	c.on.On()
+	return g, o, free
+}
+
+// truncate lets watch do what it does behind a flush.
+func (c *cramped) truncate() error {
+	return c.j.request(ask{fn: func() error { return c.j.truncate(nil) }, reply: make(chan error, 1)})
+}
+
 // stuff appends turns of so many bytes until the committer waits for room. It returns the last that was taken.
 func (c *cramped) stuff(t *testing.T, g *Group, size int) uint64 {
 	t.Helper()
@@ -119,21 +138,14 @@ func TestLookWhileThereIsNoRoom(t *testing.T) {
 func TestTruncationMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCramped(t, nil)
-		g := c.j.Group(0)
-		o := own(g)
-		for range 40 {
-			appendMany(t, o, 1)
-		}
-		must(t, c.j.flush())
-		free := c.busy()
-		c.on.On()
+		g, o, free := c.worn(t)
 		last := c.stuff(t, g, 20<<10) // which leaves room for what a truncation writes
 		if o.durable() >= last {
 			t.Fatal("nothing waits for room")
 		}
 		go free()
 		c.within(t, "the truncation", func() {
-			err := c.j.request(ask{fn: func() error { return c.j.truncate(nil) }, reply: make(chan error, 1)})
+			err := c.truncate()
 			if err := errors.Join(err, o.wait(last)); err != nil {
 				t.Error(err)
 			}
@@ -150,14 +162,7 @@ func TestTruncationMakesRoom(t *testing.T) {
 func TestTruncationBesideTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCramped(t, nil)
-		g := c.j.Group(0)
-		o := own(g)
-		for range 40 {
-			appendMany(t, o, 1)
-		}
-		must(t, c.j.flush())
-		free := c.busy()
-		c.on.On()
+		g, o, free := c.worn(t)
 		held := make(chan struct{})
 		go func() { _ = c.j.do(func() error { <-held; return nil }) }()
 		synctest.Wait()
@@ -171,7 +176,7 @@ func TestTruncationBesideTurns(t *testing.T) {
 		}
 		ended := make(chan error, 1)
 		go func() {
-			ended <- c.j.request(ask{fn: func() error { return c.j.truncate(nil) }, reply: make(chan error, 1)})
+			ended <- c.truncate()
 		}()
 		free() // it waits for the committer now
 		close(held)
