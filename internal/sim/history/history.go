@@ -125,37 +125,68 @@ func operations(ops []Op) (list []porcupine.Operation) {
 	return list
 }
 
-// state is a log. Logs only grow, and states share what they have in common.
+// state is a log: the first n words of what it shares with the states before and behind it.
 type state struct {
+	of  *grown
+	n   int
+	sum uint64 // of all words
+}
+
+// grown is the longest log that states which share it have come to. One goroutine checks a session.
+type grown struct {
 	words []Word
-	sum   uint64 // of all words
+	at    map[string]int // of each key
+}
+
+func (g *grown) add(w Word) {
+	g.at[w.Key] = len(g.words)
+	g.words = append(g.words, w)
 }
 
 var model = porcupine.Model{
-	Init: func() any { return state{} },
+	Init: func() any { return state{of: &grown{at: map[string]int{}}} },
 	Step: func(st, in, _ any) (bool, any) { return st.(state).step(in.(*Op)) },
 	Equal: func(a, b any) bool {
 		x, y := a.(state), b.(state)
-		return len(x.words) == len(y.words) && x.sum == y.sum
+		return x.n == y.n && x.sum == y.sum
 	},
 }
 
 func (s state) step(op *Op) (bool, any) {
+	words := s.of.words[:s.n]
 	if op.Key == "" {
-		at, _ := slices.BinarySearchFunc(s.words, op.From, func(w Word, from uint64) int { return cmp.Compare(w.Seq, from) })
-		return slices.Equal(s.words[at:], op.Words), s
+		at, _ := slices.BinarySearchFunc(words, op.From, func(w Word, from uint64) int { return cmp.Compare(w.Seq, from) })
+		return slices.Equal(words[at:], op.Words), s
 	}
-	if i := slices.IndexFunc(s.words, func(w Word) bool { return w.Key == op.Key }); i >= 0 {
+	if i, ok := s.of.at[op.Key]; ok && i < s.n {
 		// That it was there before need not be said: a server that asked again itself does not know whose repetition it was [SW-4.11].
-		return s.words[i].Seq == op.Seq, s
+		return words[i].Seq == op.Seq, s
 	}
 	// It may say that it was there before: a client asks again by itself when a connection is lost.
-	if n := len(s.words); n > 0 && s.words[n-1].Seq >= op.Seq {
+	if s.n > 0 && words[s.n-1].Seq >= op.Seq {
 		return false, s
 	}
 	h := fnv.New64a()
 	_, _ = fmt.Fprintf(h, "%d %s %d", s.sum, op.Key, op.Seq)
-	return true, state{append(slices.Clip(s.words), Word{op.Key, op.Seq}), h.Sum64()}
+	return true, state{s.of.with(s.n, Word{op.Key, op.Seq}), s.n + 1, h.Sum64()}
+}
+
+// with returns what a log that has the first n words shares when w comes behind them: g itself, unless something else came there in an order
+// that was tried before.
+func (g *grown) with(n int, w Word) *grown {
+	switch {
+	case n == len(g.words):
+		g.add(w)
+		return g
+	case g.words[n] == w:
+		return g
+	}
+	other := &grown{at: make(map[string]int, n+1)}
+	for _, old := range g.words[:n] {
+		other.add(old)
+	}
+	other.add(w)
+	return other
 }
 
 // asked tells whether somebody asked for key before.

@@ -1,7 +1,9 @@
 package history_test
 
 import (
+	"errors"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -80,5 +82,23 @@ func TestCheckFindsOneLie(t *testing.T) {
 		if _, err := history.Check(ops, time.Minute); err == nil || !strings.Contains(err.Error(), "lacks") {
 			t.Fatalf("seed %d: a read that lacks a word: %v", seed, err)
 		}
+	}
+}
+
+// TestCheckLong is of a session with as many words as a test of an hour makes: what a check costs grows with them, and not with what the log has by then.
+func TestCheckLong(t *testing.T) {
+	const words = 20_000
+	var ops []history.Op
+	var log []history.Word
+	for i := range int64(words) {
+		w := history.Word{Key: strconv.FormatInt(i, 10), Seq: uint64(i + 1)} //nolint:gosec // small
+		log = append(log, w)
+		ops = append(ops, say(1, 10*i, 10*i+5, w.Key, w.Seq, false))
+	}
+	if _, err := history.Check(append(ops, read(2, 10*words, 10*words+1, 1, log...)), time.Minute); err != nil {
+		t.Error(err)
+	}
+	if _, err := history.Check(append(ops, read(2, 10*words, 10*words+1, 1, log[:words-1]...)), time.Minute); errors.Is(err, history.ErrUnknown) || err == nil {
+		t.Error("the last word is missing:", err)
 	}
 }
