@@ -69,6 +69,12 @@ func newLab(t *testing.T, nodes int) *lab {
 		t.Skipf("no network can be made here: %v: %s", err, out)
 	}
 	t.Cleanup(func() { l.do("ip", "link", "del", l.name) })
+	for range 250 { // a test that was killed leaves its network
+		if out, err := l.try("ip", "route", "show", l.ip(0)+"/24"); err == nil && out == "" {
+			break
+		}
+		l.net = 1 + l.net%250
+	}
 	l.do("ip", "addr", "add", l.ip(250)+"/24", "dev", l.name)
 	l.do("ip", "link", "set", l.name, "up")
 	for i := range nodes {
@@ -244,11 +250,7 @@ func (l *lab) full(n *trioNode) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	var st syscall.Statfs_t
-	if err = syscall.Statfs(filepath.Dir(name), &st); err == nil {
-		err = syscall.Fallocate(int(f.Fd()), 0, 0, int64(st.Bavail)*st.Bsize-(8<<20)) //nolint:gosec // a file, and a size
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err := errors.Join(fill(f), f.Close()); err != nil {
 		l.t.Fatal(err)
 	}
 	last(faultFor)
@@ -259,6 +261,28 @@ func (l *lab) full(n *trioNode) {
 		l.t.Fatal(err)
 	}
 	l.over("the disk of " + n.name + " is full")
+}
+
+// fill makes a file larger until its disk has about 8 MiB left. That is far below the mark, and others write there meanwhile.
+func fill(f *os.File) error {
+	for size := int64(0); ; {
+		var st syscall.Statfs_t
+		if err := syscall.Fstatfs(int(f.Fd()), &st); err != nil {
+			return err
+		}
+		more := int64(st.Bavail)*st.Bsize - 8<<20 //nolint:gosec // a size
+		if more <= 0 {
+			return nil
+		}
+		more = min(more, 64<<20)
+		switch err := syscall.Fallocate(int(f.Fd()), 0, size, more); {
+		case errors.Is(err, syscall.ENOSPC): // somebody else took it: what is left is asked again
+		case err != nil:
+			return err
+		default:
+			size += more
+		}
+	}
 }
 
 // rotten kills a node, turns bits in all of its tables and in its log, and starts it again. Nobody lends a hand.
