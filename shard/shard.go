@@ -76,6 +76,7 @@ type Shard struct {
 	mark       int         // facts of d up to here have their rows in turn
 	nearby     []wire.Mail // of this turn, to this shard
 	held       []outgoing
+	unsure     bool   // mail is held because it may be that another owner is there
 	last       uint64 // index of the last turn that was appended
 	unread     uint64 // turns up to here must be durable before a session or customer is read again
 	alarms     alarms
@@ -402,10 +403,24 @@ func (s *Shard) finish() {
 	for len(s.held) > 0 && !s.failed.Load() {
 		s.post()
 		if len(s.held) > 0 {
-			<-s.inbox.Wake()
+			s.linger()
 		}
 	}
 	s.again() // once more, for what has found no room
+}
+
+// linger waits until there is something to be done about what is held.
+func (s *Shard) linger() {
+	var look <-chan time.Time // nobody says when it is sure again
+	if s.unsure {
+		t := time.NewTimer(unsureMS * time.Millisecond)
+		defer t.Stop()
+		look = t.C
+	}
+	select {
+	case <-s.inbox.Wake():
+	case <-look:
+	}
 }
 
 // drop waits until the journal is done with what it was given.
@@ -593,13 +608,17 @@ func (s *Shard) abandon(err error) {
 	}
 }
 
-// post sends the held mail of every turn that is durable by now.
+// post sends the held mail of every turn that is durable by now. What an owner knows is not told while it may be that another one leads, who knows more: a
+// request that changed nothing is answered without the log, which would notice.
 func (s *Shard) post() {
 	durable := s.durable.Load()
 	if s.cfg.Witness != nil {
 		s.cfg.Witness.Durable(At{Shard: s.cfg.ID, Term: s.term, Turn: durable})
 	}
 	s.countUpTo(durable)
+	if s.unsure = len(s.held) > 0 && !s.g.Sure(); s.unsure {
+		return
+	}
 	n := 0
 	for n < len(s.held) && s.held[n].index <= durable {
 		out := &s.held[n]

@@ -136,6 +136,7 @@ func (j *Journal) round(work *queue) error {
 		}
 	}
 	j.propose(work)
+	j.renew() // whoever hands over is not sure any more, before the other hears of it
 	for j.host.Collect(&j.out) {
 		j.send(j.out.Send)
 		if err := j.apply(j.out.Apply); err != nil {
@@ -145,9 +146,11 @@ func (j *Journal) round(work *queue) error {
 			return err
 		}
 		j.host.Done(&j.out)
+		j.renew() // before owners begin
 		j.answer(j.out.Reads)
 		j.happened(j.out.Events)
 	}
+	j.renew()
 	j.publish(work)
 	j.report(nil)
 	for _, r := range j.doing {
@@ -244,6 +247,7 @@ func (j *Journal) abandon(g *Group) {
 	}
 	g.flights, g.landing = g.flights[:0], 0
 	g.led = 0
+	g.sure.Store(0)
 	j.mu.Lock()
 	g.lead, g.queued = 0, 0
 	j.room.Broadcast()

@@ -319,6 +319,9 @@ func TestLossIsKeptUntilAccepted(t *testing.T) {
 				if j.Healthy() == nil {
 					t.Fatal("Healthy says nothing")
 				}
+				if !g.Sure() {
+					t.Fatal("what is left is nobody's to tell, and nobody else has more")
+				}
 				wantRows(t, g, 1, 1249)
 				appendMany(t, own(j.Group(1)), 1) // the other group goes on
 				if err := j.AcceptLoss(1); err == nil {

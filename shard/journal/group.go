@@ -3,8 +3,11 @@ package journal
 import (
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"switchboard/shard/journal/replica"
 )
 
 // Group is one shard's part of the journal. Append belongs to its owner; everything else may be called from any
@@ -45,7 +48,8 @@ type Group struct {
 	// Shared.
 	applied atomic.Uint64 // the turn of at
 	durable atomic.Pointer[func(index uint64, err error)]
-	barred  atomic.Bool // it is damaged, and others are whole: nobody reads it
+	barred  atomic.Bool  // it is damaged, and others are whole: nobody reads it
+	sure    atomic.Int64 // up to when it is sure that it leads, by clockNow; 0 when it is not
 }
 
 // flight is a turn between being proposed and being applied.
@@ -89,6 +93,18 @@ func (s Status) err() error {
 // durable and no further call comes; ErrNotLeading says that another replica leads now, and what was appended behind the
 // index may come or not. Call Start before the first Append, and again when the replica leads again.
 func (g *Group) Start(durable func(index uint64, err error)) { g.durable.Store(&durable) }
+
+// Sure tells whether this replica leads at this moment, so that what its owner knows is all that has been decided: a majority has heard of it less than an
+// election's time ago, and lets nobody else lead before that is over. It is false for a while when the disk or the way to the others takes its time, and for
+// good when another replica leads. A group that has no other replica is always sure while it leads. Owners ask before they let anybody hear of what they
+// know. It may be called from any goroutine.
+func (g *Group) Sure() bool {
+	until := g.sure.Load()
+	return until == int64(replica.Forever) || until > int64(g.j.clockNow())
+}
+
+// clockNow is the time since the journal was opened, whatever is done to the machine's clock.
+func (j *Journal) clockNow() time.Duration { return time.Since(j.began) }
 
 // Append queues the turn and returns its index; the turn is durable when Start's function says so, and may be reused at
 // once. Indexes grow by one. A turn without operations takes no index and costs no write, but passes the queue in order:

@@ -238,6 +238,25 @@ func (j *Journal) happened(list []replica.Event) {
 	}
 }
 
+// renew tells the owners of groups for how long they are sure that they lead.
+func (j *Journal) renew() {
+	j.sures = j.host.Renewed(j.sures[:0])
+	for _, s := range j.sures {
+		g := j.groups[s.Group]
+		if g == nil {
+			continue
+		}
+		switch {
+		case s.At < 0:
+			g.sure.Store(0)
+		case s.At == replica.Forever:
+			g.sure.Store(int64(s.At))
+		default:
+			g.sure.Store(int64(s.At + time.Duration(j.host.SureTicks())*j.cfg.Tick))
+		}
+	}
+}
+
 // waiter is somebody who wants to know whether a replica still leads.
 type waiter struct {
 	n    uint64

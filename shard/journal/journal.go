@@ -28,6 +28,7 @@ type Journal struct {
 	stop   chan struct{}    // for watch: end
 	ended  [3]chan struct{} // closed by commit, by watch and by patrol
 	scrubs chan struct{}    // a place for the one Scrub that runs
+	began  time.Time        // what leaders are sure up to is counted from here
 	// Below freeMin bytes of space Append refuses; after lookBytes of turns watch looks again.
 	freeMin   uint64
 	lookBytes int64
@@ -44,6 +45,7 @@ type Journal struct {
 	pieces  [][]byte
 	turns   []lateTurn // that are decided, in apply
 	reached []*Group   // by them
+	sures   []replica.Sure
 	batch   seglog.Batch
 	parcels map[uint32][]byte // for other nodes
 	waiters map[uint16][]waiter

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -68,6 +69,7 @@ func newJournal(cfg Config, lock io.Closer) *Journal {
 		asks:      make(chan ask),
 		scrubs:    make(chan struct{}, 1),
 		stop:      make(chan struct{}),
+		began:     time.Now(),
 		lookBytes: math.MaxInt64,
 		parcels:   map[uint32][]byte{},
 		waiters:   map[uint16][]waiter{},
@@ -79,7 +81,8 @@ func newJournal(cfg Config, lock io.Closer) *Journal {
 	}
 	j.host = replica.NewHost(replica.Config{
 		Log: stored{j}, UncommittedBytes: 2*uint64(cfg.QueueBytes) + 2*turnSizeMax, //nolint:gosec // not negative
-		Warn: func(group uint16, what string) { cfg.Log.Warn("replication", "group", group, "what", what) },
+		Warn:  func(group uint16, what string) { cfg.Log.Warn("replication", "group", group, "what", what) },
+		Clock: j.clockNow,
 	})
 	return j
 }
@@ -261,6 +264,9 @@ func (j *Journal) align() error {
 // lead takes up the replicas. Those that are alone lead, in a new term, when it returns.
 func (j *Journal) lead() error {
 	for _, g := range j.list() {
+		if !g.shared {
+			g.sure.Store(int64(replica.Forever)) // whatever is lost of it, nobody else has more
+		}
 		if g.status.Mode != OK {
 			continue
 		}

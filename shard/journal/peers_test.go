@@ -388,8 +388,14 @@ func TestOldLeader(t *testing.T) {
 		go func() { confirmed <- p.j.Confirm(0) }()
 		others := slices.DeleteFunc([]uint32{1, 2, 3}, func(id uint32) bool { return id == p.id })
 		q := n.leader(0, others...)
+		if g.Sure() {
+			t.Error("the old leader is sure that it leads, and another does")
+		}
 		last = write(t, q, 0, 20)
 		must(t, q.j.Confirm(0))
+		if !q.j.Group(0).Sure() {
+			t.Error("the new leader is not sure, and both others hear it")
+		}
 		if err := o.wait(last); !errors.Is(err, ErrNotLeading) {
 			t.Fatalf("the old owner was told %v", err)
 		}

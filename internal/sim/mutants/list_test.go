@@ -40,9 +40,19 @@ var list = []mutant{
 	},
 	{
 		name: "a leader decides before the first entry of its term is applied", file: "shard/journal/replica/batch.go",
-		old: "g.term, g.ready, g.heard = term, false, map[uint64]uint64{}",
-		new: "g.term, g.ready, g.heard = term, term != 0, map[uint64]uint64{}\n\t\tif g.ready {\n\t\t\th.events = append(h.events, Event{Kind: Leads, Group: g.id, Term: term, Leader: g.self})\n\t\t}",
+		old: "g.term, g.ready, g.ticked = term, false, map[uint64]uint64{}",
+		new: "g.term, g.ready, g.ticked = term, term != 0, map[uint64]uint64{}\n\t\tif g.ready {\n\t\t\th.events = append(h.events, Event{Kind: Leads, Group: g.id, Term: term, Leader: g.self})\n\t\t}",
 		pkg: "shard/journal/replica", run: "TestSimulation$",
+	},
+	{
+		name: "a leader is sure of itself until it hears of another", file: "shard/journal/replica/sure.go",
+		old: "return list[(len(list)-1)/2] //", new: "return Forever //",
+		pkg: "shard/journal", run: "TestOldLeader", quick: true,
+	},
+	{
+		name: "one of three is a majority", file: "shard/journal/replica/sure.go",
+		old: "return list[(len(list)-1)/2] //", new: "return list[len(list)-1] //",
+		pkg: "shard/journal", run: "TestOldLeader",
 	},
 	{
 		name: "an accepted loss begins no epoch", file: "shard/journal/watch.go",

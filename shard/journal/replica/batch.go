@@ -3,6 +3,7 @@ package replica
 import (
 	"encoding/binary"
 	"slices"
+	"time"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -126,6 +127,9 @@ func (h *Host) ready(g *group, rd *raft.Ready, b *Batch) {
 		case raft.LocalApplyThread:
 			b.Apply = append(b.Apply, h.apply(g, m))
 		default:
+			if m.GetType() == pb.MsgHeartbeat {
+				m = stamped(m, h.now()) // it leaves later than now
+			}
 			b.Send = append(b.Send, Message{g.id, m})
 		}
 	}
@@ -138,6 +142,7 @@ func (h *Host) apply(g *group, m *pb.Message) Apply {
 		if cc := change(e); cc != nil {
 			a.Conf = g.rn.ApplyConfChange(cc)
 			g.conf, g.st.conf = a.Conf, a.Conf
+			h.renew(g)
 			if !member(a.Conf, g.self) && !g.gone {
 				g.gone = true
 				h.events = append(h.events, Event{Kind: Removed, Group: g.id})
@@ -145,6 +150,7 @@ func (h *Host) apply(g *group, m *pb.Message) Apply {
 		}
 		if g.term != 0 && !g.ready && e.GetTerm() == g.term {
 			g.ready = true
+			h.renew(g)
 			h.events = append(h.events, Event{Kind: Leads, Group: g.id, Term: g.term, Leader: g.self})
 		}
 	}
@@ -188,7 +194,9 @@ func (h *Host) lead(g *group, term, leader uint64) {
 	known := g.leader != leader
 	g.leader = leader
 	if g.term != term {
-		g.term, g.ready, g.heard = term, false, map[uint64]uint64{}
+		g.term, g.ready, g.ticked = term, false, map[uint64]uint64{}
+		g.since, g.heardAt = h.now(), map[uint64]time.Duration{} // before anything leaves that says so
+		h.renew(g)
 	}
 	if term == 0 && (led || known) {
 		h.events = append(h.events, Event{Kind: Follows, Group: g.id, Leader: leader})

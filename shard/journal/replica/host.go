@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -45,6 +46,8 @@ type Config struct {
 	Log Log
 	// Warn takes what an operator should know of a group; may be nil.
 	Warn func(group uint16, what string)
+	// Clock tells the time since some moment. It never goes back, and passes as fast as ticks do; default: the process's.
+	Clock func() time.Duration
 }
 
 // Log reads back what batches have asked to append.
@@ -75,6 +78,10 @@ func (c *Config) defaults() {
 	or(&c.CacheBytes, 1<<20)
 	if c.Warn == nil {
 		c.Warn = func(uint16, string) {}
+	}
+	if c.Clock == nil {
+		began := time.Now()
+		c.Clock = func() time.Duration { return time.Since(began) }
 	}
 }
 
@@ -120,6 +127,8 @@ type Host struct {
 	events []Event
 	after  []Message // that waited for the disk
 	ticks  uint64
+
+	renewed []*group // see Renewed
 }
 
 // group is one replica.
@@ -138,7 +147,13 @@ type group struct {
 	gone   bool   // removed from its group
 	// While it leads, the ticks at which it last heard of the others. Raft's own note of that is wiped once in an election's time, so that a
 	// look right behind it would find nobody.
-	heard map[uint64]uint64
+	ticked map[uint64]uint64
+
+	// While it leads: when it began to, and when each other replica is known to have heard of it since. See sure.go.
+	since   time.Duration
+	heardAt map[uint64]time.Duration
+	renewed bool
+	mute    int // ticks for which it grants nobody its vote
 
 	turn   rank // of asking for votes, since its leader has gone
 	waited int  // ticks since then
@@ -159,6 +174,9 @@ func (h *Host) Add(s Start) error {
 		return fmt.Errorf("replica: group %d is there already", s.Group)
 	}
 	g := &group{id: s.Group, self: s.ID, conf: s.Conf}
+	if s.Last > 1 || s.Hard.GetTerm() > 1 { // it may have heard of a leader
+		g.mute = h.cfg.ElectionTicks
+	}
 	if err := g.st.begin(h, &s); err != nil {
 		return fmt.Errorf("replica: group %d: %w", s.Group, err)
 	}
@@ -198,6 +216,8 @@ func (h *Host) Remove(id uint16) {
 	}
 }
 
+func (h *Host) now() time.Duration { return h.cfg.Clock() }
+
 func (h *Host) group(id uint16) *group {
 	if int(id) >= len(h.groups) {
 		return nil
@@ -224,6 +244,7 @@ func (h *Host) Tick() {
 		if alone(g.conf) && g.ready {
 			continue // nobody to hear of, and nobody to tell
 		}
+		g.mute = max(g.mute-1, 0)
 		g.rn.Tick()
 		h.hurry(g)
 		if g.rn.HasReady() {
@@ -288,6 +309,7 @@ func (h *Host) Transfer(id uint16, to uint64) error {
 		return ErrNotLeading
 	}
 	g.rn.TransferLeader(to)
+	h.renew(g)
 	h.mark(g)
 	return nil
 }
@@ -339,13 +361,17 @@ func (h *Host) Step(m Message) error {
 		if commit := m.Raft.GetCommit(); commit > g.st.last {
 			return fmt.Errorf("replica: group %d: its leader knows that %d is here, and the log ends at %d: %w", m.Group, commit, g.st.last, ErrForgot)
 		}
+	case pb.MsgVote, pb.MsgPreVote:
+		if g.silent(m.Raft) {
+			return nil // it is asked again
+		}
 	default:
 	}
-	if err := g.rn.Step(m.Raft); err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) {
+	if err := g.rn.Step(h.heard(g, m.Raft)); err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) {
 		return fmt.Errorf("replica: group %d: %w", m.Group, err)
 	}
 	if g.term != 0 && m.Raft.GetTerm() == g.term {
-		g.heard[m.Raft.GetFrom()] = h.ticks
+		g.ticked[m.Raft.GetFrom()] = h.ticks
 	}
 	h.mark(g)
 	return nil
@@ -431,7 +457,7 @@ func (h *Host) Status(id uint16) (Status, error) {
 		s.Followers = map[uint64]Follower{}
 		g.rn.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {
 			if id != g.self {
-				at, ever := g.heard[id]
+				at, ever := g.ticked[id]
 				active := ever && h.ticks-at < uint64(h.cfg.ElectionTicks) //nolint:gosec // some ten
 				s.Followers[id] = Follower{p.Match, active, p.State == tracker.StateSnapshot, p.IsLearner}
 			}

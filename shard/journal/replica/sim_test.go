@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -26,6 +28,7 @@ const (
 	reuseID       mutant = "a replica whose disk was lost comes back under its old id"
 	earlyLead     mutant = "a leader acts before the first entry of its term is applied"
 	lostApplied   mutant = "the membership is not kept with the rows"
+	alwaysSure    mutant = "a leader is sure until it hears of another"
 )
 
 // disk is what survives a crash of a node: per group what was synced, and what was only written.
@@ -80,6 +83,7 @@ type machine struct {
 	nextID uint32
 	up     bool
 	leads  map[uint16]uint64 // term
+	sure   map[uint16]int    // up to when, of those that it leads
 	slow   int               // batches take so long
 	busy   int               // until
 }
@@ -181,8 +185,8 @@ func newCluster(seed uint64, nodes, groups int, mu mutant) *cluster {
 }
 
 func (m *machine) start() {
-	m.up, m.leads = true, map[uint16]uint64{}
-	m.host = NewHost(Config{Log: m, ElectionTicks: 10, HeartbeatTicks: 2, CacheBytes: 200, MessageBytes: 150, UncommittedBytes: 2000, ApplyBytes: 300})
+	m.up, m.leads, m.sure = true, map[uint16]uint64{}, map[uint16]int{}
+	m.host = NewHost(Config{Clock: func() time.Duration { return time.Duration(m.c.now) }, Log: m, ElectionTicks: 10, HeartbeatTicks: 2, CacheBytes: 200, MessageBytes: 150, UncommittedBytes: 2000, ApplyBytes: 300})
 	for _, g := range m.c.groups {
 		if m.ids[g] != 0 {
 			m.add(g)
@@ -200,7 +204,7 @@ func (m *machine) add(g uint16) {
 }
 
 func (m *machine) crash() {
-	m.up, m.host, m.leads = false, nil, map[uint16]uint64{}
+	m.up, m.host, m.leads, m.sure = false, nil, map[uint16]uint64{}, map[uint16]int{}
 	for g, d := range m.synced {
 		m.disks[g] = d.clone()
 	}
@@ -294,6 +298,7 @@ func (m *machine) run() error {
 			m.start()
 			return nil
 		}
+		m.renew()
 		for _, e := range b.Events {
 			if err := m.event(e); err != nil {
 				return err
@@ -301,8 +306,49 @@ func (m *machine) run() error {
 		}
 		m.host.Done(&b)
 	}
+	if m.up {
+		m.renew()
+	}
 	if m.slow > 0 {
 		m.busy = m.c.now + m.slow
+	}
+	return nil
+}
+
+const stepsOfTick = 3
+
+// renew hears for how long the leaders here are sure.
+func (m *machine) renew() {
+	for _, s := range m.host.Renewed(nil) {
+		switch {
+		case s.At < 0:
+			delete(m.sure, s.Group)
+		case s.At == Forever || m.c.mutant == alwaysSure:
+			m.sure[s.Group] = math.MaxInt
+		default:
+			m.sure[s.Group] = int(s.At) + stepsOfTick*m.host.SureTicks()
+		}
+	}
+}
+
+// certain sees that nobody is sure to lead where another does in a later term.
+func (c *cluster) certain() error {
+	for _, g := range c.groups {
+		for _, m := range c.machines {
+			if m.leads[g] == 0 {
+				continue
+			}
+			if m.sure[g] <= c.now {
+				c.fired["unsure"]++
+				continue
+			}
+			c.fired["sure"]++
+			for _, o := range c.machines {
+				if o.leads[g] > m.leads[g] {
+					return fmt.Errorf("group %d: node %d is sure to lead in term %d until %d, and node %d leads in term %d at %d", g, m.node, m.leads[g], m.sure[g], o.node, o.leads[g], c.now)
+				}
+			}
+		}
 	}
 	return nil
 }
@@ -674,7 +720,7 @@ func (c *cluster) step() error {
 	for len(c.net) > 0 && c.net[0].at <= c.now {
 		c.deliver(heap.Pop(&c.net).(parcel))
 	}
-	if c.now%3 == 0 {
+	if c.now%stepsOfTick == 0 {
 		for _, m := range c.machines {
 			if m.up && m.busy <= c.now {
 				m.host.Tick()
@@ -692,7 +738,7 @@ func (c *cluster) step() error {
 			return err
 		}
 	}
-	return nil
+	return c.certain()
 }
 
 // simulate runs one seed: trouble, and then a quiet tail in which everything must converge.
@@ -782,7 +828,7 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	t.Logf("%d seeds: %v", seeds, total)
-	for _, k := range []string{"crash", "lost", "twice", "late", "cut", "truncated", "snapshot", "membership", "removed", "leader"} {
+	for _, k := range []string{"crash", "lost", "twice", "late", "cut", "truncated", "snapshot", "membership", "removed", "leader", "sure", "unsure"} {
 		if total[k] == 0 {
 			t.Errorf("%s never happened", k)
 		}
@@ -801,7 +847,7 @@ func TestSimulationIsDeterministic(t *testing.T) {
 // Each planted mistake is found. The seed is one that finds it; should the library draw its numbers in another order, others
 // are tried.
 func TestMutants(t *testing.T) {
-	for mu, seed := range map[mutant]uint64{ackBeforeSync: 1, reuseID: 78, lostApplied: 13, earlyLead: 1} {
+	for mu, seed := range map[mutant]uint64{ackBeforeSync: 1, reuseID: 78, lostApplied: 13, earlyLead: 1, alwaysSure: 1} {
 		_, err := simulate(seed, 1500, mu)
 		for try := uint64(0); err == nil && try < 300; try++ {
 			_, err = simulate(try, 1500, mu)
@@ -813,17 +859,17 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// A vote leaves behind the sync that keeps it, and whoever comes back with it gives no other in that term.
+// A vote leaves behind the sync that keeps it, and whoever comes back with it gives no other in that term. He may have heard of a leader, who is sure of
+// himself as long as he could remember that: until then he votes for nobody but whom the leader itself has named.
 func TestVoteIsDurable(t *testing.T) {
 	voters := []uint64{ID(1, 1), ID(2, 1), ID(3, 1)}
 	start := Bootstrap(7, voters[0], voters)
-	ask := func(h *Host, from uint64) (granted bool, hard *pb.HardState) {
+	ask := func(h *Host, from, term uint64, why string) (answered, granted bool, hard *pb.HardState) {
 		t.Helper()
-		msg := &pb.Message{Type: pb.MsgVote.Enum(), To: new(voters[0]), From: new(from), Term: new(uint64(5)), LogTerm: new(uint64(1)), Index: new(uint64(1))}
+		msg := &pb.Message{Type: pb.MsgVote.Enum(), To: new(voters[0]), From: new(from), Term: new(term), LogTerm: new(uint64(1)), Index: new(uint64(1)), Context: []byte(why)}
 		if err := h.Step(Message{7, msg}); err != nil {
 			t.Fatal(err)
 		}
-		answered := false
 		for b := (Batch{}); h.Collect(&b); h.Done(&b) {
 			for _, m := range b.Send {
 				if m.Raft.GetType() == pb.MsgVoteResp && m.To() == from {
@@ -839,29 +885,39 @@ func TestVoteIsDurable(t *testing.T) {
 				}
 			}
 		}
-		if !answered {
-			t.Fatal("no answer")
+		return answered, granted, hard
+	}
+	again := func(hard *pb.HardState) *Host {
+		start.Hard = hard
+		h := NewHost(Config{})
+		if err := h.Add(start); err != nil {
+			t.Fatal(err)
 		}
-		return granted, hard
+		return h
 	}
 	h := NewHost(Config{})
 	if err := h.Add(start); err != nil {
 		t.Fatal(err)
 	}
-	granted, hard := ask(h, voters[1])
+	_, granted, hard := ask(h, voters[1], 5, "")
 	if !granted || hard.GetVote() != voters[1] || hard.GetTerm() != 5 {
 		t.Fatalf("granted %v with %v", granted, hard)
 	}
-	start.Hard = hard
-	h = NewHost(Config{}) // after a crash
-	if err := h.Add(start); err != nil {
-		t.Fatal(err)
+	h = again(hard) // after a crash
+	for i := range 10 {
+		if answered, _, _ := ask(h, voters[1], 5, ""); answered {
+			t.Fatalf("a vote %d ticks after a crash", i)
+		}
+		h.Tick()
 	}
-	if granted, _ := ask(h, voters[2]); granted {
-		t.Fatal("two votes in one term")
+	if answered, granted, _ := ask(h, voters[2], 5, ""); !answered || granted {
+		t.Fatal("two votes in one term, or no answer")
 	}
-	if granted, _ := ask(h, voters[1]); !granted {
+	if _, granted, _ := ask(h, voters[1], 5, ""); !granted {
 		t.Fatal("the same vote was not given again")
+	}
+	if _, granted, _ := ask(again(hard), voters[2], 6, handsOver); !granted {
+		t.Fatal("no vote for whom the leader has named")
 	}
 }
 
