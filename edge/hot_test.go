@@ -148,6 +148,39 @@ func TestTakeAllocates(t *testing.T) {
 	}
 }
 
+// What several frames wait in is lent: a burst makes the queue that an idle connection keeps, and nothing longer.
+func TestBurstAllocates(t *testing.T) {
+	c, _, s := bare(t, wire.JSON, wire.RoleCustomer)
+	w := &buffers{}
+	c.attached(w)
+	var frames []*wire.Frame
+	for seq := range uint64(16) {
+		frames = append(frames, pushOf(seq+1))
+	}
+	var buf []byte
+	alone := testing.AllocsPerRun(200, func() {
+		for _, f := range frames {
+			buf = wire.JSON.AppendFrame(buf[:0], f)
+		}
+	})
+	before := s.n.Load()
+	if n := testing.AllocsPerRun(200, func() {
+		for _, f := range frames {
+			c.Put(wire.Envelope{Mail: f})
+		}
+		c.round(w)
+		c.lines.get(hotSession).last, c.writer = 0, true
+	}); n > alone+4 { // of 1, 2 and 4; under the race detector a pool forgets some
+		t.Errorf("%v allocations for a burst of %d; the codec makes %v", n, len(frames), alone)
+	}
+	if cap(c.queue) > idleItems {
+		t.Errorf("an idle connection keeps a queue for %d", cap(c.queue))
+	}
+	if wrote := (s.n.Load() - before) / 201; wrote < int64(len(frames))*128 {
+		t.Errorf("a burst is %d bytes", wrote)
+	}
+}
+
 func BenchmarkPush(b *testing.B) {
 	for _, codec := range wire.Subprotocols() {
 		for _, batch := range []int{1, 16} {

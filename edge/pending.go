@@ -126,7 +126,7 @@ func (c *conn) pose(cmd *wire.Command, to wire.Address, line, limit int) *wire.E
 		return c.utter(cmd, to)
 	}
 	r := request{
-		id: cmd.ID, at: c.e.now(), verb: cmd.Verb, session: cmd.Session, line: int32(line), slot: slotOf(to), size: int32(320 + len(cmd.Body) + len(cmd.Text)), //nolint:gosec // bounded by a frame
+		id: cmd.ID, at: c.lastRead.Load(), verb: cmd.Verb, session: cmd.Session, line: int32(line), slot: slotOf(to), size: int32(320 + len(cmd.Body) + len(cmd.Text)), //nolint:gosec // bounded by a frame
 		changes: c.e.x.Changes(), generation: c.e.x.Generation(slotOf(to)),
 	}
 	c.mu.Lock()
