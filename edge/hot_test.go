@@ -41,7 +41,7 @@ func (d *drop) Put(e wire.Envelope) bool {
 // bare returns a greeted connection that nobody reads or writes for.
 func bare(t testing.TB, codec wire.Codec, role wire.Role, change ...func(*Config)) (*conn, *drop, *sink) {
 	t.Helper()
-	x := exchange.New(1)
+	x := exchange.New(1766000000000000000) // as a node's is
 	d, s := &drop{}, &sink{}
 	slots := make([]wire.Slot, wire.Slots)
 	for i := range slots {
@@ -206,17 +206,28 @@ func BenchmarkPush(b *testing.B) {
 	}
 }
 
+// BenchmarkTake takes one message, of a worker whose answer has a key and of a customer whose words have none, and forgets it as answered.
 func BenchmarkTake(b *testing.B) {
-	c, d, _ := bare(b, wire.JSON, wire.RoleWorker)
-	c.writer = true
-	msg := []byte(`{"id":3,"reply":{"session":"` + string(hotSession) + `","ae":1,"key":"01JD","type":"text","body":{"text":"` + strings.Repeat("x", 128) + `"}}}`)
-	b.ReportAllocs()
-	for b.Loop() {
-		if !c.message(ws.OpText, msg) {
-			b.Fatal("it was refused")
-		}
-		c.answered(d.last.Load().ID)
+	f := func(name string, role wire.Role, msg string) {
+		b.Run(name, func(b *testing.B) {
+			c, d, _ := bare(b, wire.JSON, role, func(c *Config) { c.Limits.Rate, c.Limits.Burst = 1e9, 1e9 })
+			c.writer = true
+			if len(c.e.loops) > 0 {
+				c.loop = c.e.loops[0] // which has nothing to do
+			}
+			msg := []byte(msg)
+			b.ReportAllocs()
+			for b.Loop() {
+				if !c.message(ws.OpText, msg) {
+					b.Fatal("it was refused")
+				}
+				c.answered(d.last.Load().ID)
+			}
+		})
 	}
+	body := strings.Repeat("x", 128)
+	f("reply", wire.RoleWorker, `{"id":3,"reply":{"session":"`+string(hotSession)+`","ae":1,"key":"01JD","type":"text","body":{"text":"`+body+`"}}}`)
+	f("send", wire.RoleCustomer, `{"id":3,"send":{"session":"`+string(hotSession)+`","body":{"text":"`+body+`"}}}`)
 }
 
 // BenchmarkEcho is a send and its reply over a loopback socket, one at a time on each of 64 connections.

@@ -179,7 +179,8 @@ func (c *conn) message(op ws.Opcode, msg []byte) bool {
 		return false
 	}
 	// One private copy for all commands of the message: what they hold aliases it.
-	rest := append([]byte(nil), msg...)
+	rest := make([]byte, len(msg))
+	copy(rest, msg)
 	for n := 0; len(rest) > 0; {
 		frame, after, err := codec.Next(rest)
 		rest = after
