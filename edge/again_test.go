@@ -3,9 +3,11 @@ package edge
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
+	"switchboard/exchange"
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
 )
@@ -206,12 +208,17 @@ func TestKeptBytes(t *testing.T) {
 
 // Every verb that writes has a key when it is posted, and the client's own are left alone.
 func TestStamp(t *testing.T) {
+	e, err := Open(exchange.New(1<<60+7), Config{Tokens: plain{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close() //nolint:errcheck // it serves nobody
 	f := func(cmd wire.Command, want bool) {
 		t.Helper()
 		before := cmd.Key
-		cmd.Conn = wire.Conn{Node: 7, ID: 9}
-		stamp(&cmd, 3)
-		if stamped := cmd.Key != before; stamped != want || stamped && (cmd.Key[0] != '#' || wire.ValidID(cmd.Key)) {
+		cmd.Conn = wire.Conn{Node: 1<<60 + 7, ID: 99}
+		e.stamp(&cmd, 3)
+		if stamped := cmd.Key != before; stamped != want || stamped && (cmd.Key != "#"+strconv.FormatUint(1<<60+7, 36)+".2r.3" || wire.ValidID(cmd.Key)) {
 			t.Fatalf("%s has the key %q", cmd.Verb, cmd.Key)
 		}
 	}

@@ -37,7 +37,7 @@ func (e *Edge) ask(cmd *wire.Command) *wire.Frame {
 	}
 	c := call{make(chan *wire.Frame, 4)}
 	cmd.ID, cmd.Conn = 1, wire.Conn{Node: e.x.Node(), ID: e.lastConn.Add(1)}
-	stamp(cmd, 1)
+	e.stamp(cmd, 1)
 	e.x.PlugConn(cmd.Conn.ID, c)
 	a := asked{e: e, cmd: cmd, to: to, once: cmd.Verb == wire.VerbConfigure && !cmd.On}
 	f, err := a.await(c.answer)

@@ -170,6 +170,9 @@ func (c *conn) enqueue(it item) uint64 {
 	if l := c.dropped[it.f.Session]; l != nil && it.f.Kind == wire.FrameResync && l.ae == it.f.AE && l.seq >= it.f.Seq {
 		l.seq = 0 // it comes again, right behind
 	}
+	if len(c.queue) == idleItems && cap(c.queue) == idleItems {
+		c.queue = append(queues.Get().(*[queueItems]item)[:0], c.queue...)
+	}
 	c.queue = append(c.queue, it)
 	c.bytes += int(it.size)
 	c.put++
@@ -186,6 +189,22 @@ func (c *conn) enqueue(it item) uint64 {
 		c.start()
 	}
 	return n
+}
+
+// queueItems is the room of a queue that several frames wait in: it is lent, and given back when they have left.
+const queueItems = 32
+
+var queues = sync.Pool{New: func() any { return new([queueItems]item) }}
+
+// shorten gives back the room of an empty queue that was longer than an idle connection may keep. It needs mu.
+func (c *conn) shorten() {
+	if cap(c.queue) <= idleItems {
+		return
+	}
+	if cap(c.queue) == queueItems {
+		queues.Put((*[queueItems]item)(c.queue[:queueItems]))
+	}
+	c.queue = nil
 }
 
 // At how many times Outbox a connection is closed when something does not fit that nobody asks for again: replies, and what a

@@ -33,6 +33,7 @@ type Edge struct {
 	stop     chan struct{}
 	loops    []*loop
 	handed   chan handed // from the loops, for the HTTP server
+	mark     string      // what keys of the edge's own begin with: see stamp
 
 	// Shared.
 	lastConn  atomic.Uint64
@@ -112,6 +113,7 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 		return nil, err
 	}
 	e := &Edge{cfg: cfg, x: x, m: newMetrics(cfg.Register), stop: make(chan struct{}), perIP: map[string]int{}, handed: make(chan handed, handedMost)}
+	e.mark = "#" + strconv.FormatUint(x.Node(), 36) + "."
 	changed := make(chan struct{})
 	e.changed.Store(&changed)
 	var protocols []string

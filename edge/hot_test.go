@@ -41,7 +41,7 @@ func (d *drop) Put(e wire.Envelope) bool {
 // bare returns a greeted connection that nobody reads or writes for.
 func bare(t testing.TB, codec wire.Codec, role wire.Role, change ...func(*Config)) (*conn, *drop, *sink) {
 	t.Helper()
-	x := exchange.New(1)
+	x := exchange.New(1766000000000000000) // as a node's is
 	d, s := &drop{}, &sink{}
 	slots := make([]wire.Slot, wire.Slots)
 	for i := range slots {
@@ -148,6 +148,39 @@ func TestTakeAllocates(t *testing.T) {
 	}
 }
 
+// What several frames wait in is lent: a burst makes the queue that an idle connection keeps, and nothing longer.
+func TestBurstAllocates(t *testing.T) {
+	c, _, s := bare(t, wire.JSON, wire.RoleCustomer)
+	w := &buffers{}
+	c.attached(w)
+	var frames []*wire.Frame
+	for seq := range uint64(16) {
+		frames = append(frames, pushOf(seq+1))
+	}
+	var buf []byte
+	alone := testing.AllocsPerRun(200, func() {
+		for _, f := range frames {
+			buf = wire.JSON.AppendFrame(buf[:0], f)
+		}
+	})
+	before := s.n.Load()
+	if n := testing.AllocsPerRun(200, func() {
+		for _, f := range frames {
+			c.Put(wire.Envelope{Mail: f})
+		}
+		c.round(w)
+		c.lines.get(hotSession).last, c.writer = 0, true
+	}); n > alone+4 { // of 1, 2 and 4; under the race detector a pool forgets some
+		t.Errorf("%v allocations for a burst of %d; the codec makes %v", n, len(frames), alone)
+	}
+	if cap(c.queue) > idleItems {
+		t.Errorf("an idle connection keeps a queue for %d", cap(c.queue))
+	}
+	if wrote := (s.n.Load() - before) / 201; wrote < int64(len(frames))*128 {
+		t.Errorf("a burst is %d bytes", wrote)
+	}
+}
+
 func BenchmarkPush(b *testing.B) {
 	for _, codec := range wire.Subprotocols() {
 		for _, batch := range []int{1, 16} {
@@ -173,17 +206,28 @@ func BenchmarkPush(b *testing.B) {
 	}
 }
 
+// BenchmarkTake takes one message, of a worker whose answer has a key and of a customer whose words have none, and forgets it as answered.
 func BenchmarkTake(b *testing.B) {
-	c, d, _ := bare(b, wire.JSON, wire.RoleWorker)
-	c.writer = true
-	msg := []byte(`{"id":3,"reply":{"session":"` + string(hotSession) + `","ae":1,"key":"01JD","type":"text","body":{"text":"` + strings.Repeat("x", 128) + `"}}}`)
-	b.ReportAllocs()
-	for b.Loop() {
-		if !c.message(ws.OpText, msg) {
-			b.Fatal("it was refused")
-		}
-		c.answered(d.last.Load().ID)
+	f := func(name string, role wire.Role, msg string) {
+		b.Run(name, func(b *testing.B) {
+			c, d, _ := bare(b, wire.JSON, role, func(c *Config) { c.Limits.Rate, c.Limits.Burst = 1e9, 1e9 })
+			c.writer = true
+			if len(c.e.loops) > 0 {
+				c.loop = c.e.loops[0] // which has nothing to do
+			}
+			msg := []byte(msg)
+			b.ReportAllocs()
+			for b.Loop() {
+				if !c.message(ws.OpText, msg) {
+					b.Fatal("it was refused")
+				}
+				c.answered(d.last.Load().ID)
+			}
+		})
 	}
+	body := strings.Repeat("x", 128)
+	f("reply", wire.RoleWorker, `{"id":3,"reply":{"session":"`+string(hotSession)+`","ae":1,"key":"01JD","type":"text","body":{"text":"`+body+`"}}}`)
+	f("send", wire.RoleCustomer, `{"id":3,"send":{"session":"`+string(hotSession)+`","body":{"text":"`+body+`"}}}`)
 }
 
 // BenchmarkEcho is a send and its reply over a loopback socket, one at a time on each of 64 connections.

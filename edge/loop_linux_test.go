@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -495,5 +496,66 @@ func BenchmarkLoop(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch*conns), "ns/push")
 		})
+	}
+}
+
+// Commands of a loop are made several at a time: one of a request's two allocations is a sixth.
+func TestTakeOfLoopAllocates(t *testing.T) {
+	c, d, _ := bare(t, wire.JSON, wire.RoleWorker)
+	c.writer, c.loop = true, &loop{e: c.e}
+	msg := []byte(`{"id":3,"reply":{"session":"` + string(hotSession) + `","ae":1,"key":"01JD","type":"text","body":{"text":"hi"}}}`)
+	var cmd wire.Command
+	alone := testing.AllocsPerRun(200, func() {
+		cmd = wire.Command{}
+		if err := wire.JSON.ParseCommand(msg, &cmd); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n := testing.AllocsPerRun(600, func() {
+		if !c.message(ws.OpText, msg) {
+			t.Fatal("it was refused")
+		}
+		c.answered(d.last.Load().ID)
+	}); n > alone+1 {
+		t.Errorf("%v allocations to take one message; the codec makes %v", n, alone)
+	}
+}
+
+// Every command has room of its own, whatever was parsed before and behind it, and what may be kept for long does not stand with others.
+func TestCommandsStandApart(t *testing.T) {
+	l := &loop{}
+	c := &conn{loop: l}
+	seen := map[*wire.Command]string{}
+	for i := range 5 * commandsMade {
+		id := strconv.Itoa(i + 1)
+		text := `{"id":` + id + `,"send":{"session":"` + string(hotSession) + `","body":"` + id + `"}}`
+		switch i % 3 {
+		case 1:
+			text = `{"id":` + id + `,"open":{"session":"` + string(hotSession) + `"}}`
+		case 2:
+			text = `{"id":` + id + `,"send":{"session":"` + string(hotSession) + `","key":7}}`
+		}
+		chunk := l.commands
+		cmd, err := c.parse(wire.JSON, []byte(text))
+		if (err != nil) != (i%3 == 2) {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if seen[cmd] != "" {
+			t.Fatalf("%s has the room of %s", text, seen[cmd])
+		}
+		seen[cmd] = id
+		if cold := !cmd.Hot(); cold && len(chunk) > 0 && cmd == &chunk[0] {
+			t.Errorf("%s, which may be kept, stands with others", text)
+		}
+	}
+	for cmd, id := range seen {
+		if cmd.ID != 0 && strconv.FormatUint(cmd.ID, 10) != id {
+			t.Errorf("command %s has become %d", id, cmd.ID)
+		}
+	}
+	for _, free := range l.commands {
+		if free.Verb != "" || free.ID != 0 || free.PB != nil {
+			t.Errorf("room for a command holds %+v", free)
+		}
 	}
 }

@@ -68,7 +68,7 @@ const (
 )
 
 // stamp gives cmd a key when it writes and its client named none: so it may be asked for again. No client can name such a key.
-func stamp(cmd *wire.Command, n uint64) {
+func (e *Edge) stamp(cmd *wire.Command, n uint64) {
 	if cmd.Key != "" {
 		return
 	}
@@ -82,8 +82,7 @@ func stamp(cmd *wire.Command, n uint64) {
 	default:
 		return
 	}
-	b := append(make([]byte, 0, 40), '#')
-	b = append(strconv.AppendUint(b, cmd.Conn.Node, 36), '.')
+	b := append(make([]byte, 0, 48), e.mark...)
 	b = append(strconv.AppendUint(b, cmd.Conn.ID, 36), '.')
 	cmd.Key = string(strconv.AppendUint(b, n, 36))
 }
@@ -126,7 +125,7 @@ func (c *conn) pose(cmd *wire.Command, to wire.Address, line, limit int) *wire.E
 		return c.utter(cmd, to)
 	}
 	r := request{
-		id: cmd.ID, at: c.e.now(), verb: cmd.Verb, session: cmd.Session, line: int32(line), slot: slotOf(to), size: int32(320 + len(cmd.Body) + len(cmd.Text)), //nolint:gosec // bounded by a frame
+		id: cmd.ID, at: c.lastRead.Load(), verb: cmd.Verb, session: cmd.Session, line: int32(line), slot: slotOf(to), size: int32(320 + len(cmd.Body) + len(cmd.Text)), //nolint:gosec // bounded by a frame
 		changes: c.e.x.Changes(), generation: c.e.x.Generation(slotOf(to)),
 	}
 	c.mu.Lock()
@@ -203,7 +202,7 @@ func (c *conn) admit(r *request, f *flight) (term uint64, lost bool) {
 func (c *conn) enter(r *request, cmd *wire.Command, f *flight) uint64 {
 	c.lastReq++
 	cmd.ID = c.lastReq
-	stamp(cmd, c.lastReq)
+	c.e.stamp(cmd, c.lastReq)
 	if r.cmd = cmd; !cmd.Hot() {
 		copied := *cmd
 		r.cmd = &copied

@@ -179,7 +179,8 @@ func (c *conn) message(op ws.Opcode, msg []byte) bool {
 		return false
 	}
 	// One private copy for all commands of the message: what they hold aliases it.
-	rest := append([]byte(nil), msg...)
+	rest := make([]byte, len(msg))
+	copy(rest, msg)
 	for n := 0; len(rest) > 0; {
 		frame, after, err := codec.Next(rest)
 		rest = after
@@ -201,8 +202,7 @@ func (c *conn) message(op ws.Opcode, msg []byte) bool {
 
 // frame takes one frame, the n'th of its message.
 func (c *conn) frame(codec wire.Codec, frame []byte, n int) bool {
-	cmd := &wire.Command{}
-	err := codec.ParseCommand(frame, cmd)
+	cmd, err := c.parse(codec, frame)
 	if err != nil && !errors.Is(err, wire.ErrVerb) && !errors.Is(err, wire.ErrBody) {
 		if len(frame) > c.e.cfg.Limits.Frame {
 			c.closeFrame(ws.CodeTooBig, "frame too large") // [SW-6.3] too long, and nobody knows for which request
@@ -233,6 +233,17 @@ func (c *conn) frame(codec wire.Codec, frame []byte, n int) bool {
 		c.command(cmd)
 	}
 	return c.byeAt.Load() == 0
+}
+
+// parse reads a command, of which nobody else has anything but what frame holds.
+func (c *conn) parse(codec wire.Codec, frame []byte) (cmd *wire.Command, err error) {
+	if c.loop == nil {
+		cmd = &wire.Command{}
+		return cmd, codec.ParseCommand(frame, cmd)
+	}
+	cmd = c.loop.command()
+	err = codec.ParseCommand(frame, cmd)
+	return c.loop.took(cmd), err
 }
 
 func (c *conn) refuse(cmd *wire.Command, slug wire.Slug) { c.fail(cmd, wire.Refuse(slug)) }

@@ -70,9 +70,7 @@ func (c *conn) turn(b *buffers) bool {
 	upTo, lost, poked, closed, feedLost := c.put, c.dropped, c.poked, c.closed, c.feedLost
 	c.dropped, c.poked, c.feedLost, c.company.waits = nil, false, false, false
 	if len(b.items) == 0 && len(lost) == 0 && !poked && !feedLost {
-		if cap(c.queue) > idleItems {
-			c.queue = nil
-		}
+		c.shorten()
 		c.w, c.writer = nil, closed // after its leave, nobody writes any more
 		c.mu.Unlock()
 		if closed {

@@ -13,6 +13,7 @@ type Box[T any] struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	items  []T
+	head   int // items before it have been taken
 	closed bool
 }
 
@@ -29,36 +30,46 @@ func (b *Box[T]) PutReserved(v T) bool { return b.put(v, b.limit) }
 
 func (b *Box[T]) put(v T, limit int) bool {
 	b.mu.Lock()
-	if b.closed || len(b.items) >= limit {
+	waiting := len(b.items) - b.head
+	if b.closed || waiting >= limit {
 		b.mu.Unlock()
 		return false
 	}
+	if len(b.items) == cap(b.items) && b.head >= waiting { // what is moved has been paid for by what was taken
+		n := copy(b.items, b.items[b.head:])
+		clear(b.items[n:])
+		b.items, b.head = b.items[:n], 0
+	}
 	b.items = append(b.items, v)
-	first := len(b.items) == 1
 	b.mu.Unlock()
-	if first {
+	if waiting == 0 {
 		b.Nudge()
 	}
 	return true
 }
 
 // Take returns everything that waits, in the order it was put, and gives the box into's memory to fill next. The
-// caller owns what it gets until it hands it back, cleared, in the next call. At most max items are taken; when some stay behind the
-// box wakes its taker again.
+// caller owns what it gets until it hands it back, cleared, in the next call. At most max items are taken, and those behind are not
+// moved for it; when some stay the box wakes its taker again.
 func (b *Box[T]) Take(into []T, max int) []T {
 	into = into[:0]
 	b.mu.Lock()
-	if len(b.items) <= max {
+	if b.head == 0 && len(b.items) <= max {
 		b.items, into = into, b.items
 		b.mu.Unlock()
 		return into
 	}
-	into = append(into, b.items[:max]...)
-	n := copy(b.items, b.items[max:])
-	clear(b.items[n:])
-	b.items = b.items[:n]
+	taken := b.items[b.head:min(b.head+max, len(b.items))]
+	into = append(into, taken...)
+	clear(taken)
+	left := true
+	if b.head += len(taken); b.head == len(b.items) {
+		b.items, b.head, left = b.items[:0], 0, false
+	}
 	b.mu.Unlock()
-	b.Nudge()
+	if left {
+		b.Nudge()
+	}
 	return into
 }
 
@@ -66,14 +77,14 @@ func (b *Box[T]) Take(into []T, max int) []T {
 func (b *Box[T]) Len() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.items)
+	return len(b.items) - b.head
 }
 
 // Done tells whether the box is closed and empty: nothing will ever come of it again.
 func (b *Box[T]) Done() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.closed && len(b.items) == 0
+	return b.closed && len(b.items) == b.head
 }
 
 // Wake returns the channel that gets a value when the box was empty and is not any more, or after Nudge.

@@ -1,6 +1,9 @@
 package mailbox_test
 
 import (
+	"math/rand/v2"
+	"runtime"
+	"slices"
 	"sync"
 	"testing"
 
@@ -75,4 +78,90 @@ func TestWarmBoxDoesNotAllocate(t *testing.T) {
 	if n != 0 {
 		t.Fatalf("%v allocations", n)
 	}
+}
+
+// A box that is filled and emptied in pieces of any size has what a plain queue has: bounds, order, length and who is woken.
+func TestBoxIsAQueue(t *testing.T) {
+	const limit, reserve = 40, 8
+	seed := rand.Uint64()
+	rnd := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test's
+	b := mailbox.New[int](limit, reserve)
+	var want, got []int
+	for n := range 20000 {
+		most, put := limit-reserve, b.Put
+		if rnd.IntN(4) == 0 {
+			most, put = limit, b.PutReserved
+		}
+		if rnd.IntN(5) > 0 {
+			if ok := put(n); ok != (len(want) < most) {
+				t.Fatalf("seed %d, step %d: put into %d of %d: %v", seed, n, len(want), most, ok)
+			} else if ok {
+				want = append(want, n)
+			}
+		} else {
+			most := 1 + rnd.IntN(12)
+			k := min(most, len(want))
+			got = b.Take(got, most)
+			if !slices.Equal(got, want[:k]) {
+				t.Fatalf("seed %d, step %d: took %v; want %v", seed, n, got, want[:k])
+			}
+			want = want[k:]
+			clear(got)
+		}
+		if b.Len() != len(want) {
+			t.Fatalf("seed %d, step %d: %d wait; want %d", seed, n, b.Len(), len(want))
+		}
+		if len(want) > 0 {
+			select {
+			case <-b.Wake():
+				b.Nudge()
+			default:
+				t.Fatalf("seed %d, step %d: %d wait, and nobody is woken", seed, n, len(want))
+			}
+		}
+	}
+}
+
+// What was taken in pieces is not kept alive by the box.
+func TestTakenIsForgotten(t *testing.T) {
+	b := mailbox.New[*[64]byte](16, 0)
+	gone := make(chan struct{}, 3)
+	for range 4 {
+		p := new([64]byte)
+		runtime.AddCleanup(p, func(int) { gone <- struct{}{} }, 0)
+		b.Put(p)
+	}
+	batch := b.Take(nil, 3)
+	clear(batch)
+	for range 3 {
+		runtime.GC()
+		<-gone
+	}
+	if b.Len() != 1 {
+		t.Fatalf("%d wait; want 1", b.Len())
+	}
+	runtime.KeepAlive(b)
+}
+
+// BenchmarkBacklog puts and takes 256 at a time where so many more wait.
+func BenchmarkBacklog(b *testing.B) {
+	f := func(name string, waiting int) {
+		b.Run(name, func(b *testing.B) {
+			box := mailbox.New[[11]*int](1<<16, 0)
+			for range waiting {
+				box.Put([11]*int{})
+			}
+			var batch [][11]*int
+			for b.Loop() {
+				for range 256 {
+					box.Put([11]*int{})
+				}
+				batch = box.Take(batch, 256)
+				clear(batch)
+			}
+		})
+	}
+	f("none", 0)
+	f("1000", 1000)
+	f("8000", 8000)
 }
