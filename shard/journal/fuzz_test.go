@@ -95,6 +95,41 @@ func FuzzReadMeta(f *testing.F) {
 	})
 }
 
+// FuzzReadApplied reads anything as how far a group's rows reach, as it is and with the checksum that it should have. What is read is the
+// same bytes when it is written again, and no other group's.
+func FuzzReadApplied(f *testing.F) {
+	row := make([]byte, appliedSize)
+	applied{index: 9, term: 2, epoch: 1, turn: 8, base: 3}.put(row, dataKey(nil, 7, tagApplied, nil))
+	f.Add(uint16(7), uint16(8), row)
+	f.Add(uint16(4095), uint16(0), row[:appliedSize-1])
+	f.Fuzz(func(t *testing.T, group, other uint16, value []byte) {
+		key := dataKey(nil, group, tagApplied, nil)
+		sealed := slices.Clone(value)
+		if len(value) == appliedSize {
+			binary.BigEndian.PutUint32(sealed[appliedSize-4:], checksum(key, sealed[:appliedSize-4]))
+			if _, err := readApplied(key, sealed); err != nil {
+				t.Fatalf("%x is whole: %v", sealed, err)
+			}
+		}
+		for _, value := range [][]byte{value, sealed} {
+			at, err := readApplied(key, value)
+			if err != nil {
+				if !errors.Is(err, ErrDamaged) {
+					t.Fatal(err)
+				}
+				continue
+			}
+			again := make([]byte, appliedSize)
+			if at.put(again, key); !bytes.Equal(again, value) {
+				t.Fatalf("%x was read as %x", value, again)
+			}
+			if _, err := readApplied(dataKey(nil, other, tagApplied, nil), value); other != group && err == nil {
+				t.Fatalf("%x of group %d is read as group %d's", value, group, other)
+			}
+		}
+	})
+}
+
 // FuzzNextOp reads anything as the operations of a turn. What is read is the same when it is written again, and goes into a batch of the data store.
 func FuzzNextOp(f *testing.F) {
 	var seed Turn
