@@ -241,6 +241,56 @@ func TestOldCopyBeginsAnew(t *testing.T) {
 	w.stopAll()
 }
 
+// TestDamagedStart damages what a journal says of its last start. A node that is alone says so and goes on; one that has peers begins anew, and has every word
+// from them.
+func TestDamagedStart(t *testing.T) {
+	once(t)
+	w := newTown(t)
+	w.start("a")
+	book := words{}
+	start := func(name, say string) *node.Node {
+		t.Helper()
+		log := &logged{}
+		n, err := w.tryStart(name, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !log.has("START is damaged") || !log.has(say) {
+			t.Errorf("%s says nothing of it", name)
+		}
+		w.nodes[name] = n
+		return n
+	}
+	w.stop("a")
+	damageStart(t, w.dirs["a"])
+	a := start("a", "this node may have forgotten")
+	b := w.start("b")
+	w.start("c")
+	w.healthy(a, 3)
+	w.say(book, a, b, "ann")
+	w.stop("c")
+	damageStart(t, w.dirs["c"])
+	c := start("c", "this node begins anew")
+	w.healthy(a, 3)
+	book.holds(t, a, b, c)
+	w.untilGone(filepath.Join(w.dirs["c"], "journal.damaged"))
+	w.stopAll()
+}
+
+// damageStart turns a bit of what the journal of a member says of its last start.
+func damageStart(t *testing.T, dir string) {
+	t.Helper()
+	name := filepath.Join(dir, "journal", "START")
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 4
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // untilGone waits until what was put aside is removed.
 func (w *town) untilGone(dir string) {
 	w.t.Helper()
