@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"switchboard/broker/routes"
 	"switchboard/cluster"
 	"switchboard/cluster/member"
 	"switchboard/edge"
@@ -165,6 +166,9 @@ func (q *TenantsAsked) row(t *tenantry, file bool, now time.Time) ([]byte, error
 	}
 	if err := q.check(); err != nil {
 		return nil, err
+	}
+	if q.WrapUpMS > routes.WrapUpMost { // one who was made before that was a mistake is served as he was
+		return nil, refuse("wrapup_ms is %d: it must be 0 to %d, an hour", q.WrapUpMS, routes.WrapUpMost)
 	}
 	switch have := t.made[q.Tenant]; {
 	case have != nil && (q.Action == "begin" || have.same(q.TenantSettings)):

@@ -183,6 +183,7 @@ func TestTenantWithSettings(t *testing.T) {
 	f(400, "demo", `{"action":"create"}`, "configuration of the node")
 	f(400, "a%20b", `{"action":"create"}`, "is no tenant")
 	f(400, "other", `{"action":"create","wrapup_ms":-1}`, "negative")
+	f(400, "other", `{"action":"create","wrapup_ms":3600001}`, "0 to 3600000")
 	f(400, "other", `{"action":"create","placement":"eu"}`, "no member of a cluster")
 	f(400, "other", `{"action":"create","origin":"https://misspelt.example"}`, "settings that he can have")
 	f(400, "other", `{"action":"eat"}`, "a tenant is made by")
