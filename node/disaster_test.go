@@ -27,15 +27,12 @@ var operatorClaims = token.Claims{Sub: "olga", Role: wire.RoleOperator}
 func (w *town) healthy(at *node.Node, copies int) {
 	w.t.Helper()
 	var last obj
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-tick.C {
+	if !happens(time.Minute, 20*time.Millisecond, func() bool {
 		_, last = operate(w.t, at, operatorClaims, "GET", "", "")
-		if last["stale"] != true && whole(last, copies) {
-			return
-		}
+		return last["stale"] != true && whole(last, copies)
+	}) {
+		w.t.Fatalf("the cluster does not get well: %v", last)
 	}
-	w.t.Fatalf("the cluster does not get well: %v", last)
 }
 
 func whole(r obj, copies int) bool {
@@ -342,7 +339,9 @@ func TestDamagedKeysOfMember(t *testing.T) {
 func TestFullDisksAreToldOnce(t *testing.T) {
 	once(t)
 	w, log := newTown(t), &logged{}
-	a := w.start("a", func(c *node.Config) { c.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn})) })
+	a := w.start("a", func(c *node.Config) {
+		c.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	})
 	w.start("b")
 	w.start("c")
 	w.healthy(a, 3)
@@ -352,13 +351,7 @@ func TestFullDisksAreToldOnce(t *testing.T) {
 	}
 	await := func(what string) {
 		t.Helper()
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		for end := time.Now().Add(time.Minute); !log.has(what); <-tick.C {
-			if time.Now().After(end) {
-				t.Fatalf("it never says %s: %s", what, log)
-			}
-		}
+		until(t, "it says "+what, func() bool { return log.has(what) })
 	}
 	await("groups=5 refusing=true") // four shards, and the rows of the cluster
 	w.stop("b")
@@ -393,14 +386,7 @@ func damageStart(t *testing.T, dir string) {
 // untilGone waits until what was put aside is removed.
 func (w *town) untilGone(dir string) {
 	w.t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); <-tick.C {
-		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-			return
-		}
-	}
-	w.t.Fatalf("%s is still there", dir)
+	until(w.t, dir+" is gone", func() bool { _, err := os.Stat(dir); return errors.Is(err, fs.ErrNotExist) })
 }
 
 // TestLostDiskIsReplaced loses a node's directory. An empty one under the old name is refused; after the node was removed it is a new node,
@@ -517,16 +503,13 @@ func TestOneDiskHealsItself(t *testing.T) {
 // lost removes a node whose disk is lost. It is refused while the node was there a moment ago.
 func (w *town) lost(at *node.Node, id int) {
 	w.t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); ; <-tick.C {
+	var last obj
+	if !happens(time.Minute, 50*time.Millisecond, func() bool {
 		code, v := operate(w.t, at, operatorClaims, "POST", fmt.Sprint("/nodes/", id), `{"action":"remove","disk_lost":true}`)
-		if code == 200 {
-			return
-		}
-		if time.Now().After(end) {
-			w.t.Fatalf("removing is answered %v", v)
-		}
+		last = v
+		return code == 200
+	}) {
+		w.t.Fatalf("removing is answered %v", last)
 	}
 }
 
