@@ -205,7 +205,7 @@ func (e *Edge) httpOpen(ctx *fasthttp.RequestCtx, who *wire.Principal) {
 // verbOf makes a command of a request whose body is that of a verb's frame; none is an empty one. It is false when the body is no such object: what stands behind an
 // object would be other fields of the frame.
 func verbOf(ctx *fasthttp.RequestCtx, verb wire.Verb, cmd *wire.Command) bool {
-	body := bytes.TrimSpace(ctx.PostBody())
+	body := bytes.Trim(ctx.PostBody(), " \t\r\n") // what JSON calls white space, and no more
 	if len(body) == 0 {
 		body = []byte("{}")
 	}
