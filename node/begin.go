@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -77,7 +78,8 @@ func (n *Node) tenantsOver(ctx context.Context, by, path string, body []byte) (a
 	if body != nil {
 		d := json.NewDecoder(bytes.NewReader(body))
 		d.DisallowUnknownFields() // what is misspelt would be another setting for good
-		if err := d.Decode(&said); err != nil || said.Action != "create" || tenant == "" {
+		err := d.Decode(&said)
+		if _, end := d.Token(); err != nil || !errors.Is(end, io.EOF) || said.Action != "create" || tenant == "" {
 			return nil, &wire.Error{Slug: wire.BadRequest, Message: `a tenant is made by {"action":"create",…}, with the settings that he can have`}
 		}
 	}
