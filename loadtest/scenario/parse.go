@@ -131,13 +131,18 @@ func written(doc []byte) (*ast.File, error) {
 		return nil, err
 	}
 	f := &finder{}
+	docs := 0
 	for _, d := range tree.Docs {
 		if d.Body != nil {
+			docs++
 			ast.Walk(f, d.Body)
 		}
 	}
 	if f.found != nil {
 		return nil, &yaml.SyntaxError{Message: "anchors, aliases and merges are not read: write it out", Token: f.found}
+	}
+	if docs > 1 {
+		return nil, fmt.Errorf("there are %d documents; it must be one", docs)
 	}
 	return tree, nil
 }

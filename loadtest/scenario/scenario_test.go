@@ -50,6 +50,7 @@ func TestErrors(t *testing.T) {
 	f("name: t\nabout: x\nsteady: 10s\ncustomers:\n  sockets: 10\n  sokets: 3\n", "t.yaml:6:3: ")
 	f(minimal+"talk:\n  rate: 5 apples\n", "t.yaml:6:9: talk.rate: ")
 	f(minimal+"talk: {rate: 20ms}\n", "t.yaml:5:14: talk.rate: ", "is not a rate")
+	f(minimal+"---\nseed: 5\n", "t.yaml: there are 2 documents; it must be one")
 	f(minimal+"ramp: -5s\n", "t.yaml:5:7: ramp: ", "below zero")
 	f(minimal+"gates:\n  - p99 < 20ms\n  - p98 < 3ms\n  - lost = 0\n", "t.yaml:7:5: gates[1]: ", "t.yaml:8:5: gates[2]: ")
 	f(minimal+"actions:\n  - {at: 1s}\n  - {at: 99s, run: x}\n", "t.yaml:6:6: actions[0]: ", "t.yaml:7:10: actions[1].at: ")
