@@ -59,7 +59,7 @@ upgrade: ## replace the nodes of a cluster of an older version, built from the h
 
 fuzz: ## fuzz every target for FUZZTIME
 	@for pkg in $$($(GO) list $(PACKAGES)); do \
-	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' | sort -u); do \
 	    echo "== $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$pkg || exit 1; \
 	  done; \
 	done

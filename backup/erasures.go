@@ -47,12 +47,20 @@ func (d *Dir) Erasures() (*Erasures, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", d.file(erasuresName), err)
 	}
+	if e, err = parseErasures(b); err != nil {
+		return nil, fmt.Errorf("%s, which says who was erased: %w", d.file(erasuresName), err)
+	}
+	return e, nil
+}
+
+func parseErasures(b []byte) (*Erasures, error) {
+	e := &Erasures{find: map[string]int{}}
 	body, line, _ := bytes.Cut(b, []byte("\nsha256 "))
 	if sum := sha256.Sum256(body); string(line) != hex.EncodeToString(sum[:])+"\n" {
-		return nil, fmt.Errorf("%s, which says who was erased, has a wrong checksum: %w", d.file(erasuresName), ErrDamaged)
+		return nil, fmt.Errorf("it has a wrong checksum: %w", ErrDamaged)
 	}
 	if err := json.Unmarshal(body, e); err != nil || e.Salt == "" {
-		return nil, fmt.Errorf("%s cannot be read: %w", d.file(erasuresName), errors.Join(ErrFormat, err))
+		return nil, fmt.Errorf("it cannot be read: %w", errors.Join(ErrFormat, err))
 	}
 	for i := range e.List {
 		e.find[e.List[i].Who] = i
@@ -120,9 +128,17 @@ func (d *Dir) erase(list []Erased) error {
 		return nil
 	}
 	slices.SortFunc(e.List, func(a, b Erasure) int { return int(a.At - b.At) })
-	b, err := json.MarshalIndent(e, "", " ")
+	b, err := e.encode()
 	if err != nil {
 		return err
 	}
-	return d.putWhole(erasuresName, fmt.Appendf(b, "\nsha256 %x\n", sha256.Sum256(b)))
+	return d.putWhole(erasuresName, b)
+}
+
+func (e *Erasures) encode() ([]byte, error) {
+	b, err := json.MarshalIndent(e, "", " ")
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Appendf(b, "\nsha256 %x\n", sha256.Sum256(b)), nil
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"testing"
@@ -82,6 +83,38 @@ func FuzzParseManifest(f *testing.F) {
 				t.Fatalf("the manifest was\n%s\nand is\n%s, %v", doc, twice, err)
 			}
 			_, _ = m.Total(), m.Highest()
+		}
+	})
+}
+
+// Who was erased is read as it is, and with the checksum that it should have, and is found again when it is written again.
+func FuzzParseErasures(f *testing.F) {
+	e := &Erasures{Salt: "s"}
+	e.List = []Erasure{{e.who("demo", "ann"), "m1", 5}, {e.who("demo", "bob"), "m2", 7}}
+	b, err := e.encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add(b[:len(b)-2*sha256.Size-len("\nsha256 \n")])
+	f.Add([]byte(`{"salt":"s","erased":[null]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, b := range [][]byte{b, fmt.Appendf(slices.Clip(b), "\nsha256 %x\n", sha256.Sum256(b))} {
+			e, err := parseErasures(b)
+			if err != nil {
+				if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrFormat) {
+					t.Fatal(err)
+				}
+				continue
+			}
+			doc, err := e.encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := parseErasures(doc)
+			if err != nil || again.Salt != e.Salt || !slices.Equal(again.List, e.List) || !maps.Equal(again.find, e.find) {
+				t.Fatalf("they were\n%+v\nand are\n%+v, %v", e, again, err)
+			}
 		}
 	})
 }

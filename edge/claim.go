@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"bytes"
 	"slices"
 	"strconv"
 	"time"
@@ -348,18 +347,8 @@ func assignmentCommand(ctx *fasthttp.RequestCtx, who *wire.Principal, parts []st
 	if err != nil {
 		return nil, &wire.Error{Slug: wire.BadRequest, Message: "ae is a number"}
 	}
-	body := bytes.TrimSpace(ctx.PostBody())
-	if len(body) == 0 {
-		body = []byte("{}")
-	}
-	frame := &wirepb.ClientFrame{}
-	whole := append(append([]byte(`{"`+parts[3]+`":`), body...), '}')
-	if wire.JSON.Parse(whole, frame) != nil {
-		return nil, wire.Refuse(wire.InvalidBody)
-	}
 	cmd := &wire.Command{}
-	cmd.Cold(frame)
-	if string(cmd.Verb) != parts[3] {
+	if !verbOf(ctx, wire.Verb(parts[3]), cmd) {
 		return nil, wire.Refuse(wire.InvalidBody)
 	}
 	cmd.Who, cmd.Session, cmd.AE = who, wire.SessionID(parts[1]), ae

@@ -1,7 +1,11 @@
 package edge
 
 import (
+	"bytes"
+	"encoding/json"
 	"testing"
+
+	"github.com/valyala/fasthttp"
 
 	"switchboard/edge/ws"
 	"switchboard/wire"
@@ -71,4 +75,48 @@ func (s *pieces) Read(b []byte) (int, error) {
 	n := copy(b, s.in[:min(len(s.in), s.cut)])
 	s.in = s.in[n:]
 	return n, nil
+}
+
+// Whatever bytes come as the body of a request: no panic, and taken is one JSON object, or nothing where that is enough. A server that is well never answers that it is not.
+func FuzzHTTP(f *testing.F) {
+	for i, body := range []string{
+		``, `{"channel":"web","tail":5}`, `{"attributes":{"a":1}} `, `{},"id":7`, `{"channel":"web"`,
+		`{"body":{"text":"hi"}}`, `{"type":"text","body":{"text":"hi"},"reply_to":1}`, `{"body":"hi","customer":{"channel":"sms","external_id":"1","name":"A"}}`, `null`, `{"body":1}{"body":2}`,
+	} {
+		f.Add(uint8(i/5), "k", []byte(body)) //nolint:gosec // a few
+	}
+	f.Add(uint8(0), "k", []byte("{}\f"))
+	f.Add(uint8(2), "k", []byte(`{"seq":3}`))
+	f.Add(uint8(2), "k", []byte(`{"seq":3},"id":7`))
+	r := newRig(f, func(c *Config) { c.Limits.Body, c.Limits.Rate, c.Limits.Burst = 1024, 1e9, 1e9 })
+	f.Fuzz(func(t *testing.T, what uint8, key string, body []byte) {
+		req := &fasthttp.Request{}
+		req.Header.SetMethod(fasthttp.MethodPost)
+		req.Header.Set("Authorization", "Bearer demo/customer/alice")
+		req.Header.Set("Idempotency-Key", key)
+		req.SetRequestURI("http://x/v1/sessions")
+		send := what == 1
+		if send {
+			req.SetRequestURI("http://x/v1/sessions/s_00g4000000000001/messages")
+		}
+		req.SetBody(body)
+		ctx := &fasthttp.RequestCtx{}
+		ctx.Init(req, nil, nil)
+		var object map[string]any
+		if what == 2 {
+			cmd, err := assignmentCommand(ctx, nil, []string{"", "s_00g4000000000001", "5", "ack"})
+			if err == nil && (cmd.Verb != wire.VerbAck || cmd.AE != 5 || cmd.ID != 0 || len(bytes.Trim(body, " \t\r\n")) > 0 && json.Unmarshal(body, &object) != nil) {
+				t.Fatalf("%q is taken: %+v", body, cmd)
+			}
+			return
+		}
+		r.e.http(ctx)
+		status, answer := ctx.Response.StatusCode(), ctx.Response.Body()
+		if status >= 500 || !json.Valid(answer) {
+			t.Fatalf("%q is answered %d %s", body, status, answer)
+		}
+		if status < 300 && (send || len(bytes.Trim(body, " \t\r\n")) > 0) && json.Unmarshal(body, &object) != nil {
+			t.Fatalf("%q is taken: %d %s", body, status, answer)
+		}
+	})
 }

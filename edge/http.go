@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -184,17 +185,11 @@ func (e *Edge) pace(who *wire.Principal) time.Duration {
 }
 
 func (e *Edge) httpOpen(ctx *fasthttp.RequestCtx, who *wire.Principal) {
-	frame := &wirepb.ClientFrame{}
-	body := bytes.TrimSpace(ctx.PostBody())
-	if len(body) == 0 {
-		body = []byte("{}")
-	}
-	if err := wire.JSON.Parse(append(append([]byte(`{"open":`), body...), '}'), frame); err != nil {
+	cmd := &wire.Command{}
+	if !verbOf(ctx, wire.VerbOpen, cmd) {
 		problem(ctx, wire.Refuse(wire.InvalidBody))
 		return
 	}
-	cmd := &wire.Command{}
-	cmd.Cold(frame)
 	cmd.Who = who
 	if cmd.Key == "" {
 		cmd.Key = idempotency(ctx)
@@ -205,6 +200,24 @@ func (e *Edge) httpOpen(ctx *fasthttp.RequestCtx, who *wire.Principal) {
 		return
 	}
 	reply(ctx, fasthttp.StatusOK, f)
+}
+
+// verbOf makes a command of a request whose body is that of a verb's frame; none is an empty one. It is false when the body is no such object: what stands behind an
+// object would be other fields of the frame.
+func verbOf(ctx *fasthttp.RequestCtx, verb wire.Verb, cmd *wire.Command) bool {
+	body := bytes.Trim(ctx.PostBody(), " \t\r\n") // what JSON calls white space, and no more
+	if len(body) == 0 {
+		body = []byte("{}")
+	}
+	if body[0] != '{' || wire.ValidJSON(body) != nil {
+		return false
+	}
+	frame := &wirepb.ClientFrame{}
+	if wire.JSON.Parse(slices.Concat([]byte(`{"`+verb+`":`), body, []byte{'}'}), frame) != nil {
+		return false
+	}
+	cmd.Cold(frame)
+	return cmd.Verb == verb
 }
 
 // reply answers with what stands under the frame's verb.

@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"switchboard/broker/routes"
 	"switchboard/cluster"
 	"switchboard/cluster/member"
 	"switchboard/edge"
@@ -76,7 +78,8 @@ func (n *Node) tenantsOver(ctx context.Context, by, path string, body []byte) (a
 	if body != nil {
 		d := json.NewDecoder(bytes.NewReader(body))
 		d.DisallowUnknownFields() // what is misspelt would be another setting for good
-		if err := d.Decode(&said); err != nil || said.Action != "create" || tenant == "" {
+		err := d.Decode(&said)
+		if _, end := d.Token(); err != nil || !errors.Is(end, io.EOF) || said.Action != "create" || tenant == "" {
 			return nil, &wire.Error{Slug: wire.BadRequest, Message: `a tenant is made by {"action":"create",…}, with the settings that he can have`}
 		}
 	}
@@ -165,6 +168,9 @@ func (q *TenantsAsked) row(t *tenantry, file bool, now time.Time) ([]byte, error
 	}
 	if err := q.check(); err != nil {
 		return nil, err
+	}
+	if q.WrapUpMS > routes.WrapUpMost { // one who was made before that was a mistake is served as he was
+		return nil, refuse("wrapup_ms is %d: it must be 0 to %d, an hour", q.WrapUpMS, routes.WrapUpMost)
 	}
 	switch have := t.made[q.Tenant]; {
 	case have != nil && (q.Action == "begin" || have.same(q.TenantSettings)):

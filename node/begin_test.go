@@ -42,19 +42,7 @@ func keyed(t *testing.T, nodes ...*node.Node) {
 		t.Fatalf("%d %v", s, v)
 	}
 	for _, n := range nodes {
-		within(t, "the key of acme", func() bool { _, err := n.Mint(acme("x", wire.RoleCustomer), time.Hour); return err == nil })
-	}
-}
-
-// within waits for what is to become true by itself.
-func within(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(20 * time.Second); !ok(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not in 20 s", what)
-		}
+		until(t, "the key of acme", func() bool { _, err := n.Mint(acme("x", wire.RoleCustomer), time.Hour); return err == nil })
 	}
 }
 
@@ -183,6 +171,7 @@ func TestTenantWithSettings(t *testing.T) {
 	f(400, "demo", `{"action":"create"}`, "configuration of the node")
 	f(400, "a%20b", `{"action":"create"}`, "is no tenant")
 	f(400, "other", `{"action":"create","wrapup_ms":-1}`, "negative")
+	f(400, "other", `{"action":"create","wrapup_ms":3600001}`, "0 to 3600000")
 	f(400, "other", `{"action":"create","placement":"eu"}`, "no member of a cluster")
 	f(400, "other", `{"action":"create","origin":"https://misspelt.example"}`, "settings that he can have")
 	f(400, "other", `{"action":"eat"}`, "a tenant is made by")
@@ -238,10 +227,10 @@ func TestTenantWhileTheClusterRuns(t *testing.T) {
 			return s == 200 && tag == `"1"`
 		}
 	}
-	within(t, "acme at c", served(c))
+	until(t, "acme at c", served(c))
 	converse(t, c, a, "back", "sales")
 	d := w.start("d")
-	within(t, "acme at d", served(d))
+	until(t, "acme at d", served(d))
 	converse(t, d, c, "new", "sales")
 	s, v := operate(t, c, token.Claims{Sub: "op", Role: wire.RoleOperator}, "POST", "/tenants/late", `{"action":"create","wrapup_ms":7}`)
 	if s != 200 || v["changed"] != true || v["missing"] != nil {
@@ -258,7 +247,7 @@ func TestTenantWhileTheClusterRuns(t *testing.T) {
 	}
 	w.together("a", "b", "c", "d")
 	for name, n := range w.nodes {
-		within(t, "acme at "+name, served(n))
+		until(t, "acme at "+name, served(n))
 		if _, _, text := restOf(t, n, acme("olga", wire.RoleOperator)).do("GET", acmePath, ""); text != before {
 			t.Fatalf("node %s has another document: %q; want %q", name, text, before)
 		}
@@ -283,7 +272,7 @@ func TestTenantsComeAlong(t *testing.T) {
 	stop(t, alone)
 	a := w.start("a")
 	b := w.start("b")
-	within(t, "acme at b", func() bool {
+	until(t, "acme at b", func() bool {
 		s, tag, text := restOf(t, b, acme("olga", wire.RoleOperator)).do("GET", acmePath, "")
 		return s == 200 && tag == `"1"` && text == acmeDoc
 	})

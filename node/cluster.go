@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"slices"
 	"strings"
@@ -299,7 +300,10 @@ const keysRow = nodePrefix + "keys"
 // shareKeys makes the keys of tokens the cluster's: the first node tells its own, the others take them.
 func (p *party) shareKeys(ctx context.Context) error {
 	// What cannot be read here the cluster knows.
-	if mine, err := readKeys(p.n.cfg.Data); err == nil {
+	mine, here := readKeys(p.n.cfg.Data)
+	if errors.Is(here, fs.ErrNotExist) {
+		here = nil // it is new
+	} else if here == nil {
 		shared := p.rows.get(keysRow)
 		if shared == nil && p.lonely() || bytes.Equal(shared, mine) {
 			p.rows.want(keysRow, mine)
@@ -313,11 +317,15 @@ func (p *party) shareKeys(ctx context.Context) error {
 			if _, err := token.Parse(shared); err != nil {
 				return fmt.Errorf("the cluster's keys of tokens cannot be read: %w", err)
 			}
+			if here != nil {
+				p.n.cfg.Log.Warn("keys.json takes what the cluster knows, as what was in it cannot be read", "err", here)
+			}
 			return writeKeys(p.n.cfg.Data, shared)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the cluster has not told its keys of tokens: is a majority of its nodes up? %w", context.Cause(ctx))
+			err := fmt.Errorf("the cluster has not told its keys of tokens: is a majority of its nodes up? %w", context.Cause(ctx))
+			return errors.Join(err, here)
 		case <-tick.C:
 		}
 	}

@@ -27,15 +27,12 @@ var operatorClaims = token.Claims{Sub: "olga", Role: wire.RoleOperator}
 func (w *town) healthy(at *node.Node, copies int) {
 	w.t.Helper()
 	var last obj
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-tick.C {
+	if !happens(time.Minute, 20*time.Millisecond, func() bool {
 		_, last = operate(w.t, at, operatorClaims, "GET", "", "")
-		if last["stale"] != true && whole(last, copies) {
-			return
-		}
+		return last["stale"] != true && whole(last, copies)
+	}) {
+		w.t.Fatalf("the cluster does not get well: %v", last)
 	}
-	w.t.Fatalf("the cluster does not get well: %v", last)
 }
 
 func whole(r obj, copies int) bool {
@@ -241,17 +238,155 @@ func TestOldCopyBeginsAnew(t *testing.T) {
 	w.stopAll()
 }
 
+// TestDamagedStart damages what a journal says of its last start. A node that is alone says so and goes on; one that has peers begins anew, and has every word
+// from them.
+func TestDamagedStart(t *testing.T) {
+	once(t)
+	w := newTown(t)
+	w.start("a")
+	book := words{}
+	start := func(name, say string) *node.Node {
+		t.Helper()
+		log := &logged{}
+		n, err := w.tryStart(name, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !log.has("START is damaged") || !log.has(say) {
+			t.Errorf("%s says nothing of it", name)
+		}
+		w.nodes[name] = n
+		return n
+	}
+	w.stop("a")
+	damageStart(t, w.dirs["a"])
+	a := start("a", "this node may have forgotten")
+	b := w.start("b")
+	w.start("c")
+	w.healthy(a, 3)
+	w.say(book, a, b, "ann")
+	w.stop("c")
+	damageStart(t, w.dirs["c"])
+	c := start("c", "this node begins anew")
+	w.healthy(a, 3)
+	book.holds(t, a, b, c)
+	w.untilGone(filepath.Join(w.dirs["c"], "journal.damaged"))
+	w.stopAll()
+}
+
+// TestDamagedKeysOfMember turns a bit in the file of keys of the node that founded a cluster, alone and with others, and takes the file away: what it has of
+// the cluster's rows mends it, and tokens are good as before. A node that is no member yet is not let off.
+func TestDamagedKeysOfMember(t *testing.T) {
+	once(t)
+	w := newTown(t)
+	w.start("a")
+	name := filepath.Join(w.dirs["a"], token.FileName)
+	whole, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := token.Parse(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := bytes.Clone(whole)
+	damaged[bytes.Index(damaged, []byte(`"k":`))+8] ^= 1
+	mended := func(with []byte) {
+		t.Helper()
+		w.stop("a")
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+		if with != nil {
+			if err := os.WriteFile(name, with, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		log := &logged{}
+		w.nodes["a"] = start(t, w.dirs["a"], func(c *node.Config) {
+			c.Name, c.Cluster, c.Log = "a", node.Cluster{Listen: w.addrs["a"]}, slog.New(slog.NewTextHandler(log, nil))
+		})
+		if b, err := os.ReadFile(name); err != nil || !bytes.Equal(b, whole) {
+			t.Errorf("it has %s, %v; want %s", b, err, whole)
+		}
+		if told := log.has("keys.json takes what the cluster knows"); told != (with != nil) {
+			t.Errorf("told: %v of %s", told, with)
+		}
+		if _, err := ring.Check(mint(t, w.nodes["a"], customerOf("ann")), time.Now()); err != nil {
+			t.Errorf("the node goes by other keys: %v", err)
+		}
+	}
+	mended(damaged)
+	mended([]byte("{"))
+	mended(nil)
+	w.start("b")
+	w.start("c")
+	w.healthy(w.nodes["a"], 3)
+	mended(damaged)
+	w.stopAll()
+
+	w.dirs["d"], w.addrs["d"] = t.TempDir(), free(t)
+	if err := os.WriteFile(filepath.Join(w.dirs["d"], token.FileName), damaged, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := w.tryStart("d", io.Discard); err == nil {
+		stop(t, n)
+		t.Error("it founds a cluster with keys that it cannot read")
+	}
+}
+
+// TestFullDisksAreToldOnce fills the disks of two of three nodes. The third tells once of how many shards nothing becomes durable any more, and once when that is over.
+func TestFullDisksAreToldOnce(t *testing.T) {
+	once(t)
+	w, log := newTown(t), &logged{}
+	a := w.start("a", func(c *node.Config) {
+		c.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	})
+	w.start("b")
+	w.start("c")
+	w.healthy(a, 3)
+	for _, name := range []string{"b", "c"} {
+		w.stop(name)
+		w.start(name, func(c *node.Config) { c.FreeMin = 1 << 62 })
+	}
+	await := func(what string) {
+		t.Helper()
+		until(t, "it says "+what, func() bool { return log.has(what) })
+	}
+	await("groups=5 refusing=true") // four shards, and the rows of the cluster
+	w.stop("b")
+	w.start("b")
+	await("groups=0 refusing=false")
+	var said []string
+	for line := range strings.Lines(log.String()) {
+		if _, what, ok := strings.Cut(line, "what writes there is refused"); ok {
+			said = append(said, what)
+		}
+	}
+	if len(said) > len(slices.Compact(slices.Clone(said))) || len(said) > 8 { // some shards may have come to it behind others
+		t.Errorf("it says again and again: %q", said)
+	}
+	w.stopAll()
+}
+
+// damageStart turns a bit of what the journal of a member says of its last start.
+func damageStart(t *testing.T, dir string) {
+	t.Helper()
+	name := filepath.Join(dir, "journal", "START")
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 4
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // untilGone waits until what was put aside is removed.
 func (w *town) untilGone(dir string) {
 	w.t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); <-tick.C {
-		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-			return
-		}
-	}
-	w.t.Fatalf("%s is still there", dir)
+	until(w.t, dir+" is gone", func() bool { _, err := os.Stat(dir); return errors.Is(err, fs.ErrNotExist) })
 }
 
 // TestLostDiskIsReplaced loses a node's directory. An empty one under the old name is refused; after the node was removed it is a new node,
@@ -368,16 +503,13 @@ func TestOneDiskHealsItself(t *testing.T) {
 // lost removes a node whose disk is lost. It is refused while the node was there a moment ago.
 func (w *town) lost(at *node.Node, id int) {
 	w.t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); ; <-tick.C {
+	var last obj
+	if !happens(time.Minute, 50*time.Millisecond, func() bool {
 		code, v := operate(w.t, at, operatorClaims, "POST", fmt.Sprint("/nodes/", id), `{"action":"remove","disk_lost":true}`)
-		if code == 200 {
-			return
-		}
-		if time.Now().After(end) {
-			w.t.Fatalf("removing is answered %v", v)
-		}
+		last = v
+		return code == 200
+	}) {
+		w.t.Fatalf("removing is answered %v", last)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"switchboard/cluster/member"
 	"switchboard/edge/token"
 )
 
@@ -132,6 +133,44 @@ func TestDamagedKeysInNoBackup(t *testing.T) {
 	if _, err := (&stopped{data: dir}).Open(t.Context()); err == nil || !strings.Contains(err.Error(), path) {
 		t.Fatalf("%v; want an error that names the file", err)
 	}
+}
+
+// FuzzReadSettings reads anything as node.json, as it comes and with the checksum that it should have. What is taken names the shards of a node, or has the section
+// of a member; it is kept as it is, gets a checksum when it had none, and is not taken for one of another number of shards.
+func FuzzReadSettings(f *testing.F) {
+	f.Add([]byte(`{"shards":16,"restored":{"backup":"b1"}}`))
+	f.Add([]byte(`{"shards":4,"placements":[{"name":"eu","labels":{"region":"eu"}}]}`))
+	f.Add([]byte(`{"shards":-1}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		sealed, err := member.Seal(b)
+		if err != nil {
+			sealed = nil
+		}
+		for _, b := range [][]byte{b, sealed} {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "node.json"), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, err := readSettings(dir)
+			if err != nil {
+				continue
+			}
+			if s == nil || s.Shards < 1 && s.Member == nil {
+				t.Fatalf("%s is taken, and names nothing: %+v", b, s)
+			}
+			if err := keepShards(dir, s.Shards+1); s.Shards != 0 && err == nil {
+				t.Fatalf("%s has %d shards", b, s.Shards+1)
+			}
+			if err := keepShards(dir, s.Shards); err != nil {
+				t.Fatalf("%s: %v", b, err)
+			}
+			again, err := readSettings(dir)
+			if err != nil || again.Shards != s.Shards || !reflect.DeepEqual(again.Placements, s.Placements) || s.Shards != 0 && !again.sealed {
+				t.Fatalf("%s is kept as %+v, %v; want %+v", b, again, err, s)
+			}
+		}
+	})
 }
 
 // FuzzParseTenants reads anything as tenants.json. What is read is the same when it is written again.

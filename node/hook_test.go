@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"switchboard/edge/token"
 	"switchboard/hook"
@@ -226,14 +225,7 @@ func metrics(t testing.TB, n *node.Node) string {
 // untilMetric waits until the samples whose lines begin so come to want.
 func untilMetric(t testing.TB, n *node.Node, prefix string, want float64) {
 	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-tick.C {
-		if sumOf(metrics(t, n), prefix) == want {
-			return
-		}
-	}
-	t.Fatalf("%s is not %v within 10 s", prefix, want)
+	until(t, fmt.Sprint(prefix, " is ", want), func() bool { return sumOf(metrics(t, n), prefix) == want })
 }
 
 // sumOf adds up the samples whose lines begin so.

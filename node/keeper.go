@@ -436,13 +436,15 @@ func (k *keeper) reckon() {
 			k.lack(group, true)
 		}
 	}
+	if len(lacks) != len(k.lacks) {
+		k.p.n.cfg.Log.Warn("the disks of a majority of copies are full; what writes there is refused", "groups", len(lacks), "refusing", len(lacks) > 0)
+	}
 	k.lacks = lacks
 }
 
 func (k *keeper) lack(group uint16, yes bool) {
 	if g := k.p.n.j.Group(int(group)); g != nil {
 		g.Lacks(yes)
-		k.p.n.cfg.Log.Warn("the disks of a majority of a shard's copies are full", "group", group, "refusing", yes)
 	}
 }
 

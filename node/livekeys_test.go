@@ -48,21 +48,17 @@ func TestKeysWhileTheClusterRuns(t *testing.T) {
 	olga := token.Claims{Tenant: "demo", Sub: "olga", Role: wire.RoleOperator}
 	all := func(tok string, want bool) {
 		t.Helper()
-		tick := time.NewTicker(10 * time.Millisecond)
-		defer tick.Stop()
-		for end := time.Now().Add(10 * time.Second); ; <-tick.C { // the promise is a second; the machine may be busy
-			same := 0
+		same := 0
+		if !happens(10*time.Second, 10*time.Millisecond, func() bool { // the promise is a second; the machine may be busy
+			same = 0
 			for _, n := range nodes {
 				if let(t, n, tok) == want {
 					same++
 				}
 			}
-			if same == len(nodes) {
-				return
-			}
-			if time.Now().After(end) {
-				t.Fatalf("%d of %d nodes let the token in: %v", same, len(nodes), want)
-			}
+			return same == len(nodes)
+		}) {
+			t.Fatalf("%d of %d nodes let the token in: %v", same, len(nodes), want)
 		}
 	}
 	ask := func(n *node.Node, status int, path, body string) obj {
@@ -198,15 +194,9 @@ func TestKeysOfUnknownFate(t *testing.T) {
 // mintUntil mints a token once the node does so with a key.
 func mintUntil(t *testing.T, n *node.Node, c token.Claims, kid string) string {
 	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-tick.C {
-		if tok := mint(t, n, c); kidOf(t, tok) == kid {
-			return tok
-		}
-	}
-	t.Fatalf("the node does not mint with %s", kid)
-	return ""
+	tok := ""
+	until(t, "the node mints with "+kid, func() bool { tok = mint(t, n, c); return kidOf(t, tok) == kid })
+	return tok
 }
 
 // [SW-7.10] A node that is alone changes its keys file, and goes by it at once.

@@ -44,7 +44,7 @@ func TestSplitOfTwoVersions(t *testing.T) {
 			t.Log("the last answer:", last)
 		}
 	}()
-	within(t, "a split", func() (ok bool) {
+	until(t, "a split", func() (ok bool) {
 		x, last = op.Split(t.Context(), "ann", 0, "", "", false)
 		return last == nil
 	})

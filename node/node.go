@@ -180,7 +180,9 @@ func (n *Node) openMember(x *exchange.Exchange) error {
 	}
 	if len(cfg.Cluster.Join) == 0 { // it brings its shards and keys along, or makes the cluster's
 		if _, err := Keys(cfg.Data); err != nil {
-			return err
+			if s, no := readSettings(cfg.Data); no != nil || s == nil || s.Member == nil {
+				return err
+			} // else the cluster's rows, which are here too, have them: shareKeys
 		}
 		if err := keepShards(cfg.Data, cfg.Shards); err != nil {
 			return err

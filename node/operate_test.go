@@ -35,6 +35,12 @@ func (l *logged) has(what string) bool {
 	return strings.Contains(l.text.String(), what)
 }
 
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 // operate asks a node over HTTP as somebody.
 func operate(t *testing.T, n *node.Node, c token.Claims, method, path, body string) (int, obj) {
 	t.Helper()

@@ -20,7 +20,11 @@ func openOwn(ctx context.Context, id *member.Identity, mc member.Config, jc jour
 		return nil, err
 	}
 	stamp, why := id.Stamp(said)
-	if why != "" && !id.Lonely(&mc) {
+	switch {
+	case why == "":
+	case id.Lonely(&mc):
+		jc.Log.Error("nobody has what this node may have forgotten: it goes on with what is here", "why", why)
+	default:
 		if err := beginAnew(ctx, id, mc, jc, why); err != nil {
 			return nil, err
 		}

@@ -28,24 +28,21 @@ func TestPlacementMoves(t *testing.T) {
 	}
 	moved := func(node uint32) {
 		t.Helper()
-		tick := time.NewTicker(50 * time.Millisecond)
-		defer tick.Stop()
 		var r *member.Report
-		for end := time.Now().Add(90 * time.Second); time.Now().Before(end); <-tick.C {
+		if !happens(90*time.Second, 50*time.Millisecond, func() (there bool) {
 			var err error
 			if r, err = op.Status(t.Context()); err != nil || r.Stale {
-				continue
+				return false
 			}
-			there := len(r.Places[0].Misplaced) == 0
+			there = len(r.Places[0].Misplaced) == 0
 			for i := range r.Shards {
 				s := &r.Shards[i]
 				there = there && len(s.Replicas) == 1 && s.Replicas[0].Node == node && s.Leader == node
 			}
-			if there {
-				return
-			}
+			return there
+		}) {
+			t.Fatalf("not all is on node %d: %+v", node, r)
 		}
-		t.Fatalf("not all is on node %d: %+v", node, r.Shards)
 	}
 	for _, to := range []struct {
 		labels map[string]string

@@ -27,23 +27,21 @@ func splits(t *testing.T, op *member.Operations, shard uint16) *cluster.Split {
 func over(t *testing.T, op *member.Operations, to uint16) *cluster.Split {
 	t.Helper()
 	var last *cluster.Split
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); <-tick.C {
+	if !happens(90*time.Second, 50*time.Millisecond, func() bool {
 		r, err := op.Status(t.Context())
 		if err != nil {
-			continue
+			return false
 		}
 		for i := range r.Places {
 			if x := r.Places[i].Split; x != nil && x.To == to {
-				if last = x; !x.Open() {
-					return x
-				}
+				last = x
 			}
 		}
+		return last != nil && !last.Open()
+	}) {
+		t.Fatalf("the split does not end: %v", last)
 	}
-	t.Fatalf("the split does not end: %v", last)
-	return nil
+	return last
 }
 
 // TestSplit splits a shard of a node alone in its cluster, while customers and bots talk: every word is answered, once and in order, and a

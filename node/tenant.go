@@ -171,6 +171,9 @@ func (t *Tenant) validate(name string, maxBody int) error {
 	); err != nil {
 		return fmt.Errorf("tenant %s: %w", name, err)
 	}
+	if t.WrapUpMS > routes.WrapUpMost {
+		return fmt.Errorf("tenant %s: wrapup_ms is %d: it must be 0 to %d, an hour", name, t.WrapUpMS, routes.WrapUpMost)
+	}
 	t.defaults()
 	if t.routed, err = t.route(shard.Document{Text: text}, maxBody); err != nil {
 		return fmt.Errorf("tenant %s: %w", name, t.mistakes(from, err))

@@ -2,7 +2,6 @@ package shard_test
 
 import (
 	"fmt"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,10 +45,8 @@ func (c *conn) erased(sub string) {
 // until looks again and again whether what is promised has come about.
 func (n *node) until(what func() string, happened func() bool) {
 	n.t.Helper()
-	for late := time.Now().Add(time.Minute); !happened(); runtime.Gosched() {
-		if time.Now().After(late) {
-			n.t.Fatalf("it did not come about: %s", what())
-		}
+	if !happens(time.Minute, happened) {
+		n.t.Fatalf("it did not come about: %s", what())
 	}
 }
 

@@ -2,10 +2,13 @@ package shard
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"reflect"
 	"testing"
 
+	"switchboard/broker"
+	"switchboard/broker/level"
 	"switchboard/session"
 	"switchboard/wire"
 )
@@ -171,6 +174,36 @@ func FuzzCutField(f *testing.F) {
 				t.Fatalf("%x was read from %x, and is no fields", again, b)
 			}
 			rest = next
+		}
+	})
+}
+
+// A tenant's measure travels with his document, and a newer version may have written it. What is read of it can be compiled or is refused, and is the same when it is written again.
+func FuzzCompile(f *testing.F) {
+	f.Add(measureOf([]level.Definition{{Name: "first", Clock: "first_response", LimitMS: 60_000, Target: 0.9}}, []broker.Team{{Name: "t", Workers: []string{"bob/1"}}}))
+	f.Add([]byte(`{"defs":[{}]}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		set, err := compile(b)
+		if err != nil {
+			return
+		}
+		var m measure
+		if len(b) == 0 {
+			if set.Len() != 0 {
+				t.Fatal("nothing is a measure")
+			}
+			return
+		}
+		if err := json.Unmarshal(b, &m); err != nil {
+			t.Fatal(err)
+		}
+		doc, err := json.Marshal(&m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := compile(doc); err != nil || again.Len() != set.Len() {
+			t.Fatalf("%s has %d levels, and %s %d, %v", b, set.Len(), doc, again.Len(), err)
 		}
 	})
 }

@@ -101,17 +101,13 @@ func (m *move) opened() uint16 { openings++; return openings }
 // until waits until shard id stands in the present step, and in an odd one until the slots have left, or nothing of them is left.
 func (m *move) until(id int) {
 	m.t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-tick.C {
+	if !happens(20*time.Second, func() bool {
 		st := m.shards[id].Standing()
-		switch {
-		case st.Shape != uint64(m.step+1):
-		case id != 0 || m.step%2 == 0, m.step < lastStep && st.Left == st.Shape, m.step == lastStep && st.Cleaned == st.Shape:
-			return
-		}
+		return st.Shape == uint64(m.step+1) &&
+			(id != 0 || m.step%2 == 0 || m.step < lastStep && st.Left == st.Shape || m.step == lastStep && st.Cleaned == st.Shape)
+	}) {
+		m.t.Fatalf("shard %d does not come to stand in step %d", id, m.step)
 	}
-	m.t.Fatalf("shard %d does not come to stand in step %d", id, m.step)
 }
 
 // finish takes the split to its end, calling between before every step.
@@ -355,22 +351,19 @@ func (p *taps) Put(e wire.Envelope) bool {
 	return true
 }
 
-func (p *taps) next(t *testing.T) *wire.ParcelKept {
+func (p *taps) next(t *testing.T) (k *wire.ParcelKept) {
 	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-tick.C {
+	if !happens(10*time.Second, func() bool {
 		p.mu.Lock()
+		defer p.mu.Unlock()
 		if len(p.list) > 0 {
-			k := p.list[0]
-			p.list = p.list[1:]
-			p.mu.Unlock()
-			return k
+			k, p.list = p.list[0], p.list[1:]
 		}
-		p.mu.Unlock()
+		return k != nil
+	}) {
+		t.Fatal("nobody answers")
 	}
-	t.Fatal("nobody answers")
-	return nil
+	return k
 }
 
 // A kind of rows that nobody has thought of would stay behind when its slot goes.

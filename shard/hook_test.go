@@ -93,16 +93,15 @@ func (n *node) hookEvents(id wire.SessionID) (types []string) {
 // idle waits until a shard has no tasks.
 func (n *node) idle() {
 	n.t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-tick.C {
-		if rows, err := shard.HookRows(n.j.Group(0)); err != nil {
+	if !happens(20*time.Second, func() bool {
+		rows, err := shard.HookRows(n.j.Group(0))
+		if err != nil {
 			n.t.Fatal(err)
-		} else if rows == 0 && n.shards[0].Stats().Hooks.Waiting == 0 {
-			return
 		}
+		return rows == 0 && n.shards[0].Stats().Hooks.Waiting == 0
+	}) {
+		n.t.Fatal("calls are owed still")
 	}
-	n.t.Fatal("calls are owed still")
 }
 
 // A call for which there is no room is made later, one that fails is made again with the same words, and what is said twice of it counts once.

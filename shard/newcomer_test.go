@@ -2,7 +2,6 @@ package shard_test
 
 import (
 	"testing"
-	"time"
 
 	"switchboard/exchange"
 	"switchboard/shard"
@@ -54,11 +53,7 @@ func TestNewcomer(t *testing.T) {
 		s.Host(map[string]*shard.Tenant{})
 		s.Host(tenants(0))
 	}
-	for late := time.Now().Add(30 * time.Second); !n.shards[0].Hosts("demo") || !n.shards[1].Hosts("demo"); {
-		if time.Now().After(late) {
-			t.Fatal("not hosted in 30 s")
-		}
-	}
+	n.until(func() string { return "both host him" }, func() bool { return n.shards[0].Hosts("demo") && n.shards[1].Hosts("demo") })
 	bot.subscribe(8, "")
 	if a := bot.next(wire.FrameAssigned); a.Session != id { // nobody has asked again: the pool has
 		t.Fatalf("%+v", a)

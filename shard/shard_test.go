@@ -128,6 +128,21 @@ func (c *conn) Put(e wire.Envelope) bool {
 	return true
 }
 
+// happens calls happened now and then until it is true, for so much of the time in which this process runs: of a machine that stood still no more
+// counts than a second.
+func happens(d time.Duration, happened func() bool) bool {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for was := time.Now(); !happened(); <-tick.C {
+		now := time.Now()
+		if d -= min(now.Sub(was), time.Second); d < 0 {
+			return false
+		}
+		was = now
+	}
+	return true
+}
+
 // next returns the next frame of one of the kinds, and drops those before it.
 func (c *conn) next(kinds ...wire.FrameKind) *wire.Frame {
 	c.n.t.Helper()

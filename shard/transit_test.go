@@ -27,25 +27,31 @@ func (a *answers) Put(e wire.Envelope) bool {
 	return true
 }
 
-// ask asks a shard, again until it answers, as a pool does.
-func (a *answers) ask(t *testing.T, m *move, id int, pool uint64) *wire.CensusAnswer {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-tick.C {
-		a.mu.Lock()
-		for _, m := range a.list {
-			if m.Pool == pool {
-				a.mu.Unlock()
-				return m
-			}
+func (a *answers) of(pool uint64) *wire.CensusAnswer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, m := range a.list {
+		if m.Pool == pool {
+			return m
 		}
-		a.mu.Unlock()
+	}
+	return nil
+}
+
+// ask asks a shard, again until it answers, as a pool does.
+func (a *answers) ask(t *testing.T, m *move, id int, pool uint64) (got *wire.CensusAnswer) {
+	t.Helper()
+	if !happens(20*time.Second, func() bool {
+		if got = a.of(pool); got != nil {
+			return true
+		}
 		c := &wire.Census{Tenant: "demo", Pool: pool, Shard: uint32(id), Reply: wire.ToSlot(wire.ShardSlot(7))} //nolint:gosec // small
 		_ = m.x.Post(wire.Envelope{To: wire.ToSlot(wire.ShardSlot(id)), Mail: c})
+		return false
+	}) {
+		t.Fatalf("shard %d does not answer", id)
 	}
-	t.Fatalf("shard %d does not answer", id)
-	return nil
+	return got
 }
 
 // Sessions whose slots are on their way are in the answer of the shard that they have left, with the shape that tells whose word counts; and in that of
@@ -118,18 +124,15 @@ func assign(m *move, bot *conn, n int) {
 func stand(m *move, c *conn) (used, waiting uint32) {
 	m.t.Helper()
 	who := m.conn(&wire.Principal{Tenant: "demo", Role: wire.RoleSupervisor, Sub: "sue"})
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-tick.C {
+	if !happens(20*time.Second, func() bool {
 		who.do(exchange.PoolSlot("demo"), &wire.Command{Verb: wire.VerbStats, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Stats{Stats: &wirepb.Stats{}}}})
 		st := who.next(wire.FrameAnswer).PB.GetStats()
 		if len(st.GetWorkers()) == 1 && len(st.GetQueues()) == 1 {
 			used, waiting = st.Workers[0].Used, st.Queues[0].Waiting
 		}
-		if waiting > 0 || used > 24 {
-			return used, waiting
-		}
+		return waiting > 0 || used > 24
+	}) {
+		m.t.Fatalf("%d slots are in use, and nobody waits", used)
 	}
-	m.t.Fatalf("%d slots are in use, and nobody waits", used)
-	return 0, 0
+	return used, waiting
 }

@@ -243,19 +243,17 @@ func TestUntakenStays(t *testing.T) {
 // rows waits until there are so many rows of explanations of a session.
 func (n *node) rows(id wire.SessionID, want int) {
 	n.t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
 	rows := 0
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-tick.C {
+	if !happens(10*time.Second, func() bool {
 		assigned, untaken, err := shard.WhyRows(n.j.Group(0), id)
 		if err != nil {
 			n.t.Fatal(err)
 		}
-		if rows = assigned + untaken; rows == want {
-			return
-		}
+		rows = assigned + untaken
+		return rows == want
+	}) {
+		n.t.Fatalf("there are %d rows; want %d", rows, want)
 	}
-	n.t.Fatalf("there are %d rows; want %d", rows, want)
 }
 
 // pruned waits until no rows of explanations are left of a session.

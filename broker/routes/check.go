@@ -261,8 +261,8 @@ func (p *parsing) queue(r *Routes, q *Queue, queues, teams []string, path string
 	p.handoff(&q.Handoff, queues, path+".handoff")
 	p.atLeast(path+".park_ms", q.ParkMS, 0)
 	p.atLeast(path+".absent_ms", q.AbsentMS, 0)
-	if ms := q.WrapUpMS; ms != nil && (*ms < 0 || *ms > wrapUpMost) {
-		p.fail(path+".wrapup_ms", "it is %d; it must be 0 to %d", *ms, wrapUpMost)
+	if ms := q.WrapUpMS; ms != nil && (*ms < 0 || *ms > WrapUpMost) {
+		p.fail(path+".wrapup_ms", "it is %d; it must be 0 to %d", *ms, WrapUpMost)
 	}
 	for i, x := range q.Order.Boosts {
 		at := fmt.Sprintf("%s.order.boosts[%d]", path, i)
@@ -374,5 +374,5 @@ func (p *parsing) selector(path, src string) *selector.Expr {
 	return e
 }
 
-// wrapUpMost is the longest wrap-up, in ms: who takes longer is away.
-const wrapUpMost = 3_600_000
+// WrapUpMost is the longest wrap-up, in ms: who takes longer is away.
+const WrapUpMost = 3_600_000

@@ -52,8 +52,8 @@ func (p *parsing) settings(d *Document, queues []string) {
 	if d.MaxAttempts > maxAttempts {
 		p.fail("$.max_attempts", "max_attempts is %d; the limit is %d", d.MaxAttempts, maxAttempts)
 	}
-	if ms := d.WrapUpMS; ms != nil && (*ms < 0 || *ms > wrapUpMost) {
-		p.fail("$.wrapup_ms", "it is %d; it must be 0 to %d", *ms, wrapUpMost)
+	if ms := d.WrapUpMS; ms != nil && (*ms < 0 || *ms > WrapUpMost) {
+		p.fail("$.wrapup_ms", "it is %d; it must be 0 to %d", *ms, WrapUpMost)
 	}
 	if len(d.Origins) > maxOrigins {
 		p.fail("$.origins", "there are %d origins, the limit is %d", len(d.Origins), maxOrigins)

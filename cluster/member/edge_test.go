@@ -3,6 +3,7 @@ package member
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -338,6 +339,42 @@ func TestIdentityFile(t *testing.T) {
 	}
 	if _, err := Enter(t.Context(), cfg); err == nil {
 		t.Fatal("it is somebody")
+	}
+}
+
+// TestStartFlips turns every bit and cuts every end of what a journal says of its last start: that it may be an old copy is told in the words of damage. What
+// is left of it is neither this start nor one of a version without checksums; one of such a version is read, and what is whole and another's is an old copy.
+func TestStartFlips(t *testing.T) {
+	const damaged, old = "START is damaged", "an old copy of itself"
+	for _, whole := range []string{drawStart(), draw()} {
+		id := &Identity{Starts: []string{drawStart()}, Opened: whole}
+		f := func(journal, want string) {
+			t.Helper()
+			now, why := id.Stamp(journal)
+			if now != id.Starts[0] || want == "" && why != "" || !strings.Contains(why, want) {
+				t.Errorf("%q in place of %q: %q; want %q", journal, whole, why, want)
+			}
+		}
+		f(whole, "")
+		f(drawStart(), old)
+		f(draw(), old)
+		f("", "is gone")
+		for n := 1; n < len(whole); n++ {
+			f(whole[:n], damaged)
+		}
+		f(whole+"0", damaged)
+		for i := range len(whole) * 8 {
+			b := []byte(whole)
+			b[i/8] ^= 1 << (i % 8)
+			want := damaged
+			if _, err := hex.DecodeString(string(b)); err == nil && len(whole) == 2*drawn && string(b) == strings.ToLower(string(b)) {
+				want = old // as it has no checksum
+			}
+			f(string(b), want)
+		}
+	}
+	if _, why := (&Identity{Starts: []string{"s"}}).Stamp("anything"); why != "" {
+		t.Errorf("before a journal was opened: %s", why)
 	}
 }
 

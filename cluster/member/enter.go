@@ -61,7 +61,7 @@ func Enter(ctx context.Context, cfg Config) (*Identity, error) {
 		id.Name, id.Birth = cfg.Name, draw()
 	}
 	id.Born++
-	id.Starts = append(id.Starts, draw())
+	id.Starts = append(id.Starts, drawStart())
 	if n := len(id.Starts) - startsMost; n > 0 {
 		id.Starts = slices.Delete(id.Starts, 1, 1+n) // the first is the one that was heard of
 	}

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"switchboard/cluster"
 	"switchboard/internal/sealed"
@@ -216,9 +218,35 @@ func peersOf(s *cluster.State, self uint32) (list []Peer) {
 	return list
 }
 
+// drawStart returns a name for a start: random, and with a checksum, as the journal's directory has it in a file of its own. To everybody but
+// wholeStart it is a name like any other.
+func drawStart() string {
+	name := startMark + draw()
+	return fmt.Sprintf("%s%08x", name, startSum(name))
+}
+
+// wholeStart tells whether a name of a start can be what was drawn. Versions before checksums drew without mark and sum.
+func wholeStart(name string) bool {
+	if !strings.HasPrefix(name, startMark) {
+		b, err := hex.DecodeString(name)
+		return err == nil && len(b) == drawn && hex.EncodeToString(b) == name
+	}
+	n := len(startMark) + 2*drawn
+	return len(name) > n && name[n:] == fmt.Sprintf("%08x", startSum(name[:n]))
+}
+
+const startMark = "s" // no hexadecimal digit: what is left of a name is not taken for one without a sum
+
+func startSum(name string) uint32 {
+	return crc32.Checksum([]byte(name), crc32.MakeTable(crc32.Castagnoli))
+}
+
+// drawn is how many bytes draw draws.
+const drawn = 16
+
 // draw returns 16 random bytes as a name.
 func draw() string {
-	var b [16]byte
+	var b [drawn]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }

@@ -316,14 +316,16 @@ func (id *Identity) PutAside(move func(why string) error) error {
 }
 
 // Stamp compares what the journal says of its last start with what this node knows. It returns what the journal shall say from now on,
-// and why it is another copy than node.json, or "". A journal without a stamp is new, or of a version without them.
+// and why it is another copy than node.json, or may be one, or "". A journal without a stamp is new, or of a version without them.
 func (id *Identity) Stamp(journal string) (now, why string) {
 	now = id.Starts[len(id.Starts)-1]
 	switch {
 	case id.Opened == "" || journal == id.Opened || slices.Contains(id.Starts, journal):
 		return now, ""
 	case journal == "":
-		return now, "the journal is gone"
+		return now, "the journal is gone, or its file START is, or that is empty"
+	case !wholeStart(journal):
+		return now, "the journal's file START is damaged, so it may be an old copy"
 	}
 	return now, "the journal is an old copy of itself, or node.json is"
 }

@@ -37,6 +37,9 @@ With --nodes 3 it is a cluster of three processes, each with its page. Kill any 
 some seconds it is started again and catches up.`,
 		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if nodes < 1 {
+				return usageError{fmt.Errorf("--nodes is %d: it must be 1 or more", nodes)}
+			}
 			f.cfg.Dev = true
 			if nodes > 1 && f.cfg.Data == "" {
 				f.cfg.Data = crewData

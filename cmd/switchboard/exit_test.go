@@ -143,6 +143,9 @@ func TestExitCodes(t *testing.T) {
 		f(2, "tenant demo: "+name+" is -5: it must be 0 or more", "serve", "--data", data, "--print-config", "--config",
 			file("tenant.yaml", "tenants: {demo: {queues: [{name: default}], "+name+": -5}}\n"))
 	}
+	f(2, "tenant demo: wrapup_ms is 3600001: it must be 0 to 3600000", "serve", "--data", data, "--print-config", "--config",
+		file("tenant.yaml", "tenants: {demo: {queues: [{name: default}], wrapup_ms: 3600001}}\n"))
+	f(2, "twice.yaml: there is more than one document in it", "serve", "--data", data, "--print-config", "--config", file("twice.yaml", "shards: 4\n---\nshards: 8\n"))
 	f(1, "missing.yaml", "serve", "--data", data, "--config", filepath.Join(dir, "missing.yaml"))
 	f(1, "invalid port", "serve", "--data", data, "--dev", "--listen", "127.0.0.1:99999")
 	noDirectory := "^switchboard: " + regexp.QuoteMeta(plain) + " is not a directory: name another one with --data\n$"
@@ -168,6 +171,14 @@ func TestExitCodes(t *testing.T) {
 	f(2, "role", "token", "--data", data, "--sub", "alice", "--role", "king")
 	f(2, "kind", "token", "--data", data, "--sub", "bob", "--role", "worker", "--kind", "cat")
 	f(2, "^switchboard: --kind is of a worker, and this is a token of role customer: set --role worker, or leave out --kind\n$", "token", "--data", data, "--sub", "bob", "--kind", "bot")
+	for _, flag := range []string{"kind=", "queues=refunds", "skills=refund=0.9", `attributes={"level":1}`, "rating=0.5"} {
+		name, _, _ := strings.Cut(flag, "=")
+		f(2, "^switchboard: --"+name+" is of a worker, and this is a token of role supervisor: .*or leave out --"+name+"\n$",
+			"token", "--data", data, "--sub", "sue", "--role", "supervisor", "--"+flag)
+	}
+	for _, nodes := range []string{"0", "-1"} {
+		f(2, "^switchboard: --nodes is "+nodes+": it must be 1 or more\n$", "demo", "--nodes", nodes, "--data", filepath.Join(dir, "demo"))
+	}
 	f(2, "name=level", "token", "--data", data, "--sub", "bob", "--role", "worker", "--skills", "refund")
 	f(2, "0 and 1", "token", "--data", data, "--sub", "bob", "--role", "worker", "--skills", "refund=NaN")
 	f(2, "0 and 1", "token", "--data", data, "--sub", "bob", "--role", "worker", "--rating", "7")

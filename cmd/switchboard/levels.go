@@ -1,18 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"switchboard/broker/level"
@@ -122,16 +119,10 @@ func (f *levelsFlags) set() (*level.Set, error) {
 
 // configured returns the tenant as the configuration has it.
 func (f *levelsFlags) configured() (*node.Tenant, error) {
-	doc, err := os.ReadFile(f.file)
+	cfg, err := readConfig(f.file)
 	if err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
+		return nil, err
 	}
-	var cfg node.Config
-	if err := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict()).Decode(&cfg); err != nil {
-		what, _, _ := strings.Cut(err.Error(), "\n")
-		return nil, usageError{fmt.Errorf("%s: %s", f.file, what)}
-	}
-	besides(f.file, cfg.Tenants)
 	t, ok := cfg.Tenants[f.tenant]
 	if !ok {
 		return nil, usageError{fmt.Errorf("%s has no tenant %q: set --tenant", f.file, f.tenant)}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -56,6 +57,28 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 }
 
+// readConfig reads a node's file, strictly: one document.
+func readConfig(file string) (cfg node.Config, err error) {
+	doc, err := os.ReadFile(file) //nolint:gosec // the operator's path
+	if err != nil {
+		return cfg, fmt.Errorf("reading the configuration: %w", err)
+	}
+	d := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict())
+	err = d.Decode(&cfg)
+	if err == nil {
+		var more any
+		if end := d.Decode(&more); !errors.Is(end, io.EOF) && (end != nil || more != nil) {
+			err = errors.New("there is more than one document in it")
+		}
+	}
+	if err != nil {
+		what, _, _ := strings.Cut(err.Error(), "\n") // a picture of the place follows
+		return cfg, usageError{fmt.Errorf("%s: %s", file, what)}
+	}
+	besides(file, cfg.Tenants)
+	return cfg, nil
+}
+
 // load puts flags, environment and file together: a flag wins over the environment, the environment over the file.
 func (f *nodeFlags) load(cmd *cobra.Command) error {
 	var level slog.Level
@@ -68,17 +91,11 @@ func (f *nodeFlags) load(cmd *cobra.Command) error {
 	}
 	log := slog.New(h)
 	if f.file != "" {
-		doc, err := os.ReadFile(f.file)
-		if err != nil {
-			return fmt.Errorf("reading the configuration: %w", err)
-		}
 		flags := f.cfg
-		f.cfg = node.Config{}
-		if err := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict()).Decode(&f.cfg); err != nil {
-			what, _, _ := strings.Cut(err.Error(), "\n") // a picture of the place follows
-			return usageError{fmt.Errorf("%s: %s", f.file, what)}
+		var err error
+		if f.cfg, err = readConfig(f.file); err != nil {
+			return err
 		}
-		besides(f.file, f.cfg.Tenants)
 		f.overlay(cmd, &flags)
 	}
 	if f.cfg.Shards == 0 && f.cfg.Data != "" {

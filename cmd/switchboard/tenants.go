@@ -80,7 +80,7 @@ word counts from then on. Where he lives is decided for good.`,
 	fs.StringArrayVar(&q.Origins, "origin", nil, "a browsers' origin that may use his tokens (default any); may be given again")
 	fs.Int64Var(&q.ReopenWindowMS, "reopen-window-ms", 0, "how long a closed session can be reopened (default 24 h)")
 	fs.Uint32Var(&q.MaxAttempts, "max-attempts", 0, "how often an entry is delivered before the session moves on (default 5)")
-	fs.Int64Var(&q.WrapUpMS, "wrapup-ms", 0, "a human's time after a release")
+	fs.Int64Var(&q.WrapUpMS, "wrapup-ms", 0, "a human's time after a release, an hour at most")
 	fs.Int64Var(&q.GraceBotsMS, "grace-bots-ms", 0, "how long sessions wait for a bot that is lost, where the document says nothing (default 5000)")
 	fs.Int64Var(&q.GraceHumansMS, "grace-humans-ms", 0, "the same for a human (default 30000)")
 	return cmd

@@ -47,8 +47,12 @@ What is of the whole tenant, or of all, wants a token without --shop.`,
 			if c.Sub == "" {
 				return usageError{fmt.Errorf("nobody to make a token for: set --sub")}
 			}
-			if kind != "" && wire.Role(role) != wire.RoleWorker { // it would be the token of a customer, say, and nobody would be told
-				return usageError{fmt.Errorf("--kind is of a worker, and this is a token of role %s: set --role worker, or leave out --kind", role)}
+			if wire.Role(role) != wire.RoleWorker { // it would be the token of a customer, say, and nobody would be told
+				for _, name := range []string{"kind", "queues", "skills", "attributes", "rating"} {
+					if cmd.Flags().Changed(name) {
+						return usageError{fmt.Errorf("--%s is of a worker, and this is a token of role %s: set --role worker, or leave out --%s", name, role, name)}
+					}
+				}
 			}
 			_, missing := os.Stat(filepath.Join(data, token.FileName))
 			c.Role, c.Kind = wire.Role(role), wire.Origin(kind)

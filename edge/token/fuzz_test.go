@@ -1,6 +1,7 @@
 package token
 
 import (
+	"crypto"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -100,6 +101,52 @@ func FuzzParseKeys(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Whatever an operator has in a PEM file: no panic, and what is read is written as a file that reads as the same key.
+func FuzzParsePEM(f *testing.F) {
+	m := made()
+	for _, private := range []any{m.rsa, m.ec, m.ed} {
+		f.Add(must(written(private)))
+	}
+	for _, public := range []any{m.rsa.Public(), m.ec.Public(), m.ed.Public()} {
+		f.Add(must(written(public)))
+	}
+	f.Add(pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(m.rsa)))
+	f.Add(pemOf("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(&m.rsa.PublicKey)))
+	f.Add(slices.Concat([]byte("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"),
+		pemOf("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(m.ec)))))
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		k, err := ParsePEM("id", doc)
+		if err != nil {
+			return
+		}
+		key := k.public
+		if k.Signs() {
+			key = k.private
+		}
+		again, err := written(key)
+		if err != nil {
+			t.Fatalf("%v can not be written: %v", k, err)
+		}
+		is, err := ParsePEM("id", again)
+		if err != nil || is.Alg != k.Alg || is.Signs() != k.Signs() || !is.public.(interface{ Equal(crypto.PublicKey) bool }).Equal(k.public) {
+			t.Fatalf("%v is %v when it is written, %v", k, is, err)
+		}
+		if k.Signs() && !is.private.(interface{ Equal(crypto.PrivateKey) bool }).Equal(k.private) {
+			t.Errorf("%v signs with another key when it is written", k)
+		}
+	})
+}
+
+// written is a key as most programs write it: PKCS #8 or PKIX.
+func written(key any) ([]byte, error) {
+	if _, private := key.(crypto.Signer); private {
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		return pemOf("PRIVATE KEY", der), err
+	}
+	der, err := x509.MarshalPKIXPublicKey(key)
+	return pemOf("PUBLIC KEY", der), err
 }
 
 func BenchmarkCheck(b *testing.B) {

@@ -21,7 +21,7 @@ const (
 	headerMax     = 4 << 10   // bytes of a stream's header
 	strangersMax  = 128       // accepted connections that have not said who they are
 	refusalsMax   = 1 << 10   // sessions of connections that are being refused
-	againMax      = 1 << 12
+	againMax      = 1 << 12   // goodbyes that wait for room
 	refuseFor     = 500 * time.Millisecond
 	movedFor      = 150 * time.Millisecond // how long a request is kept behind another that found nobody here: less than its edge waits before it asks again
 	redialMin     = 20 * time.Millisecond

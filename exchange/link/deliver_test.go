@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"strings"
@@ -99,6 +100,34 @@ func TestRefusalsAreBounded(t *testing.T) {
 			t.Fatalf("%d refusals are kept", len(p.refused))
 		}
 	}
+}
+
+// Goodbyes that find no room wait in bounded memory. Those for which there is none even there, and those that wait when the connection ends, are counted and told of.
+func TestGoodbyesAreBounded(t *testing.T) {
+	x, full, log := exchange.New(1), make(sink, 1), &strings.Builder{}
+	x.PlugSlots([]wire.Slot{5}, full)
+	p := postbox{k: &Link{node: "b", all: &Links{x: x, cfg: Config{Log: slog.New(slog.NewTextHandler(log, nil))}}}}
+	f := func(waiting int, unheard uint64, told string) {
+		t.Helper()
+		if len(p.again) != waiting || p.k.unheard != unheard || strings.Count(log.String(), "\n") != 1 == (told != "") || !strings.Contains(log.String(), told) {
+			t.Fatalf("%d wait and %d are lost, want %d and %d; it says %s", len(p.again), p.k.unheard, waiting, unheard, log)
+		}
+		log.Reset()
+	}
+	for i := range 1 + againMax + 3 {
+		p.deliver(wire.Envelope{To: wire.ToSlot(5), Mail: &wire.Command{Verb: wire.VerbGone, Conn: wire.Conn{Node: 1, ID: uint64(i)}}})
+	}
+	f(againMax, 0, "")
+	p.retry()
+	f(againMax, 3, "lost=3")
+	p.retry()
+	f(againMax, 3, "")
+	<-full
+	p.retry()
+	f(againMax-1, 3, "")
+	<-full
+	p.close()
+	f(0, 3+againMax-2, fmt.Sprint("lost=", againMax-2))
 }
 
 // Control messages arrive in order, whole, with their channel; what cannot be sent is an error at once.

@@ -40,6 +40,7 @@ type Link struct {
 	gone        bool // Gone was told
 	received    uint64
 	lost        uint64
+	unheard     uint64
 	version     uint64 // the highest that the node has said it speaks; 0 before it has called
 	strict      bool   // it refuses to be called in a higher one than its own
 	events      []Event
@@ -61,6 +62,7 @@ type Status struct {
 	Refused     uint64 // of these, those that found no room or no connection
 	Received    uint64
 	Lost        uint64 // pieces of the node's mail that never came
+	Unheard     uint64 // goodbyes of the node's connections that came and found no room, and were given up
 	Err         string // why there was no connection when it was last tried, "" when there is one
 }
 
@@ -108,7 +110,7 @@ func (k *Link) Status() Status {
 	n.mu.Unlock()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s.Incarnation, s.Born, s.Up, s.Received, s.Lost, s.Err = k.incarnation, k.born, k.up, k.received, k.lost, k.lastErr
+	s.Incarnation, s.Born, s.Up, s.Received, s.Lost, s.Unheard, s.Err = k.incarnation, k.born, k.up, k.received, k.lost, k.unheard, k.lastErr
 	return s
 }
 

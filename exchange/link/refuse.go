@@ -24,8 +24,12 @@ func (p *postbox) deliver(e wire.Envelope) {
 	switch {
 	case err == nil || !isCommand:
 	case c.Verb == wire.VerbGone:
-		if errors.Is(err, exchange.ErrOverloaded) && len(p.again) < againMax {
+		switch {
+		case !errors.Is(err, exchange.ErrOverloaded): // nobody is here who knew him
+		case len(p.again) < againMax:
 			p.again = append(p.again, e)
+		default:
+			p.dropped++
 		}
 	default:
 		p.refuse(c, err)
@@ -79,11 +83,26 @@ func (p *postbox) forget(now time.Time) {
 	}
 }
 
-// retry delivers the goodbyes that found no room.
+// retry delivers the goodbyes that found no room, and tells how many had not even room to wait.
 func (p *postbox) retry() {
 	again := p.again
 	p.again = nil
 	for _, e := range again {
 		p.deliver(e)
 	}
+	if p.dropped == 0 {
+		return
+	}
+	p.k.mu.Lock()
+	p.k.unheard += p.dropped
+	p.k.mu.Unlock()
+	p.k.all.cfg.Log.Warn("link: goodbyes of connections found no room, and are lost", "node", p.k.node, "lost", p.dropped)
+	p.dropped = 0
+}
+
+// close tries once more what waits, and gives up the rest.
+func (p *postbox) close() {
+	p.retry()
+	p.dropped, p.again = uint64(len(p.again)), nil
+	p.retry()
 }

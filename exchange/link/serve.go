@@ -162,6 +162,7 @@ func (k *Link) follow(next uint64) error {
 func (k *Link) read(me *inbound, c *timed, kind byte) error {
 	f := &frames{r: bufio.NewReaderSize(c, frameSize), max: frameMax}
 	box := postbox{k: k}
+	defer box.close()
 	for first := true; ; first = false {
 		typ, payload, err := f.next()
 		if err != nil {
@@ -231,7 +232,8 @@ type postbox struct {
 	k       *Link
 	roll    wire.Roll
 	refused map[refusal]refused
-	again   []wire.Envelope
+	again   []wire.Envelope // goodbyes that wait for room, againMax at most
+	dropped uint64          // goodbyes that were given up, since the last retry
 }
 
 // refusal is what is refused together, so that nothing overtakes what was refused before it.

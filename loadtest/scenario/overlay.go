@@ -11,7 +11,7 @@ import (
 // overlay lays sets over a document that was read before, and returns another document.
 func overlay(doc []byte, sets []string) ([]byte, error) {
 	root := map[string]any{}
-	if err := yaml.Unmarshal(doc, &root); err != nil {
+	if err := unmarshal(doc, &root); err != nil {
 		return nil, err
 	}
 	for _, set := range sets {
@@ -20,7 +20,7 @@ func overlay(doc []byte, sets []string) ([]byte, error) {
 			return nil, fmt.Errorf("--set %s: it must be key=value", set)
 		}
 		var v any
-		if err := yaml.Unmarshal([]byte(text), &v); err != nil {
+		if err := unmarshal([]byte(text), &v); err != nil {
 			return nil, fmt.Errorf("--set %s: the value is no YAML: %.80q", set, text)
 		}
 		steps, err := steps(key)
@@ -34,6 +34,14 @@ func overlay(doc []byte, sets []string) ([]byte, error) {
 		root = next.(map[string]any)
 	}
 	return yaml.Marshal(root)
+}
+
+// unmarshal reads what is [written] out.
+func unmarshal(doc []byte, into any) error {
+	if _, err := written(doc); err != nil {
+		return err
+	}
+	return yaml.Unmarshal(doc, into)
 }
 
 // steps parts "actions[0].at" into "actions", 0, "at".

@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
 
 // Error is something wrong in a document, with its place.
@@ -97,7 +98,10 @@ func Decode(file string, doc []byte, into any, check func(at func(path string, e
 
 // read decodes doc into a pointer to a struct, and checks it.
 func read(file string, doc []byte, into any, check func(at func(path string, err error))) error {
-	err := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict()).Decode(into)
+	tree, err := written(doc)
+	if err == nil {
+		err = yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict()).Decode(into)
+	}
 	if y := yaml.Error(nil); errors.As(err, &y) {
 		e := &Error{File: file, Message: y.GetMessage()}
 		if t := y.GetToken(); t != nil && t.Position != nil {
@@ -107,10 +111,6 @@ func read(file string, doc []byte, into any, check func(at func(path string, err
 	}
 	if err != nil {
 		return errors.Join(&Error{File: file, Message: strings.ReplaceAll(err.Error(), "\n", " ")})
-	}
-	tree, err := parser.ParseBytes(doc, 0)
-	if err != nil {
-		return errors.Join(&Error{File: file, Message: err.Error()})
 	}
 	var errs []error
 	at := func(path string, err error) {
@@ -122,6 +122,44 @@ func read(file string, doc []byte, into any, check func(at func(path string, err
 		check(at)
 	}
 	return errors.Join(errs...)
+}
+
+// written parses a document in which nothing stands for another part of it: a few lines of aliases of aliases are gigabytes once they are read.
+func written(doc []byte) (*ast.File, error) {
+	tree, err := parser.ParseBytes(doc, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := &finder{}
+	docs := 0
+	for _, d := range tree.Docs {
+		if d.Body != nil {
+			docs++
+			ast.Walk(f, d.Body)
+		}
+	}
+	if f.found != nil {
+		return nil, &yaml.SyntaxError{Message: "anchors, aliases and merges are not read: write it out", Token: f.found}
+	}
+	if docs > 1 {
+		return nil, fmt.Errorf("there are %d documents; it must be one", docs)
+	}
+	return tree, nil
+}
+
+// finder looks for what makes one part of a document stand for another.
+type finder struct{ found *token.Token }
+
+// Visit implements ast.Visitor.
+func (f *finder) Visit(n ast.Node) ast.Visitor {
+	switch n.Type() {
+	case ast.AnchorType, ast.AliasType, ast.MergeKeyType:
+		if f.found == nil {
+			f.found = n.GetToken()
+		}
+		return nil
+	}
+	return f
 }
 
 // place finds a field in the document; one that is absent is where its nearest parent is.

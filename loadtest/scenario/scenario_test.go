@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -49,6 +50,7 @@ func TestErrors(t *testing.T) {
 	f("name: t\nabout: x\nsteady: 10s\ncustomers:\n  sockets: 10\n  sokets: 3\n", "t.yaml:6:3: ")
 	f(minimal+"talk:\n  rate: 5 apples\n", "t.yaml:6:9: talk.rate: ")
 	f(minimal+"talk: {rate: 20ms}\n", "t.yaml:5:14: talk.rate: ", "is not a rate")
+	f(minimal+"---\nseed: 5\n", "t.yaml: there are 2 documents; it must be one")
 	f(minimal+"ramp: -5s\n", "t.yaml:5:7: ramp: ", "below zero")
 	f(minimal+"gates:\n  - p99 < 20ms\n  - p98 < 3ms\n  - lost = 0\n", "t.yaml:7:5: gates[1]: ", "t.yaml:8:5: gates[2]: ")
 	f(minimal+"actions:\n  - {at: 1s}\n  - {at: 99s, run: x}\n", "t.yaml:6:6: actions[0]: ", "t.yaml:7:10: actions[1].at: ")
@@ -66,6 +68,34 @@ func TestErrors(t *testing.T) {
 	f(minimal+"customers: {sockets: 3}\n", "t.yaml:5:1: ")
 	f(minimal+"\tx: 1\n", "t.yaml:")
 	f("", "t.yaml: ")
+}
+
+// A few lines of aliases of aliases would be gigabytes, so none is read: in the document, when something is laid over it, and in what is laid over it.
+func TestNothingStandsForMore(t *testing.T) {
+	bomb := "x0: &x0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+	for i := range 5 {
+		bomb += fmt.Sprintf("x%d: &x%d [%s*x%d]\n", i+1, i+1, strings.Repeat(fmt.Sprintf("*x%d, ", i), 9), i)
+	}
+	f := func(place, doc string, sets ...string) {
+		t.Helper()
+		var any struct {
+			X0 any `yaml:"x0"`
+		}
+		_, err := Parse("t.yaml", []byte(doc), sets...)
+		for _, err := range []error{err, Decode("t.yaml", []byte(doc), &any, nil, sets...)} {
+			if err == nil || !strings.Contains(err.Error(), "anchors, aliases and merges are not read") || !strings.Contains(err.Error(), place) {
+				t.Errorf("%.40q with %q: %v", doc, sets, err)
+			}
+		}
+	}
+	f("1:5", bomb+minimal)
+	f("", bomb+minimal, "seed=3")
+	f("", "--- 1\n---\n"+bomb)
+	f("5:5", minimal+"b: {<<: {a: 1}}\n")
+	var any map[string]any
+	if err := Decode("t.yaml", []byte("a: 1\n"), &any, nil, "b=[&x 1, *x]"); err == nil || !strings.Contains(err.Error(), "--set b=") {
+		t.Errorf("laid over: %v", err)
+	}
 }
 
 func TestSet(t *testing.T) {

@@ -95,8 +95,8 @@ func (j *Journal) absent(group uint16) bool {
 // stampName is a file of the directory that says which start opened it last.
 const stampName = "START"
 
-// Stamp returns what the last SetStamp has noted in the directory, "" when there is nothing. It is for who keeps the same elsewhere: when the
-// two differ, one of them is an old copy. The journal must be closed, or belong to the caller. Only Dir and FS count.
+// Stamp returns what the last SetStamp has noted in the directory, "" when there is nothing; of what is longer, the first KiB. It is for who
+// keeps the same elsewhere: when the two differ, one of them is an old copy, or damaged, which a stamp with a checksum tells by itself. The journal must be closed, or belong to the caller. Only Dir and FS count.
 func Stamp(cfg Config) (string, error) {
 	if err := cfg.Validate(); err != nil {
 		return "", err

@@ -1,9 +1,12 @@
 package journal
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
+	"io"
 	"reflect"
 	"slices"
 	"testing"
@@ -12,6 +15,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	pb "go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
+
+	"switchboard/shard/journal/replica"
 )
 
 // FuzzReadSlot reads anything as a slot of the fence, as it is and with the checksum that it should have: without that hardly
@@ -95,6 +100,41 @@ func FuzzReadMeta(f *testing.F) {
 	})
 }
 
+// FuzzReadApplied reads anything as how far a group's rows reach, as it is and with the checksum that it should have. What is read is the
+// same bytes when it is written again, and no other group's.
+func FuzzReadApplied(f *testing.F) {
+	row := make([]byte, appliedSize)
+	applied{index: 9, term: 2, epoch: 1, turn: 8, base: 3}.put(row, dataKey(nil, 7, tagApplied, nil))
+	f.Add(uint16(7), uint16(8), row)
+	f.Add(uint16(4095), uint16(0), row[:appliedSize-1])
+	f.Fuzz(func(t *testing.T, group, other uint16, value []byte) {
+		key := dataKey(nil, group, tagApplied, nil)
+		sealed := slices.Clone(value)
+		if len(value) == appliedSize {
+			binary.BigEndian.PutUint32(sealed[appliedSize-4:], checksum(key, sealed[:appliedSize-4]))
+			if _, err := readApplied(key, sealed); err != nil {
+				t.Fatalf("%x is whole: %v", sealed, err)
+			}
+		}
+		for _, value := range [][]byte{value, sealed} {
+			at, err := readApplied(key, value)
+			if err != nil {
+				if !errors.Is(err, ErrDamaged) {
+					t.Fatal(err)
+				}
+				continue
+			}
+			again := make([]byte, appliedSize)
+			if at.put(again, key); !bytes.Equal(again, value) {
+				t.Fatalf("%x was read as %x", value, again)
+			}
+			if _, err := readApplied(dataKey(nil, other, tagApplied, nil), value); other != group && err == nil {
+				t.Fatalf("%x of group %d is read as group %d's", value, group, other)
+			}
+		}
+	})
+}
+
 // FuzzNextOp reads anything as the operations of a turn. What is read is the same when it is written again, and goes into a batch of the data store.
 func FuzzNextOp(f *testing.F) {
 	var seed Turn
@@ -158,6 +198,106 @@ func FuzzParsePatrol(f *testing.F) {
 		at, err := parsePatrol(binary.BigEndian.AppendUint32(slices.Clone(b[:8]), checksum(b[:8])))
 		if err != nil || uint64(at.Unix()) != binary.BigEndian.Uint64(b) { //nolint:gosec // whatever it says
 			t.Fatalf("%x is %v, %v", b[:8], at, err)
+		}
+	})
+}
+
+// FuzzReadSnapshot reads anything as the rows of a snapshot, as they come and with the mark of the end and the checksum that they should have. What is taken
+// are rows of the group alone, each behind the one before, and says what it is of; what is refused leaves only the tables that it names.
+func FuzzReadSnapshot(f *testing.F) {
+	const group = 7
+	fs := vfs.NewMem()
+	cfg := config(f, fs, 1)
+	j := open(f, cfg)
+	f.Cleanup(func() { must(f, j.Close()) })
+	key := func(tag byte, k string) []byte { return dataKey(nil, group, tag, []byte(k)) }
+	at, conf := make([]byte, appliedSize), meta{conf: &pb.ConfState{Voters: []uint64{7, 8}}}
+	applied{index: 9, term: 2, epoch: 1, turn: 8, base: 3}.put(at, key(tagApplied, ""))
+	members, err := conf.put()
+	must(f, err)
+	rows := func(kv ...[]byte) []byte {
+		var b bytes.Buffer
+		s := summer{w: bufio.NewWriter(&b), sum: crc32.New(crc32.MakeTable(crc32.Castagnoli))}
+		for i := 0; i < len(kv); i += 2 {
+			s.row(kv[i], kv[i+1])
+		}
+		must(f, errors.Join(s.err, s.w.Flush()))
+		return b.Bytes()
+	}
+	head := [][]byte{key(tagApplied, ""), at, key(tagConf, ""), members}
+	f.Add(rows(append(head, key(tagRow, "a"), []byte("1"), key(tagRow, "b"), nil)...))
+	f.Add(rows(append(head, key(tagRow, "b"), []byte("1"), key(tagRow, "a"), nil)...))
+	f.Add(rows(append(head, dataKey(nil, group+1, tagRow, []byte("a")), nil)...))
+	f.Add(rows(head[2:]...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+		sealed := binary.BigEndian.AppendUint32(slices.Clone(b), snapshotEnd)
+		_, _ = sum.Write(sealed) // never fails
+		sealed = binary.BigEndian.AppendUint32(sealed, sum.Sum32())
+		for _, b := range [][]byte{b, sealed} {
+			a, err := j.readSnapshot(&snapshotHeader{Group: group, To: 7}, bufio.NewReader(bytes.NewReader(b)))
+			must(t, j.removeFiles(a.files))
+			left, no := fs.List(fs.PathJoin(cfg.Dir, arrivalDir))
+			if no != nil || len(left) > 0 {
+				t.Fatalf("%v are left, %v", left, no)
+			}
+			if err != nil {
+				if !errors.Is(err, ErrFormat) && !errors.Is(err, ErrDamaged) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+					t.Fatal(err)
+				}
+				continue
+			}
+			if a.at.index == 0 || len(a.conf.conf.GetVoters()) == 0 || len(a.files) == 0 {
+				t.Fatalf("a snapshot of nothing: %+v", a)
+			}
+			var last []byte
+			for rest := b; binary.BigEndian.Uint32(rest) != snapshotEnd; {
+				nk, nv := binary.BigEndian.Uint32(rest), binary.BigEndian.Uint32(rest[4:])
+				k := rest[8:][:nk]
+				if bytes.Compare(k, last) <= 0 || binary.BigEndian.Uint16(k) != group {
+					t.Fatalf("row %x of group %d behind %x", k, group, last)
+				}
+				last, rest = k, rest[8+nk+nv:]
+			}
+		}
+	})
+}
+
+// FuzzUnpack reads anything as a parcel of messages between replicas. What is read is the same when it is packed again.
+func FuzzUnpack(f *testing.F) {
+	seed := func(list ...*pb.Message) (b []byte) {
+		var err error
+		for i, m := range list {
+			b, err = pack(b, replica.Message{Group: uint16(i), Raft: m}) //nolint:gosec // a few
+			must(f, err)
+		}
+		return b
+	}
+	f.Add(seed(
+		&pb.Message{Type: pb.MsgApp.Enum(), From: new(uint64(1)), To: new(uint64(2)), Term: new(uint64(3)), Entries: []*pb.Entry{{Index: new(uint64(4)), Data: []byte("d")}}},
+		&pb.Message{Type: pb.MsgHeartbeat.Enum(), Commit: new(uint64(4))},
+	))
+	f.Add(seed(&pb.Message{Type: pb.MsgSnap.Enum(), Snapshot: &pb.Snapshot{Data: []byte("rows")}}))
+	f.Add([]byte{0, 1, 0xff, 0xff, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		list, err := unpack(b)
+		if err != nil {
+			if !errors.Is(err, ErrFormat) {
+				t.Fatal(err)
+			}
+			return
+		}
+		var packed []byte
+		for _, m := range list {
+			if m.Raft.GetType() == pb.MsgSnap {
+				t.Fatalf("a snapshot without its rows: %v", m)
+			}
+			packed, err = pack(packed, m)
+			must(t, err)
+		}
+		again, err := unpack(packed)
+		if err != nil || !slices.EqualFunc(list, again, func(a, b replica.Message) bool { return a.Group == b.Group && proto.Equal(a.Raft, b.Raft) }) {
+			t.Fatalf("it was %v and is %v, %v", list, again, err)
 		}
 	})
 }

@@ -123,17 +123,12 @@ func (j *Journal) send(list []replica.Message) {
 			continue
 		}
 		node := replica.NodeOf(m.To())
-		b := j.parcels[node]
-		b = binary.BigEndian.AppendUint16(b, m.Group)
-		b = append(b, 0, 0, 0, 0)
-		start := len(b)
-		b, err := proto.MarshalOptions{}.MarshalAppend(b, m.Raft)
+		b, err := pack(j.parcels[node], m)
 		if err != nil {
 			j.cfg.Log.Error("a message cannot be encoded", "group", m.Group, "err", err)
 			continue
 		}
-		binary.BigEndian.PutUint32(b[start-4:], uint32(len(b)-start)) //nolint:gosec // bounded by the limits of messages
-		if len(b) > parcelBytes {                                     // a link takes 8 MiB at once
+		if len(b) > parcelBytes { // a link takes 8 MiB at once
 			j.cfg.Send(node, b)
 			b = nil
 		}
@@ -153,25 +148,10 @@ func (j *Journal) send(list []replica.Message) {
 // Receive takes what Send was handed on another node. What does not fit is dropped, as if it had been lost on the way. It fails
 // when msg is not what Send was handed. The caller may use msg again. It must be sure of who sent it.
 func (j *Journal) Receive(msg []byte) error {
-	var list []replica.Message
 	size := len(msg)
-	for len(msg) > 0 {
-		if len(msg) < parcelHeader {
-			return fmt.Errorf("a parcel ends within a header: %w", ErrFormat)
-		}
-		group, n := binary.BigEndian.Uint16(msg), binary.BigEndian.Uint32(msg[2:])
-		msg = msg[parcelHeader:]
-		if uint64(n) > uint64(len(msg)) || n > messageBytes {
-			return fmt.Errorf("a message of %d bytes in %d: %w", n, len(msg), ErrFormat)
-		}
-		m := &pb.Message{}
-		if err := proto.Unmarshal(msg[:n], m); err != nil {
-			return fmt.Errorf("a message cannot be read: %w: %w", ErrFormat, err)
-		}
-		msg = msg[n:]
-		if m.GetType() != pb.MsgSnap { // those come with their rows
-			list = append(list, replica.Message{Group: group, Raft: m})
-		}
+	list, err := unpack(msg)
+	if err != nil {
+		return err
 	}
 	j.mu.Lock()
 	if j.closing || j.mailed+size > mailBytes {
@@ -189,6 +169,41 @@ func (j *Journal) Receive(msg []byte) error {
 		poke(j.wake)
 	}
 	return nil
+}
+
+// pack puts a message behind others of a parcel.
+func pack(b []byte, m replica.Message) ([]byte, error) {
+	b = binary.BigEndian.AppendUint16(b, m.Group)
+	b = append(b, 0, 0, 0, 0)
+	start := len(b)
+	b, err := proto.MarshalOptions{}.MarshalAppend(b, m.Raft)
+	if err == nil {
+		binary.BigEndian.PutUint32(b[start-4:], uint32(len(b)-start)) //nolint:gosec // bounded by the limits of messages
+	}
+	return b, err
+}
+
+// unpack returns the messages of a parcel. It keeps nothing of b.
+func unpack(b []byte) (list []replica.Message, err error) {
+	for len(b) > 0 {
+		if len(b) < parcelHeader {
+			return nil, fmt.Errorf("a parcel ends within a header: %w", ErrFormat)
+		}
+		group, n := binary.BigEndian.Uint16(b), binary.BigEndian.Uint32(b[2:])
+		b = b[parcelHeader:]
+		if uint64(n) > uint64(len(b)) || n > messageBytes {
+			return nil, fmt.Errorf("a message of %d bytes in %d: %w", n, len(b), ErrFormat)
+		}
+		m := &pb.Message{}
+		if err := proto.Unmarshal(b[:n], m); err != nil {
+			return nil, fmt.Errorf("a message cannot be read: %w: %w", ErrFormat, err)
+		}
+		b = b[n:]
+		if m.GetType() != pb.MsgSnap { // those come with their rows
+			list = append(list, replica.Message{Group: group, Raft: m})
+		}
+	}
+	return list, nil
 }
 
 // weight is how much room a message asks for on the disk. That of a leader's first entry is none: it is taken where a vote is, as without it nobody leads
