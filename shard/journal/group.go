@@ -44,6 +44,7 @@ type Group struct {
 
 	// Shared.
 	applied atomic.Uint64 // the turn of at
+	late    atomic.Int64  // bytes that are decided and not in the store, about
 	durable atomic.Pointer[func(index uint64, err error)]
 	barred  atomic.Bool // it is damaged, and others are whole: nobody reads it
 }
@@ -221,7 +222,7 @@ func (g *Group) Get(key, buf []byte) ([]byte, error) {
 		return nil, ErrClosed
 	}
 	defer j.reads.RUnlock()
-	if err := j.settle(); err != nil {
+	if err := j.settleOf(g); err != nil {
 		return nil, err
 	}
 	var space [128]byte
@@ -245,7 +246,7 @@ func (g *Group) Scan(from, to []byte, reverse bool, fn func(key, val []byte) boo
 		return ErrClosed
 	}
 	defer j.reads.RUnlock()
-	if err := j.settle(); err != nil {
+	if err := j.settleOf(g); err != nil {
 		return err
 	}
 	lower, upper := g.bounds(from, to)
