@@ -219,7 +219,7 @@ func (n *Node) makeOwnTenant(q *TenantsAsked) (*TenantsAnswer, error) {
 
 // hostAll lets every shard of a node that is alone know every tenant, before it takes mail that is sent from now on.
 func (n *Node) hostAll() error {
-	all, err := n.tenantry.Load().routed(n.hosts.groups, n.newcomers(), n.cfg.Limits.Body)
+	all, err := n.tenantry.Load().routed(rowsOf(n.hosts.groups), n.newcomers(), n.cfg.Limits.Body)
 	if err != nil {
 		return err
 	}

@@ -151,7 +151,7 @@ func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, at *site, st
 		}
 	}
 	h.groups[i], h.terms[i], h.sites[i] = g, term, *at
-	tenants, err := n.tenants(n.here(at.shards))
+	tenants, err := n.tenantsFor(g, n.here(at.shards))
 	if err != nil {
 		return false, err
 	}
@@ -181,7 +181,7 @@ func (h *hosts) hostOne(n *Node, i int, fresh map[string]bool, places map[uint8]
 	}
 	list, ok := places[at.group]
 	if !ok {
-		tenants, err := n.tenantry.Load().routed(n.here(at.shards), fresh, n.cfg.Limits.Body)
+		tenants, err := n.tenantry.Load().routed(rowsOf(n.here(at.shards)), fresh, n.cfg.Limits.Body)
 		if err != nil {
 			return err
 		}

@@ -118,8 +118,8 @@ func (c *Config) tenantryOf(rows map[string][]byte) (t *tenantry, bad error) {
 
 // routed returns what the shards of groups go by: of each tenant of those, or of all with nil, the latest document that the node was told, and without
 // one what he begins with.
-func (t *tenantry) routed(groups []*journal.Group, those map[string]bool, maxBody int) (map[string]*shard.Tenant, error) {
-	all := map[string]*shard.Tenant{}
+func (t *tenantry) routed(groups []shard.Rows, those map[string]bool, maxBody int) (map[string]*shard.Tenant, error) {
+	all, latest := map[string]*shard.Tenant{}, map[string]uint64{}
 	for name := range t.all {
 		if those == nil || those[name] {
 			all[name] = t.all[name].routed
@@ -128,15 +128,15 @@ func (t *tenantry) routed(groups []*journal.Group, those map[string]bool, maxBod
 	for _, g := range groups {
 		if err := shard.ReadDocuments(g, func(name string, d shard.Document) error {
 			who := t.all[name]
-			if all[name] == nil {
-				return nil // he is configured no more, or nobody asks
+			if all[name] == nil || d.Version < latest[name] {
+				return nil // he is configured no more, or nobody asks; or the rows are those of a shard that he was in before
 			}
 			routed, err := who.route(d, maxBody)
 			if err != nil {
 				return fmt.Errorf("version %d of the routes of tenant %s is not understood by this version of the program; start the one that it was "+
 					"applied with, and apply a document that both understand: %w", d.Version, name, err)
 			}
-			all[name] = routed
+			all[name], latest[name] = routed, d.Version
 			return nil
 		}); err != nil {
 			return nil, err
@@ -147,7 +147,27 @@ func (t *tenantry) routed(groups []*journal.Group, those map[string]bool, maxBod
 
 // tenants returns what the shards of groups go by.
 func (n *Node) tenants(groups []*journal.Group) (map[string]*shard.Tenant, error) {
-	return n.tenantry.Load().routed(groups, nil, n.cfg.Limits.Body)
+	return n.tenantry.Load().routed(rowsOf(groups), nil, n.cfg.Limits.Body)
+}
+
+// tenantsFor returns what a shard goes by whose group is mine: of his own tenants the latest document, and of others what the store has of them in the
+// groups beside. What came there last he is told by their pools, as where copies lag.
+func (n *Node) tenantsFor(mine *journal.Group, groups []*journal.Group) (map[string]*shard.Tenant, error) {
+	rows := rowsOf(groups)
+	for i, g := range groups {
+		if g != mine {
+			rows[i] = g.Stored()
+		}
+	}
+	return n.tenantry.Load().routed(rows, nil, n.cfg.Limits.Body)
+}
+
+func rowsOf(groups []*journal.Group) []shard.Rows {
+	rows := make([]shard.Rows, len(groups))
+	for i, g := range groups {
+		rows[i] = g
+	}
+	return rows
 }
 
 // newcomers returns those tenants whom a shard that is open does not serve yet: of nobody else a document is to be understood again.

@@ -81,8 +81,8 @@ func (s *State) Again() *wire.Task {
 	return nil
 }
 
-// Census returns s as a pool that opens needs it: its assignment, and what it waits for.
-func (s *State) Census() (live []wire.Live) {
+// AppendCensus appends s to live as a pool that opens needs it: its assignment, and what it waits for.
+func (s *State) AppendCensus(live []wire.Live) []wire.Live {
 	if s.Phase == Assigned && !s.Owner.taken() { // who took it is no worker of the pool's
 		live = append(live, s.held())
 	}

@@ -175,7 +175,7 @@ func FuzzParseState(f *testing.F) {
 			t.Fatalf("the state changed on its way: %v\n%+v\n%+v", err, durable(&s), durable(&again))
 		}
 		_ = s.Phase.String()
-		_, _, _ = s.Again(), s.Census(), s.Alarm(0)
+		_, _, _ = s.Again(), s.AppendCensus(nil), s.Alarm(0)
 		var d Decision
 		s.Wake(&Env{Policy: policy}, &d)
 	})

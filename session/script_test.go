@@ -252,7 +252,7 @@ func (w *world) do(_ *testing.T, c *script.Command) string {
 	case "epoch":
 		w.s.Recover(uintOf(c, "n"), &w.d)
 	case "census":
-		for _, l := range w.s.Census() {
+		for _, l := range w.s.AppendCensus(nil) {
 			fmt.Fprintf(&w.out, "live %s assigned=%v worker=%s lease=%s ae=%d\n", taskLine(&l.Task), l.Assigned, l.Worker, l.Lease, l.AE)
 		}
 	case "again":

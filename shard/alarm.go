@@ -138,6 +138,9 @@ func (s *Shard) tick() {
 	if len(s.moving) > 0 {
 		s.move()
 	}
+	if len(s.censuses) > 0 {
+		s.takeStock()
+	}
 	if len(s.levels) > 0 && s.now >= s.levelAt {
 		s.publish()
 	}

@@ -13,7 +13,6 @@ import (
 	"switchboard/broker/level"
 	"switchboard/broker/routes"
 	"switchboard/session"
-	"switchboard/shard/journal"
 	"switchboard/wire"
 )
 
@@ -189,7 +188,7 @@ func parseDocument(key, row []byte) (tenant string, d Document, err error) {
 
 // ReadDocuments calls each with the latest document of every tenant whose pool is g's. It is for whoever opens shards: what a
 // node was told comes before what its configuration file says.
-func ReadDocuments(g *journal.Group, each func(tenant string, d Document) error) error {
+func ReadDocuments(g Rows, each func(tenant string, d Document) error) error {
 	latest := map[string]Document{}
 	var bad error
 	_, away, err := readStanding(g)

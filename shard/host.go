@@ -323,6 +323,9 @@ func (s *Shard) note(h *hosted) {
 		h.dirty = true
 		s.dirty = append(s.dirty, h)
 	}
+	if len(s.d.Facts) > s.mark && len(s.censuses) > 0 {
+		s.recount(h)
+	}
 	s.mark = len(s.d.Facts)
 	for i := range s.d.Load {
 		if l := &s.d.Load[i]; l.Session == "" {

@@ -108,30 +108,6 @@ func (p *pool) askShard(s *Shard, shard uint32) {
 	_ = s.x.Post(wire.Envelope{To: wire.ToSlot(slot), Term: s.term, Mail: m})
 }
 
-// census answers a pool with every live task that the shard knows, and notes the pool's number with each.
-func (s *Shard) census(m *wire.Census) {
-	if !s.writable || !s.knowsDeparted() {
-		return // it asks again
-	}
-	a := &wire.CensusAnswer{Tenant: m.Tenant, Pool: m.Pool, Shard: m.Shard, Shape: s.cfg.Shape, Left: s.departed.live[m.Tenant]}
-	for _, h := range s.sessions {
-		if h.state == nil {
-			if h.live {
-				return // still being read again: it asks again
-			}
-			continue
-		}
-		if h.state.Tenant != m.Tenant || !h.state.Live() {
-			continue
-		}
-		s.before(h)
-		h.state.Introduce(m.Pool, &s.d)
-		s.note(h)
-		a.Live = append(a.Live, h.state.Census()...)
-	}
-	s.d.Mail = append(s.d.Mail, wire.Envelope{To: m.Reply, Mail: a})
-}
-
 // poolMail hands a session's word to its pool.
 func (s *Shard) poolMail(m wire.Mail) {
 	var p *pool

@@ -62,7 +62,8 @@ type Shard struct {
 	peers      []uint64 // what was plugged in for each shard, when somebody last looked
 	amended    []*pool  // whose document this turn has changed
 	moving     []wire.SessionID
-	lsn        uint64 // of the last entry in the journal
+	censuses   map[string]*stocktaking // by tenant
+	lsn        uint64                  // of the last entry in the journal
 	feeds      map[wire.Conn]*feed
 	feed       []byte // of this turn: a line per entry
 	fed        uint64 // lines in feed
@@ -364,6 +365,9 @@ func (s *Shard) step() {
 	s.now = s.cfg.Now().UnixMilli()
 	s.post()
 	s.writable = s.g.Writable() == nil
+	if !s.writable {
+		s.censuses = nil // they are asked again
+	}
 	s.lossy = !s.writable && s.g.State().LossFrom != 0
 	s.takeStand()
 	s.stands()
@@ -563,6 +567,7 @@ func (s *Shard) abandon(err error) {
 	s.said.Reset()
 	s.unread = s.last
 	s.refusedStand()
+	s.censuses = nil // they are asked again
 	s.cleaning = nil // it begins again with what is not noted
 	s.loseNear()
 	s.deny(err)

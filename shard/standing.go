@@ -30,8 +30,14 @@ type whither struct {
 	clean bool // nothing of it is left
 }
 
+// Rows are those of a group: all that are decided ([journal.Group]), or those that are in the store ([journal.Stored]).
+type Rows interface {
+	Get(key, buf []byte) ([]byte, error)
+	Scan(from, to []byte, reverse bool, fn func(key, val []byte) bool) error
+}
+
 // readStanding reads the row, and which slots have left; away is nil when none have.
-func readStanding(g *journal.Group) (st standing, away map[int]whither, err error) {
+func readStanding(g Rows) (st standing, away map[int]whither, err error) {
 	row, err := g.Get([]byte{rowStanding}, nil)
 	switch {
 	case errors.Is(err, journal.ErrNotFound):

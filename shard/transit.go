@@ -70,7 +70,7 @@ func (s *Shard) readDeparted(j job) result {
 		case one.state == nil:
 			continue
 		}
-		for _, l := range one.state.Census() {
+		for _, l := range one.state.AppendCensus(nil) {
 			if l.Assigned { // who waits is nobody's, and asks where he comes to
 				t := one.state.Tenant
 				r.left[t] = append(r.left[t], wire.Left{Live: l, To: uint64(wire.ShardSlot(d.to)), Shape: d.shape})

@@ -69,6 +69,25 @@ func (m *Member) leaving(node uint32) cluster.Leaving {
 	return m.state.Leaving(node, leaders, m.unfit()...)
 }
 
+// heardAll tells whether this node has heard of everybody how he is, but for nodes that have been away for long, and who leads each shard. What it would tell of
+// them before is that they have and do nothing.
+func (m *Member) heardAll(now time.Time) bool {
+	for id, n := range m.state.Nodes {
+		if _, heard := m.clients[id]; heard || id == m.id.Node || n.Phase == cluster.Gone || n.Absent {
+			continue
+		}
+		if since := m.down[id]; since.IsZero() || now.Sub(since) < giveUpAfter {
+			return false
+		}
+	}
+	for group := range m.state.Shards {
+		if m.leaders[group].node == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // whole tells whether all replicas of this node are what they should be, by its rows.
 func (m *Member) whole() bool {
 	if m.state.Version == 0 || m.term == 0 && m.loaded == nil || len(m.ill[m.id.Node]) > 0 {

@@ -80,3 +80,78 @@ func TestDrainInOrder(t *testing.T) {
 		})
 	})
 }
+
+// Whoever comes to lead the cluster and has not heard of a node that drains does not say that nothing is left there.
+func TestDrainUnheard(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		enter := func(name string) {
+			t.Helper()
+			if _, err := w.enter(name, func(c *Config) { c.Clients = func() Clients { return Clients{Open: 5} } }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		others := []string{"a", "b", "c"}
+		for _, name := range append(others, "d") {
+			enter(name)
+		}
+		w.settled(3, 3)
+		id := w.number("d")
+		if err := w.nodes["a"].m.Drain(t.Context(), "ann", id, false); err != nil {
+			t.Fatal(err)
+		}
+		left := func() *NodeReport {
+			r := w.report()
+			if i := slices.IndexFunc(r.Nodes, func(n NodeReport) bool { return n.ID == id }); i >= 0 {
+				return &r.Nodes[i]
+			}
+			return &NodeReport{}
+		}
+		drained := func() string {
+			if n := left(); n.Leaving == nil || *n.Leaving != (cluster.Leaving{}) || n.Connections != 5 {
+				return fmt.Sprintf("%+v, %+v", n, n.Leaving)
+			}
+			return ""
+		}
+		w.await("it has its connections left", drained)
+		for _, name := range others {
+			w.kill(name)
+		}
+		for _, name := range others {
+			w.net.part(name, "d", true)
+		}
+		for _, name := range others {
+			enter(name)
+		}
+		unknown := func() string {
+			switch n := left(); {
+			case n.Phase != cluster.Draining:
+				return fmt.Sprintf("%+v", n)
+			case n.Leaving != nil:
+				t.Fatalf("nobody has heard of it, and it is said to have %+v and %d connections left", n.Leaving, n.Connections)
+			}
+			return ""
+		}
+		w.await("somebody leads", unknown)
+		for began := time.Now(); time.Since(began) < giveUpAfter/2; time.Sleep(time.Second) {
+			w.await("nothing is known", unknown)
+		}
+		for _, name := range others {
+			w.net.part(name, "d", false)
+		}
+		w.await("it has its connections left still", drained)
+		// One that is away for long, and that nobody has heard, holds nobody up.
+		for _, name := range w.names() {
+			w.kill(name)
+		}
+		for _, name := range others {
+			enter(name)
+		}
+		w.await("nothing is known", unknown)
+		w.await("it is away", func() string {
+			if n := left(); n.Leaving == nil || n.Connections != 0 {
+				return fmt.Sprintf("%+v", n)
+			}
+			return ""
+		})
+	})
+}

@@ -227,7 +227,8 @@ func (m *Member) sweep(now time.Time) {
 	}
 }
 
-// giveUpAfter is how long a move waits for a node that is away, when a plan has begun it: the next plan chooses another.
+// giveUpAfter is how long a move waits for a node that is away, when a plan has begun it: the next plan chooses another. So long what such a node has is not known
+// to one that has not heard of it.
 const giveUpAfter = time.Minute
 
 // planned tells whether a plan has asked for a move.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"switchboard/cluster"
 )
@@ -42,7 +43,8 @@ type NodeReport struct {
 	Reporter bool `json:"reporter,omitempty"`
 	// Connections are those of its clients, as it said within the last second.
 	Connections int `json:"connections"`
-	// Leaving is what a node that drains has left to give away before its connections go; nil of others.
+	// Leaving is what a node that drains has left to give away before its connections go; nil of others, and as long as the reporter has not heard how
+	// things are: one that has just started knows neither who leads nor of connections.
 	Leaving *cluster.Leaving `json:"leaving,omitempty"`
 }
 
@@ -305,7 +307,7 @@ func (m *Member) report(stale bool) *Report {
 		if n.Reporter {
 			n.Connections = m.cfg.Clients().Open
 		}
-		if n.Phase == cluster.Draining {
+		if n.Phase == cluster.Draining && m.heardAll(time.Now()) {
 			left := m.leaving(n.ID)
 			n.Leaving = &left
 		}

@@ -220,23 +220,29 @@ from then on. --undo takes it back: what was moved stays where it is.`,
 type remains struct {
 	Node        uint32 `json:"node"`
 	Draining    bool   `json:"draining"`
+	Known       bool   `json:"known"` // the rest is; of who has just come to lead the cluster it may not be
 	Leads       int    `json:"leads"`
 	Replicas    int    `json:"replicas"`
 	Connections int    `json:"connections"`
 }
 
-func (x remains) nothing() bool { return x.Leads+x.Replicas+x.Connections == 0 }
+// over tells whether there is nothing more to wait for.
+func (x remains) over() bool {
+	return x.Known && (!x.Draining || x.Leads+x.Replicas+x.Connections == 0)
+}
 
 // left tells what a node has left.
 func left(r *member.Report, node uint32) remains {
-	x := remains{Node: node}
+	x := remains{Node: node, Known: !r.Stale}
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
 		if n.ID != node {
 			continue
 		}
 		x.Draining, x.Connections = n.Phase == cluster.Draining, n.Connections
-		if n.Leaving != nil {
+		if n.Leaving == nil {
+			x.Known = x.Known && !x.Draining
+		} else {
 			x.Leads, x.Replicas = n.Leaving.Leads, n.Leaving.Holds
 		}
 	}
@@ -260,6 +266,10 @@ func (s *seat) follow(cmd *cobra.Command, node uint32, wait bool) error {
 		now := left(r, node)
 		if first || now != was {
 			err := s.print(cmd, now, func(w io.Writer) {
+				if !now.Known {
+					line(w, fmt.Sprintf("node %s is being drained; what it has left is not known yet: whoever leads the cluster has only begun to", names(r)[node]))
+					return
+				}
 				line(w, fmt.Sprintf("node %s is being drained; left: %d shards that it leads, %d replicas, then %d connections", names(r)[node], now.Leads, now.Replicas, now.Connections))
 				if first {
 					for _, p := range crowded(r) {
@@ -271,7 +281,7 @@ func (s *seat) follow(cmd *cobra.Command, node uint32, wait bool) error {
 				return err
 			}
 		}
-		if was = now; !wait || now.nothing() || !first && !now.Draining {
+		if was = now; !wait || now.over() {
 			return nil
 		}
 		select {

@@ -173,3 +173,23 @@ func TestClusterOperations(t *testing.T) {
 		t.Errorf("bob has no certificate: %v", err)
 	}
 }
+
+// A drain is not over as long as it is not known what is left: whoever has just come to lead the cluster does not say, and who leads nothing tells what was.
+func TestDrainOver(t *testing.T) {
+	f := func(over bool, stale bool, phase cluster.Phase, connections int, leaving *cluster.Leaving) {
+		t.Helper()
+		r := &member.Report{Stale: stale, Nodes: []member.NodeReport{{Node: cluster.Node{ID: 2, Phase: phase}, Connections: connections, Leaving: leaving}}}
+		if x := left(r, 2); x.over() != over {
+			t.Errorf("over is %v of %+v", !over, x)
+		}
+	}
+	f(true, false, cluster.Draining, 0, &cluster.Leaving{})
+	f(false, false, cluster.Draining, 3, &cluster.Leaving{})
+	f(false, false, cluster.Draining, 0, &cluster.Leaving{Leads: 1})
+	f(false, false, cluster.Draining, 0, &cluster.Leaving{Holds: 1})
+	f(false, false, cluster.Draining, 0, nil)
+	f(false, true, cluster.Draining, 0, &cluster.Leaving{})
+	f(true, false, cluster.Up, 3, nil) // it was taken back
+	f(false, true, cluster.Up, 3, nil)
+	f(true, false, cluster.Gone, 0, nil)
+}

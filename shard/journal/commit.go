@@ -308,7 +308,7 @@ func (j *Journal) apply(list []replica.Apply) error {
 			if r.kind == kindTurn {
 				_, ops := r.turn()
 				j.applied += len(ops)
-				turns = append(turns, lateTurn{g.id, ops})
+				turns = append(turns, lateTurn{g, ops})
 			}
 			at = at.next(r)
 		}

@@ -47,6 +47,7 @@ type Group struct {
 
 	// Shared.
 	applied atomic.Uint64 // the turn of at
+	late    atomic.Int64  // bytes that are decided and not in the store, about
 	durable atomic.Pointer[func(index uint64, err error)]
 	barred  atomic.Bool  // it is damaged, and others are whole: nobody reads it
 	sure    atomic.Int64 // up to when it is sure that it leads, by clockNow; 0 when it is not
@@ -229,6 +230,10 @@ func (g *Group) State() Status {
 // Get appends the value of the row key to buf and returns it, or ErrNotFound. It sees everything up to Applied. It may
 // read the disk, so an owner leaves it to a loader.
 func (g *Group) Get(key, buf []byte) ([]byte, error) {
+	return g.get(key, buf, g.j.settleOf)
+}
+
+func (g *Group) get(key, buf []byte, first func(*Group) error) ([]byte, error) {
 	j := g.j
 	if err := g.readable(); err != nil {
 		return nil, err
@@ -237,7 +242,7 @@ func (g *Group) Get(key, buf []byte) ([]byte, error) {
 		return nil, ErrClosed
 	}
 	defer j.reads.RUnlock()
-	if err := j.settle(); err != nil {
+	if err := first(g); err != nil {
 		return nil, err
 	}
 	var space [128]byte
@@ -253,6 +258,10 @@ func (g *Group) Get(key, buf []byte) ([]byte, error) {
 // returns false. An empty from means the first row, an empty to means beyond the last. The slices are only valid during
 // the call. It sees the rows as they were when it began. While it runs Close waits.
 func (g *Group) Scan(from, to []byte, reverse bool, fn func(key, val []byte) bool) error {
+	return g.scan(from, to, reverse, fn, g.j.settleOf)
+}
+
+func (g *Group) scan(from, to []byte, reverse bool, fn func(key, val []byte) bool, first func(*Group) error) error {
 	j := g.j
 	if err := g.readable(); err != nil {
 		return err
@@ -261,7 +270,7 @@ func (g *Group) Scan(from, to []byte, reverse bool, fn func(key, val []byte) boo
 		return ErrClosed
 	}
 	defer j.reads.RUnlock()
-	if err := j.settle(); err != nil {
+	if err := first(g); err != nil {
 		return err
 	}
 	lower, upper := g.bounds(from, to)
@@ -269,11 +278,11 @@ func (g *Group) Scan(from, to []byte, reverse bool, fn func(key, val []byte) boo
 	if err != nil {
 		return storeError("scanning rows", err)
 	}
-	first, next := it.First, it.Next
+	begin, next := it.First, it.Next
 	if reverse {
-		first, next = it.Last, it.Prev
+		begin, next = it.Last, it.Prev
 	}
-	for ok := first(); ok; ok = next() {
+	for ok := begin(); ok; ok = next() {
 		v, err := it.ValueAndErr()
 		if err != nil {
 			break // Close says it again
@@ -284,6 +293,24 @@ func (g *Group) Scan(from, to []byte, reverse bool, fn func(key, val []byte) boo
 	}
 	return storeError("scanning rows", it.Close())
 }
+
+// Stored is a group's rows as far as they are in the data store: as they were at some moment, mostly within the last second. It is for who may be told
+// something old, as a copy's rows are in any case, and is in a hurry: nothing that is late is put there for him. Its methods may be called from any
+// goroutine.
+type Stored struct{ g *Group }
+
+// Stored returns the rows of g that are in the data store.
+func (g *Group) Stored() Stored { return Stored{g} }
+
+// Get is Group.Get.
+func (s Stored) Get(key, buf []byte) ([]byte, error) { return s.g.get(key, buf, s.asIs) }
+
+// Scan is Group.Scan.
+func (s Stored) Scan(from, to []byte, reverse bool, fn func(key, val []byte) bool) error {
+	return s.g.scan(from, to, reverse, fn, s.asIs)
+}
+
+func (Stored) asIs(*Group) error { return nil }
 
 // bounds are the data store's keys for the rows in [from, to).
 func (g *Group) bounds(from, to []byte) (lower, upper []byte) {

@@ -23,28 +23,28 @@ type late struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	groups map[uint16]*lateGroup
-	bytes  int64 // of size, in groups
 
 	settling sync.Mutex // who has it puts rows into the store; nobody takes it with mu
 	// Guarded by settling.
 	begun  map[uint16]*lateGroup // of these
 	left   []uint16              // these are not in the store; without any, begun is empty, and has the memory of what was in it
-	taken  int64                 // of size, for begun
 	rows   []lateRow
 	broken error // the store did not take them: nothing is read any more
 }
 
 // lateGroup is what is late of a group.
 type lateGroup struct {
+	g     *Group
 	turns [][]byte // their operations, in the order in which they were decided
+	bytes int64    // of late.size, and of g's
 	at    applied  // how far they bring it
 	known bool     // at is
 }
 
 // lateTurn is the operations of a turn.
 type lateTurn struct {
-	group uint16
-	ops   []byte
+	g   *Group
+	ops []byte
 }
 
 // lateRow is one of them.
@@ -68,32 +68,32 @@ const (
 // add takes decided turns, whose bytes must not change, and how far they bring their groups. It is the committer's.
 func (l *late) add(turns []lateTurn, groups []*Group) {
 	l.mu.Lock()
-	n := int64(lateEntry * len(groups))
 	for i := range turns {
 		t := &turns[i]
-		of := l.of(t.group)
+		of := l.count(t.g, len(t.ops))
 		of.turns = append(of.turns, t.ops)
-		n += int64(len(t.ops))
 	}
 	for _, g := range groups {
-		of := l.of(g.id)
+		of := l.count(g, lateEntry)
 		of.at, of.known = g.next, true
 	}
-	l.bytes += n
-	l.size.Add(n)
 	l.mu.Unlock()
 }
 
-// of returns what is late of a group. It needs mu.
-func (l *late) of(group uint16) *lateGroup {
-	of := l.groups[group]
+// count returns what is late of a group, where so many bytes more are about to be. It needs mu.
+func (l *late) count(g *Group, bytes int) *lateGroup {
+	of := l.groups[g.id]
 	if of == nil {
 		if l.groups == nil {
 			l.groups = map[uint16]*lateGroup{}
 		}
 		of = &lateGroup{}
-		l.groups[group] = of
+		l.groups[g.id] = of
 	}
+	of.g = g
+	of.bytes += int64(bytes)
+	g.late.Add(int64(bytes))
+	l.size.Add(int64(bytes))
 	return of
 }
 
@@ -111,6 +111,25 @@ func (j *Journal) settle() error {
 	}
 	l.take()
 	return j.putLate(groupsMax)
+}
+
+// settleOf is settle for who reads one group: what is late of others stays where it is, to come together with more. Where nothing is late of this one,
+// as of a shard that has just begun, nobody is waited for.
+func (j *Journal) settleOf(g *Group) error {
+	l := &j.late
+	if g.late.Load() == 0 {
+		return nil
+	}
+	l.settling.Lock()
+	defer l.settling.Unlock()
+	if i, begun := slices.BinarySearch(l.left, g.id); begun {
+		if err := j.putOne(g.id); err != nil {
+			return err
+		}
+		l.left = slices.Delete(l.left, i, i+1)
+	}
+	l.takeOne(g.id)
+	return j.putOne(g.id)
 }
 
 // settleSlowly is settle for whom nobody waits, and so watch's: it pauses between two groups, as long as not as much again is late. Some milliseconds
@@ -146,31 +165,55 @@ func (j *Journal) settleSlowly() error {
 func (l *late) take() {
 	l.mu.Lock()
 	l.begun, l.groups = l.groups, l.begun
-	l.taken, l.bytes = l.bytes, 0
 	l.mu.Unlock()
 	l.left = slices.AppendSeq(l.left[:0], maps.Keys(l.begun))
 	slices.Sort(l.left)
 }
 
-// putLate puts what was begun into the store, up to so many groups of it, the turns of a group all or nothing, with the index that they bring it to.
-// It needs settling.
+// takeOne is take for one group. It needs settling, and that nothing is left of what was begun of it.
+func (l *late) takeOne(group uint16) {
+	if l.begun == nil {
+		l.begun = map[uint16]*lateGroup{}
+	}
+	done := l.begun[group]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if of := l.groups[group]; of != nil {
+		l.begun[group] = of
+		if delete(l.groups, group); done != nil {
+			l.groups[group] = done
+		}
+	}
+}
+
+// putLate puts what was begun into the store, up to so many groups of it. It needs settling.
 func (j *Journal) putLate(most int) error {
 	l := &j.late
-	for ; most > 0 && len(l.left) > 0 && l.broken == nil; most-- {
-		if l.broken = j.putBegun(l.left[0]); l.broken != nil {
-			j.fail(l.broken)
-			break
+	for ; most > 0 && len(l.left) > 0; most-- {
+		if err := j.putOne(l.left[0]); err != nil {
+			return err
 		}
-		if l.left = l.left[1:]; len(l.left) == 0 {
-			l.size.Add(-l.taken)
+		l.left = l.left[1:]
+	}
+	return l.broken
+}
+
+// putOne puts what was begun of a group into the store, its turns all or nothing, with the index that they bring it to. It needs settling.
+func (j *Journal) putOne(group uint16) error {
+	l := &j.late
+	if l.broken == nil {
+		if l.broken = j.putBegun(group); l.broken != nil {
+			j.fail(l.broken)
 		}
 	}
 	return l.broken
 }
 
-// putBegun puts what was begun of a group into the store.
 func (j *Journal) putBegun(group uint16) error {
 	of := j.late.begun[group]
+	if of == nil {
+		return nil
+	}
 	if !of.known { // gone, or never here
 		if len(of.turns) > 0 { // never thrown away in silence
 			return fmt.Errorf("%d late turns of group %d bring it nowhere", len(of.turns), group)
@@ -190,6 +233,9 @@ func (j *Journal) putBegun(group uint16) error {
 		of.turns = nil
 	}
 	of.known = false
+	of.g.late.Add(-of.bytes)
+	j.late.size.Add(-of.bytes)
+	of.bytes = 0
 	return nil
 }
 

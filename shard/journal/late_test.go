@@ -56,11 +56,13 @@ func TestLateSlowly(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- j.settleSlowly() }()
 		for want := 1; want <= 2; want++ {
+			if want > 1 {
+				time.Sleep(latePause)
+			}
 			synctest.Wait()
 			if n := there(); n != want {
 				t.Fatalf("before pause %d the store has %d of 4 groups; want %d", want, n, want)
 			}
-			time.Sleep(latePause)
 		}
 		began := time.Now() // the bubble's clock
 		if v, err := owners[3].g.Get([]byte("a"), nil); err != nil || string(v) != "\x03" {
@@ -69,10 +71,13 @@ func TestLateSlowly(t *testing.T) {
 		if d := time.Since(began); d != 0 {
 			t.Errorf("who reads waits %v", d)
 		}
-		if n, late := there(), j.late.size.Load(); n != 4 || late != 0 {
-			t.Errorf("behind a read the store has %d of 4 groups, %d bytes are late", n, late)
+		if n, late := there(), owners[3].g.late.Load(); n != 3 || late != 0 {
+			t.Errorf("behind a read the store has %d of 4 groups, %d bytes of its own are late", n, late)
 		}
 		must(t, <-done)
+		if n, late := there(), j.late.size.Load(); n != 4 || late != 0 {
+			t.Errorf("in the end the store has %d of 4 groups, %d bytes are late", n, late)
+		}
 		must(t, j.Close())
 	})
 }
@@ -149,7 +154,7 @@ func TestLate(t *testing.T) {
 		if s := strings.Join(got, " "); s != rows {
 			t.Fatalf("group %d has %q; want %q", g.id, s, rows)
 		}
-		if n := j.late.size.Load(); n != 0 {
+		if n := g.late.Load(); n != 0 {
 			t.Fatalf("%d bytes are late behind a read", n)
 		}
 	}
@@ -175,6 +180,67 @@ func TestLate(t *testing.T) {
 	again := open(t, cfg)
 	want(again.Group(0), "a=2 b=9 c=3 y=2 z=1")
 	want(again.Group(1), "a=other")
+}
+
+// TestLateOfOthers is that who reads a group leaves what is late of others where it is, at whatever stage that is, and that nothing is counted as late
+// in the end.
+func TestLateOfOthers(t *testing.T) {
+	cfg := config(t, vfs.NewMem(), 3)
+	cfg.LateBytes = 1 << 30
+	j := open(t, cfg)
+	var owners []*owner
+	for g := range 3 {
+		owners = append(owners, own(j.Group(g)))
+	}
+	put := func(g int, v string) {
+		t.Helper()
+		var turn Turn
+		turn.Put([]byte("a"), []byte(v))
+		n, err := owners[g].g.Append(&turn)
+		must(t, err)
+		must(t, owners[g].wait(n))
+	}
+	read := func(g int, want string) {
+		t.Helper()
+		if v, err := owners[g].g.Get([]byte("a"), nil); err != nil || string(v) != want {
+			t.Fatalf("group %d has %q, %v; want %q", g, v, err, want)
+		}
+	}
+	stored := func(g int, want string) {
+		t.Helper()
+		if v, _ := inStore(t, owners[g].g, "a"); v != want {
+			t.Fatalf("the store has %q of group %d; want %q", v, g, want)
+		}
+	}
+	for g := range 3 {
+		put(g, "1")
+	}
+	read(1, "1")
+	stored(0, "")
+	stored(2, "")
+	j.late.settling.Lock() // somebody begins with what there is, and comes to the first group
+	j.late.take()
+	must(t, j.putLate(1))
+	j.late.settling.Unlock()
+	for g := range 3 {
+		put(g, "2") // comes behind what was begun
+	}
+	read(2, "2")
+	stored(0, "1")
+	stored(1, "1")
+	read(0, "2")
+	stored(1, "1")
+	read(1, "2")
+	read(1, "2")
+	if n := j.late.size.Load(); n != 0 {
+		t.Fatalf("%d bytes are late, and all was read", n)
+	}
+	put(2, "3")
+	must(t, j.settle())
+	stored(2, "3")
+	if all, of := j.late.size.Load(), owners[2].g.late.Load(); all != 0 || of != 0 {
+		t.Fatalf("%d bytes are late, %d of the last, and all is in the store", all, of)
+	}
 }
 
 // TestLateBound is that no more than a few times LateBytes wait, whether or not anybody reads.

@@ -67,7 +67,7 @@ func (j *Journal) sendSnapshot(m replica.Message) {
 		done(err)
 		return
 	}
-	if err := j.settle(); err != nil {
+	if err := j.settleOf(g); err != nil {
 		done(err)
 		return
 	}
@@ -212,7 +212,7 @@ func (j *Journal) install(g *Group, s *pb.Snapshot) error {
 	if a == nil || a.at.index != s.GetMetadata().GetIndex() {
 		return fmt.Errorf("group %d takes a snapshot at %d that is not here", g.id, s.GetMetadata().GetIndex())
 	}
-	if err := j.settle(); err != nil { // what is late is older
+	if err := j.settleOf(g); err != nil { // what is late is older
 		return err
 	}
 	span := pebble.KeyRange{Start: dataKey(nil, g.id, 0, nil), End: dataKey(nil, g.id+1, 0, nil)}
