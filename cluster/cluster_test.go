@@ -109,6 +109,29 @@ func TestRefusals(t *testing.T) {
 	f(s.Pause(7, true), "no job 7")
 }
 
+// A shard is stranded without a node when those of its voters that are not removed are no majority without it.
+func TestStranded(t *testing.T) {
+	s := with(t, 2, 3, "a", "b", "c", "d")
+	s.Shards[0].Replicas = []Replica{{ID: replica.ID(1, 1), Node: 1}, {ID: replica.ID(2, 1), Node: 2}, {ID: replica.ID(3, 1), Node: 3}, {ID: replica.ID(4, 1), Node: 4, Learner: true}}
+	s.Shards[1].Replicas = []Replica{{ID: replica.ID(4, 2), Node: 4}}
+	f := func(node uint32, want ...uint16) {
+		t.Helper()
+		if got := s.Stranded(node); !slices.Equal(got, want) {
+			t.Errorf("without node %d: %v; want %v", node, got, want)
+		}
+	}
+	f(1)
+	f(4, 1)
+	if _, err := s.Remove(1, true); err != nil {
+		t.Fatal(err)
+	}
+	f(2, 0)
+	f(3, 0)
+	f(4, 1) // what learns is no voter
+	s.Shards[0].Replicas = []Replica{{ID: replica.ID(2, 1), Node: 2}, {ID: replica.ID(3, 1), Node: 3}, {ID: replica.ID(4, 1), Node: 4}}
+	f(2)
+}
+
 // A tenant that must stay in a region lives on nodes with its label, whatever drains.
 func TestResidency(t *testing.T) {
 	s := with(t, 4, 1, "a z1 region=us", "b z1 region=eu", "c z1 region=eu")

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"slices"
 	"testing"
 )
 
@@ -41,6 +42,45 @@ func TestDrainedNodeLeadsNothing(t *testing.T) {
 	if list := s.Leaders(loads); len(list) != 2 {
 		t.Fatalf("it is back, and gets %+v", list)
 	}
+}
+
+// Where every node has a copy of everything, a weight still counts: for what a node leads.
+func TestLeadersByWeight(t *testing.T) {
+	f := func(want []int, weights ...int) {
+		t.Helper()
+		s := with(t, 24, 3, "a", "b", "c")
+		loads := map[uint16]Load{}
+		for id := range s.Shards {
+			loads[id] = Load{Leader: 1}
+		}
+		for i, weight := range weights {
+			s.Nodes[uint32(i)+1].Weight = weight
+		}
+		for round := 0; ; round++ {
+			list := s.Leaders(loads)
+			if len(list) == 0 {
+				break
+			}
+			if round == len(loads) {
+				t.Fatalf("weights %v: still wants %+v", weights, list)
+			}
+			for _, p := range list {
+				loads[p.Shard] = Load{Leader: p.To}
+			}
+		}
+		got := make([]int, len(weights))
+		for _, l := range loads {
+			got[l.Leader-1]++
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("nodes of weights %v lead %v shards; want %v", weights, got, want)
+		}
+	}
+	f([]int{8, 8, 8}, 100, 100, 100)
+	f([]int{8, 8, 8}, 7, 7, 7)
+	f([]int{10, 10, 4}, 100, 100, 40)
+	f([]int{12, 12, 0}, 10_000, 10_000, 1)
+	f([]int{4, 4, 16}, 100, 100, 400)
 }
 
 // What a node that drains has left is what others can take: its leaderships, then its replicas; what nobody can take is not waited for.

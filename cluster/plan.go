@@ -122,11 +122,20 @@ func (w *bench) take(shard uint16, node uint32) {
 }
 
 func (w *bench) cost(shard uint16, node uint32) float64 {
-	weight := 100.0
+	return w.loads[shard].weigh() * 100 / float64(w.can(node))
+}
+
+// can is how much a node takes beside the others; 100 is usual.
+func (w *bench) can(node uint32) int {
 	if n := w.s.Nodes[node]; n != nil && n.Weight > 0 {
-		weight = float64(n.Weight)
+		return n.Weight
 	}
-	return w.loads[shard].weigh() * 100 / weight
+	return 100
+}
+
+// compare tells whether so many shards that node a leads are less for it (below zero) than so many are for b, the same, or more.
+func (w *bench) compare(leadsA int, a uint32, leadsB int, b uint32) int {
+	return cmp.Compare(leadsA*w.can(b), leadsB*w.can(a))
 }
 
 // move tries a move.
@@ -361,7 +370,7 @@ func (w *bench) fits(shard uint16, a, b uint32) bool {
 	return true
 }
 
-// lead evens out the number of shards that the nodes lead, and lets those that drain lead none that another can.
+// lead evens out the number of shards that the nodes lead, by their weights, and lets those that drain lead none that another can.
 func (w *bench) lead() (list []Proposal) {
 	leads := map[uint32]int{}
 	leader := map[uint16]uint32{}
@@ -382,10 +391,10 @@ func (w *bench) lead() (list []Proposal) {
 			best := uint32(0)
 			for _, to := range w.nodes {
 				r := w.s.Shards[id].On(to)
-				if to == from || r == nil || r.Learner || !w.on[id][to] || !drains && leads[from]-leads[to] < 2 {
+				if to == from || r == nil || r.Learner || !w.on[id][to] || !drains && w.compare(leads[to]+1, to, leads[from], from) >= 0 {
 					continue
 				}
-				if best == 0 || leads[to] < leads[best] {
+				if best == 0 || w.compare(leads[to]+1, to, leads[best]+1, best) < 0 {
 					best = to
 				}
 			}
@@ -393,6 +402,9 @@ func (w *bench) lead() (list []Proposal) {
 				continue
 			}
 			cause, why := Leading, fmt.Sprintf("node %d leads %d shards, node %d %d", from, leads[from], best, leads[best])
+			if a, b := w.can(from), w.can(best); a != b {
+				why += fmt.Sprintf(", and they weigh %d and %d", a, b)
+			}
 			if drains {
 				cause, why = Drain, fmt.Sprintf("node %s drains", w.s.Nodes[from].Name)
 			}

@@ -391,6 +391,29 @@ func (s *State) Remove(id uint32, lost bool) (short []uint16, err error) {
 	return short, nil
 }
 
+// Stranded returns the shards that nobody could serve any more without a node: it has a voting replica of them, and those on nodes that are not
+// removed would be no majority.
+func (s *State) Stranded(id uint32) (list []uint16) {
+	for _, shard := range slices.Sorted(maps.Keys(s.Shards)) {
+		voters, left, has := 0, 0, false
+		for _, r := range s.Shards[shard].Replicas {
+			if r.Learner {
+				continue
+			}
+			voters++
+			if n := s.Nodes[r.Node]; r.Node == id {
+				has = true
+			} else if n != nil && n.Phase != Gone {
+				left++
+			}
+		}
+		if has && left <= voters/2 {
+			list = append(list, shard)
+		}
+	}
+	return list
+}
+
 // Copies says how many copies the shards of a placement shall have. As long as there are fewer nodes they have fewer, but an
 // odd number; [State.Plan] proposes what is missing. Fewer than now is refused.
 func (s *State) Copies(placement string, n int) error {

@@ -51,8 +51,12 @@ type Node struct {
 	tenantry atomic.Pointer[tenantry]
 }
 
-// Start opens everything and serves. What it opened is closed again when it fails.
-func Start(cfg Config) (n *Node, err error) {
+// Start is [StartContext] of a start that nobody takes back.
+func Start(cfg Config) (*Node, error) { return StartContext(context.Background(), cfg) }
+
+// StartContext opens everything and serves. What it opened is closed again when it fails. A member of a cluster may wait for others, for a minute
+// at most; when ctx ends meanwhile it fails, with the cause. When ctx ends later nothing happens.
+func StartContext(ctx context.Context, cfg Config) (n *Node, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -75,7 +79,7 @@ func Start(cfg Config) (n *Node, err error) {
 		if err := n.openAlone(x); err != nil {
 			return nil, err
 		}
-	} else if err := n.openMember(x); err != nil {
+	} else if err := n.openMember(ctx, x); err != nil {
 		return nil, err
 	}
 	registry := prometheus.NewRegistry()
@@ -171,9 +175,9 @@ func (n *Node) journalConfig() journal.Config {
 const joinPatience = time.Minute
 
 // openMember opens the journal of a member of a cluster; its shards are opened as it leads them.
-func (n *Node) openMember(x *exchange.Exchange) error {
+func (n *Node) openMember(ctx context.Context, x *exchange.Exchange) error {
 	cfg := &n.cfg
-	ctx, cancel := context.WithTimeout(context.Background(), joinPatience)
+	ctx, cancel := context.WithTimeout(ctx, joinPatience)
 	defer cancel()
 	if err := member.Mend(cfg.Data); err != nil {
 		return err

@@ -22,6 +22,7 @@ type operating struct {
 	Action   string
 	Pace     int
 	DiskLost bool `json:"disk_lost"`
+	GiveUp   bool `json:"give_up"`
 	Copies   int
 	Shards   int
 	Require  map[string]string
@@ -110,7 +111,11 @@ func (q *operating) node(ctx context.Context, op *member.Operations, by string, 
 		err = op.Drain(ctx, by, id, true)
 	case "remove":
 		var list []uint16
-		list, err = op.Remove(ctx, by, id, q.DiskLost)
+		if q.DiskLost && q.GiveUp {
+			list, err = op.GiveUp(ctx, by, id)
+		} else {
+			list, err = op.Remove(ctx, by, id, q.DiskLost)
+		}
 		short = append(short, list...)
 	default:
 		err = fmt.Errorf("%w: with a node one can drain, undrain or remove", cluster.ErrRefused)

@@ -191,6 +191,48 @@ func TestLostDisk(t *testing.T) {
 	})
 }
 
+// A node without which nobody could serve some shard is removed only when that shard is given up: until then it is as if it had only been away.
+func TestGivenUp(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		single := func(c *Config) { c.Copies = 1 }
+		if _, err := w.enter("a z1", single); err != nil {
+			t.Fatal(err)
+		}
+		w.start("b z2", "c z3")
+		w.settled(1, 3)
+		w.write()
+		a := w.number("a")
+		gone := func() {
+			t.Helper()
+			w.kill("a")
+			w.await("its end is noticed", func() string {
+				for _, n := range w.report().Nodes {
+					if n.ID == a && !n.Up {
+						return ""
+					}
+				}
+				return "not yet"
+			})
+		}
+		gone()
+		if _, err := w.leader().m.Remove(t.Context(), "ann", a, true); !errors.Is(err, cluster.ErrRefused) || !strings.Contains(err.Error(), "nobody can ever serve 4 shards (0 first)") {
+			t.Fatalf("what is left of all shards is thrown away: %v", err)
+		}
+		if _, err := w.enter("a z1", single); err != nil {
+			t.Fatal(err)
+		}
+		w.whole(w.settled(1, 3))
+		gone()
+		short, err := w.leader().m.GiveUp(t.Context(), "ann", a)
+		if err != nil || len(short) != 4 {
+			t.Fatalf("%v, %v", short, err)
+		}
+		if _, err := w.enter("a z1", single); !errors.Is(err, cluster.ErrRefused) {
+			t.Fatalf("it was given up, and comes back: %v", err)
+		}
+	})
+}
+
 // Who is cut off with the fewer learns nothing and decides nothing; who asks there is told that it is old, or that nobody
 // leads. When the way is open again, all is one.
 func TestPartition(t *testing.T) {

@@ -107,6 +107,7 @@ type asking struct {
 	Undo    bool   `json:"undo,omitempty"`
 	Pace    int    `json:"pace,omitempty"`
 	Lost    bool   `json:"lost,omitempty"`
+	GiveUp  bool   `json:"give_up,omitempty"`
 	Copies  int    `json:"copies,omitempty"`
 	Placing string `json:"placement,omitempty"`
 	Why     string `json:"why,omitempty"`
@@ -149,7 +150,7 @@ func (m *Member) do(op, by string, body []byte, stale bool) (any, error) {
 		}
 		return nil, m.state.DrainAt(a.Node, a.Pace)
 	case opRemove:
-		return m.remove(a.Node, a.Lost)
+		return m.remove(a.Node, a.Lost, a.GiveUp)
 	case opCopies:
 		return nil, m.state.Copies(a.Placing, a.Copies)
 	case opPlace:
@@ -245,8 +246,11 @@ func (m *Member) rebalance(action, by string) (*Balance, error) {
 	return &Balance{m.state.Effort, plan}, nil
 }
 
-func (m *Member) remove(node uint32, lost bool) (short []uint16, err error) {
-	if n := m.state.Nodes[node]; n != nil && n.Phase == cluster.Gone {
+// remove takes a node out. A removal is for good, also of a node whose disk turns up again: so it is refused when shards go with it that would be
+// back with the node, unless giveUp says that this is known.
+func (m *Member) remove(node uint32, lost, giveUp bool) (short []uint16, err error) {
+	n := m.state.Nodes[node]
+	if n != nil && n.Phase == cluster.Gone {
 		return nil, nil // it was asked for before
 	}
 	if lost && node != m.id.Node && m.alive(node) {
@@ -254,6 +258,11 @@ func (m *Member) remove(node uint32, lost bool) (short []uint16, err error) {
 	}
 	if lost && node == m.id.Node {
 		return nil, fmt.Errorf("%w: node %d leads the cluster, so its disk is not lost: drain it", cluster.ErrRefused, node)
+	}
+	if list := m.state.Stranded(node); lost && !giveUp && len(list) > 0 {
+		return nil, fmt.Errorf("%w: without node %s nobody can ever serve %d shards (%d first): a majority of their copies would be gone for good, and what is on its disk "+
+			"may be all that is left of them. Start it again; if that is impossible, look what backups have, and say that these shards are given up (--give-up)",
+			cluster.ErrRefused, n.Name, len(list), list[0])
 	}
 	return m.state.Remove(node, lost)
 }

@@ -126,9 +126,15 @@ func (o *Operations) DrainAt(ctx context.Context, by string, node uint32, pace i
 }
 
 // Remove takes a node out for good. It is refused while the node has replicas, unless lost says that its disk is gone: then
-// others stand in for them, and the shards that are short of a copy until then are returned.
+// others stand in for them, and the shards that are short of a copy until then are returned. It is also refused when a majority of some shard's
+// copies would be gone with it.
 func (o *Operations) Remove(ctx context.Context, by string, node uint32, lost bool) (short []uint16, err error) {
 	return short, o.ask(ctx, opRemove, by, asking{Node: node, Lost: lost}, &short)
+}
+
+// GiveUp removes a node whose disk is lost, also when shards are lost with it: nobody serves these any more.
+func (o *Operations) GiveUp(ctx context.Context, by string, node uint32) (short []uint16, err error) {
+	return short, o.ask(ctx, opRemove, by, asking{Node: node, Lost: true, GiveUp: true}, &short)
 }
 
 // Copies says how many copies the shards of a placement shall have.

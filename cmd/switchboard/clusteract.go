@@ -313,6 +313,40 @@ func crowded(r *member.Report) (list []string) {
 	return list
 }
 
+// given says which shards were given up: a majority of their copies was on nodes that are removed.
+func given(r *member.Report) (list []string) {
+	stays := here(r)
+	var lost []string
+	for i := range r.Shards {
+		voters, left := 0, 0
+		for _, rep := range r.Shards[i].Replicas {
+			if rep.Learner {
+				continue
+			}
+			voters++
+			if stays[rep.Node] {
+				left++
+			}
+		}
+		if voters > 0 && left <= voters/2 {
+			lost = append(lost, strconv.Itoa(int(r.Shards[i].ID)))
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%d shards, which nobody can serve any more: %s. What a backup has of them can be restored into a new cluster", len(lost), strings.Join(lost, " "))}
+}
+
+// here tells which nodes are not removed.
+func here(r *member.Report) map[uint32]bool {
+	nodes := map[uint32]bool{}
+	for i := range r.Nodes {
+		nodes[r.Nodes[i].ID] = r.Nodes[i].Phase != cluster.Gone
+	}
+	return nodes
+}
+
 // numbered is how reasons speak of nodes.
 var numbered = regexp.MustCompile(`\bnode ([0-9]+)\b`)
 
@@ -327,11 +361,13 @@ func called(name map[uint32]string, why string) string {
 }
 
 func (s *seat) remove() *cobra.Command {
-	var lost bool
+	var lost, giveUp bool
 	cmd := &cobra.Command{
 		Use: "remove NODE", Short: "Take a node out for good",
 		Long: `Take a node out for good; its number is not given again. A node that holds replicas is drained first. --disk-lost says that its disk
-is gone, and nobody will start it again: others stand in for its replicas. That is refused while the node answers.`,
+is gone, and nobody will start it again: others stand in for its replicas. That is refused while the node answers, and
+when a majority of some shard's copies would be gone with it: such shards are served again when the node is back, and never without it.
+--give-up says that they are lost.`,
 		Args: exactly(1, "a node, by name or number"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.do(cmd, func(ctx context.Context, op *member.Operations) error {
@@ -339,13 +375,21 @@ is gone, and nobody will start it again: others stand in for its replicas. That 
 				if err != nil {
 					return err
 				}
-				short, err := op.Remove(ctx, s.as, n, lost)
+				var short []uint16
+				if lost && giveUp {
+					short, err = op.GiveUp(ctx, s.as, n)
+				} else {
+					short, err = op.Remove(ctx, s.as, n, lost)
+				}
 				if err != nil {
 					return err
 				}
 				return s.print(cmd, map[string]any{"node": n, "removed": true, "short": len(short)}, func(w io.Writer) {
-					line(w, fmt.Sprintf("node %s is removed: stop its process, which serves nobody any more; %d shards get a copy elsewhere", args[0], len(short)))
+					line(w, fmt.Sprintf("node %s is removed: stop its process, if it still runs: it serves nobody any more; %d shards had a copy there", args[0], len(short)))
 					if r, err := op.Status(ctx); err == nil && len(short) > 0 { // it is done, and this is advice
+						for _, p := range given(r) {
+							line(w, "given up: "+p)
+						}
 						for _, p := range crowded(r) {
 							line(w, p)
 						}
@@ -355,6 +399,7 @@ is gone, and nobody will start it again: others stand in for its replicas. That 
 		},
 	}
 	cmd.Flags().BoolVar(&lost, "disk-lost", false, "its disk is gone for good")
+	cmd.Flags().BoolVar(&giveUp, "give-up", false, "with --disk-lost: the shards that nobody can serve without it are lost, too")
 	return cmd
 }
 

@@ -154,8 +154,15 @@ func printStatus(w io.Writer, r *member.Report) {
 	for _, p := range r.Places {
 		copies[p.Name] = p.Copies
 	}
+	stays := here(r)
 	for i := range r.Shards {
-		if len(r.Shards[i].Replicas) < copies[r.Shards[i].Placement] {
+		have := 0
+		for _, rep := range r.Shards[i].Replicas {
+			if stays[rep.Node] {
+				have++
+			}
+		}
+		if have < copies[r.Shards[i].Placement] {
 			short++
 		}
 		if !led(r, &r.Shards[i]) {
@@ -184,6 +191,9 @@ func printStatus(w io.Writer, r *member.Report) {
 	}
 	line(w, "nodes", state)
 	line(w, "shards", fmt.Sprintf("%d, %d without a leader, %d with fewer copies than wanted", len(r.Shards), silent, short))
+	for _, lost := range given(r) {
+		line(w, "given up", lost)
+	}
 	if mute > 0 {
 		line(w, "silent", fmt.Sprintf("%d replicas, which do not answer who leads them: see shards ls", mute))
 	}

@@ -19,6 +19,32 @@ import (
 	"switchboard/node"
 )
 
+// Shards without a majority on nodes that are not removed are named, and copies on removed nodes are not counted.
+func TestGivenUpShards(t *testing.T) {
+	node := func(id uint32, name string, p cluster.Phase) member.NodeReport {
+		return member.NodeReport{Node: cluster.Node{ID: id, Name: name, Phase: p}, Up: p != cluster.Gone}
+	}
+	shard := func(id uint16, nodes ...uint32) member.ShardReport {
+		s := member.ShardReport{ID: id, Placement: "main", Leader: 1}
+		for _, n := range nodes {
+			s.Replicas = append(s.Replicas, member.ReplicaReport{Replica: cluster.Replica{Node: n}, Answers: true})
+		}
+		return s
+	}
+	r := &member.Report{
+		Nodes:  []member.NodeReport{node(1, "n1", cluster.Up), node(2, "n2", cluster.Up), node(3, "n3", cluster.Gone), node(4, "n4", cluster.Gone)},
+		Shards: []member.ShardReport{shard(0, 1, 2, 3), shard(1, 4), shard(2, 1, 3, 4), shard(3, 1, 2)},
+		Places: []member.PlaceReport{{Placement: cluster.Placement{Name: "main", Copies: 3}}},
+	}
+	var out strings.Builder
+	printStatus(&out, r)
+	for _, want := range []string{"4 with fewer copies than wanted", "given up\t2 shards, which nobody can serve any more: 1 2."} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
+	}
+}
+
 // [SW-8.7] Operators' commands say who asks and what, and print what a node answers.
 func TestClusterOperations(t *testing.T) {
 	certs := t.TempDir()

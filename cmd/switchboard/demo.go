@@ -72,9 +72,9 @@ func demo(cmd *cobra.Command, cfg node.Config) error {
 	page := &demoPage{}
 	cfg.Static = page.serve
 	asked := untilSignal()
-	n, err := start(cfg)
+	n, err := start(asked, cfg)
 	if err != nil {
-		return err
+		return unlessAsked(asked, cfg.Log, err)
 	}
 	page.node.Store(n)
 	bot, err := n.Mint(token.Claims{Tenant: "demo", Sub: "faq", Role: wire.RoleWorker, Name: "FAQ bot", Kind: wire.OriginBot, Queues: []string{"*"}}, demoTTL)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -291,6 +292,40 @@ func TestStopSignals(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := cmd.Wait(); err != nil {
+			t.Fatalf("%v: %v\n%s", sig, err, stderr)
+		}
+	}
+}
+
+// [SW-8.1] A node that waits to be let in is stopped, too: nobody is there whom it could ask, and it has a minute to find somebody.
+func TestStopBeforeItServes(t *testing.T) {
+	nobody, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = nobody.Close() }()
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := gone.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		cmd := as(t, nil, "serve", "--dev", "--free-min", "-1", "--data", filepath.Join(t.TempDir(), "data"), "--listen", "127.0.0.1:0",
+			"--cluster-listen", "127.0.0.1:0", "--join", gone.Addr().String()+","+nobody.Addr().String())
+		stderr := newLines()
+		cmd.Stderr = stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if stderr.until("msg=joining") == "" {
+			t.Fatalf("it does not ask: %v\n%s", cmd.Wait(), stderr)
+		}
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil || !strings.Contains(stderr.String(), "stopped before it served") {
 			t.Fatalf("%v: %v\n%s", sig, err, stderr)
 		}
 	}

@@ -160,7 +160,7 @@ func replayInside(ctx context.Context, r *loadtest.Replay) (res *loadtest.Replay
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	n, err := start(node.Config{
+	n, err := start(ctx, node.Config{
 		Data: dir, Listen: "127.0.0.1:0", Dev: true, FreeMin: -1, DrainMS: 1000, Version: version,
 		Limits: edge.Limits{Rate: 100_000, Burst: 100_000}, // compressed time is not abuse
 		Log:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),

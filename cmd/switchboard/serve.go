@@ -177,9 +177,9 @@ loopback only. Without it, tenants come from --config and their keys from keys.j
 			hup := make(chan os.Signal, 1)
 			signal.Notify(hup, syscall.SIGHUP)
 			defer signal.Stop(hup)
-			n, err := start(f.cfg)
+			n, err := start(asked, f.cfg)
 			if err != nil {
-				return err
+				return unlessAsked(asked, f.cfg.Log, err)
 			}
 			if f.cfg.Dev {
 				if err := printTokens(cmd, n); err != nil {
@@ -223,16 +223,25 @@ func scheme(n *node.Node) string {
 	return "http"
 }
 
-// start is node.Start with a wrong configuration as a wrong call.
-func start(cfg node.Config) (*node.Node, error) {
+// start is node.StartContext with a wrong configuration as a wrong call.
+func start(ctx context.Context, cfg node.Config) (*node.Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, usageError{err}
 	}
-	n, err := node.Start(cfg)
+	n, err := node.StartContext(ctx, cfg)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		err = fmt.Errorf("%w: stop what serves there, a demo perhaps, or name another address with --listen", err)
 	}
 	return n, err
+}
+
+// unlessAsked returns why a node did not start, or nil when that was because the process was asked to stop.
+func unlessAsked(asked context.Context, log *slog.Logger, err error) error {
+	if asked.Err() == nil || !errors.Is(err, context.Cause(asked)) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	log.Info("stopped before it served")
+	return nil
 }
 
 func printConfig(cmd *cobra.Command, cfg *node.Config) error {

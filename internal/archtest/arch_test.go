@@ -91,7 +91,7 @@ var mayStart = []string{
 	"exchange/link.Open", "exchange/link.Add", "exchange/link.accept", "exchange/link.connect",
 	"edge.Open", "edge.accept", "edge.stream", "edge.start", "edge.openLoops",
 	"client.dial", "client.connect", "client.employ", "client.offered", "client.classify", "client.invited",
-	"node.Start", "node.start",
+	"node.StartContext", "node.start",
 	"hook.Send",
 	"cmd/switchboard.chat", "cmd/switchboard.desk", "cmd/switchboard.serveProfiles", "cmd/switchboard.demo", "cmd/switchboard.run",
 	"bench.crowdOf", "bench.letIn", "bench.memory", "bench.loopback", "bench.echoes", "bench.appends",
