@@ -41,6 +41,7 @@ type Core struct {
 	trace  trace
 
 	blocks  blocks // of all rankings
+	taker   taker
 	ladder  ladder
 	calling int // classes in which somebody waits
 
