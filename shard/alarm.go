@@ -132,6 +132,9 @@ func (s *Shard) tick() {
 	if len(s.moving) > 0 {
 		s.move()
 	}
+	if len(s.outdated) > 0 {
+		s.relevelSome()
+	}
 	if len(s.levels) > 0 && s.now >= s.levelAt {
 		s.publish()
 	}
