@@ -94,6 +94,9 @@ func (c *Core) adopt(l *Live, out *Effects) {
 		q = c.order[0] // its own is not configured any more, but somebody works on it
 	}
 	for t := c.sessions[l.Session]; t != nil; t = t.next {
+		if t.ticket == l.Ticket && t.bare && l.Queue != "" && t.ae == l.AE && (t.state == held || t.state == lost) {
+			c.complete(t, q, l)
+		}
 		if t.ticket > l.Ticket && t.to == "" && t.state < wrapup || t.ticket == l.Ticket && t.state >= held {
 			return // older than what is known, or known
 		}
@@ -124,6 +127,15 @@ func (c *Core) adopt(l *Live, out *Effects) {
 	default:
 		c.set(&t.timer, c.now+auditMS)
 	}
+}
+
+// complete makes t, of which nothing was known but who has it, what l says: also what it costs him.
+func (c *Core) complete(t *task, q *queue, l *Live) {
+	w := t.worker
+	c.discharge(t)
+	c.describe(t, q, &l.Task)
+	t.bare = false
+	c.charge(t, w)
 }
 
 // begin starts matching: leases without connection get a fresh grace, then the parked subscribe, then everybody who waits

@@ -14,8 +14,10 @@ type class struct {
 	ranking *ranking
 	bit     int // in its ranking
 	cost    int
-	staffed int // members who are connected and ready, busy or not
-	members int // workers who meet it
+	staffed int  // members who are connected and ready, busy or not
+	manned  bool // whether there are, as steps go by it: see attend
+	turned  bool // among the core's: it is to be seen
+	members int  // workers who meet it
 	pool    *Core
 	key     string
 	queue   *queue   // whose tasks
@@ -153,13 +155,23 @@ func (c *class) admit(w *worker) {
 	s.join(c)
 }
 
-// attend notes that a member has come, or gone. When the first comes or the last goes, steps of others close or open.
+// attend notes that a member has come, or gone. When the first comes or the last goes, steps of others close or open: at the end of the event, or, while
+// tasks are put anew in line in pieces, behind that. Until then all of them go by the same, and who comes and goes meanwhile changes nothing.
 func (c *class) attend(d int) {
-	before := c.staffed > 0
 	c.staffed += d
-	if before == (c.staffed > 0) {
-		return
+	switch {
+	case c.manned == (c.staffed > 0):
+	case len(c.watchers) == 0 || c.pool.anew == nil:
+		c.turn()
+	case !c.turned:
+		c.turned = true
+		c.pool.turned = append(c.pool.turned, c)
 	}
+}
+
+// turn lets steps go by whether c is staffed now.
+func (c *class) turn() {
+	c.manned = c.staffed > 0
 	for _, p := range c.watchers {
 		c.pool.stir(p)
 	}

@@ -41,6 +41,7 @@ type Core struct {
 	trace  trace
 
 	blocks  blocks // of all rankings
+	taker   taker
 	ladder  ladder
 	calling int // classes in which somebody waits
 
@@ -53,6 +54,9 @@ type Core struct {
 
 	anew *rerouting // a configuration that is being taken up; nil when none is
 	era  uint32     // of configurations: plans are of one
+
+	// While tasks are put anew in line.
+	turned []*class // staffed or not by now, as steps do not go by yet
 
 	// Of one event, done at its end by settle; while nobody is matched, of several.
 	dirty []*plan   // some of its steps opened or closed with somebody's coming or going

@@ -100,7 +100,7 @@ func (p *plan) staffed(step int) bool {
 		if p.gates[i].step >= step {
 			break
 		}
-		if p.gates[i].class.staffed > 0 && !p.gates[i].timed.shut() {
+		if p.gates[i].class.manned && !p.gates[i].timed.shut() {
 			return true
 		}
 	}

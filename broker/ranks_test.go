@@ -78,7 +78,8 @@ func (x *sorted) churn(n, come int) {
 			case s.w.load < f.load:
 				s.w.ease(x.h.ladder)
 			default:
-				s.w.sink(x.h.ladder)
+				s.w.stale = true
+				s.w.sink(0, x.h.ladder)
 				if s.w.stale {
 					s.update()
 				}

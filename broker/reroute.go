@@ -85,7 +85,7 @@ func (c *Core) unroute(r *rerouting) {
 		p.dirty = false
 	}
 	clear(c.dirty)
-	c.dirty = c.dirty[:0]
+	c.dirty, c.turned = c.dirty[:0], nil
 }
 
 // Unfinished tells whether a configuration is being taken up: then [Core.Continue] has something to do.
@@ -175,10 +175,18 @@ func (c *Core) routeSome(r *rerouting, most int, out *Effects) {
 }
 
 // reline begins to put tasks anew in line, in pieces, when they are more than one event may: by the steps that are open to them now. Until it has
-// come to all of them nobody is matched, as with a configuration. It tells whether it has begun.
+// come to all of them nobody is matched, as with a configuration. Where others are being matched in pieces, these are looked at with them. It tells
+// whether it has begun.
 func (c *Core) reline(all []*task) bool {
-	if c.most == 0 || len(all) <= c.most || !c.open || c.anew != nil {
+	if c.most == 0 || len(all) <= c.most || !c.open || c.anew != nil && c.anew.stage != matching {
 		return false
+	}
+	if c.anew != nil {
+		for i := range c.anew.lined {
+			if t := c.anew.lined[i].task(); t != nil && t.lined && !t.plan.dirty {
+				all = append(all, t)
+			}
+		}
 	}
 	r := &rerouting{relined: true, sessions: make([]onRoll, len(all), len(all)+len(c.moved))}
 	for i, t := range all {
@@ -226,10 +234,16 @@ func (c *Core) matchSome(r *rerouting, most int, out *Effects) {
 			c.tellFar(t, out)
 		}
 	}
-	if len(r.lined) > 0 {
+	if len(r.lined) > 0 || c.anew != r {
 		return
 	}
 	c.anew = nil
+	for _, cl := range c.turned {
+		if cl.turned = false; cl.manned != (cl.staffed > 0) {
+			cl.turn()
+		}
+	}
+	c.turned = nil
 	for _, q := range slices.Clone(c.order) { // also those whose last task has ended meanwhile
 		if q.closed && q.tasks == 0 {
 			c.closeQueue(q)
@@ -293,9 +307,17 @@ func (b *backlog) next() *task {
 		list[0], list[last] = list[last], queued{}
 		*b = list[:last]
 		b.down(0)
-		if t := first.t; t.session == first.session && t.ticket == first.ticket && t.lead == nil {
-			return first.t
+		if t := first.task(); t != nil {
+			return t
 		}
+	}
+	return nil
+}
+
+// task returns the one whose place a is, or nil when it is not there any more.
+func (a *queued) task() *task {
+	if t := a.t; t.session == a.session && t.ticket == a.ticket && t.lead == nil {
+		return t
 	}
 	return nil
 }

@@ -152,6 +152,9 @@ func (c *Core) Confirm(session wire.SessionID, ticket uint64, worker, lease stri
 	switch t := c.find(session, ticket); {
 	case t == nil:
 		c.adopt(&l, out)
+		if t = c.find(session, ticket); t != nil {
+			t.bare = len(c.census.missing) > 0
+		}
 	case t.state == granted && t.worker.ID == worker:
 		c.hold(t, lease, ae, out)
 	case t.state <= granted:

@@ -116,6 +116,7 @@ type task struct {
 	requeue    bool
 	handed     bool
 	classified bool
+	bare       bool  // it is held by a word that says nothing else of it: the census may say more
 	answerBy   int64 // while its plan is a question: until then somebody is asked
 	summary    []byte
 

@@ -76,7 +76,7 @@ type worker struct {
 	freed     bool // it may take something at the end of the event
 	counted   bool // among those who staff its classes
 	loose     bool // it got rid of a task, and may stand worse in its classes than it is until somebody looks, or the event ends
-	stale     bool // it took something, and may stand better in its rankings than it is until somebody looks
+	stale     bool // it took something, and may stand better in its rankings than it is until somebody looks, or it is put right
 	presence  Presence
 	kind      kind
 	window    uint32
@@ -194,17 +194,39 @@ func (w *worker) ease(l *ladder) {
 	}
 }
 
-// fewStands is in how many rankings somebody may stand and is put right in all of them when he takes something. Whoever stands in more is put
+// fewStands is in how many rankings somebody may stand and is put right in all of them after he took something. Whoever stands in more is put
 // right where he is found as the best.
 const fewStands = 64
 
-// sink puts w where he belongs after he took something, or notes that he is to be looked at. He is not moved among his equals in either case.
-func (w *worker) sink(l *ladder) {
-	w.stale = len(w.feet) > fewStands
-	if w.stale {
+// taker is who took something last, and the lowest load that he has had since he stood right: he stands nowhere better than that. He is put right
+// when the next one takes: should he have given it back by then, or have taken what he had given back, none of his rankings is touched.
+type taker struct {
+	w    *worker
+	from float64
+}
+
+// sink notes that w, whose load was from, took something. He is not moved among his equals by that.
+func (c *Core) sink(w *worker, from float64) {
+	last := c.taker
+	switch {
+	case last.w == w:
+		from = min(from, last.from)
+	case w.stale: // by more than this
+		from = 0
+	}
+	w.stale = true
+	c.taker = taker{w, from}
+	if last.w != nil && last.w != w {
+		last.w.sink(last.from, &c.ladder)
+	}
+}
+
+// sink puts w where he belongs, who stands nowhere better than with the load from, or notes that he is to be looked at.
+func (w *worker) sink(from float64, l *ladder) {
+	if w.stale = w.stale && w.load > from; !w.stale || len(w.feet) > fewStands {
 		return
 	}
-	w.worst = 0
+	w.stale, w.worst = false, 0
 	for i := range w.feet {
 		if w.feet[i].side == ordered {
 			w.stale = true
@@ -293,8 +315,9 @@ func (c *Core) charge(t *task, w *worker) {
 	if s := t.plan.lane.shop; s != nil {
 		s.used += t.charge
 	}
+	from := w.load
 	w.weigh()
-	w.sink(&c.ladder)
+	c.sink(w, from)
 }
 
 // discharge undoes charge: the worker may take something else.

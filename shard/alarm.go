@@ -141,6 +141,9 @@ func (s *Shard) tick() {
 	if len(s.censuses) > 0 {
 		s.takeStock()
 	}
+	if len(s.outdated) > 0 {
+		s.relevelSome()
+	}
 	if len(s.levels) > 0 && s.now >= s.levelAt {
 		s.publish()
 	}

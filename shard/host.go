@@ -27,6 +27,7 @@ type hosted struct {
 	againAt  int64
 	againIn  int64
 	level    *level.Conversation // of its service levels; stays while state is nil
+	outdated bool                // level is by what sessions were counted by before
 }
 
 func (s *Shard) host(id wire.SessionID) *hosted {
@@ -245,6 +246,7 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 
 // before notes what h was in the log, before it is changed.
 func (s *Shard) before(h *hosted) {
+	s.catchUp(h)
 	if !h.dirty {
 		h.before, h.was = h.state.Binding(), h.live
 	}

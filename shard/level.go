@@ -84,6 +84,10 @@ func (s *Shard) count(h *hosted, e *wire.Entry) {
 	if lv == nil {
 		return
 	}
+	if h.outdated { // what it has said is in its log by now, and taken as counted
+		s.catchUp(h)
+		return
+	}
 	if h.level == nil {
 		h.level = level.New(lv.set) // it was born in this turn
 	}
@@ -175,6 +179,7 @@ func (s *Shard) add(lv *levels) {
 // due does what h's service levels want done by now, which is before whatever is decided now. What waits to be counted may be an
 // answer: nothing is due behind it.
 func (s *Shard) due(h *hosted) {
+	s.catchUp(h)
 	lv := s.levels[h.state.Tenant]
 	if lv == nil || h.level == nil || !s.writable {
 		return
@@ -251,6 +256,7 @@ func (s *Shard) overdue(h *hosted) bool {
 
 // keepLevel writes what h's service levels have open, or have counted, before h is let go.
 func (s *Shard) keepLevel(h *hosted) {
+	s.catchUp(h)
 	lv := s.levels[h.state.Tenant]
 	if lv == nil || h.level == nil || !s.writable || h.state.ErasedAt != 0 || !h.level.Worth(lv.set) {
 		return
@@ -263,6 +269,7 @@ func (s *Shard) keepLevel(h *hosted) {
 // restore gives h, which was just read, the service levels that it had.
 func (s *Shard) restore(h *hosted, row []byte) {
 	st := h.state
+	h.outdated = false
 	lv := s.levels[st.Tenant]
 	if lv == nil {
 		return

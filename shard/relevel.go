@@ -51,8 +51,11 @@ func compile(b []byte) (*level.Set, error) {
 	return level.Compile(m.Defs, m.Teams, time.LoadLocation)
 }
 
+// relevelMost is how many sessions begin to be counted anew in one step, so that others are served between: the log's end of each is read again.
+const relevelMost = 128
+
 // relevel lets the sessions of a tenant be counted by other service levels from now on. What was counted begins anew; what a session
-// has open is found again in the end of its log.
+// has open is found again in the end of its log: before anything is decided of it, or in one of the next steps.
 func (s *Shard) relevel(tenant string, text []byte) {
 	old := s.levels[tenant]
 	if old == nil && len(text) == 0 || old != nil && string(old.text) == string(text) {
@@ -68,7 +71,8 @@ func (s *Shard) relevel(tenant string, text []byte) {
 		s.levels[tenant] = &levels{tenant: tenant, set: set, text: text, rates: level.NewRates(set)}
 		s.levelAt = min(s.levelAt, s.now+levelEvery)
 	}
-	for _, h := range s.sessions {
+	begun := len(s.outdated)
+	for id, h := range s.sessions {
 		if h.level == nil && h.state == nil || h.state != nil && h.state.Tenant != tenant {
 			continue
 		}
@@ -76,11 +80,36 @@ func (s *Shard) relevel(tenant string, text []byte) {
 			h.level = nil
 			continue
 		}
-		if h.level = nil; set.Len() > 0 {
-			s.restore(h, nil)
-			s.schedule(h)
+		if h.outdated = set.Len() > 0; h.outdated {
+			s.outdated = append(s.outdated, id)
 		} else {
+			h.level = nil
 			h.state.Boost(&s.env, 0, 0, false, &s.d)
 		}
+	}
+	slices.Sort(s.outdated[begun:])
+}
+
+// relevelSome lets some of those be counted by their new levels who are counted by those before.
+func (s *Shard) relevelSome() {
+	n := min(len(s.outdated), relevelMost)
+	for _, id := range s.outdated[:n] {
+		if h := s.sessions[id]; h != nil && h.outdated && h.state != nil {
+			s.catchUp(h)
+			s.schedule(h)
+		}
+	}
+	if s.outdated = s.outdated[n:]; len(s.outdated) > 0 {
+		s.inbox.Nudge()
+	} else {
+		s.outdated = nil
+	}
+}
+
+// catchUp lets h be counted by the levels that its tenant has by now.
+func (s *Shard) catchUp(h *hosted) {
+	if h.outdated {
+		h.level = nil
+		s.restore(h, nil)
 	}
 }

@@ -63,6 +63,7 @@ type Shard struct {
 	amended    []*pool  // whose document this turn has changed
 	moving     []wire.SessionID
 	censuses   map[string]*stocktaking // by tenant
+	outdated   []wire.SessionID        // that may be counted by service levels of before
 	lsn        uint64                  // of the last entry in the journal
 	feeds      map[wire.Conn]*feed
 	feed       []byte // of this turn: a line per entry
@@ -605,7 +606,10 @@ func (s *Shard) abandon(err error) {
 		}
 		if live := h.live || h.was; live || len(attached) > 0 {
 			n := s.host(id)
-			n.attached, n.bound, n.live, n.level = attached, bound, live, h.level
+			n.attached, n.bound, n.live = attached, bound, live
+			if !h.outdated { // otherwise it is found in its log
+				n.level = h.level
+			}
 			if live {
 				s.fetch(n)
 			}
