@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"switchboard/shard/journal/replica"
@@ -38,7 +39,8 @@ type peer struct {
 	alone  int // groups that it makes
 	keep   int64
 	patrol time.Duration
-	free   *atomic.Uint64 // of the disk; nil is room enough
+	free   *atomic.Uint64   // of the disk; nil is room enough
+	faults errorfs.Injector // of the disk; nil is none
 	cfg    Config
 	j      *Journal
 	out    chan func()
@@ -105,6 +107,9 @@ func (n *net) start(id uint32) {
 			p.mu.Unlock()
 		},
 		Fatal: func(err error) { n.t.Errorf("node %d: %v", id, err) },
+	}
+	if p.faults != nil {
+		p.cfg.FS = errorfs.Wrap(p.disk, p.faults)
 	}
 	if p.free != nil {
 		p.cfg.FreeMin, p.cfg.Free = 1000, func() (uint64, uint64, error) { return p.free.Load(), 10_000, nil }

@@ -169,6 +169,10 @@ func (j *Journal) truncate(upTo map[uint16]uint64) error {
 	}
 	if len(points) > 0 { // nobody may look for what is gone
 		if err := j.doAnytime(func() error { // also while the log waits for the room that this makes
+			points = slices.DeleteFunc(points, func(p seglog.Point) bool { // of a snapshot that is being taken: the log is cut first
+				g := j.groups[p.Group]
+				return g == nil || p.UpTo > g.at.index
+			})
 			for _, p := range points {
 				j.host.Compacted(p.Group, p.UpTo)
 			}
