@@ -57,6 +57,8 @@ type Journal struct {
 	fence     *fence
 	entries   []entry // as last written
 	logBroken error   // why log is nil
+	// A truncation of the log found no room for what it writes itself, and is to be made again.
+	untruncated bool
 
 	mu sync.Mutex
 	// Guarded by mu. Commit changes groups, and reads them without the lock.

@@ -66,6 +66,22 @@ func (c *cramped) worn(t *testing.T) (g *Group, o *owner, free func()) {
 	return g, o, free
 }
 
+// brim fills the segment that is written, when there is no room for another, so that nothing more fits into it.
+func brim(t *testing.T, j *Journal) {
+	t.Helper()
+	must(t, j.do(func() error {
+		for {
+			var b seglog.Batch
+			b.SetMeta(9, []byte("of nobody"))
+			if err := j.log.Write(&b); errors.Is(err, seglog.ErrNoSpace) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+	}))
+}
+
 // truncate lets watch do what it does behind a flush.
 func (c *cramped) truncate() error {
 	return c.j.request(ask{fn: func() error { return c.j.truncate(nil) }, reply: make(chan error, 1)})
@@ -293,18 +309,7 @@ func TestTruncationBesideSnapshot(t *testing.T) {
 		synctest.Wait()
 		left.Store(1 << 60)
 		scarce.Store(true)
-		must(t, j.do(func() error { // nothing more fits into the segment
-			for {
-				var b seglog.Batch
-				b.SetMeta(9, []byte("of nobody"))
-				if err := j.log.Write(&b); err != nil {
-					if !errors.Is(err, seglog.ErrNoSpace) {
-						return err
-					}
-					return nil
-				}
-			}
-		}))
+		brim(t, j)
 		n.isolate(3, false)
 		n.until("the log waits for room", j.Full)
 		left.Store(1 << 60)
@@ -319,5 +324,67 @@ func TestTruncationBesideSnapshot(t *testing.T) {
 			t.Errorf("%d snapshots were installed", m.Installed)
 		}
 		n.close()
+	})
+}
+
+// TestLogMakesItsOwnRoom: a log that fills its volume alone, with rows that have long not been flushed, makes room by itself.
+func TestLogMakesItsOwnRoom(t *testing.T) {
+	for _, size := range []int{1, 3000, 20_000} { // of turns: some fill a segment to its end
+		synctest.Test(t, func(t *testing.T) {
+			mem := vfs.NewMem()
+			cfg := config(t, errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if op.Kind == errorfs.OpFilePreallocate && strings.Contains(op.Path, "/log/") {
+					if list, err := mem.List(mem.PathDir(op.Path)); err == nil && len(list) > 5 {
+						return syscall.ENOSPC
+					}
+				}
+				return nil
+			})), 2)
+			cfg.SegmentBytes = 64 << 10
+			j := open(t, cfg)
+			g := j.Group(0)
+			o := own(g)
+			until := time.Now().Add(time.Hour) // the bubble's clock
+			for n := range 300 {
+				var turn Turn
+				turn.Put(key(uint64(n+1)), make([]byte, size))
+				for {
+					last, err := g.Append(&turn)
+					if err == nil {
+						synctest.Wait()
+						if n%30 == 0 {
+							must(t, o.wait(last))
+						}
+						break
+					}
+					if !errors.Is(err, ErrNoSpace) || time.Now().After(until) {
+						t.Fatalf("turn %d of %d bytes: %v", n, size, err)
+					}
+					time.Sleep(watchEvery)
+				}
+			}
+			must(t, o.wait(g.Last()))
+			must(t, j.Close())
+		})
+	}
+}
+
+// TestTruncationAgain: a truncation that finds no room for what it writes itself comes about when there is room, and not with the next flush alone.
+func TestTruncationAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCramped(t, nil)
+		g, _, free := c.worn(t)
+		brim(t, c.j)
+		go free()
+		must(t, c.truncate())
+		if prev, _, _ := c.j.log.Bounds(g.id); prev >= g.Applied() {
+			t.Fatalf("there was room to truncate up to %d", prev)
+		}
+		c.on.Off()
+		time.Sleep(3 * watchEvery) // the bubble's clock
+		if prev, _, last := c.j.log.Bounds(g.id); prev < last {
+			t.Errorf("the log begins behind %d of %d", prev, last)
+		}
+		must(t, c.j.Close())
 	})
 }
