@@ -83,6 +83,7 @@ type Journal struct {
 	noWrite     bool          // no room for what the log is to write now
 	patient     bool          // the committer runs, and waits for that room
 	frozen      map[*Frozen]struct{}
+	leftRows    []uint16 // groups that were taken off, and whose rows are here
 
 	// Shared.
 	late       late

@@ -388,3 +388,79 @@ func TestTruncationAgain(t *testing.T) {
 		must(t, c.j.Close())
 	})
 }
+
+// TestRemoveWithoutRoom: a replica is taken off, or comes, whose rows are not flushed, while the disk takes no table. Nobody waits behind that: not who only looks, not other
+// groups, not who stops the journal; and when there is room the rows are gone.
+func TestRemoveWithoutRoom(t *testing.T) {
+	t.Run("there is room again", func(t *testing.T) { removeWithoutRoom(t, true) })
+	t.Run("the journal ends", func(t *testing.T) { removeWithoutRoom(t, false) })
+}
+
+func removeWithoutRoom(t *testing.T, again bool) {
+	t.Helper()
+	gone := func(t *testing.T, j *Journal) {
+		t.Helper()
+		if list, err := j.marks(7, 7, false); err != nil || len(list) > 0 {
+			t.Errorf("rows of the replica are there: %x, %v", list, err)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewMem()
+		on := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst") {
+				return syscall.ENOSPC
+			}
+			return nil
+		})}
+		c := &cramped{on: on, cfg: config(t, errorfs.Wrap(mem, on), 2)}
+		j := open(t, c.cfg)
+		must(t, j.Create(7, replica.ID(1, 1), []uint64{replica.ID(1, 1)}))
+		c.j = j
+		appendMany(t, own(j.Group(7)), 30)
+		appendMany(t, own(j.Group(0)), 20)
+		must(t, j.flush())
+		appendMany(t, own(j.Group(7)), 10)
+		on.On()
+		removed := make(chan error, 1)
+		go func() { removed <- j.Remove(7, replica.ID(1, 1)) }()
+		synctest.Wait()
+		c.within(t, "a look", func() {
+			if _, err := j.Replicas(0, 1); err != nil {
+				t.Error(err)
+			}
+		})
+		must(t, <-removed)
+		var rows int
+		c.within(t, "a read", func() {
+			must(t, j.Group(0).Scan(nil, nil, false, func([]byte, []byte) bool { rows++; return true }))
+		})
+		if rows != 20 {
+			t.Errorf("%d rows of another group", rows)
+		}
+		c.within(t, "a replica that comes", func() {
+			if err := j.Join(7, replica.ID(1, 2)); !errors.Is(err, errUnflushed) {
+				t.Errorf("it came: %v", err)
+			}
+		})
+		if again {
+			on.Off()
+			time.Sleep(2 * watchEvery) // the bubble's clock
+			gone(t, j)
+			must(t, j.Join(7, replica.ID(1, 2)))
+			must(t, j.Healthy())
+			must(t, j.Close())
+			return
+		}
+		c.within(t, "the end", func() {
+			if err := j.Close(); err == nil {
+				t.Error("the rows were flushed")
+			}
+		})
+		on.Off()
+		j = open(t, c.cfg)
+		time.Sleep(watchEvery)
+		gone(t, j)
+		wantRows(t, j.Group(0), 1, 20)
+		must(t, j.Close())
+	})
+}

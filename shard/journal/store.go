@@ -288,11 +288,14 @@ func (j *Journal) flushed(info pebble.FlushInfo) {
 		return
 	}
 	j.mu.Lock()
-	failing := j.background != nil
+	failing, leftRows := j.background != nil, len(j.leftRows) > 0
 	j.background, j.noFlush = nil, false
 	j.mu.Unlock()
 	if failing {
 		j.cfg.Log.Info("the store writes in the background again", "dir", j.cfg.Dir)
+	}
+	if leftRows {
+		j.tell(j.dropRest)
 	}
 }
 
