@@ -48,6 +48,7 @@ type Journal struct {
 	parcels map[uint32][]byte // for other nodes
 	waiters map[uint16][]waiter
 	orphans map[uint16]int // ticks that are left until a leader without an owner begins anew
+	hurried int            // ticks since Hurry
 	doing   []*request     // to be answered when the round is done
 	// Of this round: bytes that the log took, bytes of turns that were applied, bytes and turns that are off the queue.
 	logged, applied, returned int
@@ -150,7 +151,8 @@ func (j *Journal) Close() error {
 }
 
 // Hurry is called before the owners of groups are ended, which wait for what they have appended: from now on nobody waits for a full disk to have room for
-// the log. Where it has none the journal fails, and who is told so has not been told that anything was durable.
+// the log. Where it has none the journal fails, and who is told so has not been told that anything was durable. Nor does anybody wait for long for other
+// replicas, whose disks may be full: after two seconds owners are told ErrNotLeading.
 func (j *Journal) Hurry() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
