@@ -231,7 +231,7 @@ func noRoom(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is
 
 // Healthy returns nil when everything can be written, and otherwise all that is wrong: the fatal error, the lack of
 // space, the last failed flush, and every group that does not take writes: one that has no replica elsewhere that does, and
-// one whose other replicas are on full disks.
+// one whose other replicas are on full disks, or away.
 func (j *Journal) Healthy() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -247,7 +247,7 @@ func (j *Journal) Healthy() error {
 			errs = append(errs, fmt.Errorf("group %d: %w", g.id, g.status.err()))
 		}
 		if g != nil && g.lacks && g.lead != 0 {
-			errs = append(errs, fmt.Errorf("group %d: a majority of its copies is on full disks: %w", g.id, ErrNoSpace))
+			errs = append(errs, fmt.Errorf("group %d: a majority of its copies is on full disks, or away: %w", g.id, ErrNoSpace))
 		}
 	}
 	return errors.Join(errs...)
