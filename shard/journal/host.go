@@ -16,6 +16,7 @@ import (
 // Bounds of what other nodes may make a journal hold.
 const (
 	mailBytes    = 64 << 20 // of messages that wait for the committer; what comes then is lost, and said again
+	mailEach     = 256      // bytes that a message counts besides its own: a heartbeat has 20, and takes so much memory
 	messageBytes = 32 << 20 // of one message
 	parcelBytes  = 1 << 20  // after which a parcel is sent
 	sharedTurn   = 6 << 20  // of a turn of a group with several replicas, which a link must take in one piece
@@ -169,6 +170,7 @@ func (j *Journal) Receive(msg []byte) error {
 			return fmt.Errorf("a message cannot be read: %w: %w", ErrFormat, err)
 		}
 		msg = msg[n:]
+		size += mailEach
 		if m.GetType() != pb.MsgSnap { // those come with their rows
 			list = append(list, replica.Message{Group: group, Raft: m})
 		}

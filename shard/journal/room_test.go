@@ -1,7 +1,9 @@
 package journal
 
 import (
+	"encoding/binary"
 	"errors"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -11,6 +13,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 
 	"switchboard/shard/journal/replica"
 	"switchboard/shard/journal/seglog"
@@ -462,5 +466,45 @@ func removeWithoutRoom(t *testing.T, again bool) {
 		gone(t, j)
 		wantRows(t, j.Group(0), 1, 20)
 		must(t, j.Close())
+	})
+}
+
+// TestMailWhileThereIsNoRoom: what other nodes say while the log waits for room is bounded also where it is very small.
+func TestMailWhileThereIsNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCramped(t, nil)
+		g := c.j.Group(0)
+		own(g)
+		free := c.busy()
+		c.on.On()
+		c.stuff(t, g, 1)
+		beat, err := proto.Marshal(&pb.Message{Type: pb.MsgHeartbeat.Enum(), From: new(replica.ID(2, 1)), To: new(replica.ID(1, 1)), Term: new(uint64(3)), Commit: new(uint64(4))})
+		must(t, err)
+		var parcel []byte
+		for range 1000 {
+			parcel = binary.BigEndian.AppendUint16(parcel, 7)
+			parcel = append(binary.BigEndian.AppendUint32(parcel, uint32(len(beat))), beat...)
+		}
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		n := 0
+		for last := -1; last < n; { // until nothing more is taken
+			last = n
+			must(t, c.j.Receive(parcel))
+			c.j.mu.Lock()
+			n = len(c.j.forming.mail)
+			c.j.mu.Unlock()
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		held := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+		t.Logf("%d messages of %d bytes hold %d MiB, %d bytes each", n, len(beat), held>>20, held/int64(n))
+		if n < 1000 || held > 2*mailBytes {
+			t.Errorf("%d messages hold %d MiB; want at most %d", n, held>>20, 2*mailBytes>>20)
+		}
+		c.on.Off()
+		free()
+		must(t, c.j.Close())
 	})
 }
