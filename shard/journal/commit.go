@@ -377,7 +377,15 @@ func (j *Journal) writeMembers(list []replica.Apply) error {
 	if j.batch.Empty() {
 		return nil
 	}
-	return logError("writing the members of a group", j.record(&j.batch))
+	if err := j.record(&j.batch); err != nil {
+		return logError("writing the members of a group", err)
+	}
+	for i := range list {
+		if g := j.groups[list[i].Group]; list[i].Conf != nil {
+			g.conf = g.meta.conf
+		}
+	}
+	return nil
 }
 
 // reach says how far the rows of g are.

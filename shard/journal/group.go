@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+	pb "go.etcd.io/raft/v3/raftpb"
 )
 
 // Group is one shard's part of the journal. Append belongs to its owner; everything else may be called from any
@@ -26,7 +27,8 @@ type Group struct {
 
 	// Owned by commit, and by Open before it runs.
 	meta    meta
-	newMeta bool // it is to be written
+	newMeta bool          // it is to be written
+	conf    *pb.ConfState // the members of meta, when they were written last
 	led     uint64
 	next    applied
 	flights []flight // what was proposed, or passes in order, and is not applied

@@ -316,7 +316,7 @@ func (j *Journal) add(g *Group) error {
 	if n := len(runs); n > 0 && runs[n-1].Term > g.meta.term {
 		hard.Term, hard.Vote = new(runs[n-1].Term), new(uint64(0))
 	}
-	g.meta.term, g.meta.vote = hard.GetTerm(), hard.GetVote()
+	g.meta.term, g.meta.vote, g.conf = hard.GetTerm(), hard.GetVote(), g.meta.conf
 	if err := j.host.Add(replica.Start{
 		Group: g.id, ID: g.meta.self, Hard: hard, Conf: g.meta.conf, Applied: at.index, AppliedTerm: at.term,
 		Prev: prev, PrevTerm: prevTerm, Last: last, Runs: runs,

@@ -259,7 +259,7 @@ func (j *Journal) Replica(group int) (s replica.Status, err error) {
 		return s, replica.ErrNoGroup
 	}
 	doErr := j.doAnytime(func() error {
-		s, err = j.host.Status(uint16(group)) //nolint:gosec // checked
+		s, err = j.status(uint16(group)) //nolint:gosec // checked
 		return err
 	})
 	return s, doErr
@@ -287,11 +287,21 @@ func (j *Journal) Look(groups []uint16, then func(map[uint16]replica.Status)) {
 func (j *Journal) replicas(groups []uint16) map[uint16]replica.Status {
 	all := make(map[uint16]replica.Status, len(groups))
 	for _, id := range groups {
-		if s, err := j.host.Status(id); err == nil {
+		if s, err := j.status(id); err == nil {
 			all[id] = s
 		}
 	}
 	return all
+}
+
+// status is how a replica is, with members that are on this disk: of others nobody may hear, as by them replicas are erased that this one needs when it comes
+// back without them.
+func (j *Journal) status(id uint16) (replica.Status, error) {
+	s, err := j.host.Status(id)
+	if err == nil && !j.absent(id) {
+		s.Conf = j.groups[id].conf
+	}
+	return s, err
 }
 
 // Change asks the group's leader, which has to be here, for another membership. It returns when that is proposed; that it

@@ -42,10 +42,12 @@ type peer struct {
 	patrol time.Duration
 	free   *atomic.Uint64   // of the disk; nil is room enough
 	faults errorfs.Injector // of the disk; nil is none
-	cfg    Config
-	j      *Journal
-	out    chan func()
-	done   chan struct{}
+	// decided is Config.Decided.
+	decided func(group uint16, index, term uint64, data []byte)
+	cfg     Config
+	j       *Journal
+	out     chan func()
+	done    chan struct{}
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -109,6 +111,7 @@ func (n *net) start(id uint32) {
 		},
 		Fatal: func(err error) { n.t.Errorf("node %d: %v", id, err) },
 	}
+	p.cfg.Decided = p.decided
 	if p.faults != nil {
 		p.cfg.FS = errorfs.Wrap(p.disk, p.faults)
 	}

@@ -70,14 +70,23 @@ func (c *cramped) worn(t *testing.T) (g *Group, o *owner, free func()) {
 	return g, o, free
 }
 
+// tombstone is a batch of one block, of a group that nobody has.
+func tombstone(t *testing.T) *seglog.Batch {
+	t.Helper()
+	m := meta{self: 1, removed: true, conf: &pb.ConfState{}}
+	v, err := m.put()
+	must(t, err)
+	b := &seglog.Batch{}
+	b.SetMeta(9, v)
+	return b
+}
+
 // brim fills the segment that is written, when there is no room for another, so that nothing more fits into it.
 func brim(t *testing.T, j *Journal) {
 	t.Helper()
 	must(t, j.do(func() error {
 		for {
-			var b seglog.Batch
-			b.SetMeta(9, []byte("of nobody"))
-			if err := j.log.Write(&b); errors.Is(err, seglog.ErrNoSpace) {
+			if err := j.log.Write(tombstone(t)); errors.Is(err, seglog.ErrNoSpace) {
 				return nil
 			} else if err != nil {
 				return err
@@ -507,4 +516,84 @@ func TestMailWhileThereIsNoRoom(t *testing.T) {
 		free()
 		must(t, c.j.Close())
 	})
+}
+
+// TestMembersWhileThereIsNoRoom: members that are not written yet, as the log waits for room, are told to nobody: a replica that others take for gone by what is told is one that
+// this one would still need when it comes back from a crash.
+func TestMembersWhileThereIsNoRoom(t *testing.T) {
+	met := 0
+	for fill := range 16 { // so much of the segment is taken that the change fits and, once, its effect does not
+		synctest.Test(t, func(t *testing.T) {
+			var scarce, decided atomic.Bool
+			n := &net{t: t, nodes: map[uint32]*peer{}, cut: map[[2]uint32]bool{}}
+			for id := uint32(1); id <= 2; id++ {
+				n.nodes[id] = &peer{n: n, id: id, disk: vfs.NewCrashableMem(), alone: -1}
+			}
+			n.nodes[1].faults = errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if op.Kind == errorfs.OpFilePreallocate && strings.Contains(op.Path, "/log/") && scarce.Load() {
+					return syscall.ENOSPC
+				}
+				return nil
+			})
+			n.nodes[1].decided = func(_ uint16, _, _ uint64, data []byte) {
+				if scarce.Load() && len(data) > 0 {
+					decided.Store(true)
+				}
+			}
+			for id := uint32(1); id <= 2; id++ {
+				n.start(id)
+				must(t, n.nodes[id].j.Create(7, replica.ID(id, 1), []uint64{replica.ID(1, 1), replica.ID(2, 1)}))
+			}
+			if p := n.leader(7, 1, 2); p.id == 2 {
+				must(t, p.j.Transfer(7, replica.ID(1, 1)))
+				n.until("node 2 has handed over", func() bool { return n.nodes[2].j.Group(7).Term() == 0 })
+				n.leader(7, 1, 2)
+			}
+			j, late := n.nodes[1].j, make(chan struct{})
+			go func() { // watch foresees nothing meanwhile
+				_ = j.request(ask{reply: make(chan error, 1), fn: func() error { <-late; return nil }})
+			}()
+			synctest.Wait()
+			scarce.Store(true)
+			brim(t, j)
+			scarce.Store(false)
+			must(t, j.do(func() error {
+				for range fill {
+					if err := j.log.Write(tombstone(t)); err != nil {
+						return err
+					}
+				}
+				return nil
+			}))
+			scarce.Store(true)
+			changed := make(chan error, 1)
+			go func() {
+				changed <- j.Change(7, &pb.ConfChangeV2{Changes: []*pb.ConfChangeSingle{{Type: pb.ConfChangeRemoveNode.Enum(), NodeId: new(replica.ID(2, 1))}}})
+			}()
+			time.Sleep(watchEvery / 2) // the bubble's clock
+			s, err := j.Replica(7)
+			must(t, err)
+			p := n.nodes[1]
+			disk := p.disk.CrashClone(vfs.CrashCloneCfg{})
+			scarce.Store(false)
+			close(late)
+			must(t, <-changed)
+			n.stop(1, false, nil)
+			if decided.Load() {
+				met++
+			}
+			p.disk = disk
+			n.stop(2, false, nil)
+			n.start(1)
+			r, err := p.j.Replica(7)
+			must(t, err)
+			if len(s.Conf.GetVoters()) < len(r.Conf.GetVoters()) {
+				t.Errorf("with %d blocks taken it said that its members are %v, and came back with %v", fill, s.Conf, r.Conf)
+			}
+			n.close()
+		})
+	}
+	if met == 0 {
+		t.Error("the change was never decided")
+	}
 }
