@@ -31,7 +31,8 @@ type keeper struct {
 	seen  *member.Map
 	asked map[uint16]time.Time // when others were asked to lead, as the disk is full
 	full  time.Time            // since when it is
-	lacks map[uint16]bool      // shards whose other replicas are on full disks, too many
+	lacks map[uint16]bool      // shards whose other replicas are on full disks or away, too many
+	scant map[uint16]bool      // it seemed so when that was looked at last
 	told  *tenantry            // that the shards were told of, all of it when left is false
 	left  bool                 // of some of them it was not known where they live
 	leave leave                // of connections, while the node is drained
@@ -384,7 +385,8 @@ func (k *keeper) yield() {
 	}
 }
 
-// reckon refuses what writes in those shards that this node leads and whose other replicas are on full disks, so many that nothing would become durable.
+// reckon refuses what writes in those shards that this node leads and whose other replicas are on full disks, or away beside such, so many that nothing would become
+// durable.
 func (k *keeper) reckon() {
 	m := k.p.member.Load()
 	if m == nil {
@@ -396,6 +398,7 @@ func (k *keeper) reckon() {
 	}
 	if len(full) == 0 && len(k.lacks) == 0 {
 		k.copies.Store(nil) // of when it was otherwise
+		k.scant = nil
 		return
 	}
 	k.mu.Lock()
@@ -411,21 +414,16 @@ func (k *keeper) reckon() {
 	if all == nil {
 		return // the next time
 	}
-	lacks := map[uint16]bool{}
+	lacks, scant := map[uint16]bool{}, map[uint16]bool{}
 	for group, s := range *all {
-		voters, room := 1, 1 // itself, whose disk is looked at when something is written
-		for id, f := range s.Followers {
-			if f.Learner {
-				continue
-			}
-			if voters++; !full[replica.NodeOf(id)] {
-				room++
-			}
+		if !lacking(&s, full) {
+			continue
 		}
-		if room <= voters/2 {
+		if scant[group] = true; k.scant[group] { // twice: who has just begun to lead has heard of nobody yet
 			lacks[group] = true
 		}
 	}
+	k.scant = scant
 	for group := range k.lacks {
 		if !lacks[group] {
 			k.lack(group, false)
@@ -437,9 +435,24 @@ func (k *keeper) reckon() {
 		}
 	}
 	if len(lacks) != len(k.lacks) {
-		k.p.n.cfg.Log.Warn("the disks of a majority of copies are full; what writes there is refused", "groups", len(lacks), "refusing", len(lacks) > 0)
+		k.p.n.cfg.Log.Warn("a majority of copies is on full disks, or away beside such; what writes there is refused", "groups", len(lacks), "refusing", len(lacks) > 0)
 	}
 	k.lacks = lacks
+}
+
+// lacking tells whether a leader's turns would not become durable, as so many of its followers are on full disks or do not answer: as long as those that are on
+// full disks answer it leads.
+func lacking(s *replica.Status, full map[uint32]bool) bool {
+	voters, room := 1, 1 // itself, whose disk is looked at when something is written
+	for id, f := range s.Followers {
+		if f.Learner {
+			continue
+		}
+		if voters++; f.Active && !full[replica.NodeOf(id)] {
+			room++
+		}
+	}
+	return room <= voters/2
 }
 
 func (k *keeper) lack(group uint16, yes bool) {

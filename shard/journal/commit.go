@@ -134,6 +134,7 @@ func (j *Journal) round(work *queue) error {
 		if err := j.adopt(); err != nil {
 			return err
 		}
+		j.letGo()
 	}
 	j.propose(work)
 	j.renew() // whoever hands over is not sure any more, before the other hears of it
@@ -279,6 +280,28 @@ func (j *Journal) adopt() error {
 	return nil
 }
 
+// hurryTicks is for how long owners wait, once the journal is in a hurry, until other replicas have what they have appended.
+const hurryTicks = 40
+
+// letGo tells owners who have waited for so long in a journal that is in a hurry that it may come or not: replicas on full disks answer, so that this one goes on
+// leading, and take nothing.
+func (j *Journal) letGo() {
+	j.mu.Lock()
+	patient := j.patient
+	j.mu.Unlock()
+	if patient {
+		return
+	}
+	if j.hurried++; j.hurried < hurryTicks {
+		return
+	}
+	for _, g := range j.groups {
+		if g != nil && len(g.flights) > g.landing {
+			j.abandon(g)
+		}
+	}
+}
+
 // apply takes what is decided for good. It is on this disk by then: the data store, which gets the rows later, may flush at any time,
 // and must never hold what the log could lose.
 func (j *Journal) apply(list []replica.Apply) error {
@@ -358,7 +381,15 @@ func (j *Journal) writeMembers(list []replica.Apply) error {
 	if j.batch.Empty() {
 		return nil
 	}
-	return logError("writing the members of a group", j.record(&j.batch))
+	if err := j.record(&j.batch); err != nil {
+		return logError("writing the members of a group", err)
+	}
+	for i := range list {
+		if g := j.groups[list[i].Group]; list[i].Conf != nil {
+			g.conf = g.meta.conf
+		}
+	}
+	return nil
 }
 
 // reach says how far the rows of g are.

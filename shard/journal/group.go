@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	pb "go.etcd.io/raft/v3/raftpb"
 
 	"switchboard/shard/journal/replica"
 )
@@ -29,7 +30,8 @@ type Group struct {
 
 	// Owned by commit, and by Open before it runs.
 	meta    meta
-	newMeta bool // it is to be written
+	newMeta bool          // it is to be written
+	conf    *pb.ConfState // the members of meta, when they were written last
 	led     uint64
 	next    applied
 	flights []flight // what was proposed, or passes in order, and is not applied

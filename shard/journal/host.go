@@ -16,6 +16,7 @@ import (
 // Bounds of what other nodes may make a journal hold.
 const (
 	mailBytes    = 64 << 20 // of messages that wait for the committer; what comes then is lost, and said again
+	mailEach     = 256      // bytes that a message counts besides its own: a heartbeat has 20, and takes so much memory
 	messageBytes = 32 << 20 // of one message
 	parcelBytes  = 1 << 20  // after which a parcel is sent
 	sharedTurn   = 6 << 20  // of a turn of a group with several replicas, which a link must take in one piece
@@ -153,6 +154,7 @@ func (j *Journal) Receive(msg []byte) error {
 	if err != nil {
 		return err
 	}
+	size += mailEach * len(list)
 	j.mu.Lock()
 	if j.closing || j.mailed+size > mailBytes {
 		j.mu.Unlock()
@@ -348,7 +350,7 @@ func (j *Journal) add(g *Group) error {
 	if n := len(runs); n > 0 && runs[n-1].Term > g.meta.term {
 		hard.Term, hard.Vote = new(runs[n-1].Term), new(uint64(0))
 	}
-	g.meta.term, g.meta.vote = hard.GetTerm(), hard.GetVote()
+	g.meta.term, g.meta.vote, g.conf = hard.GetTerm(), hard.GetVote(), g.meta.conf
 	if err := j.host.Add(replica.Start{
 		Group: g.id, ID: g.meta.self, Hard: hard, Conf: g.meta.conf, Applied: at.index, AppliedTerm: at.term,
 		Prev: prev, PrevTerm: prevTerm, Last: last, Runs: runs,

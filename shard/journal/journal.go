@@ -50,6 +50,7 @@ type Journal struct {
 	parcels map[uint32][]byte // for other nodes
 	waiters map[uint16][]waiter
 	orphans map[uint16]int // ticks that are left until a leader without an owner begins anew
+	hurried int            // ticks since Hurry
 	doing   []*request     // to be answered when the round is done
 	// Of this round: bytes that the log took, bytes of turns that were applied, bytes and turns that are off the queue.
 	logged, applied, returned int
@@ -59,6 +60,8 @@ type Journal struct {
 	fence     *fence
 	entries   []entry // as last written
 	logBroken error   // why log is nil
+	// A truncation of the log found no room for what it writes itself, and is to be made again.
+	untruncated bool
 
 	mu sync.Mutex
 	// Guarded by mu. Commit changes groups, and reads them without the lock.
@@ -80,9 +83,11 @@ type Journal struct {
 	squeezed    int64         // bytes of entries that others decided, and that were taken all the same
 	noSpare     bool          // no room for another segment of the log
 	noFlush     bool          // no room for rows that are to be flushed
+	unflushed   error         // of the last flush, which is repeated until it works
 	noWrite     bool          // no room for what the log is to write now
 	patient     bool          // the committer runs, and waits for that room
 	frozen      map[*Frozen]struct{}
+	leftRows    []uint16 // groups that were taken off, and whose rows are here
 
 	// Shared.
 	late       late
@@ -149,7 +154,8 @@ func (j *Journal) Close() error {
 }
 
 // Hurry is called before the owners of groups are ended, which wait for what they have appended: from now on nobody waits for a full disk to have room for
-// the log. Where it has none the journal fails, and who is told so has not been told that anything was durable.
+// the log. Where it has none the journal fails, and who is told so has not been told that anything was durable. Nor does anybody wait for long for other
+// replicas, whose disks may be full: after two seconds owners are told ErrNotLeading.
 func (j *Journal) Hurry() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -228,7 +234,7 @@ func noRoom(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is
 
 // Healthy returns nil when everything can be written, and otherwise all that is wrong: the fatal error, the lack of
 // space, the last failed flush, and every group that does not take writes: one that has no replica elsewhere that does, and
-// one whose other replicas are on full disks.
+// one whose other replicas are on full disks, or away.
 func (j *Journal) Healthy() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -244,7 +250,7 @@ func (j *Journal) Healthy() error {
 			errs = append(errs, fmt.Errorf("group %d: %w", g.id, g.status.err()))
 		}
 		if g != nil && g.lacks && g.lead != 0 {
-			errs = append(errs, fmt.Errorf("group %d: a majority of its copies is on full disks: %w", g.id, ErrNoSpace))
+			errs = append(errs, fmt.Errorf("group %d: a majority of its copies is on full disks, or away: %w", g.id, ErrNoSpace))
 		}
 	}
 	return errors.Join(errs...)

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -84,7 +85,7 @@ func (j *Journal) hold(group int, id uint64, made func() *Group) error {
 			}
 		}
 		// An end before a removal was flushed leaves rows.
-		if err := j.scour(uint16(group)); errors.Is(err, ErrDamaged) {
+		if err := j.scour(uint16(group)); errors.Is(err, ErrDamaged) || errors.Is(err, errUnflushed) {
 			return fmt.Errorf("group %d cannot come as long as rows of the replica before are in the way: %w", group, err)
 		} else if err != nil {
 			j.fail(err)
@@ -133,16 +134,58 @@ func (j *Journal) Remove(group int, id uint64) error {
 		g.status = Status{Mode: Failed, Reason: "the replica was taken off this node"}
 		g.barred.Store(true)
 		j.mu.Unlock()
-		err := j.scour(g.id)
-		if errors.Is(err, ErrDamaged) {
-			j.cfg.Log.Warn("rows of a replica that was taken off are in a damaged file; they go with the others in it", "group", g.id, "err", err)
-			return nil
-		}
-		if err != nil {
-			j.fail(err)
-		}
-		return err
+		return j.dropRows(g.id)
 	})
+}
+
+// dropRows removes the rows of a replica that was taken off, now or, where that cannot be now, later.
+func (j *Journal) dropRows(group uint16) error {
+	switch err := j.scour(group); {
+	case errors.Is(err, ErrDamaged):
+		j.cfg.Log.Warn("rows of a replica that was taken off are in a damaged file; they go with the others in it", "group", group, "err", err)
+	case errors.Is(err, errUnflushed):
+		j.cfg.Log.Warn("rows of a replica that was taken off stay until they can be flushed", "group", group, "err", err)
+		j.mu.Lock()
+		j.leftRows = append(j.leftRows, group)
+		j.mu.Unlock()
+	case err != nil:
+		j.fail(err)
+		return err
+	}
+	return nil
+}
+
+// findRest looks for rows of replicas that were taken off before the journal ended, which may have been before their rows were gone. It is Open's.
+func (j *Journal) findRest() bool {
+	if j.log == nil {
+		return false
+	}
+	for id := range uint16(groupsMax) {
+		if !j.absent(id) || len(j.log.Meta(id, nil)) == 0 { // what has some and is not here is a tombstone
+			continue
+		}
+		if list, err := j.marks(id, id, false); err != nil || len(list) > 0 {
+			j.leftRows = append(j.leftRows, id)
+		}
+	}
+	return len(j.leftRows) > 0
+}
+
+// dropRest goes on where dropRows could not. It is the committer's.
+func (j *Journal) dropRest() error {
+	j.mu.Lock()
+	list := j.leftRows
+	j.leftRows = nil
+	j.mu.Unlock()
+	for _, group := range list {
+		if !j.absent(group) {
+			continue // another replica has come, when they were gone
+		}
+		if err := j.dropRows(group); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // entomb makes the log forget what the group has, but for its tombstone.
@@ -165,13 +208,55 @@ func (j *Journal) entomb(g *Group) error {
 	return nil
 }
 
-// excise removes all rows of the groups from and to and between them, for good when it returns.
+// errUnflushed says that rows cannot be removed, as those of them that are in memory alone cannot be flushed: the store flushes them first, and would
+// wait, and everybody with it, until there is room on the disk.
+var errUnflushed = errors.New("rows cannot be flushed")
+
+// excise removes all rows of the groups from and to and between them, for good when it returns. errUnflushed says that nothing was done.
 func (j *Journal) excise(from, to uint16) error {
 	if err := j.settle(); err != nil { // it would come back
 		return err
 	}
+	if j.inMemory(from, to) {
+		j.mu.Lock()
+		err := j.unflushed
+		j.mu.Unlock()
+		if err == nil { // otherwise it is repeated, and one more would make another table in memory
+			err = j.flushTables()
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", errUnflushed, err)
+		}
+	}
 	span := pebble.KeyRange{Start: dataKey(nil, from, 0, nil), End: dataKey(nil, to+1, 0, nil)}
 	return storeError("removing the rows of a group", j.data.Excise(context.Background(), span))
+}
+
+// inMemory tells whether rows of the groups from and to and between them may be in the store's memory alone: all that changes them changes how far
+// they are, too. Where that cannot be read they may.
+func (j *Journal) inMemory(from, to uint16) bool {
+	now, err := j.marks(from, to, false)
+	if err != nil {
+		return true
+	}
+	durable, err := j.marks(from, to, true)
+	return err != nil || !bytes.Equal(now, durable)
+}
+
+// marks returns how far the groups from and to and between them are that have rows, by the store, or by its tables alone.
+func (j *Journal) marks(from, to uint16, durable bool) (list []byte, err error) {
+	it, err := j.data.NewIter(&pebble.IterOptions{LowerBound: dataKey(nil, from, 0, nil), UpperBound: dataKey(nil, to+1, 0, nil), OnlyReadGuaranteedDurable: durable})
+	if err != nil {
+		return nil, storeError("reading how far groups are", err)
+	}
+	for ok := it.First(); ok; {
+		group := groupOf(it.Key(), 0)
+		if it.Key()[2] == tagApplied {
+			list = append(append(list, it.Key()...), it.Value()...)
+		}
+		ok = group < int(to) && it.SeekGE(dataKey(nil, uint16(group+1), 0, nil)) //nolint:gosec // at most to
+	}
+	return list, storeError("reading how far groups are", it.Close())
 }
 
 // Replica tells how a replica is. Errors: replica.ErrNoGroup.
@@ -180,7 +265,7 @@ func (j *Journal) Replica(group int) (s replica.Status, err error) {
 		return s, replica.ErrNoGroup
 	}
 	doErr := j.doAnytime(func() error {
-		s, err = j.host.Status(uint16(group)) //nolint:gosec // checked
+		s, err = j.status(uint16(group)) //nolint:gosec // checked
 		return err
 	})
 	return s, doErr
@@ -208,11 +293,21 @@ func (j *Journal) Look(groups []uint16, then func(map[uint16]replica.Status)) {
 func (j *Journal) replicas(groups []uint16) map[uint16]replica.Status {
 	all := make(map[uint16]replica.Status, len(groups))
 	for _, id := range groups {
-		if s, err := j.host.Status(id); err == nil {
+		if s, err := j.status(id); err == nil {
 			all[id] = s
 		}
 	}
 	return all
+}
+
+// status is how a replica is, with members that are on this disk: of others nobody may hear, as by them replicas are erased that this one needs when it comes
+// back without them.
+func (j *Journal) status(id uint16) (replica.Status, error) {
+	s, err := j.host.Status(id)
+	if err == nil && !j.absent(id) {
+		s.Conf = j.groups[id].conf
+	}
+	return s, err
 }
 
 // Change asks the group's leader, which has to be here, for another membership. It returns when that is proposed; that it

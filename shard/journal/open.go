@@ -37,6 +37,9 @@ func Open(cfg Config) (*Journal, error) {
 		return nil, errors.Join(fmt.Errorf("opening the journal in %s: %w", cfg.Dir, err), j.release())
 	}
 	j.patient = true
+	if j.findRest() {
+		j.tell(j.dropRest)
+	}
 	go j.commit()
 	go j.watch()
 	go j.patrol(j.log)

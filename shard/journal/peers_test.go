@@ -14,7 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"switchboard/shard/journal/replica"
@@ -38,11 +40,14 @@ type peer struct {
 	alone  int // groups that it makes
 	keep   int64
 	patrol time.Duration
-	free   *atomic.Uint64 // of the disk; nil is room enough
-	cfg    Config
-	j      *Journal
-	out    chan func()
-	done   chan struct{}
+	free   *atomic.Uint64   // of the disk; nil is room enough
+	faults errorfs.Injector // of the disk; nil is none
+	// decided is Config.Decided.
+	decided func(group uint16, index, term uint64, data []byte)
+	cfg     Config
+	j       *Journal
+	out     chan func()
+	done    chan struct{}
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -105,6 +110,10 @@ func (n *net) start(id uint32) {
 			p.mu.Unlock()
 		},
 		Fatal: func(err error) { n.t.Errorf("node %d: %v", id, err) },
+	}
+	p.cfg.Decided = p.decided
+	if p.faults != nil {
+		p.cfg.FS = errorfs.Wrap(p.disk, p.faults)
 	}
 	if p.free != nil {
 		p.cfg.FreeMin, p.cfg.Free = 1000, func() (uint64, uint64, error) { return p.free.Load(), 10_000, nil }
@@ -363,6 +372,46 @@ func TestFullFollowers(t *testing.T) {
 		must(t, err)
 		for id := uint32(1); id <= 3; id++ {
 			n.until("everybody has everything", func() bool { return n.nodes[id].j.Group(0).Applied() == idx })
+		}
+		n.close()
+	})
+}
+
+// TestHurryBesideFullFollowers: a leader whose followers answer and take nothing is to end: its owner, who waits for what he has appended, is let go.
+func TestHurryBesideFullFollowers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := three(t, 7)
+		p := n.leader(7, 1, 2, 3)
+		last := write(t, p, 7, 10)
+		n.same(7, last, 1, 2, 3)
+		g := p.j.Group(7)
+		o := own(g)
+		var others []*Journal
+		for id, q := range n.nodes {
+			if id != p.id {
+				others = append(others, q.j)
+				q.j.refuseFor(&q.j.noFlush, "anything")
+			}
+		}
+		append1(t, g)
+		time.Sleep(time.Minute) // the bubble's clock
+		if g.Term() == 0 || o.durable() != 0 {
+			t.Fatalf("term %d, durable up to %d", g.Term(), o.durable())
+		}
+		p.j.Hurry()
+		told := make(chan error, 1)
+		go func() { told <- o.wait(last + 1) }()
+		time.Sleep(5 * time.Second)
+		select {
+		case err := <-told:
+			if !errors.Is(err, ErrNotLeading) {
+				t.Errorf("the owner was told %v", err)
+			}
+		default:
+			t.Error("the owner waits")
+		}
+		for _, q := range others {
+			q.flushed(pebble.FlushInfo{})
 		}
 		n.close()
 	})

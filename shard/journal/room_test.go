@@ -1,7 +1,9 @@
 package journal
 
 import (
+	"encoding/binary"
 	"errors"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -11,8 +13,11 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 
 	"switchboard/shard/journal/replica"
+	"switchboard/shard/journal/seglog"
 )
 
 // cramped is a journal of two groups on a disk that, once on, has no room for another segment of the log.
@@ -63,6 +68,31 @@ func (c *cramped) worn(t *testing.T) (g *Group, o *owner, free func()) {
 	free = c.busy()
 	c.on.On()
 	return g, o, free
+}
+
+// tombstone is a batch of one block, of a group that nobody has.
+func tombstone(t *testing.T) *seglog.Batch {
+	t.Helper()
+	m := meta{self: 1, removed: true, conf: &pb.ConfState{}}
+	v, err := m.put()
+	must(t, err)
+	b := &seglog.Batch{}
+	b.SetMeta(9, v)
+	return b
+}
+
+// brim fills the segment that is written, when there is no room for another, so that nothing more fits into it.
+func brim(t *testing.T, j *Journal) {
+	t.Helper()
+	must(t, j.do(func() error {
+		for {
+			if err := j.log.Write(tombstone(t)); errors.Is(err, seglog.ErrNoSpace) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+	}))
 }
 
 // truncate lets watch do what it does behind a flush.
@@ -249,4 +279,326 @@ func TestNoRoomForMembers(t *testing.T) {
 		must(t, c.j.Healthy())
 		must(t, c.j.Close())
 	})
+}
+
+// TestTruncationBesideSnapshot: a replica takes a snapshot of its leader's, and its log waits for room to say so, when a truncation comes that goes by the rows
+// of the snapshot. There is room a moment later, and both come about.
+func TestTruncationBesideSnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var scarce atomic.Bool
+		var left atomic.Int64 // so many segments find no room while it is scarce
+		n := &net{t: t, nodes: map[uint32]*peer{}, cut: map[[2]uint32]bool{}}
+		voters := []uint64{replica.ID(1, 1), replica.ID(2, 1), replica.ID(3, 1)}
+		for id := uint32(1); id <= 3; id++ {
+			n.nodes[id] = &peer{n: n, id: id, disk: vfs.NewCrashableMem(), alone: -1}
+		}
+		n.nodes[3].faults = errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpFilePreallocate && strings.Contains(op.Path, "/log/") && scarce.Load() && left.Add(-1) >= 0 {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		for id := uint32(1); id <= 3; id++ {
+			n.start(id)
+			must(t, n.nodes[id].j.Create(7, replica.ID(id, 1), voters))
+		}
+		p := n.leader(7, 1, 2, 3)
+		if p.id == 3 {
+			must(t, p.j.Transfer(7, replica.ID(1, 1)))
+			n.until("node 3 has handed over", func() bool { return n.nodes[3].j.Group(7).Term() == 0 })
+			p = n.leader(7, 1, 2, 3)
+		}
+		last := write(t, p, 7, 10)
+		n.same(7, last, 1, 2, 3)
+		n.isolate(3, true)
+		last = write(t, p, 7, 100)
+		must(t, p.j.request(ask{reply: make(chan error, 1), fn: func() error {
+			return errors.Join(p.j.flush(), p.j.truncate(map[uint16]uint64{7: 1 << 60}))
+		}}))
+		late, truncated, j := make(chan struct{}), make(chan error, 1), n.nodes[3].j
+		go func() { // watch foresees nothing meanwhile
+			truncated <- j.request(ask{reply: make(chan error, 1), fn: func() error { <-late; return j.truncate(map[uint16]uint64{7: 1 << 60}) }})
+		}()
+		synctest.Wait()
+		left.Store(1 << 60)
+		scarce.Store(true)
+		brim(t, j)
+		n.isolate(3, false)
+		n.until("the log waits for room", j.Full)
+		left.Store(1 << 60)
+		close(late)
+		synctest.Wait() // watch waits for the committer now, who looks for room once more in vain, and then there is
+		left.Store(1)
+		must(t, <-truncated)
+		n.same(7, last, 3)
+		last = write(t, p, 7, 10)
+		n.same(7, last, 1, 2, 3)
+		if m := j.Metrics(); m.Installed != 1 {
+			t.Errorf("%d snapshots were installed", m.Installed)
+		}
+		n.close()
+	})
+}
+
+// TestLogMakesItsOwnRoom: a log that fills its volume alone, with rows that have long not been flushed, makes room by itself.
+func TestLogMakesItsOwnRoom(t *testing.T) {
+	for _, size := range []int{1, 3000, 20_000} { // of turns: some fill a segment to its end
+		synctest.Test(t, func(t *testing.T) {
+			mem := vfs.NewMem()
+			cfg := config(t, errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if op.Kind == errorfs.OpFilePreallocate && strings.Contains(op.Path, "/log/") {
+					if list, err := mem.List(mem.PathDir(op.Path)); err == nil && len(list) > 5 {
+						return syscall.ENOSPC
+					}
+				}
+				return nil
+			})), 2)
+			cfg.SegmentBytes = 64 << 10
+			j := open(t, cfg)
+			g := j.Group(0)
+			o := own(g)
+			until := time.Now().Add(time.Hour) // the bubble's clock
+			for n := range 300 {
+				var turn Turn
+				turn.Put(key(uint64(n+1)), make([]byte, size))
+				for {
+					last, err := g.Append(&turn)
+					if err == nil {
+						synctest.Wait()
+						if n%30 == 0 {
+							must(t, o.wait(last))
+						}
+						break
+					}
+					if !errors.Is(err, ErrNoSpace) || time.Now().After(until) {
+						t.Fatalf("turn %d of %d bytes: %v", n, size, err)
+					}
+					time.Sleep(watchEvery)
+				}
+			}
+			must(t, o.wait(g.Last()))
+			must(t, j.Close())
+		})
+	}
+}
+
+// TestTruncationAgain: a truncation that finds no room for what it writes itself comes about when there is room, and not with the next flush alone.
+func TestTruncationAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCramped(t, nil)
+		g, _, free := c.worn(t)
+		brim(t, c.j)
+		go free()
+		must(t, c.truncate())
+		if prev, _, _ := c.j.log.Bounds(g.id); prev >= g.Applied() {
+			t.Fatalf("there was room to truncate up to %d", prev)
+		}
+		c.on.Off()
+		time.Sleep(3 * watchEvery) // the bubble's clock
+		if prev, _, last := c.j.log.Bounds(g.id); prev < last {
+			t.Errorf("the log begins behind %d of %d", prev, last)
+		}
+		must(t, c.j.Close())
+	})
+}
+
+// TestRemoveWithoutRoom: a replica is taken off, or comes, whose rows are not flushed, while the disk takes no table. Nobody waits behind that: not who only looks, not other
+// groups, not who stops the journal; and when there is room the rows are gone.
+func TestRemoveWithoutRoom(t *testing.T) {
+	t.Run("there is room again", func(t *testing.T) { removeWithoutRoom(t, true) })
+	t.Run("the journal ends", func(t *testing.T) { removeWithoutRoom(t, false) })
+}
+
+func removeWithoutRoom(t *testing.T, again bool) {
+	t.Helper()
+	gone := func(t *testing.T, j *Journal) {
+		t.Helper()
+		if list, err := j.marks(7, 7, false); err != nil || len(list) > 0 {
+			t.Errorf("rows of the replica are there: %x, %v", list, err)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewMem()
+		on := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst") {
+				return syscall.ENOSPC
+			}
+			return nil
+		})}
+		c := &cramped{on: on, cfg: config(t, errorfs.Wrap(mem, on), 2)}
+		j := open(t, c.cfg)
+		must(t, j.Create(7, replica.ID(1, 1), []uint64{replica.ID(1, 1)}))
+		c.j = j
+		appendMany(t, own(j.Group(7)), 30)
+		appendMany(t, own(j.Group(0)), 20)
+		must(t, j.flush())
+		appendMany(t, own(j.Group(7)), 10)
+		on.On()
+		removed := make(chan error, 1)
+		go func() { removed <- j.Remove(7, replica.ID(1, 1)) }()
+		synctest.Wait()
+		c.within(t, "a look", func() {
+			if _, err := j.Replicas(0, 1); err != nil {
+				t.Error(err)
+			}
+		})
+		must(t, <-removed)
+		var rows int
+		c.within(t, "a read", func() {
+			must(t, j.Group(0).Scan(nil, nil, false, func([]byte, []byte) bool { rows++; return true }))
+		})
+		if rows != 20 {
+			t.Errorf("%d rows of another group", rows)
+		}
+		c.within(t, "a replica that comes", func() {
+			for range 40 { // it is asked for again and again, and no try makes it worse
+				if err := j.Join(7, replica.ID(1, 2)); !errors.Is(err, errUnflushed) {
+					t.Errorf("it came: %v", err)
+				}
+			}
+		})
+		if n := j.data.Metrics().MemTable.Count; n > 3 { // where there are too many the store takes no more rows
+			t.Errorf("%d tables in memory", n)
+		}
+		if again {
+			on.Off()
+			time.Sleep(2 * watchEvery) // the bubble's clock
+			gone(t, j)
+			must(t, j.Join(7, replica.ID(1, 2)))
+			must(t, j.Healthy())
+			must(t, j.Close())
+			return
+		}
+		c.within(t, "the end", func() {
+			if err := j.Close(); err == nil {
+				t.Error("the rows were flushed")
+			}
+		})
+		on.Off()
+		j = open(t, c.cfg)
+		time.Sleep(watchEvery)
+		gone(t, j)
+		wantRows(t, j.Group(0), 1, 20)
+		must(t, j.Close())
+	})
+}
+
+// TestMailWhileThereIsNoRoom: what other nodes say while the log waits for room is bounded also where it is very small.
+func TestMailWhileThereIsNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCramped(t, nil)
+		g := c.j.Group(0)
+		own(g)
+		free := c.busy()
+		c.on.On()
+		c.stuff(t, g, 1)
+		beat, err := proto.Marshal(&pb.Message{Type: pb.MsgHeartbeat.Enum(), From: new(replica.ID(2, 1)), To: new(replica.ID(1, 1)), Term: new(uint64(3)), Commit: new(uint64(4))})
+		must(t, err)
+		var parcel []byte
+		for range 1000 {
+			parcel = binary.BigEndian.AppendUint16(parcel, 7)
+			parcel = append(binary.BigEndian.AppendUint32(parcel, uint32(len(beat))), beat...)
+		}
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		n := 0
+		for last := -1; last < n; { // until nothing more is taken
+			last = n
+			must(t, c.j.Receive(parcel))
+			c.j.mu.Lock()
+			n = len(c.j.forming.mail)
+			c.j.mu.Unlock()
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		held := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+		t.Logf("%d messages of %d bytes hold %d MiB, %d bytes each", n, len(beat), held>>20, held/int64(n))
+		if n < 1000 || held > 2*mailBytes {
+			t.Errorf("%d messages hold %d MiB; want at most %d", n, held>>20, 2*mailBytes>>20)
+		}
+		c.on.Off()
+		free()
+		must(t, c.j.Close())
+	})
+}
+
+// TestMembersWhileThereIsNoRoom: members that are not written yet, as the log waits for room, are told to nobody: a replica that others take for gone by what is told is one that
+// this one would still need when it comes back from a crash.
+func TestMembersWhileThereIsNoRoom(t *testing.T) {
+	met := 0
+	for fill := range 16 { // so much of the segment is taken that the change fits and, once, its effect does not
+		synctest.Test(t, func(t *testing.T) {
+			var scarce, decided atomic.Bool
+			n := &net{t: t, nodes: map[uint32]*peer{}, cut: map[[2]uint32]bool{}}
+			for id := uint32(1); id <= 2; id++ {
+				n.nodes[id] = &peer{n: n, id: id, disk: vfs.NewCrashableMem(), alone: -1}
+			}
+			n.nodes[1].faults = errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if op.Kind == errorfs.OpFilePreallocate && strings.Contains(op.Path, "/log/") && scarce.Load() {
+					return syscall.ENOSPC
+				}
+				return nil
+			})
+			n.nodes[1].decided = func(_ uint16, _, _ uint64, data []byte) {
+				if scarce.Load() && len(data) > 0 {
+					decided.Store(true)
+				}
+			}
+			for id := uint32(1); id <= 2; id++ {
+				n.start(id)
+				must(t, n.nodes[id].j.Create(7, replica.ID(id, 1), []uint64{replica.ID(1, 1), replica.ID(2, 1)}))
+			}
+			if p := n.leader(7, 1, 2); p.id == 2 {
+				must(t, p.j.Transfer(7, replica.ID(1, 1)))
+				n.until("node 2 has handed over", func() bool { return n.nodes[2].j.Group(7).Term() == 0 })
+				n.leader(7, 1, 2)
+			}
+			j, late := n.nodes[1].j, make(chan struct{})
+			go func() { // watch foresees nothing meanwhile
+				_ = j.request(ask{reply: make(chan error, 1), fn: func() error { <-late; return nil }})
+			}()
+			synctest.Wait()
+			scarce.Store(true)
+			brim(t, j)
+			scarce.Store(false)
+			must(t, j.do(func() error {
+				for range fill {
+					if err := j.log.Write(tombstone(t)); err != nil {
+						return err
+					}
+				}
+				return nil
+			}))
+			scarce.Store(true)
+			changed := make(chan error, 1)
+			go func() {
+				changed <- j.Change(7, &pb.ConfChangeV2{Changes: []*pb.ConfChangeSingle{{Type: pb.ConfChangeRemoveNode.Enum(), NodeId: new(replica.ID(2, 1))}}})
+			}()
+			time.Sleep(watchEvery / 2) // the bubble's clock
+			s, err := j.Replica(7)
+			must(t, err)
+			p := n.nodes[1]
+			disk := p.disk.CrashClone(vfs.CrashCloneCfg{})
+			scarce.Store(false)
+			close(late)
+			must(t, <-changed)
+			n.stop(1, false, nil)
+			if decided.Load() {
+				met++
+			}
+			p.disk = disk
+			n.stop(2, false, nil)
+			n.start(1)
+			r, err := p.j.Replica(7)
+			must(t, err)
+			if len(s.Conf.GetVoters()) < len(r.Conf.GetVoters()) {
+				t.Errorf("with %d blocks taken it said that its members are %v, and came back with %v", fill, s.Conf, r.Conf)
+			}
+			n.close()
+		})
+	}
+	if met == 0 {
+		t.Error("the change was never decided")
+	}
 }

@@ -232,6 +232,7 @@ func (j *Journal) install(g *Group, s *pb.Snapshot) error {
 	if err := j.record(&b); err != nil {
 		return logError("cutting the log behind a snapshot", err)
 	}
+	g.conf = g.meta.conf
 	if err := j.passOver("beginning the log behind a snapshot", j.forget([]seglog.Point{{Group: g.id, UpTo: a.at.index, Term: a.at.term}})); err != nil {
 		return err
 	}

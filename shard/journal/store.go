@@ -282,17 +282,23 @@ func inStats() bool {
 // and blocks whoever brings more, so turns are refused before. It repeats such a flush until there is room.
 func (j *Journal) flushed(info pebble.FlushInfo) {
 	if info.Err != nil {
+		j.mu.Lock()
+		j.unflushed = info.Err
+		j.mu.Unlock()
 		if noRoom(info.Err) {
 			j.refuseFor(&j.noFlush, "the rows")
 		}
 		return
 	}
 	j.mu.Lock()
-	failing := j.background != nil
-	j.background, j.noFlush = nil, false
+	failing, leftRows := j.background != nil, len(j.leftRows) > 0
+	j.background, j.unflushed, j.noFlush = nil, nil, false
 	j.mu.Unlock()
 	if failing {
 		j.cfg.Log.Info("the store writes in the background again", "dir", j.cfg.Dir)
+	}
+	if leftRows {
+		j.tell(j.dropRest)
 	}
 }
 

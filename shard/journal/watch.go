@@ -46,6 +46,9 @@ func (j *Journal) watch() {
 		case <-tick.C:
 			j.look()
 			j.check(j.spare())
+			if j.untruncated {
+				j.check(j.truncate(nil))
+			}
 			j.check(j.keepFence())
 			_ = j.settleSlowly() // a failure is the journal's, who knows
 		case <-j.nudge:
@@ -60,7 +63,8 @@ func (j *Journal) watch() {
 				j.check(j.keepFence())
 			}
 		}
-		if flushed == nil && j.sinceFlush.Load() >= j.cfg.FlushBytes && j.failure() == nil {
+		since := j.sinceFlush.Load()
+		if flushed == nil && (since >= j.cfg.FlushBytes || since > 0 && j.cramped()) && j.failure() == nil {
 			j.sinceFlush.Store(0)
 			err := j.settle()
 			if err == nil {
@@ -70,6 +74,13 @@ func (j *Journal) watch() {
 			j.m.flushes.Add(1)
 		}
 	}
+}
+
+// cramped tells whether the log has no room, and what is not flushed yet may be what takes it.
+func (j *Journal) cramped() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.noSpare || j.noWrite
 }
 
 // check stops the journal on an error that leaves the disk unknown.
@@ -136,7 +147,7 @@ func (j *Journal) truncate(upTo map[uint16]uint64) error {
 		return storeError("reading what is flushed", err)
 	}
 	var points []seglog.Point
-	groups := j.list()
+	groups, of := j.list(), map[uint16]*Group{}
 	most := max(keepLeast, j.cfg.KeepBytes/int64(max(1, len(groups))))
 	for _, g := range groups {
 		key := dataKey(nil, g.id, tagApplied, nil)
@@ -160,15 +171,17 @@ func (j *Journal) truncate(upTo map[uint16]uint64) error {
 		if p.UpTo <= g.truncated {
 			continue
 		}
-		points = append(points, p)
-		g.truncated = p.UpTo
-		j.m.truncations.Add(1)
+		points, of[g.id] = append(points, p), g
 	}
 	if err := it.Close(); err != nil {
 		j.cfg.Log.Warn("reading what is flushed", "err", err) // the damage is reported by corrupted
 	}
 	if len(points) > 0 { // nobody may look for what is gone
 		if err := j.doAnytime(func() error { // also while the log waits for the room that this makes
+			points = slices.DeleteFunc(points, func(p seglog.Point) bool { // of a snapshot that is being taken: the log is cut first
+				g := j.groups[p.Group]
+				return g == nil || p.UpTo > g.at.index
+			})
 			for _, p := range points {
 				j.host.Compacted(p.Group, p.UpTo)
 			}
@@ -178,6 +191,12 @@ func (j *Journal) truncate(upTo map[uint16]uint64) error {
 		}
 	}
 	err = j.log.Truncate(points)
+	if j.untruncated = errors.Is(err, seglog.ErrNoSpace); !j.untruncated {
+		for _, p := range points {
+			of[p.Group].truncated = p.UpTo
+			j.m.truncations.Add(1)
+		}
+	}
 	return j.keepOn("truncating the log", err)
 }
 
