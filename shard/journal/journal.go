@@ -83,7 +83,6 @@ type Journal struct {
 	squeezed    int64         // bytes of entries that others decided, and that were taken all the same
 	noSpare     bool          // no room for another segment of the log
 	noFlush     bool          // no room for rows that are to be flushed
-	unflushed   error         // of the last flush, which is repeated until it works
 	noWrite     bool          // no room for what the log is to write now
 	patient     bool          // the committer runs, and waits for that room
 	frozen      map[*Frozen]struct{}

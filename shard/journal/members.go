@@ -217,14 +217,8 @@ func (j *Journal) excise(from, to uint16) error {
 	if err := j.settle(); err != nil { // it would come back
 		return err
 	}
-	if j.inMemory(from, to) {
-		j.mu.Lock()
-		err := j.unflushed
-		j.mu.Unlock()
-		if err == nil { // otherwise it is repeated, and one more would make another table in memory
-			err = j.flushTables()
-		}
-		if err != nil {
+	if j.unflushed(from, to) {
+		if err := j.flushTables(); err != nil {
 			return fmt.Errorf("%w: %w", errUnflushed, err)
 		}
 	}
@@ -232,9 +226,9 @@ func (j *Journal) excise(from, to uint16) error {
 	return storeError("removing the rows of a group", j.data.Excise(context.Background(), span))
 }
 
-// inMemory tells whether rows of the groups from and to and between them may be in the store's memory alone: all that changes them changes how far
+// unflushed tells whether rows of the groups from and to and between them may be in the store's memory alone: all that changes them changes how far
 // they are, too. Where that cannot be read they may.
-func (j *Journal) inMemory(from, to uint16) bool {
+func (j *Journal) unflushed(from, to uint16) bool {
 	now, err := j.marks(from, to, false)
 	if err != nil {
 		return true

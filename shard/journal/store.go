@@ -282,9 +282,6 @@ func inStats() bool {
 // and blocks whoever brings more, so turns are refused before. It repeats such a flush until there is room.
 func (j *Journal) flushed(info pebble.FlushInfo) {
 	if info.Err != nil {
-		j.mu.Lock()
-		j.unflushed = info.Err
-		j.mu.Unlock()
 		if noRoom(info.Err) {
 			j.refuseFor(&j.noFlush, "the rows")
 		}
@@ -292,7 +289,7 @@ func (j *Journal) flushed(info pebble.FlushInfo) {
 	}
 	j.mu.Lock()
 	failing, leftRows := j.background != nil, len(j.leftRows) > 0
-	j.background, j.unflushed, j.noFlush = nil, nil, false
+	j.background, j.noFlush = nil, false
 	j.mu.Unlock()
 	if failing {
 		j.cfg.Log.Info("the store writes in the background again", "dir", j.cfg.Dir)
