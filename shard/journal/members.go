@@ -217,8 +217,15 @@ func (j *Journal) excise(from, to uint16) error {
 	if err := j.settle(); err != nil { // it would come back
 		return err
 	}
-	if j.unflushed(from, to) {
-		if err := j.flushTables(); err != nil {
+	if j.inMemory(from, to) {
+		j.mu.Lock()
+		full := j.noFlush
+		j.mu.Unlock()
+		if full { // the store repeats that flush, and one more would make another table in memory
+			return fmt.Errorf("%w: %w", errUnflushed, ErrNoSpace)
+		}
+		err := j.flushTables()
+		if err != nil {
 			return fmt.Errorf("%w: %w", errUnflushed, err)
 		}
 	}
@@ -226,9 +233,9 @@ func (j *Journal) excise(from, to uint16) error {
 	return storeError("removing the rows of a group", j.data.Excise(context.Background(), span))
 }
 
-// unflushed tells whether rows of the groups from and to and between them may be in the store's memory alone: all that changes them changes how far
+// inMemory tells whether rows of the groups from and to and between them may be in the store's memory alone: all that changes them changes how far
 // they are, too. Where that cannot be read they may.
-func (j *Journal) unflushed(from, to uint16) bool {
+func (j *Journal) inMemory(from, to uint16) bool {
 	now, err := j.marks(from, to, false)
 	if err != nil {
 		return true
