@@ -73,15 +73,20 @@ type Replica struct {
 
 // Shard is one group of replicas.
 type Shard struct {
-	ID        uint16    `json:"id"`
-	Placement string    `json:"placement"`
-	Epoch     uint64    `json:"epoch"`
-	Term      uint64    `json:"term,omitempty"` // the highest in which a leader was heard: the word of an earlier one counts no more
-	Replicas  []Replica `json:"replicas"`
+	ID        uint16 `json:"id"`
+	Placement string `json:"placement"`
+	Epoch     uint64 `json:"epoch"`
+	Term      uint64 `json:"term,omitempty"` // the highest in which a leader was heard: the word of an earlier one counts no more
+	// Chosen is the node that an operator has chosen to lead it, 0 for none: evening out leaves it there until another leads.
+	Chosen   uint32    `json:"chosen,omitempty"`
+	Replicas []Replica `json:"replicas"`
 }
 
 // On returns the shard's replica on a node, or nil. While a damaged one is being replaced there are two: then it is the new one.
 func (s *Shard) On(node uint32) (r *Replica) {
+	if s == nil {
+		return nil
+	}
 	for i := range s.Replicas {
 		if x := &s.Replicas[i]; x.Node == node && (r == nil || x.ID > r.ID) {
 			r = x

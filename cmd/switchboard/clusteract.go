@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,10 +19,14 @@ import (
 func (s *seat) move() *cobra.Command {
 	var from, to, why string
 	cmd := &cobra.Command{
-		Use: "move SHARD --to NODE", Short: "Move a replica of a shard",
+		Use: "move SHARD --to NODE", Short: "Move a replica of a shard, or who leads it",
 		Long: `Begin to move a replica of a shard to a node that has none of it, and print the move. It goes on by itself, whoever fails;
 "shards moves" tells how far it is. Asked again it is the same move. Nodes are given by name or number. Without --from it is the leader's
-replica that moves, and the leadership with it.`,
+replica that moves, and the leadership with it.
+
+Without --from, and to a node that has a copy already, only the leadership goes there: it waits until that node leads. Evening out leaves
+the shard there as long as nobody else comes to lead it (it does when the node is stopped, drained, lost or its disk full), or until
+"shards rebalance".`,
 		Example: `  switchboard shards move 3 --to n4
   switchboard shards move 3 --from n1 --to n4 --why "n1 has a slow disk"`,
 		Args: exactly(1, "the number of a shard"),
@@ -31,11 +36,17 @@ replica that moves, and the leadership with it.`,
 				return usageError{fmt.Errorf("it takes the number of a shard, and --to")}
 			}
 			return s.do(cmd, func(ctx context.Context, op *member.Operations) error {
-				a, err := s.source(ctx, op, uint16(shard), from)
+				b, err := s.node(ctx, op, to)
 				if err != nil {
 					return err
 				}
-				b, err := s.node(ctx, op, to)
+				if has, err := holds(ctx, op, uint16(shard), b); err != nil || has && from == "" {
+					if err != nil {
+						return err
+					}
+					return s.lead(ctx, cmd, op, uint16(shard), b, why)
+				}
+				a, err := s.source(ctx, op, uint16(shard), from)
 				if err != nil {
 					return err
 				}
@@ -51,6 +62,64 @@ replica that moves, and the leadership with it.`,
 	cmd.Flags().StringVar(&to, "to", "", "node that shall have it")
 	cmd.Flags().StringVar(&why, "why", "", "why, for people")
 	return cmd
+}
+
+// holds tells whether a node has a copy of a shard that votes, and no move has its hands on the shard.
+func holds(ctx context.Context, op *member.Operations, shard uint16, node uint32) (bool, error) {
+	r, err := op.Status(ctx)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(r.Shards, func(s member.ShardReport) bool {
+		return s.ID == shard && s.Job == 0 && slices.ContainsFunc(s.Replicas, func(rep member.ReplicaReport) bool { return rep.Node == node && !rep.Learner })
+	}), nil
+}
+
+// How often it is looked whether a node leads that shall, and how often that is asked for again: a hand-over that comes to nothing ends within that.
+const (
+	lookAfter    = 100 * time.Millisecond
+	askLeadAfter = 2 * time.Second
+)
+
+// lead has a node lead a shard, and waits until it does.
+func (s *seat) lead(ctx context.Context, cmd *cobra.Command, op *member.Operations, shard uint16, node uint32, why string) error {
+	first, err := op.Lead(ctx, s.as, shard, node, why)
+	if err != nil {
+		return err
+	}
+	look := time.NewTicker(lookAfter)
+	defer look.Stop()
+	for asked, leads := time.Now(), first.Leads; ; {
+		r, err := op.Status(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range r.Shards {
+			leads = leads || r.Shards[i].ID == shard && r.Shards[i].Leader == node
+		}
+		if leads {
+			return s.print(cmd, first, func(w io.Writer) {
+				if first.Leads {
+					line(w, fmt.Sprintf("node %s leads shard %d already, and is left to", names(r)[node], shard))
+					return
+				}
+				line(w, fmt.Sprintf("node %s leads shard %d, which node %s led", names(r)[node], shard, names(r)[first.From]))
+			})
+		}
+		if time.Since(asked) >= askLeadAfter {
+			asked = time.Now()
+			again, err := op.Lead(ctx, s.as, shard, node, why)
+			if err != nil {
+				return err
+			}
+			leads = again.Leads
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("node %s was asked to lead shard %d, and does not yet: see switchboard shards ls", names(r)[node], shard)
+		case <-look.C:
+		}
+	}
 }
 
 // printMove prints a move, with the names of its nodes.

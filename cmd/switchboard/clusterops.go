@@ -305,6 +305,8 @@ func printShards(w io.Writer, r *member.Report) {
 		leader := name[s.Leader]
 		if s.Leader != 0 && !led(r, s) {
 			leader += " (away)"
+		} else if s.Leader != 0 && s.Leader == s.Chosen {
+			leader += " (chosen)"
 		}
 		line(w, s.ID, s.Placement, leader, s.Term, s.Epoch, s.Bytes, s.Sessions, fmt.Sprintf("%.1f", s.Rate), move, strings.Join(on, " "))
 	}
