@@ -348,7 +348,7 @@ func (m *Member) report(stale bool) *Report {
 		if n.Reporter {
 			n.Connections = m.cfg.Clients().Open
 		}
-		if n.Phase == cluster.Draining && m.heardAll(time.Now()) {
+		if n.Phase == cluster.Draining && m.heardFor(n.ID, time.Now()) {
 			left := m.leaving(n.ID)
 			n.Leaving = &left
 		}
