@@ -42,7 +42,18 @@ type Job struct {
 }
 
 func (j *Job) String() string {
-	return fmt.Sprintf("job %d: shard %d from node %d to node %d, %s", j.ID, j.Shard, j.From, j.To, j.Step)
+	return fmt.Sprintf("job %d: shard %d from node %d to node %d, %s", j.ID, j.Shard, j.From, j.To, j.Progress())
+}
+
+// Progress says how far it is, and whether it waits there; of one that has ended how it went.
+func (j *Job) Progress() string {
+	switch {
+	case j.Step == Ended && j.Result != "":
+		return j.Result
+	case j.Paused && j.Step != Ended:
+		return string(j.Step) + ", paused"
+	}
+	return string(j.Step)
 }
 
 // jobsPerShard and jobsPerNode bound how much moves at once: a snapshot is a load on both of its ends.

@@ -339,9 +339,9 @@ func (s *seat) follow(cmd *cobra.Command, node uint32, wait bool) error {
 					line(w, fmt.Sprintf("node %s is being drained; what it has left is not known yet: whoever leads the cluster has only begun to", names(r)[node]))
 					return
 				}
-				line(w, fmt.Sprintf("node %s is being drained; left: %d shards that it leads, %d replicas, then %d connections", names(r)[node], now.Leads, now.Replicas, now.Connections))
+				line(w, fmt.Sprintf("node %s is being drained; left: %s that it leads, %s, then %s", names(r)[node], many(now.Leads, "shard"), many(now.Replicas, "replica"), many(now.Connections, "connection")))
 				if first {
-					for _, p := range crowded(r) {
+					for _, p := range crowded(r, "the last copies stay where they are") {
 						line(w, p)
 					}
 				}
@@ -361,9 +361,9 @@ func (s *seat) follow(cmd *cobra.Command, node uint32, wait bool) error {
 	}
 }
 
-// crowded tells, of each placement that has too few nodes for its copies, that they cannot go anywhere: without it whoever drains a node
+// crowded tells, of each placement that has too few nodes for its copies, what comes of that as long as no node is added: without it whoever drains a node
 // of three waits for good.
-func crowded(r *member.Report) (list []string) {
+func crowded(r *member.Report, orElse string) (list []string) {
 	stays := map[uint32]bool{}
 	for i := range r.Nodes {
 		stays[r.Nodes[i].ID] = r.Nodes[i].Phase != cluster.Draining && r.Nodes[i].Phase != cluster.Gone
@@ -376,7 +376,7 @@ func crowded(r *member.Report) (list []string) {
 			}
 		}
 		if left < p.Copies {
-			list = append(list, fmt.Sprintf("placement %s wants %d copies, and has %d nodes left for them: add a node, or the last copies stay where they are", p.Name, p.Copies, left))
+			list = append(list, fmt.Sprintf("placement %s wants %s, and has %s left for them: add a node, or %s", p.Name, many(p.Copies, "copy"), many(left, "node"), orElse))
 		}
 	}
 	return list
@@ -404,7 +404,7 @@ func given(r *member.Report) (list []string) {
 	if len(lost) == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("%d shards, which nobody can serve any more: %s. What a backup has of them can be restored into a new cluster", len(lost), strings.Join(lost, " "))}
+	return []string{fmt.Sprintf("%s, which nobody can serve any more: %s. What a backup has of them can be restored into a new cluster", many(len(lost), "shard"), strings.Join(lost, " "))}
 }
 
 // here tells which nodes are not removed.
@@ -454,12 +454,12 @@ when a majority of some shard's copies would be gone with it: such shards are se
 					return err
 				}
 				return s.print(cmd, map[string]any{"node": n, "removed": true, "short": len(short)}, func(w io.Writer) {
-					line(w, fmt.Sprintf("node %s is removed: stop its process, if it still runs: it serves nobody any more; %d shards had a copy there", args[0], len(short)))
+					line(w, fmt.Sprintf("node %s is removed: stop its process, if it still runs: it serves nobody any more; %s had a copy there", args[0], many(len(short), "shard")))
 					if r, err := op.Status(ctx); err == nil && len(short) > 0 { // it is done, and this is advice
 						for _, p := range given(r) {
 							line(w, "given up: "+p)
 						}
-						for _, p := range crowded(r) {
+						for _, p := range crowded(r, "its shards stay without the copies that are missing") {
 							line(w, p)
 						}
 					}
@@ -487,7 +487,7 @@ func (s *seat) copies() *cobra.Command {
 					return err
 				}
 				return s.print(cmd, map[string]any{"placement": placement, "copies": n}, func(w io.Writer) {
-					line(w, fmt.Sprintf("placement %s wants %d copies", placement, n))
+					line(w, fmt.Sprintf("placement %s wants %s", placement, many(n, "copy")))
 				})
 			})
 		},

@@ -117,7 +117,11 @@ func TestClusterOperations(t *testing.T) {
 			case "node.tenants":
 				v = node.TenantsAnswer{Tenants: []node.TenantLine{{Tenant: "acme", Home: "eu", Made: &node.TenantMade{By: "olga"}}, {Tenant: "demo", Home: "main", File: true}}, Missing: []string{"n2"}}
 			case "remove":
-				return json.Marshal(map[string]any{"err": "node n2 still has replicas of 1 shards", "refused": true})
+				if strings.Contains(string(q.Body), "lost") {
+					v = []uint16{0}
+					break
+				}
+				return json.Marshal(map[string]any{"err": "node n2 still has replicas of 1 shard", "refused": true})
 			}
 			if q.Op != "status" {
 				asked = who + " " + q.Op + " " + string(q.Body)
@@ -154,12 +158,17 @@ func TestClusterOperations(t *testing.T) {
 	f("", "there is no shard 7", "shards", "move", "7", "--to", "n2")
 	f(`ann rebalance {"action":"run"}`, "shard 0 moves: catching up n1 -> n2 because", "shards", "rebalance")
 	f(`ann job {"job":9,"action":"abort"}`, "move 9", "shards", "moves", "abort", "9")
+	report.Jobs[0].Paused = true
+	f(`ann job {"job":9,"action":"pause"}`, "from node n1 to node n2, catching up, paused", "shards", "moves", "pause", "9")
+	f("", "9 0 n1 n2 catching up, paused ann because", "shards", "moves")
+	report.Jobs[0].Paused = false
 	f(`ann rebalance {"action":"dry"}`, "shard 0 a copy n1 -> n2 node n1 carries 9, node n2 1, node 12 none", "shards", "rebalance", "--dry-run")
 	f(`ann rebalance {"action":"pause"}`, "running", "shards", "rebalance", "pause")
-	f(`ann drain {"node":2}`, "node n2 is being drained; left: 1 shards that it leads, 2 replicas, then 7 connections placement main wants 3 copies, and has 1 nodes left for them: add a node", "nodes", "drain", "n2")
+	f(`ann drain {"node":2}`, "node n2 is being drained; left: 1 shard that it leads, 2 replicas, then 7 connections placement main wants 3 copies, and has 1 node left for them: add a node, or the last copies stay where they are", "nodes", "drain", "n2")
 	f(`ann drain {"node":2}`, `"draining": true`, "nodes", "drain", "n2", "--json")
 	f(`ann drain {"node":2,"pace":50}`, `"connections": 7`, "nodes", "drain", "n2", "--pace", "50", "--json")
 	f(`ann drain {"node":2,"undo":true}`, "drained no more", "nodes", "drain", "n2", "--undo")
+	f(`ann copies {"copies":1,"placement":"main"}`, "wants 1 copy", "shards", "copies", "1")
 	f(`ann copies {"copies":5,"placement":"main"}`, "wants 5 copies", "shards", "copies", "5")
 	f("", "main 0 0 3 - n1 -", "placements")
 	f(`ann split {"shard":3,"why":"hot"}`, "shard 3 gives slots to shard 16: moving, 9 there, 3 to go", "shards", "split", "3", "--why", "hot")
@@ -194,6 +203,8 @@ func TestClusterOperations(t *testing.T) {
 	f("", "labels or --none", "placements", "require", "eu")
 	f("", "is no LABEL=VALUE", "placements", "require", "eu", "region")
 	f("", "refused: node n2 still has replicas", "nodes", "remove", "n2")
+	f(`ann remove {"node":2,"lost":true}`, "1 shard had a copy there "+
+		"placement main wants 3 copies, and has 1 node left for them: add a node, or its shards stay without the copies that are missing", "nodes", "remove", "n2", "--disk-lost")
 	f("", "there is no node n7", "nodes", "drain", "n7")
 	f("", "is not the number of a move", "shards", "moves", "abort", "x")
 	if _, err := run("nodes", "remove", "2", "--at", ln.Addr().String(), "--cluster-tls", certs, "--as", "ann"); !errors.Is(err, cluster.ErrRefused) {
