@@ -11,13 +11,16 @@ type Effort struct {
 const ByEffort = "rebalance"
 
 // Rebalance begins, pauses, resumes or aborts the effort to make everything even. Saying the same twice does no harm. Moves of
-// the effort that are too far to be taken back end by themselves.
+// the effort that are too far to be taken back end by themselves. With it any node may lead any shard again, whatever was asked for by [State.Lead].
 func (s *State) Rebalance(action, by string) error {
 	was := s.Effort
 	switch action {
 	case "run":
 		if !s.Effort.Run {
 			s.Effort = Effort{Run: true, By: by}
+		}
+		for _, sh := range s.Shards {
+			s.appoint(sh, 0)
 		}
 	case "pause", "resume":
 		if !s.Effort.Run {

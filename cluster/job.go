@@ -42,7 +42,18 @@ type Job struct {
 }
 
 func (j *Job) String() string {
-	return fmt.Sprintf("job %d: shard %d from node %d to node %d, %s", j.ID, j.Shard, j.From, j.To, j.Step)
+	return fmt.Sprintf("job %d: shard %d from node %d to node %d, %s", j.ID, j.Shard, j.From, j.To, j.Progress())
+}
+
+// Progress says how far it is, and whether it waits there; of one that has ended how it went.
+func (j *Job) Progress() string {
+	switch {
+	case j.Step == Ended && j.Result != "":
+		return j.Result
+	case j.Paused && j.Step != Ended:
+		return string(j.Step) + ", paused"
+	}
+	return string(j.Step)
 }
 
 // jobsPerShard and jobsPerNode bound how much moves at once: a snapshot is a load on both of its ends.
@@ -73,7 +84,7 @@ func (s *State) Move(shard uint16, from, to uint32, by, why string) (*Job, error
 	case from != 0 && old == nil:
 		return nil, refuse("shard %d has no replica on node %d", shard, from)
 	case sh.On(to) != nil:
-		return nil, refuse("shard %d has a replica on node %s already; who leads is evened out by itself", shard, target.Name)
+		return nil, refuse("shard %d has a replica on node %s already; without a node to move from (--from) it is asked to lead", shard, target.Name)
 	case !p.allowed(target):
 		return nil, refuse("node %s (%s) may not hold replicas of placement %s: %s", target.Name, target.Phase, p.Name, wants(p))
 	}
@@ -333,12 +344,21 @@ func (s *State) Hear(shard uint16, seen *Seen) bool {
 	if sh == nil || seen.Term < sh.Term {
 		return false
 	}
-	if seen.Term > sh.Term {
-		sh.Term = seen.Term
-		s.touch(rowShard, uint64(shard))
-	}
+	s.led(sh, seen)
 	s.learn(sh, seen)
 	return true
+}
+
+// led notes in which term a shard is led. Whoever was chosen to lead is not any more when another does.
+func (s *State) led(sh *Shard, seen *Seen) {
+	if seen.Term == sh.Term {
+		return
+	}
+	sh.Term = seen.Term
+	s.touch(rowShard, uint64(sh.ID))
+	if nodeOf(seen.Leader) != sh.Chosen {
+		s.appoint(sh, 0)
+	}
 }
 
 // Stray returns the act that takes out a learner that no job knows: it was asked for by a leader of the meta group who did not

@@ -388,6 +388,9 @@ func (w *bench) lead() (list []Proposal) {
 				continue
 			}
 			drains := w.s.Nodes[from] != nil && w.s.Nodes[from].Phase == Draining
+			if !drains && w.s.Shards[id].Chosen == from {
+				continue // an operator wants it so
+			}
 			best := uint32(0)
 			for _, to := range w.nodes {
 				r := w.s.Shards[id].On(to)

@@ -19,6 +19,17 @@ func refuse(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrRefused, fmt.Sprintf(format, args...))
 }
 
+// many says a number of things, which one of them is called.
+func many(n int, one string) string {
+	switch {
+	case n == 1:
+		return "1 " + one
+	case one == "copy":
+		return fmt.Sprintf("%d copies", n)
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
+
 // Phase is how far a node is in its life.
 type Phase string
 
@@ -73,15 +84,20 @@ type Replica struct {
 
 // Shard is one group of replicas.
 type Shard struct {
-	ID        uint16    `json:"id"`
-	Placement string    `json:"placement"`
-	Epoch     uint64    `json:"epoch"`
-	Term      uint64    `json:"term,omitempty"` // the highest in which a leader was heard: the word of an earlier one counts no more
-	Replicas  []Replica `json:"replicas"`
+	ID        uint16 `json:"id"`
+	Placement string `json:"placement"`
+	Epoch     uint64 `json:"epoch"`
+	Term      uint64 `json:"term,omitempty"` // the highest in which a leader was heard: the word of an earlier one counts no more
+	// Chosen is the node that an operator has chosen to lead it, 0 for none: evening out leaves it there until another leads.
+	Chosen   uint32    `json:"chosen,omitempty"`
+	Replicas []Replica `json:"replicas"`
 }
 
 // On returns the shard's replica on a node, or nil. While a damaged one is being replaced there are two: then it is the new one.
 func (s *Shard) On(node uint32) (r *Replica) {
+	if s == nil {
+		return nil
+	}
 	for i := range s.Replicas {
 		if x := &s.Replicas[i]; x.Node == node && (r == nil || x.ID > r.ID) {
 			r = x
@@ -376,7 +392,7 @@ func (s *State) Remove(id uint32, lost bool) (short []uint16, err error) {
 		}
 	}
 	if len(short) > 0 && !lost {
-		return nil, refuse("node %s still has replicas of %d shards (%d first): drain it, or say that its disk is lost", n.Name, len(short), short[0])
+		return nil, refuse("node %s still has replicas of %s (%d first): drain it, or say that its disk is lost", n.Name, many(len(short), "shard"), short[0])
 	}
 	left := 0
 	for _, other := range s.Nodes {

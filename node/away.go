@@ -22,9 +22,12 @@ func (p *party) around() *member.Around {
 	return &member.Around{}
 }
 
-// leaving says that an operator drains this node, or nil: it serves, and nobody new should be sent here.
+// leaving says that an operator drains this node, or nil: it serves, and nobody new should be sent here. Or that he has taken it out of the cluster.
 func (p *party) leaving() error {
-	if a := p.around(); a.Leaving && a.Elsewhere > 0 {
+	switch a := p.around(); {
+	case a.Removed:
+		return errors.New("the node was removed from the cluster, and serves nobody any more: stop it")
+	case a.Leaving && a.Elsewhere > 0:
 		return errors.New("the node is being drained")
 	}
 	return nil
@@ -54,10 +57,10 @@ const (
 )
 
 // next returns how many connections may go with this tick, of those up to upTo: none before what the node leads and holds has gone, as far as
-// others could take it, and none while there is nobody to go to. What one tick does not use is no other's. latest is the connection
+// others could take it and that is known, and none while there is nobody to go to. What one tick does not use is no other's. latest is the connection
 // that came last.
 func (l *leave) next(a *member.Around, latest uint64) (n int, upTo uint64) {
-	if !a.Leaving || a.Elsewhere == 0 || a.Left != (cluster.Leaving{}) {
+	if !a.Leaving || a.Unheard || a.Elsewhere == 0 || a.Left != (cluster.Leaving{}) {
 		*l = leave{}
 		return 0, 0
 	}

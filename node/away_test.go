@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,6 +61,34 @@ func TestDrainedNodeSendsAway(t *testing.T) {
 	}
 	back := login(t, a, customerOf("back"))
 	back.open(obj{})
+	w.stop("b")
+	w.stop("a")
+}
+
+// A node that was removed says so, to whoever looks whether it is ready.
+func TestRemovedNodeSaysSo(t *testing.T) {
+	w := newTown(t)
+	a := w.start("a")
+	b := w.start("b")
+	operator := token.Claims{Sub: "olga", Role: wire.RoleOperator}
+	if code, v := operate(t, a, operator, "POST", "/nodes/2", `{"action":"drain"}`); code != 200 {
+		t.Fatalf("draining is answered %d %v", code, v)
+	}
+	until(t, "it is removed", func() bool {
+		code, _ := operate(t, a, operator, "POST", "/nodes/2", `{"action":"remove"}`)
+		return code == 200
+	})
+	said := ""
+	defer func() {
+		if t.Failed() {
+			t.Logf("it says %q", said)
+		}
+	}()
+	until(t, "it says that it was removed", func() bool {
+		var code int
+		code, said = get(t, b, "/readyz")
+		return code == 503 && strings.HasPrefix(said, "the node was removed from the cluster")
+	})
 	w.stop("b")
 	w.stop("a")
 }

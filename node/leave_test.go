@@ -38,6 +38,7 @@ func TestLeavePace(t *testing.T) {
 	f(0, member.Around{Leaving: true})
 	f(0, member.Around{Leaving: true, Elsewhere: 2, Left: leads})
 	f(0, member.Around{Leaving: true, Elsewhere: 2, Left: holds, Pace: 50})
+	f(0, member.Around{Leaving: true, Elsewhere: 2, Unheard: true})
 	f(1, member.Around{Leaving: true, Elsewhere: 2, Pace: 1})
 	f(33, member.Around{Leaving: true, Elsewhere: 2, Pace: 33})
 	f(awayPace, member.Around{Leaving: true, Elsewhere: 1})

@@ -156,7 +156,7 @@ func (n *Node) openAlone(x *exchange.Exchange) (err error) {
 func (n *Node) healthy() error {
 	err := n.j.Healthy()
 	if n.party != nil {
-		err = errors.Join(err, n.party.ready(), n.party.leaving())
+		err = errors.Join(err, n.party.leaving(), n.party.ready())
 	}
 	return err
 }

@@ -66,6 +66,15 @@ func (q *operating) do(ctx context.Context, op *member.Operations, by, what, arg
 			return nil, edge.ErrNoOperation
 		}
 		return op.Job(ctx, by, id, q.Action)
+	case what == "shards" && arg != "":
+		id, err := strconv.ParseUint(arg, 10, 16)
+		if err != nil {
+			return nil, edge.ErrNoOperation
+		}
+		if q.Action != "lead" {
+			return nil, fmt.Errorf("%w: with a shard one can say who shall lead it: lead", cluster.ErrRefused)
+		}
+		return op.Lead(ctx, by, uint16(id), q.To, q.Why)
 	case what == "splits" && arg == "" && q.Action == "clean":
 		return op.Clean(ctx, by, q.Shard)
 	case what == "splits" && arg == "":

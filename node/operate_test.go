@@ -100,12 +100,15 @@ func TestOperateOverHTTP(t *testing.T) {
 	f(a, 200, "", "POST", "/placements/more", `{"action":"assign","tenants":["other"]}`)
 	f(a, 400, "lives in placement main", "POST", "/placements/more", `{"action":"assign","tenants":["demo"]}`)
 	f(a, 400, "create it", "POST", "/placements/more", `{"action":"eat"}`)
+	f(b, 400, "no shard 99", "POST", "/shards/99", `{"action":"lead","to":1}`)
+	f(b, 400, "who shall lead it", "POST", "/shards/0", `{"to":1}`)
+	f(b, 400, "no node 9", "POST", "/shards/0", `{"action":"lead","to":9}`)
 	f(b, 400, "no shard 99", "POST", "/splits", `{"shard":99}`)
 	f(b, 400, "pause, resume or abort", "POST", "/splits", `{"shard":0,"action":"undo"}`)
 	f(b, 400, "not being split", "POST", "/splits", `{"shard":0,"action":"abort"}`)
 	f(b, 400, "not being split", "POST", "/splits", `{"shard":0,"action":"pause"}`)
 	f(b, 200, "to:6", "POST", "/splits", `{"shard":0,"dry_run":true}`)
-	for _, path := range []string{"/", "/moves/x", "/nodes", "/nodes/x", "/elsewhere", "/rebalance/1"} {
+	for _, path := range []string{"/", "/moves/x", "/nodes", "/nodes/x", "/elsewhere", "/rebalance/1", "/shards", "/shards/x"} {
 		f(a, 404, "unknown_verb", "POST", path, `{}`)
 	}
 	f(a, 404, "unknown_verb", "GET", "/moves", "")

@@ -13,6 +13,10 @@ type Around struct {
 	// Leaving says that an operator drains this node: its clients shall go elsewhere, when what it leads and holds has gone; Left is what that is.
 	Leaving bool
 	Left    cluster.Leaving
+	// Unheard says that a node which drains has not heard of all the others yet, as one that has just started: Left may lack what they could take.
+	Unheard bool
+	// Removed says that this node was taken out of the cluster for good.
+	Removed bool
 	// Pace is how many of them a second he wants to go, 0 when he has not said.
 	Pace int
 	// Elsewhere is how many other nodes serve clients, are there and have room for more; URLs are where, of those that have said so.
@@ -45,6 +49,7 @@ func (m *Member) lookAround(now time.Time) {
 		switch n := m.state.Nodes[id]; {
 		case id == m.id.Node:
 			a.Leaving, a.Pace = n.Phase == cluster.Draining && !n.Absent, n.Pace
+			a.Removed = n.Phase == cluster.Gone
 		case n.Phase == cluster.Up && n.Roles.Edge && m.alive(id) && !m.clients[id].crowd():
 			a.Elsewhere++
 			if n.URL != "" {
@@ -53,7 +58,7 @@ func (m *Member) lookAround(now time.Time) {
 		}
 	}
 	if a.Leaving {
-		a.Left = m.leaving(m.id.Node)
+		a.Left, a.Unheard = m.leaving(m.id.Node), !m.heardFor(m.id.Node, now)
 	}
 	a.Whole = m.whole()
 	m.around.Store(a)
@@ -69,9 +74,9 @@ func (m *Member) leaving(node uint32) cluster.Leaving {
 	return m.state.Leaving(node, leaders, m.unfit()...)
 }
 
-// heardAll tells whether this node has heard of everybody how he is, but for nodes that have been away for long, and who leads each shard. What it would tell of
-// them before is that they have and do nothing.
-func (m *Member) heardAll(now time.Time) bool {
+// heardFor tells whether this node has heard what it has to know to say what a node has left: of everybody how he is, but for nodes that have been away for long, and
+// who leads each shard of which that node has a copy. What it would tell before is that others have and do nothing.
+func (m *Member) heardFor(node uint32, now time.Time) bool {
 	for id, n := range m.state.Nodes {
 		if _, heard := m.clients[id]; heard || id == m.id.Node || n.Phase == cluster.Gone || n.Absent {
 			continue
@@ -80,8 +85,8 @@ func (m *Member) heardAll(now time.Time) bool {
 			return false
 		}
 	}
-	for group := range m.state.Shards {
-		if m.leaders[group].node == 0 {
+	for group, sh := range m.state.Shards {
+		if sh.On(node) != nil && m.leaders[group].node == 0 {
 			return false
 		}
 	}

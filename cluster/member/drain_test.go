@@ -155,3 +155,68 @@ func TestDrainUnheard(t *testing.T) {
 		})
 	})
 }
+
+// A node that drains and has just started again says that it has not heard of the others, as long as it is so: else its connections would go at once, as nobody that
+// it knows of could take what it holds.
+func TestDrainingNodeStartsAgain(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		w.start("a", "b", "c", "d")
+		if _, err := w.enter("e", func(c *Config) { c.Roles = cluster.Roles{Edge: true} }); err != nil {
+			t.Fatal(err)
+		}
+		w.settled(3, 3)
+		id := w.number("d")
+		holds := 0
+		for _, s := range w.report().Shards {
+			for _, rep := range s.Replicas {
+				if rep.Node == id {
+					holds++
+				}
+			}
+		}
+		if holds == 0 {
+			t.Fatal("it holds nothing")
+		}
+		if err := w.nodes["d"].m.Drain(t.Context(), "ann", id, false); err != nil {
+			t.Fatal(err)
+		}
+		w.await("it knows", func() string {
+			if a := w.nodes["d"].m.Around(); !a.Leaving {
+				return fmt.Sprintf("%+v", a)
+			}
+			return ""
+		})
+		for _, name := range []string{"a", "b", "c", "d"} {
+			w.kill(name)
+		}
+		w.start("d")
+		there := 0
+		for began := time.Now(); time.Since(began) < 2*giveUpAfter; time.Sleep(time.Second) {
+			a := w.nodes["d"].m.Around()
+			if a == nil || !a.Leaving || a.Elsewhere == 0 {
+				continue
+			}
+			if there++; !a.Unheard && a.Left == (cluster.Leaving{}) {
+				t.Fatalf("its connections may go, and who could take its %d replicas is not known: %+v", holds, a)
+			}
+		}
+		if there == 0 {
+			t.Fatal("its connections could not have gone anywhere")
+		}
+		w.start("a", "b", "c")
+		w.await("its connections may go", func() string {
+			a := w.nodes["d"].m.Around()
+			if !a.Leaving || a.Unheard || a.Left != (cluster.Leaving{}) || a.Elsewhere == 0 {
+				return fmt.Sprintf("%+v", a)
+			}
+			return ""
+		})
+		for _, s := range w.report().Shards {
+			for _, rep := range s.Replicas {
+				if rep.Node == id {
+					t.Fatalf("it holds %+v", s)
+				}
+			}
+		}
+	})
+}

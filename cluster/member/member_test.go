@@ -204,6 +204,15 @@ func TestGivenUp(t *testing.T) {
 		a := w.number("a")
 		gone := func() {
 			t.Helper()
+			w.await("the others know that they vote", func() string { // who leads knows a heartbeat sooner, and alone may lead until then
+				for _, name := range []string{"b", "c"} {
+					all, err := w.nodes[name].b.Status(cluster.Meta)
+					if st := all[cluster.Meta]; err != nil || st.Conf == nil || len(st.Conf.GetVoters()) != 3 || len(st.Conf.GetVotersOutgoing()) > 0 {
+						return fmt.Sprintf("%s: %+v, %v", name, st.Conf, err)
+					}
+				}
+				return ""
+			})
 			w.kill("a")
 			w.await("its end is noticed", func() string {
 				for _, n := range w.report().Nodes {

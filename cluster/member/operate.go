@@ -15,6 +15,7 @@ const (
 	opJoin      = "join"
 	opStatus    = "status"
 	opMove      = "move"
+	opLead      = "lead" // a node that has a copy of a shard shall lead it
 	opJob       = "job"
 	opRebalance = "rebalance"
 	opDrain     = "drain"
@@ -60,16 +61,18 @@ type ReplicaReport struct {
 
 // ShardReport is how a shard is.
 type ShardReport struct {
-	ID        uint16          `json:"id"`
-	Placement string          `json:"placement"`
-	Epoch     uint64          `json:"epoch"`
-	Leader    uint32          `json:"leader"` // node, 0 when nobody is known to lead
-	Term      uint64          `json:"term"`
-	Replicas  []ReplicaReport `json:"replicas"`
-	Bytes     uint64          `json:"bytes"`    // of one replica
-	Sessions  int64           `json:"sessions"` // in memory, loaded or attached
-	Rate      float64         `json:"rate"`     // entries a second, the mean of about a minute
-	Job       uint64          `json:"job,omitempty"`
+	ID        uint16 `json:"id"`
+	Placement string `json:"placement"`
+	Epoch     uint64 `json:"epoch"`
+	Leader    uint32 `json:"leader"` // node, 0 when nobody is known to lead
+	// Chosen is the node that an operator has chosen to lead it, 0 for none: as long as it leads, evening out leaves it there.
+	Chosen   uint32          `json:"chosen,omitempty"`
+	Term     uint64          `json:"term"`
+	Replicas []ReplicaReport `json:"replicas"`
+	Bytes    uint64          `json:"bytes"`    // of one replica
+	Sessions int64           `json:"sessions"` // in memory, loaded or attached
+	Rate     float64         `json:"rate"`     // entries a second, the mean of about a minute
+	Job      uint64          `json:"job,omitempty"`
 }
 
 // Report is how the cluster is.
@@ -140,6 +143,8 @@ func (m *Member) do(op, by string, body []byte, stale bool) (any, error) {
 		return m.report(stale), nil
 	case opMove:
 		return m.move(by, &a)
+	case opLead:
+		return m.appoint(&a)
 	case opJob:
 		return m.job(a.Job, a.Action)
 	case opRebalance:
@@ -216,6 +221,33 @@ func (m *Member) move(by string, a *asking) (*cluster.Job, error) {
 	return nil, err
 }
 
+// appoint asks who leads a shard to let another node lead that has a copy, drained. What comes of it is seen in the report.
+func (m *Member) appoint(a *asking) (*Leadership, error) {
+	if n := m.state.Nodes[a.To]; n != nil && n.Phase != cluster.Gone {
+		switch {
+		case !m.alive(a.To):
+			return nil, fmt.Errorf("%w: node %s does not answer", cluster.ErrRefused, n.Name)
+		case m.full[a.To] || a.To == m.id.Node && m.groups.Full():
+			return nil, fmt.Errorf("%w: the disk of node %s is full: it is to lead nothing", cluster.ErrRefused, n.Name)
+		}
+	}
+	l := m.leaders[a.Shard]
+	var seen *cluster.Seen
+	if s := m.views[a.Shard]; s != nil && s.from == l.node && s.Seen.Term == l.term && m.alive(l.node) {
+		seen = &s.Seen
+	} else if r := m.state.Shards[a.Shard].On(a.To); r != nil && l.node == a.To {
+		seen = &cluster.Seen{Leader: r.ID, Term: l.term} // it said so itself
+	}
+	act, err := m.state.Lead(a.Shard, a.To, seen)
+	if err != nil {
+		return nil, err
+	}
+	if act.Kind == cluster.Lead {
+		m.send(l.node, &order{a.Shard, seen.Term, act})
+	}
+	return &Leadership{Shard: a.Shard, From: l.node, To: a.To, Leads: act.Kind == cluster.Wait}, nil
+}
+
 func (m *Member) job(id uint64, action string) (*cluster.Job, error) {
 	j := m.state.Jobs[id]
 	var err error
@@ -290,7 +322,7 @@ func (m *Member) report(stale bool) *Report {
 	jobs := m.jobs()
 	for _, id := range slices.Sorted(maps.Keys(m.state.Shards)) {
 		sh, lead := m.state.Shards[id], m.leaders[id]
-		s := ShardReport{ID: id, Placement: sh.Placement, Epoch: sh.Epoch, Leader: lead.node, Term: lead.term}
+		s := ShardReport{ID: id, Placement: sh.Placement, Epoch: sh.Epoch, Leader: lead.node, Chosen: sh.Chosen, Term: lead.term}
 		see := m.views[id]
 		if see != nil {
 			s.Bytes, s.Rate, s.Sessions = see.Bytes, see.rate, see.Sessions
@@ -316,7 +348,7 @@ func (m *Member) report(stale bool) *Report {
 		if n.Reporter {
 			n.Connections = m.cfg.Clients().Open
 		}
-		if n.Phase == cluster.Draining && m.heardAll(time.Now()) {
+		if n.Phase == cluster.Draining && m.heardFor(n.ID, time.Now()) {
 			left := m.leaving(n.ID)
 			n.Leaving = &left
 		}

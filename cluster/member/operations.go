@@ -96,6 +96,23 @@ func (o *Operations) Move(ctx context.Context, by string, shard uint16, from, to
 	return j, o.ask(ctx, opMove, by, asking{Shard: shard, From: from, To: to, Why: why}, j)
 }
 
+// Leadership is what becomes of a request that a node shall lead a shard.
+type Leadership struct {
+	Shard uint16 `json:"shard"`
+	From  uint32 `json:"from"` // node that led it then
+	To    uint32 `json:"to"`
+	// Leads says that To led it already. Otherwise From was asked to hand over, which takes a moment and may come to nothing: ShardReport.Leader tells.
+	Leads bool `json:"leads"`
+}
+
+// Lead asks for a shard to be led by a node that has a copy of it which votes. It is refused when that node does not answer, is behind, drains or has a
+// full disk, and while the shard is being moved. Evening out leaves the shard there as long as nobody else comes to lead it, or until a
+// rebalance is asked for. Asked again it asks again, or says that the node leads.
+func (o *Operations) Lead(ctx context.Context, by string, shard uint16, to uint32, why string) (*Leadership, error) {
+	l := &Leadership{}
+	return l, o.ask(ctx, opLead, by, asking{Shard: shard, To: to, Why: why}, l)
+}
+
 // Job pauses, resumes or aborts a move.
 func (o *Operations) Job(ctx context.Context, by string, id uint64, action string) (*cluster.Job, error) {
 	j := &cluster.Job{}

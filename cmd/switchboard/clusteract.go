@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,10 +19,14 @@ import (
 func (s *seat) move() *cobra.Command {
 	var from, to, why string
 	cmd := &cobra.Command{
-		Use: "move SHARD --to NODE", Short: "Move a replica of a shard",
+		Use: "move SHARD --to NODE", Short: "Move a replica of a shard, or who leads it",
 		Long: `Begin to move a replica of a shard to a node that has none of it, and print the move. It goes on by itself, whoever fails;
 "shards moves" tells how far it is. Asked again it is the same move. Nodes are given by name or number. Without --from it is the leader's
-replica that moves, and the leadership with it.`,
+replica that moves, and the leadership with it.
+
+Without --from, and to a node that has a copy already, only the leadership goes there: it waits until that node leads. Evening out leaves
+the shard there as long as nobody else comes to lead it (it does when the node is stopped, drained, lost or its disk full), or until
+"shards rebalance".`,
 		Example: `  switchboard shards move 3 --to n4
   switchboard shards move 3 --from n1 --to n4 --why "n1 has a slow disk"`,
 		Args: exactly(1, "the number of a shard"),
@@ -31,11 +36,17 @@ replica that moves, and the leadership with it.`,
 				return usageError{fmt.Errorf("it takes the number of a shard, and --to")}
 			}
 			return s.do(cmd, func(ctx context.Context, op *member.Operations) error {
-				a, err := s.source(ctx, op, uint16(shard), from)
+				b, err := s.node(ctx, op, to)
 				if err != nil {
 					return err
 				}
-				b, err := s.node(ctx, op, to)
+				if has, err := holds(ctx, op, uint16(shard), b); err != nil || has && from == "" {
+					if err != nil {
+						return err
+					}
+					return s.lead(ctx, cmd, op, uint16(shard), b, why)
+				}
+				a, err := s.source(ctx, op, uint16(shard), from)
 				if err != nil {
 					return err
 				}
@@ -51,6 +62,64 @@ replica that moves, and the leadership with it.`,
 	cmd.Flags().StringVar(&to, "to", "", "node that shall have it")
 	cmd.Flags().StringVar(&why, "why", "", "why, for people")
 	return cmd
+}
+
+// holds tells whether a node has a copy of a shard that votes, and no move has its hands on the shard.
+func holds(ctx context.Context, op *member.Operations, shard uint16, node uint32) (bool, error) {
+	r, err := op.Status(ctx)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(r.Shards, func(s member.ShardReport) bool {
+		return s.ID == shard && s.Job == 0 && slices.ContainsFunc(s.Replicas, func(rep member.ReplicaReport) bool { return rep.Node == node && !rep.Learner })
+	}), nil
+}
+
+// How often it is looked whether a node leads that shall, and how often that is asked for again: a hand-over that comes to nothing ends within that.
+const (
+	lookAfter    = 100 * time.Millisecond
+	askLeadAfter = 2 * time.Second
+)
+
+// lead has a node lead a shard, and waits until it does.
+func (s *seat) lead(ctx context.Context, cmd *cobra.Command, op *member.Operations, shard uint16, node uint32, why string) error {
+	first, err := op.Lead(ctx, s.as, shard, node, why)
+	if err != nil {
+		return err
+	}
+	look := time.NewTicker(lookAfter)
+	defer look.Stop()
+	for asked, leads := time.Now(), first.Leads; ; {
+		r, err := op.Status(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range r.Shards {
+			leads = leads || r.Shards[i].ID == shard && r.Shards[i].Leader == node
+		}
+		if leads {
+			return s.print(cmd, first, func(w io.Writer) {
+				if first.Leads {
+					line(w, fmt.Sprintf("node %s leads shard %d already, and is left to", names(r)[node], shard))
+					return
+				}
+				line(w, fmt.Sprintf("node %s leads shard %d, which node %s led", names(r)[node], shard, names(r)[first.From]))
+			})
+		}
+		if time.Since(asked) >= askLeadAfter {
+			asked = time.Now()
+			again, err := op.Lead(ctx, s.as, shard, node, why)
+			if err != nil {
+				return err
+			}
+			leads = again.Leads
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("node %s was asked to lead shard %d, and does not yet: see switchboard shards ls", names(r)[node], shard)
+		case <-look.C:
+		}
+	}
 }
 
 // printMove prints a move, with the names of its nodes.
@@ -270,9 +339,9 @@ func (s *seat) follow(cmd *cobra.Command, node uint32, wait bool) error {
 					line(w, fmt.Sprintf("node %s is being drained; what it has left is not known yet: whoever leads the cluster has only begun to", names(r)[node]))
 					return
 				}
-				line(w, fmt.Sprintf("node %s is being drained; left: %d shards that it leads, %d replicas, then %d connections", names(r)[node], now.Leads, now.Replicas, now.Connections))
+				line(w, fmt.Sprintf("node %s is being drained; left: %s that it leads, %s, then %s", names(r)[node], many(now.Leads, "shard"), many(now.Replicas, "replica"), many(now.Connections, "connection")))
 				if first {
-					for _, p := range crowded(r) {
+					for _, p := range crowded(r, "the last copies stay where they are") {
 						line(w, p)
 					}
 				}
@@ -292,9 +361,9 @@ func (s *seat) follow(cmd *cobra.Command, node uint32, wait bool) error {
 	}
 }
 
-// crowded tells, of each placement that has too few nodes for its copies, that they cannot go anywhere: without it whoever drains a node
+// crowded tells, of each placement that has too few nodes for its copies, what comes of that as long as no node is added: without it whoever drains a node
 // of three waits for good.
-func crowded(r *member.Report) (list []string) {
+func crowded(r *member.Report, orElse string) (list []string) {
 	stays := map[uint32]bool{}
 	for i := range r.Nodes {
 		stays[r.Nodes[i].ID] = r.Nodes[i].Phase != cluster.Draining && r.Nodes[i].Phase != cluster.Gone
@@ -307,7 +376,7 @@ func crowded(r *member.Report) (list []string) {
 			}
 		}
 		if left < p.Copies {
-			list = append(list, fmt.Sprintf("placement %s wants %d copies, and has %d nodes left for them: add a node, or the last copies stay where they are", p.Name, p.Copies, left))
+			list = append(list, fmt.Sprintf("placement %s wants %s, and has %s left for them: add a node, or %s", p.Name, many(p.Copies, "copy"), many(left, "node"), orElse))
 		}
 	}
 	return list
@@ -335,7 +404,7 @@ func given(r *member.Report) (list []string) {
 	if len(lost) == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("%d shards, which nobody can serve any more: %s. What a backup has of them can be restored into a new cluster", len(lost), strings.Join(lost, " "))}
+	return []string{fmt.Sprintf("%s, which nobody can serve any more: %s. What a backup has of them can be restored into a new cluster", many(len(lost), "shard"), strings.Join(lost, " "))}
 }
 
 // here tells which nodes are not removed.
@@ -385,12 +454,12 @@ when a majority of some shard's copies would be gone with it: such shards are se
 					return err
 				}
 				return s.print(cmd, map[string]any{"node": n, "removed": true, "short": len(short)}, func(w io.Writer) {
-					line(w, fmt.Sprintf("node %s is removed: stop its process, if it still runs: it serves nobody any more; %d shards had a copy there", args[0], len(short)))
+					line(w, fmt.Sprintf("node %s is removed: stop its process, if it still runs: it serves nobody any more; %s had a copy there", args[0], many(len(short), "shard")))
 					if r, err := op.Status(ctx); err == nil && len(short) > 0 { // it is done, and this is advice
 						for _, p := range given(r) {
 							line(w, "given up: "+p)
 						}
-						for _, p := range crowded(r) {
+						for _, p := range crowded(r, "its shards stay without the copies that are missing") {
 							line(w, p)
 						}
 					}
@@ -418,7 +487,7 @@ func (s *seat) copies() *cobra.Command {
 					return err
 				}
 				return s.print(cmd, map[string]any{"placement": placement, "copies": n}, func(w io.Writer) {
-					line(w, fmt.Sprintf("placement %s wants %d copies", placement, n))
+					line(w, fmt.Sprintf("placement %s wants %s", placement, many(n, "copy")))
 				})
 			})
 		},

@@ -78,6 +78,17 @@ func line(w io.Writer, cells ...any) {
 	_, _ = fmt.Fprintln(w)
 }
 
+// many says a number of things, which one of them is called.
+func many(n int, one string) string {
+	switch {
+	case n == 1:
+		return "1 " + one
+	case one == "copy":
+		return fmt.Sprintf("%d copies", n)
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
+
 // names are the nodes of a report by their numbers.
 func names(r *member.Report) map[uint32]string {
 	m := map[uint32]string{0: "-"}
@@ -206,7 +217,7 @@ func printStatus(w io.Writer, r *member.Report) {
 		if n.Phase != cluster.Draining {
 			continue
 		}
-		what := fmt.Sprintf("node %s, which has %d replicas, leads %d and has %d connections", n.Name, n.Holds, n.Leads, n.Connections)
+		what := fmt.Sprintf("node %s, which has %s, leads %d and has %s", n.Name, many(n.Holds, "replica"), n.Leads, many(n.Connections, "connection"))
 		if stay := nowhere(r, n.ID); stay > 0 {
 			what += fmt.Sprintf("; %d of them have nowhere to go: start another node that may hold them, or take it back (nodes drain %s --undo)", stay, n.Name)
 		}
@@ -305,6 +316,8 @@ func printShards(w io.Writer, r *member.Report) {
 		leader := name[s.Leader]
 		if s.Leader != 0 && !led(r, s) {
 			leader += " (away)"
+		} else if s.Leader != 0 && s.Leader == s.Chosen {
+			leader += " (chosen)"
 		}
 		line(w, s.ID, s.Placement, leader, s.Term, s.Epoch, s.Bytes, s.Sessions, fmt.Sprintf("%.1f", s.Rate), move, strings.Join(on, " "))
 	}
@@ -324,13 +337,6 @@ func printJobs(w io.Writer, r *member.Report) {
 	name := names(r)
 	line(w, "MOVE", "SHARD", "FROM", "TO", "STEP", "BY", "WHY")
 	for _, j := range r.Jobs {
-		step := string(j.Step)
-		if j.Step == cluster.Ended {
-			step = j.Result
-		}
-		if j.Paused {
-			step += ", paused"
-		}
-		line(w, j.ID, j.Shard, name[j.From], name[j.To], step, j.By, called(name, j.Why))
+		line(w, j.ID, j.Shard, name[j.From], name[j.To], j.Progress(), j.By, called(name, j.Why))
 	}
 }

@@ -71,6 +71,8 @@ func TestClusterOperations(t *testing.T) {
 		},
 		Shards: []member.ShardReport{{ID: 0, Placement: "main", Epoch: 4, Leader: 1, Term: 7, Bytes: 12345, Sessions: 17, Rate: 1.5, Job: 9, Replicas: []member.ReplicaReport{
 			{Replica: cluster.Replica{ID: 1, Node: 1}, Answers: true}, {Replica: cluster.Replica{ID: 2, Node: 2, Learner: true}},
+		}}, {ID: 1, Placement: "main", Epoch: 1, Leader: 1, Chosen: 1, Term: 8, Replicas: []member.ReplicaReport{
+			{Replica: cluster.Replica{ID: 3, Node: 1}, Answers: true}, {Replica: cluster.Replica{ID: 4, Node: 2}, Answers: true},
 		}}},
 		Jobs: []*cluster.Job{{ID: 9, Shard: 0, From: 1, To: 2, Step: cluster.Catching, By: "ann", Why: "because"}},
 		Places: []member.PlaceReport{{Placement: cluster.Placement{Name: "main", Copies: 3, Split: &cluster.Split{
@@ -96,6 +98,8 @@ func TestClusterOperations(t *testing.T) {
 			switch q.Op {
 			case "status":
 				v = report
+			case "lead":
+				v = member.Leadership{Shard: 1, From: 1, To: 1, Leads: true}
 			case "move", "job":
 				v = report.Jobs[0]
 			case "rebalance":
@@ -113,7 +117,11 @@ func TestClusterOperations(t *testing.T) {
 			case "node.tenants":
 				v = node.TenantsAnswer{Tenants: []node.TenantLine{{Tenant: "acme", Home: "eu", Made: &node.TenantMade{By: "olga"}}, {Tenant: "demo", Home: "main", File: true}}, Missing: []string{"n2"}}
 			case "remove":
-				return json.Marshal(map[string]any{"err": "node n2 still has replicas of 1 shards", "refused": true})
+				if strings.Contains(string(q.Body), "lost") {
+					v = []uint16{0}
+					break
+				}
+				return json.Marshal(map[string]any{"err": "node n2 still has replicas of 1 shard", "refused": true})
 			}
 			if q.Op != "status" {
 				asked = who + " " + q.Op + " " + string(q.Body)
@@ -137,22 +145,30 @@ func TestClusterOperations(t *testing.T) {
 			t.Errorf("%v asks %q and prints %q; want %q and %q", args, asked, out, wantAsked, want)
 		}
 	}
-	f("", "nodes 2, 1 up; away: n2; draining: n2 shards 1, 0 without a leader, 1 with fewer copies than wanted moves 1 drains node n2, which has 0 replicas, leads 0 and has 7 connections; 1 of them have nowhere to go: start another node that may hold them, or take it back (nodes drain n2 --undo) rebalance running, begun by ann", "cluster", "status")
+	f("", "nodes 2, 1 up; away: n2; draining: n2 shards 2, 0 without a leader, 2 with fewer copies than wanted moves 1 drains node n2, which has 0 replicas, leads 0 and has 7 connections; 2 of them have nowhere to go: start another node that may hold them, or take it back (nodes drain n2 --undo) rebalance running, begun by ann", "cluster", "status")
 	f("", "2 n2 10.0.0.2:7471 draining, away - 50 0 0 - 7 -", "nodes")
 	f("", "0 main n1 7 4 12345 17 1.5 9 n1 n2 (learns)", "shards", "ls")
 	f("", "9 0 n1 n2 catching up ann because", "shards", "moves")
 	f("", `"cluster": "c-1"`, "cluster", "status", "--json")
 	f(`ann move {"from":1,"to":2,"why":"slow"}`, "move 9: shard 0 from node n1 to node n2, catching up", "shards", "move", "0", "--from", "n1", "--to", "2", "--why", "slow")
 	f(`ann move {"from":1,"to":2}`, "move 9", "shards", "move", "0", "--to", "n2")
+	f(`ann lead {"shard":1,"to":1,"why":"near"}`, "node n1 leads shard 1 already", "shards", "move", "1", "--to", "n1", "--why", "near")
+	f(`ann move {"shard":1,"from":2,"to":1}`, "move 9", "shards", "move", "1", "--from", "n2", "--to", "n1")
+	f("", "1 main n1 (chosen) 8", "shards", "ls")
 	f("", "there is no shard 7", "shards", "move", "7", "--to", "n2")
 	f(`ann rebalance {"action":"run"}`, "shard 0 moves: catching up n1 -> n2 because", "shards", "rebalance")
 	f(`ann job {"job":9,"action":"abort"}`, "move 9", "shards", "moves", "abort", "9")
+	report.Jobs[0].Paused = true
+	f(`ann job {"job":9,"action":"pause"}`, "from node n1 to node n2, catching up, paused", "shards", "moves", "pause", "9")
+	f("", "9 0 n1 n2 catching up, paused ann because", "shards", "moves")
+	report.Jobs[0].Paused = false
 	f(`ann rebalance {"action":"dry"}`, "shard 0 a copy n1 -> n2 node n1 carries 9, node n2 1, node 12 none", "shards", "rebalance", "--dry-run")
 	f(`ann rebalance {"action":"pause"}`, "running", "shards", "rebalance", "pause")
-	f(`ann drain {"node":2}`, "node n2 is being drained; left: 1 shards that it leads, 2 replicas, then 7 connections placement main wants 3 copies, and has 1 nodes left for them: add a node", "nodes", "drain", "n2")
+	f(`ann drain {"node":2}`, "node n2 is being drained; left: 1 shard that it leads, 2 replicas, then 7 connections placement main wants 3 copies, and has 1 node left for them: add a node, or the last copies stay where they are", "nodes", "drain", "n2")
 	f(`ann drain {"node":2}`, `"draining": true`, "nodes", "drain", "n2", "--json")
 	f(`ann drain {"node":2,"pace":50}`, `"connections": 7`, "nodes", "drain", "n2", "--pace", "50", "--json")
 	f(`ann drain {"node":2,"undo":true}`, "drained no more", "nodes", "drain", "n2", "--undo")
+	f(`ann copies {"copies":1,"placement":"main"}`, "wants 1 copy", "shards", "copies", "1")
 	f(`ann copies {"copies":5,"placement":"main"}`, "wants 5 copies", "shards", "copies", "5")
 	f("", "main 0 0 3 - n1 -", "placements")
 	f(`ann split {"shard":3,"why":"hot"}`, "shard 3 gives slots to shard 16: moving, 9 there, 3 to go", "shards", "split", "3", "--why", "hot")
@@ -187,6 +203,8 @@ func TestClusterOperations(t *testing.T) {
 	f("", "labels or --none", "placements", "require", "eu")
 	f("", "is no LABEL=VALUE", "placements", "require", "eu", "region")
 	f("", "refused: node n2 still has replicas", "nodes", "remove", "n2")
+	f(`ann remove {"node":2,"lost":true}`, "1 shard had a copy there "+
+		"placement main wants 3 copies, and has 1 node left for them: add a node, or its shards stay without the copies that are missing", "nodes", "remove", "n2", "--disk-lost")
 	f("", "there is no node n7", "nodes", "drain", "n7")
 	f("", "is not the number of a move", "shards", "moves", "abort", "x")
 	if _, err := run("nodes", "remove", "2", "--at", ln.Addr().String(), "--cluster-tls", certs, "--as", "ann"); !errors.Is(err, cluster.ErrRefused) {
