@@ -62,7 +62,7 @@ func (p *parsing) check(r *Routes) {
 	if days := d.TraceDays; days != nil && (*days < 0 || *days > 3650) {
 		p.fail("$.trace_days", "trace_days is %d; it is 0 to 3650", *days)
 	}
-	b.Costs = costs(d.Costs)
+	b.Costs = p.costs("$.costs", d.Costs)
 	for i, s := range d.Shops {
 		path := fmt.Sprintf("$.shops[%d]", i)
 		if !broker.IsWeight(s.Weight) || s.Floor < 0 || s.Cap < 0 || s.Cap > 0 && s.Cap < s.Floor {
@@ -226,8 +226,11 @@ func (p *parsing) team(t *Team, queues []string, path string) broker.Team {
 	return b
 }
 
-func costs(m map[string]Cost) (list []broker.ChannelCost) {
+func (p *parsing) costs(path string, m map[string]Cost) (list []broker.ChannelCost) {
 	for _, channel := range slices.Sorted(maps.Keys(m)) {
+		if m[channel] == 0 {
+			p.fail(path+"."+channel, "a cost is 1 to 10000 slots, or all")
+		}
 		list = append(list, broker.ChannelCost{Channel: channel, Cost: int(m[channel])})
 	}
 	return list
@@ -235,7 +238,7 @@ func costs(m map[string]Cost) (list []broker.ChannelCost) {
 
 func (p *parsing) queue(r *Routes, q *Queue, queues, teams []string, path string) broker.Queue {
 	b := broker.Queue{
-		Name: q.Name, Priority: q.Priority, Weight: q.Weight, OfferTTLMS: q.OfferTTLMS, StickyMS: q.StickyMS, Costs: costs(q.Costs),
+		Name: q.Name, Priority: q.Priority, Weight: q.Weight, OfferTTLMS: q.OfferTTLMS, StickyMS: q.StickyMS, Costs: p.costs(path+".costs", q.Costs),
 		Weights: broker.Weights{Skill: q.Scoring.Skill, Load: q.Scoring.Load, Rating: q.Scoring.Rating}, SkillBy: q.Scoring.SkillBy,
 		Floor: q.Order.Floor, MaxBoostMS: q.Order.MaxBoostMS, Calendar: q.Calendar,
 	}

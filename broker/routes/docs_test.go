@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/goccy/go-yaml"
+
 	"switchboard/broker/routes"
 )
 
@@ -63,5 +65,23 @@ func TestDocumented(t *testing.T) {
 	example, _, _ = strings.Cut(example, "```")
 	if r := parse(t, []byte(example)); len(r.Broker.Queues) != 1 || len(r.Broker.Queues[0].Steps) != 4 {
 		t.Errorf("the example has %+v", r.Broker)
+	}
+}
+
+// What the page shows of documents is YAML: who copies a piece of it gets no mistake of ours.
+func TestPageIsYAML(t *testing.T) {
+	page, err := os.ReadFile("../../docs/routing.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pieces := regexp.MustCompile("(?ms)^ *```yaml\n(.*?)^ *```").FindAllSubmatch(page, -1)
+	if len(pieces) < 5 {
+		t.Fatalf("%d pieces were found", len(pieces))
+	}
+	for _, p := range pieces {
+		var v map[string]any
+		if err := yaml.Unmarshal(p[1], &v); err != nil || len(v) == 0 {
+			t.Errorf("%s\n%v", p[1], err)
+		}
 	}
 }

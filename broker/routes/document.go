@@ -1,7 +1,6 @@
 package routes
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -208,18 +207,17 @@ type Offer struct {
 // Cost is slots, or all of a worker's: [broker.All].
 type Cost int
 
-// UnmarshalYAML reads a number or all.
+// UnmarshalYAML reads a number or all. What is neither becomes 0, which the check refuses, as it knows the line.
 func (c *Cost) UnmarshalYAML(b []byte) error {
 	s := strings.Trim(strings.TrimSpace(string(b)), `"'`)
 	if s == "all" {
 		*c = broker.All
 		return nil
 	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 1 || n > 10_000 {
-		return fmt.Errorf("a cost is 1 to 10000 slots, or all; not %.20s", s)
+	*c = 0
+	if n, err := strconv.Atoi(s); err == nil && n >= 1 && n <= 10_000 {
+		*c = Cost(n)
 	}
-	*c = Cost(n)
 	return nil
 }
 

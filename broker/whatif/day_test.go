@@ -124,6 +124,30 @@ func TestShifts(t *testing.T) {
 	f(StaffRow{}, 0, "02.08:00-")
 }
 
+// TestStaffOutOfReach: an hour that no number of people helps to its target, behind hours of which others do not do any better,
+// gets those who help, and not all that a simulation can have.
+func TestStaffOutOfReach(t *testing.T) {
+	text, _ := examples.Day("merchant-53-shops")
+	d, err := Parse("d.yaml", text, "start=2026-11-07T20:00", "length=2h", "sessions=7000", "targets=[0.99]", "seed=22")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := examples.Routes(d.Routes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Staff(d, routing(t, string(doc)), "", time.LoadLocation, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := s.Plans[0]
+	for k := 20; k < 22; k++ {
+		if p.Reached[k] || p.Rates[k] < .94 || p.People[k] > 2*s.Hours[k].Erlang {
+			t.Errorf("%02d:00: %d people come to %.3f, reached %v; the formula says %d", k, p.People[k], p.Rates[k], p.Reached[k], s.Hours[k].Erlang)
+		}
+	}
+}
+
 // TestStaff: the plan holds its targets by the hour, one person fewer does not, and around it is a cliff.
 func TestStaff(t *testing.T) {
 	d, err := Parse("d.yaml", []byte(`

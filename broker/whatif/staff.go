@@ -71,6 +71,7 @@ type search struct {
 	runs     int
 	zone     *time.Location
 	visits   []Visit // of the whole day, unless they are too many to keep
+	plenty   int     // people with whom no hour is half full
 }
 
 // Staff finds the least number of people of the staff row by hour of the clock, for each target of the day. Other rows
@@ -239,6 +240,7 @@ func (s *search) needs(out *Staffing) (*Result, error) {
 			n := &out.Hours[k]
 			n.Wanted, n.Load = max(n.Wanted, h.Wanted), max(n.Load, h.Busy)
 		}
+		s.plenty = many[0]
 		for k := range out.Hours {
 			out.Hours[k].Hour = k
 		}
@@ -271,17 +273,18 @@ func (s *search) target(target float64, out *Staffing, best *Result) (TargetPlan
 		}
 		p.Reached[k] = most[k] >= target
 	}
-	// An hour that does not meet the target with any number of people has enough when more do not help.
-	meets := func(rate, most float64) bool { return rate >= min(target, most-.01) }
 	for i := range best.Hours {
 		k := s.clock(&best.Hours[i])
 		if out.Hours[k].Wanted == 0 {
 			p.People[k] = 0
 			continue
 		}
-		if err := s.hour(p.People, i, k, func(rate float64) bool { return meets(rate, most[k]) }); err != nil {
+		reach, err := s.hour(p.People, i, k, target, most[k])
+		if err != nil {
 			return p, err
 		}
+		most[k] = reach
+		p.Reached[k] = most[k] >= target
 		s.tell(fmt.Sprintf("target %.4g: %02d:00 needs %d", target, k, p.People[k]))
 	}
 	for round := range repairs {
@@ -293,7 +296,7 @@ func (s *search) target(target float64, out *Staffing, best *Result) (TargetPlan
 		short := false
 		for i := range best.Hours { // an hour may have been good enough only because the next one had more than it needs
 			k := s.clock(&best.Hours[i])
-			if out.Hours[k].Wanted == 0 || meets(p.Rates[k], most[k]) {
+			if out.Hours[k].Wanted == 0 || meets(p.Rates[k], target, most[k]) {
 				continue
 			}
 			short = true
@@ -314,8 +317,15 @@ func (s *search) target(target float64, out *Staffing, best *Result) (TargetPlan
 // repairs bounds how often a plan is played as a whole.
 const repairs = 12
 
-// hour finds the least number of people for the i'th hour, k of the clock, with the hour before it as it is planned.
-func (s *search) hour(people []int, i, k int, meets func(rate float64) bool) error {
+// meets says whether an hour's rate is enough for target. An hour that does not meet it with any number of people, most being
+// what it comes to then, has enough when more do not help.
+func meets(rate, target, most float64) bool { return rate >= min(target, most-.01) }
+
+// hour finds the least number of people for the i'th hour, k of the clock, with the hour before it as it is planned. It returns
+// most, or what the hour comes to at the best when that is less: what is left over from planned hours can be in the way of
+// those whom only some may serve, however many others there are.
+func (s *search) hour(people []int, i, k int, target, most float64) (float64, error) {
+	var rate float64
 	try := func(n int) (bool, error) {
 		people[k] = n
 		from := max(i-1, 0)
@@ -323,31 +333,36 @@ func (s *search) hour(people []int, i, k int, meets func(rate float64) bool) err
 		if err != nil {
 			return false, err
 		}
-		return meets(r.Hours[i-from].Rate), nil
+		rate = r.Hours[i-from].Rate
+		return meets(rate, target, most), nil
 	}
 	// From the guess on, in growing steps, until it is bracketed.
 	low, high, step := -1, people[k], 1+people[k]/10
 	for {
 		ok, err := try(high)
 		if err != nil {
-			return err
+			return most, err
 		}
-		if ok || high > maxAgents/4 {
+		if ok {
 			break
 		}
-		low, high, step = high, high+step, 2*step
+		if high >= s.plenty {
+			low, most = -1, rate
+			break
+		}
+		low, high, step = high, min(high+step, s.plenty), 2*step
 	}
 	for step = 1 + high/10; low < 0; step *= 2 {
 		n := max(high-step, 0)
 		ok, err := try(n)
 		switch {
 		case err != nil:
-			return err
+			return most, err
 		case !ok:
 			low = n
 		case n == 0:
 			people[k] = 0
-			return nil
+			return most, nil
 		default:
 			high = n
 		}
@@ -356,7 +371,7 @@ func (s *search) hour(people []int, i, k int, meets func(rate float64) bool) err
 		n := (low + high) / 2
 		ok, err := try(n)
 		if err != nil {
-			return err
+			return most, err
 		}
 		if ok {
 			high = n
@@ -365,7 +380,7 @@ func (s *search) hour(people []int, i, k int, meets func(rate float64) bool) err
 		}
 	}
 	people[k] = high
-	return nil
+	return most, nil
 }
 
 // cliff plays the day with more and with fewer people than the plan has.

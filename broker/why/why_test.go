@@ -71,6 +71,14 @@ func TestTell(t *testing.T) {
 		{Queue: "default", Worker: "bob", Reason: "sticky", WaitedMS: 61_000, At: 2},
 	},
 		"It is closed.", "It went to bob because bob had it last, after it had waited 1 min 1 s in queue default.")
+	// Parked, or his place was given up; and closed while it was offered again.
+	f(Session{Phase: "new", Queue: "default"}, broker.Explanation{State: "none"}, []broker.Decision{{Queue: "default", Worker: "bob", Reason: "sticky", WaitedMS: 61_000}},
+		"Nobody is looked for: it goes into queue default when the customer writes.", "It went to bob because bob had it last, after it had waited 1 min 1 s in queue default.")
+	f(Session{Phase: "closed", Ticket: 2}, broker.Explanation{State: "none"}, []broker.Decision{
+		{Queue: "default", Worker: "bob", Reason: "sticky", WaitedMS: 61_000, Ticket: 1, At: now - 90_000},
+		{Queue: "default", Worker: "cy", Ticket: 2, At: now - 20_000, Ended: "expired"},
+	},
+		"It is closed.", "It went to bob because bob had it last, after it had waited 1 min 1 s in queue default.", "It was offered to cy 20 s ago, who did not answer in time.")
 	f(Session{Phase: "assigned", Owner: "bob"}, broker.Explanation{State: "held"}, []broker.Decision{{Queue: "default", Worker: "bob", Reason: "sticky", WaitedMS: 61_000}},
 		"bob has it.", "It went to bob because bob had it last, after it had waited 1 min 1 s in queue default.")
 	f(Session{Phase: "assigned", Owner: "bob"}, broker.Explanation{State: "held"}, []broker.Decision{{Queue: "refunds", Worker: "bob", Reason: "transfer", WaitedMS: 2_000, Eligible: 3, Free: 1}},

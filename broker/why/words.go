@@ -26,11 +26,10 @@ func (t *teller) tell() {
 	switch t.s.Phase {
 	case "closed":
 		t.say("It is closed.")
-		if len(t.r.Decisions) > 0 { // most who ask why, ask afterwards
-			t.because(t.r.Decisions[0].Worker)
-		}
+		t.past()
 	case "new":
 		t.say("Nobody is looked for: it goes into queue %s when the customer writes.", t.r.Queue)
+		t.past()
 	case "assigned":
 		t.owned()
 	default:
@@ -57,6 +56,14 @@ func (t *teller) owned() {
 		t.say("It is being handed to %s, who has not taken it yet.", t.s.Transfer)
 	}
 	t.because(t.s.Owner)
+	t.untaken()
+}
+
+// past tells of a session that nobody has why it went to whoever had it last: most who ask why, ask afterwards.
+func (t *teller) past() {
+	if i := slices.IndexFunc(t.r.Decisions, func(d Decision) bool { return d.Ended == "" }); i >= 0 {
+		t.because(t.r.Decisions[i].Worker)
+	}
 	t.untaken()
 }
 

@@ -87,7 +87,7 @@ It ends with the end of input, or with /close, which closes the session.
 With --json each line that is printed is an object, for scripts. The first is {"event":"session","session","customer"}; the others are the
 entries of the session in their order: {"event":"said"} what was typed, once it is acknowledged, and {"event":"came"} what others said and
 what happened, both with "session", "seq", "epoch", "ts" (Unix ms), "kind" (message or event), "type", "origin", "from", "name" and "body".
-What else there is to say is on standard error. --wait gives answers time after the end of input.`,
+What else there is to say, as the place in line, is on standard error. --wait gives answers time after the end of input.`,
 		Example: `  switchboard chat --token "$(switchboard token --data ./data --tenant demo --role customer --sub alice)"
   echo "where is my parcel?" | switchboard chat --token "$TOKEN" --tail 0 --json --wait 5s | jq -r 'select(.origin == "bot").body.text'`,
 		Args: exactly(0, "no arguments"),
@@ -99,6 +99,7 @@ What else there is to say is on standard error. --wait gives answers time after 
 			if err != nil {
 				return err
 			}
+			cfg.On.State = places(cmd.ErrOrStderr())
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			return t.chat(ctx, cfg, cmd.InOrStdin(), cmd.OutOrStdout())
@@ -119,6 +120,26 @@ type talk struct {
 	open   client.OpenOptions
 	asJSON bool
 	wait   time.Duration // after the last line
+}
+
+// places returns what tells who waits where he stands in line, or when it opens: what is news to him.
+func places(out io.Writer) func(*client.Session, client.State) {
+	var last client.State // hooks are called one after the other
+	return func(_ *client.Session, st client.State) {
+		if st == last {
+			return
+		}
+		last = st
+		switch {
+		case st.State != "queued":
+		case !st.OpensAt.IsZero():
+			_, _ = fmt.Fprintf(out, "nobody is there now; it opens at %s\n", st.OpensAt.Local().Format("Mon 2006-01-02 15:04 MST"))
+		case st.Position > 0 && st.ETA[1] > 0:
+			_, _ = fmt.Fprintf(out, "number %d in line; it will probably take %v to %v\n", st.Position, st.ETA[0].Round(time.Second), st.ETA[1].Round(time.Second))
+		case st.Position > 0:
+			_, _ = fmt.Fprintf(out, "number %d in line\n", st.Position)
+		}
+	}
 }
 
 // chat sends the lines of in, and prints what others say, as JSON also what it said itself.

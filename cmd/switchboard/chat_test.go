@@ -126,3 +126,21 @@ func TestChatJSON(t *testing.T) {
 	}
 	terminate(t, node, stderr)
 }
+
+// TestChatPlace: who waits is told where he stands in line.
+func TestChatPlace(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	node, addr, _, stderr := up(t, nil, "--listen", "127.0.0.1:0", "--data", data, "--shards", "2")
+	token := strings.TrimSpace(finish(t, as(t, nil, "token", "--data", data, "--sub", "alice")).out)
+	chat := as(t, nil, "chat", "--addr", addr, "--token", token, "--wait", "1m")
+	chat.Stdin = strings.NewReader("hello\n")
+	told := newLines()
+	if chat.Stderr = told; chat.Start() != nil {
+		t.Fatal("no chat")
+	}
+	t.Cleanup(func() { _ = chat.Process.Kill(); _ = chat.Wait() })
+	if told.until("number 1 in line") == "" {
+		t.Fatalf("alice was told: %s", told)
+	}
+	terminate(t, node, stderr)
+}

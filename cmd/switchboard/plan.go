@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,6 +85,11 @@ func (f *planFlags) day(name string) (*whatif.Day, *routes.Routes, error) {
 		doc, err = examples.Routes(d.Routes)
 	default:
 		doc, err = os.ReadFile(filepath.Join(filepath.Dir(name), d.Routes))
+		if errors.Is(err, fs.ErrNotExist) { // a copy of a shipped day still names the document that is shipped with it
+			if own, known := examples.Routes(d.Routes); known == nil {
+				doc, err = own, nil
+			}
+		}
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the routes: %w", err)
@@ -296,15 +302,32 @@ comes when, how long he talks and when he loses patience is the same in each.`,
 }
 
 func newPlanShow() *cobra.Command {
-	return &cobra.Command{
+	var document bool
+	cmd := &cobra.Command{
 		Use: "show DAY", Short: "Print a shipped day, to begin one's own with", Args: exactly(1, "a shipped day: "+strings.Join(examples.Days(), ", ")),
+		Long: `Print a shipped day, to begin one's own with. The routing document that it names is shipped as well, and is found by a copy of the
+day anywhere as long as there is no file of that name; with --routes it is printed in place of the day.`,
+		Example: `  switchboard plan show merchant-53-shops > mine.yaml
+  switchboard plan show merchant-53-shops --routes > routes.yaml
+  switchboard plan run mine.yaml --routes routes.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, ok := examples.Day(args[0])
 			if !ok {
 				return usageError{fmt.Errorf("there is no shipped day %q: they are %s", args[0], strings.Join(examples.Days(), ", "))}
 			}
+			if document {
+				d, err := whatif.Parse(args[0], text)
+				if err != nil {
+					return err
+				}
+				if text, err = examples.Routes(d.Routes); err != nil {
+					return err
+				}
+			}
 			_, err := cmd.OutOrStdout().Write(text)
 			return err
 		},
 	}
+	cmd.Flags().BoolVarP(&document, "routes", "r", false, "print the day's routing document")
+	return cmd
 }

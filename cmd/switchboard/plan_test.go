@@ -97,7 +97,7 @@ func TestPlan(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.out), &res); err != nil || r.code != 0 || res.Sessions < 300 || len(res.Hours) != 13 {
 		t.Fatalf("exit %d %s: %v, %+v", r.code, r.err, err, res)
 	}
-	for file, want := range map[string]string{html: "<svg", table: "policy,hour", js: `"sessions"`} {
+	for file, want := range map[string]string{html: "<svg", table: "\nas written,2026-11-07T09:00", js: `"sessions"`} {
 		if b, err := os.ReadFile(file); err != nil || !strings.Contains(string(b), want) {
 			t.Errorf("%s: %v", file, err)
 		}
@@ -111,7 +111,13 @@ func TestPlan(t *testing.T) {
 	if err := os.WriteFile(mine, []byte(day), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	routes := filepath.Join("..", "..", "examples", "merchant-53-shops.yaml")
+	if r = finish(t, as(t, nil, "plan", "run", mine, "--set", "sessions=400")); r.code != 0 || !strings.Contains(r.out, "as written") {
+		t.Errorf("a copy of a shipped day: exit %d %s\n%s", r.code, r.err, r.out)
+	}
+	routes := filepath.Join(dir, "routes.yaml")
+	if err := os.WriteFile(routes, []byte(finish(t, as(t, nil, "plan", "show", "merchant-53-shops", "--routes")).out), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	r = finish(t, as(t, nil, "plan", "staff", mine, "-r", routes, "--set", "sessions=600", "--set", "length=2h", "--set", "targets[0]=0.5", "--set", "targets[1]=0.6", "--set", "targets[2]=0.7", "--html", html, "--csv", table))
 	if r.code != 0 || !strings.Contains(r.out, "agent hours") || !strings.Contains(r.err, "the cliff") {
 		t.Errorf("exit %d %s\n%s", r.code, r.err, r.out)

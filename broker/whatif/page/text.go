@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -11,6 +12,9 @@ import (
 	"switchboard/broker/whatif"
 )
 
+// asWritten is the policy of a day that is played by its own.
+const asWritten = "as written"
+
 // Table writes results for terminals: a line each, and the hours when there is one.
 func Table(w io.Writer, zone *time.Location, results ...*whatif.Result) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -18,11 +22,7 @@ func Table(w io.Writer, zone *time.Location, results ...*whatif.Result) error {
 	line("policy\tsessions\tby bots\twanted a person\tin time\tmean wait\tp95\tlongest\tleft\tunserved\tagent hours")
 	for _, r := range results {
 		p := &r.People
-		name := r.Policy
-		if name == "" {
-			name = "as written"
-		}
-		line("%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t%d\t%d\t%.0f", name, r.Sessions, r.Alone, p.Wanted, percent(p.Rate), seconds(p.MeanLine), seconds(p.P95), seconds(p.MaxWait), p.Left, p.Unserved, r.AgentHours)
+		line("%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t%d\t%d\t%.0f", cmp.Or(r.Policy, asWritten), r.Sessions, r.Alone, p.Wanted, percent(p.Rate), seconds(p.MeanLine), seconds(p.P95), seconds(p.MaxWait), p.Left, p.Unserved, r.AgentHours)
 	}
 	for _, r := range results {
 		if r.Rejected > 0 || r.Resorts > 0 {
@@ -97,7 +97,7 @@ func CSV(w io.Writer, zone *time.Location, results ...*whatif.Result) error {
 		for i := range r.Hours {
 			h := &r.Hours[i]
 			_ = c.Write([]string{
-				r.Policy, time.UnixMilli(h.At).In(zone).Format(time.RFC3339), integer(h.Arrived), integer(h.Wanted), integer(h.Answered), integer(h.Left), integer(h.Unserved), integer(h.InTime),
+				cmp.Or(r.Policy, asWritten), time.UnixMilli(h.At).In(zone).Format(time.RFC3339), integer(h.Arrived), integer(h.Wanted), integer(h.Answered), integer(h.Left), integer(h.Unserved), integer(h.InTime),
 				float(h.Rate), integer(h.MeanLine), integer(h.P95), integer(h.MaxWait), integer(h.Line), float(h.Agents), float(h.Busy), float(h.Bots), float(h.Occupied),
 			})
 		}
