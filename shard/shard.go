@@ -78,7 +78,8 @@ type Shard struct {
 	mark       int         // facts of d up to here have their rows in turn
 	nearby     []wire.Mail // of this turn, to this shard
 	held       []outgoing
-	unsure     bool   // mail is held because it may be that another owner is there
+	unsure     bool // mail is held because it may be that another owner is there
+	doubt      doubt
 	last       uint64 // index of the last turn that was appended
 	unread     uint64 // turns up to here must be durable before a session or customer is read again
 	alarms     alarms
@@ -625,11 +626,10 @@ func (s *Shard) post() {
 		s.cfg.Witness.Durable(At{Shard: s.cfg.ID, Term: s.term, Turn: durable})
 	}
 	s.countUpTo(durable)
-	if s.unsure = len(s.held) > 0 && !s.g.Sure(); s.unsure {
-		return
-	}
+	most := s.doubt.free(len(s.held), s.g)
+	s.unsure = most < len(s.held)
 	n := 0
-	for n < len(s.held) && s.held[n].index <= durable {
+	for n < most && s.held[n].index <= durable {
 		out := &s.held[n]
 		for i := range out.mail {
 			s.send(out.mail[i])

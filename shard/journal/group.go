@@ -106,6 +106,20 @@ func (g *Group) Sure() bool {
 	return until == int64(replica.Forever) || until > int64(g.j.clockNow())
 }
 
+// Led tells whether this replica is known to have led at a moment, by [Group.Clock], or later, however long it took to hear that: what its owner knew
+// then was all that had been decided. It becomes true also where the disk or the way to the others takes so long that Sure never is. It may be
+// called from any goroutine.
+func (g *Group) Led(at time.Duration) bool {
+	until := g.sure.Load()
+	return until == int64(replica.Forever) || until != 0 && time.Duration(until)-g.j.lease() >= at
+}
+
+// Clock is the time by which Led goes. It never goes back.
+func (g *Group) Clock() time.Duration { return g.j.clockNow() }
+
+// lease is for how long a leader is sure from the moment on at which a majority has heard of it.
+func (j *Journal) lease() time.Duration { return time.Duration(j.host.SureTicks()) * j.cfg.Tick }
+
 // clockNow is the time since the journal was opened, whatever is done to the machine's clock.
 func (j *Journal) clockNow() time.Duration { return time.Since(j.began) }
 

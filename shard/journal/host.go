@@ -269,7 +269,7 @@ func (j *Journal) renew() {
 		case s.At == replica.Forever:
 			g.sure.Store(int64(s.At))
 		default:
-			g.sure.Store(int64(s.At + time.Duration(j.host.SureTicks())*j.cfg.Tick))
+			g.sure.Store(int64(s.At + j.lease()))
 		}
 	}
 }

@@ -27,6 +27,8 @@ type net struct {
 	t     *testing.T
 	nodes map[uint32]*peer
 
+	lag atomic.Int64 // how long what is sent is on its way
+
 	mu sync.Mutex
 	// Guarded by mu.
 	cut map[[2]uint32]bool // one way
@@ -76,7 +78,9 @@ func (n *net) start(id uint32) {
 			p.largest = max(p.largest, len(msg))
 			p.mu.Unlock()
 			msg = bytes.Clone(msg)
+			due := time.Now().Add(time.Duration(n.lag.Load()))
 			p.post(func() {
+				time.Sleep(time.Until(due))
 				if q := n.reach(id, to); q != nil {
 					if err := q.Receive(msg); err != nil {
 						n.t.Errorf("node %d: %v", to, err)
@@ -456,6 +460,40 @@ func TestOldLeader(t *testing.T) {
 		}
 		n.isolate(p.id, false)
 		n.same(0, last, 1, 2, 3)
+		n.close()
+	})
+}
+
+// Where an answer takes longer than a leader may be sure, he never is, and hears nevertheless that he led when he asked.
+func TestLeaderOfSlowLinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := three(t, 0)
+		p := n.leader(0, 1, 2, 3)
+		g := p.j.Group(0)
+		term := g.Term()
+		n.until("it is sure", g.Sure)
+		n.lag.Store(int64(190 * time.Millisecond))
+		time.Sleep(time.Second) // of the test's own time
+		for range 20 {
+			at := g.Clock()
+			if g.Sure() || g.Led(at) {
+				t.Fatal("it is sure before anybody can have answered")
+			}
+			n.until("it hears that it led", func() bool { return g.Led(at) })
+		}
+		if g.Term() != term {
+			t.Fatalf("it led in term %d, and leads in %d", term, g.Term())
+		}
+		n.isolate(p.id, true)
+		time.Sleep(400 * time.Millisecond) // what was on its way
+		at := g.Clock()
+		n.until("it leads no more", func() bool { return g.Term() != term })
+		if g.Led(at) {
+			t.Fatal("it led at a moment that nobody heard of")
+		}
+		n.lag.Store(0)
+		n.isolate(p.id, false)
+		n.leader(0, 1, 2, 3)
 		n.close()
 	})
 }

@@ -50,6 +50,16 @@ var list = []mutant{
 		pkg: "shard/journal", run: "TestOldLeader", quick: true,
 	},
 	{
+		name: "a hand-over counts also when it has come to nothing", file: "shard/journal/replica/sure.go",
+		old: "return g.word.firm && g.word.term == term && g.word.at >= at", new: "return false",
+		pkg: "shard/journal/replica", run: "TestLateHandOver", quick: true,
+	},
+	{
+		name: "what an owner held leaves without a word of others", file: "shard/doubt.go",
+		old: "case !g.Led(d.at):", new: "case d.n < 0:",
+		pkg: "shard", run: "TestDoubt",
+	},
+	{
 		name: "one of three is a majority", file: "shard/journal/replica/sure.go",
 		old: "return list[(len(list)-1)/2] //", new: "return list[len(list)-1] //",
 		pkg: "shard/journal", run: "TestOldLeader",

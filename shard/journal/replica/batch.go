@@ -127,10 +127,9 @@ func (h *Host) ready(g *group, rd *raft.Ready, b *Batch) {
 		case raft.LocalApplyThread:
 			b.Apply = append(b.Apply, h.apply(g, m))
 		default:
-			if m.GetType() == pb.MsgHeartbeat {
-				m = stamped(m, h.now()) // it leaves later than now
+			if m = h.sign(g, m); m != nil {
+				b.Send = append(b.Send, Message{g.id, m})
 			}
-			b.Send = append(b.Send, Message{g.id, m})
 		}
 	}
 }
@@ -195,7 +194,7 @@ func (h *Host) lead(g *group, term, leader uint64) {
 	g.leader = leader
 	if g.term != term {
 		g.term, g.ready, g.ticked = term, false, map[uint64]uint64{}
-		g.since, g.heardAt = h.now(), map[uint64]time.Duration{} // before anything leaves that says so
+		g.since, g.heardAt, g.handed = h.now(), map[uint64]time.Duration{}, -1 // before anything leaves that says so
 		h.renew(g)
 	}
 	if term == 0 && (led || known) {

@@ -153,7 +153,10 @@ type group struct {
 	since   time.Duration
 	heardAt map[uint64]time.Duration
 	renewed bool
-	mute    int // ticks for which it grants nobody its vote
+	mute    int           // ticks for which it grants nobody its vote
+	handed  time.Duration // while it leads: when it was last told to hand over, -1 when it never was
+	named   time.Duration // when the hand-over was made that it asks for votes by, -1 when that is not known
+	word    word
 
 	turn   rank // of asking for votes, since its leader has gone
 	waited int  // ticks since then
@@ -173,7 +176,7 @@ func (h *Host) Add(s Start) error {
 	if h.groups[s.Group] != nil {
 		return fmt.Errorf("replica: group %d is there already", s.Group)
 	}
-	g := &group{id: s.Group, self: s.ID, conf: s.Conf}
+	g := &group{id: s.Group, self: s.ID, conf: s.Conf, handed: -1, named: -1}
 	if s.Last > 1 || s.Hard.GetTerm() > 1 { // it may have heard of a leader
 		g.mute = h.cfg.ElectionTicks
 	}
@@ -308,6 +311,8 @@ func (h *Host) Transfer(id uint16, to uint64) error {
 	case !g.leading():
 		return ErrNotLeading
 	}
+	g.handed = h.now() // what was heard of it before does not count any more
+	clear(g.heardAt)
 	g.rn.TransferLeader(to)
 	h.renew(g)
 	h.mark(g)
@@ -353,21 +358,23 @@ func (h *Host) Step(m Message) error {
 	if m.Raft.GetTo() != g.self {
 		return fmt.Errorf("replica: a message for replica %x came to %x: %w", m.Raft.GetTo(), g.self, ErrNoGroup)
 	}
-	switch m.Raft.GetType() {
+	msg := m.Raft
+	switch msg.GetType() {
 	case pb.MsgProp, pb.MsgReadIndex, pb.MsgReadIndexResp, pb.MsgTransferLeader:
-		return fmt.Errorf("replica: %s is not taken from another node", m.Raft.GetType())
+		return fmt.Errorf("replica: %s is not taken from another node", msg.GetType())
 	case pb.MsgHeartbeat:
 		// It says no more than what this replica has acknowledged, and that was durable.
-		if commit := m.Raft.GetCommit(); commit > g.st.last {
+		if commit := msg.GetCommit(); commit > g.st.last {
 			return fmt.Errorf("replica: group %d: its leader knows that %d is here, and the log ends at %d: %w", m.Group, commit, g.st.last, ErrForgot)
 		}
-	case pb.MsgVote, pb.MsgPreVote:
-		if g.silent(m.Raft) {
-			return nil // it is asked again
+		g.listen(msg)
+	case pb.MsgVote, pb.MsgPreVote, pb.MsgTimeoutNow:
+		if msg = g.asked(msg); msg == nil {
+			return nil
 		}
 	default:
 	}
-	if err := g.rn.Step(h.heard(g, m.Raft)); err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) {
+	if err := g.rn.Step(h.heard(g, msg)); err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) {
 		return fmt.Errorf("replica: group %d: %w", m.Group, err)
 	}
 	if g.term != 0 && m.Raft.GetTerm() == g.term {

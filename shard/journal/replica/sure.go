@@ -14,8 +14,12 @@ import (
 // heard of it, and needs no round of messages to know. When that was it knows from its heartbeats: each carries when it was made, by the
 // leader's own clock, and comes back with its answer. Nothing depends on what time others think that it is, only on how fast time passes for them.
 //
-// A replica that begins again has forgotten of whom it has heard, and grants nobody its vote for an election's time. Who is asked for it by the leader
-// itself, which hands over, has it.
+// Whom the leader itself has asked to lead has votes at once. He may act on that long after the hand-over has come to nothing, as one whose disk stood
+// still does. So a hand-over carries when it was made, as a heartbeat does, and whoever has heard a heartbeat since then that was made behind the
+// hand-over's end takes it for none. Those, and no others, are what makes a leader sure again.
+//
+// A replica that begins again has forgotten of whom it has heard, and of what: it grants nobody its vote for an election's time, and does not let itself be
+// asked to lead.
 //
 // The idea is that of Gray, Cheriton: Leases, 1989; for Raft see Ongaro's thesis, 2014, §6.4.1.
 
@@ -92,16 +96,20 @@ func (h *Host) heard(g *group, m *pb.Message) *pb.Message {
 	if m.GetType() != pb.MsgHeartbeatResp && m.GetType() != pb.MsgAppResp {
 		return m
 	}
-	ctx, at := unstamp(m.GetContext())
+	ctx, at, firm := unstamp(m.GetContext())
 	if len(ctx) != len(m.GetContext()) {
 		m = &pb.Message{Type: m.Type, To: m.To, From: m.From, Term: m.Term, Context: ctx}
 	}
 	if g.term == 0 || m.GetTerm() != g.term {
 		return m
 	}
-	if at = max(at, g.since); at > h.now() { // it is not one of ours
-		at = g.since
+	if at > h.now() { // it is not one of ours
+		at = -1
 	}
+	if g.handed >= 0 && (!firm || at <= g.handed) { // it may have been heard before the hand-over has come to nothing
+		return m
+	}
+	at = max(at, g.since)
 	if old, ever := g.heardAt[m.GetFrom()]; !ever || at > old {
 		g.heardAt[m.GetFrom()] = at
 		h.renew(g)
@@ -109,32 +117,99 @@ func (h *Host) heard(g *group, m *pb.Message) *pb.Message {
 	return m
 }
 
-// A stamp stands behind the context of a heartbeat: when that was made, and a byte that tells that it is one.
+// A stamp stands behind the context of a message: when that was made, and a byte that tells that it is one, and whether the leader that made it was
+// handing over.
 const (
-	stampBytes = 9
-	stampTag   = 's'
+	stampBytes   = 9
+	stampFirm    = 's'
+	stampHanding = 'h'
 )
 
-func stamped(m *pb.Message, at time.Duration) *pb.Message {
+func stamped(m *pb.Message, at time.Duration, firm bool) *pb.Message {
 	ctx := make([]byte, 0, len(m.GetContext())+stampBytes)
 	ctx = append(ctx, m.GetContext()...)
 	ctx = binary.LittleEndian.AppendUint64(ctx, uint64(at)) //nolint:gosec // read back as it was
-	return &pb.Message{Type: m.Type, To: m.To, From: m.From, Term: m.Term, Commit: m.Commit, Context: append(ctx, stampTag)}
+	tag := byte(stampHanding)
+	if firm {
+		tag = stampFirm
+	}
+	return withContext(m, append(ctx, tag))
+}
+
+func withContext(m *pb.Message, ctx []byte) *pb.Message {
+	return &pb.Message{Type: m.Type, To: m.To, From: m.From, Term: m.Term, LogTerm: m.LogTerm, Index: m.Index, Commit: m.Commit, Context: ctx}
 }
 
 // unstamp returns the context without its stamp, and when that was made, or -1.
-func unstamp(ctx []byte) ([]byte, time.Duration) {
+func unstamp(ctx []byte) (rest []byte, at time.Duration, firm bool) {
 	n := len(ctx) - stampBytes
-	if n < 0 || ctx[len(ctx)-1] != stampTag {
-		return ctx, -1
+	if n < 0 || ctx[len(ctx)-1] != stampFirm && ctx[len(ctx)-1] != stampHanding {
+		return ctx, -1, false
 	}
-	return ctx[:n:n], time.Duration(binary.LittleEndian.Uint64(ctx[n:])) //nolint:gosec // as it was written
+	return ctx[:n:n], time.Duration(binary.LittleEndian.Uint64(ctx[n:])), ctx[len(ctx)-1] == stampFirm //nolint:gosec // as it was written
 }
 
 // handsOver is the context of a request for a vote that the leader itself has asked for.
 const handsOver = "CampaignTransfer"
 
-// silent tells whether a request for a vote is not heard, as this replica may have heard of a leader and forgotten it.
-func (g *group) silent(m *pb.Message) bool {
-	return g.mute > 0 && string(m.GetContext()) != handsOver
+// word is what a replica has last heard of a leader about handing over.
+type word struct {
+	term uint64
+	at   time.Duration // by the leader's clock
+	firm bool          // it was not handing over
+}
+
+// listen notes what a heartbeat says of handing over. Of two the one that was made later counts, whichever comes first.
+func (g *group) listen(m *pb.Message) {
+	_, at, firm := unstamp(m.GetContext())
+	if at < 0 || m.GetTerm() < g.rn.BasicStatus().HardState.GetTerm() {
+		return
+	}
+	if m.GetTerm() != g.word.term || at >= g.word.at {
+		g.word = word{m.GetTerm(), at, firm}
+	}
+}
+
+// void tells whether a hand-over that the leader of a term made at a moment has come to nothing, as far as is known here.
+func (g *group) void(term uint64, at time.Duration) bool {
+	return g.word.firm && g.word.term == term && g.word.at >= at
+}
+
+// asked takes a message that asks to lead, or for a vote, and returns it as Raft knows it, or nil when it is not heard.
+func (g *group) asked(m *pb.Message) *pb.Message {
+	if g.mute > 0 {
+		return nil // it may have heard of a leader and forgotten it; it is asked again
+	}
+	ctx, at, _ := unstamp(m.GetContext())
+	switch {
+	case m.GetType() == pb.MsgTimeoutNow:
+		if g.void(m.GetTerm(), at) {
+			return nil
+		}
+		g.named = at
+	case string(ctx) != handsOver:
+		return m
+	case g.void(m.GetTerm()-1, at):
+		ctx = nil // it is asked as by anybody
+	}
+	return withContext(m, ctx)
+}
+
+// sign puts on a message of this replica what others want to know of when it was made. It returns nil for what is to be said no more.
+func (h *Host) sign(g *group, m *pb.Message) *pb.Message {
+	switch m.GetType() {
+	case pb.MsgHeartbeat:
+		return stamped(m, h.now(), g.rn.BasicStatus().LeadTransferee == 0) // it leaves later than now
+	case pb.MsgTimeoutNow:
+		if g.rn.BasicStatus().LeadTransferee == 0 {
+			return nil
+		}
+		return stamped(m, h.now(), false)
+	case pb.MsgVote:
+		if string(m.GetContext()) == handsOver && g.named >= 0 {
+			return stamped(m, g.named, false)
+		}
+	default:
+	}
+	return m
 }

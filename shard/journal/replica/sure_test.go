@@ -85,7 +85,7 @@ func TestSure(t *testing.T) {
 	if at := run(); at != 4000 {
 		t.Fatalf("sure since %d; it asked at 4000", at)
 	}
-	answer(&pb.Message{From: late.From, To: late.To, Term: late.Term, Context: stamped(late, 9500).GetContext()}, pb.MsgHeartbeatResp, 0)
+	answer(&pb.Message{From: late.From, To: late.To, Term: late.Term, Context: stamped(late, 9500, true).GetContext()}, pb.MsgHeartbeatResp, 0)
 	if at := run(); at > 4000 {
 		t.Fatalf("sure since %d, which is still to come", at)
 	}
@@ -98,14 +98,14 @@ func TestSure(t *testing.T) {
 }
 
 func FuzzStamp(f *testing.F) {
-	f.Add([]byte(nil), int64(0))
-	f.Add([]byte("sssssssss"), int64(-1))
-	f.Fuzz(func(t *testing.T, ctx []byte, at int64) {
-		m := stamped(&pb.Message{Context: ctx}, time.Duration(at))
-		if back, when := unstamp(m.GetContext()); !bytes.Equal(back, ctx) || when != time.Duration(at) {
-			t.Fatalf("%q at %d comes back as %q at %d", ctx, at, back, when)
+	f.Add([]byte(nil), int64(0), true)
+	f.Add([]byte("sssssssss"), int64(-1), false)
+	f.Fuzz(func(t *testing.T, ctx []byte, at int64, firm bool) {
+		m := stamped(&pb.Message{Context: ctx}, time.Duration(at), firm)
+		if back, when, was := unstamp(m.GetContext()); !bytes.Equal(back, ctx) || when != time.Duration(at) || was != firm {
+			t.Fatalf("%q at %d comes back as %q at %d, firm %v and %v", ctx, at, back, when, firm, was)
 		}
-		if rest, _ := unstamp(ctx); !bytes.HasPrefix(ctx, rest) {
+		if rest, _, _ := unstamp(ctx); !bytes.HasPrefix(ctx, rest) {
 			t.Fatalf("%q is left of %q", rest, ctx)
 		}
 	})

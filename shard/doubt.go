@@ -1,0 +1,34 @@
+package shard
+
+import "time"
+
+// leading is what a shard's group knows of its leading.
+type leading interface {
+	Sure() bool
+	Led(at time.Duration) bool
+	Clock() time.Duration
+}
+
+// doubt is what of the held mail was there at a moment at which nobody was sure. It leaves as soon as it is known that this owner was the one there was
+// at that moment: where the disk or the way to the others is slow that comes, and comes too late to be sure of now.
+type doubt struct {
+	n  int // of the first that are held; 0 when there was no doubt
+	at time.Duration
+}
+
+// free returns how many of the held may leave, as far as another owner matters.
+func (d *doubt) free(held int, g leading) int {
+	switch {
+	case held == 0 || g.Sure():
+		*d = doubt{}
+		return held
+	case d.n == 0:
+		*d = doubt{held, g.Clock()}
+		return 0
+	case !g.Led(d.at):
+		return 0
+	}
+	n := min(d.n, held)
+	*d = doubt{}
+	return n
+}
