@@ -9,8 +9,10 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"switchboard/broker/routes"
 	"switchboard/cluster"
@@ -25,6 +27,10 @@ type tenantry struct {
 	all  map[string]Tenant
 	made map[string]*TenantMade // those that were made while nodes ran, also who is in the configuration by now
 	rows map[string][]byte      // what made was read from
+
+	mu sync.Mutex
+	// Guarded by mu.
+	told map[string]*shard.Tenant // what the last document of a tenant came to, which is dear to find out, and the same for every shard
 }
 
 // TenantSettings is what a tenant has besides his document. The fields are those of [Tenant], with the same defaults.
@@ -119,7 +125,7 @@ func (c *Config) tenantryOf(rows map[string][]byte) (t *tenantry, bad error) {
 // routed returns what the shards of groups go by: of each tenant of those, or of all with nil, the latest document that the node was told, and without
 // one what he begins with.
 func (t *tenantry) routed(groups []shard.Rows, those map[string]bool, maxBody int) (map[string]*shard.Tenant, error) {
-	all, latest := map[string]*shard.Tenant{}, map[string]uint64{}
+	all, latest := map[string]*shard.Tenant{}, map[string]shard.Document{}
 	for name := range t.all {
 		if those == nil || those[name] {
 			all[name] = t.all[name].routed
@@ -127,22 +133,45 @@ func (t *tenantry) routed(groups []shard.Rows, those map[string]bool, maxBody in
 	}
 	for _, g := range groups {
 		if err := shard.ReadDocuments(g, func(name string, d shard.Document) error {
-			who := t.all[name]
-			if all[name] == nil || d.Version < latest[name] {
-				return nil // he is configured no more, or nobody asks; or the rows are those of a shard that he was in before
+			if all[name] != nil && d.Version >= latest[name].Version {
+				latest[name] = d // else he is configured no more, or nobody asks; or the rows are those of a shard that he was in before
 			}
-			routed, err := who.route(d, maxBody)
-			if err != nil {
-				return fmt.Errorf("version %d of the routes of tenant %s is not understood by this version of the program; start the one that it was "+
-					"applied with, and apply a document that both understand: %w", d.Version, name, err)
-			}
-			all[name], latest[name] = routed, d.Version
 			return nil
 		}); err != nil {
 			return nil, err
 		}
 	}
+	for name, d := range latest {
+		routed, err := t.understand(name, d, maxBody)
+		if err != nil {
+			return nil, fmt.Errorf("version %d of the routes of tenant %s is not understood by this version of the program; start the one that it was "+
+				"applied with, and apply a document that both understand: %w", d.Version, name, err)
+		}
+		all[name] = routed
+	}
 	return all, nil
+}
+
+// understand returns what a tenant goes by who has document d. Every shard that opens asks for all tenants, mostly with the document that the one before had.
+func (t *tenantry) understand(name string, d shard.Document, maxBody int) (*shard.Tenant, error) {
+	t.mu.Lock()
+	routed := t.told[name]
+	t.mu.Unlock()
+	if routed != nil && reflect.DeepEqual(routed.Document, d) {
+		return routed, nil
+	}
+	who := t.all[name]
+	routed, err := who.route(d, maxBody)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.told == nil {
+		t.told = map[string]*shard.Tenant{}
+	}
+	t.told[name] = routed
+	return routed, nil
 }
 
 // tenants returns what the shards of groups go by.

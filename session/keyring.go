@@ -14,6 +14,9 @@ type keyRing struct {
 // keyStep is for how many keys more there is room when there is none.
 const keyStep = 4
 
+// ringResult is about what the result of a key takes in its names.
+const ringResult = 1
+
 // keyRec is a Key but for its words, its fingerprint and its result, which is mostly known by the entry that it rides on.
 type keyRec struct {
 	n, hash, seq           uint64
@@ -102,6 +105,16 @@ func (r *keyRing) put(k *Key) {
 	r.fps[r.next], r.recs[r.next] = k.FP, rec
 	r.next = (r.next + 1) % KeysInMemory
 	r.shrink()
+}
+
+// hold makes an empty ring of keys, of which the latest count, without taking memory in steps.
+func (r *keyRing) hold(keys []Key) {
+	keys = keys[max(len(keys)-KeysInMemory, 0):]
+	words := 0
+	for i := range keys {
+		words += len(keys[i].Sender) + len(keys[i].Key) + ringResult
+	}
+	*r = keyRing{fps: make([]uint64, 0, len(keys)), recs: make([]keyRec, 0, len(keys)), names: make([]byte, 0, words)}
 }
 
 // shrink forgets words whose keys are forgotten, when they are half of all. They are those in front of the oldest key's.

@@ -224,10 +224,11 @@ func (s *State) Remember(last []*wire.Entry, keys []Key, older []KeyAt, listed u
 			s.tail.add(e)
 		}
 	}
-	s.Keys, s.lists, s.old = keyRing{}, listing{upTo: listed, from: s.Head}, oldKeys{}
+	s.lists, s.old = listing{upTo: listed, from: s.Head}, oldKeys{}
 	for _, k := range older {
 		s.old.put(k)
 	}
+	s.Keys.hold(keys)
 	for i := range keys {
 		s.putKey(&keys[i])
 		if keys[i].N > listed {

@@ -195,16 +195,15 @@ func ReadDocuments(g Rows, each func(tenant string, d Document) error) error {
 	if err != nil {
 		return err
 	}
-	err = g.Scan([]byte{rowDocument}, []byte{rowDocument + 1}, false, func(k, v []byte) bool {
+	err = g.Scan([]byte{rowDocument}, []byte{rowDocument + 1}, true, func(k, v []byte) bool {
+		name, _, _ := bytes.Cut(k[1:], []byte{0})
+		if _, told := latest[string(name)]; told || (gone{away}).pool(string(name)) {
+			return true // the latest comes first
+		}
 		tenant, d, err := parseDocument(k, v)
-		if bad = err; err != nil {
-			return false
-		}
-		if (gone{away}).pool(tenant) {
-			return true
-		}
-		latest[tenant] = d // they come in ascending order
-		return true
+		bad = err
+		latest[tenant] = d
+		return err == nil
 	})
 	if err = errors.Join(err, bad); err != nil {
 		return fmt.Errorf("reading documents: %w", err)

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
+	"sync/atomic"
+	"time"
 
 	"switchboard/broker"
 	"switchboard/session"
@@ -22,7 +25,7 @@ func (s *Shard) Rebuilt(g *journal.Group) (n int, err error) {
 		if h.state == nil {
 			continue
 		}
-		r := other.readSession(id)
+		r := other.readSession(g, id)
 		if r.err != nil || r.state == nil {
 			return n, fmt.Errorf("reading session %s: %w", id, r.err)
 		}
@@ -178,4 +181,136 @@ func HookRows(g *journal.Group) (n int, err error) {
 		return true
 	})
 	return n, err
+}
+
+// Copies writes the rows of a live session of g again, for n others of its slot, which are live then, and waits until they are durable. No shard runs on g.
+func Copies(g *journal.Group, id wire.SessionID, n int) error {
+	type row struct{ key, val []byte }
+	var rows []row
+	for _, kind := range sessionRows {
+		prefix := sessionKey(nil, kind, id)
+		if err := g.Scan(prefix, after(prefix), false, func(k, v []byte) bool {
+			rows = append(rows, row{bytes.Clone(k), bytes.Clone(v)})
+			return true
+		}); err != nil {
+			return err
+		}
+	}
+	_, slot, _ := id.Place()
+	done := make(chan error, 1)
+	var last, durable atomic.Uint64
+	g.Start(func(index uint64, err error) {
+		if durable.Store(index); err != nil || index == last.Load() {
+			select {
+			case done <- err:
+			default:
+			}
+		}
+	})
+	var turn journal.Turn
+	for i := range n {
+		turn.Reset()
+		other := wire.NewSessionID(slot.Group(), slot, uint64(i+1)*0x9e3779b97f4a7c15) //nolint:gosec // a number
+		for _, r := range rows {
+			turn.Put(append(sessionKey(nil, r.key[0], other), r.key[1+len(id):]...), r.val)
+		}
+		index, err := g.Append(&turn)
+		if err != nil {
+			return err
+		}
+		if i == n-1 {
+			if last.Store(index); durable.Load() == index {
+				return nil
+			}
+			return <-done
+		}
+	}
+	return nil
+}
+
+// ReadAlike reads a session of g as a shard does, and again row by row, all that there are of it, and compares the two. It returns how many keys are in memory.
+func ReadAlike(g *journal.Group, id wire.SessionID) (keys int, err error) {
+	err = g.View(func(v *journal.View) error {
+		s := &Shard{g: g, cfg: Config{Now: time.Now}}
+		r := s.readSession(v, id)
+		if r.err != nil {
+			return r.err
+		}
+		want, err := readPlainly(v, id)
+		if err != nil {
+			return err
+		}
+		if keys = len(want.Keys.All()); !reflect.DeepEqual(r.state, want) {
+			return fmt.Errorf("session %s was read as\n%+v\nand is\n%+v", id, r.state, want)
+		}
+		return nil
+	})
+	return keys, err
+}
+
+// readPlainly reads all rows of a session whose keys are all remembered, and takes from them what belongs into memory.
+func readPlainly(g Rows, id wire.SessionID) (*session.State, error) {
+	row, err := g.Get(sessionKey(nil, rowState, id), nil)
+	if err != nil {
+		return nil, err
+	}
+	st := &session.State{}
+	errs := []error{session.ParseState(row, st)}
+	scan := func(kind byte, fn func(n uint64, v []byte) error) {
+		prefix := sessionKey(nil, kind, id)
+		errs = append(errs, g.Scan(prefix, after(prefix), false, func(k, v []byte) bool {
+			errs = append(errs, fn(lastNumber(k), v))
+			return true
+		}))
+	}
+	var lines []session.KeyAt
+	var upTo uint64
+	scan(rowKeyList, func(n uint64, v []byte) (err error) {
+		upTo = n
+		lines, err = session.ParseKeyList(v, lines)
+		return err
+	})
+	keys := map[uint64]session.Key{}
+	scan(rowKey, func(_ uint64, v []byte) error {
+		var k session.Key
+		err := session.ParseKey(bytes.Clone(v), &k)
+		keys[k.N] = k
+		return err
+	})
+	var entries []*wire.Entry
+	var sizes []int
+	var marks session.Marks
+	scan(rowEntry, func(_ uint64, v []byte) error {
+		m, ride, e, err := parseEntry(id, v)
+		if marks = m; ride.N != 0 {
+			keys[ride.N] = ride.Known(e)
+		}
+		entries, sizes = append(entries, e), append(sizes, len(v))
+		return err
+	})
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	from, size := len(entries), 0
+	for from > 0 && len(entries)-from < session.TailEntries && size < session.TailBytes {
+		from--
+		size += sizes[from]
+	}
+	numbers := slices.Sorted(maps.Keys(keys))
+	listed, _ := slices.BinarySearch(numbers, upTo+1) // so many of them
+	if listed != len(lines) {
+		return nil, fmt.Errorf("%d of %d keys are listed, in %d lines", listed, len(numbers), len(lines))
+	}
+	split := min(max(len(numbers)-session.KeysInMemory, 0), listed)
+	var latest []session.Key
+	for _, n := range numbers[split:] {
+		latest = append(latest, keys[n])
+	}
+	head := uint64(0)
+	if len(entries) > 0 {
+		head = entries[len(entries)-1].Seq
+	}
+	st.CatchUp(head, marks, upTo)
+	st.Remember(entries[from:], latest, lines[:split], upTo)
+	return st, nil
 }

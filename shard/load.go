@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"switchboard/broker/why"
@@ -103,7 +104,13 @@ func (s *Shard) load() {
 func (s *Shard) read(j job) result {
 	switch j.kind {
 	case jobSession:
-		r := s.readSession(j.id)
+		var r result
+		if err := s.g.View(func(v *journal.View) error {
+			r = s.readSession(v, j.id)
+			return nil
+		}); err != nil {
+			r.err = err
+		}
 		r.job = j
 		return r
 	case jobCustomer:
@@ -139,8 +146,8 @@ func (s *Shard) read(j job) result {
 
 // readSession reads a session's state, its latest entries, and its keys. A session that does not exist has no state and
 // no error.
-func (s *Shard) readSession(id wire.SessionID) (r result) {
-	row, err := s.g.Get(sessionKey(nil, rowState, id), nil)
+func (s *Shard) readSession(g Rows, id wire.SessionID) (r result) {
+	row, err := g.Get(sessionKey(nil, rowState, id), nil)
 	if errors.Is(err, journal.ErrNotFound) {
 		return r
 	}
@@ -153,19 +160,19 @@ func (s *Shard) readSession(id wire.SessionID) (r result) {
 		return r
 	}
 	if st.ErasedAt != 0 {
-		return s.readErased(id, st)
+		return s.readErased(g, id, st)
 	}
-	lists, err := s.keyLists(id)
+	lists, err := s.keyLists(g, id)
 	if err != nil {
 		r.err = err
 		return r
 	}
-	t, err := s.tail(id, lists.upTo)
+	t, err := s.tail(g, id, lists.upTo, lists.down())
 	if err != nil {
 		r.err = err
 		return r
 	}
-	keys, older, err := s.latestKeys(id, &lists, t.keys)
+	keys, older, err := s.latestKeys(g, id, &lists, t.keys)
 	if err != nil {
 		r.err = err
 		return r
@@ -174,7 +181,7 @@ func (s *Shard) readSession(id wire.SessionID) (r result) {
 	st.Remember(t.entries, keys, older, lists.upTo)
 	r.state, r.staleKey = st, lists.stale
 	if s.LevelSets()[st.Tenant].Set.Len() > 0 {
-		if r.level, err = s.g.Get(sessionKey(nil, rowLevel, id), nil); err != nil && !errors.Is(err, journal.ErrNotFound) {
+		if r.level, err = g.Get(sessionKey(nil, rowLevel, id), nil); err != nil && !errors.Is(err, journal.ErrNotFound) {
 			return result{err: err}
 		}
 	}
@@ -182,8 +189,8 @@ func (s *Shard) readSession(id wire.SessionID) (r result) {
 }
 
 // readErased reads what is left of an erased session: it has no keys, and its entries may not be rewritten yet.
-func (s *Shard) readErased(id wire.SessionID, st *session.State) (r result) {
-	t, err := s.tail(id, math.MaxUint64)
+func (s *Shard) readErased(g Rows, id wire.SessionID, st *session.State) (r result) {
+	t, err := s.tail(g, id, math.MaxUint64, math.MaxUint64)
 	if err != nil {
 		r.err = err
 		return r
@@ -206,28 +213,39 @@ type tail struct {
 	keys    []session.Key // that ride on what was read, oldest first
 }
 
-// tail reads the latest entries of a session, and all keys beyond number listed: they ride on entries not far behind.
-func (s *Shard) tail(id wire.SessionID, listed uint64) (t tail, err error) {
+// tail reads the latest entries of a session, and all keys beyond number listed: they ride on entries not far behind. It goes on to entry down for keys, of
+// which it reads no more than belong into memory.
+func (s *Shard) tail(g Rows, id wire.SessionID, listed, down uint64) (t tail, err error) {
 	prefix := sessionKey(nil, rowEntry, id)
 	size := 0
 	var bad error
-	err = s.g.Scan(prefix, after(prefix), true, func(_, v []byte) bool {
-		marks, ride, e, err := parseEntry(id, v)
-		if bad = err; err != nil {
-			return false
-		}
-		if t.head == 0 {
-			t.head, t.marks = e.Seq, marks
-		}
-		if ride.N != 0 {
-			t.keys = append(t.keys, ride.Known(e))
-		}
+	err = g.Scan(prefix, after(prefix), true, func(k, v []byte) bool {
 		if room := len(t.entries) < session.TailEntries && size < session.TailBytes; room {
+			marks, ride, e, err := parseEntry(id, v)
+			if bad = err; err != nil {
+				return false
+			}
+			if t.head == 0 {
+				t.head, t.marks = e.Seq, marks
+			}
+			if ride.N != 0 {
+				t.keys = append(t.keys, ride.Known(e))
+			}
 			t.entries = append(t.entries, e)
 			size += len(v)
 			return true
 		}
-		return marks.Keys > listed
+		marks, ride, row, err := session.CutMarks(v)
+		if err == nil && ride.N != 0 {
+			var e wire.Entry // of which only the key stays
+			if err = wire.ParseEntry(row, &e); err == nil {
+				key := ride.Known(&e)
+				key.Sender = strings.Clone(key.Sender)
+				t.keys = append(t.keys, key)
+			}
+		}
+		bad = err
+		return err == nil && (marks.Keys > listed || lastNumber(k) > down && len(t.keys) < session.KeysInMemory)
 	})
 	slices.Reverse(t.entries)
 	slices.Reverse(t.keys)
@@ -299,7 +317,7 @@ func (s *Shard) readLoad(j job) result {
 	r := result{job: j}
 	l := &j.load
 	if l.Kind == session.LoadKey {
-		r.row, r.err = s.lookUp(j.id, session.KeyAt{FP: l.FP, Seq: l.Seq}, l.Wide)
+		r.row, r.err = s.lookUp(s.g, j.id, session.KeyAt{FP: l.FP, Seq: l.Seq}, l.Wide)
 		return r
 	}
 	r.entries, r.more, r.err = s.entries(j.id, l.After+1, l.Before, l.Limit, l.Reverse, l.Staff)

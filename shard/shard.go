@@ -228,9 +228,22 @@ func (s *Shard) recover() error {
 	}); err != nil {
 		return err
 	}
+	if err := s.g.View(func(v *journal.View) error { return s.recoverLive(v, live) }); err != nil {
+		return err
+	}
+	if err := errors.Join(s.recoverOwing(), s.recoverHooks(), s.recoverGuards()); err != nil {
+		return err
+	}
+	s.last = s.g.Last()
+	s.durable.Store(s.last)
+	return nil
+}
+
+// recoverLive takes the live sessions into memory.
+func (s *Shard) recoverLive(g Rows, live []wire.SessionID) error {
 	for _, id := range live {
 		h := s.host(id)
-		r := s.readSession(id)
+		r := s.readSession(g, id)
 		if r.err != nil {
 			return fmt.Errorf("reading session %s: %w", id, r.err)
 		}
@@ -243,11 +256,6 @@ func (s *Shard) recover() error {
 		s.suspect(h)
 		s.schedule(h)
 	}
-	if err := errors.Join(s.recoverOwing(), s.recoverHooks(), s.recoverGuards()); err != nil {
-		return err
-	}
-	s.last = s.g.Last()
-	s.durable.Store(s.last)
 	return nil
 }
 

@@ -46,7 +46,7 @@ func TestForgottenKeyIsUsedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &Shard{g: g, cfg: Config{Now: func() time.Time { return now }}}
-	l, err := s.keyLists(id)
+	l, err := s.keyLists(g, id)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func (s *Shard) knowsDeparted() bool {
 func (s *Shard) readDeparted(j job) result {
 	r := result{job: j, left: map[string][]wire.Left{}}
 	for _, d := range j.departed {
-		one := s.readSession(d.id)
+		one := s.readSession(s.g, d.id)
 		switch {
 		case one.err != nil:
 			r.err = fmt.Errorf("reading session %s, which has left: %w", d.id, one.err)
