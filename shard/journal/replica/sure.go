@@ -137,7 +137,19 @@ func stamped(m *pb.Message, at time.Duration, firm bool) *pb.Message {
 }
 
 func withContext(m *pb.Message, ctx []byte) *pb.Message {
-	return &pb.Message{Type: m.Type, To: m.To, From: m.From, Term: m.Term, LogTerm: m.LogTerm, Index: m.Index, Commit: m.Commit, Context: ctx}
+	return &pb.Message{Type: m.Type, To: m.To, From: m.From, Term: m.Term, LogTerm: m.LogTerm, Index: m.Index, Commit: m.Commit, RejectHint: m.RejectHint, Context: ctx}
+}
+
+// A request for a vote says by which hand-over it is made in a field that such a request has no use for: its context must be what versions before know.
+func byHandOver(m *pb.Message, at time.Duration) *pb.Message {
+	v := withContext(m, m.GetContext())
+	v.RejectHint = new(uint64(at) + 1) //nolint:gosec // not below zero
+	return v
+}
+
+// handOverOf returns when the hand-over was made that a request for a vote is made by, -1 when it does not say.
+func handOverOf(m *pb.Message) time.Duration {
+	return time.Duration(m.GetRejectHint()) - 1 //nolint:gosec // as it was written
 }
 
 // unstamp returns the context without its stamp, and when that was made, or -1.
@@ -180,19 +192,20 @@ func (g *group) asked(m *pb.Message) *pb.Message {
 	if g.mute > 0 {
 		return nil // it may have heard of a leader and forgotten it; it is asked again
 	}
-	ctx, at, _ := unstamp(m.GetContext())
 	switch {
 	case m.GetType() == pb.MsgTimeoutNow:
+		ctx, at, _ := unstamp(m.GetContext())
 		if g.void(m.GetTerm(), at) {
 			return nil
 		}
 		g.named = at
-	case string(ctx) != handsOver:
-		return m
-	case g.void(m.GetTerm()-1, at):
-		ctx = nil // it is asked as by anybody
+		return withContext(m, ctx)
+	case string(m.GetContext()) == handsOver:
+		if at := handOverOf(m); at >= 0 && g.void(m.GetTerm()-1, at) { // versions before do not say
+			return withContext(m, nil) // it is asked as by anybody
+		}
 	}
-	return withContext(m, ctx)
+	return m
 }
 
 // sign puts on a message of this replica what others want to know of when it was made. It returns nil for what is to be said no more.
@@ -207,7 +220,7 @@ func (h *Host) sign(g *group, m *pb.Message) *pb.Message {
 		return stamped(m, h.now(), false)
 	case pb.MsgVote:
 		if string(m.GetContext()) == handsOver && g.named >= 0 {
-			return stamped(m, g.named, false)
+			return byHandOver(m, g.named)
 		}
 	default:
 	}

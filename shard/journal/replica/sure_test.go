@@ -110,3 +110,14 @@ func FuzzStamp(f *testing.F) {
 		}
 	})
 }
+
+// What a request for a vote says of its hand-over is not where versions before look for why they are asked.
+func TestVotesOfHandOvers(t *testing.T) {
+	m := byHandOver(&pb.Message{Type: pb.MsgVote.Enum(), Context: []byte(handsOver)}, 7)
+	if string(m.GetContext()) != handsOver || handOverOf(m) != 7 {
+		t.Errorf("%q, made at %d", m.GetContext(), handOverOf(m))
+	}
+	if at := handOverOf(&pb.Message{}); at >= 0 {
+		t.Errorf("one of a version before was made at %d", at)
+	}
+}
