@@ -51,7 +51,7 @@ var list = []mutant{
 	},
 	{
 		name: "a hand-over counts also when it has come to nothing", file: "shard/journal/replica/sure.go",
-		old: "return g.word.firm && g.word.term == term && g.word.at >= at", new: "return false",
+		old: "return g.word.firm && g.word.term == term && g.word.at > at", new: "return false",
 		pkg: "shard/journal/replica", run: "TestLateHandOver", quick: true,
 	},
 	{

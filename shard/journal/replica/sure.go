@@ -184,7 +184,7 @@ func (g *group) listen(m *pb.Message) {
 
 // void tells whether a hand-over that the leader of a term made at a moment has come to nothing, as far as is known here.
 func (g *group) void(term uint64, at time.Duration) bool {
-	return g.word.firm && g.word.term == term && g.word.at >= at
+	return g.word.firm && g.word.term == term && g.word.at > at // at the same moment it was made before
 }
 
 // asked takes a message that asks to lead, or for a vote, and returns it as Raft knows it, or nil when it is not heard.
