@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"switchboard/node"
 	"switchboard/wire"
@@ -438,6 +439,8 @@ func TestOldPlace(t *testing.T) {
 	for i := range 4 {
 		id, _ := waiting(login(t, n, customerOf(fmt.Sprint("c", i))), obj{})
 		ids = append(ids, id)
+		for now := time.Now().UnixMilli(); time.Now().UnixMilli() == now; { // who came in the same millisecond waits as long as he
+		}
 	}
 	for i := range 2 {
 		if as := bot.push("assigned"); as["session"] != ids[i] {
