@@ -509,6 +509,9 @@ func (m *machine) apply(a *Apply) error {
 }
 
 func (m *machine) event(e Event) error {
+	if m.disks[e.Group] == nil {
+		return nil // taken off by an event before, of the same batch
+	}
 	switch e.Kind {
 	case Leads:
 		m.c.fired["leader"]++
