@@ -191,6 +191,7 @@ type line struct {
 	has           map[string]*having
 	leaving       map[string]int    // how often he has asked to be rid of it, and was not refused
 	offers        map[string]string // to a session
+	due, settled  map[string]uint64 // under which ae he is to be given it, as his accept was answered; and the highest of which he was told what became of it
 	floor         map[string]uint64 // what is acknowledged for good: nothing up to there is delivered any more
 }
 
@@ -225,7 +226,7 @@ func (b *book) connected(who *token.Claims) *line {
 	defer b.mu.Unlock()
 	l := &line{
 		b: b, who: who, asking: map[uint64]*question{}, told: map[string]uint64{}, follows: map[string]*following{}, has: map[string]*having{}, leaving: map[string]int{},
-		offers: map[string]string{}, floor: map[string]uint64{},
+		offers: map[string]string{}, due: map[string]uint64{}, settled: map[string]uint64{}, floor: map[string]uint64{},
 	}
 	for id, a := range b.accounts {
 		l.floor[id] = a.acknowledged()
@@ -373,9 +374,7 @@ func (l *line) reply(q *question, f *wirepb.ServerFrame) {
 	case *wirepb.ClientFrame_Subscribe:
 		l.subscribed(f.GetSubscribe())
 	case *wirepb.ClientFrame_Accept:
-		if refused != nil {
-			delete(l.offers, v.Accept.Offer)
-		}
+		l.took(v.Accept.Offer, refused, f.GetAccept())
 	case *wirepb.ClientFrame_Decline:
 		delete(l.offers, v.Decline.Offer)
 	case *wirepb.ClientFrame_Reply:
@@ -388,6 +387,26 @@ func (l *line) reply(q *question, f *wirepb.ServerFrame) {
 		if to := v.Transfer.To; to.GetWorker() == "" || refused != nil {
 			l.left(v.Transfer.Session, v.Transfer.Ae, refused)
 		}
+	}
+}
+
+// took: an offer that is accepted is a session that he has, from the moment at which he is given it until he is told that it is over.
+func (l *line) took(offer string, refused *wirepb.Error, r *wirepb.AcceptReply) {
+	switch {
+	case refused != nil:
+		delete(l.offers, offer)
+	case r != nil:
+		delete(l.offers, offer)
+		if l.settled[r.Session] < r.Ae {
+			l.due[r.Session] = r.Ae
+		}
+	}
+}
+
+// tells notes that a worker was told of an assignment, or of its end.
+func (l *line) tells(session string, ae uint64) {
+	if l.settled[session] = max(l.settled[session], ae); l.due[session] <= ae {
+		delete(l.due, session)
 	}
 }
 
@@ -551,8 +570,9 @@ func (l *line) subscribed(r *wirepb.SubscribeReply) {
 	if r == nil {
 		return
 	}
-	l.has, l.offers, l.leaving = map[string]*having{}, map[string]string{}, map[string]int{}
+	l.has, l.offers, l.due, l.leaving = map[string]*having{}, map[string]string{}, map[string]uint64{}, map[string]int{}
 	for _, k := range r.Kept {
+		l.tells(k.Session, k.Ae)
 		a := l.b.account(k.Session)
 		a.give(l.who.Sub, k.Ae, nil)
 		past := a.given[k.Ae].since
@@ -645,6 +665,7 @@ func (l *line) assigned(m *wirepb.Assigned) {
 		}
 	}
 	l.has[m.Session] = h
+	l.tells(m.Session, m.Ae)
 	delete(l.leaving, m.Session)
 	maps.DeleteFunc(l.offers, func(_, session string) bool { return session == m.Session })
 	l.room("is given " + m.Session)
@@ -705,8 +726,10 @@ func (l *line) revoked(m *wirepb.Revoked) {
 	if m.Session == "" {
 		clear(l.has)
 		clear(l.offers)
+		clear(l.due)
 		return
 	}
+	l.tells(m.Session, m.Ae)
 	if h := l.has[m.Session]; h != nil && h.ae <= m.Ae {
 		delete(l.has, m.Session)
 	}
@@ -753,6 +776,9 @@ const moment = time.Second
 func (l *line) busy() []string {
 	busy := map[string]bool{}
 	for _, session := range l.offers {
+		busy[session] = true
+	}
+	for session := range l.due {
 		busy[session] = true
 	}
 	for session, h := range l.has {

@@ -49,6 +49,7 @@ func (p *play) answered(patience time.Duration) map[string][]client.Entry {
 	left := ""
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Second) {
 		logs := map[string][]client.Entry{}
+		p.reading = time.Now()
 		left = ""
 		for who, id := range p.l.sessions() {
 			log, err := p.readLog(c, id)
@@ -261,7 +262,7 @@ func (p *play) handed(k *tenure, log []client.Entry) {
 	}
 }
 
-// capacity: nobody has more sessions than slots [SW-5.1] (I3), by the logs' own times.
+// capacity: nobody has more sessions than slots [SW-5.1] (I3), by the logs' own times, until they were read: one after the other, while workers go on.
 func (p *play) capacity(logs map[string][]client.Entry) {
 	type change struct {
 		ts   int64
@@ -275,6 +276,9 @@ func (p *play) capacity(logs map[string][]client.Entry) {
 		owner := ""
 		for i := range log {
 			e := &log[i]
+			if e.TS >= p.reading.UnixMilli() {
+				break
+			}
 			switch e.Type {
 			case "session.assigned":
 				owner = field(e, "id")
