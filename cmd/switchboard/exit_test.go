@@ -256,7 +256,13 @@ func TestPrecedence(t *testing.T) {
 // up starts `serve` with args behind it, and returns it once it serves, with its address.
 func up(t *testing.T, env []string, args ...string) (cmd *exec.Cmd, addr string, stdout, stderr *lines) {
 	t.Helper()
-	cmd = as(t, env, append([]string{"serve", "--dev", "--free-min", "-1"}, args...)...)
+	return started(t, env, append([]string{"serve", "--dev", "--free-min", "-1"}, args...)...)
+}
+
+// started starts what serves, a node or a demo, and returns it once it does, with its address.
+func started(t *testing.T, env []string, args ...string) (cmd *exec.Cmd, addr string, stdout, stderr *lines) {
+	t.Helper()
+	cmd = as(t, env, args...)
 	stdout, stderr = newLines(), newLines()
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	if err := cmd.Start(); err != nil {
