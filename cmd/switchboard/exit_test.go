@@ -303,6 +303,31 @@ func TestStopSignals(t *testing.T) {
 	}
 }
 
+// [SW-8.1] Two signals that come together are one: what runs a node for a while, timeout(1) among them, signals the process and then its group.
+func TestSignalsTogether(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	together := 0
+	for tries := 0; together < 5; tries++ {
+		if tries == 50 {
+			t.Fatal("the machine is too slow to send two signals together")
+		}
+		cmd, _, _, stderr := up(t, nil, "--data", data, "--listen", "127.0.0.1:0")
+		begun := time.Now()
+		first := cmd.Process.Signal(syscall.SIGTERM)
+		if stderr.until("msg=draining") == "" { // the first was heard: the second is another one
+			t.Fatalf("it does not drain: %v, %v\n%s", first, cmd.Wait(), stderr)
+		}
+		second := cmd.Process.Signal(syscall.SIGTERM)
+		late := time.Since(begun) >= signalsTogether || errors.Is(second, os.ErrProcessDone)
+		if err := cmd.Wait(); err != nil && !late {
+			t.Fatalf("%v\n%s", err, stderr)
+		}
+		if !late {
+			together++
+		}
+	}
+}
+
 // [SW-8.1] A node that waits to be let in is stopped, too: nobody is there whom it could ask, and it has a minute to find somebody.
 func TestStopBeforeItServes(t *testing.T) {
 	nobody, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and says nothing

@@ -256,12 +256,16 @@ func printConfig(cmd *cobra.Command, cfg *node.Config) error {
 	return err
 }
 
-// untilSignal returns what is done when the process is asked to stop. A second signal ends it at once.
+// untilSignal returns what is done when the process is asked to stop. A second signal ends it at once, but not one that comes together with the
+// first: timeout(1) and others signal a process, and then the group that it is in.
 func untilSignal() context.Context {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() { time.AfterFunc(signalsTogether, stop) })
 	return ctx
 }
+
+// signalsTogether is for how long signals are one: shorter than a person's second thoughts.
+const signalsTogether = 500 * time.Millisecond
 
 // printTokens prints one token per role, for whoever tries things out.
 func printTokens(cmd *cobra.Command, n *node.Node) error {
