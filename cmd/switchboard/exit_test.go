@@ -247,6 +247,16 @@ func TestPrecedence(t *testing.T) {
 	if r2 := finish(t, as(t, nil, "serve", "--print-config", "--config", again)); r2.code != 0 || r2.out != r.out {
 		t.Errorf("printed again it is %+v; want\n%s", r2, r.out)
 	}
+	for _, nothing := range []string{"", "# later\n", "---\n"} {
+		empty := filepath.Join(dir, "empty.yaml")
+		if err := os.WriteFile(empty, []byte(nothing), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		without, with := finish(t, as(t, nil, "serve", "--print-config", "--dev", "--data", dir)), finish(t, as(t, nil, "serve", "--print-config", "--dev", "--data", dir, "--config", empty))
+		if with.code != 0 || with != without {
+			t.Errorf("a file with %q: %+v; want %+v", nothing, with, without)
+		}
+	}
 	if r := finish(t, as(t, []string{"SWITCHBOARD_CONFIG=" + config, "SWITCHBOARD_DEV=true"}, "serve", "--print-config")); r.code != 0 ||
 		!strings.Contains(r.out, "dev: true\n") || !strings.Contains(r.out, "demo:") || !strings.Contains(r.out, "acme:") {
 		t.Errorf("the file and dev of the environment: %+v", r)

@@ -57,15 +57,16 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 }
 
-// readConfig reads a node's file, strictly: one document.
+// readConfig reads a node's file, strictly: one document, or none.
 func readConfig(file string) (cfg node.Config, err error) {
 	doc, err := os.ReadFile(file) //nolint:gosec // the operator's path
 	if err != nil {
 		return cfg, fmt.Errorf("reading the configuration: %w", err)
 	}
 	d := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict())
-	err = d.Decode(&cfg)
-	if err == nil {
+	if err = d.Decode(&cfg); errors.Is(err, io.EOF) {
+		err = nil // nothing is in it, or comments alone: everything has its default
+	} else if err == nil {
 		var more any
 		if end := d.Decode(&more); !errors.Is(end, io.EOF) && (end != nil || more != nil) {
 			err = errors.New("there is more than one document in it")
