@@ -263,6 +263,35 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
+// [SW-8.5] A flag that stands instead of another wins over that one's variable, too: a shell that has the address or the directory of one node may
+// ask for another.
+func TestInstead(t *testing.T) {
+	dir := t.TempDir()
+	data, other := filepath.Join(dir, "data"), filepath.Join(dir, "other")
+	const session, stopped, silent = "s_0000000000000000", "data is no data directory of a node", "connection refused"
+	addr, at, tok := "SWITCHBOARD_ADDR=127.0.0.1:1", "SWITCHBOARD_DATA="+other, "SWITCHBOARD_TOKEN=x"
+	f := func(want, env string, args ...string) {
+		t.Helper()
+		complains(t, 1, want, []string{env}, args...)
+	}
+	f(stopped, addr, "log", "--data", data, session)
+	f(stopped, addr, "log", "--data", data, "--all")
+	f(silent, at, "log", "--addr", "127.0.0.1:1", "--token", "x", session)
+	f(stopped, addr, "levels", "--data", data)
+	f(silent, at, "levels", "--addr", "127.0.0.1:1", "--token", "x")
+	f(silent, "SWITCHBOARD_CONFIG="+other, "levels", "--addr", "127.0.0.1:1", "--token", "x")
+	f(stopped, tok, "backup", "--to", dir, "--data", data)
+	f("reading the routes: open .*nowhere", at, "plan", "replay", "--log", "x", "--routes", filepath.Join(dir, "nowhere"))
+	f(silent, at, "shards", "ls", "--at", "127.0.0.1:1", "--timeout", "1s")
+	f(silent, at, "keys", "create", "acme", "--kid", "1", "--at", "127.0.0.1:1", "--timeout", "1s")
+	if _, err := os.Stat(other); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a key of the cluster was made in a directory: %v", err)
+	}
+	for _, args := range [][]string{{"log", "--data", data, "--addr", "127.0.0.1:1", session}, {"backup", "--to", dir, "--data", data, "--token", "x"}} { // who says both is asked which
+		complains(t, 2, "set --", nil, args...)
+	}
+}
+
 // up starts `serve` with args behind it, and returns it once it serves, with its address.
 func up(t *testing.T, env []string, args ...string) (cmd *exec.Cmd, addr string, stdout, stderr *lines) {
 	t.Helper()
