@@ -180,6 +180,10 @@ func TestExitCodes(t *testing.T) {
 	for _, nodes := range []string{"0", "-1"} {
 		f(2, "^switchboard: --nodes is "+nodes+": it must be 1 or more\n$", "demo", "--nodes", nodes, "--data", filepath.Join(dir, "demo"))
 	}
+	for _, flag := range []string{"name=n7", "cluster-listen=127.0.0.1:0", "tls-cert=c.pem", "zone=a", "drain-ms=9"} {
+		name, _, _ := strings.Cut(flag, "=")
+		f(2, "no --"+name+" of yours: leave it out", "demo", "--nodes", "3", "--data", filepath.Join(dir, "demo"), "--"+flag)
+	}
 	f(2, "name=level", "token", "--data", data, "--sub", "bob", "--role", "worker", "--skills", "refund")
 	f(2, "0 and 1", "token", "--data", data, "--sub", "bob", "--role", "worker", "--skills", "refund=NaN")
 	f(2, "0 and 1", "token", "--data", data, "--sub", "bob", "--role", "worker", "--rating", "7")
