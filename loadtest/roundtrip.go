@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -101,6 +102,9 @@ type roundTrip struct {
 	took   latencies
 	fault  atomic.Pointer[error] // what ended a worker
 }
+
+// errLimited says that the node has kept a customer to its limits.
+var errLimited = errors.New("the node's limits are those for people, and refuse the load: start it with limits: {rate: 100000, burst: 100000, inflight: 100000} in its configuration")
 
 // person is one customer's socket.
 type person struct {
@@ -279,7 +283,9 @@ func (r *roundTrip) listen(p *person, body []byte) {
 		n := bytes.Count(msg, []byte(`"origin":"bot"`))
 		if bytes.Contains(msg, []byte(`"error":`)) {
 			p.mu.Lock()
-			p.err = fmt.Errorf("the server answered %.200s", msg)
+			if p.err = fmt.Errorf("the server answered %.200s", msg); bytes.Contains(msg, []byte(`"slug":"rate_limited"`)) || bytes.Contains(msg, []byte(`"slug":"too_many_inflight"`)) {
+				p.err = errLimited
+			}
 			p.mu.Unlock()
 		}
 		for range n {
@@ -383,7 +389,7 @@ func (r *roundTrip) result(took time.Duration) (RoundTripResult, error) {
 		if r.Rate > 0 {
 			out.Late += uint64(len(p.due))
 		}
-		if p.err != nil && len(errs) < 3 {
+		if p.err != nil && len(errs) < 3 && (!errors.Is(p.err, errLimited) || !slices.Contains(errs, errLimited)) {
 			errs = append(errs, p.err)
 		}
 		p.mu.Unlock()

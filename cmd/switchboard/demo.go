@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -81,12 +82,18 @@ func demo(cmd *cobra.Command, cfg node.Config) error {
 	if err != nil {
 		return errors.Join(err, n.Close(cmd.Context()))
 	}
+	socket := "ws://"
+	var itself *tls.Config
+	if n.Secure() {
+		socket = "wss://"
+		itself = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // it is this process, on loopback; its certificate is of whatever name
+	}
 	ctx, cancel := context.WithCancel(asked)
 	defer cancel()
 	stopped := make(chan error, 1)
 	go func() {
 		stopped <- client.Work(ctx, client.WorkerConfig{
-			Config: client.Config{URL: "ws://" + n.Addr() + "/v1/connect", Token: client.StaticToken(bot), Client: "faq-bot/" + version},
+			Config: client.Config{URL: socket + n.Addr() + connectPath, Token: client.StaticToken(bot), Client: "faq-bot/" + version, TLS: itself},
 			Queues: []string{"default"}, Slots: 100, Instance: cfg.Name, // every node of a cluster has one
 		}, faq)
 	}()

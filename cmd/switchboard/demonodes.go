@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"switchboard/edge/token"
 	"switchboard/node"
@@ -29,7 +29,8 @@ type crew struct {
 	self  string // the program
 	file  string // --config, may be empty
 	level string
-	free  int64 // --free-min
+	free  int64    // --free-min
+	also  []string // flags that every node is given as well
 	nodes []crewNode
 
 	// Shared.
@@ -50,9 +51,6 @@ func newCrew(cmd *cobra.Command, f *nodeFlags, n int) (*crew, error) {
 	if n > crewMost {
 		return nil, usageError{fmt.Errorf("--nodes is %d: up to %d fit on one machine", n, crewMost)}
 	}
-	if f.cfg.Cluster.Listen != "" || f.cfg.Name != "" {
-		return nil, usageError{errors.New("--nodes makes the nodes' names and links itself: leave out --name and --cluster-listen")}
-	}
 	listen := f.cfg.Listen
 	if listen == "" {
 		listen = "127.0.0.1:7470"
@@ -66,7 +64,11 @@ func newCrew(cmd *cobra.Command, f *nodeFlags, n int) (*crew, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the program itself: %w", err)
 	}
-	c := &crew{self: self, file: f.file, level: "warn", free: f.cfg.FreeMin, out: &crewLog{w: cmd.ErrOrStderr()}}
+	also, err := crewFlags(cmd)
+	if err != nil {
+		return nil, err
+	}
+	c := &crew{self: self, also: also, file: f.file, level: "warn", free: f.cfg.FreeMin, out: &crewLog{w: cmd.ErrOrStderr()}}
 	if cmd.Flags().Changed("log-level") {
 		c.level = f.logLevel
 	}
@@ -80,6 +82,23 @@ func newCrew(cmd *cobra.Command, f *nodeFlags, n int) (*crew, error) {
 		c.nodes = append(c.nodes, k)
 	}
 	return c, nil
+}
+
+// crewFlags returns the flags that each node of a crew is given as they are. Those that are about one node, or about TLS, which a crew does not
+// speak, are refused when they were given.
+func crewFlags(cmd *cobra.Command) (also []string, err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		switch f.Name {
+		case "nodes", "data", "listen", "config", "log-level", "free-min": // newCrew's
+		case "connections", "log-json", "shards", "snapshot-rate":
+			also = append(also, "--"+f.Name+"="+f.Value.String())
+		default:
+			if err == nil {
+				err = usageError{fmt.Errorf("--nodes starts nodes that take no --%s of yours: leave it out, or start them with switchboard serve", f.Name)}
+			}
+		}
+	})
+	return also, err
 }
 
 // room looks whether every address is free. A node that finds its own taken would be started again and again, and whoever serves there, another
@@ -153,6 +172,7 @@ func (c *crew) once(ctx context.Context, k *crewNode) error {
 	if c.file != "" {
 		args = append(args, "--config", c.file)
 	}
+	args = append(args, c.also...)
 	p := exec.CommandContext(ctx, c.self, args...) //nolint:gosec // it is this program
 	p.Cancel = func() error { return p.Process.Signal(syscall.SIGTERM) }
 	p.WaitDelay = 15 * time.Second

@@ -3,19 +3,22 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
-// fromEnv sets every flag that was not given from SWITCHBOARD_<FLAG> [SW-8.5].
+// fromEnv sets every flag that was not given from SWITCHBOARD_<FLAG> [SW-8.5], but those that one which was given stands instead of.
 func fromEnv(cmd *cobra.Command) error {
+	var moot []string
+	cmd.Flags().Visit(func(f *pflag.Flag) { moot = append(moot, f.Annotations[insteadOf]...) })
 	var bad error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		name := "SWITCHBOARD_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		v, ok := os.LookupEnv(name)
-		if f.Changed || !ok || bad != nil || f.Name == "help" {
+		if f.Changed || !ok || bad != nil || f.Name == "help" || slices.Contains(moot, f.Name) {
 			return
 		}
 		if err := cmd.Flags().Set(f.Name, v); err != nil {
@@ -23,4 +26,14 @@ func fromEnv(cmd *cobra.Command) error {
 		}
 	})
 	return bad
+}
+
+// insteadOf annotates a flag with those that it stands instead of.
+const insteadOf = "switchboard_instead_of"
+
+// instead says that a flag, when it is given, stands instead of others: what the environment says for them is of another call.
+func instead(fs *pflag.FlagSet, flag string, others ...string) {
+	if err := fs.SetAnnotation(flag, insteadOf, others); err != nil {
+		panic(err)
+	}
 }

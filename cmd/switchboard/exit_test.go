@@ -180,6 +180,10 @@ func TestExitCodes(t *testing.T) {
 	for _, nodes := range []string{"0", "-1"} {
 		f(2, "^switchboard: --nodes is "+nodes+": it must be 1 or more\n$", "demo", "--nodes", nodes, "--data", filepath.Join(dir, "demo"))
 	}
+	for _, flag := range []string{"name=n7", "cluster-listen=127.0.0.1:0", "tls-cert=c.pem", "zone=a", "drain-ms=9"} {
+		name, _, _ := strings.Cut(flag, "=")
+		f(2, "no --"+name+" of yours: leave it out", "demo", "--nodes", "3", "--data", filepath.Join(dir, "demo"), "--"+flag)
+	}
 	f(2, "name=level", "token", "--data", data, "--sub", "bob", "--role", "worker", "--skills", "refund")
 	f(2, "0 and 1", "token", "--data", data, "--sub", "bob", "--role", "worker", "--skills", "refund=NaN")
 	f(2, "0 and 1", "token", "--data", data, "--sub", "bob", "--role", "worker", "--rating", "7")
@@ -247,16 +251,61 @@ func TestPrecedence(t *testing.T) {
 	if r2 := finish(t, as(t, nil, "serve", "--print-config", "--config", again)); r2.code != 0 || r2.out != r.out {
 		t.Errorf("printed again it is %+v; want\n%s", r2, r.out)
 	}
+	for _, nothing := range []string{"", "# later\n", "---\n"} {
+		empty := filepath.Join(dir, "empty.yaml")
+		if err := os.WriteFile(empty, []byte(nothing), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		without, with := finish(t, as(t, nil, "serve", "--print-config", "--dev", "--data", dir)), finish(t, as(t, nil, "serve", "--print-config", "--dev", "--data", dir, "--config", empty))
+		if with.code != 0 || with != without {
+			t.Errorf("a file with %q: %+v; want %+v", nothing, with, without)
+		}
+	}
 	if r := finish(t, as(t, []string{"SWITCHBOARD_CONFIG=" + config, "SWITCHBOARD_DEV=true"}, "serve", "--print-config")); r.code != 0 ||
 		!strings.Contains(r.out, "dev: true\n") || !strings.Contains(r.out, "demo:") || !strings.Contains(r.out, "acme:") {
 		t.Errorf("the file and dev of the environment: %+v", r)
 	}
 }
 
+// [SW-8.5] A flag that stands instead of another wins over that one's variable, too: a shell that has the address or the directory of one node may
+// ask for another.
+func TestInstead(t *testing.T) {
+	dir := t.TempDir()
+	data, other := filepath.Join(dir, "data"), filepath.Join(dir, "other")
+	const session, stopped, silent = "s_0000000000000000", "data is no data directory of a node", "connection refused"
+	addr, at, tok := "SWITCHBOARD_ADDR=127.0.0.1:1", "SWITCHBOARD_DATA="+other, "SWITCHBOARD_TOKEN=x"
+	f := func(want, env string, args ...string) {
+		t.Helper()
+		complains(t, 1, want, []string{env}, args...)
+	}
+	f(stopped, addr, "log", "--data", data, session)
+	f(stopped, addr, "log", "--data", data, "--all")
+	f(silent, at, "log", "--addr", "127.0.0.1:1", "--token", "x", session)
+	f(stopped, addr, "levels", "--data", data)
+	f(silent, at, "levels", "--addr", "127.0.0.1:1", "--token", "x")
+	f(silent, "SWITCHBOARD_CONFIG="+other, "levels", "--addr", "127.0.0.1:1", "--token", "x")
+	f(stopped, tok, "backup", "--to", dir, "--data", data)
+	f("reading the routes: open .*nowhere", at, "plan", "replay", "--log", "x", "--routes", filepath.Join(dir, "nowhere"))
+	f(silent, at, "shards", "ls", "--at", "127.0.0.1:1", "--timeout", "1s")
+	f(silent, at, "keys", "create", "acme", "--kid", "1", "--at", "127.0.0.1:1", "--timeout", "1s")
+	if _, err := os.Stat(other); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a key of the cluster was made in a directory: %v", err)
+	}
+	for _, args := range [][]string{{"log", "--data", data, "--addr", "127.0.0.1:1", session}, {"backup", "--to", dir, "--data", data, "--token", "x"}} { // who says both is asked which
+		complains(t, 2, "set --", nil, args...)
+	}
+}
+
 // up starts `serve` with args behind it, and returns it once it serves, with its address.
 func up(t *testing.T, env []string, args ...string) (cmd *exec.Cmd, addr string, stdout, stderr *lines) {
 	t.Helper()
-	cmd = as(t, env, append([]string{"serve", "--dev", "--free-min", "-1"}, args...)...)
+	return started(t, env, append([]string{"serve", "--dev", "--free-min", "-1"}, args...)...)
+}
+
+// started starts what serves, a node or a demo, and returns it once it does, with its address.
+func started(t *testing.T, env []string, args ...string) (cmd *exec.Cmd, addr string, stdout, stderr *lines) {
+	t.Helper()
+	cmd = as(t, env, args...)
 	stdout, stderr = newLines(), newLines()
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	if err := cmd.Start(); err != nil {
@@ -293,6 +342,31 @@ func TestStopSignals(t *testing.T) {
 		}
 		if err := cmd.Wait(); err != nil {
 			t.Fatalf("%v: %v\n%s", sig, err, stderr)
+		}
+	}
+}
+
+// [SW-8.1] Two signals that come together are one: what runs a node for a while, timeout(1) among them, signals the process and then its group.
+func TestSignalsTogether(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	together := 0
+	for tries := 0; together < 5; tries++ {
+		if tries == 50 {
+			t.Fatal("the machine is too slow to send two signals together")
+		}
+		cmd, _, _, stderr := up(t, nil, "--data", data, "--listen", "127.0.0.1:0")
+		begun := time.Now()
+		first := cmd.Process.Signal(syscall.SIGTERM)
+		if stderr.until("msg=draining") == "" { // the first was heard: the second is another one
+			t.Fatalf("it does not drain: %v, %v\n%s", first, cmd.Wait(), stderr)
+		}
+		second := cmd.Process.Signal(syscall.SIGTERM)
+		late := time.Since(begun) >= signalsTogether || errors.Is(second, os.ErrProcessDone)
+		if err := cmd.Wait(); err != nil && !late {
+			t.Fatalf("%v\n%s", err, stderr)
+		}
+		if !late {
+			together++
 		}
 	}
 }

@@ -76,6 +76,8 @@ A case belongs to the time at which it began.`,
 	fs.StringVar(&f.from, "from", "", "count cases that began then or later")
 	fs.StringVar(&f.to, "to", "", "count cases that began before")
 	fs.BoolVar(&f.asJSON, "json", false, "one JSON object a line")
+	instead(fs, "data", "addr", "queue", "worker")
+	instead(fs, "addr", "data", "preset", "config", "from", "to", "tenant")
 	return cmd
 }
 

@@ -130,6 +130,30 @@ func TestLoadUsage(t *testing.T) {
 	}
 }
 
+// TestRoundTrip: the daily measure, and what it says of a node whose limits are those for people.
+func TestRoundTrip(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "load.yaml")
+	if err := os.WriteFile(config, []byte("limits: {rate: 100000, burst: 100000, inflight: 100000}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := func(data, addr string) result {
+		return finish(t, as(t, nil, "loadtest", "roundtrip", "--data", data, "--addr", addr, "--customers", "2", "--workers", "1", "--warm", "1s", "--time", "2s"))
+	}
+	data := filepath.Join(dir, "load")
+	cmd, addr, _, stderr := up(t, nil, "--data", data, "--listen", "127.0.0.1:0", "--config", config)
+	if r := run(data, addr); r.code != 0 || !strings.Contains(r.out, "round trips") {
+		t.Errorf("%+v", r)
+	}
+	terminate(t, cmd, stderr)
+	data = filepath.Join(dir, "people")
+	cmd, addr, _, stderr = up(t, nil, "--data", data, "--listen", "127.0.0.1:0")
+	if r := run(data, addr); r.code != exitFailed || strings.Count(r.err, "start it with limits: {") != 1 || strings.Contains(r.err, "slug") {
+		t.Errorf("%+v", r)
+	}
+	terminate(t, cmd, stderr)
+}
+
 // TestLoadNodes: two nodes, each with its own customers, workers and processes; what they tell is added up.
 func TestLoadNodes(t *testing.T) {
 	dir := t.TempDir()

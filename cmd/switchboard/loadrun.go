@@ -35,6 +35,8 @@ func (f *tokenFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.data, "data", "", "data directory of the node, for its keys")
 	fs.StringVar(&f.tenant, "tenant", "demo", "tenant, with --data")
 	fs.StringVar(&f.command, "token-cmd", "", "command that prints a token for $ROLE, $KIND and $SUB")
+	instead(fs, "data", "token-cmd")
+	instead(fs, "token-cmd", "data")
 }
 
 // mint returns what makes tokens.

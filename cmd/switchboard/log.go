@@ -89,6 +89,9 @@ shop, tier, channel, attributes) and all its entries. switchboard plan replay re
 	fs.StringVar(&tenant, "tenant", "", "with --all: the sessions of this tenant alone")
 	fs.StringVar(&from, "from", "", "with --all: sessions with an entry then or later, as 2026-11-02T08:00 in UTC, or RFC 3339")
 	fs.StringVar(&to, "to", "", "with --all: and before")
+	instead(fs, "data", "addr")
+	instead(fs, "addr", "data")
+	instead(fs, "all", "addr")
 	return cmd
 }
 

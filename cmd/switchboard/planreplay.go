@@ -57,6 +57,8 @@ ever used. --staff DAY takes the staff of a day instead, by the hours of the clo
 	fs.StringVar(&f.order, "order", "", "let all queues wait in this order: ageing, fifo, strict, savable_first")
 	fs.StringSliceVar(&f.presets, "preset", nil, "service levels to count by (default those of the routes)")
 	fs.DurationVar(&f.within, "within", 3*time.Minute, "how fast an answer is in time")
+	instead(fs, "data", "log")
+	instead(fs, "log", "data")
 	return cmd
 }
 

@@ -83,6 +83,8 @@ tau-bench.`,
 	fs.StringVar(&f.data, "data", "", "data directory of the node, for its keys")
 	fs.StringVar(&f.tenant, "tenant", "demo", "tenant, with --data")
 	fs.StringVar(&f.tokenCmd, "token-cmd", "", "command that prints a token for $ROLE, $KIND and $SUB")
+	instead(fs, "data", "token-cmd")
+	instead(fs, "token-cmd", "data")
 	fs.StringVar(&f.file, "dialogues", "", "file or folder of dialogues (default: those of the program)")
 	fs.StringVar(&f.format, "format", "", "own, star, crosswoz or tau (default: guessed)")
 	fs.IntVar(&f.limit, "limit", 0, "dialogues to play at most; 0 is all")

@@ -57,15 +57,16 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 }
 
-// readConfig reads a node's file, strictly: one document.
+// readConfig reads a node's file, strictly: one document, or none.
 func readConfig(file string) (cfg node.Config, err error) {
 	doc, err := os.ReadFile(file) //nolint:gosec // the operator's path
 	if err != nil {
 		return cfg, fmt.Errorf("reading the configuration: %w", err)
 	}
 	d := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict())
-	err = d.Decode(&cfg)
-	if err == nil {
+	if err = d.Decode(&cfg); errors.Is(err, io.EOF) {
+		err = nil // nothing is in it, or comments alone: everything has its default
+	} else if err == nil {
 		var more any
 		if end := d.Decode(&more); !errors.Is(end, io.EOF) && (end != nil || more != nil) {
 			err = errors.New("there is more than one document in it")
@@ -256,12 +257,16 @@ func printConfig(cmd *cobra.Command, cfg *node.Config) error {
 	return err
 }
 
-// untilSignal returns what is done when the process is asked to stop. A second signal ends it at once.
+// untilSignal returns what is done when the process is asked to stop. A second signal ends it at once, but not one that comes together with the
+// first: timeout(1) and others signal a process, and then the group that it is in.
 func untilSignal() context.Context {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() { time.AfterFunc(signalsTogether, stop) })
 	return ctx
 }
+
+// signalsTogether is for how long signals are one: shorter than a person's second thoughts.
+const signalsTogether = 500 * time.Millisecond
 
 // printTokens prints one token per role, for whoever tries things out.
 func printTokens(cmd *cobra.Command, n *node.Node) error {

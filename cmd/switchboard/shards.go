@@ -59,7 +59,9 @@ when one is not ok; --json prints an object a line.`
 		return listStopped(cmd, data, s.json)
 	}
 	cmd.Flags().StringVar(&data, "data", "", "data directory of a stopped node")
-	return s.asks(cmd)
+	s.asks(cmd)
+	instead(cmd.PersistentFlags(), "at", "data")
+	return cmd
 }
 
 func listStopped(cmd *cobra.Command, data string, asJSON bool) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"os"
@@ -9,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"switchboard/client"
 	"switchboard/edge/secure"
 	"switchboard/loadtest/report"
+	"switchboard/wire"
 )
 
 // certify writes a certificate of its own into two files.
@@ -85,6 +88,41 @@ func TestServeTLS(t *testing.T) {
 	}
 	if stderr.until("the certificate was replaced") == "" || serial() == first {
 		t.Fatalf("the new certificate is not served\n%s", stderr)
+	}
+	terminate(t, cmd, stderr)
+}
+
+// TestDemoTLS: the bot inside answers also when the demo speaks TLS, with whatever certificate.
+func TestDemoTLS(t *testing.T) {
+	dir := t.TempDir()
+	data, cert, key := filepath.Join(dir, "data"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	certify(t, cert, key)
+	cmd, addr, _, stderr := started(t, nil, "demo", "--free-min", "-1", "--listen", "127.0.0.1:0", "--data", data, "--tls-cert", cert, "--tls-key", key)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c, err := client.Dial(ctx, client.Config{
+		URL: "wss://" + addr + connectPath, Token: client.StaticToken(minted(t, data, "--sub", "alice")),
+		TLS: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // a test's
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	s, err := c.Open(ctx, client.OpenOptions{})
+	if err == nil {
+		_, err = s.Send(ctx, "text", map[string]string{"text": "Where is my order?"})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		e, err := s.Recv(ctx)
+		if err != nil {
+			t.Fatalf("the bot did not answer: %v\n%s", err, stderr)
+		}
+		if e.Origin == wire.OriginBot {
+			break
+		}
 	}
 	terminate(t, cmd, stderr)
 }

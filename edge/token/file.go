@@ -37,6 +37,13 @@ type ofFile struct {
 	Keys []json.RawMessage `json:"keys"`
 }
 
+// putBack is what to do about a file that is not what was written.
+const putBack = "put it back from a backup"
+
+func wrongVersion(v int) error {
+	return fmt.Errorf("version %d of the keys file; want %d: %s, or start the program that wrote it", v, version, putBack)
+}
+
 // Parse returns the keyring of a keys file's content. Unlike a key set of a third party, it fails on a key that is not for us,
 // on a member that it does not know, and on a version other than 1: whoever wrote it expects it to count. With a checksum it fails on
 // whatever else is in it than was written, too.
@@ -48,18 +55,18 @@ func Parse(doc []byte) (*Keyring, error) {
 		// A newer version may well have members that we do not know; its number is the better answer.
 		var v struct{ Version int }
 		if json.Unmarshal(doc, &v) == nil && v.Version != version {
-			return nil, fmt.Errorf("version %d of the keys file; want %d", v.Version, version)
+			return nil, wrongVersion(v.Version)
 		}
-		return nil, fmt.Errorf("parsing keys: %w", err)
+		return nil, fmt.Errorf("parsing keys: %w: it is damaged, or was changed by hand: %s, or mend it", err, putBack)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("parsing keys: more than one document")
+		return nil, fmt.Errorf("parsing keys: more than one document: it is damaged, or was changed by hand: %s, or mend it", putBack)
 	}
 	if f.Version != version {
-		return nil, fmt.Errorf("version %d of the keys file; want %d", f.Version, version)
+		return nil, wrongVersion(f.Version)
 	}
 	if _, err := sealed.Check(doc, []string{"version", "tenants"}); err != nil {
-		return nil, fmt.Errorf("%w: it is damaged, or was changed by hand: put it back from a backup; after a change by hand remove %q from it", err, sealed.Field)
+		return nil, fmt.Errorf("%w: it is damaged, or was changed by hand: %s; after a change by hand remove %q from it", err, putBack, sealed.Field)
 	}
 	tenants := make(map[string][]Key, len(f.Tenants))
 	for tenant, t := range f.Tenants {
