@@ -36,3 +36,17 @@ func TestBench(t *testing.T) {
 		t.Errorf("%v are missing in %+v", want, page.Own)
 	}
 }
+
+// TestBenchUsage: what could not measure anything is told before anything is measured.
+func TestBenchUsage(t *testing.T) {
+	f := func(want string, args ...string) {
+		t.Helper()
+		complains(t, exitUsage, want, nil, append([]string{"bench"}, args...)...)
+	}
+	f("--customers is -5", "--customers", "-5")
+	f("--workers is 0", "--workers", "0")
+	f("--connects is 0", "--connects", "0")
+	f("--body is 0", "--body", "0")
+	f("--rate is -1", "--rate", "-1")
+	f("--time is -1s", "--time", "-1s")
+}
