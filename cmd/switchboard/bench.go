@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,8 +44,13 @@ How Switchboard stands beside other brokers on this machine: make peers.`,
 			defer func() { _ = os.RemoveAll(cfg.Dir) }()
 			cfg.Token = mintFor
 			cfg.Progress = func(s string) { fmt.Fprintln(os.Stderr, s) }
-			page, err := bench.Run(cmd.Context(), cfg)
-			if err != nil {
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			page, err := bench.Run(ctx, cfg)
+			switch {
+			case ctx.Err() != nil:
+				return context.Cause(ctx)
+			case err != nil:
 				return err
 			}
 			if asJSON {
