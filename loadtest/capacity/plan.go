@@ -116,8 +116,8 @@ func (m *Model) Plan(l Load, node Node, goal Goal) (*Plan, error) {
 		p.Expected = &v
 	}
 	p.beyond(&m.Most)
-	if m.CPU[2] == 0 && l.Messages > 0 {
-		p.Beyond = append(p.Beyond, fmt.Sprintf("the runs do not tell what one more message takes: no node is given more than the %.0f a second that were measured", m.Most.Messages))
+	if m.CPU[2] == 0 && p.Lost.Messages > m.Most.Messages {
+		p.Beyond = append(p.Beyond, fmt.Sprintf("the runs do not tell what one more message takes: beyond %.0f a second each is taken to need what those did on average", m.Most.Messages))
 	}
 	if goal.Percentile != "" && m.Answer[goal.Percentile][1] == 0 {
 		p.Beyond = append(p.Beyond, fmt.Sprintf("the runs do not tell how %s grows with what the processors do", goal.Percentile))
@@ -169,9 +169,6 @@ func (m *Model) shares(l Load, node Node, goal Goal, off Errors) map[string]floa
 	u.CPU, u.Memory = u.CPU*(1+off.CPU), u.Memory*(1+off.Memory)
 	room := 1 - goal.Headroom
 	s := map[string]float64{Processors: u.CPU / (node.Cores * room)}
-	if m.CPU[2] == 0 && l.Messages > 0 { // messages for nothing: a line through noise, which would put all of them on one node
-		s[Processors] = max(s[Processors], l.Messages/m.Most.Messages)
-	}
 	limit := func(name string, v, of float64) {
 		if of > 0 {
 			s[name] = v / of
