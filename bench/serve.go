@@ -52,6 +52,7 @@ func serve(ctx context.Context, cfg *Config, name string, secured bool) (*server
 	cmd := exec.Command(cfg.Binary, "serve", "--dev", "--data", s.data, "--listen", s.addr, "--config", file, "--log-level", "warn") //nolint:noctx // ended by stop
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
+	bound(cmd)
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", cfg.Binary, err)
 	}

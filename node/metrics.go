@@ -17,7 +17,7 @@ type collector struct {
 	mail, turns, entries, dropped, sessions, loaded, inbox      *prometheus.Desc
 	commits, syncs, bytes, waits, connections                   *prometheus.Desc
 	abandoned, mode, fences, free, stalls, expires, nodeExpires *prometheus.Desc
-	damaged, corruptions, installed, tenants                    *prometheus.Desc
+	damaged, corruptions, installed, tenants, level0            *prometheus.Desc
 	hooks, hooksWaiting, steps                                  *prometheus.Desc
 	erasures, erasureOldest                                     *prometheus.Desc
 	led, leaderless, short, lagEntries, lagSeconds              *prometheus.Desc
@@ -46,6 +46,7 @@ func (n *Node) register(r prometheus.Registerer) {
 		mode:          d("shard_mode", "0 ok, 1 read-only after a loss, 2 quarantined, 3 failed.", "shard"),
 		fences:        d("journal_fences_total", "Times the fence was written."),
 		free:          d("journal_free_bytes", "Free space of the disk when last looked."),
+		level0:        d("journal_l0_layers", "Layers that the rows' store has flushed and not merged yet."),
 		stalls:        d("journal_stalls_total", "Times a store held writes back to merge."),
 		commits:       d("journal_commits_total", "Batches written and synced."),
 		syncs:         d("journal_syncs_total", "Syncs of the log."),
@@ -125,6 +126,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	put(c.fences, count, float64(m.Fences))
 	put(c.free, gauge, float64(m.FreeBytes))
 	put(c.stalls, count, float64(m.Stalls))
+	put(c.level0, gauge, float64(m.Level0))
 	put(c.tenants, gauge, float64(len(c.n.tenantry.Load().all)))
 	put(c.damaged, gauge, float64(len(c.n.j.Damaged())))
 	put(c.corruptions, count, float64(m.Corruptions))

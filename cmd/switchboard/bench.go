@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,7 +31,10 @@ How Switchboard stands beside other brokers on this machine: make peers.`,
   switchboard bench --json > before.json`,
 		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var err error
+			err := enough(&cfg)
+			if err != nil {
+				return err
+			}
 			if cfg.Binary, err = os.Executable(); err != nil {
 				return fmt.Errorf("finding this program: %w", err)
 			}
@@ -38,8 +44,13 @@ How Switchboard stands beside other brokers on this machine: make peers.`,
 			defer func() { _ = os.RemoveAll(cfg.Dir) }()
 			cfg.Token = mintFor
 			cfg.Progress = func(s string) { fmt.Fprintln(os.Stderr, s) }
-			page, err := bench.Run(cmd.Context(), cfg)
-			if err != nil {
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			page, err := bench.Run(ctx, cfg)
+			switch {
+			case ctx.Err() != nil:
+				return context.Cause(ctx)
+			case err != nil:
 				return err
 			}
 			if asJSON {
@@ -58,6 +69,25 @@ How Switchboard stands beside other brokers on this machine: make peers.`,
 	fs.DurationVar(&cfg.Time, "time", 4*time.Second, "how long the whole node is measured; an idle connection is watched three times as long, and the other figures take an eighth")
 	fs.BoolVar(&asJSON, "json", false, "print the page as JSON")
 	return cmd
+}
+
+// enough refuses a bench that could not measure anything.
+func enough(cfg *bench.Config) error {
+	for _, f := range []struct {
+		flag string
+		v    int
+	}{{"customers", cfg.Customers}, {"workers", cfg.Workers}, {"connects", cfg.Connects}, {"body", cfg.Body}} {
+		if f.v < 1 {
+			return usageError{fmt.Errorf("--%s is %d: it must be 1 at least", f.flag, f.v)}
+		}
+	}
+	if !(cfg.Rate > 0) {
+		return usageError{fmt.Errorf("--rate is %v: it must be above 0", cfg.Rate)}
+	}
+	if cfg.Time < 100*time.Millisecond {
+		return usageError{fmt.Errorf("--time is %v: it must be 100ms at least", cfg.Time)}
+	}
+	return nil
 }
 
 // mintFor mints a token with the keys of a data directory.

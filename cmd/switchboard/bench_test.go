@@ -1,9 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"switchboard/bench"
 )
@@ -34,5 +40,51 @@ func TestBench(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("%v are missing in %+v", want, page.Own)
+	}
+}
+
+// TestBenchUsage: what could not measure anything is told before anything is measured.
+func TestBenchUsage(t *testing.T) {
+	f := func(want string, args ...string) {
+		t.Helper()
+		complains(t, exitUsage, want, nil, append([]string{"bench"}, args...)...)
+	}
+	f("--customers is -5", "--customers", "-5")
+	f("--workers is 0", "--workers", "0")
+	f("--connects is 0", "--connects", "0")
+	f("--body is 0", "--body", "0")
+	f("--rate is -1", "--rate", "-1")
+	f("--time is -1s", "--time", "-1s")
+}
+
+// TestBenchStopped: who is asked to end in the middle takes his node and his directory with him.
+func TestBenchStopped(t *testing.T) {
+	dir := t.TempDir()
+	cmd := as(t, nil, "bench", "--dir", dir, "--time", "100ms", "--customers", "8", "--workers", "2", "--connects", "15000")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for { // its node, to which thousands connect
+		if nodes, err := filepath.Glob(filepath.Join(dir, "*", "plain", "keys.json")); err != nil || len(nodes) > 0 {
+			break
+		}
+		select {
+		case err := <-ended:
+			t.Fatalf("it ended: %v\n%s", err, stderr.String())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err == nil || cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(stderr.String(), "terminated") {
+		t.Errorf("exit %d, %v\n%s", cmd.ProcessState.ExitCode(), err, stderr.String())
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
 	}
 }

@@ -97,6 +97,20 @@ func TestLoadGates(t *testing.T) {
 	}
 }
 
+// TestLoadFindMax: a search tells the highest load that holds and what did not; one that never met its limit does not pretend to know it.
+func TestLoadFindMax(t *testing.T) {
+	f := func(want string, more ...string) {
+		t.Helper()
+		args := append([]string{"loadtest", "run", "idle", "--find-max"}, small("ramp=10ms", "steady=100ms", "customers.sockets=10", "gates=[sockets < 25]")...)
+		r := finish(t, as(t, nil, append(args, more...)...))
+		if r.code != 0 || !strings.Contains(r.out, want) {
+			t.Errorf("exit %d\n%s\n%s; want %q", r.code, r.out, r.err, want)
+		}
+	}
+	f("the highest customers.sockets at which all gates hold is 24; they do not at 25 (7 runs)")
+	f("all gates hold at every customers.sockets that was tried, up to 20 (2 runs): the highest is above", "--steps", "2")
+}
+
 func TestLoadUsage(t *testing.T) {
 	bad := filepath.Join(t.TempDir(), "bad.yaml")
 	if err := os.WriteFile(bad, []byte("name: x\nabout: y\nsteady: 1s\ncustomers:\n  sokets: 3\n"), 0o600); err != nil {
@@ -115,6 +129,8 @@ func TestLoadUsage(t *testing.T) {
 	f("each of 3 nodes wants its own", "run", "chat", "--set", "node.count=3", "--set", "workers.bots.count=2")
 	f("from one place", "run", "chat", "--token-cmd", "echo x", "--data", "x")
 	f("its own node", "run", "kill", "--data", t.TempDir())
+	f("--processes is -3", "run", "chat", "--processes", "-3")
+	f("--steps is 0", "run", "chat", "--find-max", "--steps", "0")
 	f("one scenario", "run")
 	f("one scenario", "show")
 	f("two files", "compare", "x")

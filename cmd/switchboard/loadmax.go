@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 
 	"switchboard/loadtest/report"
@@ -43,10 +44,24 @@ func (f *loadFlags) search(ctx context.Context, out io.Writer, s *swarm.Swarm) e
 	if best == nil {
 		return checkError{fmt.Errorf("the gates hold at no %s that was tried, in %d runs", field, len(steps))}
 	}
-	if _, err := fmt.Fprintf(out, "\nthe highest %s at which all gates hold is %.0f (%d runs)\n\n", field, most, len(steps)); err != nil {
+	if _, err := fmt.Fprintf(out, "\n%s\n\n", outcome(field, most, steps)); err != nil {
 		return err
 	}
 	return f.tell(out, best)
+}
+
+// outcome says what a search has found: the highest load that holds beside the lowest that does not, or that none was too much.
+func outcome(field string, most float64, steps []swarm.Step) string {
+	least := math.Inf(1)
+	for i := range steps {
+		if !steps[i].Holds {
+			least = min(least, steps[i].Load)
+		}
+	}
+	if math.IsInf(least, 1) {
+		return fmt.Sprintf("all gates hold at every %s that was tried, up to %.0f (%d runs): the highest is above; more --steps find it", field, most, len(steps))
+	}
+	return fmt.Sprintf("the highest %s at which all gates hold is %.0f; they do not at %.0f (%d runs)", field, most, least, len(steps))
 }
 
 // stepLine tells one run of a search.

@@ -144,6 +144,12 @@ func readScenario(name string, sets []string) (doc []byte, sc *scenario.Scenario
 }
 
 func (f *loadFlags) run(ctx context.Context, out, errOut io.Writer, name string) error {
+	switch {
+	case f.processes < 0:
+		return usageError{fmt.Errorf("--processes is %d: it must not be below 0, which is as many as are needed", f.processes)}
+	case f.findMax && f.steps < 1:
+		return usageError{fmt.Errorf("--steps is %d: a search takes 1 at least", f.steps)}
+	}
 	doc, sc, err := readScenario(name, f.sets)
 	if err != nil {
 		return err

@@ -108,8 +108,13 @@ func (f *planNodesFlags) parse() error {
 	if f.sessions == "" {
 		f.load.Sessions = f.load.Sockets
 	}
-	if f.goal.Headroom >= 1 {
+	switch {
+	case f.goal.Headroom >= 1:
 		return usageError{errors.New("--headroom is everything: it must be below 100%")}
+	case f.cores != "" && f.node.Cores == 0:
+		return usageError{errors.New("--cores is 0: a node has some")}
+	case f.spare < 0:
+		return usageError{fmt.Errorf("--spare is %d: it must not be below 0", f.spare)}
 	}
 	f.goal.Spare = f.spare
 	if f.slo == "" {
@@ -180,7 +185,7 @@ func readPoints(name string) (points []capacity.Point, check *capacity.Point, er
 }
 
 func (f *planNodesFlags) run(out io.Writer) error {
-	if err := errors.Join(f.parse()); err != nil {
+	if err := f.parse(); err != nil {
 		return err
 	}
 	if err := f.read(); err != nil {
@@ -197,8 +202,11 @@ func (f *planNodesFlags) run(out io.Writer) error {
 		f.node.Files = m.Files
 	}
 	p, err := m.Plan(f.load, f.node, f.goal)
-	if err != nil {
+	switch {
+	case errors.Is(err, capacity.ErrNever):
 		return checkError{err}
+	case err != nil:
+		return usageError{err}
 	}
 	if f.asJSON {
 		return f.tellJSON(out, m, p)

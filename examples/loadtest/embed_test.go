@@ -1,9 +1,11 @@
 package loadtest
 
 import (
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"switchboard/loadtest/scenario"
 )
@@ -38,5 +40,32 @@ func TestShipped(t *testing.T) {
 	}
 	if _, ok := Read("nothing"); ok {
 		t.Error("there is a scenario nothing")
+	}
+}
+
+// TestMidnight: the messages at saleday's midnight are as many times the mean as it says, and not only the conversations that begin then.
+func TestMidnight(t *testing.T) {
+	doc, _ := Read("saleday")
+	s, err := scenario.Parse("saleday.yaml", doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	talk, p := &s.Talk, s.Talk.Curve.Pulses[0]
+	scale := s.Steady.Value / (24 * 3600)
+	from := time.Duration(p.At.Value * scale * float64(time.Second))
+	to := from + time.Duration(p.For.Value*scale*float64(time.Second))
+	rng := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // the same every time
+	said := 0
+	arrivals := scenario.NewArrivals(s.Segments(1)[0], talk.Arrivals, rng)
+	for at, _, ok := arrivals.Next(); ok; at, _, ok = arrivals.Next() {
+		for turns := int(talk.Turns.Quantile(rng.Float64()) + .5); turns > 0; turns-- {
+			if at >= from && at < to {
+				said++
+			}
+			at += time.Duration(talk.Think.Quantile(rng.Float64()) / talk.Pace * float64(time.Second))
+		}
+	}
+	if times := float64(said) / (to - from).Seconds() / talk.Rate.Value; times < 0.85*p.Times {
+		t.Errorf("midnight has %.1f times the mean, and should have %v", times, p.Times)
 	}
 }

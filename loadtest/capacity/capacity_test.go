@@ -2,6 +2,7 @@ package capacity
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -12,7 +13,7 @@ import (
 
 // truth is a node that follows the model exactly.
 var truth = Model{
-	CPU: [5]float64{0.01, 4e-6, 60e-6, 0.25, 5e-6}, Knee: 400, Memory: [5]float64{40 << 20, 2500, 1500, 12_000, 20 << 20}, Disk: [2]float64{2000, 900},
+	CPU: [5]float64{0.01, 4e-6, 60e-6, 0.25, 5e-6}, Knee: 400, Memory: [5]float64{40 << 20, 2500, 1500, 12_000, 20 << 20}, Awake: 50, Disk: [2]float64{2000, 900},
 	Answer: map[string][2]float64{"p50": {0.0008, 0.0004}, "p90": {0.001, 0.001}, "p95": {0.0012, 0.002}, "p99": {0.002, 0.004}, "p999": {0.004, 0.02}},
 }
 
@@ -145,6 +146,53 @@ func TestPlan(t *testing.T) {
 	bad(Load{}, two, Goal{Percentile: "p42", Seconds: 1})
 	bad(Load{Messages: 10}, two, Goal{Percentile: "p99", Seconds: 1e-6})
 	bad(Load{Messages: 10}, Node{Cores: 2, Memory: 1 << 20}, Goal{})
+	bad(Load{Messages: 10, Tokens: 10}, two, Goal{}) // nobody streamed in those runs
+}
+
+// TestPlanSaysWhyNot: what cannot be reached is told from what takes too many nodes, and the resource is named.
+func TestPlanSaysWhyNot(t *testing.T) {
+	points, _ := series(t, 0.05)
+	m, err := Fit(points)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(want string, l Load, n Node, g Goal) {
+		t.Helper()
+		if p, err := m.Plan(l, n, g); !errors.Is(err, ErrNever) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v, %v; want %q", p, err, want)
+		}
+	}
+	f("more than 100000", Load{Sockets: 1e12}, Node{Cores: 2, Files: 20_000}, Goal{})
+	f("more files", Load{Sockets: 10}, Node{Cores: 2, Files: 100}, Goal{})
+	f("more memory", Load{Sockets: 10}, Node{Cores: 2, Memory: 1 << 20}, Goal{})
+	f("more processors", Load{Sockets: 10}, Node{Cores: 1e-4}, Goal{})
+	f("p99 is above the goal", Load{Messages: 10}, Node{Cores: 2}, Goal{Percentile: "p99", Seconds: 1e-6})
+}
+
+// TestMessagesForNothing: where the runs were too slow to tell what one more message takes, they are not for nothing: beyond the runs each takes what
+// those did on average, and the answer says so.
+func TestMessagesForNothing(t *testing.T) {
+	points, _ := series(t, 0)
+	for i := range points {
+		if points[i].Messages > 4000 {
+			points[i].CPU /= 4 // others had the machine
+		}
+	}
+	m, err := Fit(points)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.CPU[2] != 0 {
+		t.Fatalf("a message takes %v of a core", m.CPU[2])
+	}
+	at, far := m.Use(Load{1000, 1000, 6000, 0}).CPU, m.Use(Load{1000, 1000, 60_000, 0}).CPU
+	if far < 8*at {
+		t.Errorf("ten times as many messages take %.3f cores, and not %.3f", far, at)
+	}
+	p, err := m.Plan(Load{1000, 1000, 1e6, 0}, Node{Cores: 2}, Goal{Headroom: 0.3})
+	if err != nil || p.Nodes < 10 || p.First != Processors || !strings.Contains(strings.Join(p.Beyond, ";"), "what one more message takes") {
+		t.Errorf("a million a second, of 6,000 that were measured: %+v, %v", p, err)
+	}
 }
 
 // TestMoreIsMore: whatever the load, more of it never takes fewer nodes.
@@ -156,7 +204,7 @@ func TestMoreIsMore(t *testing.T) {
 	}
 	rng := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // the same every time
 	for range 300 {
-		l := Load{rng.Float64() * 1e5, rng.Float64() * 1e5, rng.Float64() * 1e5, rng.Float64() * 1e5}
+		l := Load{rng.Float64() * 1e5, rng.Float64() * 1e5, rng.Float64() * 1e5, 0}
 		node, goal := Node{Cores: 1 + 8*rng.Float64(), Memory: 1 << 30, Files: 20_000}, Goal{Percentile: "p99", Seconds: 0.2, Headroom: 0.2}
 		a, errA := m.Plan(l, node, goal)
 		b, errB := m.Plan(l.times(1.5), node, goal)
@@ -249,7 +297,13 @@ func TestShipped(t *testing.T) {
 	}
 	e := m.Check(&check)
 	t.Logf("the shipped run %s is predicted with %+v; each from the others within %+v", check.Name, e, m.Worst)
-	if math.Abs(e.CPU) > 0.35 || math.Abs(e.Memory) > 0.35 {
+	if math.Abs(e.CPU) > 0.35 || math.Abs(e.Memory) > 0.35 || !(math.Abs(e.Answer) < 1) {
 		t.Errorf("the run that was held back is predicted with %+v", e)
+	}
+	if m.Answer["p99"][1] == 0 {
+		t.Errorf("p99 does not grow with what the processors do: %v", m.Answer)
+	}
+	if at, far := m.Use(m.Most).CPU, m.Use(m.Most.times(10)).CPU; far < 5*at {
+		t.Errorf("ten times the most that was measured takes %.3f cores, and that %.3f", far, at)
 	}
 }

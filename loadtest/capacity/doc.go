@@ -7,8 +7,9 @@
 //	base + a·sockets + b·messages + c·messages/(messages + r) + d·tokens
 //
 // because a node that has little to do wakes up, syncs and writes for each message, and one that has much does these for many at
-// once: b is what every message takes, c and r how much the first ones take more. Memory is base + sockets + sessions + messages
-// and the buffers that any messages take, the disk base + messages. A percentile of the latency is
+// once: b is what every message takes, c and r how much the first ones take more. Runs that are too slow to tell b leave nothing for it: then
+// messages beyond those runs take what theirs did on average. Memory is base + sockets + sessions + messages and, as processor time, what the first
+// messages take more, which are buffers and garbage; the disk is base + messages. A percentile of the latency is
 //
 //	p = p0 + k·u/(1−u)
 //

@@ -16,6 +16,8 @@ type Model struct {
 	Knee float64 `json:"knee"`
 	// Memory are bytes: the base, of a socket, of a session, of a message a second, of the first messages.
 	Memory [5]float64 `json:"memory"`
+	// Awake is at how many messages a second a node has half of the buffers and garbage that messages take at all.
+	Awake float64 `json:"awake"`
 	// Disk are bytes a second: the base, and of a message.
 	Disk [2]float64 `json:"disk"`
 	// Answer are seconds by percentile: with an idle machine, and of the queue.
@@ -86,29 +88,19 @@ func fit(points []Point) Model {
 	m := Model{Answer: map[string][2]float64{}}
 	n := len(points)
 	cpu, mem, disk := make([]float64, n), make([]float64, n), make([]float64, n)
-	memRows, diskRows := make([][]float64, n), make([][]float64, n)
+	diskRows := make([][]float64, n)
 	for i := range points {
 		p := &points[i]
 		cpu[i], mem[i], disk[i] = max(p.CPU, leastCPU), p.Memory, p.Disk
-		memRows[i] = memoryRow(p.Load)
 		diskRows[i] = []float64{1, p.Messages}
 		m.Most = Load{max(m.Most.Sockets, p.Sockets), max(m.Most.Sessions, p.Sessions), max(m.Most.Messages, p.Messages), max(m.Most.Tokens, p.Tokens)}
 		if p.Files > 0 && (m.Files == 0 || p.Files < m.Files) {
 			m.Files = p.Files
 		}
 	}
-	m.Memory, m.Disk = [5]float64(least(memRows, mem)), [2]float64(least(diskRows, disk))
-	best := math.Inf(1)
-	for knee := 50.0; knee <= 20_000; knee *= 1.5 {
-		rows := make([][]float64, n)
-		for i := range points {
-			rows[i] = cpuRow(points[i].Load, knee)
-		}
-		x := least(rows, cpu)
-		if e := misfit(rows, cpu, x); e < best*(1-1e-9) {
-			best, m.Knee, m.CPU = e, knee, [5]float64(x)
-		}
-	}
+	m.Disk = [2]float64(least(diskRows, disk))
+	m.Knee, m.CPU = bent(points, cpu, cpuRow)
+	m.Awake, m.Memory = bent(points, mem, memoryRow)
 	for _, name := range []string{"p50", "p90", "p95", "p99", "p999"} {
 		var rows [][]float64
 		var want []float64
@@ -126,6 +118,22 @@ func fit(points []Point) Model {
 	return m
 }
 
+// bent finds the parts of a sum one of which grows ever slower, and at how many messages a second half of that one is taken.
+func bent(points []Point, want []float64, row func(l Load, knee float64) []float64) (knee float64, parts [5]float64) {
+	best := math.Inf(1)
+	for k := 50.0; k <= 20_000; k *= 1.5 {
+		rows := make([][]float64, len(points))
+		for i := range points {
+			rows[i] = row(points[i].Load, k)
+		}
+		x := least(rows, want)
+		if e := misfit(rows, want, x); e < best*(1-1e-9) {
+			best, knee, parts = e, k, [5]float64(x)
+		}
+	}
+	return knee, parts
+}
+
 // leastCPU is what a run is taken to have used that has used less than can be measured, in cores.
 const leastCPU = 0.001
 
@@ -136,10 +144,7 @@ func cpuRow(l Load, knee float64) []float64 {
 	return []float64{1, l.Sockets, l.Messages, l.Messages / (l.Messages + knee), l.Tokens}
 }
 
-// awake is at how many messages a second a node has half of the buffers that messages take at all.
-const awake = 50
-
-func memoryRow(l Load) []float64 {
+func memoryRow(l Load, awake float64) []float64 {
 	return []float64{1, l.Sockets, l.Sessions, l.Messages, l.Messages / (l.Messages + awake)}
 }
 
@@ -154,11 +159,16 @@ type Use struct {
 // filesBeside is how many files a node keeps for itself, of its limit.
 const filesBeside = 512
 
-// Use returns what a node uses under l.
+// Use returns what a node uses under l. Where the runs were too slow to tell what one more message takes, so that many would be as cheap as few,
+// those beyond the runs take what the runs' own did on average.
 func (m *Model) Use(l Load) Use {
+	more := 0.0
+	if most := m.Most.Messages; m.CPU[2] == 0 && l.Messages > most && most > 0 {
+		more = m.CPU[3] * most / (most + m.Knee) * (l.Messages/most - 1)
+	}
 	return Use{
-		CPU:    dot(cpuRow(l, m.Knee), m.CPU[:]),
-		Memory: dot(memoryRow(l), m.Memory[:]),
+		CPU:    dot(cpuRow(l, m.Knee), m.CPU[:]) + more,
+		Memory: dot(memoryRow(l, m.Awake), m.Memory[:]),
 		Disk:   dot([]float64{1, l.Messages}, m.Disk[:]),
 		Files:  l.Sockets + filesBeside,
 	}

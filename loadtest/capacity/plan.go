@@ -49,16 +49,30 @@ type Plan struct {
 	Share map[string]float64 `json:"share"`
 	// Expected is the goal's percentile in seconds; absent without one.
 	Expected *float64 `json:"expected,omitempty"`
-	// Beyond says what of a node's load is more than was measured.
+	// Beyond says what of a node's load is more than was measured, and what the runs do not tell.
 	Beyond []string `json:"beyond,omitempty"`
 }
 
 // most bounds the answer.
 const most = 100_000
 
-var errNever = errors.New("no number of nodes is enough: one without any load does not reach the goal")
+// ErrNever is that of a plan which no number of nodes, up to 100,000, is enough for.
+var ErrNever = errors.New("no number of nodes is enough")
 
-// Plan returns how many nodes l takes.
+// never says why, of a load that takes too many nodes: what even one without any load has too little of, or that they are too many.
+func (m *Model) never(node Node, goal Goal) error {
+	shares := m.shares(Load{}, node, goal, errorsNone)
+	what := first(shares)
+	switch {
+	case shares[what] <= 1:
+		return fmt.Errorf("%w: it takes more than %d", ErrNever, most)
+	case what == Latency:
+		return fmt.Errorf("%w: %s is above the goal on a node without any load already", ErrNever, goal.Percentile)
+	}
+	return fmt.Errorf("%w: one without any load takes more %s than it has to spare", ErrNever, what)
+}
+
+// Plan returns how many nodes l takes. What no number of nodes reaches is [ErrNever]; other errors say what was asked for wrongly.
 func (m *Model) Plan(l Load, node Node, goal Goal) (*Plan, error) {
 	switch {
 	case node.Cores <= 0:
@@ -73,9 +87,12 @@ func (m *Model) Plan(l Load, node Node, goal Goal) (*Plan, error) {
 	if _, ok := m.Answer[goal.Percentile]; goal.Percentile != "" && !ok {
 		return nil, fmt.Errorf("no run says anything about %s: none had answers", goal.Percentile)
 	}
+	if l.Tokens > 0 && m.Most.Tokens == 0 {
+		return nil, errors.New("no run says anything about tokens: none had bots who stream")
+	}
 	n := m.nodes(l, node, goal, errorsNone, false)
 	if n > most {
-		return nil, errNever
+		return nil, m.never(node, goal)
 	}
 	p := &Plan{Nodes: n + goal.Spare, Low: n, High: n}
 	for i := range m.others {
@@ -99,6 +116,12 @@ func (m *Model) Plan(l Load, node Node, goal Goal) (*Plan, error) {
 		p.Expected = &v
 	}
 	p.beyond(&m.Most)
+	if m.CPU[2] == 0 && p.Lost.Messages > m.Most.Messages {
+		p.Beyond = append(p.Beyond, fmt.Sprintf("the runs do not tell what one more message takes: beyond %.0f a second each is taken to need what those did on average", m.Most.Messages))
+	}
+	if goal.Percentile != "" && m.Answer[goal.Percentile][1] == 0 {
+		p.Beyond = append(p.Beyond, fmt.Sprintf("the runs do not tell how %s grows with what the processors do", goal.Percentile))
+	}
 	return p, nil
 }
 

@@ -46,7 +46,7 @@ func sample(t *testing.T, by int64) *Result {
 func TestJudge(t *testing.T) {
 	r := sample(t, 1)
 	var gates []scenario.Gate
-	for _, text := range []string{"p99 < 20ms", "p50 < 1ms", "rss < 10MiB", "cpu < 3", "answer.count == 10000"} {
+	for _, text := range []string{"p99 < 20ms", "p50 < 1ms", "rss < 10MiB", "cpu < 3", "answer.count == 10000", "lost < 5", "duplicated == 0"} {
 		g, err := scenario.ParseGate(text)
 		if err != nil {
 			t.Fatal(err)
@@ -54,7 +54,7 @@ func TestJudge(t *testing.T) {
 		gates = append(gates, g)
 	}
 	r.Judge(gates)
-	want := map[string]bool{"p99 < 20ms": true, "p50 < 1ms": false, "rss < 10MiB": true, "cpu < 3": false, "answer.count == 10000": true, "lost == 0": false, "duplicated == 0": true, "reordered == 0": false, "mismatched == 0": false}
+	want := map[string]bool{"p99 < 20ms": true, "p50 < 1ms": false, "rss < 10MiB": true, "cpu < 3": false, "answer.count == 10000": true, "lost < 5": true, "lost == 0": false, "duplicated == 0": true, "reordered == 0": false, "mismatched == 0": false}
 	for _, g := range r.Gates {
 		if holds, ok := want[g.Text]; !ok || holds != g.Holds {
 			t.Errorf("%+v", g)

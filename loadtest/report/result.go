@@ -133,8 +133,10 @@ var promises = []string{"lost == 0", "duplicated == 0", "reordered == 0", "misma
 // Judge fills in the gates.
 func (r *Result) Judge(gates []scenario.Gate) {
 	seen := map[string]bool{}
-	for _, g := range gates {
-		seen[g.Metric] = true
+	for i := range gates {
+		if g := &gates[i]; g.Op == "==" && g.Limit.Value == 0 { // a weaker one does not stand for a promise
+			seen[g.Metric] = true
+		}
 	}
 	for _, p := range promises {
 		if g, err := scenario.ParseGate(p); err == nil && !seen[g.Metric] {

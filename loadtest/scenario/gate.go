@@ -51,7 +51,7 @@ var figures = map[string]struct {
 	"acked":            {None, "messages that were acknowledged"},
 	"answered":         {None, "messages that were answered"},
 	"sockets":          {None, "customers' sockets held at the end of the steady time"},
-	"rate":             {Rate, "answers a second, or acknowledgements when nobody answers"},
+	"rate":             {Rate, "answers a second in the steady time, or acknowledgements when nobody answers"},
 	"goodput":          {Share, "share of the due messages that were answered (acknowledged when nobody answers)"},
 	"rss":              {Bytes, "highest resident memory of the node in the steady time"},
 	"rss_per_conn":     {Bytes, "what the node's resident memory grew by from before the ramp, for each customer's socket"},

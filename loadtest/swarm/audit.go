@@ -69,6 +69,9 @@ func (p *person) page(frame []byte) {
 		entry := ledger.Entry{Seq: e.Seq}
 		if e.Kind == "message" {
 			entry.N, entry.Of = number(socket.Field(e.Body, `"n":`)), number(socket.Field(e.Body, `"of":`))
+			if !intact(e.Body) {
+				p.a.m.found(altered(a.session, entry.N, e.Seq))
+			}
 		}
 		a.log = append(a.log, entry)
 	}

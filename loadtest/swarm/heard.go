@@ -174,6 +174,9 @@ func (p *person) entry(frame []byte) {
 		e.N, e.Of = number(socket.Field(frame, `"n":`)), number(socket.Field(frame, `"of":`))
 	}
 	p.account.Saw(e)
+	if e.N > 0 && !intact(frame) {
+		p.a.m.found(altered(p.account.Session, e.N, e.Seq))
+	}
 	switch {
 	case e.N == 0:
 	case e.Of == 0:

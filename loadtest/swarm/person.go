@@ -323,9 +323,8 @@ func (p *person) pump() {
 		f = strconv.AppendUint(f, m.n, 10)
 		f = append(f, `","type":"text","body":{"n":`...)
 		f = strconv.AppendUint(f, m.n, 10)
-		f = append(f, `,"text":"`...)
 		f = appendText(f, m.length)
-		f = append(f, `"}}}`...)
+		f = append(f, `}}}`...)
 		err := p.s.Send(f)
 		frames.Put(buf)
 		if err != nil {
@@ -379,6 +378,24 @@ var frames = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 // filler is what texts are made of.
 var filler = bytes.Repeat([]byte("Where is my order? I have waited for it for two weeks now. "), 500)
 
+// appendText appends the fields of a body that say n bytes of text, and that they are so many.
 func appendText(dst []byte, n int) []byte {
-	return append(dst, filler[:min(max(n, 0), len(filler))]...)
+	n = min(max(n, 0), len(filler))
+	dst = append(dst, `,"len":`...)
+	dst = strconv.AppendInt(dst, int64(n), 10)
+	dst = append(dst, `,"text":"`...)
+	dst = append(dst, filler[:n]...)
+	return append(dst, '"')
+}
+
+// intact tells whether the text in a frame, or a body, is what [appendText] has put there.
+func intact(frame []byte) bool {
+	_, text, _ := bytes.Cut(frame, []byte(`"text":"`))
+	text, _, whole := bytes.Cut(text, []byte{'"'})
+	return whole && number(socket.Field(frame, `"len":`)) == uint64(len(text)) && bytes.HasPrefix(filler, text)
+}
+
+// altered is what does not hold of an entry whose text is another one.
+func altered(session string, n, seq uint64) ([]ledger.Fault, int) {
+	return []ledger.Fault{{Kind: ledger.Mismatched, Session: session, N: n, Seq: seq, Detail: "its text is not what was sent"}}, 1
 }

@@ -29,7 +29,11 @@ func (r *running) result() *report.Result {
 		"unacked": float64(c.Unacked), "unanswered": float64(c.Unanswered), "refused": float64(c.Refused), "disconnects": float64(c.Disconnects),
 		"errors": float64(c.Errors), "dropped": float64(c.Dropped), "due": float64(c.Due), "acked": float64(c.Acked), "answered": float64(c.Answered),
 		"sockets": float64(r.atEnd.Sockets), "audited": float64(c.Audited), "handoffs": float64(c.HandOffs), "tokens": float64(c.Tokens), "lags": float64(c.Lags),
-		"crowded": float64(c.Crowded), "gen_rss": r.genPeak, "gen_cpu": max(r.cpuEnd-r.cpuZero, 0) / steady,
+		"crowded": float64(c.Crowded), "gen_rss": r.genPeak,
+	}
+	span := float64(r.steadyAt[1]-r.steadyAt[0]) / 1e9 // up to a second more than the steady time
+	if span > 0 {
+		f["gen_cpu"] = max(r.cpuEnd-r.cpuZero, 0) / span
 	}
 	base := 0.0
 	for i := range r.first {
@@ -41,7 +45,8 @@ func (r *running) result() *report.Result {
 		done = c.Answered
 	}
 	if c.Due > 0 {
-		f["rate"], f["goodput"] = float64(done-r.done(r.atZero))/steady, float64(done)/float64(c.Due)
+		// What is done only when nothing new is due any more is not what the node can do in a second.
+		f["rate"], f["goodput"] = float64(r.done(r.atEnd)-r.done(r.atZero))/steady, float64(done)/float64(c.Due)
 	}
 	if r.base.ok && r.heldRSS > 0 {
 		f["rss"] = max(r.peak, r.heldRSS)
@@ -57,7 +62,7 @@ func (r *running) result() *report.Result {
 	if r.watched > 0 {
 		f["cpu"] = r.cores / r.watched
 	}
-	if span := float64(r.steadyAt[1]-r.steadyAt[0]) / 1e9; r.busyZero > 0 && span > 0 && r.loopback() {
+	if r.busyZero > 0 && span > 0 && r.loopback() {
 		f["machine_cpu"] = (r.busyEnd - r.busyZero) / span
 	}
 	res.Figures = f

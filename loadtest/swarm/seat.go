@@ -274,6 +274,9 @@ func (d *seat) delivered(frame []byte) {
 	if f := h.Delivered(r.session, r.n, r.of, number(socket.Field(frame, `"attempt":`))); f != nil {
 		d.a.m.found([]ledger.Fault{*f}, 1)
 	}
+	if !intact(frame) {
+		d.a.m.found(altered(r.session, r.n, r.of))
+	}
 	bots, humans, after := &d.a.sc.Workers.Bots, &d.a.sc.Workers.Humans, 0.0
 	switch {
 	case d.human:
@@ -342,9 +345,8 @@ func (d *seat) say(r *answer) {
 	f = strconv.AppendUint(f, r.of, 10)
 	f = append(f, `,"w":`...)
 	f = strconv.AppendInt(f, r.wait/1000, 10)
-	f = append(f, `,"text":"`...)
 	f = appendText(f, r.length)
-	d.out = append(f, `"}}}`...)
+	d.out = append(f, `}}}`...)
 }
 
 // reply takes the answer to a request of the worker. d.mu is held.

@@ -101,7 +101,7 @@ func (f *fake) serve(c net.Conn) {
 				num := number(socket.Field(payload, `"n":`))
 				say(f.tamper(num, []string{
 					fmt.Sprintf(`{"id":%s,"send":{"seq":%d,"epoch":1,"ts":1,"duplicate":false}}`, id, seq+1),
-					fmt.Sprintf(`{"message":{"session":"s_1","seq":%d,"epoch":1,"origin":"bot","kind":"message","type":"text","body":{"n":%d,"of":%d,"w":0,"text":""},"prev":%d}}`, seq+2, num, seq+1, seq+1),
+					fmt.Sprintf(`{"message":{"session":"s_1","seq":%d,"epoch":1,"origin":"bot","kind":"message","type":"text","body":{"n":%d,"of":%d,"w":0,"len":3,"text":"Whe"},"prev":%d}}`, seq+2, num, seq+1, seq+1),
 				})...)
 				seq += 2
 			}
@@ -121,6 +121,7 @@ func (f *fake) run(t *testing.T, doc string) (res struct {
 	P50, P80, Max             float64
 	Evidence                  []string
 	Lost, Duplicated, Reorder float64
+	Mismatched                float64
 },
 ) {
 	t.Helper()
@@ -135,7 +136,8 @@ func (f *fake) run(t *testing.T, doc string) (res struct {
 	}
 	res.Due, res.Answered = r.Figures["due"], r.Figures["answered"]
 	res.Lost, res.Duplicated, res.Reorder = r.Figures["lost"], r.Figures["duplicated"], r.Figures["reordered"]
-	res.Faults = res.Lost + res.Duplicated + res.Reorder + r.Figures["mismatched"]
+	res.Mismatched = r.Figures["mismatched"]
+	res.Faults = res.Lost + res.Duplicated + res.Reorder + res.Mismatched
 	a := r.Latencies["answer"]
 	res.P50, res.Max = a.P50, a.Max
 	for _, c := range a.Curve {
@@ -206,18 +208,18 @@ func TestUnanswered(t *testing.T) {
 	}
 }
 
-// TestTampered: a server that loses, repeats or swaps one entry on the wire is found out, with the place.
+// TestTampered: a server that loses, repeats, swaps or alters one entry on the wire is found out, with the place.
 func TestTampered(t *testing.T) {
 	t.Parallel()
 	var kept string
-	f := func(name string, tamper func(n uint64, frames []string) []string, want func(lost, dup, reord float64) bool) {
+	f := func(name string, tamper func(n uint64, frames []string) []string, want func(lost, dup, reord, other float64) bool) {
 		t.Helper()
 		s := newFake(t)
 		s.tamper = tamper
 		doc := strings.ReplaceAll(strings.ReplaceAll(steady, "steady: 1s", "steady: 200ms"), "stop: 10s", "stop: 100ms")
 		r := s.run(t, doc)
-		if !want(r.Lost, r.Duplicated, r.Reorder) || len(r.Evidence) == 0 || !strings.Contains(r.Evidence[0], "s_1") || !strings.Contains(r.Evidence[0], "seq") {
-			t.Errorf("%s: lost %v, duplicated %v, reordered %v: %v", name, r.Lost, r.Duplicated, r.Reorder, r.Evidence)
+		if !want(r.Lost, r.Duplicated, r.Reorder, r.Mismatched) || len(r.Evidence) == 0 || !strings.Contains(r.Evidence[0], "s_1") || !strings.Contains(r.Evidence[0], "seq") {
+			t.Errorf("%s: lost %v, duplicated %v, reordered %v, mismatched %v: %v", name, r.Lost, r.Duplicated, r.Reorder, r.Mismatched, r.Evidence)
 		}
 	}
 	f("lost", func(n uint64, frames []string) []string {
@@ -225,13 +227,13 @@ func TestTampered(t *testing.T) {
 			return []string{frames[0], strings.ReplaceAll(frames[1], `"prev":10`, `"prev":999`)}
 		}
 		return frames
-	}, func(lost, _, _ float64) bool { return lost > 0 })
+	}, func(lost, _, _, _ float64) bool { return lost > 0 })
 	f("twice", func(n uint64, frames []string) []string {
 		if n == 5 {
 			return append(frames, frames[1])
 		}
 		return frames
-	}, func(_, dup, _ float64) bool { return dup > 0 })
+	}, func(_, dup, _, _ float64) bool { return dup > 0 })
 	f("late", func(n uint64, frames []string) []string {
 		switch n {
 		case 5:
@@ -241,5 +243,13 @@ func TestTampered(t *testing.T) {
 			return append(frames, kept)
 		}
 		return frames
-	}, func(_, _, reord float64) bool { return reord > 0 })
+	}, func(_, _, reord, _ float64) bool { return reord > 0 })
+	for name, text := range map[string]string{"altered": `"text":"Who"`, "cut": `"text":"Wh"`, "gone": `"txt":"Whe"`} {
+		f(name, func(n uint64, frames []string) []string {
+			if n == 5 {
+				return []string{frames[0], strings.ReplaceAll(frames[1], `"text":"Whe"`, text)}
+			}
+			return frames
+		}, func(_, _, _, other float64) bool { return other == 1 })
+	}
 }

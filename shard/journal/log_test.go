@@ -189,3 +189,21 @@ func TestLongLogIsFlushed(t *testing.T) {
 		t.Errorf("%d bytes of turns before the third truncation", m.Bytes)
 	}
 }
+
+// What was flushed and not merged yet is told in layers: each flush of the same keys is one more.
+func TestLayersAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, err := Open(config(t, vfs.NewMem(), 1))
+		must(t, err)
+		defer func() { must(t, j.Close()) }()
+		o := own(j.Group(0))
+		for range 3 {
+			appendMany(t, o, 10)
+			must(t, errors.Join(j.settle(), j.data.Flush()))
+		}
+		time.Sleep(2 * watchEvery) // the bubble's clock
+		if n := j.Metrics().Level0; n != 3 {
+			t.Errorf("%d layers; want 3", n)
+		}
+	})
+}

@@ -16,6 +16,7 @@ type Metrics struct {
 	Truncations uint64 // times a group's log was truncated
 	Replayed    uint64 // records that Open applied
 	Stalls      uint64 // times a store held writes back
+	Level0      uint64 // what the data store had flushed and not merged yet, up to a second ago, in layers: a read looks at each, and at 64 writes are held back
 	Troubles    uint64 // flushes and compactions that failed
 	Corruptions uint64 // damaged files that were reported
 	Strays      uint64 // messages of other replicas that were too old, or for nobody here
@@ -36,7 +37,7 @@ type counters struct {
 	snapshots, installed                           atomic.Uint64
 	patrols, patrolBytes, patrolDamages            atomic.Uint64
 	patrolled                                      atomic.Int64
-	came                                           atomic.Uint64
+	came, level0                                   atomic.Uint64
 }
 
 // Metrics returns the counters as they are now.
@@ -49,7 +50,7 @@ func (j *Journal) Metrics() Metrics {
 		Commits: c.commits.Load(), Syncs: c.syncs.Load(), Turns: c.turns.Load(), Bytes: c.bytes.Load(),
 		Waits: c.waits.Load(), QueueTurns: waiting, QueueBytes: held,
 		Fences: c.fences.Load(), Flushes: c.flushes.Load(), Truncations: c.truncations.Load(),
-		Replayed: c.replayed.Load(), Stalls: c.stalls.Load(), Troubles: c.troubles.Load(),
+		Replayed: c.replayed.Load(), Stalls: c.stalls.Load(), Level0: c.level0.Load(), Troubles: c.troubles.Load(),
 		Corruptions: c.corruptions.Load(), Strays: c.strays.Load(),
 		Snapshots: c.snapshots.Load(), Installed: c.installed.Load(), FreeBytes: c.free.Load(),
 		Patrols: c.patrols.Load(), PatrolBytes: c.patrolBytes.Load(), PatrolDamages: c.patrolDamages.Load(), Patrolled: c.patrolled.Load(),

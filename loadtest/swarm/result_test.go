@@ -1,0 +1,25 @@
+package swarm
+
+import (
+	"math"
+	"testing"
+
+	"switchboard/loadtest/scenario"
+)
+
+// TestRateIsOfTheSteadyTime: what was answered only behind the steady time counts as answered, and not in the rate; processor time is that of the
+// time over which it was counted.
+func TestRateIsOfTheSteadyTime(t *testing.T) {
+	sc, err := scenario.Parse("t", []byte("name: x\nabout: y\nsteady: 10s\ncustomers: {sockets: 5}\ntalk: {rate: 10/s}\nworkers: {bots: {count: 1}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &running{
+		Swarm: &Swarm{Scenario: sc, Addr: "127.0.0.1:1"}, latest: []sample{{Counts: counts{Due: 100, Acked: 100, Answered: 100}, CPU: 9}},
+		atEnd: counts{Due: 100, Acked: 90, Answered: 40}, cpuZero: 2, cpuEnd: 7.5, steadyAt: [2]int64{1e9, 12e9},
+	}
+	f := r.result().Figures
+	if f["rate"] != 4 || f["goodput"] != 1 || math.Abs(f["gen_cpu"]-0.5) > 1e-9 {
+		t.Errorf("rate %v, goodput %v, %v cores; want 4, 1 and 0.5", f["rate"], f["goodput"], f["gen_cpu"])
+	}
+}
