@@ -147,6 +147,9 @@ func TestExitCodes(t *testing.T) {
 	f(2, "tenant demo: wrapup_ms is 3600001: it must be 0 to 3600000", "serve", "--data", data, "--print-config", "--config",
 		file("tenant.yaml", "tenants: {demo: {queues: [{name: default}], wrapup_ms: 3600001}}\n"))
 	f(2, "twice.yaml: there is more than one document in it", "serve", "--data", data, "--print-config", "--config", file("twice.yaml", "shards: 4\n---\nshards: 8\n"))
+	f(2, "deep.yaml: \\[1:73\\] it is nested deeper than 64", "serve", "--data", data, "--print-config", "--config", file("deep.yaml", "tenants: "+strings.Repeat("[", 100_000)))
+	f(2, "alias.yaml: \\[2:7\\] anchors, aliases, tags and merges are not read: write it out", "serve", "--data", data, "--print-config", "--config",
+		file("alias.yaml", "shards: 4\nname: &n n1\ncluster: {zone: *n}\n"))
 	f(1, "missing.yaml", "serve", "--data", data, "--config", filepath.Join(dir, "missing.yaml"))
 	f(1, "invalid port", "serve", "--data", data, "--dev", "--listen", "127.0.0.1:99999")
 	noDirectory := "^switchboard: " + regexp.QuoteMeta(plain) + " is not a directory: name another one with --data\n$"
