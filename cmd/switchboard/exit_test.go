@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -253,6 +254,28 @@ func TestPrecedence(t *testing.T) {
 	if r := finish(t, as(t, []string{"SWITCHBOARD_CONFIG=" + config, "SWITCHBOARD_DEV=true"}, "serve", "--print-config")); r.code != 0 ||
 		!strings.Contains(r.out, "dev: true\n") || !strings.Contains(r.out, "demo:") || !strings.Contains(r.out, "acme:") {
 		t.Errorf("the file and dev of the environment: %+v", r)
+	}
+}
+
+// What reads a stopped node or asks a running one does what its flags say: the environment does not name the other beside it. Only
+// of the environment's own is neither the one that is meant.
+func TestStoppedOrRunning(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "none")
+	env := []string{"SWITCHBOARD_ADDR=127.0.0.1:1", "SWITCHBOARD_TOKEN=t", "SWITCHBOARD_DATA=" + data}
+	for _, args := range [][]string{
+		{"levels"}, {"log", "s_00c1k0v7x2m9q4ab"}, {"backup", "--to", filepath.Join(data, "b")},
+	} {
+		args = slices.Clip(args)
+		for _, said := range [][]string{{"--data", data}, {"--addr", "127.0.0.1:1", "--token", "t"}} {
+			said = append(args, said...)
+			with, without := finish(t, as(t, env, said...)), finish(t, as(t, nil, said...))
+			if with.code != without.code || with.err != without.err || strings.Contains(with.err, "not both") {
+				t.Errorf("%q: exit %d %q; without environment %d %q", said, with.code, with.err, without.code, without.err)
+			}
+		}
+		if r := finish(t, as(t, env, args...)); r.code != 2 || !strings.Contains(r.err, "set --data for a stopped node, or --addr and --token for a running one, and not both; a flag wins over SWITCHBOARD_DATA") {
+			t.Errorf("%q: exit %d %q", args, r.code, r.err)
+		}
 	}
 }
 

@@ -58,7 +58,7 @@ shop, tier, channel, attributes) and all its entries. switchboard plan replay re
 			var err error
 			switch {
 			case (data == "") == (addr == ""):
-				return usageError{fmt.Errorf("set --data for a stopped node, or --addr and --token for a running one")}
+				return errBoth
 			case data != "":
 				prev := uint64(0)
 				err = node.ReadLog(data, id, func(e *wire.Entry) error {
@@ -84,6 +84,7 @@ shop, tier, channel, attributes) and all its entries. switchboard plan replay re
 	fs.StringVar(&data, "data", "", "data directory of a stopped node")
 	fs.StringVar(&addr, "addr", "", "host:port of a running node, or its URL")
 	fs.StringVar(&tok, "token", "", "token for a running node")
+	stoppedOrRunning(cmd)
 	fs.BoolVar(&asJSON, "json", false, "one JSON object a line; --all always prints that")
 	fs.BoolVar(&all, "all", false, "every session of a stopped node")
 	fs.StringVar(&tenant, "tenant", "", "with --all: the sessions of this tenant alone")
