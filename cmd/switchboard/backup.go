@@ -74,7 +74,7 @@ are not in it. To copy it away, copy all of it while no backup is taken, and ver
 	r.flags(cmd, "an operator of a tenant in cluster.operators")
 	fs.StringVar(&to, "to", "", "directory of backups")
 	fs.StringVar(&data, "data", "", "data directory of a stopped node, instead of --addr and --token")
-	stoppedOrRunning(cmd)
+	stoppedOrRunning(fs, "addr", "token")
 	fs.BoolVar(&full, "full", false, "write everything anew, trusting nothing that is there")
 	fs.Int64Var(&rate, "rate", 64, "MiB of rows to read a second at most; 0 is no bound")
 	fs.BoolVar(&asJSON, "json", false, "print the backup as JSON, and no progress")

@@ -14,13 +14,17 @@ import (
 // instead is the annotation of a flag with those that stand for something else.
 const instead = "instead"
 
-// stoppedOrRunning says that the command reads a stopped node, by --data, or asks a running one, by --addr and --token: what is given of one is what is meant, and
+// stoppedOrRunning says that a command reads a stopped node, by --data, or asks a running one, by these flags: what is given of one is what is meant, and
 // the environment says nothing of the other.
-func stoppedOrRunning(cmd *cobra.Command) {
-	for flag, others := range map[string][]string{"data": {"addr", "token"}, "addr": {"data"}, "token": {"data"}} {
-		if err := cmd.Flags().SetAnnotation(flag, instead, others); err != nil {
-			panic(err) // the command has no such flag
+func stoppedOrRunning(fs *pflag.FlagSet, asks ...string) {
+	set := func(flag string, others ...string) {
+		if err := fs.SetAnnotation(flag, instead, others); err != nil {
+			panic(err) // there is no such flag
 		}
+	}
+	set("data", asks...)
+	for _, flag := range asks {
+		set(flag, "data")
 	}
 }
 

@@ -279,6 +279,21 @@ func TestStoppedOrRunning(t *testing.T) {
 	}
 }
 
+// The commands of a cluster that also read a stopped node have --at for it.
+func TestStoppedOrCluster(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "none")
+	env := []string{"SWITCHBOARD_AT=127.0.0.1:2", "SWITCHBOARD_DATA=" + data}
+	for _, args := range [][]string{{"shards", "ls", "--timeout", "100ms"}, {"keys", "remove", "acme", "k", "--timeout", "100ms"}} {
+		for _, said := range [][]string{{"--data", data}, {"--at", "127.0.0.1:1"}} {
+			said = append(slices.Clip(args), said...)
+			with, without := finish(t, as(t, env, said...)), finish(t, as(t, nil, said...))
+			if with.code != without.code || with.err != without.err || with.err == "" {
+				t.Errorf("%q: exit %d %q; without environment %d %q", said, with.code, with.err, without.code, without.err)
+			}
+		}
+	}
+}
+
 // up starts `serve` with args behind it, and returns it once it serves, with its address.
 func up(t *testing.T, env []string, args ...string) (cmd *exec.Cmd, addr string, stdout, stderr *lines) {
 	t.Helper()

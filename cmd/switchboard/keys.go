@@ -42,7 +42,9 @@ With --data it is about the keys.json of a node that is alone, before its first 
 	cmd.Flags().StringVar(&tenant, "tenant", "", "list those of one tenant")
 	cmd.PersistentFlags().StringVar(&s.data, "data", "", "data directory of a node that is alone and stopped, or new, instead of --at")
 	cmd.AddCommand(s.createKey(), s.addKey(), s.removeKey())
-	return s.asks(cmd)
+	s.flags(cmd)
+	stoppedOrRunning(cmd.PersistentFlags(), "at")
+	return cmd
 }
 
 // keys asks for a change, or for nothing, and prints what there is then.

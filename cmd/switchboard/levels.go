@@ -68,7 +68,7 @@ A case belongs to the time at which it began.`,
 	fs.StringVar(&f.data, "data", "", "data directory of a stopped node")
 	fs.StringVar(&f.addr, "addr", "", "host:port of a running node")
 	fs.StringVar(&f.token, "token", "", "a supervisor's token for a running node")
-	stoppedOrRunning(cmd)
+	stoppedOrRunning(fs, "addr", "token")
 	fs.StringSliceVar(&f.presets, "preset", nil, "presets to count by (default all, unless --config is given or the tenant has definitions of its own)")
 	fs.StringVar(&f.file, "config", "", "a node's YAML file: count by the definitions of --tenant")
 	fs.StringVar(&f.tenant, "tenant", "", "count the sessions of this tenant alone, by its own definitions unless --preset names others")

@@ -84,7 +84,7 @@ shop, tier, channel, attributes) and all its entries. switchboard plan replay re
 	fs.StringVar(&data, "data", "", "data directory of a stopped node")
 	fs.StringVar(&addr, "addr", "", "host:port of a running node, or its URL")
 	fs.StringVar(&tok, "token", "", "token for a running node")
-	stoppedOrRunning(cmd)
+	stoppedOrRunning(fs, "addr", "token")
 	fs.BoolVar(&asJSON, "json", false, "one JSON object a line; --all always prints that")
 	fs.BoolVar(&all, "all", false, "every session of a stopped node")
 	fs.StringVar(&tenant, "tenant", "", "with --all: the sessions of this tenant alone")

@@ -58,8 +58,10 @@ when one is not ok; --json prints an object a line.`
 		}
 		return listStopped(cmd, data, s.json)
 	}
-	cmd.Flags().StringVar(&data, "data", "", "data directory of a stopped node")
-	return s.asks(cmd)
+	cmd.PersistentFlags().StringVar(&data, "data", "", "data directory of a stopped node")
+	s.flags(cmd)
+	stoppedOrRunning(cmd.PersistentFlags(), "at")
+	return cmd
 }
 
 func listStopped(cmd *cobra.Command, data string, asJSON bool) error {
