@@ -11,18 +11,17 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 
 	"switchboard/broker"
 	"switchboard/broker/selector"
+	"switchboard/internal/written"
 )
 
 // Bounds of a document.
 const (
 	MaxBytes  = 256 << 10
 	MaxErrors = 20 // that are told at once
-	maxNest   = 64 // open brackets, and levels of indentation
 	maxNames  = 10_000
 )
 
@@ -99,12 +98,8 @@ func (p *parsing) read(doc []byte, d *Document) bool {
 		p.errs = append(p.errs, &Error{What: fmt.Sprintf("the document has %d bytes, the limit is %d", len(doc), MaxBytes)})
 		return false
 	}
-	if line := tooDeep(doc); line > 0 {
-		p.errs = append(p.errs, &Error{Line: line, Column: 1, What: fmt.Sprintf("it is nested deeper than %d", maxNest)})
-		return false
-	}
 	doc = spaced(doc)
-	file, err := parser.ParseBytes(doc, 0)
+	file, err := written.Parse(doc)
 	if err != nil {
 		p.errs = append(p.errs, located(err))
 		return false
@@ -114,36 +109,11 @@ func (p *parsing) read(doc []byte, d *Document) bool {
 		return false
 	}
 	p.file = file
-	if t := shared(file.Docs[0].Body); t != nil {
-		p.errs = append(p.errs, &Error{Line: t.Position.Line, Column: t.Position.Column, What: "anchors, aliases, tags and merges are not read: write it out"})
-		return false
-	}
 	if err := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict()).Decode(d); err != nil {
 		p.errs = append(p.errs, located(err))
 		return false
 	}
 	return true
-}
-
-// tooDeep returns the line at which doc is nested too deep for a parser that recurs, or 0.
-func tooDeep(doc []byte) int {
-	line, depth, indent := 1, 0, 0
-	for i, c := range doc {
-		switch {
-		case c == '\n':
-			line, indent = line+1, i+1
-		case c == '[' || c == '{':
-			depth++
-		case c == ']' || c == '}':
-			depth = max(depth-1, 0)
-		case (c == '-' || c == '?' || c == ':') && i-indent > 8*maxNest && len(bytes.Trim(doc[indent:i], " -?:")) == 0:
-			return line
-		}
-		if depth > maxNest {
-			return line
-		}
-	}
-	return 0
 }
 
 // spaced returns a JSON document with blanks for tabs, which YAML does not indent with. Strings have none that are not escaped.
@@ -152,27 +122,6 @@ func spaced(doc []byte) []byte {
 		return doc
 	}
 	return bytes.ReplaceAll(doc, []byte("\t"), []byte(" "))
-}
-
-// finder looks for what makes one part of a document stand for another.
-type finder struct{ found *token.Token }
-
-// Visit is called with every node.
-func (f *finder) Visit(n ast.Node) ast.Visitor {
-	switch n.Type() {
-	case ast.AnchorType, ast.AliasType, ast.TagType, ast.MergeKeyType, ast.DirectiveType:
-		if f.found == nil {
-			f.found = n.GetToken()
-		}
-		return nil
-	}
-	return f
-}
-
-func shared(n ast.Node) *token.Token {
-	f := &finder{}
-	ast.Walk(f, n)
-	return f.found
 }
 
 var (

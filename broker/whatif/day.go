@@ -72,10 +72,15 @@ type Customers struct {
 	Tiers    map[string]float64 `yaml:"tiers,omitempty"`
 	// Attributes are shares of values by name: intent: {refund: 0.2}. What is left over has none.
 	Attributes map[string]map[string]float64 `yaml:"attributes,omitempty"`
-	// Turns is the messages of one to a person; default the profile customer_turns. Think is before the next; default the
-	// profile customer_think.
+	// Turns is how often one says something to a person and is answered; default the profile customer_turns. Think is before the
+	// next; default the profile customer_think.
 	Turns scenario.Dist `yaml:"turns,omitempty" unit:"none"`
 	Think scenario.Dist `yaml:"think,omitempty" unit:"time"`
+	// Messages is in how many messages he says what he says in a turn, at most 16; default the profile customer_messages. Between is
+	// the time between two of them; default a median of 2s and a sigma of 1.06, as long as typing takes. The last one comes when
+	// Think is over, the others before it.
+	Messages scenario.Dist `yaml:"messages,omitempty" unit:"none"`
+	Between  scenario.Dist `yaml:"between,omitempty" unit:"time"`
 	// Patience is how long one waits in line; default for ever. AtOnce is the share who leave within five seconds.
 	Patience scenario.Dist     `yaml:"patience,omitempty" unit:"time"`
 	AtOnce   scenario.Quantity `yaml:"at_once,omitempty" unit:"share"`
@@ -112,6 +117,11 @@ type People struct {
 	// Reply is before each answer; default the profile agent_reply. First is before the first, default as Reply.
 	Reply scenario.Dist `yaml:"reply,omitempty" unit:"time"`
 	First scenario.Dist `yaml:"first,omitempty" unit:"time"`
+	// Messages is in how many messages one answers, at most 16; default the profile agent_messages. Between is the time between two
+	// of them; default a median of 4.5s and a sigma of 0.87. The first one comes after Reply, the others before the customer's next
+	// word.
+	Messages scenario.Dist `yaml:"messages,omitempty" unit:"none"`
+	Between  scenario.Dist `yaml:"between,omitempty" unit:"time"`
 	// Handle is how long a session takes one, all in all. Default: as long as its turns take.
 	Handle scenario.Dist `yaml:"handle,omitempty" unit:"time"`
 	// Close is from the last answer to the end, when there is no Handle; default 20s. WrapUp is after it; default none.
@@ -218,6 +228,11 @@ func (d *Day) check(at func(path string, err error)) {
 		weights("customers.attributes."+name, list, 1)
 		need("customers.attributes."+name, !slices.Contains([]string{"shop", "channel", "tier", "queue", "last_worker"}, name), "the broker knows it itself: use shops, channels, tiers and queues")
 	}
+	for path, x := range map[string]*scenario.Dist{"customers.messages": &c.Messages, "people.messages": &d.People.Messages} {
+		for _, q := range [...]scenario.Quantity{x.Median, x.Exponential, x.Min, x.Max} {
+			need(path, q.IsZero() || q.Value >= 1 && q.Value <= maxInRow, "it is %v: somebody says 1 to %d messages in a row", q.Value, maxInRow)
+		}
+	}
 	need("bots.count", d.Bots.Count >= 0 && d.Bots.Count <= 10_000, "it is %d: it must be 0 to 10000", d.Bots.Count)
 	need("bots.slots", d.Bots.Slots >= 0 && d.Bots.Slots <= 10_000, "it is %d: it must be 0 to 10000", d.Bots.Slots)
 	need("people.transfer_times", d.People.Times >= 0 && d.People.Times <= 10, "it is %d: it must be 0 to 10", d.People.Times)
@@ -282,6 +297,12 @@ func (d *Day) defaults() {
 			x.Profile = name
 		}
 	}
+	lognormal := func(x *scenario.Dist, median string, sigma float64) {
+		if x.IsZero() {
+			x.Median, _ = scenario.ParseQuantity(median)
+			x.Sigma = sigma
+		}
+	}
 	d.Seed = max(d.Seed, 1)
 	quantity(&d.Length, daySeconds)
 	quantity(&d.Within, 180)
@@ -294,6 +315,8 @@ func (d *Day) defaults() {
 	slices.Sort(d.Targets)
 	profile(&d.Customers.Turns, "customer_turns")
 	profile(&d.Customers.Think, "customer_think")
+	profile(&d.Customers.Messages, "customer_messages")
+	lognormal(&d.Customers.Between, "2s", 1.06)
 	if d.Bots.Slots == 0 {
 		d.Bots.Slots = 10_000
 	}
@@ -306,6 +329,8 @@ func (d *Day) defaults() {
 	if d.People.First.IsZero() {
 		d.People.First = d.People.Reply
 	}
+	profile(&d.People.Messages, "agent_messages")
+	lognormal(&d.People.Between, "4500ms", .87)
 	fixed(&d.People.Close, "20s")
 	d.People.Times = max(d.People.Times, 1)
 }

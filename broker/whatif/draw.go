@@ -92,6 +92,9 @@ type drawing struct {
 	streams []stream
 	pcg     *rand.PCG
 	rng     *rand.Rand
+	own     *rand.PCG // of rows: what they draw changes nothing else
+	rows    *rand.Rand
+	pauses  []int64
 	n       uint64
 
 	shops, channels, queues, tiers choice
@@ -105,10 +108,10 @@ type drawing struct {
 // visits returns a source of the day's sessions.
 func (d *Day) visits(r *routes.Routes, start int64) (Source, error) {
 	w := &drawing{
-		day: d, start: start, queue: r.Broker.Queues[0].Name, pcg: rand.NewPCG(0, 0), channels: choiceOf(d.Customers.Channels, false), queues: choiceOf(d.Customers.Queues, false),
+		day: d, start: start, queue: r.Broker.Queues[0].Name, pcg: rand.NewPCG(0, 0), own: rand.NewPCG(0, 0), channels: choiceOf(d.Customers.Channels, false), queues: choiceOf(d.Customers.Queues, false),
 		tiers: choiceOf(d.Customers.Tiers, true), attrs: map[[13]int8]selector.Attrs{},
 	}
-	w.rng = rand.New(w.pcg) //nolint:gosec // it is to be the same again, not secret
+	w.rng, w.rows = rand.New(w.pcg), rand.New(w.own) //nolint:gosec // they are to be the same again, not secret
 	shops := r.Document.Shops
 	n := d.Customers.Shops
 	if n == 0 {
@@ -231,13 +234,13 @@ func (w *drawing) next(v *Visit) bool {
 	}
 	w.n++
 	w.pcg.Seed(w.day.Seed, w.n)
-	bots, humans := v.Bot.Turns[:0], v.Human.Turns[:0]
+	bot, human := Talk{Turns: v.Bot.Turns[:0]}, Talk{Turns: v.Human.Turns[:0], Pauses: v.Human.Pauses[:0]}
 	*v = Visit{At: w.start + s.at.Milliseconds(), Customer: "c" + strconv.FormatUint(w.n, 10)}
 	w.who(v, s)
 	d := w.day
 	c, p, b := &d.Customers, &d.People, &d.Bots
 	v.Alone = w.rng.Float64() < b.Alone.Value
-	v.Bot.Turns, v.Human.Turns = bots, humans
+	v.Bot, v.Human = bot, human
 	think := &b.Think
 	half := think.IsZero()
 	if half {
@@ -267,6 +270,9 @@ func (w *drawing) next(v *Visit) bool {
 	if w.rng.Float64() < p.Transfer.Value {
 		v.Transfers, v.To = p.Times, p.To
 	}
+	if !v.Alone || b.Count == 0 { // people have him
+		w.inRows(&v.Human)
+	}
 	s.next()
 	return true
 }
@@ -287,6 +293,50 @@ func (w *drawing) human(v *Visit) {
 		v.Human.Turns = append(v.Human.Turns, Turn{Reply: w.ms(&p.Reply), Think: w.ms(&c.Think)})
 	}
 	v.Human.Tail = w.ms(&p.Close)
+}
+
+// inRows draws in how many messages each party says what it says in a turn with people. A turn is as long as it would be in one: the customer
+// begins earlier by what his messages take, and what follows an answer falls into the pause behind it. Either has half of the pause at
+// most.
+func (w *drawing) inRows(t *Talk) {
+	c, p := &w.day.Customers, &w.day.People
+	w.own.Seed(w.day.Seed, 1<<42+w.n)
+	before := int64(math.MaxInt64) // the pause before a turn: nobody waits for the first
+	for i := range t.Turns {
+		behind := t.Turns[i].Think
+		if i == len(t.Turns)-1 {
+			behind = t.Tail
+		}
+		span := w.inRow(&c.Messages, &c.Between, before/2)
+		if i > 0 {
+			t.Turns[i-1].Think -= span
+			t.Turns[i].Reply += span
+		}
+		t.row(i, w.pauses, false)
+		w.inRow(&p.Messages, &p.Between, behind/2)
+		t.row(i, w.pauses, true)
+		before = behind
+	}
+}
+
+// maxInRow is how many messages of a turn are drawn at most.
+const maxInRow = 16
+
+// inRow draws the pauses between as many messages as one says, which take no more than room all together, and returns how long they take.
+func (w *drawing) inRow(messages, between *scenario.Dist, room int64) (span int64) {
+	w.pauses = w.pauses[:0]
+	draw := func(d *scenario.Dist) float64 {
+		if d.Sigma == 0 && d.Profile == "" && d.Exponential.Value == 0 {
+			return d.Median.Value
+		}
+		return d.Quantile(w.rows.Float64())
+	}
+	for range min(int(draw(messages)+.5), maxInRow) - 1 {
+		ms := min(int64(draw(between)*1000), room-span)
+		span += ms
+		w.pauses = append(w.pauses, ms)
+	}
+	return span
 }
 
 // who draws whose session it is, and what routes see of it.

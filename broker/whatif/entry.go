@@ -17,6 +17,12 @@ func (s *Sim) event(p *session, typ, key, value, key2, value2 string) {
 
 // says writes a message.
 func (s *Sim) says(p *session, by wire.Origin, who string) {
+	switch by {
+	case wire.OriginCustomer:
+		s.measures.asks++
+	case wire.OriginHuman:
+		s.measures.answers++
+	}
 	if p.conv == nil {
 		return
 	}
@@ -25,7 +31,7 @@ func (s *Sim) says(p *session, by wire.Origin, who string) {
 
 // body returns the object of these names and values. They are few and come again.
 func (s *Sim) body(key, value, key2, value2 string) []byte {
-	name := key + "\x00" + value + "\x00" + key2 + "\x00" + value2
+	name := [...]string{key, value, key2, value2}
 	b, ok := s.bodies[name]
 	if !ok {
 		b = append(wire.AppendString([]byte("{"), key), ':')

@@ -118,6 +118,7 @@ type measures struct {
 
 	alone, handed, served, transfers, lost, offeredResort, rejected int
 	told, untold, offers, missed, assigned                          int
+	asks, answers                                                   int // messages of customers, and of people
 	events, ticks, effects                                          int
 
 	// What is integrated over time.

@@ -8,6 +8,8 @@ const (
 	accepts                     // a person takes an offer
 	replies                     // who has the session answers
 	speaks                      // the customer says the next thing
+	asks                        // he says one message more, as nobody has answered
+	adds                        // who has answered says one message more
 	hands                       // a bot hands over
 	ends                        // who has the session closes it
 	classifies                  // a bot says what a session is about

@@ -111,8 +111,10 @@ type reading struct {
 	wants    int64
 	queued   int64
 	waited   int64
-	open     int64 // since when a word of the customer is open; 0 when none is
-	last     int64 // the last answer, 0 before the first
+	open     int64   // since when a word of the customer is open; 0 when none is
+	last     int64   // the last answer, 0 before the first
+	word     int64   // the last message of whoever spoke last
+	asks     []int64 // pauses before what the customer said behind the word that is open
 	answered bool
 	had      bool // a person has had it
 }
@@ -146,8 +148,11 @@ func (r *Recorder) message(p *reading, e *wire.Entry) {
 	switch {
 	case e.Visibility == wire.Staff:
 	case e.Origin == wire.OriginCustomer:
-		if p.open == 0 {
-			p.open = e.TS
+		if p.open > 0 {
+			p.asks = append(p.asks, max(e.TS-p.word, 0))
+			p.word = e.TS
+		} else {
+			p.open, p.word, p.asks = e.TS, e.TS, p.asks[:0]
 			if t := p.talk(); t != nil && len(t.Turns) > 0 && p.last > 0 {
 				t.Turns[len(t.Turns)-1].Think = e.TS - p.last
 			}
@@ -155,10 +160,15 @@ func (r *Recorder) message(p *reading, e *wire.Entry) {
 	case p.with == "" || e.Origin == wire.OriginSystem:
 	default:
 		// What he adds to an answer belongs to the pause behind it.
-		if t := p.talk(); p.open > 0 || p.last == 0 {
+		t := p.talk()
+		if p.open > 0 || p.last == 0 {
 			t.Turns = append(t.Turns, Turn{Reply: e.TS - max(p.open, p.since)})
-			p.open, p.last = 0, e.TS
+			t.row(len(t.Turns)-1, p.asks, false)
+			p.open, p.last, p.asks = 0, e.TS, p.asks[:0]
+		} else {
+			t.row(len(t.Turns)-1, []int64{max(e.TS-p.word, 0)}, true)
 		}
+		p.word = e.TS
 		if !p.bot && p.wants > 0 {
 			r.note(p, answered, e.TS)
 		}
@@ -181,9 +191,9 @@ func (r *Recorder) event(p *reading, rec *Record, e *wire.Entry) {
 		queue := field(e.Body, "queue")
 		if !p.in {
 			open := p.open
-			*p = reading{in: true, open: open, v: Visit{At: e.TS, Customer: rec.Customer, Shop: rec.Shop, Channel: rec.Channel, Tier: rec.Tier, Queue: queue, Alone: true}}
+			*p = reading{in: true, open: open, word: p.word, asks: p.asks, v: Visit{At: e.TS, Customer: rec.Customer, Shop: rec.Shop, Channel: rec.Channel, Tier: rec.Tier, Queue: queue, Alone: true}}
 			if open == 0 {
-				p.open = e.TS
+				p.open, p.word = e.TS, e.TS
 			}
 			p.v.Attributes = attributesIn(rec, queue)
 		}
@@ -272,6 +282,7 @@ func (r *Recorder) finish(p *reading, at int64, ended bool) {
 	}
 	if len(p.v.Human.Turns) == 0 {
 		p.v.Human.Turns = []Turn{{}}
+		p.v.Human.row(0, p.asks, false)
 	}
 	r.visits = append(r.visits, p.v)
 	*p = reading{}

@@ -199,7 +199,7 @@ func TestRecorder(t *testing.T) {
 	for _, v := range d.Visits {
 		switch v.Customer {
 		case "c3":
-			if v.Alone || len(v.Bot.Turns) != 1 || v.Bot.Turns[0] != (Turn{2000, 18_000}) || v.Bot.Tail != 5000 || v.Human.Turns[0].Reply != 120_000 || v.Human.Tail != 50_000 {
+			if v.Alone || len(v.Bot.Turns) != 1 || v.Bot.Turns[0] != (Turn{Reply: 2000, Think: 18_000}) || v.Bot.Tail != 5000 || v.Human.Turns[0].Reply != 120_000 || v.Human.Tail != 50_000 {
 				t.Errorf("%+v", v)
 			}
 		case "c2":

@@ -40,6 +40,9 @@ type Result struct {
 	// first 256 of a line.
 	Untold  int `json:"untold"`
 	MaxLine int `json:"max_line"`
+	// CustomerMessages is what customers have said to whomever, PeopleMessages what people have said to them.
+	CustomerMessages int `json:"customer_messages"`
+	PeopleMessages   int `json:"people_messages"`
 
 	People     Figures     `json:"people"`
 	Hours      []Hour      `json:"hours"`
@@ -66,6 +69,7 @@ func (s *Sim) finish() *Result {
 		Format: Format, Name: s.cfg.Name, Policy: s.cfg.Policy, Seed: s.cfg.Seed, Start: s.cfg.Start, End: s.cfg.End, Within: s.cfg.Within, Assigned: s.cfg.Assigned,
 		Sessions: s.count, Alone: m.alone, Served: m.served, Rejected: m.rejected, Open: len(s.sessions), Handed: m.handed, Transfers: m.transfers,
 		Lost: m.lost, Offers: m.offers, Missed: m.missed, Resorts: m.offeredResort, Told: m.told, MaxLine: m.maxWaiting,
+		CustomerMessages: m.asks, PeopleMessages: m.answers,
 		Events: m.events + m.ticks, Effects: m.effects, AgentHours: float64(m.people) / float64(hourMS),
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.sessions)) {

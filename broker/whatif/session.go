@@ -39,13 +39,15 @@ type session struct {
 	known   bool   // routing need not ask what it is about
 	bot     bool   // a bot has it
 	turn    int
-	open    bool  // the customer's last word has no answer
-	moves   int   // transfers that are still to come
-	everHad bool  // a person
-	lined   int64 // when he came to the line
-	asked   int64 // when somebody was first asked to take him; 0 is never
-	offers  int   // people who were asked
-	told    int   // how often he heard his place
+	row     uint32  // grows whenever nobody says anything behind his last message
+	pauses  []int64 // before each of those that are still to come: of the customer while open, of who has answered otherwise
+	open    bool    // the customer's last word has no answer
+	moves   int     // transfers that are still to come
+	everHad bool    // a person
+	lined   int64   // when he came to the line
+	asked   int64   // when somebody was first asked to take him; 0 is never
+	offers  int     // people who were asked
+	told    int     // how often he heard his place
 	conv    *level.Conversation
 	seq     uint64
 	boost   int64
@@ -71,9 +73,11 @@ func (s *Sim) arrive() {
 	}
 	p := &s.people[i]
 	v := &s.next
-	bots, humans := append(p.visit.Bot.Turns[:0], v.Bot.Turns...), append(p.visit.Human.Turns[:0], v.Human.Turns...)
-	*p = session{index: i, gen: p.gen + 1, visit: *v, since: s.now, worker: -1, moves: v.Transfers, sticky: v.Sticky}
-	p.visit.Bot.Turns, p.visit.Human.Turns = bots, humans
+	bot, human := p.visit.Bot, p.visit.Human
+	v.Bot.copyInto(&bot)
+	v.Human.copyInto(&human)
+	*p = session{index: i, gen: p.gen + 1, row: p.row + 1, visit: *v, since: s.now, worker: -1, moves: v.Transfers, sticky: v.Sticky}
+	p.visit.Bot, p.visit.Human = bot, human
 	s.count++
 	p.id = name(s.count)
 	s.recent[s.count%len(s.recent)] = v.Accept
@@ -89,6 +93,7 @@ func (s *Sim) arrive() {
 	s.event(p, "session.opened", "channel", v.Channel, "shop", v.Shop)
 	s.says(p, wire.OriginCustomer, v.Customer)
 	p.open = true
+	s.inRow(p, asks, p.visit.Human.asks(0)) // unless a bot takes him, to whom he says less
 	s.enqueue(p)
 	s.draw()
 }
@@ -153,6 +158,9 @@ func (s *Sim) assigned(p *session) {
 	if p.bot {
 		kind = string(wire.OriginBot)
 		p.turn, p.wants = 0, 0
+		if p.open && len(p.visit.Bot.Turns) > 0 {
+			s.inRow(p, asks, p.visit.Bot.asks(0))
+		}
 	} else {
 		if !p.everHad {
 			p.turn = 0
@@ -183,23 +191,58 @@ func (s *Sim) proceed(p *session) {
 	}
 }
 
+// inRow plans messages that follow each other, or nothing: what was planned so is not said any more.
+func (s *Sim) inRow(p *session, what happening, pauses []int64) {
+	p.row++
+	p.pauses = pauses
+	if len(pauses) > 0 {
+		s.at(s.now+pauses[0], what, p.index, p.row)
+	}
+}
+
+// oneMore says the next message of a row.
+func (s *Sim) oneMore(p *session, what happening) {
+	switch {
+	case what == asks:
+		s.says(p, wire.OriginCustomer, p.visit.Customer)
+	case p.bot:
+		s.says(p, wire.OriginBot, s.workers[p.worker].agent.ID)
+	default:
+		s.says(p, wire.OriginHuman, s.workers[p.worker].agent.ID)
+	}
+	s.inRow(p, what, p.pauses[1:])
+}
+
 // live does what is due for a session.
 func (s *Sim) live(p *session, what happening) {
 	switch what {
-	case replies, ends, hands:
+	case asks:
+		s.oneMore(p, what)
+	case replies, ends, hands, adds:
 		switch {
 		case !s.workers[p.worker].on:
-			s.at(s.now+1000, what, p.index, p.gen) // he cannot: he is gone, and may be back
+			gen := p.gen
+			if what == adds {
+				gen = p.row
+			}
+			s.at(s.now+1000, what, p.index, gen) // he cannot: he is gone, and may be back
 		case what == replies:
 			s.reply(p)
 		case what == hands:
 			s.handOver(p)
+		case what == adds:
+			s.oneMore(p, what)
 		default:
 			s.end(p)
 		}
 	case speaks:
 		s.says(p, wire.OriginCustomer, p.visit.Customer)
 		p.open = true
+		t, turn := p.talk(), p.turn
+		if p.bot && turn == len(t.Turns) { // what the bot cannot answer a person will
+			t, turn = &p.visit.Human, 0
+		}
+		s.inRow(p, asks, t.asks(turn))
 		s.proceed(p)
 	case classifies:
 		s.classified(p)
@@ -218,6 +261,7 @@ func (s *Sim) reply(p *session) {
 	w := &s.workers[p.worker]
 	t := p.talk()
 	p.open = false
+	s.inRow(p, adds, t.adds(p.turn))
 	p.turn++
 	if p.bot {
 		s.says(p, wire.OriginBot, w.agent.ID)
@@ -271,6 +315,7 @@ func (s *Sim) transfer(p *session, queue string) {
 	}
 	if !p.open { // the next one says that he is there
 		p.open = true
+		s.inRow(p, adds, nil)
 		if !p.bot && p.turn >= len(p.visit.Human.Turns) {
 			p.turn = len(p.visit.Human.Turns) - 1
 		}
@@ -300,7 +345,10 @@ func (s *Sim) lost(e *broker.Effect) {
 	s.loaded(&s.workers[p.worker], -1)
 	p.again, p.handed, p.exclude = true, false, ""
 	p.visit.Attributes = p.visit.Attributes.With("last_worker", selector.StringOf(p.sticky))
-	p.open = true
+	if !p.open {
+		p.open = true
+		s.inRow(p, adds, nil)
+	}
 	if !p.bot {
 		p.turn = max(min(p.turn, len(p.visit.Human.Turns)-1), 0)
 	}
@@ -331,6 +379,7 @@ func (s *Sim) close(p *session, by string) {
 	s.measures.integrate(s.now)
 	delete(s.sessions, p.id)
 	p.gen++
+	p.row++
 	p.state, p.conv = nowhere, nil
 	s.free = append(s.free, p.index)
 }

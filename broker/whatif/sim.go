@@ -67,7 +67,7 @@ type Sim struct {
 	levels   level.Out
 	boosts   bool
 	tally    *level.Tally
-	bodies   map[string][]byte
+	bodies   map[[4]string][]byte
 	measures measures
 }
 
@@ -95,7 +95,7 @@ func New(cfg Config) (*Sim, error) {
 	}
 	s := &Sim{
 		cfg: cfg, core: broker.New(cfg.Routes), sessions: make(map[wire.SessionID]int32), byID: make(map[string]int32, len(cfg.Agents)),
-		tally: level.NewTally(cfg.Levels, 0, 0), bodies: make(map[string][]byte),
+		tally: level.NewTally(cfg.Levels, 0, 0), bodies: make(map[[4]string][]byte),
 	}
 	s.measures.begin(&cfg)
 	for i := range cfg.Levels.Len() {
@@ -191,7 +191,12 @@ func (s *Sim) happen(e event) {
 	case hooks:
 		s.cfg.Hooks[e.who].Do(s)
 	default:
-		if p := &s.people[e.who]; p.gen == e.gen || e.what == ticks {
+		p := &s.people[e.who]
+		gen := p.gen
+		if e.what == asks || e.what == adds {
+			gen = p.row
+		}
+		if gen == e.gen || e.what == ticks {
 			s.live(p, e.what)
 		}
 	}

@@ -158,7 +158,9 @@ func (s *search) keep(cfg *Config) {
 		var v Visit
 		for cfg.Visits(&v) {
 			x := v
-			x.Bot.Turns, x.Human.Turns = slices.Clone(v.Bot.Turns), slices.Clone(v.Human.Turns)
+			x.Bot, x.Human = Talk{}, Talk{}
+			v.Bot.copyInto(&x.Bot)
+			v.Human.copyInto(&x.Human)
 			s.visits = append(s.visits, x)
 		}
 	}

@@ -8,12 +8,55 @@ import (
 type Turn struct {
 	Reply int64 // from the moment that somebody who answers sees it
 	Think int64 // from the answer to the customer's next word; without meaning in the last turn
+	// Asks is how many messages the customer says behind his word, Adds how many follow the answer. Who is answered says no more of
+	// the first, and once the customer speaks nothing more of the second is said. Row is where their pauses begin in [Talk.Pauses].
+	Asks, Adds, Row int32
 }
 
 // Talk is one party's share of a conversation.
 type Talk struct {
 	Turns []Turn
-	Tail  int64 // from the last answer to the end, ms; of a bot that hands over, from the customer's last word to that
+	// Pauses are before each of the Asks of a turn, and before each of its Adds behind these, ms since the message in front.
+	Pauses []int64
+	Tail   int64 // from the last answer to the end, ms; of a bot that hands over, from the customer's last word to that
+}
+
+// maxRow is how many messages of one party in a row are kept behind the first.
+const maxRow = 100
+
+// copyInto makes c the same talk, in memory of its own.
+func (t *Talk) copyInto(c *Talk) {
+	*c = Talk{append(c.Turns[:0], t.Turns...), append(c.Pauses[:0], t.Pauses...), t.Tail}
+}
+
+// row gives turn i pauses, first those of its asks. No turn behind it has any.
+func (t *Talk) row(i int, pauses []int64, adds bool) {
+	turn := &t.Turns[i]
+	if turn.Asks+turn.Adds == 0 {
+		turn.Row = int32(len(t.Pauses)) //nolint:gosec // bounded by the turns
+	}
+	count := &turn.Asks
+	if adds {
+		count = &turn.Adds
+	}
+	pauses = pauses[:min(len(pauses), max(maxRow-int(*count), 0))]
+	*count += int32(len(pauses)) //nolint:gosec // at most maxRow
+	t.Pauses = append(t.Pauses, pauses...)
+}
+
+// asks returns the pauses before what the customer says behind his word of turn i.
+func (t *Talk) asks(i int) []int64 {
+	if i >= len(t.Turns) {
+		return nil
+	}
+	turn := &t.Turns[i]
+	return t.Pauses[turn.Row : turn.Row+turn.Asks]
+}
+
+// adds returns those before what follows the answer of turn i.
+func (t *Talk) adds(i int) []int64 {
+	turn := &t.Turns[i]
+	return t.Pauses[turn.Row+turn.Asks : turn.Row+turn.Asks+turn.Adds]
 }
 
 // Visit is one session that will come, with everything that chance decides about it. The zero patience is endless.
@@ -43,7 +86,7 @@ type Visit struct {
 }
 
 // Source gives the visits of a day in the order in which they come. It writes into v, whose slices it may use again at the
-// next call: whoever keeps a visit copies its turns. It returns false when there is none left.
+// next call: whoever keeps a visit copies its turns and pauses. It returns false when there is none left.
 type Source func(v *Visit) bool
 
 // Of returns a source of these visits, which must be in order.

@@ -42,7 +42,7 @@ are not in it. To copy it away, copy all of it while no backup is taken, and ver
 				return usageError{fmt.Errorf("no directory for the backup: set --to")}
 			}
 			if data != "" && r.token != "" {
-				return usageError{fmt.Errorf("set --token for a running node, or --data for a stopped one")}
+				return errBoth
 			}
 			if rate < 0 {
 				return usageError{fmt.Errorf("--rate is negative")}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -37,3 +38,6 @@ func instead(fs *pflag.FlagSet, flag string, others ...string) {
 		panic(err)
 	}
 }
+
+// errBoth is told of a command that reads a stopped node or asks a running one when it is neither, or both.
+var errBoth = usageError{errors.New("set --data for a stopped node, or --addr and --token for a running one, and not both; a flag wins over SWITCHBOARD_DATA, SWITCHBOARD_ADDR and SWITCHBOARD_TOKEN")}

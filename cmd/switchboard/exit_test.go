@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -147,6 +148,9 @@ func TestExitCodes(t *testing.T) {
 	f(2, "tenant demo: wrapup_ms is 3600001: it must be 0 to 3600000", "serve", "--data", data, "--print-config", "--config",
 		file("tenant.yaml", "tenants: {demo: {queues: [{name: default}], wrapup_ms: 3600001}}\n"))
 	f(2, "twice.yaml: there is more than one document in it", "serve", "--data", data, "--print-config", "--config", file("twice.yaml", "shards: 4\n---\nshards: 8\n"))
+	f(2, "deep.yaml: \\[1:73\\] it is nested deeper than 64", "serve", "--data", data, "--print-config", "--config", file("deep.yaml", "tenants: "+strings.Repeat("[", 100_000)))
+	f(2, "alias.yaml: \\[2:7\\] anchors, aliases, tags and merges are not read: write it out", "serve", "--data", data, "--print-config", "--config",
+		file("alias.yaml", "shards: 4\nname: &n n1\ncluster: {zone: *n}\n"))
 	f(1, "missing.yaml", "serve", "--data", data, "--config", filepath.Join(dir, "missing.yaml"))
 	f(1, "invalid port", "serve", "--data", data, "--dev", "--listen", "127.0.0.1:99999")
 	noDirectory := "^switchboard: " + regexp.QuoteMeta(plain) + " is not a directory: name another one with --data\n$"
@@ -293,6 +297,43 @@ func TestInstead(t *testing.T) {
 	}
 	for _, args := range [][]string{{"log", "--data", data, "--addr", "127.0.0.1:1", session}, {"backup", "--to", dir, "--data", data, "--token", "x"}} { // who says both is asked which
 		complains(t, 2, "set --", nil, args...)
+	}
+}
+
+// What reads a stopped node or asks a running one does what its flags say: the environment does not name the other beside it. Only
+// of the environment's own is neither the one that is meant.
+func TestStoppedOrRunning(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "none")
+	env := []string{"SWITCHBOARD_ADDR=127.0.0.1:1", "SWITCHBOARD_TOKEN=t", "SWITCHBOARD_DATA=" + data}
+	for _, args := range [][]string{
+		{"levels"}, {"log", "s_00c1k0v7x2m9q4ab"}, {"backup", "--to", filepath.Join(data, "b")},
+	} {
+		args = slices.Clip(args)
+		for _, said := range [][]string{{"--data", data}, {"--addr", "127.0.0.1:1", "--token", "t"}} {
+			said = append(args, said...)
+			with, without := finish(t, as(t, env, said...)), finish(t, as(t, nil, said...))
+			if with.code != without.code || with.err != without.err || strings.Contains(with.err, "not both") {
+				t.Errorf("%q: exit %d %q; without environment %d %q", said, with.code, with.err, without.code, without.err)
+			}
+		}
+		if r := finish(t, as(t, env, args...)); r.code != 2 || !strings.Contains(r.err, "set --data for a stopped node, or --addr and --token for a running one, and not both; a flag wins over SWITCHBOARD_DATA") {
+			t.Errorf("%q: exit %d %q", args, r.code, r.err)
+		}
+	}
+}
+
+// The commands of a cluster that also read a stopped node have --at for it.
+func TestStoppedOrCluster(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "none")
+	env := []string{"SWITCHBOARD_AT=127.0.0.1:2", "SWITCHBOARD_DATA=" + data}
+	for _, args := range [][]string{{"shards", "ls", "--timeout", "100ms"}, {"keys", "remove", "acme", "k", "--timeout", "100ms"}} {
+		for _, said := range [][]string{{"--data", data}, {"--at", "127.0.0.1:1"}} {
+			said = append(slices.Clip(args), said...)
+			with, without := finish(t, as(t, env, said...)), finish(t, as(t, nil, said...))
+			if with.code != without.code || with.err != without.err || with.err == "" {
+				t.Errorf("%q: exit %d %q; without environment %d %q", said, with.code, with.err, without.code, without.err)
+			}
+		}
 	}
 }
 

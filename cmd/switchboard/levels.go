@@ -48,7 +48,7 @@ A case belongs to the time at which it began.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case (f.data == "") == (f.addr == ""):
-				return usageError{fmt.Errorf("set --data for a stopped node, or --addr and --token for a running one")}
+				return errBoth
 			case f.data != "" && f.queue+f.worker != "":
 				return usageError{fmt.Errorf("--queue and --worker are asked of a running node, and go with --addr: a log is counted by shop")}
 			case f.queue != "" && f.worker != "":

@@ -58,7 +58,7 @@ shop, tier, channel, attributes) and all its entries. switchboard plan replay re
 			var err error
 			switch {
 			case (data == "") == (addr == ""):
-				return usageError{fmt.Errorf("set --data for a stopped node, or --addr and --token for a running one")}
+				return errBoth
 			case data != "":
 				prev := uint64(0)
 				err = node.ReadLog(data, id, func(e *wire.Entry) error {

@@ -275,7 +275,7 @@ func (f *planNodesFlags) tell(out io.Writer, m *capacity.Model, p *capacity.Plan
 		say("  %-11s %s expected, %s asked for", f.goal.Percentile, scenario.Format(*p.Expected, scenario.Time), scenario.Format(f.goal.Seconds, scenario.Time))
 	}
 	say("")
-	say("from          %s: %d runs", f.machine, len(f.fitted))
+	say("from          %s: %s", f.machine, several(len(f.fitted), "run"))
 	say("left out      each run predicted from the others: processors %s, memory %s, p99 %s", within(m.Worst.CPU), within(m.Worst.Memory), within(m.Worst.Answer))
 	if f.held != nil {
 		e := m.Check(f.held)

@@ -196,7 +196,7 @@ func tellRecorded(out io.Writer, day *whatif.Recorded, r *whatif.Result) error {
 	row := func(what string, p *whatif.Figures) {
 		_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%.2f %%\t%.2f s\t%.2f s\t%.2f s\t%.2f s\t%d\t\n", what, p.Wanted, p.Answered, 100*p.Rate, float64(p.MeanWait)/1e3, float64(p.P50)/1e3, float64(p.P95)/1e3, float64(p.MeanAnswer)/1e3, p.Left) // Flush tells
 	}
-	_, _ = fmt.Fprintln(w, "\twanted a person\tanswered\tin time\tmean wait\tp50\tp95\tmean answer\tleft\t")
+	_, _ = fmt.Fprintln(w, "\twanted a person\tanswered\tin time\tanswered: mean wait\tp50\tp95\tmean answer\tleft\t")
 	row("as it was", &day.People)
 	row("played again", &r.People)
 	if err := w.Flush(); err != nil {

@@ -336,7 +336,7 @@ that every queue that goes has a successor. With --json it prints {"file","queue
 					Errors []mistake `json:"errors"`
 				}{f.name, len(d.Queues), len(d.Teams), len(d.Shops), []mistake{}})
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d queues, %d teams, %d shops\n", f.name, len(d.Queues), len(d.Teams), len(d.Shops))
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, %s, %s\n", f.name, several(len(d.Queues), "queue"), several(len(d.Teams), "team"), several(len(d.Shops), "shop"))
 			return err
 		},
 	}

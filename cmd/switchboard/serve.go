@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"switchboard/edge/token"
+	"switchboard/internal/written"
 	"switchboard/node"
 	"switchboard/wire"
 )
@@ -64,7 +65,10 @@ func readConfig(file string) (cfg node.Config, err error) {
 		return cfg, fmt.Errorf("reading the configuration: %w", err)
 	}
 	d := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict())
-	if err = d.Decode(&cfg); errors.Is(err, io.EOF) {
+	if _, err = written.Parse(doc); err == nil {
+		err = d.Decode(&cfg)
+	}
+	if errors.Is(err, io.EOF) {
 		err = nil // nothing is in it, or comments alone: everything has its default
 	} else if err == nil {
 		var more any
@@ -73,11 +77,24 @@ func readConfig(file string) (cfg node.Config, err error) {
 		}
 	}
 	if err != nil {
-		what, _, _ := strings.Cut(err.Error(), "\n") // a picture of the place follows
-		return cfg, usageError{fmt.Errorf("%s: %s", file, what)}
+		return cfg, usageError{fmt.Errorf("%s: %s", file, misread(err))}
 	}
 	besides(file, cfg.Tenants)
 	return cfg, nil
+}
+
+// misread returns what is wrong in a document, and where, in a line: the library adds a picture of the place, which takes long of a long line.
+func misread(err error) string {
+	y := yaml.Error(nil)
+	if !errors.As(err, &y) {
+		what, _, _ := strings.Cut(err.Error(), "\n")
+		return what
+	}
+	what, _, _ := strings.Cut(y.GetMessage(), "\n")
+	if t := y.GetToken(); t != nil && t.Position != nil {
+		what = fmt.Sprintf("[%d:%d] %s", t.Position.Line, t.Position.Column, what)
+	}
+	return what
 }
 
 // load puts flags, environment and file together: a flag wins over the environment, the environment over the file.

@@ -25,23 +25,29 @@ type Dist struct {
 	Profile string `yaml:"profile,omitempty"`
 }
 
+// profile is the quantiles of something.
+type profile struct {
+	unit Unit
+	at   [len(quantiles)]float64
+}
+
 // quantiles are where the profiles have their points.
 var quantiles = [...]float64{0, .01, .05, .10, .20, .30, .40, .50, .60, .70, .80, .90, .95, .99, .999}
 
 // profiles are what was counted in public collections of customer service dialogues: aggregates only.
-var profiles = map[string]struct {
-	unit Unit
-	at   [len(quantiles)]float64
-}{
-	"customer_think":  {Time, [...]float64{0, 3, 5, 7, 10, 13, 16, 19, 23, 28, 35, 47, 60, 99, 198}},
-	"agent_reply":     {Time, [...]float64{0, 5, 7, 9, 11, 14, 17, 21, 25, 31, 41, 57, 76, 132, 244}},
-	"customer_length": {Bytes, [...]float64{1, 1, 2, 2, 3, 5, 7, 9, 12, 17, 23, 33, 45, 81, 160}},
-	"agent_length":    {Bytes, [...]float64{1, 2, 4, 7, 11, 14, 17, 20, 25, 32, 41, 62, 80, 117, 174}},
-	"customer_turns":  {None, [...]float64{2, 3, 3, 4, 4, 4, 5, 5, 6, 7, 8, 10, 11, 15, 24}},
+var profiles = map[string]*profile{
+	"customer_think":    {Time, [...]float64{0, 3, 5, 7, 10, 13, 16, 19, 23, 28, 35, 47, 60, 99, 198}},
+	"agent_reply":       {Time, [...]float64{0, 5, 7, 9, 11, 14, 17, 21, 25, 31, 41, 57, 76, 132, 244}},
+	"customer_length":   {Bytes, [...]float64{1, 1, 2, 2, 3, 5, 7, 9, 12, 17, 23, 33, 45, 81, 160}},
+	"agent_length":      {Bytes, [...]float64{1, 2, 4, 7, 11, 14, 17, 20, 25, 32, 41, 62, 80, 117, 174}},
+	"agent_messages":    {None, [...]float64{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 3, 5}},
+	"customer_messages": {None, [...]float64{1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 3, 5, 8}},
+	"customer_turns":    {None, [...]float64{2, 3, 3, 4, 4, 4, 5, 5, 6, 7, 8, 10, 11, 15, 24}},
 }
 
-// Profiles returns the names of the shipped profiles: think and reply times in seconds, lengths in characters, and the
-// messages that a customer writes in a conversation.
+// Profiles returns the names of the shipped profiles: think and reply times in seconds, lengths in characters, the
+// messages that a customer writes in a conversation, where those in a row are one, and in how many messages in a row either party would say it: the
+// sentences of one.
 func Profiles() []string { return slices.Sorted(maps.Keys(profiles)) }
 
 // IsZero tells whether nothing was said.
@@ -73,18 +79,29 @@ func (d *Dist) check(u Unit) error {
 	return nil
 }
 
+// profile returns the one that is named, or nil.
+func (d *Dist) profile() *profile {
+	if d.Profile == "" {
+		return nil
+	}
+	return profiles[d.Profile]
+}
+
 // Quantile returns the value below which a share p of all are; p is in (0, 1).
 func (d *Dist) Quantile(p float64) (v float64) {
-	if pr, ok := profiles[d.Profile]; ok {
-		i := slices.IndexFunc(quantiles[:], func(q float64) bool { return q >= p })
-		switch {
-		case i < 0:
-			v = pr.at[len(pr.at)-1]
-		case i == 0:
-			v = pr.at[0]
+	if pr := d.profile(); pr != nil {
+		at, i := &pr.at, 0
+		for i < len(quantiles) && quantiles[i] < p {
+			i++
+		}
+		switch i {
+		case len(quantiles):
+			v = at[i-1]
+		case 0:
+			v = at[0]
 		default:
 			share := (p - quantiles[i-1]) / (quantiles[i] - quantiles[i-1])
-			v = pr.at[i-1] + share*(pr.at[i]-pr.at[i-1])
+			v = at[i-1] + share*(at[i]-at[i-1])
 		}
 	} else if d.Exponential.Value > 0 {
 		v = -d.Exponential.Value * math.Log1p(-p)

@@ -36,9 +36,9 @@ func overlay(doc []byte, sets []string) ([]byte, error) {
 	return yaml.Marshal(root)
 }
 
-// unmarshal reads what is [written] out.
+// unmarshal reads one document.
 func unmarshal(doc []byte, into any) error {
-	if _, err := written(doc); err != nil {
+	if _, err := parseOne(doc); err != nil {
 		return err
 	}
 	return yaml.Unmarshal(doc, into)

@@ -9,8 +9,8 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
+
+	"switchboard/internal/written"
 )
 
 // Error is something wrong in a document, with its place.
@@ -98,7 +98,7 @@ func Decode(file string, doc []byte, into any, check func(at func(path string, e
 
 // read decodes doc into a pointer to a struct, and checks it.
 func read(file string, doc []byte, into any, check func(at func(path string, err error))) error {
-	tree, err := written(doc)
+	tree, err := parseOne(doc)
 	if err == nil {
 		err = yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict()).Decode(into)
 	}
@@ -124,42 +124,22 @@ func read(file string, doc []byte, into any, check func(at func(path string, err
 	return errors.Join(errs...)
 }
 
-// written parses a document in which nothing stands for another part of it: a few lines of aliases of aliases are gigabytes once they are read.
-func written(doc []byte) (*ast.File, error) {
-	tree, err := parser.ParseBytes(doc, 0)
+// parseOne parses one document.
+func parseOne(doc []byte) (*ast.File, error) {
+	tree, err := written.Parse(doc)
 	if err != nil {
 		return nil, err
 	}
-	f := &finder{}
 	docs := 0
 	for _, d := range tree.Docs {
 		if d.Body != nil {
 			docs++
-			ast.Walk(f, d.Body)
 		}
-	}
-	if f.found != nil {
-		return nil, &yaml.SyntaxError{Message: "anchors, aliases and merges are not read: write it out", Token: f.found}
 	}
 	if docs > 1 {
 		return nil, fmt.Errorf("there are %d documents; it must be one", docs)
 	}
 	return tree, nil
-}
-
-// finder looks for what makes one part of a document stand for another.
-type finder struct{ found *token.Token }
-
-// Visit implements ast.Visitor.
-func (f *finder) Visit(n ast.Node) ast.Visitor {
-	switch n.Type() {
-	case ast.AnchorType, ast.AliasType, ast.MergeKeyType:
-		if f.found == nil {
-			f.found = n.GetToken()
-		}
-		return nil
-	}
-	return f
 }
 
 // place finds a field in the document; one that is absent is where its nearest parent is.

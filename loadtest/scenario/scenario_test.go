@@ -83,7 +83,7 @@ func TestNothingStandsForMore(t *testing.T) {
 		}
 		_, err := Parse("t.yaml", []byte(doc), sets...)
 		for _, err := range []error{err, Decode("t.yaml", []byte(doc), &any, nil, sets...)} {
-			if err == nil || !strings.Contains(err.Error(), "anchors, aliases and merges are not read") || !strings.Contains(err.Error(), place) {
+			if err == nil || !strings.Contains(err.Error(), "anchors, aliases, tags and merges are not read") || !strings.Contains(err.Error(), place) {
 				t.Errorf("%.40q with %q: %v", doc, sets, err)
 			}
 		}
@@ -96,6 +96,19 @@ func TestNothingStandsForMore(t *testing.T) {
 	if err := Decode("t.yaml", []byte("a: 1\n"), &any, nil, "b=[&x 1, *x]"); err == nil || !strings.Contains(err.Error(), "--set b=") {
 		t.Errorf("laid over: %v", err)
 	}
+}
+
+// TestDeep: what is nested deeper than anybody writes is refused before the parser, which takes the square of it, sees it.
+func TestDeep(t *testing.T) {
+	deep := strings.Repeat("[", 100_000)
+	f := func(want, doc string, sets ...string) {
+		t.Helper()
+		if _, err := Parse("t.yaml", []byte(doc), sets...); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("with %.20q: %.200v; want %q", sets, err, want)
+		}
+	}
+	f("t.yaml:1:71: it is nested deeper than 64", "about: "+deep)
+	f("--set about=", minimal, "about="+deep)
 }
 
 func TestSet(t *testing.T) {

@@ -24,7 +24,7 @@ func result(policy string) *whatif.Result {
 func staffing() *whatif.Staffing {
 	s := &whatif.Staffing{Name: "x", Slots: 4, CliffOf: .95, Hours: make([]whatif.HourNeed, 24)}
 	s.Plans = []whatif.TargetPlan{{Target: .95, People: make([]int, 24), Rates: make([]float64, 24), Reached: make([]bool, 24)}}
-	s.Plans[0].People[7] = 77
+	s.Plans[0].People[7], s.Plans[0].Reached[6] = 77, true
 	s.Cliff = []whatif.CliffPoint{{Factor: .9, Rate: .5}, {Factor: 1, Rate: .95}, {Factor: 1.1, Rate: .97}}
 	return s
 }
@@ -75,7 +75,7 @@ func TestCSV(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows, err = csv.NewReader(strings.NewReader(b.String())).ReadAll()
-	if err != nil || len(rows) != 25 || rows[8][4] != "77" || rows[0][4] != "people_0.95" {
+	if err != nil || len(rows) != 25 || rows[8][4] != "77" || rows[0][4] != "people_0.95" || rows[0][6] != "reached_0.95" || rows[8][6] != "false" || rows[7][6] != "true" {
 		t.Errorf("%v, %d rows, %v", err, len(rows), rows[0])
 	}
 }

@@ -19,7 +19,7 @@ const asWritten = "as written"
 func Table(w io.Writer, zone *time.Location, results ...*whatif.Result) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\t\n", args...) } // Flush tells
-	line("policy\tsessions\tby bots\twanted a person\tin time\tmean wait\tp95\tlongest\tleft\tunserved\tagent hours")
+	line("policy\tsessions\tby bots\twanted a person\tin time\tmean wait of all\tp95\tlongest\tleft\tunserved\tagent hours")
 	for _, r := range results {
 		p := &r.People
 		line("%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t%d\t%d\t%.0f", cmp.Or(r.Policy, asWritten), r.Sessions, r.Alone, p.Wanted, percent(p.Rate), seconds(p.MeanLine), seconds(p.P95), seconds(p.MaxWait), p.Left, p.Unserved, r.AgentHours)
@@ -31,7 +31,7 @@ func Table(w io.Writer, zone *time.Location, results ...*whatif.Result) error {
 	}
 	if len(results) == 1 {
 		line("")
-		line("hour\tsessions\twanted a person\tin time\tmean wait\tp95\tleft\tlongest line\tpeople\tfull")
+		line("hour\tsessions\twanted a person\tin time\tmean wait of all\tp95\tleft\tlongest line\tpeople\tfull")
 		for i := range results[0].Hours {
 			h := &results[0].Hours[i]
 			line("%s\t%d\t%d\t%s\t%s\t%s\t%d\t%d\t%.1f\t%s", time.UnixMilli(h.At).In(zone).Format("15:04"), h.Arrived, h.Wanted, percent(h.Rate), seconds(h.MeanLine), seconds(h.P95), h.Left, h.Line, h.Agents, percent(h.Occupied))
@@ -106,18 +106,19 @@ func CSV(w io.Writer, zone *time.Location, results ...*whatif.Result) error {
 	return c.Error()
 }
 
-// StaffCSV writes how many people each hour needs, one hour a line and a column for each target.
+// StaffCSV writes how many people each hour needs, one hour a line and for each target their number, the share in time with them, and whether that is the target.
 func StaffCSV(w io.Writer, s *whatif.Staffing) error {
 	c := csv.NewWriter(w)
 	head := []string{"hour", "wanted", "load", "erlang"}
 	for _, p := range s.Plans {
-		head = append(head, "people_"+strconv.FormatFloat(p.Target, 'g', -1, 64), "rate_"+strconv.FormatFloat(p.Target, 'g', -1, 64))
+		target := strconv.FormatFloat(p.Target, 'g', -1, 64)
+		head = append(head, "people_"+target, "rate_"+target, "reached_"+target)
 	}
 	_ = c.Write(head) // Error tells
 	for h := range s.Hours {
 		row := []string{integer(h), integer(s.Hours[h].Wanted), float(s.Hours[h].Load), integer(s.Hours[h].Erlang)}
 		for _, p := range s.Plans {
-			row = append(row, integer(p.People[h]), float(p.Rates[h]))
+			row = append(row, integer(p.People[h]), float(p.Rates[h]), strconv.FormatBool(p.Reached[h]))
 		}
 		_ = c.Write(row)
 	}

@@ -1,0 +1,84 @@
+package written
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+)
+
+// TestNest: 64 lists and mappings may lie in each other, and one more is refused where it begins, however it is written and however
+// much follows.
+func TestNest(t *testing.T) {
+	f := func(what string, doc func(n int) string) {
+		t.Helper()
+		if _, err := Parse([]byte(doc(MaxNest))); err != nil {
+			t.Errorf("%d of %s: %v", MaxNest, what, err)
+		}
+		for _, n := range []int{MaxNest + 1, 100_000} {
+			_, err := Parse([]byte(doc(n)))
+			y := yaml.Error(nil)
+			if !errors.As(err, &y) || y.GetMessage() != "it is nested deeper than 64" || y.GetToken() == nil {
+				t.Errorf("%d of %s: %v", n, what, err)
+			}
+		}
+	}
+	times := strings.Repeat
+	f("brackets", func(n int) string { return times("[", n) + times("]", n) })
+	f("mappings on a line", func(n int) string { return times("{a: ", n) + "1" + times("}", n) })
+	f("entries on a line", func(n int) string { return times("- ", n) + "x" })
+	f("brackets in a mapping", func(n int) string { return "a:\n  - b: " + times("[", n-3) + times("]", n-3) })
+	f("mappings under each other", func(n int) string {
+		var b strings.Builder
+		for i := range min(n, 1000) { // 100,000 of them would be ten gigabytes of spaces
+			b.WriteString(times(" ", i) + "a:\n")
+		}
+		return b.String()
+	})
+	f("lists and mappings under each other", func(n int) string {
+		var b strings.Builder
+		for i := range min(n, 1000) / 2 {
+			b.WriteString(times("    ", i) + "- a:\n")
+		}
+		if n%2 == 1 {
+			b.WriteString(times("    ", min(n, 1000)/2) + "b: 1\n")
+		}
+		return b.String()
+	})
+
+	// What lies beside each other is not in each other, and a bracket in a text is none.
+	for what, doc := range map[string]string{
+		"long":      times("a:\n  - {b: [1, [2]]}\n  - c:\n      d: 1\n", 1000),
+		"text":      "a: 'x" + times("[", 1000) + "'\nb: \"" + times("{", 1000) + "\"\nc: x" + times("[{", 100) + "\nd: |\n  " + times("[", 1000) + "\n",
+		"a comment": "a: 1 # " + times("[", 1000) + "\n# " + times("{", 1000) + "\nb: 2\n",
+		"lines":     "a:\n" + times("  - x\n", 1000),
+		"nothing":   "",
+	} {
+		if _, err := Parse([]byte(doc)); err != nil && !strings.Contains(err.Error(), "duplicate") && !strings.Contains(err.Error(), "already defined") {
+			t.Errorf("%s: %.200v", what, err)
+		}
+	}
+}
+
+// TestNothingStandsForMore: nothing stands for another part of the document, in any of several.
+func TestNothingStandsForMore(t *testing.T) {
+	for doc, line := range map[string]int{
+		"a: &x [1]\nb: *x\n":           1,
+		"a: 1\nb: *x\n":                2,
+		"a: 1\nb:\n  <<: {c: 1}\n":     3,
+		"a: !!binary aGFsbG8=\n":       1,
+		"- 1\n---\n- 1\n- &x 2\n":      4,
+		"a: [1, {b: &x 2}]\nc: [*x]\n": 1,
+	} {
+		_, err := Parse([]byte(doc))
+		y := yaml.Error(nil)
+		if !errors.As(err, &y) || !strings.Contains(y.GetMessage(), "anchors, aliases, tags and merges are not read") || y.GetToken().Position.Line != line {
+			t.Errorf("%q: %v; want line %d", doc, err, line)
+		}
+	}
+	file, err := Parse([]byte("a: 1\n---\nb: 2\n"))
+	if err != nil || len(file.Docs) != 2 {
+		t.Errorf("two documents are %+v, %v", file, err)
+	}
+}
