@@ -53,7 +53,7 @@ func (j *Journal) sendSnapshot(m replica.Message) {
 		if err != nil {
 			j.cfg.Log.Warn("a snapshot was not taken", "group", m.Group, "replica", to, "err", err)
 		}
-		j.tell(func() error {
+		j.tell(nil, func() error { // once for each follower that one is sent to
 			j.host.Snapshot(m.Group, to, err == nil)
 			return nil
 		})

@@ -178,7 +178,7 @@ func (j *Journal) lies(path string, from, to int, why error, unread bool) {
 		j.cfg.Log.Error("a file is damaged; its groups are quarantined", "file", path, "from", from, "to", to, "unread", unread, "err", why)
 	}
 	if len(shared) > 0 {
-		j.tell(func() error { return j.withdraw(shared) })
+		j.tell(nil, func() error { return j.withdraw(shared) }) // each of them once, until another takes its place
 	}
 }
 
@@ -295,7 +295,7 @@ func (j *Journal) flushed(info pebble.FlushInfo) {
 		j.cfg.Log.Info("the store writes in the background again", "dir", j.cfg.Dir)
 	}
 	if leftRows {
-		j.tell(j.dropRest)
+		j.tell(restDrop{}, j.dropRest)
 	}
 }
 

@@ -62,7 +62,7 @@ func (j *Journal) record(b *seglog.Batch) error {
 
 // withRoom does something to the log. Where there is no room for the segment that it needs, which nobody has foreseen because watch did not get to it,
 // nothing is written, and nothing is lost: turns are refused, those that were taken wait for room with everything else of the committer, but for what
-// may be asked at any time, and only a journal that is in a hurry does not wait.
+// may be asked at any time and for who is told so instead (attempt), and only a journal that is in a hurry does not wait.
 func (j *Journal) withRoom(do func() error) error {
 	for waited := false; ; waited = true {
 		err := do()
@@ -82,6 +82,7 @@ func (j *Journal) withRoom(do func() error) error {
 		if !patient {
 			return err
 		}
+		j.refuseHasty()
 		j.meanwhile()
 		time.Sleep(recordAgain)
 	}
