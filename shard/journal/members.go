@@ -224,20 +224,28 @@ func (j *Journal) excise(from, to uint16) error {
 	if err := j.settle(); err != nil { // it would come back
 		return err
 	}
-	if j.inMemory(from, to) {
-		j.mu.Lock()
-		full := j.noFlush
-		j.mu.Unlock()
-		if full { // the store repeats that flush, and one more would make another table in memory
-			return fmt.Errorf("%w: %w", errUnflushed, ErrNoSpace)
-		}
-		err := j.flushTables()
-		if err != nil {
-			return fmt.Errorf("%w: %w", errUnflushed, err)
-		}
+	if err := j.table(from, to); err != nil {
+		return err
 	}
 	span := pebble.KeyRange{Start: dataKey(nil, from, 0, nil), End: dataKey(nil, to+1, 0, nil)}
 	return storeError("removing the rows of a group", j.data.Excise(context.Background(), span))
+}
+
+// table puts those rows of the groups from and to and between them into tables that are in the store's memory alone. errUnflushed says that it could not.
+func (j *Journal) table(from, to uint16) error {
+	if !j.inMemory(from, to) {
+		return nil
+	}
+	j.mu.Lock()
+	full := j.noFlush
+	j.mu.Unlock()
+	if full { // the store repeats that flush, and one more would make another table in memory
+		return fmt.Errorf("%w: %w", errUnflushed, ErrNoSpace)
+	}
+	if err := j.flushTables(); err != nil {
+		return fmt.Errorf("%w: %w", errUnflushed, err)
+	}
+	return nil
 }
 
 // inMemory tells whether rows of the groups from and to and between them may be in the store's memory alone: all that changes them changes how far

@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"runtime"
@@ -624,5 +626,72 @@ func TestMembersWhileThereIsNoRoom(t *testing.T) {
 	}
 	if met == 0 {
 		t.Error("the change was never decided")
+	}
+}
+
+// TestSnapshotWithoutRoom: a snapshot takes the place of rows that are not flushed, while the disk takes no table. Nobody waits behind that: not who only looks, and not
+// who reads; and when there is room, or the journal is in a hurry, it goes on.
+func TestSnapshotWithoutRoom(t *testing.T) {
+	for _, again := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			on := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst") && strings.Contains(op.Path, "/"+dataDir+"/") {
+					return syscall.ENOSPC
+				}
+				return nil
+			})}
+			c := &cramped{on: on, cfg: config(t, errorfs.Wrap(vfs.NewMem(), on), 2)}
+			c.cfg.Fatal = func(error) { c.failed.Add(1) }
+			j := open(t, c.cfg)
+			c.j = j
+			g := j.Group(1)
+			appendMany(t, own(j.Group(0)), 20)
+			appendMany(t, own(g), 40)
+			var stream bytes.Buffer
+			must(t, j.do(func() error { // the same rows as are there
+				if err := j.settleOf(g); err != nil {
+					return err
+				}
+				shot := j.data.NewSnapshot()
+				return errors.Join(writeSnapshot(&stream, shot, g.id, &g.meta), shot.Close())
+			}))
+			a, err := j.readSnapshot(&snapshotHeader{Group: g.id, To: g.self}, bufio.NewReader(&stream))
+			must(t, err)
+			on.On()
+			installed := make(chan error, 1)
+			go func() {
+				installed <- j.do(func() error {
+					g.arrived = a
+					return j.install(g, &pb.Snapshot{Metadata: &pb.SnapshotMetadata{Index: new(a.at.index)}})
+				})
+			}()
+			synctest.Wait()
+			c.within(t, "a look", func() {
+				if _, err := j.Replicas(0, 1); err != nil {
+					t.Error(err)
+				}
+			})
+			c.within(t, "who asks for another leader", func() {
+				if err := j.Transfer(0, 1); !errors.Is(err, ErrNoSpace) {
+					t.Error(err)
+				}
+			})
+			c.within(t, "a read", func() { wantRows(t, j.Group(0), 1, 20) })
+			if !j.Full() || c.failed.Load() != 0 {
+				t.Errorf("full: %v; it failed %d times", j.Full(), c.failed.Load())
+			}
+			if again {
+				on.Off()
+				must(t, <-installed)
+				wantRows(t, g, 1, 40)
+			} else {
+				j.Hurry()
+				if err := <-installed; !errors.Is(err, errUnflushed) {
+					t.Error(err)
+				}
+			}
+			on.Off()
+			must(t, j.Close())
+		})
 	}
 }
