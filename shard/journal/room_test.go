@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -694,4 +695,45 @@ func TestSnapshotWithoutRoom(t *testing.T) {
 			must(t, j.Close())
 		})
 	}
+}
+
+// TestMergeBesideFlush: a flush goes on when a merge fails beside it.
+func TestMergeBesideFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		held := make(chan struct{})
+		on := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst") {
+				<-held
+			}
+			return nil
+		})}
+		j := open(t, config(t, errorfs.Wrap(vfs.NewMem(), on), 1))
+		appendMany(t, own(j.Group(0)), 10)
+		on.On()
+		flushed := make(chan error, 1)
+		go func() { flushed <- j.flush() }()
+		synctest.Wait()
+		j.troubled(syscall.EIO) // as of a merge
+		synctest.Wait()
+		close(held)
+		must(t, <-flushed)
+		must(t, j.Healthy())
+		must(t, j.Close())
+	})
+}
+
+// TestFlushOfNothing: a flush that worked is the end of the trouble also when nothing was left of the rows.
+func TestFlushOfNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := open(t, config(t, vfs.NewMem(), 1))
+		must(t, j.flush())
+		j.flushed(pebble.FlushInfo{Err: syscall.ENOSPC})
+		j.troubled(syscall.ENOSPC)
+		if !j.Full() || j.Healthy() == nil {
+			t.Fatal("nobody has noticed")
+		}
+		must(t, j.flushTables()) // nothing has come since
+		must(t, j.Healthy())
+		must(t, j.Close())
+	})
 }
