@@ -327,6 +327,9 @@ func (j *Journal) renew() {
 		default:
 			g.sure.Store(int64(s.At + j.lease()))
 		}
+		if s.At >= 0 && g.listens.Swap(false) {
+			j.touch(g)
+		}
 	}
 }
 
