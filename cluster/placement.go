@@ -98,7 +98,7 @@ func (s *State) placeable(p *Placement, shards int) error {
 	}
 	nodes := s.eligible(p)
 	if len(nodes) < p.Copies {
-		return refuse("placement %s wants %s, and %s may hold them: %s", p.Name, many(p.Copies, "copy"), many(len(nodes), "node"), wants(p))
+		return refuse("placement %s wants %s, and %s may hold them: %s", p.Name, Many(p.Copies, "copy"), Many(len(nodes), "node"), wants(p))
 	}
 	if int(s.lastShard)+shards > int(Meta) {
 		return refuse("placement %s wants %d shards, and %d numbers are left", p.Name, shards, Meta-s.lastShard)
@@ -129,7 +129,7 @@ func (s *State) Requirable(placement string, labels map[string]string) (nodes []
 	case p.Split.Open():
 		return nodes, refuse("in placement %s shard %d is being split: wait for it; see switchboard shards splits", p.Name, p.Split.From)
 	case len(nodes) < copies:
-		return nodes, refuse("placement %s has %s, and %s may hold them then: %s", p.Name, many(copies, "copy"), many(len(nodes), "node"), wants(&as))
+		return nodes, refuse("placement %s has %s, and %s may hold them then: %s", p.Name, Many(copies, "copy"), Many(len(nodes), "node"), wants(&as))
 	}
 	return nodes, nil
 }

@@ -19,8 +19,8 @@ func refuse(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrRefused, fmt.Sprintf(format, args...))
 }
 
-// many says a number of things, which one of them is called.
-func many(n int, one string) string {
+// Many says a number of things, which one of them is called: "1 copy", "2 copies".
+func Many(n int, one string) string {
 	switch {
 	case n == 1:
 		return "1 " + one
@@ -392,7 +392,7 @@ func (s *State) Remove(id uint32, lost bool) (short []uint16, err error) {
 		}
 	}
 	if len(short) > 0 && !lost {
-		return nil, refuse("node %s still has replicas of %s (%d first): drain it, or say that its disk is lost", n.Name, many(len(short), "shard"), short[0])
+		return nil, refuse("node %s still has replicas of %s (%d first): drain it, or say that its disk is lost", n.Name, Many(len(short), "shard"), short[0])
 	}
 	left := 0
 	for _, other := range s.Nodes {

@@ -17,23 +17,6 @@ import (
 	"switchboard/wire"
 )
 
-const handshake = "GET /v1/connect HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-
-// reads reads from sock until it has seen end.
-func reads(t testing.TB, sock net.Conn, end string) string {
-	t.Helper()
-	var got []byte
-	buf := make([]byte, 4096)
-	for !strings.Contains(string(got), end) {
-		n, err := sock.Read(buf)
-		if err != nil {
-			t.Fatalf("%v after %q; want %q", err, got, end)
-		}
-		got = append(got, buf[:n]...)
-	}
-	return string(got)
-}
-
 // What a loop answers and what the HTTP server answers is the same: the same request in one piece, and in two.
 func TestHandshakeAnswers(t *testing.T) {
 	r := newRig(t, nil)

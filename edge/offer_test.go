@@ -1,11 +1,29 @@
 package edge
 
 import (
+	"net"
 	"strings"
 	"testing"
 
 	"github.com/valyala/fasthttp"
 )
+
+const handshake = "GET /v1/connect HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+
+// reads reads from sock until it has seen end.
+func reads(t testing.TB, sock net.Conn, end string) string {
+	t.Helper()
+	var got []byte
+	buf := make([]byte, 4096)
+	for !strings.Contains(string(got), end) {
+		n, err := sock.Read(buf)
+		if err != nil {
+			t.Fatalf("%v after %q; want %q", err, got, end)
+		}
+		got = append(got, buf[:n]...)
+	}
+	return string(got)
+}
 
 // handshakes sends handshake, changed, in one piece and in two: one is answered by a loop, the other by the HTTP server.
 func handshakes(t *testing.T, r *rig, from, to string) []string {

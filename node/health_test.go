@@ -24,6 +24,14 @@ func TestClusterMetrics(t *testing.T) {
 		})
 	}
 	is := func(want float64) func(float64) bool { return func(v float64) bool { return v == want } }
+	told := func(n *node.Node, of string) {
+		t.Helper()
+		for _, name := range []string{"mail_lost_total", "goodbyes_unheard_total"} {
+			if line := "switchboard_cluster_" + name + `{node="` + of + `"} `; !strings.Contains(metrics(t, n), line) {
+				t.Errorf("it does not tell %s", line)
+			}
+		}
+	}
 	some := func(v float64) bool { return v > 0 }
 	for _, n := range w.nodes {
 		tell("somebody leads the cluster", "led ", is(1), n)
@@ -31,6 +39,8 @@ func TestClusterMetrics(t *testing.T) {
 		tell("no copy is missing", "shards_short ", is(0), n)
 	}
 
+	told(a, "b")
+	told(b, "c")
 	w.stop("c")
 	tell("the four shards lack a copy", "shards_short ", is(4), a, b)
 	tell("every shard has a leader, as a sees it", "shards_leaderless ", is(0), a)

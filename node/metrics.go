@@ -21,6 +21,7 @@ type collector struct {
 	hooks, hooksWaiting, steps                                  *prometheus.Desc
 	erasures, erasureOldest                                     *prometheus.Desc
 	led, leaderless, short, lagEntries, lagSeconds              *prometheus.Desc
+	mailLost, mailUnheard                                       *prometheus.Desc
 	patrols, patrolled, patrolBytes, patrolDamages, backedUp    *prometheus.Desc
 }
 
@@ -70,6 +71,8 @@ func (n *Node) register(r prometheus.Registerer) {
 		short:         d("cluster_shards_short", "Shards led here of which fewer copies vote and answer than their placement wants."),
 		lagEntries:    d("cluster_copy_lag_entries", "How many entries of what is led here the copies on another node lack, at most.", "node"),
 		lagSeconds:    d("cluster_copy_lag_seconds", "For how long they have lacked the first of them, at most.", "node"),
+		mailLost:      d("cluster_mail_lost_total", "Pieces of another node's mail that never came, since the start.", "node"),
+		mailUnheard:   d("cluster_goodbyes_unheard_total", "Ends of another node's connections that found no room here and were given up, since the start.", "node"),
 		connections:   d("connections", "Sockets that are open."),
 		expires:       d("tls_certificate_expires_seconds", "Until when the certificate is good, in Unix time."),
 		nodeExpires:   d("cluster_certificate_expires_seconds", "Until when the certificate is good that the node shows other nodes, in Unix time."),
@@ -153,6 +156,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		for name, lag := range h.Lag {
 			put(c.lagEntries, gauge, float64(lag.Entries), name)
 			put(c.lagSeconds, gauge, lag.Behind.Seconds(), name)
+		}
+		for _, s := range p.lines.Links().Status() {
+			put(c.mailLost, count, float64(s.Lost), s.Node)
+			put(c.mailUnheard, count, float64(s.Unheard), s.Node)
 		}
 	}
 }

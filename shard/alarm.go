@@ -47,9 +47,6 @@ func (a *alarms) add(at int64, id wire.SessionID) { heap.Push(a, alarm{at: at, i
 
 func (a *alarms) addCustomer(at int64, cu *customer) { heap.Push(a, alarm{at: at, cu: cu}) }
 
-// unsureMS is after how many milliseconds it is looked again whether this owner is the one there is.
-const unsureMS = 5
-
 // arm sets t to the next moment at which something is due.
 func (s *Shard) arm(t *time.Timer) {
 	next := s.now + sweepMS
@@ -68,9 +65,6 @@ func (s *Shard) arm(t *time.Timer) {
 		next = min(next, s.hooks.at)
 	}
 	wait := next - s.cfg.Now().UnixMilli()
-	if s.unsure {
-		wait = min(wait, unsureMS)
-	}
 	t.Reset(time.Duration(max(wait, 0)) * time.Millisecond)
 }
 

@@ -7,6 +7,7 @@ type leading interface {
 	Sure() bool
 	Led(at time.Duration) bool
 	Clock() time.Duration
+	Listen()
 }
 
 // doubt is what of the held mail was there at a moment at which nobody was sure. It leaves as soon as it is known that this owner was the one there was
@@ -16,8 +17,11 @@ type doubt struct {
 	at time.Duration
 }
 
-// free returns how many of the held may leave, as far as another owner matters.
+// free returns how many of the held may leave, as far as another owner matters. Who keeps some is woken when there is news of that.
 func (d *doubt) free(held int, g leading) int {
+	if held > 0 && !g.Sure() {
+		g.Listen() // first: what is heard from here on wakes him, and what was heard before is seen below
+	}
 	switch {
 	case held == 0 || g.Sure():
 		*d = doubt{}
@@ -30,5 +34,8 @@ func (d *doubt) free(held int, g leading) int {
 	}
 	n := min(d.n, held)
 	*d = doubt{}
+	if n < held {
+		*d = doubt{held - n, g.Clock()}
+	}
 	return n
 }

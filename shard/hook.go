@@ -275,6 +275,7 @@ func (s *Shard) callDue() {
 		for _, x := range slices.Clone(l.out) {
 			if x.at <= s.now && x.erased != nil {
 				s.eraseOn(x)
+				s.inbox.Nudge() // this turn has ended: what was decided is for the next, which nothing else may begin for long
 			} else if x.at <= s.now { // nothing was heard of it
 				l.out = slices.DeleteFunc(l.out, func(o *hookTask) bool { return o == x })
 				s.hooks.put(x, s.now+hookBusy)

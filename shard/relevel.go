@@ -8,6 +8,7 @@ import (
 
 	"switchboard/broker"
 	"switchboard/broker/level"
+	"switchboard/wire"
 )
 
 // measure is what a tenant's service levels are made of: those of its configuration and of its document, and who is of which team.
@@ -71,6 +72,10 @@ func (s *Shard) relevel(tenant string, text []byte) {
 		s.levels[tenant] = &levels{tenant: tenant, set: set, text: text, rates: level.NewRates(set)}
 		s.levelAt = min(s.levelAt, s.now+levelEvery)
 	}
+	s.outdated = slices.DeleteFunc(s.outdated, func(id wire.SessionID) bool { // who has been let go is counted by the new ones when it is read again
+		h := s.sessions[id]
+		return h == nil || !h.outdated || h.state == nil
+	})
 	begun := len(s.outdated)
 	for id, h := range s.sessions {
 		if h.level == nil && h.state == nil || h.state != nil && h.state.Tenant != tenant {
@@ -80,11 +85,13 @@ func (s *Shard) relevel(tenant string, text []byte) {
 			h.level = nil
 			continue
 		}
-		if h.outdated = set.Len() > 0; h.outdated {
-			s.outdated = append(s.outdated, id)
-		} else {
-			h.level = nil
+		switch was := h.outdated; {
+		case set.Len() == 0:
+			h.outdated, h.level = false, nil
 			h.state.Boost(&s.env, 0, 0, false, &s.d)
+		case !was: // else it is among them, however often the levels change until its turn comes
+			h.outdated = true
+			s.outdated = append(s.outdated, id)
 		}
 	}
 	slices.Sort(s.outdated[begun:])

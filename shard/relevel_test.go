@@ -54,6 +54,16 @@ func TestLevelsChangeInPieces(t *testing.T) {
 			}
 		}
 	}
+	for n := range int64(10) { // faster than they are counted anew, and some times none
+		s.relevel("demo", by(5_000+n))
+		if n%3 == 0 {
+			s.relevel("demo", nil)
+			s.relevel("demo", by(6_000+n))
+		}
+		if delete(s.sessions, wire.SessionID(fmt.Sprintf("s%04d", 5*n))); len(s.outdated) > demo {
+			t.Fatalf("%d are left of %d", len(s.outdated), demo)
+		}
+	}
 	s.relevel("demo", by(4_000))
 	s.relevel("demo", nil) // none any more, in the middle
 	for range 5 {

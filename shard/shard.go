@@ -78,7 +78,6 @@ type Shard struct {
 	mark       int         // facts of d up to here have their rows in turn
 	nearby     []wire.Mail // of this turn, to this shard
 	held       []outgoing
-	unsure     bool // mail is held because it may be that another owner is there
 	doubt      doubt
 	last       uint64 // index of the last turn that was appended
 	unread     uint64 // turns up to here must be durable before a session or customer is read again
@@ -417,24 +416,10 @@ func (s *Shard) finish() {
 	for len(s.held) > 0 && !s.failed.Load() {
 		s.post()
 		if len(s.held) > 0 {
-			s.linger()
+			<-s.inbox.Wake() // there is something to be done about it
 		}
 	}
 	s.again() // once more, for what has found no room
-}
-
-// linger waits until there is something to be done about what is held.
-func (s *Shard) linger() {
-	var look <-chan time.Time // nobody says when it is sure again
-	if s.unsure {
-		t := time.NewTimer(unsureMS * time.Millisecond)
-		defer t.Stop()
-		look = t.C
-	}
-	select {
-	case <-s.inbox.Wake():
-	case <-look:
-	}
 }
 
 // drop waits until the journal is done with what it was given.
@@ -635,7 +620,6 @@ func (s *Shard) post() {
 	}
 	s.countUpTo(durable)
 	most := s.doubt.free(len(s.held), s.g)
-	s.unsure = most < len(s.held)
 	n := 0
 	for n < most && s.held[n].index <= durable {
 		out := &s.held[n]

@@ -339,7 +339,7 @@ func (s *seat) follow(cmd *cobra.Command, node uint32, wait bool) error {
 					line(w, fmt.Sprintf("node %s is being drained; what it has left is not known yet: whoever leads the cluster has only begun to", names(r)[node]))
 					return
 				}
-				line(w, fmt.Sprintf("node %s is being drained; left: %s that it leads, %s, then %s", names(r)[node], many(now.Leads, "shard"), many(now.Replicas, "replica"), many(now.Connections, "connection")))
+				line(w, fmt.Sprintf("node %s is being drained; left: %s that it leads, %s, then %s", names(r)[node], cluster.Many(now.Leads, "shard"), cluster.Many(now.Replicas, "replica"), cluster.Many(now.Connections, "connection")))
 				if first {
 					for _, p := range crowded(r, "the last copies stay where they are") {
 						line(w, p)
@@ -376,7 +376,7 @@ func crowded(r *member.Report, orElse string) (list []string) {
 			}
 		}
 		if left < p.Copies {
-			list = append(list, fmt.Sprintf("placement %s wants %s, and has %s left for them: add a node, or %s", p.Name, many(p.Copies, "copy"), many(left, "node"), orElse))
+			list = append(list, fmt.Sprintf("placement %s wants %s, and has %s left for them: add a node, or %s", p.Name, cluster.Many(p.Copies, "copy"), cluster.Many(left, "node"), orElse))
 		}
 	}
 	return list
@@ -404,7 +404,7 @@ func given(r *member.Report) (list []string) {
 	if len(lost) == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s, which nobody can serve any more: %s. What a backup has of them can be restored into a new cluster", many(len(lost), "shard"), strings.Join(lost, " "))}
+	return []string{fmt.Sprintf("%s, which nobody can serve any more: %s. What a backup has of them can be restored into a new cluster", cluster.Many(len(lost), "shard"), strings.Join(lost, " "))}
 }
 
 // here tells which nodes are not removed.
@@ -454,7 +454,7 @@ when a majority of some shard's copies would be gone with it: such shards are se
 					return err
 				}
 				return s.print(cmd, map[string]any{"node": n, "removed": true, "short": len(short)}, func(w io.Writer) {
-					line(w, fmt.Sprintf("node %s is removed: stop its process, if it still runs: it serves nobody any more; %s had a copy there", args[0], many(len(short), "shard")))
+					line(w, fmt.Sprintf("node %s is removed: stop its process, if it still runs: it serves nobody any more; %s had a copy there", args[0], cluster.Many(len(short), "shard")))
 					if r, err := op.Status(ctx); err == nil && len(short) > 0 { // it is done, and this is advice
 						for _, p := range given(r) {
 							line(w, "given up: "+p)
@@ -487,7 +487,7 @@ func (s *seat) copies() *cobra.Command {
 					return err
 				}
 				return s.print(cmd, map[string]any{"placement": placement, "copies": n}, func(w io.Writer) {
-					line(w, fmt.Sprintf("placement %s wants %s", placement, many(n, "copy")))
+					line(w, fmt.Sprintf("placement %s wants %s", placement, cluster.Many(n, "copy")))
 				})
 			})
 		},

@@ -78,17 +78,6 @@ func line(w io.Writer, cells ...any) {
 	_, _ = fmt.Fprintln(w)
 }
 
-// many says a number of things, which one of them is called.
-func many(n int, one string) string {
-	switch {
-	case n == 1:
-		return "1 " + one
-	case one == "copy":
-		return fmt.Sprintf("%d copies", n)
-	}
-	return fmt.Sprintf("%d %ss", n, one)
-}
-
 // names are the nodes of a report by their numbers.
 func names(r *member.Report) map[uint32]string {
 	m := map[uint32]string{0: "-"}
@@ -217,7 +206,7 @@ func printStatus(w io.Writer, r *member.Report) {
 		if n.Phase != cluster.Draining {
 			continue
 		}
-		what := fmt.Sprintf("node %s, which has %s, leads %d and has %s", n.Name, many(n.Holds, "replica"), n.Leads, many(n.Connections, "connection"))
+		what := fmt.Sprintf("node %s, which has %s, leads %d and has %s", n.Name, cluster.Many(n.Holds, "replica"), n.Leads, cluster.Many(n.Connections, "connection"))
 		if stay := nowhere(r, n.ID); stay > 0 {
 			what += fmt.Sprintf("; %d of them have nowhere to go: start another node that may hold them, or take it back (nodes drain %s --undo)", stay, n.Name)
 		}

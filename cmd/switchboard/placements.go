@@ -90,7 +90,7 @@ be refused, and makes nothing.`,
 					if dry {
 						verb = "would have"
 					}
-					line(w, fmt.Sprintf("placement %s %s %s of %s on %s", made.Name, verb, many(shards, "shard"), many(made.Copies, "copy"), namesOf(names(r), made.Nodes)))
+					line(w, fmt.Sprintf("placement %s %s %s of %s on %s", made.Name, verb, cluster.Many(shards, "shard"), cluster.Many(made.Copies, "copy"), namesOf(names(r), made.Nodes)))
 				})
 			})
 		},

@@ -112,7 +112,7 @@ func (j *Journal) round(work *queue) error {
 	j.logged = 0
 	work.asks = slices.DeleteFunc(work.asks, func(r *request) bool {
 		if r.anytime { // the round may wait for room that comes of it
-			r.done <- r.do()
+			r.reply(r.do())
 		}
 		return r.anytime
 	})
@@ -155,7 +155,7 @@ func (j *Journal) round(work *queue) error {
 	j.publish(work)
 	j.report(nil)
 	for _, r := range j.doing {
-		r.done <- r.err
+		r.reply(r.err)
 	}
 	clear(j.doing)
 	j.doing = j.doing[:0]

@@ -53,6 +53,7 @@ type Group struct {
 	durable atomic.Pointer[func(index uint64, err error)]
 	barred  atomic.Bool  // it is damaged, and others are whole: nobody reads it
 	sure    atomic.Int64 // up to when it is sure that it leads, by clockNow; 0 when it is not
+	listens atomic.Bool  // its owner wants to be told when that changes
 }
 
 // flight is a turn between being proposed and being applied.
@@ -113,6 +114,10 @@ func (g *Group) Led(at time.Duration) bool {
 	until := g.sure.Load()
 	return until == int64(replica.Forever) || until != 0 && time.Duration(until)-g.j.lease() >= at
 }
+
+// Listen lets the function that Start was handed be called, once, when more is heard of for how long this replica is sure: what Sure and Led say may be another
+// thing then. Who has found them to say no calls it, looks once more, and need not look again before. It may be called from any goroutine.
+func (g *Group) Listen() { g.listens.Store(true) }
 
 // Clock is the time by which Led goes. It never goes back.
 func (g *Group) Clock() time.Duration { return g.j.clockNow() }

@@ -31,11 +31,29 @@ type request struct {
 	// anytime says that it need not wait until the log has room: it changes nothing of the groups, or only what they have forgotten. It is answered
 	// when it is done, and not when its round is: that may wait for what is done behind the answer.
 	anytime bool
+	// hasty says that it is told ErrNoSpace instead of waiting until the log has room. What has begun by then may come about all the same.
+	hasty bool
+	told  bool // it has its answer
+	// about names what it is about, nil where that is not said: of those that wait and are about the same, one is enough.
+	about any
+}
+
+// reply gives the answer, once.
+func (r *request) reply(err error) {
+	if !r.told {
+		r.told = true
+		r.done <- err
+	}
 }
 
 // do lets the committer do something. It blocks until that is done and durable, or the journal ends.
 func (j *Journal) do(fn func() error) error {
 	return j.demand(&request{do: fn, done: make(chan error, 1)})
+}
+
+// attempt is do for who is told ErrNoSpace where the log has no room, rather than wait until it has: that may be for ever. It may come about all the same.
+func (j *Journal) attempt(fn func() error) error {
+	return j.demand(&request{do: fn, done: make(chan error, 1), hasty: true})
 }
 
 // doAnytime is do for what need not wait until the log has room.
@@ -52,6 +70,10 @@ func (j *Journal) demand(r *request) error {
 			err = ErrClosed
 		}
 		return err
+	}
+	if r.hasty && j.noWrite {
+		j.mu.Unlock()
+		return errNoWrite
 	}
 	first := j.forming.empty()
 	j.forming.asks = append(j.forming.asks, r)
@@ -74,17 +96,51 @@ func (j *Journal) meanwhile() {
 	})
 	j.mu.Unlock()
 	for _, r := range list {
-		r.done <- r.do()
+		r.reply(r.do())
 	}
 }
 
-// tell lets the committer do something, some time soon.
-func (j *Journal) tell(fn func() error) { j.mention(&request{do: fn, done: make(chan error, 1)}) }
+// errNoWrite is what a hasty request is told.
+var errNoWrite = fmt.Errorf("the log waits for room: %w", ErrNoSpace)
+
+// refuseHasty answers who does not wait until the log has room, as it has none: those whose turn has not come, and those of this round.
+func (j *Journal) refuseHasty() {
+	var list []*request
+	j.mu.Lock()
+	j.forming.asks = slices.DeleteFunc(j.forming.asks, func(r *request) bool {
+		if r.hasty {
+			list = append(list, r)
+		}
+		return r.hasty
+	})
+	j.mu.Unlock()
+	for _, r := range list {
+		r.reply(errNoWrite)
+	}
+	for _, r := range j.doing {
+		if r.hasty {
+			r.reply(errNoWrite)
+		}
+	}
+	for group, list := range j.waiters {
+		for _, w := range list {
+			w.done <- errNoWrite
+		}
+		delete(j.waiters, group)
+	}
+}
+
+// tell lets the committer do something, some time soon: once where several that are about the same wait, so that they do not pile up while the log waits for
+// room. Where about is nil whoever tells sees to that.
+func (j *Journal) tell(about any, fn func() error) {
+	j.mention(&request{do: fn, done: make(chan error, 1), about: about})
+}
 
 func (j *Journal) mention(r *request) {
 	j.mu.Lock()
 	first := j.forming.empty()
-	if !j.asksEnded {
+	known := r.about != nil && slices.ContainsFunc(j.forming.asks, func(w *request) bool { return w.about == r.about })
+	if !j.asksEnded && !known {
 		j.forming.asks = append(j.forming.asks, r)
 	}
 	j.mu.Unlock()
@@ -104,7 +160,7 @@ func (j *Journal) stopAsks() {
 		err = ErrClosed
 	}
 	for _, r := range append(asks, j.doing...) {
-		r.done <- err
+		r.reply(err)
 	}
 	for _, list := range j.waiters {
 		for _, w := range list {
@@ -270,6 +326,9 @@ func (j *Journal) renew() {
 			g.sure.Store(int64(s.At))
 		default:
 			g.sure.Store(int64(s.At + j.lease()))
+		}
+		if s.At >= 0 && g.listens.Swap(false) {
+			j.touch(g)
 		}
 	}
 }

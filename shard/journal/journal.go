@@ -65,28 +65,28 @@ type Journal struct {
 
 	mu sync.Mutex
 	// Guarded by mu. Commit changes groups, and reads them without the lock.
-	groups      []*Group  // nil for those that are not here
-	mailed      int       // bytes of mail in forming
-	asksEnded   bool      // commit runs no more
-	room        sync.Cond // an Append may go on
-	waiting     int       // Appends that wait for room
-	forming     queue     // the next commit
-	held        int       // bytes forming or on their way
-	closing     bool
-	broken      error         // the first fatal error
-	background  error         // the last error of a flush or compaction, until one works
-	lastTrouble error         // the same, for good
-	trouble     chan struct{} // closed at the next such error
-	lying       []string      // damaged files that were told of
-	noSpace     bool          // below the mark
-	scarce      bool          // below half of it
-	squeezed    int64         // bytes of entries that others decided, and that were taken all the same
-	noSpare     bool          // no room for another segment of the log
-	noFlush     bool          // no room for rows that are to be flushed
-	noWrite     bool          // no room for what the log is to write now
-	patient     bool          // the committer runs, and waits for that room
-	frozen      map[*Frozen]struct{}
-	leftRows    []uint16 // groups that were taken off, and whose rows are here
+	groups     []*Group  // nil for those that are not here
+	mailed     int       // bytes of mail in forming
+	asksEnded  bool      // commit runs no more
+	room       sync.Cond // an Append may go on
+	waiting    int       // Appends that wait for room
+	forming    queue     // the next commit
+	held       int       // bytes forming or on their way
+	closing    bool
+	broken     error         // the first fatal error
+	background error         // the last error of a flush or compaction, until one works
+	unflushed  error         // the last error of a flush, for good
+	trouble    chan struct{} // closed at the next such error
+	lying      []string      // damaged files that were told of
+	noSpace    bool          // below the mark
+	scarce     bool          // below half of it
+	squeezed   int64         // bytes of entries that others decided, and that were taken all the same
+	noSpare    bool          // no room for another segment of the log
+	noFlush    bool          // no room for rows that are to be flushed
+	noWrite    bool          // no room for what the log is to write now
+	patient    bool          // the committer runs, and waits for that room
+	frozen     map[*Frozen]struct{}
+	leftRows   []uint16 // groups that were taken off, and whose rows are here
 
 	// Shared.
 	late       late

@@ -21,6 +21,9 @@ var ErrRetired = replica.ErrRetired
 // them can lead. It is durable when it returns. It does nothing when the replica is here already, and refuses another one
 // of the same group, and one that was taken off (ErrRetired). But a group that has been this node's alone gets the new id, when
 // that is to be its only voter: so a node that was no member of a cluster brings its groups along.
+//
+// While the log has no room, it, Join, Remove, Change, Transfer and Confirm wait for nothing, and return ErrNoSpace: what was asked for may come about or not, and
+// is to be asked for again.
 func (j *Journal) Create(group int, id uint64, voters []uint64) error {
 	if g := j.Group(group); g != nil && len(voters) == 1 && voters[0] == id {
 		if done, err := j.rename(g, id); done || err != nil {
@@ -32,7 +35,8 @@ func (j *Journal) Create(group int, id uint64, voters []uint64) error {
 
 // rename gives a replica that nobody else knows another id.
 func (j *Journal) rename(g *Group, id uint64) (done bool, err error) {
-	err = j.do(func() error {
+	renamed := false
+	err = j.attempt(func() error {
 		if g.self == id || g.shared || !alone(g.meta.conf) || j.groups[g.id] != g || g.status.Mode != OK {
 			return nil
 		}
@@ -47,10 +51,10 @@ func (j *Journal) rename(g *Group, id uint64) (done bool, err error) {
 		j.mu.Lock()
 		g.self = id
 		j.mu.Unlock()
-		done = true
+		renamed = true
 		return j.add(g)
 	})
-	return done, err
+	return err == nil && renamed, err // where it is not done yet it may be written to
 }
 
 // Join makes an empty replica of a group that is elsewhere. It votes for nobody and has no rows until the group's leader has
@@ -65,7 +69,7 @@ func (j *Journal) hold(group int, id uint64, made func() *Group) error {
 	if group < 0 || group >= groupsMax || id == 0 {
 		return fmt.Errorf("replica %x of group %d cannot be: groups are 0 to %d", id, group, groupsMax-1)
 	}
-	err := j.do(func() error {
+	err := j.attempt(func() error {
 		if j.log == nil {
 			return fmt.Errorf("group %d cannot be made: %w", group, j.logBroken)
 		}
@@ -113,7 +117,7 @@ func (j *Journal) hold(group int, id uint64, made func() *Group) error {
 // Remove takes a replica off the disk; a tombstone stays. It is durable when it returns. It does nothing when another
 // replica of the group is here, or none.
 func (j *Journal) Remove(group int, id uint64) error {
-	return j.do(func() error {
+	return j.attempt(func() error {
 		g := j.Group(group)
 		if g == nil || g.self != id && (g.self != 0 || g.status.Mode == OK) { // 0: what it was is lost, too
 			return nil
@@ -171,6 +175,9 @@ func (j *Journal) findRest() bool {
 	return len(j.leftRows) > 0
 }
 
+// restDrop is what telling of dropRest is about.
+type restDrop struct{}
+
 // dropRest goes on where dropRows could not. It is the committer's.
 func (j *Journal) dropRest() error {
 	j.mu.Lock()
@@ -217,20 +224,28 @@ func (j *Journal) excise(from, to uint16) error {
 	if err := j.settle(); err != nil { // it would come back
 		return err
 	}
-	if j.inMemory(from, to) {
-		j.mu.Lock()
-		full := j.noFlush
-		j.mu.Unlock()
-		if full { // the store repeats that flush, and one more would make another table in memory
-			return fmt.Errorf("%w: %w", errUnflushed, ErrNoSpace)
-		}
-		err := j.flushTables()
-		if err != nil {
-			return fmt.Errorf("%w: %w", errUnflushed, err)
-		}
+	if err := j.table(from, to); err != nil {
+		return err
 	}
 	span := pebble.KeyRange{Start: dataKey(nil, from, 0, nil), End: dataKey(nil, to+1, 0, nil)}
 	return storeError("removing the rows of a group", j.data.Excise(context.Background(), span))
+}
+
+// table puts those rows of the groups from and to and between them into tables that are in the store's memory alone. errUnflushed says that it could not.
+func (j *Journal) table(from, to uint16) error {
+	if !j.inMemory(from, to) {
+		return nil
+	}
+	j.mu.Lock()
+	full := j.noFlush
+	j.mu.Unlock()
+	if full { // the store repeats that flush, and one more would make another table in memory
+		return fmt.Errorf("%w: %w", errUnflushed, ErrNoSpace)
+	}
+	if err := j.flushTables(); err != nil {
+		return fmt.Errorf("%w: %w", errUnflushed, err)
+	}
+	return nil
 }
 
 // inMemory tells whether rows of the groups from and to and between them may be in the store's memory alone: all that changes them changes how far
@@ -327,7 +342,7 @@ func (j *Journal) Change(group int, cc *pb.ConfChangeV2) error {
 			return err
 		}
 	}
-	return j.do(func() error {
+	return j.attempt(func() error {
 		j.clock(true)
 		return j.host.Change(g.id, cc)
 	})
@@ -339,7 +354,7 @@ func (j *Journal) Transfer(group int, to uint64) error {
 	if group < 0 || group >= groupsMax {
 		return replica.ErrNoGroup
 	}
-	return j.do(func() error { return j.host.Transfer(uint16(group), to) }) //nolint:gosec // checked
+	return j.attempt(func() error { return j.host.Transfer(uint16(group), to) }) //nolint:gosec // checked
 }
 
 // Confirm returns nil when the replica led its group at some moment after the call, so that nothing had been decided elsewhere
@@ -349,7 +364,7 @@ func (j *Journal) Confirm(group int) error {
 		return replica.ErrNoGroup
 	}
 	w := waiter{done: make(chan error, 1)}
-	err := j.do(func() error {
+	err := j.attempt(func() error {
 		n, err := j.host.Confirm(uint16(group)) //nolint:gosec // checked
 		if err != nil {
 			return err
@@ -364,17 +379,10 @@ func (j *Journal) Confirm(group int) error {
 	return <-w.done
 }
 
-// Unreachable tells the groups that a node does not answer.
-func (j *Journal) Unreachable(node uint32) {
-	j.tell(func() error {
-		j.host.Unreachable(node)
-		return nil
-	})
-}
-
 // Gone tells the groups that the process of a node has ended: those that it led look for another leader at once. It does not block.
 func (j *Journal) Gone(node uint32) {
-	j.tell(func() error {
+	type gone uint32
+	j.tell(gone(node), func() error {
 		j.host.Gone(node)
 		return nil
 	})

@@ -38,7 +38,7 @@ func Open(cfg Config) (*Journal, error) {
 	}
 	j.patient = true
 	if j.findRest() {
-		j.tell(j.dropRest)
+		j.tell(restDrop{}, j.dropRest)
 	}
 	go j.commit()
 	go j.watch()

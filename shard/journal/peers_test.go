@@ -464,6 +464,41 @@ func TestOldLeader(t *testing.T) {
 	})
 }
 
+// TestListen: the owner of a replica that is cut off is not told anything while nothing is heard, and is told once when that is over and he has asked for it.
+func TestListen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := three(t, 0)
+		p := n.leader(0, 1, 2, 3)
+		g := p.j.Group(0)
+		n.until("it is sure", g.Sure)
+		var told atomic.Int64
+		var sure atomic.Bool
+		g.Start(func(uint64, error) {
+			told.Add(1)
+			sure.Store(g.Sure())
+		})
+		n.isolate(p.id, true)
+		for g.Sure() {
+			time.Sleep(time.Millisecond) // the bubble's clock
+		}
+		g.Listen()
+		time.Sleep(20 * time.Millisecond)
+		if got := told.Load(); got != 0 {
+			t.Fatalf("it was told %d times while nothing was heard", got)
+		}
+		n.isolate(p.id, false)
+		n.until("it is told", func() bool { return told.Load() > 0 })
+		if !sure.Load() {
+			t.Fatal("it is told that it is sure, and is not")
+		}
+		time.Sleep(time.Second)
+		if got := told.Load(); got != 1 {
+			t.Fatalf("it was told %d times, and has asked once", got)
+		}
+		n.close()
+	})
+}
+
 // Where an answer takes longer than a leader may be sure, he never is, and hears nevertheless that he led when he asked.
 func TestLeaderOfSlowLinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"runtime"
@@ -11,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -247,37 +250,59 @@ func TestHurry(t *testing.T) {
 	})
 }
 
-// TestNoRoomForMembers: replicas that come and go find no room in the log. It waits for it; the process does not end.
+// TestNoRoomForMembers: replicas that come and go find no room in the log. Who asks for it is told so, as is who asks for anything else that would wait for
+// that; what others mention does not pile up; and when there is room all of it comes about. The process does not end.
 func TestNoRoomForMembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCramped(t, nil)
-		appendMany(t, own(c.j.Group(0)), 3)
+		j := c.j
+		appendMany(t, own(j.Group(0)), 3)
 		c.on.On()
-		done := make(chan error, 1)
-		go func() {
-			for n := range uint32(60) {
-				id := replica.ID(1, n+1)
-				if err := errors.Join(c.j.Join(7, id), c.j.Remove(7, id)); err != nil {
-					done <- err
-					return
+		n := uint32(0)
+		come := func() error {
+			n++
+			id := replica.ID(1, n)
+			return errors.Join(j.Join(7, id), j.Remove(7, id))
+		}
+		c.within(t, "replicas that come and go", func() {
+			var err error
+			for err == nil && n < 10_000 {
+				err = come()
+			}
+			if !errors.Is(err, ErrNoSpace) {
+				t.Errorf("replica %d: %v", n, err)
+			}
+		})
+		if got := c.failed.Load(); got != 0 || !j.Full() {
+			t.Fatalf("it failed %d times; full: %v", got, j.Full())
+		}
+		c.within(t, "who asks for other members", func() {
+			for what, err := range map[string]error{
+				"Create": j.Create(8, 1, []uint64{1, 2}), "Join": j.Join(8, 1), "Remove": j.Remove(0, j.Group(0).self),
+				"Change": j.Change(0, &pb.ConfChangeV2{}), "Transfer": j.Transfer(0, 1), "Confirm": j.Confirm(0),
+			} {
+				if !errors.Is(err, ErrNoSpace) {
+					t.Errorf("%s: %v", what, err)
 				}
 			}
-			done <- nil
-		}()
-		time.Sleep(10 * time.Second) // the bubble's clock
-		select {
-		case err := <-done:
-			t.Fatalf("there was room: %v", err)
-		default:
+		})
+		for node := range uint32(1000) {
+			j.Gone(node % 3)
 		}
-		if n := c.failed.Load(); n != 0 || !c.j.Full() {
-			t.Fatalf("it failed %d times; full: %v", n, c.j.Full())
+		j.mu.Lock()
+		if got := len(j.forming.asks); got != 3 {
+			t.Errorf("%d requests wait for room; want one for each node that is gone", got)
 		}
+		j.mu.Unlock()
 		c.on.Off()
-		must(t, <-done)
 		time.Sleep(2 * watchEvery)
-		must(t, c.j.Healthy())
-		must(t, c.j.Close())
+		must(t, j.Confirm(0))
+		if j.Group(7) != nil {
+			must(t, j.Remove(7, j.Group(7).self))
+		}
+		must(t, come())
+		must(t, j.Healthy())
+		must(t, j.Close())
 	})
 }
 
@@ -582,7 +607,9 @@ func TestMembersWhileThereIsNoRoom(t *testing.T) {
 			disk := p.disk.CrashClone(vfs.CrashCloneCfg{})
 			scarce.Store(false)
 			close(late)
-			must(t, <-changed)
+			if err := <-changed; err != nil && !errors.Is(err, ErrNoSpace) {
+				t.Fatal(err)
+			}
 			n.stop(1, false, nil)
 			if decided.Load() {
 				met++
@@ -601,4 +628,112 @@ func TestMembersWhileThereIsNoRoom(t *testing.T) {
 	if met == 0 {
 		t.Error("the change was never decided")
 	}
+}
+
+// TestSnapshotWithoutRoom: a snapshot takes the place of rows that are not flushed, while the disk takes no table. Nobody waits behind that: not who only looks, and not
+// who reads; and when there is room, or the journal is in a hurry, it goes on.
+func TestSnapshotWithoutRoom(t *testing.T) {
+	for _, again := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			on := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+				if op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst") && strings.Contains(op.Path, "/"+dataDir+"/") {
+					return syscall.ENOSPC
+				}
+				return nil
+			})}
+			c := &cramped{on: on, cfg: config(t, errorfs.Wrap(vfs.NewMem(), on), 2)}
+			c.cfg.Fatal = func(error) { c.failed.Add(1) }
+			j := open(t, c.cfg)
+			c.j = j
+			g := j.Group(1)
+			appendMany(t, own(j.Group(0)), 20)
+			appendMany(t, own(g), 40)
+			var stream bytes.Buffer
+			must(t, j.do(func() error { // the same rows as are there
+				if err := j.settleOf(g); err != nil {
+					return err
+				}
+				shot := j.data.NewSnapshot()
+				return errors.Join(writeSnapshot(&stream, shot, g.id, &g.meta), shot.Close())
+			}))
+			a, err := j.readSnapshot(&snapshotHeader{Group: g.id, To: g.self}, bufio.NewReader(&stream))
+			must(t, err)
+			on.On()
+			installed := make(chan error, 1)
+			go func() {
+				installed <- j.do(func() error {
+					g.arrived = a
+					return j.install(g, &pb.Snapshot{Metadata: &pb.SnapshotMetadata{Index: new(a.at.index)}})
+				})
+			}()
+			synctest.Wait()
+			c.within(t, "a look", func() {
+				if _, err := j.Replicas(0, 1); err != nil {
+					t.Error(err)
+				}
+			})
+			c.within(t, "who asks for another leader", func() {
+				if err := j.Transfer(0, 1); !errors.Is(err, ErrNoSpace) {
+					t.Error(err)
+				}
+			})
+			c.within(t, "a read", func() { wantRows(t, j.Group(0), 1, 20) })
+			if !j.Full() || c.failed.Load() != 0 {
+				t.Errorf("full: %v; it failed %d times", j.Full(), c.failed.Load())
+			}
+			if again {
+				on.Off()
+				must(t, <-installed)
+				wantRows(t, g, 1, 40)
+			} else {
+				j.Hurry()
+				if err := <-installed; !errors.Is(err, errUnflushed) {
+					t.Error(err)
+				}
+			}
+			on.Off()
+			must(t, j.Close())
+		})
+	}
+}
+
+// TestMergeBesideFlush: a flush goes on when a merge fails beside it.
+func TestMergeBesideFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		held := make(chan struct{})
+		on := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst") {
+				<-held
+			}
+			return nil
+		})}
+		j := open(t, config(t, errorfs.Wrap(vfs.NewMem(), on), 1))
+		appendMany(t, own(j.Group(0)), 10)
+		on.On()
+		flushed := make(chan error, 1)
+		go func() { flushed <- j.flush() }()
+		synctest.Wait()
+		j.troubled(syscall.EIO) // as of a merge
+		synctest.Wait()
+		close(held)
+		must(t, <-flushed)
+		must(t, j.Healthy())
+		must(t, j.Close())
+	})
+}
+
+// TestFlushOfNothing: a flush that worked is the end of the trouble also when nothing was left of the rows.
+func TestFlushOfNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := open(t, config(t, vfs.NewMem(), 1))
+		must(t, j.flush())
+		j.flushed(pebble.FlushInfo{Err: syscall.ENOSPC})
+		j.troubled(syscall.ENOSPC)
+		if !j.Full() || j.Healthy() == nil {
+			t.Fatal("nobody has noticed")
+		}
+		must(t, j.flushTables()) // nothing has come since
+		must(t, j.Healthy())
+		must(t, j.Close())
+	})
 }

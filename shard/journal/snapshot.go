@@ -53,7 +53,7 @@ func (j *Journal) sendSnapshot(m replica.Message) {
 		if err != nil {
 			j.cfg.Log.Warn("a snapshot was not taken", "group", m.Group, "replica", to, "err", err)
 		}
-		j.tell(func() error {
+		j.tell(nil, func() error { // once for each follower that one is sent to
 			j.host.Snapshot(m.Group, to, err == nil)
 			return nil
 		})
@@ -175,6 +175,9 @@ func (j *Journal) ReceiveSnapshot(header []byte, r io.Reader) error {
 			if prev, _, _ := j.log.Bounds(h.Group); a.at.index < prev {
 				return fmt.Errorf("a snapshot at %d, and an earlier replica had forgotten up to %d here: a later one will do", a.at.index, prev)
 			}
+			if err := errors.Join(j.settleOf(g), j.table(g.id, g.id)); err != nil { // as install would wait for it
+				return err
+			}
 			g.arrived = a
 			index, term := a.at.index, a.at.term
 			return j.host.Step(replica.Message{Group: h.Group, Raft: &pb.Message{
@@ -215,6 +218,9 @@ func (j *Journal) install(g *Group, s *pb.Snapshot) error {
 	if err := j.settleOf(g); err != nil { // what is late is older
 		return err
 	}
+	if err := j.tableInTime(g); err != nil {
+		return err
+	}
 	span := pebble.KeyRange{Start: dataKey(nil, g.id, 0, nil), End: dataKey(nil, g.id+1, 0, nil)}
 	if _, err := j.data.IngestAndExcise(context.Background(), a.files, nil, nil, span); err != nil {
 		return storeError("taking the tables of a snapshot", err)
@@ -242,6 +248,17 @@ func (j *Journal) install(g *Group, s *pb.Snapshot) error {
 	}
 	j.m.installed.Add(1)
 	return nil
+}
+
+// tableInTime is table for a snapshot that Raft has taken already: it waits until the rows that are replaced can be flushed, as the store would, but not with
+// everybody else, and not in a journal that is in a hurry.
+func (j *Journal) tableInTime(g *Group) error {
+	for {
+		err := j.table(g.id, g.id)
+		if !errors.Is(err, errUnflushed) || !j.await() {
+			return err
+		}
+	}
 }
 
 // storedConf returns the members that came with the last snapshot, if one did.

@@ -178,7 +178,7 @@ func (j *Journal) lies(path string, from, to int, why error, unread bool) {
 		j.cfg.Log.Error("a file is damaged; its groups are quarantined", "file", path, "from", from, "to", to, "unread", unread, "err", why)
 	}
 	if len(shared) > 0 {
-		j.tell(func() error { return j.withdraw(shared) })
+		j.tell(nil, func() error { return j.withdraw(shared) }) // each of them once, until another takes its place
 	}
 }
 
@@ -217,9 +217,7 @@ func (j *Journal) troubled(err error) {
 	}
 	j.mu.Lock()
 	first := j.background == nil
-	j.background, j.lastTrouble = err, err
-	close(j.trouble)
-	j.trouble = make(chan struct{})
+	j.background = err
 	j.mu.Unlock()
 	if first {
 		j.cfg.Log.Warn("a store cannot write in the background, and goes on trying", "dir", j.cfg.Dir, "err", err.Error())
@@ -240,7 +238,8 @@ func (j *Journal) breathe() {
 	}
 }
 
-// flushTables puts all rows that the store has into tables, and gives up when one cannot be written: the log has it, too.
+// flushTables puts all rows that the store has into tables, and gives up when a flush fails, whose rows the log has, too. A merge that fails
+// meanwhile is no matter of its.
 func (j *Journal) flushTables() error {
 	j.mu.Lock()
 	trouble := j.trouble
@@ -255,7 +254,7 @@ func (j *Journal) flushTables() error {
 	case <-trouble:
 		j.mu.Lock()
 		defer j.mu.Unlock()
-		return fmt.Errorf("flushing the data store: %w", j.lastTrouble)
+		return fmt.Errorf("flushing the data store: %w", j.unflushed)
 	}
 }
 
@@ -278,10 +277,18 @@ func inStats() bool {
 	}
 }
 
+// nothingFlushed is what Pebble says, as an error without a name, of a flush that worked and made no table, as nothing is left of the rows.
+const nothingFlushed = "pebble: empty table"
+
 // flushed hears of flushes that worked, which is the end of the trouble, and of those that had no room: Pebble takes rows until its memory is full of them
 // and blocks whoever brings more, so turns are refused before. It repeats such a flush until there is room.
 func (j *Journal) flushed(info pebble.FlushInfo) {
-	if info.Err != nil {
+	if info.Err != nil && info.Err.Error() != nothingFlushed {
+		j.mu.Lock()
+		j.unflushed = info.Err
+		close(j.trouble)
+		j.trouble = make(chan struct{})
+		j.mu.Unlock()
 		if noRoom(info.Err) {
 			j.refuseFor(&j.noFlush, "the rows")
 		}
@@ -295,7 +302,7 @@ func (j *Journal) flushed(info pebble.FlushInfo) {
 		j.cfg.Log.Info("the store writes in the background again", "dir", j.cfg.Dir)
 	}
 	if leftRows {
-		j.tell(j.dropRest)
+		j.tell(restDrop{}, j.dropRest)
 	}
 }
 

@@ -342,7 +342,7 @@ func (j *Journal) acceptLoss(g *Group) error {
 	fenced := g.fenced
 	at := applied{index: max(fenced.last, whole.index, end) + epochSkip, term: max(fenced.term, whole.term, g.meta.term), epoch: max(fenced.epoch, whole.epoch) + 1}
 	at.turn, at.base = at.index, at.index
-	err := j.do(func() error {
+	err := j.attempt(func() error { // watch waits for no room that it may make
 		if err := j.startEpoch(g, whole.index, at); err != nil {
 			j.check(err)
 			return err

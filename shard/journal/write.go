@@ -52,7 +52,7 @@ func (j *Journal) write(list []replica.Append) error {
 	return nil
 }
 
-// recordAgain is how long the log waits for room before it looks again.
+// recordAgain is how long the committer waits for room before it looks again.
 const recordAgain = 100 * time.Millisecond
 
 // record writes b into the log.
@@ -62,7 +62,7 @@ func (j *Journal) record(b *seglog.Batch) error {
 
 // withRoom does something to the log. Where there is no room for the segment that it needs, which nobody has foreseen because watch did not get to it,
 // nothing is written, and nothing is lost: turns are refused, those that were taken wait for room with everything else of the committer, but for what
-// may be asked at any time, and only a journal that is in a hurry does not wait.
+// may be asked at any time and for who is told so instead (attempt), and only a journal that is in a hurry does not wait.
 func (j *Journal) withRoom(do func() error) error {
 	for waited := false; ; waited = true {
 		err := do()
@@ -76,15 +76,24 @@ func (j *Journal) withRoom(do func() error) error {
 			return err
 		}
 		j.refuseFor(&j.noWrite, "the log")
-		j.mu.Lock()
-		patient := j.patient
-		j.mu.Unlock()
-		if !patient {
+		if !j.await() {
 			return err
 		}
-		j.meanwhile()
-		time.Sleep(recordAgain)
 	}
+}
+
+// await lets the committer wait for room for a moment, and do meanwhile what does not wait for it. It returns false in a journal that is in a hurry.
+func (j *Journal) await() bool {
+	j.mu.Lock()
+	patient := j.patient
+	j.mu.Unlock()
+	if !patient {
+		return false
+	}
+	j.refuseHasty()
+	j.meanwhile()
+	time.Sleep(recordAgain)
+	return true
 }
 
 // forget is seglog.Log.Truncate for the committer, which waits for room.

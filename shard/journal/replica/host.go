@@ -148,6 +148,7 @@ type group struct {
 	// While it leads, the ticks at which it last heard of the others. Raft's own note of that is wiped once in an election's time, so that a
 	// look right behind it would find nobody.
 	ticked map[uint64]uint64
+	probes map[uint64]probe // while it leads: of the others
 
 	// While it leads: when it began to, and when each other replica is known to have heard of it since. See sure.go.
 	since   time.Duration
