@@ -84,17 +84,22 @@ func tombstone(t *testing.T) *seglog.Batch {
 	return b
 }
 
-// brim fills the segment that is written, when there is no room for another, so that nothing more fits into it.
+// brim fills the segment that is written, when there is no room for another, so that nothing more fits into it, also of truncations.
 func brim(t *testing.T, j *Journal) {
 	t.Helper()
 	must(t, j.do(func() error {
-		for {
-			if err := j.log.Write(tombstone(t)); errors.Is(err, seglog.ErrNoSpace) {
+		var err error
+		for err == nil {
+			err = j.log.Write(tombstone(t))
+		}
+		for upTo := uint64(1); errors.Is(err, seglog.ErrNoSpace); upTo++ {
+			if err = j.log.Truncate([]seglog.Point{{Group: 9, UpTo: upTo, Term: 1}}); errors.Is(err, seglog.ErrNoSpace) {
 				return nil
-			} else if err != nil {
-				return err
+			} else if err == nil {
+				err = seglog.ErrNoSpace
 			}
 		}
+		return err
 	}))
 }
 

@@ -58,6 +58,44 @@ func TestFailStop(t *testing.T) {
 
 func count1(to uint64) []uint64 { return count(1, to) }
 
+// TestTruncateInFullLog: a log that has no room for another segment, and has filled the one that it writes, still takes what says that its beginning is not needed,
+// and so has room.
+func TestTruncateInFullLog(t *testing.T) {
+	fs := vfs.NewMem()
+	cfg := config(errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFilePreallocate {
+			if list, err := fs.List(fs.PathDir(op.Path)); err == nil && len(list) > 3 {
+				return syscall.ENOSPC
+			}
+		}
+		return nil
+	})))
+	l := open(t, cfg)
+	last := uint64(0)
+	for range 5 {
+		for {
+			var b Batch
+			b.Append(0, Record{Index: last + 1, Term: 1, Kind: 1, Body: body(0, last+1, 0, 100)})
+			err := l.Write(&b)
+			if errors.Is(err, ErrNoSpace) {
+				break
+			}
+			must(t, err)
+			last++
+		}
+		must(t, l.Truncate([]Point{{Group: 0, UpTo: last - 1}}))
+	}
+	if s := l.Stats(); last < 50 || s.Segments > 3 {
+		t.Errorf("%d records, %+v", last, s)
+	}
+	must(t, l.Close())
+	l = open(t, cfg)
+	if got := indexes(t, l, 0, 100); !slices.Equal(got, count(last, last)) {
+		t.Errorf("%v; want %d alone", got, last)
+	}
+	must(t, l.Close())
+}
+
 // TestFullDisk finds no room for another segment. Nothing was written then, and it goes on when there is room.
 func TestFullDisk(t *testing.T) {
 	for _, kind := range []errorfs.OpKind{errorfs.OpFilePreallocate, errorfs.OpFileWriteAt} {
@@ -70,7 +108,7 @@ func TestFullDisk(t *testing.T) {
 			return nil
 		})}
 		l := open(t, config(errorfs.Wrap(fs, on)))
-		appendTo(t, l, 0, 1, 6, 3000)
+		appendTo(t, l, 0, 1, 5, 3000)
 		if !l.Hungry() {
 			t.Fatal("not hungry")
 		}
@@ -81,20 +119,20 @@ func TestFullDisk(t *testing.T) {
 		}
 		if kind == errorfs.OpFilePreallocate {
 			var b Batch
-			b.Append(0, Record{Index: 7, Body: make([]byte, 9000)})
+			b.Append(0, Record{Index: 6, Body: make([]byte, 9000)})
 			for range 2 {
 				if err := l.Write(&b); !errors.Is(err, ErrNoSpace) {
 					t.Fatalf("Write = %v", err)
 				}
 			}
 		}
-		appendTo(t, l, 0, 7, 7, 3000) // there is room in this segment
+		appendTo(t, l, 0, 6, 6, 3000) // there is room in this segment
 		on.Off()
 		must(t, l.Prepare())
 		if l.Hungry() {
 			t.Error("still hungry")
 		}
-		appendTo(t, l, 0, 8, 20, 3000)
+		appendTo(t, l, 0, 7, 20, 3000)
 		must(t, l.Close())
 		l = open(t, config(fs))
 		if got := indexes(t, l, 0, 3000); !slices.Equal(got, count1(20)) {

@@ -131,10 +131,17 @@ func (l *Log) Write(b *Batch) error {
 	}
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	return l.write(b)
+	return l.write(b, l.cfg.SegmentBytes-l.tail())
 }
 
-func (l *Log) write(b *Batch) error {
+// tailMost bounds the end of each segment that is left to truncations.
+const tailMost = 256 << 10
+
+// tail is how many bytes at the end of each segment are left to truncations: where there is no room for another segment, it is they that make it.
+func (l *Log) tail() int64 { return min(l.cfg.SegmentBytes/8, tailMost) &^ (block - 1) }
+
+// write begins another segment when the batch would end behind end in the active one.
+func (l *Log) write(b *Batch, end int64) error {
 	if err := l.failure(); err != nil {
 		return err
 	}
@@ -142,7 +149,7 @@ func (l *Log) write(b *Batch) error {
 	if size > batchSizeMax {
 		return fmt.Errorf("writing a batch of %d bytes: %w", size, ErrTooLarge)
 	}
-	if l.at > block && (l.at+int64(padded(size)) > l.cfg.SegmentBytes || l.leave()) {
+	if l.at > block && (l.at+int64(padded(size)) > end || l.leave()) {
 		if err := l.check(b); err != nil {
 			return err // before a segment is begun for it
 		}

@@ -68,7 +68,7 @@ func (l *Log) truncate(points []Point) (num uint64, err error) {
 	}
 	own := l.own // roll uses it too
 	l.own = Batch{}
-	err = l.write(&own)
+	err = l.write(&own, l.cfg.SegmentBytes)
 	own.Reset()
 	l.own = own
 	return l.active.num, err
@@ -154,7 +154,7 @@ func (l *Log) copyForward(last uint64) (more bool, err error) {
 		live += s.live
 	}
 	n := len(l.segs)
-	if l.broken != nil || l.renewing || n <= l.cfg.PinSegments || l.segs[0].live == 0 || l.segs[0].num >= last || live > int64(n)*l.cfg.SegmentBytes/2 {
+	if l.broken != nil || l.renewing || n <= l.cfg.PinSegments || l.segs[0].live == 0 || l.segs[0].num >= last || live > int64(n)*(l.cfg.SegmentBytes-l.tail())/2 {
 		err := l.broken
 		l.mu.Unlock()
 		return false, err
@@ -180,7 +180,7 @@ func (l *Log) copyForward(last uint64) (more bool, err error) {
 		}
 		batch.add(r)
 	}
-	if err := l.write(&batch); err != nil {
+	if err := l.write(&batch, l.cfg.SegmentBytes-l.tail()); err != nil {
 		return false, err
 	}
 	l.copied.Add(uint64(batch.Size())) //nolint:gosec // not negative
