@@ -105,9 +105,11 @@ func problemAs(ctx *fasthttp.RequestCtx, status int, err *wire.Error) {
 }
 
 // malformed answers a request that could not be read.
-func malformed(ctx *fasthttp.RequestCtx, err error) {
+func (e *Edge) malformed(ctx *fasthttp.RequestCtx, err error) {
 	var head *fasthttp.ErrSmallBuffer
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded) && e.draining.Load():
+		problem(ctx, &wire.Error{Slug: wire.Draining, RetryAfter: time.Second})
 	case errors.Is(err, fasthttp.ErrBodyTooLarge), errors.As(err, &head):
 		problem(ctx, wire.Refuse(wire.TooLarge))
 	case errors.Is(err, os.ErrDeadlineExceeded):
