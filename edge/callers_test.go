@@ -3,10 +3,12 @@ package edge
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -101,4 +103,45 @@ func TestDrainOfHalves(t *testing.T) {
 		t.Errorf("a request that was being answered was answered %d %q", status, body)
 	}
 	<-done
+}
+
+// What could hide another request is refused, and nothing behind it is answered.
+func TestSmuggled(t *testing.T) {
+	r := newRig(t, nil)
+	const hidden = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+	f := func(headers, body string, want ...int) {
+		t.Helper()
+		br := bufio.NewReader(r.raw("POST /healthz HTTP/1.1\r\nHost: x\r\n" + headers + "\r\n" + body + hidden))
+		for _, want := range want {
+			if status, answer := r.answered(br); status != want {
+				t.Errorf("%q was answered %d %s; want %d", headers, status, answer, want)
+			}
+		}
+		if want[len(want)-1] == 200 {
+			return
+		}
+		if b, err := br.ReadByte(); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%q was answered, and then there was %q (%v)", headers, b, err)
+		}
+	}
+	const whole = "2\r\n{}\r\n0\r\n\r\n"
+	f("Content-Length: 2\r\n", "{}", 404, 200)
+	f("Transfer-Encoding: chunked\r\n", whole, 404, 200)
+	f("transfer-encoding: Chunked\r\n", whole, 404, 200)
+	f("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", whole, 400)
+	f("Transfer-Encoding: chunked\r\ncontent-length: 2\r\n", whole, 400)
+	f("Transfer-Encoding: chunked\r\nContent-Length: 0\r\nExpect: 100-continue\r\n", whole, 100, 400)
+	f("Content-Length: 2\r\nContent-Length: 3\r\n", "{}", 400)
+	f("Content-Length: 2\r\nContent-Length: 2\r\n", "{}", 400)
+	f("Content-Length: 2, 2\r\n", "{}", 400)
+	f("Content-Length: +2\r\n", "{}", 400)
+	f("Transfer-Encoding: identity\r\n", "", 400)
+	f("Transfer-Encoding: identity\r\nContent-Length: 2\r\n", "{}", 400)
+	f("Transfer-Encoding: gzip, chunked\r\n", whole, 400)
+	f("Transfer-Encoding: xchunked\r\n", whole, 400)
+	f("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", whole, 400)
+	f("Transfer-Encoding:\r\n", "", 400)
+	f("Transfer-Encoding:\r\n chunked\r\n", whole, 400)
+	f("Content-Length : 2\r\nTransfer-Encoding: chunked\r\n", whole, 400)
+	f("Content-Length: 2\r\nTransfer-Encoding : chunked\r\n", "{}", 400)
 }

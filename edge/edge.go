@@ -293,6 +293,11 @@ func (e *Edge) now() int64 { return e.cfg.Now().UnixMilli() }
 
 // handle is every HTTP request.
 func (e *Edge) handle(ctx *fasthttp.RequestCtx) {
+	if !framed(&ctx.Request.Header) {
+		problem(ctx, &wire.Error{Slug: wire.BadRequest, Message: "where the body ends is told in two ways, or by another Transfer-Encoding than chunked"})
+		ctx.SetConnectionClose() // what follows may be part of it
+		return
+	}
 	if e.cfg.Elsewhere != nil && !operators(string(ctx.Path())) {
 		e.elsewhere(ctx)
 		return

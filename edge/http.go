@@ -119,6 +119,27 @@ func (e *Edge) malformed(ctx *fasthttp.RequestCtx, err error) {
 	}
 }
 
+// framed tells whether everybody agrees where a request ends, which has been read. Whoever stands before us and goes by the other of two lengths takes
+// for a body what we would take for the next request, of somebody else's (RFC 9112, 6.3 and 11.2). The server itself refuses a length or coding that comes
+// twice, and codings that it does not know; identity is one that it passes over without a word.
+func framed(h *fasthttp.RequestHeader) bool {
+	var length, coding bool
+	for raw := h.RawHeaders(); len(raw) > 0; { // not by the server's iterators, which change them
+		var line []byte
+		line, raw, _ = bytes.Cut(raw, []byte{'\n'})
+		name, value, _ := bytes.Cut(line, []byte{':'})
+		switch {
+		case bytes.EqualFold(name, []byte("Content-Length")):
+			length = true
+		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
+			if coding = true; !bytes.EqualFold(bytes.Trim(value, " \t\r"), []byte("chunked")) {
+				return false
+			}
+		}
+	}
+	return !length || !coding
+}
+
 // sessions serves /v1/sessions. parts is the path behind it, beginning with an empty part.
 func (e *Edge) sessions(ctx *fasthttp.RequestCtx, parts []string) {
 	who, until, err := e.bearer(ctx)
