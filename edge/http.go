@@ -210,7 +210,7 @@ func (e *Edge) pace(who *wire.Principal) time.Duration {
 func (e *Edge) httpOpen(ctx *fasthttp.RequestCtx, who *wire.Principal) {
 	cmd := &wire.Command{}
 	if !verbOf(ctx, wire.VerbOpen, cmd) {
-		problem(ctx, wire.Refuse(wire.InvalidBody))
+		problem(ctx, unlike(ctx.PostBody()))
 		return
 	}
 	cmd.Who = who
@@ -241,6 +241,15 @@ func verbOf(ctx *fasthttp.RequestCtx, verb wire.Verb, cmd *wire.Command) bool {
 	}
 	cmd.Cold(frame)
 	return cmd.Verb == verb
+}
+
+// unlike refuses what a request brought, which is not the object that its path takes.
+func unlike(body []byte) *wire.Error {
+	err := wire.Refuse(wire.InvalidBody)
+	if len(bytes.TrimSpace(body)) == 0 || wire.ValidJSON(body) == nil {
+		err.Message = "the request has to bring a JSON object, with the fields that this path takes"
+	}
+	return err
 }
 
 // reply answers with what stands under the frame's verb.
@@ -282,7 +291,11 @@ func idempotency(ctx *fasthttp.RequestCtx) string {
 func (e *Edge) httpSend(ctx *fasthttp.RequestCtx, who *wire.Principal, id wire.SessionID) {
 	raw := append([]byte(nil), ctx.PostBody()...)
 	var m message
-	if json.Unmarshal(raw, &m) != nil || wire.ValidJSON(m.Body) != nil {
+	if json.Unmarshal(raw, &m) != nil {
+		problem(ctx, unlike(raw))
+		return
+	}
+	if len(m.Body) > 0 && wire.ValidJSON(m.Body) != nil {
 		problem(ctx, wire.Refuse(wire.InvalidBody))
 		return
 	}
