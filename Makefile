@@ -21,7 +21,7 @@ cluster: build ## start three nodes of a cluster here, each with the page; Ctrl-
 	bin/switchboard demo --nodes $(or $(NODES),3)
 
 demo-replay: build ## play the shipped dialogues, with hand-offs and lost connections, and compare what arrived with what was sent
-	bin/switchboard loadtest replay --disconnects 0.2 --repeat 10
+	bin/switchboard loadtest replay --addr= --data= --token-cmd= --disconnects 0.2 --repeat 10
 
 loadtest: build ## run a scenario against a node of its own (SCENARIO=chat; ARGS='--set steady=5s --html r.html')
 	bin/switchboard loadtest run $(or $(SCENARIO),chat) $(value ARGS)

@@ -349,7 +349,7 @@ func assignmentCommand(ctx *fasthttp.RequestCtx, who *wire.Principal, parts []st
 	}
 	cmd := &wire.Command{}
 	if !verbOf(ctx, wire.Verb(parts[3]), cmd) {
-		return nil, wire.Refuse(wire.InvalidBody)
+		return nil, unlike(ctx.PostBody())
 	}
 	cmd.Who, cmd.Session, cmd.AE = who, wire.SessionID(parts[1]), ae
 	if key := idempotency(ctx); key != "" {

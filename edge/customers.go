@@ -36,7 +36,7 @@ func (e *Edge) customers(ctx *fasthttp.RequestCtx, parts []string) {
 			ID      string `json:"external_id"`
 		}
 		if json.Unmarshal(ctx.PostBody(), &body) != nil {
-			problem(ctx, wire.Refuse(wire.InvalidBody))
+			problem(ctx, unlike(ctx.PostBody()))
 			return
 		}
 		cmd.For = &wire.External{Channel: body.Channel, ID: body.ID}

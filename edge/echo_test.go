@@ -366,6 +366,14 @@ type rig struct {
 
 func newRig(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
+	r := openRig(t, change)
+	r.serve()
+	return r
+}
+
+// openRig is newRig that does not serve yet.
+func openRig(t testing.TB, change func(*Config)) *rig {
+	t.Helper()
 	r := &rig{t: t, x: exchange.New(7)}
 	r.shard = newEcho(t, r.x)
 	// The clock of a test jumps while writes are under way: that is no stall.
@@ -377,22 +385,28 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.e = e
+	return r
+}
+
+// serve serves until the test ends.
+func (r *rig) serve() {
+	r.t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	r.e, r.addr = e, ln.Addr().String()
+	r.addr = ln.Addr().String()
 	served := make(chan error, 1)
-	go func() { served <- e.Serve(ln) }()
-	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
-			t.Error(err)
+	go func() { served <- r.e.Serve(ln) }()
+	r.t.Cleanup(func() {
+		if err := r.e.Close(); err != nil {
+			r.t.Error(err)
 		}
 		if err := <-served; err != nil {
-			t.Error(err)
+			r.t.Error(err)
 		}
 	})
-	return r
 }
 
 // now is the edge's clock.

@@ -48,6 +48,7 @@ type Edge struct {
 	paces     paces
 	desks     desks
 	persons   persons
+	callers   callers
 
 	changed atomic.Pointer[chan struct{}] // closed when another has come in the place of an owner
 
@@ -132,8 +133,8 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 		Handler: e.handle, Name: "switchboard", KeepHijackedConns: true, NoDefaultDate: true,
 		ReadBufferSize:     headMost,
 		MaxRequestBodySize: cfg.Limits.Frame, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: time.Minute,
-		HeaderReceived: e.headerReceived,
-		Concurrency:    4096, Logger: quiet{}, CloseOnShutdown: true, ErrorHandler: malformed,
+		HeaderReceived: e.headerReceived, ConnState: e.callers.note,
+		Concurrency: 4096, Logger: quiet{}, CloseOnShutdown: true, ErrorHandler: e.malformed,
 	}
 	if err := e.openLoops(); err != nil {
 		return nil, err
@@ -192,7 +193,7 @@ func (e *Edge) Connections() int { return int(e.open.Load()) }
 
 // Drain takes no new connections and no new requests, gives what is unanswered a moment, tells the open connections to
 // come back elsewhere or later [SW-6.2], spread so that they do not all come at once, and waits until they are closed or
-// ctx is done.
+// ctx is done. Requests that have come are answered; one that has come in part gets half a second for the rest.
 func (e *Edge) Drain(ctx context.Context) {
 	if e.draining.Swap(true) {
 		return
@@ -215,6 +216,7 @@ func (e *Edge) closeServing() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.shutting.Store(true)
+	e.callers.end(time.Now().Add(arriveMost))
 	for _, ln := range e.serving {
 		_ = ln.Close()
 	}
@@ -291,6 +293,11 @@ func (e *Edge) now() int64 { return e.cfg.Now().UnixMilli() }
 
 // handle is every HTTP request.
 func (e *Edge) handle(ctx *fasthttp.RequestCtx) {
+	if !framed(&ctx.Request.Header) {
+		problem(ctx, &wire.Error{Slug: wire.BadRequest, Message: "where the body ends is told in two ways, or by another Transfer-Encoding than chunked"})
+		ctx.SetConnectionClose() // what follows may be part of it
+		return
+	}
 	if e.cfg.Elsewhere != nil && !operators(string(ctx.Path())) {
 		e.elsewhere(ctx)
 		return

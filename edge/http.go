@@ -105,9 +105,11 @@ func problemAs(ctx *fasthttp.RequestCtx, status int, err *wire.Error) {
 }
 
 // malformed answers a request that could not be read.
-func malformed(ctx *fasthttp.RequestCtx, err error) {
+func (e *Edge) malformed(ctx *fasthttp.RequestCtx, err error) {
 	var head *fasthttp.ErrSmallBuffer
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded) && e.draining.Load():
+		problem(ctx, &wire.Error{Slug: wire.Draining, RetryAfter: time.Second})
 	case errors.Is(err, fasthttp.ErrBodyTooLarge), errors.As(err, &head):
 		problem(ctx, wire.Refuse(wire.TooLarge))
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -115,6 +117,27 @@ func malformed(ctx *fasthttp.RequestCtx, err error) {
 	default:
 		problem(ctx, &wire.Error{Slug: wire.BadRequest, Message: "the request cannot be read"})
 	}
+}
+
+// framed tells whether everybody agrees where a request ends, which has been read. Whoever stands before us and goes by the other of two lengths takes
+// for a body what we would take for the next request, of somebody else's (RFC 9112, 6.3 and 11.2). The server itself refuses a length or coding that comes
+// twice, and codings that it does not know; identity is one that it passes over without a word.
+func framed(h *fasthttp.RequestHeader) bool {
+	var length, coding bool
+	for raw := h.RawHeaders(); len(raw) > 0; { // not by the server's iterators, which change them
+		var line []byte
+		line, raw, _ = bytes.Cut(raw, []byte{'\n'})
+		name, value, _ := bytes.Cut(line, []byte{':'})
+		switch {
+		case bytes.EqualFold(name, []byte("Content-Length")):
+			length = true
+		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
+			if coding = true; !bytes.EqualFold(bytes.Trim(value, " \t\r"), []byte("chunked")) {
+				return false
+			}
+		}
+	}
+	return !length || !coding
 }
 
 // sessions serves /v1/sessions. parts is the path behind it, beginning with an empty part.
@@ -187,7 +210,7 @@ func (e *Edge) pace(who *wire.Principal) time.Duration {
 func (e *Edge) httpOpen(ctx *fasthttp.RequestCtx, who *wire.Principal) {
 	cmd := &wire.Command{}
 	if !verbOf(ctx, wire.VerbOpen, cmd) {
-		problem(ctx, wire.Refuse(wire.InvalidBody))
+		problem(ctx, unlike(ctx.PostBody()))
 		return
 	}
 	cmd.Who = who
@@ -218,6 +241,15 @@ func verbOf(ctx *fasthttp.RequestCtx, verb wire.Verb, cmd *wire.Command) bool {
 	}
 	cmd.Cold(frame)
 	return cmd.Verb == verb
+}
+
+// unlike refuses what a request brought, which is not the object that its path takes.
+func unlike(body []byte) *wire.Error {
+	err := wire.Refuse(wire.InvalidBody)
+	if len(bytes.TrimSpace(body)) == 0 || wire.ValidJSON(body) == nil {
+		err.Message = "the request has to bring a JSON object, with the fields that this path takes"
+	}
+	return err
 }
 
 // reply answers with what stands under the frame's verb.
@@ -259,7 +291,11 @@ func idempotency(ctx *fasthttp.RequestCtx) string {
 func (e *Edge) httpSend(ctx *fasthttp.RequestCtx, who *wire.Principal, id wire.SessionID) {
 	raw := append([]byte(nil), ctx.PostBody()...)
 	var m message
-	if json.Unmarshal(raw, &m) != nil || wire.ValidJSON(m.Body) != nil {
+	if json.Unmarshal(raw, &m) != nil {
+		problem(ctx, unlike(raw))
+		return
+	}
+	if len(m.Body) > 0 && wire.ValidJSON(m.Body) != nil {
 		problem(ctx, wire.Refuse(wire.InvalidBody))
 		return
 	}

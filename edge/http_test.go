@@ -75,6 +75,23 @@ func TestHTTP(t *testing.T) {
 	f("POST", path, "demo/customer/mallory", `{"body":1}`, 404, wire.NoSession)
 	f("POST", path, "demo/worker/bot", `{"body":1}`, 403, wire.Forbidden)
 	f("POST", path, alice, `{"body":`, 422, wire.InvalidBody)
+	says := func(path, body, want string) {
+		t.Helper()
+		f("POST", path, alice, body, 422, wire.InvalidBody)
+		if _, obj, _ := r.do("POST", path, alice, body); obj["title"] != want {
+			t.Errorf("POST %s %s is told %q; want %q", path, body, obj["title"], want)
+		}
+	}
+	const object = "the request has to bring a JSON object, with the fields that this path takes"
+	says(path, `{"type":"text"}`, "body is missing") // as over a socket
+	says(path, `{}`, "body is missing")
+	says(path, ``, object)
+	says(path, `[]`, object)
+	says(path, `{"body":1,"type":2}`, object)
+	says(path, `{"body":`, "the body is not one valid UTF-8 JSON value")
+	says("/v1/sessions", `[]`, object)
+	says("/v1/sessions", `{"channel":5}`, object)
+	says("/v1/sessions", `{"channel":`, "the body is not one valid UTF-8 JSON value")
 	f("POST", path, alice, `{"type":"text"}`, 422, wire.InvalidBody)
 	f("POST", path, alice, `{"body":"`+strings.Repeat("x", 33<<10)+`"}`, 413, wire.TooLarge)
 	f("POST", path, alice, `{"body":1}`, 400, wire.BadRequest, "Idempotency-Key", "a b")

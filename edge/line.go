@@ -175,7 +175,14 @@ func (c *conn) attach(it item) {
 		return
 	}
 	c.follow(f, &r, it.term)
-	if f.ID = r.id; f.ID != 0 {
+	f.ID = r.id
+	if c.mode == modeSSE { // nobody waits for an answer: it is told when it does not go on where it was [SW-7]
+		if f.ID = 0; f.PB.GetOpen().GetHow() != "exact" {
+			c.encode(f)
+		}
+		return
+	}
+	if f.ID != 0 {
 		c.encode(f)
 	}
 }

@@ -43,6 +43,7 @@ func (e *Edge) visit(i int, list []*conn) []*conn {
 	}
 	clear(list)
 	if i == 0 {
+		e.callers.hurry()
 		e.settleOrphans(now)
 		e.watchDesks(now)
 	}

@@ -168,24 +168,29 @@ func (c *conn) op() ws.Opcode {
 	return ws.OpText
 }
 
-// event writes a push as a server-sent event; the id of an entry is its position [SW-7].
+// event writes a push as a server-sent event; the id of an entry is its position, and that of an open the one behind which it goes on [SW-7].
 func (c *conn) event(f *wire.Frame) {
 	b := c.w
 	switch {
 	case f.Kind == wire.FrameMessage:
-		b.out = append(b.out, "id: "...)
-		b.out = strconv.AppendUint(b.out, f.Entry.Epoch, 10)
-		b.out = append(b.out, ':')
-		b.out = strconv.AppendUint(b.out, f.Entry.Seq, 10)
-		b.out = append(b.out, '\n')
+		b.out = appendEventID(b.out, f.Entry.Epoch, f.Entry.Seq)
 	case f.ID != 0 || f.PB == nil && f.Kind != wire.FrameDelta:
 		return // a stream has no requests
+	case f.PB.GetOpen() != nil: // or it would come again with the position that was none
+		l := c.lines.get(f.Session)
+		b.out = appendEventID(b.out, l.epoch, l.last)
 	}
 	c.e.m.framesOut.Inc()
 	b.out = append(b.out, "data: "...)
 	b.payload = wire.JSON.AppendFrame(b.payload[:0], f)
 	b.out = append(append(b.out, b.payload...), "\n\n"...)
 	b.payload = b.payload[:0]
+}
+
+func appendEventID(b []byte, epoch, seq uint64) []byte {
+	b = strconv.AppendUint(append(b, "id: "...), epoch, 10)
+	b = strconv.AppendUint(append(b, ':'), seq, 10)
+	return append(b, '\n')
 }
 
 // control appends what does not travel in a message of ours.

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -251,4 +252,49 @@ func TestEventSource(t *testing.T) {
 	}
 	problem(t, n, 400, "bad_request", "GET", "/v1/sessions/"+id+"/events", "", "Authorization", "Bearer "+mint(t, n, customerOf("alice")), "Last-Event-ID", "1:x")
 	problem(t, n, 400, "bad_request", "GET", "/v1/sessions/"+id+"/events", "", "Authorization", "Bearer "+mint(t, n, customerOf("alice")), "Last-Event-ID", "7")
+}
+
+// [SW-7] [SW-3.2] Events from a position that there is not: it is told how what comes meets it, and where a stock EventSource is from now on.
+func TestEventsElsewhere(t *testing.T) {
+	n := start(t, t.TempDir())
+	defer stop(t, n)
+	a := login(t, n, customerOf("alice"))
+	id := a.open(obj{})
+	for i := range 3 {
+		a.ask("send", obj{"session": id, "body": text(fmt.Sprint(i))})
+	}
+	const head = 5 // with session.opened and session.queued
+	until(t, "it has been queued", func() bool {
+		list, _ := a.ask("history", obj{"session": id, "after": 0})["entries"].([]any)
+		return len(list) == head
+	})
+	f := func(last, how string, at any) (s *stream, pos string) {
+		t.Helper()
+		s = follow(t, n, customerOf("alice"), id, last)
+		pos, data := s.next()
+		var e struct{ Open obj }
+		if err := json.Unmarshal([]byte(data), &e); err != nil || e.Open["session"] != id || e.Open["how"] != how || e.Open["at"] != at {
+			t.Fatalf("%s: came %s %s; want %s at %v", last, pos, data, how, at)
+		}
+		return s, pos
+	}
+	ahead, pos := f("1:99", "truncated", float64(head))
+	if want := fmt.Sprintf("1:%d", head); pos != want {
+		t.Errorf("who was ahead is at %s; want %s", pos, want)
+	}
+	reset, pos := f("9:1", "reset", nil)
+	if pos != "1:0" {
+		t.Errorf("who was reset is at %s; want the tail's beginning", pos)
+	}
+	for seq := 1; seq <= head; seq++ {
+		if got, _ := reset.next(); got != fmt.Sprintf("1:%d", seq) {
+			t.Fatalf("behind a reset came %s; want %d", got, seq)
+		}
+	}
+	next := num(a.ask("send", obj{"session": id, "body": text("on")})["seq"])
+	for _, s := range []*stream{ahead, reset, follow(t, n, customerOf("alice"), id, fmt.Sprintf("1:%d", head))} { // nobody says anything to the last
+		if got, data := s.next(); got != fmt.Sprintf("1:%d", next) || !strings.HasPrefix(data, `{"message":`) {
+			t.Errorf("came %s %s; want %d", got, data, next)
+		}
+	}
 }

@@ -104,7 +104,11 @@ func (p *parsing) read(doc []byte, d *Document) bool {
 		p.errs = append(p.errs, located(err))
 		return false
 	}
-	if len(file.Docs) != 1 || file.Docs[0].Body == nil {
+	if len(file.Docs) == 0 || len(file.Docs) == 1 && file.Docs[0].Body == nil {
+		p.errs = append(p.errs, &Error{What: "there is nothing in it; it must be one document"})
+		return false
+	}
+	if len(file.Docs) != 1 {
 		p.errs = append(p.errs, &Error{What: fmt.Sprintf("there are %d documents; it must be one", len(file.Docs))})
 		return false
 	}

@@ -197,6 +197,8 @@ func TestErrors(t *testing.T) {
 	f(head+"x: &a [1]\ny: *a\n", "anchors")
 	f(head+"grace_bots_ms: -1\n", "line 4:16", "at least 0")
 	f("version: 1\nqueues: [{name: a}]\n---\nversion: 1\n", "2 documents")
+	f("", "there is nothing in it")
+	f("# version: 1\n", "there is nothing in it")
 	f("version: 1\nversion: 1\nqueues: [{name: a}]\n", "line 2:1")
 	f("{\n\t\"version\": 1,\n\t\"queues\": [{\"name\": \"a\", \"rout\": []}]\n}", "line 3", "did you mean route?")
 	f(strings.Repeat("[", 100_000), "nested deeper")

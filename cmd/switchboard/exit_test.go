@@ -174,6 +174,7 @@ func TestExitCodes(t *testing.T) {
 		t.Errorf("the first token of a directory: %+v", r)
 	}
 	f(2, "role", "token", "--data", data, "--sub", "alice", "--role", "king")
+	f(2, "sub is not an id: 1 to 64 of A-Z a-z 0-9 _ . : -", "token", "--data", data, "--sub", "a b")
 	f(2, "kind", "token", "--data", data, "--sub", "bob", "--role", "worker", "--kind", "cat")
 	f(2, "^switchboard: --kind is of a worker, and this is a token of role customer: set --role worker, or leave out --kind\n$", "token", "--data", data, "--sub", "bob", "--kind", "bot")
 	for _, flag := range []string{"kind=", "queues=refunds", "skills=refund=0.9", `attributes={"level":1}`, "rating=0.5"} {
@@ -456,6 +457,8 @@ func TestDataDirectory(t *testing.T) {
 		for _, args := range [][]string{serveArgs, {"log", "--data", data, session}, {"verify", "--data", data}} {
 			complains(t, 1, "in use.*stop it first", nil, args...)
 		}
+		complains(t, 1, "in use.*stop it first.*, or ask it: --addr and --token\n$", nil, "log", "--data", data, session)
+		complains(t, 1, `in use.*stop it first \(.*\)\n$`, nil, "log", "--all", "--data", data) // which a running node has no answer for
 		complains(t, 1, "address already in use: stop what serves there.*--listen", nil, "serve", "--dev", "--data", filepath.Join(t.TempDir(), "other"), "--listen", addr)
 	})
 	keys := filepath.Join(data, "keys.json")

@@ -69,6 +69,9 @@ shop, tier, channel, attributes) and all its entries. switchboard plan replay re
 					prev = e.Seq
 					return line(raw)
 				})
+				if errors.Is(err, journal.ErrInUse) {
+					err = fmt.Errorf("%w, or ask it: --addr and --token", err)
+				}
 			case strings.TrimSpace(tok) == "":
 				return usageError{fmt.Errorf("no token: set --token; one of the session's customer, or of a supervisor")}
 			default:

@@ -44,8 +44,9 @@ humans answer, some dialogues move from the bot to a human in the middle, and co
 everything that each side received, and the history, is compared with what was sent: byte for byte, in order, once.
 It exits 3 when that does not hold, or when a disturbance that was asked for never happened.
 
-Without --addr and --data a node is started inside, on loopback and in a temporary directory. With --data the node
-of that directory is used, at --addr; with --token-cmd any node: the command is run by sh with ROLE (customer or
+Without --addr and --data a node is started inside, on loopback and in a temporary directory. The first line says
+where it plays: SWITCHBOARD_ADDR and SWITCHBOARD_DATA count too, and --addr= --data= --token-cmd= overrule them. With
+--data the node of that directory is used, at --addr; with --token-cmd any node: the command is run by sh with ROLE (customer or
 worker), KIND (bot or human, of workers) and SUB in its environment, and prints a token. No other worker may serve
 the queue, and the customers' rate limit must let the speed through.
 
@@ -59,7 +60,7 @@ tau-bench.`,
 			if !cmd.Flags().Changed("seed") && r.Seed == 0 {
 				r.Seed = rand.Uint64() >> 1 //nolint:gosec // it is to be different, not secret
 			}
-			r.Progress = func(s string) { fmt.Fprintln(os.Stderr, s) }
+			r.Progress = func(s string) { _, _ = fmt.Fprintln(cmd.ErrOrStderr(), s) }
 			if err := f.dialogues(&r); err != nil {
 				return err
 			}
@@ -119,6 +120,7 @@ func (f *replayFlags) dialogues(r *loadtest.Replay) (err error) {
 
 // run finds or starts the node, and plays.
 func (f *replayFlags) run(ctx context.Context, r *loadtest.Replay) (*loadtest.ReplayResult, error) {
+	tokens := "tokens of --token-cmd"
 	switch {
 	case f.tokenCmd != "" && f.data != "":
 		return nil, usageError{errors.New("tokens come from one place: set --data or --token-cmd")}
@@ -138,11 +140,14 @@ func (f *replayFlags) run(ctx context.Context, r *loadtest.Replay) (*loadtest.Re
 		if f.addr == "" {
 			f.addr = "127.0.0.1:7470"
 		}
+		tokens = "keys of " + f.data
 	case f.addr != "":
 		return nil, usageError{errors.New("a running node wants tokens: set --data to its directory, or --token-cmd")}
 	default:
+		r.Progress("playing against a node of its own, started for this")
 		return replayInside(ctx, r)
 	}
+	r.Progress(fmt.Sprintf("playing against the node at %s, with the %s; for a node of its own: --addr= --data= --token-cmd=", f.addr, tokens))
 	r.Addr = f.addr
 	return replay(ctx, r)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,6 +40,43 @@ func TestReplayCommand(t *testing.T) {
 	var check checkError
 	if !errors.As(err, &check) || !strings.Contains(out, "DOES NOT HOLD: play it again with --seed ") || !strings.Contains(err.Error(), "--seed") {
 		t.Errorf("a replay without time says %v, and prints\n%s", err, out)
+	}
+}
+
+// What a shell still says of a node does not go unsaid, and `make demo-replay` does not go by it.
+func TestReplayPlace(t *testing.T) {
+	first := func(args ...string) string {
+		t.Helper()
+		var said bytes.Buffer
+		root := newRoot()
+		root.SetOut(io.Discard)
+		root.SetErr(&said)
+		root.SetArgs(append(args, "--limit", "1", "--speed", "0.001")) // a wrong call, behind that line
+		if err := root.ExecuteContext(t.Context()); err == nil {
+			t.Errorf("%v played", args)
+		}
+		line, _, _ := strings.Cut(said.String(), "\n")
+		return line
+	}
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, recipe, _ := strings.Cut(string(makefile), "\ndemo-replay:")
+	_, recipe, _ = strings.Cut(recipe, "\tbin/switchboard ")
+	recipe, _, _ = strings.Cut(recipe, "\n")
+	const own = "playing against a node of its own, started for this"
+	if line := first("loadtest", "replay"); line != own {
+		t.Errorf("it begins with %q", line)
+	}
+	data := t.TempDir()
+	t.Setenv("SWITCHBOARD_DATA", data)
+	t.Setenv("SWITCHBOARD_ADDR", "127.0.0.1:1")
+	if line := first("loadtest", "replay"); line != "playing against the node at 127.0.0.1:1, with the keys of "+data+"; for a node of its own: --addr= --data= --token-cmd=" {
+		t.Errorf("with a shell's variables it begins with %q", line)
+	}
+	if line := first(strings.Fields(recipe)...); line != own {
+		t.Errorf("make demo-replay (%q) begins with %q", recipe, line)
 	}
 }
 

@@ -106,13 +106,13 @@ func (c *Claims) payload(now, expires time.Time) *payload {
 func (c *Claims) validate() error {
 	switch {
 	case !wire.ValidID(c.Tenant):
-		return errors.New("tenant is not an id")
+		return notID("tenant")
 	case !wire.ValidID(c.Sub):
-		return errors.New("sub is not an id")
+		return notID("sub")
 	case c.Shop != "" && !wire.ValidID(c.Shop):
-		return errors.New("shop is not an id")
+		return notID("shop")
 	case c.Tier != "" && !wire.ValidID(c.Tier):
-		return errors.New("tier is not an id")
+		return notID("tier")
 	case !validName(c.Name):
 		return fmt.Errorf("name is longer than %d bytes or has control characters", MaxName)
 	}
@@ -123,6 +123,11 @@ func (c *Claims) validate() error {
 		return nil
 	}
 	return errors.New("role is none of customer, worker, supervisor, operator and service") // wire.RoleSystem is the broker's own
+}
+
+// notID says what an id is, to whom has something else.
+func notID(what string) error {
+	return fmt.Errorf("%s is not an id: 1 to %d of A-Z a-z 0-9 _ . : -", what, wire.MaxID)
 }
 
 func (c *Claims) validateWorker() error {
@@ -142,12 +147,12 @@ func (c *Claims) validateWorker() error {
 	}
 	for _, q := range c.Queues {
 		if q != AnyQueue && !wire.ValidID(q) {
-			return errors.New("a queue is not an id")
+			return notID("a queue")
 		}
 	}
 	for name, l := range c.Skills {
 		if !wire.ValidID(name) {
-			return errors.New("a skill is not an id")
+			return notID("a skill")
 		}
 		if !level(l) {
 			return errors.New("the level of a skill is not within 0 and 1")

@@ -27,7 +27,7 @@ func New(tenants map[string][]Key) (*Keyring, error) {
 	}
 	for tenant, keys := range tenants {
 		if !wire.ValidID(tenant) {
-			return nil, fmt.Errorf("tenant %q is not an id", tenant)
+			return nil, notID(fmt.Sprintf("tenant %q", tenant))
 		}
 		if len(keys) == 0 {
 			return nil, fmt.Errorf("tenant %q has no key", tenant)

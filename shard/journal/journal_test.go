@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 
@@ -314,7 +315,7 @@ func TestFormat(t *testing.T) {
 	if err := fs.Remove(name); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(cfg); !errors.Is(err, ErrFormat) {
+	if _, err := Open(cfg); !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "there is data; put it back from a copy, or restore") {
 		t.Errorf("Open without FORMAT = %v", err)
 	}
 	write(formatLine(formatVersion))

@@ -289,7 +289,7 @@ func (j *Journal) lead() error {
 func (j *Journal) checkFresh() error {
 	for _, g := range j.groups {
 		if g != nil && (g.at.turn > 0 || g.fenced.turn > 0 || g.shared) {
-			return fmt.Errorf("the file %s is missing but there is data: %w: %w", formatName, ErrFormat, ErrDamaged)
+			return fmt.Errorf("the file %s is missing but there is data; put it back from a copy, or restore the directory from a backup: %w: %w", formatName, ErrFormat, ErrDamaged)
 		}
 	}
 	return nil

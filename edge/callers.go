@@ -1,0 +1,59 @@
+package edge
+
+import (
+	"net"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// callers are the connections of the HTTP server. It waits for everybody who has begun to ask when it ends, also for a request whose rest never
+// comes, until its own deadline of many seconds; so from then on they have one of ours. Its methods may be called from any goroutine.
+type callers struct {
+	mu sync.Mutex
+	// Guarded by mu.
+	socks map[net.Conn]net.Conn // below TLS: the handshake and the hijacker may be changing what is above it
+	until time.Time             // what has not come by then does not count any more; zero while the server serves
+}
+
+// arriveMost is for how long a drain waits for the rest of a request.
+const arriveMost = 500 * time.Millisecond
+
+// note takes note of who comes and goes. It is the HTTP server's hook, and called before and after a connection is served.
+func (k *callers) note(sock net.Conn, state fasthttp.ConnState) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch state { //nolint:exhaustive // what it does in between does not matter
+	case fasthttp.StateNew:
+		if k.socks == nil {
+			k.socks = map[net.Conn]net.Conn{}
+		}
+		k.socks[sock] = below(sock)
+	case fasthttp.StateHijacked, fasthttp.StateClosed:
+		delete(k.socks, sock)
+	}
+}
+
+// end lets nothing arrive after until. Only the first word counts.
+func (k *callers) end(until time.Time) {
+	k.mu.Lock()
+	if k.until.IsZero() {
+		k.until = until
+	}
+	k.mu.Unlock()
+	k.hurry()
+}
+
+// hurry sets the deadline of everybody, when there is one. It is called again and again, because the server sets its own whenever it begins to
+// read. Whoever is being answered is not read, and does not notice.
+func (k *callers) hurry() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.until.IsZero() {
+		return
+	}
+	for _, sock := range k.socks {
+		_ = sock.SetReadDeadline(k.until) // an error is of one that is closed
+	}
+}
