@@ -23,3 +23,17 @@ func TestRateIsOfTheSteadyTime(t *testing.T) {
 		t.Errorf("rate %v, goodput %v, %v cores; want 4, 1 and 0.5", f["rate"], f["goodput"], f["gen_cpu"])
 	}
 }
+
+// TestFiguresCanBeGated: what a run tells can be asked for.
+func TestFiguresCanBeGated(t *testing.T) {
+	sc, err := scenario.Parse("t", []byte("name: x\nabout: y\nsteady: 10s\ncustomers: {sockets: 5}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &running{Swarm: &Swarm{Scenario: sc, Addr: "127.0.0.1:1"}}
+	for name := range r.result().Figures {
+		if _, ok := scenario.UnitOf(name); !ok {
+			t.Errorf("no gate can ask for %s", name)
+		}
+	}
+}

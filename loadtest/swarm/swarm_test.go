@@ -144,6 +144,9 @@ gates: [unanswered == 0, disconnects == 0]
 	if r.Figures["dropped"] == 0 || r.Latencies["reconnect"].Count == 0 || r.Latencies["token"].Count == 0 || r.Latencies["first_token"].Count == 0 {
 		t.Errorf("nothing was lost, or nothing streamed: %v", r.Figures)
 	}
+	if f := r.Figures; f["tokens"] == 0 || f["tokens"]+f["tokens_lost"] < 10*f["answered"] {
+		t.Errorf("of 10 tokens of each of %v answers %v were shown, and %v not", f["answered"], f["tokens"], f["tokens_lost"])
+	}
 }
 
 // TestFails: a gate that cannot hold does not, and the promises are gates that nobody has to write.
