@@ -66,6 +66,37 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestJudgeUnaudited: a run that did not come to compare what it was to compare does not pass in silence, but where its scenario says how many may be.
+func TestJudgeUnaudited(t *testing.T) {
+	f := func(unaudited float64, want string, gates ...string) {
+		t.Helper()
+		r := &Result{Figures: map[string]float64{"lost": 0, "duplicated": 0, "reordered": 0, "mismatched": 0, "unaudited": unaudited}}
+		var list []scenario.Gate
+		for _, text := range gates {
+			g, err := scenario.ParseGate(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, g)
+		}
+		r.Judge(list)
+		failed := ""
+		for _, g := range r.Gates {
+			if !g.Holds {
+				failed += g.Text
+			}
+		}
+		if failed != want {
+			t.Errorf("%v unaudited, %v: %q does not hold; want %q", unaudited, gates, failed, want)
+		}
+	}
+	f(0, "")
+	f(3, "unaudited == 0")
+	f(3, "unaudited == 0", "lost == 0")
+	f(3, "", "unaudited <= 3")
+	f(4, "unaudited <= 3", "unaudited <= 3")
+}
+
 // TestPage: the page is one well-formed document without script, and says everything; what came from outside is escaped.
 func TestPage(t *testing.T) {
 	r := sample(t, 1)

@@ -130,10 +130,15 @@ func (r *Result) Value(metric string) float64 {
 // promises must hold in every run, whatever the scenario says.
 var promises = []string{"lost == 0", "duplicated == 0", "reordered == 0", "mismatched == 0"}
 
+// checked must hold too, but where a gate of the scenario says otherwise: that what was to be compared was.
+const checked = "unaudited == 0"
+
 // Judge fills in the gates.
 func (r *Result) Judge(gates []scenario.Gate) {
 	seen := map[string]bool{}
+	audits := false
 	for i := range gates {
+		audits = audits || gates[i].Metric == "unaudited"
 		if g := &gates[i]; g.Op == "==" && g.Limit.Value == 0 { // a weaker one does not stand for a promise
 			seen[g.Metric] = true
 		}
@@ -142,6 +147,9 @@ func (r *Result) Judge(gates []scenario.Gate) {
 		if g, err := scenario.ParseGate(p); err == nil && !seen[g.Metric] {
 			gates = append(gates, g)
 		}
+	}
+	if g, err := scenario.ParseGate(checked); err == nil && !audits && r.Figures[g.Metric] > 0 {
+		gates = append(gates, g)
 	}
 	r.Gates = nil
 	for _, g := range gates {

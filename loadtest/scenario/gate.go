@@ -53,6 +53,7 @@ var figures = map[string]struct {
 	"tokens_lost":      {None, "tokens that they were not: those of a customer who is slow or away may be"},
 	"lags":             {None, "times that the node told a customer to be behind"},
 	"audited":          {None, "sessions that were compared with their history"},
+	"unaudited":        {None, "sessions that were to be compared and could not be, in the time for it"},
 	"crowded":          {None, "conversations that began with a customer who was in one"},
 	"due":              {None, "messages that were due"},
 	"acked":            {None, "messages that were acknowledged"},

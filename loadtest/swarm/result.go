@@ -28,7 +28,7 @@ func (r *running) result() *report.Result {
 		"lost": float64(c.Lost), "duplicated": float64(c.Duplicated), "reordered": float64(c.Reordered), "mismatched": float64(c.Mismatched),
 		"unacked": float64(c.Unacked), "unanswered": float64(c.Unanswered), "refused": float64(c.Refused), "disconnects": float64(c.Disconnects),
 		"errors": float64(c.Errors), "dropped": float64(c.Dropped), "due": float64(c.Due), "acked": float64(c.Acked), "answered": float64(c.Answered),
-		"sockets": float64(r.atEnd.Sockets), "audited": float64(c.Audited), "handoffs": float64(c.HandOffs), "tokens": float64(c.Tokens), "tokens_lost": float64(c.TokensLost), "lags": float64(c.Lags),
+		"sockets": float64(r.atEnd.Sockets), "audited": float64(c.Audited), "unaudited": float64(c.Unaudited), "handoffs": float64(c.HandOffs), "tokens": float64(c.Tokens), "tokens_lost": float64(c.TokensLost), "lags": float64(c.Lags),
 		"crowded": float64(c.Crowded), "gen_rss": r.genPeak,
 	}
 	span := float64(r.steadyAt[1]-r.steadyAt[0]) / 1e9 // up to a second more than the steady time
@@ -99,7 +99,7 @@ func (r *running) warn(res *report.Result, c *counts) {
 		say("%d conversations began with a customer who was in one: set customers.sockets higher", c.Crowded)
 	}
 	if c.Unaudited > 0 {
-		say("%d sessions could not be compared with their history", c.Unaudited)
+		say("%d sessions could not be compared with their history in %s: raise audit_time, or let a gate say how many may be unaudited", c.Unaudited, r.Scenario.AuditTime.Duration())
 	}
 	if n := r.Scenario.Talk.Rate.Value * r.Scenario.Steady.Value; c.Due == 0 && n > 0 {
 		say("no message was due")

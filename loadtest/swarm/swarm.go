@@ -140,7 +140,7 @@ func (s *Swarm) Run(ctx context.Context) (res *report.Result, err error) {
 		return nil, err
 	}
 	sc := s.Scenario
-	ctx, cancel := context.WithTimeoutCause(ctx, sc.Ramp.Duration()+sc.Steady.Duration()+sc.Stop.Duration()+slack, errStuck)
+	ctx, cancel := context.WithTimeoutCause(ctx, sc.Ramp.Duration()+sc.Steady.Duration()+sc.Stop.Duration()+sc.AuditTime.Duration()+slack, errStuck)
 	defer cancel()
 	if s.Node != nil {
 		var started error

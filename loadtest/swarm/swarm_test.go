@@ -161,6 +161,15 @@ func TestFails(t *testing.T) {
 	}
 }
 
+// TestUnaudited: what there was no time to compare fails the run.
+func TestUnaudited(t *testing.T) {
+	t.Parallel()
+	r := against(t, "name: x\nabout: no time to audit\nramp: 0s\nsteady: 100ms\nstop: 0s\naudit_time: 0s\ncustomers: {sockets: 5, open: true}\n")
+	if f := r.Figures; f["audited"] != 0 || f["unaudited"] != 5 || r.Holds() {
+		t.Errorf("%v sessions were compared, %v not, and it holds: %t", f["audited"], f["unaudited"], r.Holds())
+	}
+}
+
 // TestRefuses: what makes no sense ends before anything starts.
 func TestRefuses(t *testing.T) {
 	sc, err := scenario.Parse("t", []byte("name: x\nabout: y\nramp: 0s\nsteady: 1s\ncustomers: {sockets: 5}\n"))
