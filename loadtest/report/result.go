@@ -34,6 +34,10 @@ type Result struct {
 	// Offered is messages a second, as the scenario asks for; Steady the seconds that were measured.
 	Offered float64 `json:"offered"`
 	Steady  float64 `json:"steady"`
+	// Stopped tells that somebody ended the steady time early: what it shows is of the time until then.
+	Stopped bool `json:"stopped,omitempty"`
+	// Partial tells that the run was not over when this was written: nothing was audited, and there is no evidence of faults.
+	Partial bool `json:"partial,omitempty"`
 
 	// Figures are those of [scenario.Metrics] that are no latencies; what could not be measured is absent.
 	Figures map[string]float64 `json:"figures"`
@@ -160,6 +164,16 @@ func (r *Result) Judge(gates []scenario.Gate) {
 		}
 		r.Gates = append(r.Gates, out)
 	}
+}
+
+// Stained tells whether something was lost, duplicated, reordered or altered.
+func (r *Result) Stained() bool {
+	for _, p := range promises {
+		if g, err := scenario.ParseGate(p); err == nil && r.Figures[g.Metric] > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Holds tells whether every gate does.

@@ -39,6 +39,7 @@ type agent struct {
 	people []*person
 	seats  []*seat
 	doors  chan struct{} // tokens: those who connect at a time
+	end    atomic.Int64  // of the steady time: what falls due later is not done
 	ready  atomic.Int64
 	manned atomic.Int64
 	brisk  atomic.Bool // slow readers read: the steady time is over, and all is to be verified
@@ -184,12 +185,12 @@ func (a *agent) until(ctx context.Context, d time.Duration, ok func() bool) erro
 }
 
 // steady plans everything that falls due from the moment go on, and returns when what was due is settled, or the time for
-// that is over.
-func (a *agent) steady(ctx context.Context, zero int64) error {
-	end := zero + int64(a.sc.Steady.Duration())
+// that is over. stop ends the steady time early.
+func (a *agent) steady(ctx context.Context, zero int64, stop <-chan struct{}) error {
+	a.end.Store(zero + int64(a.sc.Steady.Duration()))
 	for i, list := range a.sc.Segments(a.Of) {
 		rng := rand.New(rand.NewPCG(a.sc.Seed, uint64(i)<<32|uint64(a.Index)<<1|1)) //nolint:gosec // it is to be the same every time
-		f := &flow{a: a, zero: zero, end: end, next: scenario.NewArrivals(list, a.sc.Talk.Arrivals, rng), rng: rng}
+		f := &flow{a: a, zero: zero, next: scenario.NewArrivals(list, a.sc.Talk.Arrivals, rng), rng: rng}
 		f.choose()
 		f.plan()
 	}
@@ -198,9 +199,16 @@ func (a *agent) steady(ctx context.Context, zero int64) error {
 			a.drop(zero, act, uint64(i)) //nolint:gosec // it is small
 		}
 	}
-	if !a.sleep(ctx, end) {
+	over := time.NewTimer(time.Duration(a.end.Load() - a.now()))
+	defer over.Stop()
+	select {
+	case <-ctx.Done():
 		return ctx.Err()
+	case <-stop:
+		a.end.Store(min(a.now(), a.end.Load()))
+	case <-over.C:
 	}
+	end := a.end.Load()
 	a.brisk.Store(true)
 	err := a.until(ctx, rampMore, func() bool { return a.clock.past(end) }) // else it would still speak while it is audited
 	if err == nil {
@@ -244,4 +252,8 @@ type hangUp struct {
 	back int64
 }
 
-func (h *hangUp) run(int64) { h.p.hangUp(h.back) }
+func (h *hangUp) run(due int64) {
+	if due < h.p.a.end.Load() {
+		h.p.hangUp(h.back)
+	}
+}

@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -39,6 +40,12 @@ type Swarm struct {
 	Spawn func(ctx context.Context, data string) *exec.Cmd
 	// Remote allows a node that is not on loopback.
 	Remote bool
+	// Stop ends the steady time when it is closed: what is under way may end, and is audited, and the result says that it was stopped. nil is never.
+	Stop <-chan struct{}
+	// Keep is given what was measured so far, once in KeepEvery (0 is a minute) of the steady time, and when a run ends without a result: it is
+	// partial, without an audit. May be nil. It is called by one goroutine at a time.
+	Keep      func(*report.Result)
+	KeepEvery time.Duration
 	// Progress is told once a second how it goes; may be nil. It is called by one goroutine at a time.
 	Progress func(Progress)
 	// Log is told in words what happens; may be nil. It may be called by several goroutines at a time.
@@ -169,8 +176,28 @@ func (s *Swarm) Run(ctx context.Context) (res *report.Result, err error) {
 		}
 		r.nodes = append(r.nodes, w)
 	}
-	return r.run(ctx)
+	if res, err = r.run(ctx); err != nil && r.zero > 0 {
+		r.keep()
+	}
+	return res, err
 }
+
+// keepEvery is how often what was measured so far is kept.
+const keepEvery = time.Minute
+
+// keep hands out what was measured so far.
+func (r *running) keep() {
+	r.kept = r.now()
+	if r.Keep == nil {
+		return
+	}
+	res := r.result()
+	res.Partial = true
+	r.Keep(res)
+}
+
+// errStopped is what comes of a run that was stopped before there was anything to measure.
+var errStopped = errors.New("it was stopped before the steady time began: nothing was measured")
 
 // running is one run.
 type running struct {
@@ -214,6 +241,8 @@ type running struct {
 	heldCPU  float64
 	lastRSS  float64 // in the steady time
 	findings []finding
+	stopped  bool
+	kept     int64
 }
 
 // run starts the processes, hears what they tell, and ends them.
@@ -244,11 +273,22 @@ func (r *running) run(ctx context.Context) (*report.Result, error) {
 	var acts sync.WaitGroup
 	defer acts.Wait()
 	defer cancel()
-	ready := 0
+	ready, stop := 0, r.Stop
 	for len(r.findings) < r.processes {
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
+		case <-stop:
+			if stop = nil; r.zero == 0 {
+				return nil, errStopped
+			}
+			if r.phase != "steady" {
+				continue // it ends by itself
+			}
+			r.stopped = true
+			for _, h := range hands {
+				h.stop()
+			}
 		case n := <-told:
 			if err := r.hear(ctx, n); err != nil {
 				return nil, err
@@ -340,6 +380,8 @@ func (r *running) begin(ctx context.Context, hands []hand, acts *sync.WaitGroup,
 			select {
 			case <-ctx.Done():
 				return
+			case <-r.Stop:
+				return
 			case <-t.C:
 			}
 			if err := r.act(ctx, act); err != nil {
@@ -399,8 +441,8 @@ func (r *running) rss() (sum float64) {
 // point closes a second.
 func (r *running) point(ctx context.Context) {
 	now := r.now()
-	if r.phase == "steady" && now >= r.until {
-		r.phase, r.until = "stop", r.until+int64(r.Scenario.Stop.Duration())
+	if r.phase == "steady" && (r.stopped || now >= r.until) {
+		r.phase, r.until = "stop", min(now, r.until)+int64(r.Scenario.Stop.Duration())
 		r.atEnd, r.cpuEnd = r.sum()
 		r.busyEnd, r.steadyAt[1] = busy(), r.now()
 	}
@@ -446,6 +488,9 @@ func (r *running) point(ctx context.Context) {
 	r.recent = map[string]*hdrhistogram.Histogram{}
 	r.before, r.beforeAt, r.beforeC, r.vitals = c, at, cpu, v
 	r.series = append(r.series, p)
+	if every := cmp.Or(r.KeepEvery, keepEvery); r.phase == "steady" && now-max(r.kept, r.zero) >= int64(every) {
+		r.keep()
+	}
 	r.Progress(Progress{Phase: r.phase, At: p.At, Left: max(float64(r.until-now)/1e9, 0), Point: p})
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -167,6 +168,33 @@ func TestUnaudited(t *testing.T) {
 	r := against(t, "name: x\nabout: no time to audit\nramp: 0s\nsteady: 100ms\nstop: 0s\naudit_time: 0s\ncustomers: {sockets: 5, open: true}\n")
 	if f := r.Figures; f["audited"] != 0 || f["unaudited"] != 5 || r.Holds() {
 		t.Errorf("%v sessions were compared, %v not, and it holds: %t", f["audited"], f["unaudited"], r.Holds())
+	}
+}
+
+// TestStop: a run that is stopped has a result of the time until then, audited; and one that breaks off has handed out what it knew.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	doc := "name: x\nabout: y\nramp: 0s\nsteady: 10m\nstop: 20s\ncustomers: {sockets: 10}\ntalk: {rate: 100/s}\nworkers: {bots: {count: 2}}\ngates: [unanswered == 0]\n"
+	var kept []*report.Result
+	keep := func(s *Swarm, begun func()) {
+		s.KeepEvery, s.Keep = time.Nanosecond, func(r *report.Result) { kept = append(kept, r) }
+		s.Progress = func(p Progress) {
+			if p.Phase == "steady" && p.Point.Values["answered"] > 0 {
+				begun()
+			}
+		}
+	}
+	stop := make(chan struct{})
+	r := against(t, doc, func(s *Swarm) {
+		s.Stop = stop
+		keep(s, sync.OnceFunc(func() { close(stop) }))
+	})
+	clean(t, r, 1)
+	if !r.Stopped || r.Partial || r.Steady <= 0 || r.Steady > 500 || r.Figures["rate"] <= 0 {
+		t.Errorf("stopped %t, partial %t, after %v s, at %v/s", r.Stopped, r.Partial, r.Steady, r.Figures["rate"])
+	}
+	if len(kept) == 0 || !kept[0].Partial || kept[0].Figures["answered"] == 0 {
+		t.Errorf("%d results were kept meanwhile", len(kept))
 	}
 }
 
