@@ -185,6 +185,46 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestCompareTellsAll: what leaks and what could not connect is compared, a share of what was not above 0 is none, and what makes a difference nobody's merit is told when it is known.
+func TestCompareTellsAll(t *testing.T) {
+	a, b := sample(t, 1), sample(t, 1)
+	for i, r := range []*Result{a, b} {
+		for _, name := range []string{"live", "live_per_talk", "rss_growth", "errors"} {
+			r.Figures[name] = float64(1 + i)
+		}
+	}
+	a.Figures["live_per_talk"] = -5
+	c := Compare(a, b)
+	rows := map[string]Row{}
+	for _, r := range c.Rows {
+		rows[r.Name] = r
+	}
+	for name, change := range map[string]string{"live": "+100%", "live_per_talk": "from -5B", "rss_growth": "+100%", "errors": "+100%"} {
+		if r := rows[name]; r.Better != -1 || r.Change != change {
+			t.Errorf("%s: %+v; want %s, and worse", name, r, change)
+		}
+	}
+	f := func(want string, change func(*Result)) {
+		t.Helper()
+		was := *b
+		change(b)
+		if got := strings.Join(c.unlike(), "\n"); got != want {
+			t.Errorf("%q; want %q", got, want)
+		}
+		*b = was
+	}
+	a.Hardware = Hardware{"one", "8.0 GiB", "6.1"}
+	f("", func(*Result) {}) // of the other nothing is known
+	f("they ran with different processors: one; two\nthey ran with different memory: 8.0 GiB; 4.0 GiB\nthey ran with different kernels: 6.1; 6.2", func(r *Result) {
+		r.Hardware = Hardware{"two", "4.0 GiB", "6.2"}
+		if c.sameMachine() {
+			t.Error("they are the same machine")
+		}
+	})
+	f("b was stopped after 0 s", func(r *Result) { r.Stopped = true })
+	f("b did not come to its end: it is what was measured in the first 7 s, without an audit", func(r *Result) { r.Partial, r.Steady = true, 7 })
+}
+
 func TestRead(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "r.json")
 	put := func(v any) {
@@ -207,6 +247,10 @@ func TestRead(t *testing.T) {
 	put(want)
 	if _, err := Read(file); err == nil {
 		t.Error("another format is read")
+	}
+	put(map[string]int{"format": 1})
+	if _, err := Read(file); err == nil || !strings.Contains(err.Error(), "no result") {
+		t.Errorf("a document without figures is read: %v", err)
 	}
 	put([]int{1})
 	if _, err := Read(file); err == nil {

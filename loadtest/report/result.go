@@ -26,6 +26,7 @@ type Result struct {
 	Sets     []string  `json:"sets,omitempty"`
 	Started  time.Time `json:"started"`
 	Machine  string    `json:"machine"`
+	Hardware Hardware  `json:"hardware,omitzero"`
 	Version  string    `json:"version,omitempty"`
 	Seed     uint64    `json:"seed"`
 	// Processes of the load generator.
@@ -53,6 +54,13 @@ type Result struct {
 	Gates  []Gate         `json:"gates"`
 	// Warnings say why the figures may not be what they seem.
 	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Hardware is what the load generator ran on. What is not known is "".
+type Hardware struct {
+	Model  string `json:"model,omitempty"` // of the processors
+	Memory string `json:"memory,omitempty"`
+	Kernel string `json:"kernel,omitempty"`
 }
 
 // Latency is one distribution, in seconds, and its percentile curve.
@@ -210,6 +218,9 @@ func Read(file string) (*Result, error) {
 	}
 	if r.Format != Format {
 		return nil, fmt.Errorf("%s has format %d: this program reads %d", file, r.Format, Format)
+	}
+	if r.Scenario == "" || r.Started.IsZero() || r.Figures == nil || r.Latencies == nil {
+		return nil, fmt.Errorf("%s is no result of a load test: it lacks scenario, started, figures or latencies; `loadtest run --json` writes one", file)
 	}
 	return r, nil
 }

@@ -20,7 +20,7 @@ func (r *running) result() *report.Result {
 		steady = max(min(steady, float64(endAt-r.zero)/1e9), 1e-3)
 	}
 	res := &report.Result{
-		Format: report.Format, Scenario: sc.Name, About: sc.About, Document: r.Doc, Sets: r.Sets, Started: r.started, Machine: machine(), Seed: sc.Seed,
+		Format: report.Format, Scenario: sc.Name, About: sc.About, Document: r.Doc, Sets: r.Sets, Started: r.started, Machine: machine(), Hardware: hardware(), Seed: sc.Seed,
 		Processes: r.processes, Customers: sc.Customers.Sockets, Offered: sc.Talk.Rate.Value, Steady: steady, Stopped: r.stopped,
 		Latencies: map[string]report.Latency{}, Refused: map[string]int64{}, Series: r.series,
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -492,9 +491,4 @@ func (r *running) point(ctx context.Context) {
 		r.keep()
 	}
 	r.Progress(Progress{Phase: r.phase, At: p.At, Left: max(float64(r.until-now)/1e9, 0), Point: p})
-}
-
-// machine says where it ran.
-func machine() string {
-	return fmt.Sprintf("%s/%s, %s, %d CPUs", runtime.GOOS, runtime.GOARCH, runtime.Version(), runtime.NumCPU())
 }
