@@ -29,6 +29,7 @@ type news struct {
 	Ready  bool     `json:"ready,omitempty"`
 	Done   *finding `json:"done,omitempty"` // the last
 	Err    string   `json:"err,omitempty"`  // the last
+	Late   bool     `json:"late,omitempty"` // Err says that it took too long
 }
 
 // sampling is how often an agent tells how it goes.
@@ -78,7 +79,7 @@ func (a *agent) work(ctx context.Context, start <-chan int64, stop <-chan struct
 	f.Open = a.open
 	last := news{Done: &f}
 	if err != nil {
-		last = news{Err: err.Error()}
+		last = news{Err: err.Error(), Late: errors.Is(err, errLate)}
 	}
 	say(last)
 }

@@ -130,7 +130,10 @@ func (s *Swarm) loopback() bool {
 // slack is how much longer than its scenario a run may take: to start, connect, audit and end.
 const slack = 5 * time.Minute
 
-var errStuck = errors.New("the run did not come to its end in time")
+// ErrTooMuch is why a run has no result when it is about the load: it took too long to connect, or to come to its end.
+var ErrTooMuch = errors.New("more than the node, or the load generator, can take")
+
+var errStuck = fmt.Errorf("%w: the run did not come to its end in time", ErrTooMuch)
 
 // Run runs the scenario. It ends by itself: after ramp, steady and stop, and early when ctx does. An error says that there
 // is no result; a result whose gates do not hold is none.
@@ -335,6 +338,8 @@ func (r *running) hear(ctx context.Context, n news) error {
 		if r.all() {
 			r.point(ctx)
 		}
+	case n.Late:
+		return fmt.Errorf("%w: %s", ErrTooMuch, n.Err)
 	case n.Err != "":
 		return errors.New(n.Err)
 	case n.Done != nil:

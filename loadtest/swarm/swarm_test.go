@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -230,7 +231,7 @@ func TestFindMax(t *testing.T) {
 		best, all, err := FindMax(t.Context(), from, steps, func(_ context.Context, load float64) (*report.Result, error) {
 			n++
 			if load > 5*limit {
-				return nil, fmt.Errorf("too much")
+				return nil, fmt.Errorf("%w: 3 of 5 are connected", ErrTooMuch)
 			}
 			return &report.Result{Gates: []report.Gate{{Holds: load <= limit}}}, nil
 		}, nil)
@@ -242,6 +243,21 @@ func TestFindMax(t *testing.T) {
 	f(1000, 8000, 20, 980, 1000, 12)
 	f(1000, 100, 3, 400, 400, 3)
 	f(0.5, 100, 20, 0, 0, 8)
+	full := errors.New("no space left on device")
+	for _, end := range []struct {
+		res *report.Result
+		err error
+	}{{nil, full}, {&report.Result{Stopped: true}, nil}} { // nothing is known about that load: it is not one that does not hold
+		best, all, err := FindMax(t.Context(), 100, 20, func(_ context.Context, load float64) (*report.Result, error) {
+			if load > 300 {
+				return end.res, end.err
+			}
+			return &report.Result{Gates: []report.Gate{{Holds: true}}}, nil
+		}, nil)
+		if best != 200 || len(all) != 3 || err == nil || end.err != nil && !errors.Is(err, full) || !strings.Contains(err.Error(), "at 400") {
+			t.Errorf("%+v: %v is the best of %d, %v; want 200 of 3, and why", end, best, len(all), err)
+		}
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, _, err := FindMax(ctx, 1, 3, func(ctx context.Context, _ float64) (*report.Result, error) { return nil, ctx.Err() }, nil); err == nil {
