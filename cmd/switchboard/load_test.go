@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"switchboard/loadtest/report"
+	"switchboard/loadtest/swarm"
 )
 
 // small makes a shipped scenario one of a second.
@@ -190,6 +191,7 @@ func TestLoadUsage(t *testing.T) {
 	f("one scenario", "run")
 	f("one scenario", "show")
 	f("two files", "compare", "x")
+	f("this one has none", "run", "chat", "--data", filepath.Join(t.TempDir(), "typo"))
 	complains(t, exitFailed, "not on loopback", nil, "loadtest", "run", "chat", "--addr", "192.0.2.1:80", "--token-cmd", "echo x")
 	if r := finish(t, as(t, nil, "loadtest", "scenarios")); r.code != 0 || strings.Count(r.out, "\n") < 11 || !strings.Contains(r.out, "saleday") {
 		t.Errorf("exit %d\n%s", r.code, r.out)
@@ -265,5 +267,14 @@ func TestLoadSoak(t *testing.T) {
 	}
 	if f := res.Figures; f["answered"] != f["due"] || f["due"] < 150 || f["audited"] < 20 || f["refused"] > 0 {
 		t.Errorf("%+v", f)
+	}
+}
+
+// TestTellerNamesTheError: the line of progress says why connections cannot be made.
+func TestTellerNamesTheError(t *testing.T) {
+	var b strings.Builder
+	newTeller(&b, false).progress(swarm.Progress{Phase: "ramp", Err: "dialling:\nconnection refused"})
+	if !strings.HasSuffix(b.String(), "  last error: dialling: connection refused\n") {
+		t.Errorf("%q", b.String())
 	}
 }

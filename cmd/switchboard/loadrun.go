@@ -238,6 +238,11 @@ func (f *loadFlags) place(ctx context.Context, s *swarm.Swarm) (err error) {
 			return usageError{errors.New("the scenario ends its own node: leave out --addr and --data, or put what ends yours into run")}
 		}
 	}
+	if f.data != "" {
+		if _, err := os.Stat(filepath.Join(f.data, token.FileName)); err != nil {
+			return usageError{fmt.Errorf("--data is the data directory of the node, and has its keys; this one has none: %w", err)}
+		}
+	}
 	s.Addr = f.addr
 	if s.Addr == "" {
 		s.Addr = "127.0.0.1:7470"

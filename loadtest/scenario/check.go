@@ -57,6 +57,7 @@ func (s *Scenario) check(at func(path string, err error)) {
 	}
 	within("ramp", s.Ramp, 0, 3600)
 	within("stop", s.Stop, 0, 3600)
+	within("patience", s.Patience, 0, 3600)
 	between("audit", s.Audit, 0, 10_000)
 	within("audit_time", s.AuditTime, 0, 3600)
 	between("node.count", s.Node.Count, 0, maxNodes)

@@ -12,6 +12,8 @@ type Scenario struct {
 	Node Node `yaml:"node,omitempty"`
 	// Ramp is the time over which the sockets connect; default 5s.
 	Ramp Quantity `yaml:"ramp,omitempty" unit:"time"`
+	// Patience is how long nobody at all may be connected at the beginning of the ramp before the run ends; default 10s.
+	Patience Quantity `yaml:"patience,omitempty" unit:"time"`
 	// Steady is the time that is measured; needed.
 	Steady Quantity `yaml:"steady" unit:"time"`
 	// Stop is how long what is under way gets to end; default 10s.
@@ -201,6 +203,7 @@ func (s *Scenario) defaults() {
 	}
 	quantity(&s.Ramp, "5s")
 	quantity(&s.Stop, "10s")
+	quantity(&s.Patience, "10s")
 	num(&s.Audit, 50)
 	quantity(&s.AuditTime, "20s")
 	num(&s.Node.Count, 1)

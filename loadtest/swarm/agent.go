@@ -135,6 +135,11 @@ func (a *agent) ramp(ctx context.Context) error {
 	for _, d := range a.seats {
 		a.wg.Go(func() { d.live(ctx) })
 	}
+	if len(a.seats) > 0 {
+		if err := a.met(ctx, &a.manned); err != nil {
+			return err
+		}
+	}
 	begin := a.now()
 	if err := a.until(ctx, rampMore, func() bool { return a.manned.Load() >= int64(len(a.seats)) }); err != nil {
 		return fmt.Errorf("%d of %d workers wait for work: %w", a.manned.Load(), len(a.seats), errors.Join(err, a.lastErr()))
@@ -143,6 +148,11 @@ func (a *agent) ramp(ctx context.Context) error {
 	for i, p := range a.people {
 		due := begin + int64(float64(span)*float64(i)/float64(len(a.people)))
 		a.wg.Go(func() { p.live(ctx, max(due, a.now())) })
+		if i == 0 && len(a.seats) == 0 {
+			if err := a.met(ctx, &a.ready); err != nil {
+				return err
+			}
+		}
 		if i%64 == 0 && !a.sleep(ctx, due-int64(100*time.Millisecond)) { // goroutines that only wait cost too
 			return ctx.Err()
 		}
@@ -151,6 +161,19 @@ func (a *agent) ramp(ctx context.Context) error {
 		return fmt.Errorf("%d of %d customers are connected: %w", a.ready.Load(), len(a.people), errors.Join(err, a.lastErr()))
 	}
 	return nil
+}
+
+// met waits until the first is connected, as long as the scenario has patience: a node that is not there would be tried for a minute by everybody.
+func (a *agent) met(ctx context.Context, connected *atomic.Int64) error {
+	patience := a.sc.Patience.Duration()
+	err := a.until(ctx, patience, func() bool { return connected.Load() > 0 })
+	if !errors.Is(err, errLate) {
+		return err
+	}
+	if err = a.lastErr(); err == nil {
+		err = errors.New("there was no answer")
+	}
+	return fmt.Errorf("nobody could connect to %s within %v (the scenario's patience): %w: see that the node runs there, and that the tokens are for it", a.addr, patience, err)
 }
 
 func (a *agent) lastErr() error {

@@ -140,6 +140,7 @@ type sample struct {
 	At     int64             `json:"at"` // Unix nanoseconds
 	Counts counts            `json:"counts"`
 	Hist   map[string]string `json:"hist,omitempty"` // since the last sample, HdrHistogram V2, base64
+	Err    string            `json:"err,omitempty"`  // why the last connection could not be made
 	RSS    int64             `json:"rss"`            // bytes
 	CPU    float64           `json:"cpu"`            // seconds, since the process began
 }
@@ -163,6 +164,7 @@ func (m *meters) sample(now int64) (sample, error) {
 	s.RSS, s.CPU = usage()
 	m.mu.Lock()
 	took := m.since
+	s.Err = m.lastErr
 	m.since = [meterCount]*hdrhistogram.Histogram{}
 	m.mu.Unlock()
 	for i, h := range took {

@@ -37,3 +37,18 @@ func TestFiguresCanBeGated(t *testing.T) {
 		}
 	}
 }
+
+// TestPointNamesTheError: whoever watches is told why connections cannot be made, as long as they cannot.
+func TestPointNamesTheError(t *testing.T) {
+	var told []string
+	r := &running{
+		Swarm: &Swarm{Progress: func(p Progress) { told = append(told, p.Err) }}, timeline: newTimeline(),
+		latest: []sample{{Counts: counts{Errors: 3}, Err: "connection refused"}},
+	}
+	for range 2 {
+		r.point(t.Context())
+	}
+	if len(told) != 2 || told[0] != "connection refused" || told[1] != "" {
+		t.Errorf("told %q", told)
+	}
+}

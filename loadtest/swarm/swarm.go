@@ -68,6 +68,8 @@ type Progress struct {
 	At    float64 // seconds since the steady time began
 	Left  float64 // seconds of the phase, at most
 	Point report.Point
+	// Err is why the last connection could not be made, of those since the last point; "" when all could.
+	Err string
 }
 
 // spare is how many files a process opens beside its sockets.
@@ -495,5 +497,11 @@ func (r *running) point(ctx context.Context) {
 	if every := cmp.Or(r.KeepEvery, keepEvery); r.phase == "steady" && now-max(r.kept, r.zero) >= int64(every) {
 		r.keep()
 	}
-	r.Progress(Progress{Phase: r.phase, At: p.At, Left: max(float64(r.until-now)/1e9, 0), Point: p})
+	why := ""
+	for i := range r.latest {
+		if p.Values["errors"] > 0 && r.latest[i].Err != "" {
+			why = r.latest[i].Err
+		}
+	}
+	r.Progress(Progress{Phase: r.phase, Err: why, At: p.At, Left: max(float64(r.until-now)/1e9, 0), Point: p})
 }

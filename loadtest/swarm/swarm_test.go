@@ -218,6 +218,11 @@ func TestRefuses(t *testing.T) {
 	f("not on loopback", func(s *Swarm) { s.Addr = "192.0.2.1:80" })
 	f("host:port", func(s *Swarm) { s.Addr = "here" })
 	f("deadline", func(*Swarm) {})
+	hasty := *sc
+	hasty.Patience, _ = scenario.ParseQuantity("50ms")
+	f("nobody could connect to 127.0.0.1:1 within 50ms (the scenario's patience): ", func(s *Swarm) { s.Scenario = &hasty })
+	hasty.Workers.Bots.Count = 2
+	f("connection refused: see that the node runs there", func(s *Swarm) { s.Scenario = &hasty })
 	huge := *sc
 	huge.Customers.Sockets = 2_000_000
 	f("ulimit -n", func(s *Swarm) { s.Scenario = &huge })
