@@ -260,3 +260,16 @@ func TestRead(t *testing.T) {
 		t.Error("nothing is read")
 	}
 }
+
+func TestStrangers(t *testing.T) {
+	f := func(want, machine, node, generator float64) {
+		t.Helper()
+		r := &Result{Figures: map[string]float64{"machine_cpu": machine, "cpu": node, "gen_cpu": generator}}
+		if got := r.Strangers(); got != want {
+			t.Errorf("%v used, %v by the node, %v by the generator: %v; want %v", machine, node, generator, got, want)
+		}
+	}
+	f(0.5, 2, 1, 0.5)
+	f(0, 1, 1, 0.5) // what is counted in ticks is not exact
+	f(0, 0, 1, 1)   // not known
+}

@@ -139,6 +139,17 @@ func (r *Result) Value(metric string) float64 {
 	return math.NaN()
 }
 
+// StrangersMost is how many cores others may use of the machine on which node and load generator run, before a run says that its figures are not theirs alone.
+const StrangersMost = 0.3
+
+// Strangers returns the cores of that machine that neither the node nor the load generator used in the steady time; 0 where that is not known.
+func (r *Result) Strangers() float64 {
+	if r.Figures["machine_cpu"] == 0 {
+		return 0
+	}
+	return max(r.Figures["machine_cpu"]-r.Figures["cpu"]-r.Figures["gen_cpu"], 0)
+}
+
 // promises must hold in every run, whatever the scenario says.
 var promises = []string{"lost == 0", "duplicated == 0", "reordered == 0", "mismatched == 0"}
 

@@ -99,7 +99,7 @@ func (r *running) warn(res *report.Result, c *counts) {
 	if l := res.Latencies["lag"]; l.P99 > 0.005 {
 		say("the load generator was late itself, p99 %.1f ms, max %.1f ms: give it more cores or a machine of its own", l.P99*1000, l.Max*1000)
 	}
-	if others := res.Figures["machine_cpu"] - res.Figures["cpu"] - res.Figures["gen_cpu"]; others > 0.3 {
+	if others := res.Strangers(); others > report.StrangersMost {
 		say("others used %.1f of the machine's processors meanwhile: latencies and rates are not the node's alone", others)
 	}
 	if c.Crowded > 0 {
