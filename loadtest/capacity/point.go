@@ -51,6 +51,8 @@ func Of(name string, r *report.Result) (p Point, err error) {
 	switch {
 	case len(c.Day)+len(c.Steps)+len(c.Pulses) > 0:
 		return p, fmt.Errorf("%s: its rate has a curve, and a mean of it would say nothing: use runs of a constant rate", name)
+	case r.Partial:
+		return p, fmt.Errorf("%s: that run did not come to its end: use runs that did", name)
 	case len(sc.Actions) > 0:
 		return p, fmt.Errorf("%s: something was done to the node in the middle: use runs without actions", name)
 	case r.Figures["rss"] == 0 || r.Steady <= 0:

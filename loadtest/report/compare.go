@@ -121,7 +121,9 @@ func (c *Comparison) unlike() (list []string) {
 		list = append(list, fmt.Sprintf("they ran on different machines: %s; %s", c.A.Machine, c.B.Machine))
 	}
 	for _, x := range [][3]string{
-		{"processors", c.A.Hardware.Model, c.B.Hardware.Model}, {"memory", c.A.Hardware.Memory, c.B.Hardware.Memory}, {"kernels", c.A.Hardware.Kernel, c.B.Hardware.Kernel},
+		{"processors", c.A.Hardware.Model, c.B.Hardware.Model},
+		{"memory", c.A.Hardware.Memory, c.B.Hardware.Memory},
+		{"kernels", c.A.Hardware.Kernel, c.B.Hardware.Kernel},
 		{"programs", c.A.Version, c.B.Version},
 	} {
 		if x[1] != "" && x[2] != "" && x[1] != x[2] {
