@@ -257,7 +257,11 @@ func (p *person) refusal(id uint64, frame []byte) error {
 		p.stage = talking // it is left open
 		p.pump()
 	case id == idHistory && p.audit != nil:
-		p.audit.end(fmt.Errorf("history was refused: %s", r.Error.Slug))
+		err := fmt.Errorf("history was refused: %s", r.Error.Slug)
+		if !again {
+			err = fmt.Errorf("%w: %w", errUnaudited, err)
+		}
+		p.audit.end(err)
 		p.audit = nil
 	default:
 		return fmt.Errorf("%s: %s", r.Error.Slug, r.Error.Message)
