@@ -39,6 +39,7 @@ const sampling = time.Second
 func (a *agent) work(ctx context.Context, start <-chan int64, stop <-chan struct{}, tell func(news)) {
 	ctx, cancel := context.WithCancel(ctx)
 	var mu sync.Mutex
+	left := false // guarded by mu
 	say := func(n news) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -48,6 +49,9 @@ func (a *agent) work(ctx context.Context, start <-chan int64, stop <-chan struct
 	sample := func() {
 		mu.Lock() // one that was taken first is told first
 		defer mu.Unlock()
+		if left {
+			return
+		}
 		s, err := a.m.sample(a.now())
 		if err == nil {
 			tell(news{Agent: a.Index, Sample: &s})
@@ -72,6 +76,9 @@ func (a *agent) work(ctx context.Context, start <-chan int64, stop <-chan struct
 		}
 	}
 	sample() // with everybody still there
+	mu.Lock()
+	left = true // a sample that was due at the same moment would count those who have gone as lost
+	mu.Unlock()
 	cancel()
 	sampler.Wait()
 	a.wg.Wait()
