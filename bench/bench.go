@@ -38,6 +38,8 @@ type Figure struct {
 	// Share is the figure divided by its limit for rates, the limit divided by the figure for times: 1 is all that there
 	// is. It may exceed 1 where the limit was measured in another way.
 	Share float64 `json:"share,omitempty"`
+
+	disk bool // it is bounded by what the disk gives, which may be another thing a moment later
 }
 
 // Page is what this machine can do.
@@ -103,6 +105,12 @@ func (c *Config) defaults() {
 
 // part is how long a figure is measured that is not of the whole node.
 func (c *Config) part() time.Duration { return c.Time / 8 }
+
+// synced adds a figure that the disk bounds, as own does.
+func (p *Page) synced(name string, value float64, unit, limit string, bound float64, rate bool) {
+	p.own(name, value, unit, limit, bound, rate)
+	p.Own[len(p.Own)-1].disk = true
+}
 
 // own adds a figure with its limit. For rates higher is better, for times lower.
 func (p *Page) own(name string, value float64, unit, limit string, bound float64, rate bool) {

@@ -7,6 +7,9 @@ import (
 	"text/tabwriter"
 )
 
+// beyondShare is a share of what the disk gives that two measurements close to each other do not come to on a quiet machine.
+const beyondShare = 1.2
+
 // Print writes the page for people.
 func (p *Page) Print(out io.Writer) error {
 	var b strings.Builder
@@ -18,10 +21,15 @@ func (p *Page) Print(out io.Writer) error {
 	_ = w.Flush()
 	fmt.Fprintln(&b, "\nWhat the node makes of it, and how much of the limit that is")
 	w = tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	beyond := false
 	for _, f := range p.Own {
+		beyond = beyond || f.disk && f.Share > beyondShare
 		_, _ = fmt.Fprintf(w, "  %s\t%s\t%3.0f %%\tof %s\n", f.Name, f.value(), 100*f.Share, f.Limit)
 	}
 	_ = w.Flush()
+	if beyond {
+		b.WriteString("\nOf the disk more than 100 % is no figure to quote: what it gives was measured at another moment, when it was busier. Measure again when it is quiet.\n")
+	}
 	_, err := io.WriteString(out, b.String())
 	return err
 }

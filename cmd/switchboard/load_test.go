@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"switchboard/loadtest/report"
+	"switchboard/loadtest/swarm"
 )
 
 // small makes a shipped scenario one of a second.
@@ -111,6 +114,60 @@ func TestLoadFindMax(t *testing.T) {
 	f("all gates hold at every customers.sockets that was tried, up to 20 (2 runs): the highest is above", "--steps", "2")
 }
 
+// TestLoadStop: who is interrupted ends in order, with the processes that he has started: what was measured is audited, written and told.
+func TestLoadStop(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "r.json")
+	cmd := as(t, nil, "loadtest", "run", "chat", "--processes", "2", "--dir", dir, "--json", file, "--set", "ramp=100ms", "--set", "steady=10m", "--set", "stop=30s", "--set", "customers.sockets=20", "--set", "talk.rate=50/s")
+	said, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	cmd.Stdout = &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	asked := false
+	for lines := bufio.NewScanner(said); lines.Scan(); {
+		all.WriteString(lines.Text() + "\n")
+		if !asked && strings.HasPrefix(lines.Text(), "steady") {
+			asked = true
+			if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil { // as a terminal does: to all of them
+				t.Error(err)
+			}
+		}
+	}
+	err = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(all.String(), "stopped after") || !strings.Contains(out.String(), "0 lost, 0 duplicated, 0 reordered, 0 mismatched") {
+		t.Fatalf("exit %d, %v\n%s\n%s", code, err, out.String(), all.String())
+	}
+	res, err := report.Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := res.Figures; !res.Stopped || res.Partial || f["audited"] != 20 || f["due"] == 0 || f["acked"] != f["due"] {
+		t.Errorf("stopped %t, partial %t, %+v", res.Stopped, res.Partial, f)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "*-load-*")); err != nil || len(left) > 0 {
+		t.Errorf("the node's directory is left: %v %v", left, err)
+	}
+}
+
+// TestLoadBreaksOff: a run that ends without a result leaves what it had measured.
+func TestLoadBreaksOff(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "r.json")
+	r := finish(t, as(t, nil, append([]string{"loadtest", "run", "idle", "--json", file}, small("steady=10m", "customers.sockets=5", "actions=[{at: 300ms, run: 'exit 7'}]")...)...))
+	if r.code != exitFailed {
+		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+	if res, err := report.Read(file); err != nil || !res.Partial || res.Figures["sockets"] != 5 || res.Steady >= 600 {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
 func TestLoadUsage(t *testing.T) {
 	bad := filepath.Join(t.TempDir(), "bad.yaml")
 	if err := os.WriteFile(bad, []byte("name: x\nabout: y\nsteady: 1s\ncustomers:\n  sokets: 3\n"), 0o600); err != nil {
@@ -134,6 +191,7 @@ func TestLoadUsage(t *testing.T) {
 	f("one scenario", "run")
 	f("one scenario", "show")
 	f("two files", "compare", "x")
+	f("this one has none", "run", "chat", "--data", filepath.Join(t.TempDir(), "typo"))
 	complains(t, exitFailed, "not on loopback", nil, "loadtest", "run", "chat", "--addr", "192.0.2.1:80", "--token-cmd", "echo x")
 	if r := finish(t, as(t, nil, "loadtest", "scenarios")); r.code != 0 || strings.Count(r.out, "\n") < 11 || !strings.Contains(r.out, "saleday") {
 		t.Errorf("exit %d\n%s", r.code, r.out)
@@ -233,5 +291,14 @@ func TestLoadSoak(t *testing.T) {
 	}
 	if f := res.Figures; f["answered"] != f["due"] || f["due"] < 150 || f["audited"] < 20 || f["refused"] > 0 {
 		t.Errorf("%+v", f)
+	}
+}
+
+// TestTellerNamesTheError: the line of progress says why connections cannot be made.
+func TestTellerNamesTheError(t *testing.T) {
+	var b strings.Builder
+	newTeller(&b, false).progress(swarm.Progress{Phase: "ramp", Err: "dialling:\nconnection refused"})
+	if !strings.HasSuffix(b.String(), "  last error: dialling: connection refused\n") {
+		t.Errorf("%q", b.String())
 	}
 }

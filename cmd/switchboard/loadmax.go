@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -38,10 +39,13 @@ func (f *loadFlags) search(ctx context.Context, out io.Writer, s *swarm.Swarm) e
 		}
 		_, _ = fmt.Fprintln(out, stepLine(&st)) // the search does not depend on who listens
 	})
-	if err != nil {
+	switch {
+	case err != nil && best == nil:
 		return err
-	}
-	if best == nil {
+	case err != nil:
+		_, said := fmt.Fprintf(out, "\nthe highest %s at which all gates held until then is %.0f (%d runs)\n\n", field, most, len(steps))
+		return errors.Join(said, f.tell(out, best), err)
+	case best == nil:
 		return checkError{fmt.Errorf("the gates hold at no %s that was tried, in %d runs", field, len(steps))}
 	}
 	if _, err := fmt.Fprintf(out, "\n%s\n\n", outcome(field, most, steps)); err != nil {
@@ -71,6 +75,9 @@ func stepLine(st *swarm.Step) string {
 		word = "holds"
 	}
 	line := fmt.Sprintf("%10.0f  %-14s", st.Load, word)
+	if st.Err != nil && !errors.Is(st.Err, swarm.ErrTooMuch) {
+		line = fmt.Sprintf("%10.0f  %-14s", st.Load, "no result")
+	}
 	if st.Err != nil {
 		return line + " " + oneLine(st.Err)
 	}

@@ -80,6 +80,25 @@ type loadFlags struct {
 	jsonFile, webFile string
 }
 
+// errInterrupted is why a run ended that was not let end in order.
+var errInterrupted = errors.New("it was interrupted twice, and ended at once")
+
+// stopTwice closes stop at the first signal, and cancels at the second, until ctx ends.
+func stopTwice(ctx context.Context, signals <-chan os.Signal, stop chan<- struct{}, cancel context.CancelCauseFunc, out io.Writer) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-signals:
+	}
+	_, _ = fmt.Fprintln(out, "\nstopping: what is under way may end, and is audited; once more ends it at once") // it stops, heard or not
+	close(stop)
+	select {
+	case <-ctx.Done():
+	case <-signals:
+		cancel(errInterrupted)
+	}
+}
+
 func newLoadRun() *cobra.Command {
 	var f loadFlags
 	cmd := &cobra.Command{
@@ -93,6 +112,9 @@ Without --addr and --data a node is started for the run, as a process of its own
 With --data the node of that directory is used, at --addr; with --token-cmd any node. No other worker may serve the
 queue "default", and the limits of its connections must let the load through.
 
+Ctrl-C stops it in order: what is under way may end and is audited, and there is a report of the time until then; once more ends it
+at once. With --json what was measured so far is written every minute.
+
 The schedule is open: messages are due whether or not earlier ones were answered, and latency counts from then.`,
 		Example: `  switchboard loadtest run chat
   switchboard loadtest run chat --set talk.rate=500 --set steady=60s --html report.html --json report.json
@@ -101,9 +123,7 @@ The schedule is open: messages are due whether or not earlier ones were answered
   switchboard loadtest run ./mine.yaml --data ./data --addr 127.0.0.1:7470`,
 		Args: exactly(1, "one scenario: a file, or a name of switchboard loadtest scenarios"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
-			defer stop()
-			return f.run(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0])
+			return f.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0])
 		},
 	}
 	fs := cmd.Flags()
@@ -158,10 +178,23 @@ func (f *loadFlags) run(ctx context.Context, out, errOut io.Writer, name string)
 	if err := f.place(ctx, &s); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	signals, stop := make(chan os.Signal, 2), make(chan struct{})
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go stopTwice(ctx, signals, stop, cancel, errOut)
 	show := newTeller(errOut, f.quiet)
-	s.Progress, s.Log = show.progress, show.say
+	s.Progress, s.Log, s.Stop = show.progress, show.say, stop
 	if f.findMax {
 		return f.search(ctx, out, &s)
+	}
+	if f.jsonFile != "" {
+		s.Keep = func(res *report.Result) {
+			if err := f.keep(res); err != nil {
+				show.say("what was measured so far could not be kept: " + err.Error())
+			}
+		}
 	}
 	res, err := s.Run(ctx)
 	show.end()
@@ -207,6 +240,11 @@ func (f *loadFlags) place(ctx context.Context, s *swarm.Swarm) (err error) {
 			return usageError{errors.New("the scenario ends its own node: leave out --addr and --data, or put what ends yours into run")}
 		}
 	}
+	if f.data != "" {
+		if _, err := os.Stat(filepath.Join(f.data, token.FileName)); err != nil {
+			return usageError{fmt.Errorf("--data is the data directory of the node, and has its keys; this one has none: %w", err)}
+		}
+	}
 	s.Addr = f.addr
 	if s.Addr == "" {
 		s.Addr = "127.0.0.1:7470"
@@ -247,16 +285,11 @@ func (f *loadFlags) trust(s *swarm.Swarm) error {
 
 // tell prints and writes what came of a run.
 func (f *loadFlags) tell(out io.Writer, res *report.Result) error {
-	res.Version = version
 	if _, err := res.WriteTo(out); err != nil {
 		return err
 	}
 	if f.jsonFile != "" {
-		b, err := json.MarshalIndent(res, "", " ")
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(f.jsonFile, append(b, '\n'), 0o600); err != nil {
+		if err := f.keep(res); err != nil {
 			return err
 		}
 	}
@@ -265,7 +298,10 @@ func (f *loadFlags) tell(out io.Writer, res *report.Result) error {
 			return err
 		}
 	}
-	if res.Holds() {
+	switch {
+	case res.Stopped && !res.Stained(): // gates are about the time that it was to take
+		return fmt.Errorf("stopped after %.0f s of the steady time: there is no verdict but that nothing was lost until then", res.Steady)
+	case res.Holds():
 		return nil
 	}
 	var failed []string
@@ -277,11 +313,37 @@ func (f *loadFlags) tell(out io.Writer, res *report.Result) error {
 	return checkError{fmt.Errorf("gates that do not hold: %s", strings.Join(failed, ", "))}
 }
 
+// keep writes a result to the file for it, whole or not at all: it may be read at any moment, and the run may end at any.
+func (f *loadFlags) keep(res *report.Result) (err error) {
+	res.Version = version
+	b, err := json.MarshalIndent(res, "", " ")
+	if err != nil {
+		return err
+	}
+	b = append(b, '\n')
+	if st, err := os.Stat(f.jsonFile); err == nil && !st.Mode().IsRegular() { // a pipe, or a terminal
+		return os.WriteFile(f.jsonFile, b, 0o600)
+	}
+	temp, err := os.CreateTemp(filepath.Dir(f.jsonFile), filepath.Base(f.jsonFile)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = temp.Write(b)
+	if err = errors.Join(err, temp.Close()); err == nil {
+		err = os.Rename(temp.Name(), f.jsonFile)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temp.Name()))
+	}
+	return nil
+}
+
 func newLoadAgent() *cobra.Command {
 	var f tokenFlags
 	cmd := &cobra.Command{
 		Use: "agent", Short: "One process of a load generator, started by loadtest run", Hidden: true, Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			signal.Ignore(syscall.SIGINT, syscall.SIGTERM) // it ends with whoever started it, who lets it end in order
 			mint, err := f.mint(cmd.Context())
 			if err != nil {
 				return err

@@ -54,6 +54,9 @@ func (t *teller) progress(p swarm.Progress) {
 			line += fmt.Sprintf(" %.1f cores", cpu)
 		}
 	}
+	if p.Err != "" {
+		line += fmt.Sprintf("  last error: %.120s", strings.ReplaceAll(p.Err, "\n", " "))
+	}
 	t.calls++
 	if t.live {
 		t.put(fmt.Sprintf("\r\x1b[K%s", line))

@@ -281,6 +281,9 @@ func (f *planNodesFlags) tell(out io.Writer, m *capacity.Model, p *capacity.Plan
 		e := m.Check(f.held)
 		say("held back     run %s: processors %s, memory %s, p99 %s", f.held.Name, percent(e.CPU), percent(e.Memory), percent(e.Answer))
 	}
+	if w := disturbed(f.fitted); w != "" {
+		say("warning       %s", w)
+	}
 	for _, w := range p.Beyond {
 		say("warning       %s", w)
 	}
@@ -371,6 +374,11 @@ func (f *loadFlags) measure(ctx context.Context, out, errOut io.Writer, file str
 	if _, err := capacity.Fit(doc.Points); err != nil {
 		return err
 	}
+	if w := disturbed(append(slices.Clone(doc.Points), *doc.Check)); w != "" {
+		if _, err := fmt.Fprintf(errOut, "warning: %s; stop them, or use --repeat 3\n", w); err != nil {
+			return err
+		}
+	}
 	b, err := json.MarshalIndent(doc, "", " ")
 	if err != nil {
 		return err
@@ -378,17 +386,29 @@ func (f *loadFlags) measure(ctx context.Context, out, errOut io.Writer, file str
 	return os.WriteFile(file, append(b, '\n'), 0o600)
 }
 
+// disturbed says in how many of the runs others used the machine, so that its processors and latencies are not the node's alone; "" when in none.
+func disturbed(points []capacity.Point) string {
+	n, most := 0, 0.0
+	for i := range points {
+		if s := points[i].Strangers; s > report.StrangersMost {
+			n++
+			most = max(most, s)
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("in %d of %d runs others used the machine, up to %.1f processors: what was measured is not the node's alone", n, len(points), most)
+}
+
 // quietest makes the run of a step as often as it is asked to, and returns that in which others used least.
 func (f *loadFlags) quietest(ctx context.Context, errOut io.Writer, step capacity.Step) (best *report.Result, err error) {
-	others := func(r *report.Result) float64 {
-		return r.Figures["machine_cpu"] - r.Figures["cpu"] - r.Figures["gen_cpu"]
-	}
 	for range max(f.repeat, 1) {
 		r, err := f.one(ctx, errOut, step)
 		if err != nil {
 			return nil, err
 		}
-		if best == nil || others(r) < others(best) {
+		if best == nil || r.Strangers() < best.Strangers() {
 			best = r
 		}
 	}

@@ -62,6 +62,30 @@ func TestPlanNodesUsage(t *testing.T) {
 	complains(t, exitUsage, "--rate must be", nil, "plan", "measure", "--json", bad, "--rate", "3")
 }
 
+// TestPlanDisturbed: a plan from runs beside which something else ran says so.
+func TestPlanDisturbed(t *testing.T) {
+	fitted, check := capacity.Shipped()
+	file := filepath.Join(t.TempDir(), "points.json")
+	f := func(strangers float64, want bool) {
+		t.Helper()
+		fitted[2].Strangers, fitted[4].Strangers = strangers, strangers/2
+		b, err := json.Marshal(capacity.File{Machine: "here", Points: fitted, Check: &check})
+		if err == nil {
+			err = os.WriteFile(file, b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := finish(t, as(t, nil, "plan", "nodes", "--from", file, "--connections", "1000", "--messages", "100"))
+		if r.code != 0 || strings.Contains(r.out, "in 2 of 8 runs others used the machine, up to 1.2 processors") != want {
+			t.Errorf("%v of strangers, exit %d; want the warning: %t\n%s\n%s", strangers, r.code, want, r.out, r.err)
+		}
+	}
+	f(0, false)
+	f(0.2, false)
+	f(1.2, true)
+}
+
 // TestPlanMeasure: a series of the real thing, as short as can be, that a model can be fitted to.
 func TestPlanMeasure(t *testing.T) {
 	if testing.Short() {
@@ -71,6 +95,17 @@ func TestPlanMeasure(t *testing.T) {
 	r := finish(t, as(t, nil, append([]string{"plan", "measure", "--json", file, "--rate", "400", "--sockets", "1000"}, small("ramp=200ms", "steady=1500ms", "gates=[lost == 0]")...)...))
 	if r.code != 0 || strings.Count(r.out, "\n") != 9 {
 		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+	measured, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc capacity.File
+	if err := json.Unmarshal(measured, &doc); err != nil {
+		t.Fatal(err)
+	}
+	if w := disturbed(append(doc.Points, *doc.Check)); (w != "") != strings.Contains(r.err, "others used the machine") {
+		t.Errorf("the runs say %q, and the command\n%s", w, r.err)
 	}
 	r = finish(t, as(t, nil, "plan", "nodes", "--from", file, "--connections", "10000", "--messages", "200"))
 	if r.code != 0 || !strings.Contains(r.out, "8 runs") || !strings.Contains(r.out, "held back     run rate-140") {

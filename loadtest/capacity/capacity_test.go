@@ -286,6 +286,7 @@ func TestOf(t *testing.T) {
 	f(func(c *report.Result) { c.Figures = map[string]float64{"cpu": 1} }, "/metrics")
 	f(func(c *report.Result) { c.Machine = "somewhere" }, "processors")
 	f(func(c *report.Result) { c.Document = "{" }, "scenario")
+	f(func(c *report.Result) { c.Partial = true }, "did not come to its end")
 }
 
 // TestShipped: the shipped runs are a model, and the one that was held back agrees with it.

@@ -27,13 +27,15 @@ type Point struct {
 	Name  string  `json:"name"`
 	Cores float64 `json:"cores"` // of the machine
 	Load
-	CPU     float64            `json:"cpu"`               // cores that the node used
-	Others  float64            `json:"others"`            // cores that everybody else used on the same machine, the load generator among them
-	Memory  float64            `json:"memory"`            // resident bytes
-	Disk    float64            `json:"disk"`              // bytes a second that were written to the log
-	Files   float64            `json:"files,omitempty"`   // that the node's process may open; 0 is not known
-	Answer  map[string]float64 `json:"answer,omitempty"`  // seconds, by percentile: p50 p90 p95 p99 p999
-	Refused bool               `json:"refused,omitempty"` // the node could not do it all: its latency is not that of a steady state
+	CPU    float64 `json:"cpu"`    // cores that the node used
+	Others float64 `json:"others"` // cores that everybody else used on the same machine, the load generator among them
+	// Strangers is the part of Others that is not the load generator's: what ran beside the test.
+	Strangers float64            `json:"strangers,omitempty"`
+	Memory    float64            `json:"memory"`            // resident bytes
+	Disk      float64            `json:"disk"`              // bytes a second that were written to the log
+	Files     float64            `json:"files,omitempty"`   // that the node's process may open; 0 is not known
+	Answer    map[string]float64 `json:"answer,omitempty"`  // seconds, by percentile: p50 p90 p95 p99 p999
+	Refused   bool               `json:"refused,omitempty"` // the node could not do it all: its latency is not that of a steady state
 }
 
 // used is the share of the machine's processors that was used.
@@ -49,12 +51,14 @@ func Of(name string, r *report.Result) (p Point, err error) {
 	switch {
 	case len(c.Day)+len(c.Steps)+len(c.Pulses) > 0:
 		return p, fmt.Errorf("%s: its rate has a curve, and a mean of it would say nothing: use runs of a constant rate", name)
+	case r.Partial:
+		return p, fmt.Errorf("%s: that run did not come to its end: use runs that did", name)
 	case len(sc.Actions) > 0:
 		return p, fmt.Errorf("%s: something was done to the node in the middle: use runs without actions", name)
 	case r.Figures["rss"] == 0 || r.Steady <= 0:
 		return p, fmt.Errorf("%s: the node's /metrics could not be read in that run", name)
 	}
-	p = Point{Name: name, CPU: r.Figures["cpu"], Others: max(r.Figures["machine_cpu"]-r.Figures["cpu"], r.Figures["gen_cpu"]), Memory: r.Figures["rss"], Answer: map[string]float64{}}
+	p = Point{Name: name, CPU: r.Figures["cpu"], Others: max(r.Figures["machine_cpu"]-r.Figures["cpu"], r.Figures["gen_cpu"]), Strangers: r.Strangers(), Memory: r.Figures["rss"], Answer: map[string]float64{}}
 	if p.Cores, err = cores(r.Machine); err != nil {
 		return p, fmt.Errorf("%s: %w", name, err)
 	}

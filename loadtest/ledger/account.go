@@ -55,6 +55,13 @@ type open struct {
 	answer bool // it has come
 }
 
+// hole are the places between two, neither of them in it, of which nothing was shown when an acknowledgement came from behind them: an
+// acknowledgement has no prev. They are of staff, or lost, which the history tells.
+type hole struct{ after, before uint64 }
+
+// holesMax bounds what an account remembers of them.
+const holesMax = 256
+
 // keptMax bounds what an account remembers for its audit.
 const keptMax = 4096
 
@@ -71,6 +78,7 @@ type Account struct {
 	exact    bool   // last was seen, and is not just where the session was when it was opened
 	acked    uint64 // highest seq of an acknowledgement
 	answered uint64 // highest seq that was answered
+	holes    []hole
 	opens    []open
 	kept     []open
 	settled  []open // the latest that were settled, to tell what comes again
@@ -190,6 +198,9 @@ func (a *Account) Ack(n, seq uint64, again bool) {
 	}
 	o.seq = seq
 	a.acked = max(a.acked, seq)
+	if !again && seq > a.last+1 && len(a.holes) < holesMax {
+		a.holes = append(a.holes, hole{a.last, seq})
+	}
 	if !again { // what was known before is pushed as well, in its place: the reply to a repetition does not stand for it
 		a.last, a.exact = max(a.last, seq), true
 	}

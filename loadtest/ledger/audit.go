@@ -15,12 +15,14 @@ type Verdict struct {
 func (a *Account) Snapshot() *Account {
 	c := *a
 	c.opens, c.kept, c.settled = slices.Clone(a.opens), slices.Clone(a.kept), slices.Clone(a.settled)
+	c.holes = slices.Clone(a.holes)
 	c.faults, c.count = nil, 0
 	return &c
 }
 
 // Audit compares the account with the whole log of its session, in order. Staff entries may be missing in it. It is for
-// the end: what is open then is either in the log, or lost.
+// the end: what is open then is either in the log, or lost. What the log has in front of an acknowledgement was to be shown before it, and was not
+// seen live when it was not.
 func (a *Account) Audit(log []Entry) (v Verdict) {
 	at := map[uint64]uint64{}      // n → seq of the message
 	answers := map[uint64]uint64{} // n → seq of its answer
@@ -30,6 +32,9 @@ func (a *Account) Audit(log []Entry) (v Verdict) {
 			a.fault(Reordered, e.N, e.Seq, "in the history it stands behind seq %d", seq)
 		}
 		seq = max(seq, e.Seq)
+		if e.Of == 0 && slices.ContainsFunc(a.holes, func(h hole) bool { return h.after < e.Seq && e.Seq < h.before }) {
+			a.fault(Lost, e.N, e.Seq, "it is in the history, and never came")
+		} // an answer is asked for below
 		book, what := at, "message"
 		switch {
 		case e.N == 0:

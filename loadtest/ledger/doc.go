@@ -9,5 +9,7 @@
 // What does not hold is a [Fault], with the session and the places. The books cannot know what the log has: [Account.Audit]
 // compares an account with its history, and parts what is lost from what is late.
 //
+// Tokens of streams, which may be lost, have books of their own: [Streams].
+//
 // An Account is a plain value with one owner; nothing here is safe for concurrent use.
 package ledger

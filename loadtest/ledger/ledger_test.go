@@ -109,11 +109,8 @@ func TestMutants(t *testing.T) {
 			twice := slices.Insert(slices.Clone(steps), i, s)
 			switch s.verb {
 			case "answer", "event":
-				if i+1 < len(steps) && slices.ContainsFunc(steps[i+1:], func(s step) bool { return s.verb == "answer" || s.verb == "event" }) {
-					next := i + 1 + slices.IndexFunc(steps[i+1:], func(s step) bool { return s.verb != "send" })
-					if steps[next].verb != "ack" { // an acknowledgement has no prev: what is missing before it shows as open
-						find("drop", seed, i, without, log, Lost)
-					}
+				if next := i + 1 + slices.IndexFunc(steps[i+1:], func(s step) bool { return s.verb != "send" }); next > i { // what is last is late
+					find("drop before "+steps[next].verb, seed, i, without, log, Lost)
 				}
 				if s.verb == "answer" {
 					find("drop answer", seed, i, without, log)
@@ -151,7 +148,7 @@ func TestMutants(t *testing.T) {
 		short := log[:len(log)-1]
 		find("log short", seed, len(log), steps, short, Lost)
 	}
-	for _, name := range []string{"drop", "drop answer", "twice", "swap", "ack twice", "ack known", "ack moved back", "log drop", "log twice", "log swap", "log short"} {
+	for _, name := range []string{"drop before ack", "drop before answer", "drop answer", "twice", "swap", "ack twice", "ack known", "ack moved back", "log drop", "log twice", "log swap", "log short"} {
 		if caught[name] == 0 {
 			t.Errorf("%s never happened", name)
 		}

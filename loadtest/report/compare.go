@@ -42,9 +42,15 @@ var compared = []struct {
 	{"unacked", -1},
 	{"refused", -1},
 	{"disconnects", -1},
+	{"errors", -1},
+	{"tokens_lost", -1},
+	{"unaudited", -1},
 	{"rss", -1},
 	{"rss_per_conn", -1},
 	{"settled_per_conn", -1},
+	{"rss_growth", -1},
+	{"live", -1},
+	{"live_per_talk", -1},
 	{"connect_cpu", -1},
 	{"cpu", -1},
 	{"gen_rss", 0},
@@ -88,8 +94,11 @@ func (c *Comparison) row(name string, sign int) {
 	r := Row{Name: name, A: show(a), B: show(b)}
 	switch {
 	case math.IsNaN(a) || math.IsNaN(b) || a == b:
-	case a == 0:
-		r.Change, r.Better = "from 0", sign
+	case a <= 0:
+		r.Change = "from " + r.A
+		if r.Better = sign; b < a {
+			r.Better = -sign
+		}
 	default:
 		share := (b - a) / a
 		r.Change = fmt.Sprintf("%+.0f%%", share*100)
@@ -111,7 +120,32 @@ func (c *Comparison) unlike() (list []string) {
 	if c.A.Machine != c.B.Machine {
 		list = append(list, fmt.Sprintf("they ran on different machines: %s; %s", c.A.Machine, c.B.Machine))
 	}
+	for _, x := range [][3]string{
+		{"processors", c.A.Hardware.Model, c.B.Hardware.Model},
+		{"memory", c.A.Hardware.Memory, c.B.Hardware.Memory},
+		{"kernels", c.A.Hardware.Kernel, c.B.Hardware.Kernel},
+		{"programs", c.A.Version, c.B.Version},
+	} {
+		if x[1] != "" && x[2] != "" && x[1] != x[2] {
+			list = append(list, fmt.Sprintf("they ran with different %s: %s; %s", x[0], x[1], x[2]))
+		}
+	}
+	for i, r := range []*Result{c.A, c.B} {
+		switch letter := 'a' + rune(i); {
+		case r.Partial:
+			list = append(list, fmt.Sprintf("%c did not come to its end: it is what was measured in the first %.0f s, without an audit", letter, r.Steady))
+		case r.Stopped:
+			list = append(list, fmt.Sprintf("%c was stopped after %.0f s", letter, r.Steady))
+		}
+	}
 	return list
+}
+
+// sameMachine tells whether both ran on machines that call themselves the same, as far as is known.
+func (c *Comparison) sameMachine() bool {
+	same := func(a, b string) bool { return a == b || a == "" || b == "" }
+	x, y := c.A.Hardware, c.B.Hardware
+	return c.A.Machine == c.B.Machine && same(x.Model, y.Model) && same(x.Memory, y.Memory) && same(x.Kernel, y.Kernel)
 }
 
 // WriteTo writes the table for terminals.

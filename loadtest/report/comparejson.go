@@ -23,7 +23,7 @@ func (c *Comparison) WriteJSON(w io.Writer) error {
 		SameMachine  bool          `json:"same_machine"`
 		Rows         []comparedRow `json:"rows"`
 	}{
-		c.A.Document == c.B.Document && slices.Equal(c.A.Sets, c.B.Sets), c.A.Machine == c.B.Machine, []comparedRow{},
+		c.A.Document == c.B.Document && slices.Equal(c.A.Sets, c.B.Sets), c.sameMachine(), []comparedRow{},
 	}
 	value := func(r *Result, name string) *float64 {
 		if v := r.Value(name); !math.IsNaN(v) {

@@ -66,6 +66,37 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestJudgeUnaudited: a run that did not come to compare what it was to compare does not pass in silence, but where its scenario says how many may be.
+func TestJudgeUnaudited(t *testing.T) {
+	f := func(unaudited float64, want string, gates ...string) {
+		t.Helper()
+		r := &Result{Figures: map[string]float64{"lost": 0, "duplicated": 0, "reordered": 0, "mismatched": 0, "unaudited": unaudited}}
+		var list []scenario.Gate
+		for _, text := range gates {
+			g, err := scenario.ParseGate(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, g)
+		}
+		r.Judge(list)
+		failed := ""
+		for _, g := range r.Gates {
+			if !g.Holds {
+				failed += g.Text
+			}
+		}
+		if failed != want {
+			t.Errorf("%v unaudited, %v: %q does not hold; want %q", unaudited, gates, failed, want)
+		}
+	}
+	f(0, "")
+	f(3, "unaudited == 0")
+	f(3, "unaudited == 0", "lost == 0")
+	f(3, "", "unaudited <= 3")
+	f(4, "unaudited <= 3", "unaudited <= 3")
+}
+
 // TestPage: the page is one well-formed document without script, and says everything; what came from outside is escaped.
 func TestPage(t *testing.T) {
 	r := sample(t, 1)
@@ -154,6 +185,46 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestCompareTellsAll: what leaks and what could not connect is compared, a share of what was not above 0 is none, and what makes a difference nobody's merit is told when it is known.
+func TestCompareTellsAll(t *testing.T) {
+	a, b := sample(t, 1), sample(t, 1)
+	for i, r := range []*Result{a, b} {
+		for _, name := range []string{"live", "live_per_talk", "rss_growth", "errors"} {
+			r.Figures[name] = float64(1 + i)
+		}
+	}
+	a.Figures["live_per_talk"] = -5
+	c := Compare(a, b)
+	rows := map[string]Row{}
+	for _, r := range c.Rows {
+		rows[r.Name] = r
+	}
+	for name, change := range map[string]string{"live": "+100%", "live_per_talk": "from -5B", "rss_growth": "+100%", "errors": "+100%"} {
+		if r := rows[name]; r.Better != -1 || r.Change != change {
+			t.Errorf("%s: %+v; want %s, and worse", name, r, change)
+		}
+	}
+	f := func(want string, change func(*Result)) {
+		t.Helper()
+		was := *b
+		change(b)
+		if got := strings.Join(c.unlike(), "\n"); got != want {
+			t.Errorf("%q; want %q", got, want)
+		}
+		*b = was
+	}
+	a.Hardware = Hardware{"one", "8.0 GiB", "6.1"}
+	f("", func(*Result) {}) // of the other nothing is known
+	f("they ran with different processors: one; two\nthey ran with different memory: 8.0 GiB; 4.0 GiB\nthey ran with different kernels: 6.1; 6.2", func(r *Result) {
+		r.Hardware = Hardware{"two", "4.0 GiB", "6.2"}
+		if c.sameMachine() {
+			t.Error("they are the same machine")
+		}
+	})
+	f("b was stopped after 0 s", func(r *Result) { r.Stopped = true })
+	f("b did not come to its end: it is what was measured in the first 7 s, without an audit", func(r *Result) { r.Partial, r.Steady = true, 7 })
+}
+
 func TestRead(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "r.json")
 	put := func(v any) {
@@ -177,6 +248,10 @@ func TestRead(t *testing.T) {
 	if _, err := Read(file); err == nil {
 		t.Error("another format is read")
 	}
+	put(map[string]int{"format": 1})
+	if _, err := Read(file); err == nil || !strings.Contains(err.Error(), "no result") {
+		t.Errorf("a document without figures is read: %v", err)
+	}
 	put([]int{1})
 	if _, err := Read(file); err == nil {
 		t.Error("a list is read")
@@ -184,4 +259,17 @@ func TestRead(t *testing.T) {
 	if _, err := Read(file + ".none"); err == nil {
 		t.Error("nothing is read")
 	}
+}
+
+func TestStrangers(t *testing.T) {
+	f := func(want, machine, node, generator float64) {
+		t.Helper()
+		r := &Result{Figures: map[string]float64{"machine_cpu": machine, "cpu": node, "gen_cpu": generator}}
+		if got := r.Strangers(); got != want {
+			t.Errorf("%v used, %v by the node, %v by the generator: %v; want %v", machine, node, generator, got, want)
+		}
+	}
+	f(0.5, 2, 1, 0.5)
+	f(0, 1, 1, 0.5) // what is counted in ticks is not exact
+	f(0, 0, 1, 1)   // not known
 }

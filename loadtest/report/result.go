@@ -26,6 +26,7 @@ type Result struct {
 	Sets     []string  `json:"sets,omitempty"`
 	Started  time.Time `json:"started"`
 	Machine  string    `json:"machine"`
+	Hardware Hardware  `json:"hardware,omitzero"`
 	Version  string    `json:"version,omitempty"`
 	Seed     uint64    `json:"seed"`
 	// Processes of the load generator.
@@ -34,6 +35,10 @@ type Result struct {
 	// Offered is messages a second, as the scenario asks for; Steady the seconds that were measured.
 	Offered float64 `json:"offered"`
 	Steady  float64 `json:"steady"`
+	// Stopped tells that somebody ended the steady time early: what it shows is of the time until then.
+	Stopped bool `json:"stopped,omitempty"`
+	// Partial tells that the run was not over when this was written: nothing was audited, and there is no evidence of faults.
+	Partial bool `json:"partial,omitempty"`
 
 	// Figures are those of [scenario.Metrics] that are no latencies; what could not be measured is absent.
 	Figures map[string]float64 `json:"figures"`
@@ -49,6 +54,13 @@ type Result struct {
 	Gates  []Gate         `json:"gates"`
 	// Warnings say why the figures may not be what they seem.
 	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Hardware is what the load generator ran on. What is not known is "".
+type Hardware struct {
+	Model  string `json:"model,omitempty"` // of the processors
+	Memory string `json:"memory,omitempty"`
+	Kernel string `json:"kernel,omitempty"`
 }
 
 // Latency is one distribution, in seconds, and its percentile curve.
@@ -127,13 +139,29 @@ func (r *Result) Value(metric string) float64 {
 	return math.NaN()
 }
 
+// StrangersMost is how many cores others may use of the machine on which node and load generator run, before a run says that its figures are not theirs alone.
+const StrangersMost = 0.3
+
+// Strangers returns the cores of that machine that neither the node nor the load generator used in the steady time; 0 where that is not known.
+func (r *Result) Strangers() float64 {
+	if r.Figures["machine_cpu"] == 0 {
+		return 0
+	}
+	return max(r.Figures["machine_cpu"]-r.Figures["cpu"]-r.Figures["gen_cpu"], 0)
+}
+
 // promises must hold in every run, whatever the scenario says.
 var promises = []string{"lost == 0", "duplicated == 0", "reordered == 0", "mismatched == 0"}
+
+// checked must hold too, but where a gate of the scenario says otherwise: that what was to be compared was.
+const checked = "unaudited == 0"
 
 // Judge fills in the gates.
 func (r *Result) Judge(gates []scenario.Gate) {
 	seen := map[string]bool{}
+	audits := false
 	for i := range gates {
+		audits = audits || gates[i].Metric == "unaudited"
 		if g := &gates[i]; g.Op == "==" && g.Limit.Value == 0 { // a weaker one does not stand for a promise
 			seen[g.Metric] = true
 		}
@@ -142,6 +170,9 @@ func (r *Result) Judge(gates []scenario.Gate) {
 		if g, err := scenario.ParseGate(p); err == nil && !seen[g.Metric] {
 			gates = append(gates, g)
 		}
+	}
+	if g, err := scenario.ParseGate(checked); err == nil && !audits && r.Figures[g.Metric] > 0 {
+		gates = append(gates, g)
 	}
 	r.Gates = nil
 	for _, g := range gates {
@@ -152,6 +183,16 @@ func (r *Result) Judge(gates []scenario.Gate) {
 		}
 		r.Gates = append(r.Gates, out)
 	}
+}
+
+// Stained tells whether something was lost, duplicated, reordered or altered.
+func (r *Result) Stained() bool {
+	for _, p := range promises {
+		if g, err := scenario.ParseGate(p); err == nil && r.Figures[g.Metric] > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Holds tells whether every gate does.
@@ -188,6 +229,9 @@ func Read(file string) (*Result, error) {
 	}
 	if r.Format != Format {
 		return nil, fmt.Errorf("%s has format %d: this program reads %d", file, r.Format, Format)
+	}
+	if r.Scenario == "" || r.Started.IsZero() || r.Figures == nil || r.Latencies == nil {
+		return nil, fmt.Errorf("%s is no result of a load test: it lacks scenario, started, figures or latencies; `loadtest run --json` writes one", file)
 	}
 	return r, nil
 }

@@ -56,6 +56,9 @@ func (r *Result) WriteTo(w io.Writer) (int64, error) {
 	fmt.Fprintf(&b, "\nmessages   %s due, %s acknowledged, %s answered; %s/s\n", r.figure("due"), r.figure("acked"), r.figure("answered"), strings.TrimSuffix(r.figure("rate"), "/s"))
 	fmt.Fprintf(&b, "ledger     %s lost, %s duplicated, %s reordered, %s mismatched; %s unacknowledged, %s unanswered; %s sessions compared with their history\n",
 		r.figure("lost"), r.figure("duplicated"), r.figure("reordered"), r.figure("mismatched"), r.figure("unacked"), r.figure("unanswered"), r.figure("audited"))
+	if r.Figures["tokens"]+r.Figures["tokens_lost"] > 0 {
+		fmt.Fprintf(&b, "streams    %s tokens shown, %s not\n", r.figure("tokens"), r.figure("tokens_lost"))
+	}
 	fmt.Fprintf(&b, "sockets    %s held, %s lost, %s failed attempts, %s ended on purpose\n", r.figure("sockets"), r.figure("disconnects"), r.figure("errors"), r.figure("dropped"))
 	fmt.Fprintf(&b, "node       %s resident, %s a connection, %s in the end, %s live, %s cores\n", r.figure("rss"), r.figure("rss_per_conn"), r.figure("settled_per_conn"), r.figure("live"), r.figure("cpu"))
 	fmt.Fprintf(&b, "connects   %s of the node's processors each: %s for each second of one\n", r.figure("connect_cpu"), r.figure("connects_per_cpu"))

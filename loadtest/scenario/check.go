@@ -57,7 +57,9 @@ func (s *Scenario) check(at func(path string, err error)) {
 	}
 	within("ramp", s.Ramp, 0, 3600)
 	within("stop", s.Stop, 0, 3600)
+	within("patience", s.Patience, 0, 3600)
 	between("audit", s.Audit, 0, 10_000)
+	within("audit_time", s.AuditTime, 0, 3600)
 	between("node.count", s.Node.Count, 0, maxNodes)
 	if n, bots := s.Node.Count, s.Workers.Bots.Count+s.Workers.Humans.Count; n > 1 && bots > 0 && (s.Workers.Bots.Count < n && s.Workers.Bots.Count > 0 || s.Workers.Humans.Count < n && s.Workers.Humans.Count > 0) {
 		at("workers", fmt.Errorf("each of %d nodes wants its own: there must be %d bots at least, and as many humans, or none", n, n))

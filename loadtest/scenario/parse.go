@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"strings"
 
@@ -108,6 +109,9 @@ func read(file string, doc []byte, into any, check func(at func(path string, err
 			e.Line, e.Column = t.Position.Line, t.Position.Column
 		}
 		return errors.Join(e)
+	}
+	if errors.Is(err, io.EOF) {
+		return errors.Join(&Error{File: file, Message: "it is empty: there is no document in it"})
 	}
 	if err != nil {
 		return errors.Join(&Error{File: file, Message: strings.ReplaceAll(err.Error(), "\n", " ")})

@@ -12,6 +12,8 @@ type Scenario struct {
 	Node Node `yaml:"node,omitempty"`
 	// Ramp is the time over which the sockets connect; default 5s.
 	Ramp Quantity `yaml:"ramp,omitempty" unit:"time"`
+	// Patience is how long nobody at all may be connected at the beginning of the ramp before the run ends; default 10s.
+	Patience Quantity `yaml:"patience,omitempty" unit:"time"`
 	// Steady is the time that is measured; needed.
 	Steady Quantity `yaml:"steady" unit:"time"`
 	// Stop is how long what is under way gets to end; default 10s.
@@ -24,6 +26,9 @@ type Scenario struct {
 	Actions []Action `yaml:"actions,omitempty"`
 	// Audit is how many sessions are compared with their history in the end, beside those with something open; default 50.
 	Audit int `yaml:"audit,omitempty"`
+	// AuditTime is how long all audits may take; default 20s. What was not compared by then is unaudited, and fails the run unless a gate
+	// says how many may be.
+	AuditTime Quantity `yaml:"audit_time,omitempty" unit:"time"`
 	// Gates must hold; see [ParseGate]. That nothing was lost, duplicated, reordered or altered is always one.
 	Gates []string `yaml:"gates,omitempty"`
 
@@ -198,7 +203,9 @@ func (s *Scenario) defaults() {
 	}
 	quantity(&s.Ramp, "5s")
 	quantity(&s.Stop, "10s")
+	quantity(&s.Patience, "10s")
 	num(&s.Audit, 50)
+	quantity(&s.AuditTime, "20s")
 	num(&s.Node.Count, 1)
 	num(&s.Customers.Sources, (s.Customers.Sockets+19_999)/20_000)
 	quantity(&s.Customers.Slow.Pause, "200ms")

@@ -39,6 +39,7 @@ type agent struct {
 	people []*person
 	seats  []*seat
 	doors  chan struct{} // tokens: those who connect at a time
+	end    atomic.Int64  // of the steady time: what falls due later is not done
 	ready  atomic.Int64
 	manned atomic.Int64
 	brisk  atomic.Bool // slow readers read: the steady time is over, and all is to be verified
@@ -134,6 +135,11 @@ func (a *agent) ramp(ctx context.Context) error {
 	for _, d := range a.seats {
 		a.wg.Go(func() { d.live(ctx) })
 	}
+	if len(a.seats) > 0 {
+		if err := a.met(ctx, &a.manned); err != nil {
+			return err
+		}
+	}
 	begin := a.now()
 	if err := a.until(ctx, rampMore, func() bool { return a.manned.Load() >= int64(len(a.seats)) }); err != nil {
 		return fmt.Errorf("%d of %d workers wait for work: %w", a.manned.Load(), len(a.seats), errors.Join(err, a.lastErr()))
@@ -142,6 +148,11 @@ func (a *agent) ramp(ctx context.Context) error {
 	for i, p := range a.people {
 		due := begin + int64(float64(span)*float64(i)/float64(len(a.people)))
 		a.wg.Go(func() { p.live(ctx, max(due, a.now())) })
+		if i == 0 && len(a.seats) == 0 {
+			if err := a.met(ctx, &a.ready); err != nil {
+				return err
+			}
+		}
 		if i%64 == 0 && !a.sleep(ctx, due-int64(100*time.Millisecond)) { // goroutines that only wait cost too
 			return ctx.Err()
 		}
@@ -150,6 +161,19 @@ func (a *agent) ramp(ctx context.Context) error {
 		return fmt.Errorf("%d of %d customers are connected: %w", a.ready.Load(), len(a.people), errors.Join(err, a.lastErr()))
 	}
 	return nil
+}
+
+// met waits until the first is connected, as long as the scenario has patience: a node that is not there would be tried for a minute by everybody.
+func (a *agent) met(ctx context.Context, connected *atomic.Int64) error {
+	patience := a.sc.Patience.Duration()
+	err := a.until(ctx, patience, func() bool { return connected.Load() > 0 })
+	if !errors.Is(err, errLate) {
+		return err
+	}
+	if err = a.lastErr(); err == nil {
+		err = errors.New("there was no answer")
+	}
+	return fmt.Errorf("nobody could connect to %s within %v (the scenario's patience): %w: see that the node runs there, and that the tokens are for it", a.addr, patience, err)
 }
 
 func (a *agent) lastErr() error {
@@ -184,12 +208,12 @@ func (a *agent) until(ctx context.Context, d time.Duration, ok func() bool) erro
 }
 
 // steady plans everything that falls due from the moment go on, and returns when what was due is settled, or the time for
-// that is over.
-func (a *agent) steady(ctx context.Context, zero int64) error {
-	end := zero + int64(a.sc.Steady.Duration())
+// that is over. stop ends the steady time early.
+func (a *agent) steady(ctx context.Context, zero int64, stop <-chan struct{}) error {
+	a.end.Store(zero + int64(a.sc.Steady.Duration()))
 	for i, list := range a.sc.Segments(a.Of) {
 		rng := rand.New(rand.NewPCG(a.sc.Seed, uint64(i)<<32|uint64(a.Index)<<1|1)) //nolint:gosec // it is to be the same every time
-		f := &flow{a: a, zero: zero, end: end, next: scenario.NewArrivals(list, a.sc.Talk.Arrivals, rng), rng: rng}
+		f := &flow{a: a, zero: zero, next: scenario.NewArrivals(list, a.sc.Talk.Arrivals, rng), rng: rng}
 		f.choose()
 		f.plan()
 	}
@@ -198,9 +222,16 @@ func (a *agent) steady(ctx context.Context, zero int64) error {
 			a.drop(zero, act, uint64(i)) //nolint:gosec // it is small
 		}
 	}
-	if !a.sleep(ctx, end) {
+	over := time.NewTimer(time.Duration(a.end.Load() - a.now()))
+	defer over.Stop()
+	select {
+	case <-ctx.Done():
 		return ctx.Err()
+	case <-stop:
+		a.end.Store(min(a.now(), a.end.Load()))
+	case <-over.C:
 	}
+	end := a.end.Load()
 	a.brisk.Store(true)
 	err := a.until(ctx, rampMore, func() bool { return a.clock.past(end) }) // else it would still speak while it is audited
 	if err == nil {
@@ -244,4 +275,8 @@ type hangUp struct {
 	back int64
 }
 
-func (h *hangUp) run(int64) { h.p.hangUp(h.back) }
+func (h *hangUp) run(due int64) {
+	if due < h.p.a.end.Load() {
+		h.p.hangUp(h.back)
+	}
+}

@@ -78,7 +78,7 @@ func (p *person) page(frame []byte) {
 	switch {
 	case len(a.log) > auditMax:
 		p.audit = nil
-		a.end(errors.New("the history is too long"))
+		a.end(fmt.Errorf("%w: its history is too long", errUnaudited))
 	case h.History.More && len(h.History.Entries) > 0:
 		p.ask()
 	default:
@@ -96,7 +96,7 @@ func (p *person) begin(session string) (*audit, error) {
 	}
 	account := p.book(session)
 	if account == nil {
-		return nil, errors.New("its book is closed")
+		return nil, fmt.Errorf("%w: its book is closed", errUnaudited)
 	}
 	a := &audit{session: session, book: account.Snapshot(), done: make(chan error, 1)}
 	p.audit = a
@@ -104,13 +104,10 @@ func (p *person) begin(session string) (*audit, error) {
 	return a, nil
 }
 
-// auditMost bounds the time of all audits.
-const auditMost = 20 * time.Second
-
 // audits compares those that were chosen, and those with something open, with their histories. What is still open after
 // that was late, and counts with the time that it has waited.
 func (a *agent) audits(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, auditMost)
+	ctx, cancel := context.WithTimeout(ctx, a.sc.AuditTime.Duration())
 	defer cancel()
 	var wg sync.WaitGroup
 	var next atomic.Int64
@@ -196,8 +193,27 @@ func keys(lists ...[]message) string {
 	return "keys" + b.String()
 }
 
-// verify audits one session.
+// auditPause is between two attempts at one audit.
+const auditPause = 100 * time.Millisecond
+
+// errUnaudited is why a session can not be audited at any time.
+var errUnaudited = errors.New("it cannot be compared")
+
+// verify audits one session, again while there is time: a connection that has just ended comes back.
 func (p *person) verify(ctx context.Context, session string) error {
+	for {
+		err := p.compare(ctx, session)
+		if err == nil || errors.Is(err, errUnaudited) || !p.a.sleep(ctx, p.a.now()+int64(auditPause)) {
+			return err
+		}
+	}
+}
+
+// compare reads the history of a session, and compares it with the book.
+func (p *person) compare(ctx context.Context, session string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	a, err := p.begin(session)
 	if err != nil {
 		return err

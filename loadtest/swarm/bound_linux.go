@@ -5,5 +5,7 @@ import (
 	"syscall"
 )
 
-// bound lets a node end with the run that started it, even when that is killed.
-func bound(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
+// bound lets a node end with the run that started it, even when that is killed. What is typed to end the run is not for the node: it is asked in order.
+func bound(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+}

@@ -19,6 +19,7 @@ import (
 type order struct {
 	Plan *plan `json:"plan,omitempty"` // the first: connect
 	Go   int64 `json:"go,omitempty"`   // the second: the moment at which the steady time begins
+	Stop bool  `json:"stop,omitempty"` // the last, if it comes: the steady time ends now
 }
 
 // news is what an agent tells, one JSON object a line.
@@ -28,15 +29,17 @@ type news struct {
 	Ready  bool     `json:"ready,omitempty"`
 	Done   *finding `json:"done,omitempty"` // the last
 	Err    string   `json:"err,omitempty"`  // the last
+	Late   bool     `json:"late,omitempty"` // Err says that it took too long
 }
 
 // sampling is how often an agent tells how it goes.
 const sampling = time.Second
 
-// work is an agent from its plan to its end. tell is called by one goroutine at a time.
-func (a *agent) work(ctx context.Context, start <-chan int64, tell func(news)) {
+// work is an agent from its plan to its end. When stop is closed the steady time ends. tell is called by one goroutine at a time.
+func (a *agent) work(ctx context.Context, start <-chan int64, stop <-chan struct{}, tell func(news)) {
 	ctx, cancel := context.WithCancel(ctx)
 	var mu sync.Mutex
+	left := false // guarded by mu
 	say := func(n news) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -46,6 +49,9 @@ func (a *agent) work(ctx context.Context, start <-chan int64, tell func(news)) {
 	sample := func() {
 		mu.Lock() // one that was taken first is told first
 		defer mu.Unlock()
+		if left {
+			return
+		}
 		s, err := a.m.sample(a.now())
 		if err == nil {
 			tell(news{Agent: a.Index, Sample: &s})
@@ -64,12 +70,15 @@ func (a *agent) work(ctx context.Context, start <-chan int64, tell func(news)) {
 		say(news{Ready: true})
 		select {
 		case zero := <-start:
-			err = a.steady(ctx, zero)
+			err = a.steady(ctx, zero, stop)
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
 	}
 	sample() // with everybody still there
+	mu.Lock()
+	left = true // a sample that was due at the same moment would count those who have gone as lost
+	mu.Unlock()
 	cancel()
 	sampler.Wait()
 	a.wg.Wait()
@@ -77,7 +86,7 @@ func (a *agent) work(ctx context.Context, start <-chan int64, tell func(news)) {
 	f.Open = a.open
 	last := news{Done: &f}
 	if err != nil {
-		last = news{Err: err.Error()}
+		last = news{Err: err.Error(), Late: errors.Is(err, errLate)}
 	}
 	say(last)
 }
@@ -109,16 +118,20 @@ func Agent(ctx context.Context, in io.Reader, out io.Writer, mint Mint) error {
 	fileLimit()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	start := make(chan int64, 1)
+	start, stop := make(chan int64, 1), make(chan struct{})
+	halt := sync.OnceFunc(func() { close(stop) })
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
-			o, err := read()
-			if err != nil { // whoever started it has ended
+			switch o, err := read(); {
+			case err != nil: // whoever started it has ended
 				cancel(err)
 				return
+			case o.Stop:
+				halt()
+			default:
+				start <- o.Go
 			}
-			start <- o.Go
 		}
 	})
 	enc := json.NewEncoder(out)
@@ -126,7 +139,7 @@ func Agent(ctx context.Context, in io.Reader, out io.Writer, mint Mint) error {
 	if err != nil {
 		return err
 	}
-	a.work(ctx, start, func(n news) {
+	a.work(ctx, start, stop, func(n news) {
 		if err := enc.Encode(n); err != nil {
 			cancel(err)
 		}
@@ -137,6 +150,7 @@ func Agent(ctx context.Context, in io.Reader, out io.Writer, mint Mint) error {
 // hand is how a swarm leads one agent.
 type hand struct {
 	start func(zero int64) error
+	stop  func() // ends the steady time; once
 	end   func()
 }
 
@@ -147,9 +161,9 @@ func (s *Swarm) inside(ctx context.Context, wg *sync.WaitGroup, pl plan, tell fu
 		return hand{}, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	start := make(chan int64, 1)
-	wg.Go(func() { a.work(ctx, start, tell) })
-	return hand{start: func(zero int64) error { start <- zero; return nil }, end: cancel}, nil
+	start, stop := make(chan int64, 1), make(chan struct{})
+	wg.Go(func() { a.work(ctx, start, stop, tell) })
+	return hand{start: func(zero int64) error { start <- zero; return nil }, stop: func() { close(stop) }, end: cancel}, nil
 }
 
 // outside starts an agent in a process of its own.
@@ -196,7 +210,8 @@ func (s *Swarm) outside(ctx context.Context, wg *sync.WaitGroup, pl plan, tell f
 		_ = in.Close()
 		return hand{}, fmt.Errorf("telling process %d its plan: %w", pl.Index, err)
 	}
-	return hand{start: func(zero int64) error { return enc.Encode(order{Go: zero}) }, end: func() { _ = in.Close() }}, nil
+	halt := func() { _ = enc.Encode(order{Stop: true}) } // whoever cannot be told has ended, and that is heard
+	return hand{start: func(zero int64) error { return enc.Encode(order{Go: zero}) }, stop: halt, end: func() { _ = in.Close() }}, nil
 }
 
 func exited(err error) error {

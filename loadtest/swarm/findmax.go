@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -14,13 +15,14 @@ type Step struct {
 	Load   float64
 	Holds  bool
 	Result *report.Result
-	Err    error // the run had no result: more than the node, or the load generator, can take
+	Err    error // the run had no result
 }
 
 // FindMax searches the highest load at which the gates of a scenario hold: it doubles until they do not, halves when they
 // do not at once, and then bisects. It makes steps runs at most, each a complete one. run runs the scenario with a load;
-// told, which may be nil, hears of every step. best is 0 when the gates held at none. The search ends with an error when
-// ctx does.
+// told, which may be nil, hears of every step. best is 0 when the gates held at none. A run without a result does not hold when that is about the
+// load ([ErrTooMuch]). For any other reason (a full disk, a limit of files), when a run was stopped, and when ctx ends, the search ends with an error:
+// nothing is known about that load, and best is the highest that held until then.
 func FindMax(ctx context.Context, from float64, steps int, run func(ctx context.Context, load float64) (*report.Result, error), told func(Step)) (best float64, all []Step, err error) {
 	low, high := 0.0, math.Inf(1) // it holds at low, and does not at high
 	for load := from; len(all) < steps && load >= 1; {
@@ -32,6 +34,12 @@ func FindMax(ctx context.Context, from float64, steps int, run func(ctx context.
 		all = append(all, s)
 		if told != nil {
 			told(s)
+		}
+		switch {
+		case err != nil && !errors.Is(err, ErrTooMuch):
+			return low, all, fmt.Errorf("the search ends: the run at %.0f has no result: %w", load, err)
+		case err == nil && res.Stopped:
+			return low, all, fmt.Errorf("the search ends: the run at %.0f was stopped", load)
 		}
 		if s.Holds {
 			low = load

@@ -10,10 +10,10 @@ import (
 // flow lets conversations begin when they are due. It is a job of the clock, which plans itself.
 type flow struct {
 	// Fixed.
-	a         *agent
-	zero, end int64
-	next      *scenario.Arrivals
-	rng       *rand.Rand
+	a    *agent
+	zero int64
+	next *scenario.Arrivals
+	rng  *rand.Rand
 
 	// Owned by the clock.
 	order []*person         // all, in an order of the seed
@@ -45,18 +45,21 @@ func (f *flow) plan() {
 
 // run lets a conversation begin.
 func (f *flow) run(due int64) {
+	if due >= f.a.end.Load() {
+		return
+	}
 	defer f.plan()
 	p := f.customer()
 	if p == nil {
 		return // a shop without customers in this process
 	}
-	t := &talk{p: p, end: f.end, due: due, rng: rand.New(rand.NewPCG(f.rng.Uint64(), 1))} //nolint:gosec // it is to be the same every time
+	t := &talk{p: p, due: due, rng: rand.New(rand.NewPCG(f.rng.Uint64(), 1))} //nolint:gosec // it is to be the same every time
 	t.left = max(int(f.a.sc.Talk.Turns.Quantile(f.rng.Float64()*.9998+.0001)+.5), 1)
 	for t.due < f.zero && t.left > 0 { // what was said before the beginning
 		t.due += t.think()
 		t.left--
 	}
-	if t.left == 0 || t.due >= f.end {
+	if t.left == 0 || t.due >= f.a.end.Load() {
 		return
 	}
 	p.mu.Lock()
@@ -97,7 +100,6 @@ type talk struct {
 	p    *person
 	left int
 	due  int64
-	end  int64
 	rng  *rand.Rand
 }
 
@@ -109,11 +111,15 @@ func (t *talk) think() int64 {
 // run says the message that is due.
 func (t *talk) run(due int64) {
 	a := t.p.a
+	if due >= a.end.Load() { // the run was stopped
+		t.p.ended()
+		return
+	}
 	a.m.record(mLag, a.now()-due)
 	t.p.say(due, int(a.sc.Talk.Length.Quantile(t.rng.Float64()*.9998+.0001)))
 	t.left--
 	t.due = due + t.think()
-	if t.left > 0 && t.due < t.end {
+	if t.left > 0 && t.due < a.end.Load() {
 		a.clock.at(t.due, t)
 		return
 	}

@@ -44,7 +44,9 @@ func (p *person) heard(frame []byte) error {
 	case bytes.HasPrefix(frame, []byte(`{"message":`)):
 		p.entry(frame)
 	case bytes.HasPrefix(frame, []byte(`{"delta":`)):
-		p.tokens(frame)
+		p.tokens(frame, false)
+	case bytes.HasPrefix(frame, []byte(`{"stream":`)):
+		p.tokens(frame, true)
 	case bytes.HasPrefix(frame, []byte(`{"id":`)):
 		return p.reply(frame)
 	case bytes.HasPrefix(frame, []byte(`{"lag":`)):
@@ -72,7 +74,7 @@ func (p *person) reply(frame []byte) error {
 	case id == idOpen:
 		p.epoch = number(socket.Field(frame, `"epoch":`))
 		p.account = ledger.Begin(string(socket.Field(frame, `"session":`)), number(socket.Field(frame, `"head":`)), p.a.sc.Answered())
-		p.account.Keep = p.keep
+		p.account.Keep, p.streams = p.keep, ledger.Streams{}
 		p.stage = talking
 		p.pump()
 	case id == idClose:
@@ -83,7 +85,7 @@ func (p *person) reply(frame []byte) error {
 		if p.s.Send(fmt.Appendf(nil, `{"leave":{"session":%q}}`, p.account.Session)) != nil {
 			_ = p.s.Conn.Close()
 		}
-		p.account, p.stage = ledger.Account{}, idle
+		p.account, p.streams, p.stage = ledger.Account{}, ledger.Streams{}, idle
 		p.pump()
 	case id == idHistory && p.audit != nil:
 		p.page(frame)
@@ -174,6 +176,9 @@ func (p *person) entry(frame []byte) {
 		e.N, e.Of = number(socket.Field(frame, `"n":`)), number(socket.Field(frame, `"of":`))
 	}
 	p.account.Saw(e)
+	if name := socket.Field(frame, `"stream":`); len(name) > 0 {
+		p.a.m.tokensLost.Add(int64(p.streams.End(name, int(number(socket.Field(frame, `"tokens":`)))))) //nolint:gosec // a scenario bounds it
+	}
 	if e.N > 0 && !intact(frame) {
 		p.a.m.found(altered(p.account.Session, e.N, e.Seq))
 	}
@@ -198,31 +203,6 @@ func (p *person) entry(frame []byte) {
 		}
 	}
 	p.settled()
-}
-
-// tokens takes a piece of a stream: every token says when it was due at the bot.
-func (p *person) tokens(frame []byte) {
-	now := p.a.now()
-	for i, first := 0, bytes.Contains(frame, []byte(`"off":0,`)); ; first = false {
-		j := bytes.IndexByte(frame[i:], '~')
-		if j < 0 {
-			return
-		}
-		i += j + 1
-		stamp := frame[i:]
-		if k := bytes.IndexByte(stamp, ' '); k >= 0 {
-			stamp = stamp[:k]
-		}
-		at, err := strconv.ParseInt(string(stamp), 36, 64)
-		if err != nil || p.slow {
-			continue
-		}
-		p.a.m.tokens.Add(1)
-		p.a.m.record(mToken, now-at*1000)
-		if first {
-			p.a.m.record(mFirstToken, now-at*1000)
-		}
-	}
 }
 
 // refusal is an error of the server [SW-6.1].
@@ -277,7 +257,11 @@ func (p *person) refusal(id uint64, frame []byte) error {
 		p.stage = talking // it is left open
 		p.pump()
 	case id == idHistory && p.audit != nil:
-		p.audit.end(fmt.Errorf("history was refused: %s", r.Error.Slug))
+		err := fmt.Errorf("history was refused: %s", r.Error.Slug)
+		if !again {
+			err = fmt.Errorf("%w: %w", errUnaudited, err)
+		}
+		p.audit.end(err)
 		p.audit = nil
 	default:
 		return fmt.Errorf("%s: %s", r.Error.Slug, r.Error.Message)

@@ -59,6 +59,7 @@ type person struct {
 	s        *socket.Socket
 	stage    stage
 	account  ledger.Account
+	streams  ledger.Streams   // that run in its session
 	old      []ledger.Account // of closed sessions, of those that are audited
 	epoch    uint64
 	inflight int       // requests that the server takes at a time

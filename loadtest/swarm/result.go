@@ -10,14 +10,18 @@ import (
 func (r *running) result() *report.Result {
 	sc := r.Scenario
 	c, _ := r.sum()
-	if r.atEnd == (counts{}) {
-		r.atEnd, r.cpuEnd = r.sum()
-		r.busyEnd, r.steadyAt[1] = busy(), r.now()
+	atEnd, cpuEnd, busyEnd, endAt := r.atEnd, r.cpuEnd, r.busyEnd, r.steadyAt[1]
+	if atEnd == (counts{}) { // the steady time is not over
+		atEnd, cpuEnd = r.sum()
+		busyEnd, endAt = busy(), r.now()
 	}
 	steady := sc.Steady.Value
+	if r.zero > 0 { // a run may end before its time
+		steady = max(min(steady, float64(endAt-r.zero)/1e9), 1e-3)
+	}
 	res := &report.Result{
-		Format: report.Format, Scenario: sc.Name, About: sc.About, Document: r.Doc, Sets: r.Sets, Started: r.started, Machine: machine(), Seed: sc.Seed,
-		Processes: r.processes, Customers: sc.Customers.Sockets, Offered: sc.Talk.Rate.Value, Steady: steady,
+		Format: report.Format, Scenario: sc.Name, About: sc.About, Document: r.Doc, Sets: r.Sets, Started: r.started, Machine: machine(), Hardware: hardware(), Seed: sc.Seed,
+		Processes: r.processes, Customers: sc.Customers.Sockets, Offered: sc.Talk.Rate.Value, Steady: steady, Stopped: r.stopped,
 		Latencies: map[string]report.Latency{}, Refused: map[string]int64{}, Series: r.series,
 	}
 	for name, h := range r.total {
@@ -28,12 +32,12 @@ func (r *running) result() *report.Result {
 		"lost": float64(c.Lost), "duplicated": float64(c.Duplicated), "reordered": float64(c.Reordered), "mismatched": float64(c.Mismatched),
 		"unacked": float64(c.Unacked), "unanswered": float64(c.Unanswered), "refused": float64(c.Refused), "disconnects": float64(c.Disconnects),
 		"errors": float64(c.Errors), "dropped": float64(c.Dropped), "due": float64(c.Due), "acked": float64(c.Acked), "answered": float64(c.Answered),
-		"sockets": float64(r.atEnd.Sockets), "audited": float64(c.Audited), "handoffs": float64(c.HandOffs), "tokens": float64(c.Tokens), "lags": float64(c.Lags),
+		"sockets": float64(atEnd.Sockets), "audited": float64(c.Audited), "unaudited": float64(c.Unaudited), "handoffs": float64(c.HandOffs), "tokens": float64(c.Tokens), "tokens_lost": float64(c.TokensLost), "lags": float64(c.Lags),
 		"crowded": float64(c.Crowded), "gen_rss": r.genPeak,
 	}
-	span := float64(r.steadyAt[1]-r.steadyAt[0]) / 1e9 // up to a second more than the steady time
+	span := float64(endAt-r.steadyAt[0]) / 1e9 // up to a second more than the steady time
 	if span > 0 {
-		f["gen_cpu"] = max(r.cpuEnd-r.cpuZero, 0) / span
+		f["gen_cpu"] = max(cpuEnd-r.cpuZero, 0) / span
 	}
 	base := 0.0
 	for i := range r.first {
@@ -46,7 +50,7 @@ func (r *running) result() *report.Result {
 	}
 	if c.Due > 0 {
 		// What is done only when nothing new is due any more is not what the node can do in a second.
-		f["rate"], f["goodput"] = float64(r.done(r.atEnd)-r.done(r.atZero))/steady, float64(done)/float64(c.Due)
+		f["rate"], f["goodput"] = float64(r.done(atEnd)-r.done(r.atZero))/steady, float64(done)/float64(c.Due)
 	}
 	if r.base.ok && r.heldRSS > 0 {
 		f["rss"] = max(r.peak, r.heldRSS)
@@ -63,7 +67,7 @@ func (r *running) result() *report.Result {
 		f["cpu"] = r.cores / r.watched
 	}
 	if r.busyZero > 0 && span > 0 && r.loopback() {
-		f["machine_cpu"] = (r.busyEnd - r.busyZero) / span
+		f["machine_cpu"] = (busyEnd - r.busyZero) / span
 	}
 	res.Figures = f
 	for _, x := range r.findings {
@@ -89,17 +93,20 @@ func (r *running) done(c counts) int64 {
 // warn says why the figures may not be what they seem.
 func (r *running) warn(res *report.Result, c *counts) {
 	say := func(format string, args ...any) { res.Warnings = append(res.Warnings, fmt.Sprintf(format, args...)) }
+	if r.stopped {
+		say("it was stopped %.0f s after the steady time of %s began: the figures are of that time", res.Steady, r.Scenario.Steady.Duration())
+	}
 	if l := res.Latencies["lag"]; l.P99 > 0.005 {
 		say("the load generator was late itself, p99 %.1f ms, max %.1f ms: give it more cores or a machine of its own", l.P99*1000, l.Max*1000)
 	}
-	if others := res.Figures["machine_cpu"] - res.Figures["cpu"] - res.Figures["gen_cpu"]; others > 0.3 {
+	if others := res.Strangers(); others > report.StrangersMost {
 		say("others used %.1f of the machine's processors meanwhile: latencies and rates are not the node's alone", others)
 	}
 	if c.Crowded > 0 {
 		say("%d conversations began with a customer who was in one: set customers.sockets higher", c.Crowded)
 	}
 	if c.Unaudited > 0 {
-		say("%d sessions could not be compared with their history", c.Unaudited)
+		say("%d sessions could not be compared with their history in %s: raise audit_time, or let a gate say how many may be unaudited", c.Unaudited, r.Scenario.AuditTime.Duration())
 	}
 	if n := r.Scenario.Talk.Rate.Value * r.Scenario.Steady.Value; c.Due == 0 && n > 0 {
 		say("no message was due")

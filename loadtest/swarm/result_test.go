@@ -23,3 +23,32 @@ func TestRateIsOfTheSteadyTime(t *testing.T) {
 		t.Errorf("rate %v, goodput %v, %v cores; want 4, 1 and 0.5", f["rate"], f["goodput"], f["gen_cpu"])
 	}
 }
+
+// TestFiguresCanBeGated: what a run tells can be asked for.
+func TestFiguresCanBeGated(t *testing.T) {
+	sc, err := scenario.Parse("t", []byte("name: x\nabout: y\nsteady: 10s\ncustomers: {sockets: 5}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &running{Swarm: &Swarm{Scenario: sc, Addr: "127.0.0.1:1"}}
+	for name := range r.result().Figures {
+		if _, ok := scenario.UnitOf(name); !ok {
+			t.Errorf("no gate can ask for %s", name)
+		}
+	}
+}
+
+// TestPointNamesTheError: whoever watches is told why connections cannot be made, as long as they cannot.
+func TestPointNamesTheError(t *testing.T) {
+	var told []string
+	r := &running{
+		Swarm: &Swarm{Progress: func(p Progress) { told = append(told, p.Err) }}, timeline: newTimeline(),
+		latest: []sample{{Counts: counts{Errors: 3}, Err: "connection refused"}},
+	}
+	for range 2 {
+		r.point(t.Context())
+	}
+	if len(told) != 2 || told[0] != "connection refused" || told[1] != "" {
+		t.Errorf("told %q", told)
+	}
+}

@@ -35,6 +35,7 @@ type seat struct {
 	asked  map[uint64]*answer // replies without their answer
 	out    []byte             // what is written at the end of a message
 	rng    *rand.Rand
+	told   uint64 // streams that were begun
 }
 
 // holding is a session that the seat has.
@@ -44,6 +45,7 @@ type holding struct {
 	answers int
 	moved   bool
 	stream  *stream
+	telling map[uint64]bool // the seqs to which a stream is the answer that has not ended
 }
 
 // answer is what a worker is to say to a message.
@@ -54,7 +56,8 @@ type answer struct {
 	n, of   uint64
 	wait    int64 // ns that it takes on purpose
 	length  int
-	stream  bool
+	stream  string // what is told token by token before; "" is nothing
+	tokens  int    // of the stream
 }
 
 // live is the seat until ctx ends.
@@ -212,7 +215,7 @@ func (d *seat) frame(frame []byte) error {
 	case bytes.HasPrefix(frame, []byte(`{"revoked":`)):
 		delete(d.held, string(socket.Field(frame, `"session":`)))
 	case bytes.HasPrefix(frame, []byte(`{"rewind":`)):
-		if h := d.held[string(socket.Field(frame, `"session":`))]; h != nil && h.stream != nil {
+		if h := d.held[string(socket.Field(frame, `"session":`))]; h != nil && h.stream != nil && h.stream.answer.stream == string(socket.Field(frame, `"stream":`)) {
 			h.stream.rewind(int(number(socket.Field(frame, `"off":`)))) //nolint:gosec // it is checked
 		}
 	case bytes.HasPrefix(frame, []byte(`{"bye":`)):
@@ -290,9 +293,18 @@ func (d *seat) delivered(frame []byte) {
 	now := d.a.now()
 	due := max(now, h.busy) + int64(after*float64(time.Second))
 	if !d.human && bots.Reply == scenario.Stream {
+		if h.telling[r.of] { // it comes again to whoever was away, and is being answered
+			return
+		}
+		if h.telling == nil {
+			h.telling = map[uint64]bool{}
+		}
+		h.telling[r.of] = true
+		d.told++
+		// Another worker's, or another attempt, is another stream: what was heard of this one is no beginning of it.
+		r.stream, r.tokens = fmt.Sprintf("m%d.%d.%d", r.of, r.ae, d.told), max(int(bots.Tokens.Quantile(d.share())), 1)
 		st := &stream{answer: r, h: h, from: now, begin: due, gap: int64(float64(time.Second) / max(bots.TokenRate.Value, .001))}
-		st.left = max(int(bots.Tokens.Quantile(d.share())), 1)
-		h.busy = due + int64(st.left)*st.gap
+		h.busy = due + int64(r.tokens)*st.gap
 		d.a.clock.at(due, st)
 		return
 	}
@@ -334,15 +346,16 @@ func (d *seat) say(r *answer) {
 	f = strconv.AppendUint(f, r.ae, 10)
 	f = append(f, `,"ack":`...)
 	f = strconv.AppendUint(f, r.of, 10)
-	if r.stream {
-		f = append(f, `,"stream":"m`...)
-		f = strconv.AppendUint(f, r.of, 10)
-		f = append(f, '"')
+	if r.stream != "" {
+		f = fmt.Appendf(f, `,"stream":%q`, r.stream)
 	}
 	f = append(f, `,"type":"text","body":{"n":`...)
 	f = strconv.AppendUint(f, r.n, 10)
 	f = append(f, `,"of":`...)
 	f = strconv.AppendUint(f, r.of, 10)
+	if r.stream != "" {
+		f = strconv.AppendInt(append(f, `,"tokens":`...), int64(r.tokens), 10)
+	}
 	f = append(f, `,"w":`...)
 	f = strconv.AppendInt(f, r.wait/1000, 10)
 	f = appendText(f, r.length)
@@ -426,7 +439,7 @@ type stream struct {
 	from  int64 // when the message came
 	begin int64 // when the first token is due
 	gap   int64
-	left  int
+	n     int // tokens that were told
 	off   int
 }
 
@@ -440,17 +453,18 @@ func (st *stream) run(due int64) {
 	}
 	d.out = d.out[:0]
 	defer d.write()
-	if st.left == 0 {
-		st.answer.stream, st.wait = true, due-st.from
+	if st.n == st.tokens {
+		st.wait = due - st.from
 		st.h.stream = nil
+		delete(st.h.telling, st.of)
 		d.say(&st.answer)
 		return
 	}
 	st.h.stream = st
-	token := "~" + strconv.FormatInt(due/1000, 36) + " "
-	d.put(`{"delta":{"session":%q,"ae":%d,"stream":"m%d","off":%d,"text":%q}}`, st.session, st.ae, st.of, st.off, token)
+	token := appendToken(nil, due, st.n, st.of)
+	d.put(`{"delta":{"session":%q,"ae":%d,"stream":%q,"off":%d,"text":"%s"}}`, st.session, st.ae, st.answer.stream, st.off, token)
 	st.off += len(token)
-	st.left--
+	st.n++
 	d.a.clock.at(due+st.gap, st)
 }
 

@@ -24,6 +24,7 @@ type fake struct {
 	served atomic.Int64
 	stall  func(sends int64)
 	sends  atomic.Int64
+	asked  atomic.Int64 // for histories, which it refuses for good
 	tamper func(n uint64, frames []string) []string
 }
 
@@ -95,6 +96,7 @@ func (f *fake) serve(c net.Conn) {
 			case bytes.Contains(payload, []byte(`"subscribe":`)):
 				say(`{"id":2,"subscribe":{"lease":"l"}}`)
 			case bytes.Contains(payload, []byte(`"history":`)):
+				f.asked.Add(1)
 				say(`{"id":4,"error":{"slug":"unavailable","message":"none here","retry":"never"}}`)
 			case bytes.Contains(payload, []byte(`"send":`)):
 				f.stall(f.sends.Add(1))
@@ -218,6 +220,9 @@ func TestTampered(t *testing.T) {
 		s.tamper = tamper
 		doc := strings.ReplaceAll(strings.ReplaceAll(steady, "steady: 1s", "steady: 200ms"), "stop: 10s", "stop: 100ms")
 		r := s.run(t, doc)
+		if n := s.asked.Load(); n != 1 {
+			t.Errorf("%s: a history that is refused for good was asked for %d times", name, n)
+		}
 		if !want(r.Lost, r.Duplicated, r.Reorder, r.Mismatched) || len(r.Evidence) == 0 || !strings.Contains(r.Evidence[0], "s_1") || !strings.Contains(r.Evidence[0], "seq") {
 			t.Errorf("%s: lost %v, duplicated %v, reordered %v, mismatched %v: %v", name, r.Lost, r.Duplicated, r.Reorder, r.Mismatched, r.Evidence)
 		}

@@ -1,13 +1,13 @@
 package swarm
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -39,6 +39,12 @@ type Swarm struct {
 	Spawn func(ctx context.Context, data string) *exec.Cmd
 	// Remote allows a node that is not on loopback.
 	Remote bool
+	// Stop ends the steady time when it is closed: what is under way may end, and is audited, and the result says that it was stopped. nil is never.
+	Stop <-chan struct{}
+	// Keep is given what was measured so far, once in KeepEvery (0 is a minute) of the steady time, and when a run ends without a result: it is
+	// partial, without an audit. May be nil. It is called by one goroutine at a time.
+	Keep      func(*report.Result)
+	KeepEvery time.Duration
 	// Progress is told once a second how it goes; may be nil. It is called by one goroutine at a time.
 	Progress func(Progress)
 	// Log is told in words what happens; may be nil. It may be called by several goroutines at a time.
@@ -62,6 +68,8 @@ type Progress struct {
 	At    float64 // seconds since the steady time began
 	Left  float64 // seconds of the phase, at most
 	Point report.Point
+	// Err is why the last connection could not be made, of those since the last point; "" when all could.
+	Err string
 }
 
 // spare is how many files a process opens beside its sockets.
@@ -124,7 +132,10 @@ func (s *Swarm) loopback() bool {
 // slack is how much longer than its scenario a run may take: to start, connect, audit and end.
 const slack = 5 * time.Minute
 
-var errStuck = errors.New("the run did not come to its end in time")
+// ErrTooMuch is why a run has no result when it is about the load: it took too long to connect, or to come to its end.
+var ErrTooMuch = errors.New("more than the node, or the load generator, can take")
+
+var errStuck = fmt.Errorf("%w: the run did not come to its end in time", ErrTooMuch)
 
 // Run runs the scenario. It ends by itself: after ramp, steady and stop, and early when ctx does. An error says that there
 // is no result; a result whose gates do not hold is none.
@@ -140,7 +151,7 @@ func (s *Swarm) Run(ctx context.Context) (res *report.Result, err error) {
 		return nil, err
 	}
 	sc := s.Scenario
-	ctx, cancel := context.WithTimeoutCause(ctx, sc.Ramp.Duration()+sc.Steady.Duration()+sc.Stop.Duration()+slack, errStuck)
+	ctx, cancel := context.WithTimeoutCause(ctx, sc.Ramp.Duration()+sc.Steady.Duration()+sc.Stop.Duration()+sc.AuditTime.Duration()+slack, errStuck)
 	defer cancel()
 	if s.Node != nil {
 		var started error
@@ -169,8 +180,28 @@ func (s *Swarm) Run(ctx context.Context) (res *report.Result, err error) {
 		}
 		r.nodes = append(r.nodes, w)
 	}
-	return r.run(ctx)
+	if res, err = r.run(ctx); err != nil && r.zero > 0 {
+		r.keep()
+	}
+	return res, err
 }
+
+// keepEvery is how often what was measured so far is kept.
+const keepEvery = time.Minute
+
+// keep hands out what was measured so far.
+func (r *running) keep() {
+	r.kept = r.now()
+	if r.Keep == nil {
+		return
+	}
+	res := r.result()
+	res.Partial = true
+	r.Keep(res)
+}
+
+// errStopped is what comes of a run that was stopped before there was anything to measure.
+var errStopped = errors.New("it was stopped before the steady time began: nothing was measured")
 
 // running is one run.
 type running struct {
@@ -214,6 +245,8 @@ type running struct {
 	heldCPU  float64
 	lastRSS  float64 // in the steady time
 	findings []finding
+	stopped  bool
+	kept     int64
 }
 
 // run starts the processes, hears what they tell, and ends them.
@@ -244,11 +277,22 @@ func (r *running) run(ctx context.Context) (*report.Result, error) {
 	var acts sync.WaitGroup
 	defer acts.Wait()
 	defer cancel()
-	ready := 0
+	ready, stop := 0, r.Stop
 	for len(r.findings) < r.processes {
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
+		case <-stop:
+			if stop = nil; r.zero == 0 {
+				return nil, errStopped
+			}
+			if r.phase != "steady" {
+				continue // it ends by itself
+			}
+			r.stopped = true
+			for _, h := range hands {
+				h.stop()
+			}
 		case n := <-told:
 			if err := r.hear(ctx, n); err != nil {
 				return nil, err
@@ -296,6 +340,8 @@ func (r *running) hear(ctx context.Context, n news) error {
 		if r.all() {
 			r.point(ctx)
 		}
+	case n.Late:
+		return fmt.Errorf("%w: %s", ErrTooMuch, n.Err)
 	case n.Err != "":
 		return errors.New(n.Err)
 	case n.Done != nil:
@@ -339,6 +385,8 @@ func (r *running) begin(ctx context.Context, hands []hand, acts *sync.WaitGroup,
 			defer t.Stop()
 			select {
 			case <-ctx.Done():
+				return
+			case <-r.Stop:
 				return
 			case <-t.C:
 			}
@@ -399,8 +447,8 @@ func (r *running) rss() (sum float64) {
 // point closes a second.
 func (r *running) point(ctx context.Context) {
 	now := r.now()
-	if r.phase == "steady" && now >= r.until {
-		r.phase, r.until = "stop", r.until+int64(r.Scenario.Stop.Duration())
+	if r.phase == "steady" && (r.stopped || now >= r.until) {
+		r.phase, r.until = "stop", min(now, r.until)+int64(r.Scenario.Stop.Duration())
 		r.atEnd, r.cpuEnd = r.sum()
 		r.busyEnd, r.steadyAt[1] = busy(), r.now()
 	}
@@ -446,10 +494,14 @@ func (r *running) point(ctx context.Context) {
 	r.recent = map[string]*hdrhistogram.Histogram{}
 	r.before, r.beforeAt, r.beforeC, r.vitals = c, at, cpu, v
 	r.series = append(r.series, p)
-	r.Progress(Progress{Phase: r.phase, At: p.At, Left: max(float64(r.until-now)/1e9, 0), Point: p})
-}
-
-// machine says where it ran.
-func machine() string {
-	return fmt.Sprintf("%s/%s, %s, %d CPUs", runtime.GOOS, runtime.GOARCH, runtime.Version(), runtime.NumCPU())
+	if every := cmp.Or(r.KeepEvery, keepEvery); r.phase == "steady" && now-max(r.kept, r.zero) >= int64(every) {
+		r.keep()
+	}
+	why := ""
+	for i := range r.latest {
+		if p.Values["errors"] > 0 && r.latest[i].Err != "" {
+			why = r.latest[i].Err
+		}
+	}
+	r.Progress(Progress{Phase: r.phase, Err: why, At: p.At, Left: max(float64(r.until-now)/1e9, 0), Point: p})
 }

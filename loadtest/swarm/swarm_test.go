@@ -2,10 +2,12 @@ package swarm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -144,6 +146,9 @@ gates: [unanswered == 0, disconnects == 0]
 	if r.Figures["dropped"] == 0 || r.Latencies["reconnect"].Count == 0 || r.Latencies["token"].Count == 0 || r.Latencies["first_token"].Count == 0 {
 		t.Errorf("nothing was lost, or nothing streamed: %v", r.Figures)
 	}
+	if f := r.Figures; f["tokens"] == 0 || f["tokens"]+f["tokens_lost"] < 10*f["answered"] {
+		t.Errorf("of 10 tokens of each of %v answers %v were shown, and %v not", f["answered"], f["tokens"], f["tokens_lost"])
+	}
 }
 
 // TestFails: a gate that cannot hold does not, and the promises are gates that nobody has to write.
@@ -155,6 +160,42 @@ func TestFails(t *testing.T) {
 	}
 	if r.Figures["sockets"] != 5 {
 		t.Errorf("%v sockets", r.Figures["sockets"])
+	}
+}
+
+// TestUnaudited: what there was no time to compare fails the run.
+func TestUnaudited(t *testing.T) {
+	t.Parallel()
+	r := against(t, "name: x\nabout: no time to audit\nramp: 0s\nsteady: 100ms\nstop: 0s\naudit_time: 0s\ncustomers: {sockets: 5, open: true}\n")
+	if f := r.Figures; f["audited"] != 0 || f["unaudited"] != 5 || r.Holds() {
+		t.Errorf("%v sessions were compared, %v not, and it holds: %t", f["audited"], f["unaudited"], r.Holds())
+	}
+}
+
+// TestStop: a run that is stopped has a result of the time until then, audited; and one that breaks off has handed out what it knew.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	doc := "name: x\nabout: y\nramp: 0s\nsteady: 10m\nstop: 20s\ncustomers: {sockets: 10}\ntalk: {rate: 100/s}\nworkers: {bots: {count: 2}}\ngates: [unanswered == 0]\n"
+	var kept []*report.Result
+	keep := func(s *Swarm, begun func()) {
+		s.KeepEvery, s.Keep = time.Nanosecond, func(r *report.Result) { kept = append(kept, r) }
+		s.Progress = func(p Progress) {
+			if p.Phase == "steady" && p.Point.Values["answered"] > 0 {
+				begun()
+			}
+		}
+	}
+	stop := make(chan struct{})
+	r := against(t, doc, func(s *Swarm) {
+		s.Stop = stop
+		keep(s, sync.OnceFunc(func() { close(stop) }))
+	})
+	clean(t, r, 1)
+	if !r.Stopped || r.Partial || r.Steady <= 0 || r.Steady > 500 || r.Figures["rate"] <= 0 {
+		t.Errorf("stopped %t, partial %t, after %v s, at %v/s", r.Stopped, r.Partial, r.Steady, r.Figures["rate"])
+	}
+	if len(kept) == 0 || !kept[0].Partial || kept[0].Figures["answered"] == 0 {
+		t.Errorf("%d results were kept meanwhile", len(kept))
 	}
 }
 
@@ -177,6 +218,11 @@ func TestRefuses(t *testing.T) {
 	f("not on loopback", func(s *Swarm) { s.Addr = "192.0.2.1:80" })
 	f("host:port", func(s *Swarm) { s.Addr = "here" })
 	f("deadline", func(*Swarm) {})
+	hasty := *sc
+	hasty.Patience, _ = scenario.ParseQuantity("50ms")
+	f("nobody could connect to 127.0.0.1:1 within 50ms (the scenario's patience): ", func(s *Swarm) { s.Scenario = &hasty })
+	hasty.Workers.Bots.Count = 2
+	f("connection refused: see that the node runs there", func(s *Swarm) { s.Scenario = &hasty })
 	huge := *sc
 	huge.Customers.Sockets = 2_000_000
 	f("ulimit -n", func(s *Swarm) { s.Scenario = &huge })
@@ -190,7 +236,7 @@ func TestFindMax(t *testing.T) {
 		best, all, err := FindMax(t.Context(), from, steps, func(_ context.Context, load float64) (*report.Result, error) {
 			n++
 			if load > 5*limit {
-				return nil, fmt.Errorf("too much")
+				return nil, fmt.Errorf("%w: 3 of 5 are connected", ErrTooMuch)
 			}
 			return &report.Result{Gates: []report.Gate{{Holds: load <= limit}}}, nil
 		}, nil)
@@ -202,6 +248,21 @@ func TestFindMax(t *testing.T) {
 	f(1000, 8000, 20, 980, 1000, 12)
 	f(1000, 100, 3, 400, 400, 3)
 	f(0.5, 100, 20, 0, 0, 8)
+	full := errors.New("no space left on device")
+	for _, end := range []struct {
+		res *report.Result
+		err error
+	}{{nil, full}, {&report.Result{Stopped: true}, nil}} { // nothing is known about that load: it is not one that does not hold
+		best, all, err := FindMax(t.Context(), 100, 20, func(_ context.Context, load float64) (*report.Result, error) {
+			if load > 300 {
+				return end.res, end.err
+			}
+			return &report.Result{Gates: []report.Gate{{Holds: true}}}, nil
+		}, nil)
+		if best != 200 || len(all) != 3 || err == nil || end.err != nil && !errors.Is(err, full) || !strings.Contains(err.Error(), "at 400") {
+			t.Errorf("%+v: %v is the best of %d, %v; want 200 of 3, and why", end, best, len(all), err)
+		}
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, _, err := FindMax(ctx, 1, 3, func(ctx context.Context, _ float64) (*report.Result, error) { return nil, ctx.Err() }, nil); err == nil {
