@@ -24,7 +24,7 @@ type probe struct {
 // probe returns a message to a follower as it is to be sent: itself, a shorter one, or nil.
 func (h *Host) probe(g *group, m *pb.Message) *pb.Message {
 	entries := m.GetEntries()
-	if len(entries) == 0 {
+	if len(entries) == 0 || m.GetTerm() != g.term { // what a leader has said that is deposed already
 		return m
 	}
 	p := g.probes[m.GetTo()]

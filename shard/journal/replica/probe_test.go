@@ -67,3 +67,37 @@ func TestProbes(t *testing.T) {
 		t.Errorf("%d entries came in %d messages to a follower that takes them", many, sent)
 	}
 }
+
+// TestDeposedAtOnce: who is voted for and hears of a later leader before anybody has asked him what he wants says what he says of a term that is over, and
+// no more.
+func TestDeposedAtOnce(t *testing.T) {
+	c := newTrio(t)
+	one, two, three := c.voters[0], c.voters[1], c.voters[2]
+	c.run(func(m *pb.Message) bool { return m.GetType() != pb.MsgVote && m.GetType() != pb.MsgVoteResp })
+	h := c.hosts[one]
+	s, err := h.Status(7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []*pb.Message{
+		{Type: new(pb.MsgVoteResp), From: new(two), To: new(one), Term: new(s.Term)},
+		{Type: new(pb.MsgVoteResp), From: new(three), To: new(one), Term: new(s.Term)},
+		{Type: new(pb.MsgHeartbeat), From: new(two), To: new(one), Term: new(s.Term + 1)},
+	} {
+		if err := h.Step(Message{7, m}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries := 0
+	for b := (Batch{}); h.Collect(&b); h.Done(&b) {
+		for _, m := range b.Send {
+			entries += len(m.Raft.GetEntries())
+		}
+	}
+	if entries != 2 {
+		t.Errorf("it has said %d times that it leads; both others are to hear of it, or nobody was voted for", entries)
+	}
+	if s, err = h.Status(7); err != nil || s.Leads || s.Leader != two {
+		t.Errorf("it leads, or follows %x: %v", s.Leader, err)
+	}
+}
