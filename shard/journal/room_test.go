@@ -290,7 +290,13 @@ func TestNoRoomForMembers(t *testing.T) {
 			j.Gone(node % 3)
 		}
 		j.mu.Lock()
-		if got := len(j.forming.asks); got != 3 {
+		got := 0
+		for _, r := range j.forming.asks {
+			if !r.anytime { // watch asks to truncate meanwhile, which does not wait
+				got++
+			}
+		}
+		if got != 3 {
 			t.Errorf("%d requests wait for room; want one for each node that is gone", got)
 		}
 		j.mu.Unlock()
@@ -735,5 +741,75 @@ func TestFlushOfNothing(t *testing.T) {
 		must(t, j.flushTables()) // nothing has come since
 		must(t, j.Healthy())
 		must(t, j.Close())
+	})
+}
+
+// TestAcceptLossTwice: who accepts a loss and is told that there is no room may ask again while the first time is still to come about: the group begins once
+// anew.
+func TestAcceptLossTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := makeDisk(t, false)
+		fe, entries, err := openFence(d.fs, d.cfg.Dir)
+		must(t, err)
+		entries[0].last, entries[0].turn = 5002, 5000
+		must(t, errors.Join(fe.write(entries), fe.f.Close()))
+		on := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpFilePreallocate && strings.Contains(op.Path, "/log/") {
+				return syscall.ENOSPC
+			}
+			return nil
+		})}
+		d.cfg.FS = errorfs.Wrap(d.fs, on)
+		j := open(t, d.cfg)
+		g := j.Group(0)
+		if s := g.State(); s.Mode != ReadOnly {
+			t.Fatalf("%+v", s)
+		}
+		free := (&cramped{j: j}).busy()
+		on.On()
+		brim(t, j)
+		free()
+		var rest []chan error
+		do := func(fn func() error) {
+			done := make(chan error, 1)
+			rest = append(rest, done)
+			go func() { done <- j.do(fn) }()
+			synctest.Wait()
+		}
+		late, later := make(chan struct{}), make(chan struct{})
+		do(func() error { <-late; return nil })
+		do(func() error { return j.record(tombstone(t)) }) // waits for room, in one round with what follows
+		do(func() error { <-later; return nil })
+		first, second := make(chan error, 1), make(chan error, 1)
+		go func() { first <- j.AcceptLoss(0) }()
+		synctest.Wait()
+		close(late)
+		if err := <-first; !errors.Is(err, ErrNoSpace) {
+			t.Fatalf("AcceptLoss = %v", err)
+		}
+		on.Off()
+		time.Sleep(2 * recordAgain) // the bubble's clock
+		synctest.Wait()
+		go func() { second <- j.AcceptLoss(0) }()
+		synctest.Wait()
+		close(later)
+		for _, done := range rest {
+			must(t, <-done)
+		}
+		if err := <-second; err == nil {
+			t.Error("a loss was accepted that had been accepted already")
+		}
+		if g.State().Mode != OK || g.Epoch() != 1 {
+			t.Fatalf("epoch %d, %+v", g.Epoch(), g.State())
+		}
+		time.Sleep(2 * watchEvery) // until watch sees the room, too
+		last := append1(t, g)
+		must(t, own(g).wait(0))
+		must(t, j.Close())
+		again := open(t, d.cfg)
+		if g := again.Group(0); g.State().Mode != OK || g.Last() != last || g.Epoch() != 1 {
+			t.Errorf("after a restart: last %d of %d, epoch %d, %+v", g.Last(), last, g.Epoch(), g.State())
+		}
+		must(t, again.Close())
 	})
 }
