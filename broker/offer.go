@@ -113,6 +113,9 @@ func (c *Core) Accept(offer, worker string, ref Ref, now int64, out *Effects) {
 		}
 	default:
 		out.accepted(ref, t.session, t.ae)
+		if t.state == lost {
+			c.revoke(t.session, t.ae, w, ref, out)
+		}
 	}
 	c.settle(out)
 }
@@ -148,7 +151,7 @@ func (c *Core) late(offer string, w *worker, accept bool, ref Ref, out *Effects)
 	switch {
 	case ok && accept && e.outcome == outcomeAccepted:
 		out.accepted(ref, e.session, e.ae)
-		c.revoke(&e, w, ref, out)
+		c.revoke(e.session, e.ae, w, ref, out)
 	case ok && !accept && e.outcome == outcomeDeclined:
 		out.done(ref)
 	case ok:
@@ -160,14 +163,15 @@ func (c *Core) late(offer string, w *worker, accept bool, ref Ref, out *Effects)
 	}
 }
 
-// revoke lets the session of an assignment that has ended tell so to w, who has just heard for the first time, or again, that he has it: what came of it may
-// have been said when nobody knew where he was. The session does not have him under that ae, and answers a word that he is back with revoked.
-func (c *Core) revoke(o *endedOffer, w *worker, ref Ref, out *Effects) {
+// revoke lets the session of an assignment that has ended, or is lost, tell so to w, who has just heard for the first time, or again, that he has it: what came
+// of it may have been said when nobody knew where he was. The session does not have him under that ae, and answers a word that he is back with revoked. One
+// that has not heard yet that he is lost takes him for back, and revokes it when it is told again.
+func (c *Core) revoke(session wire.SessionID, ae uint64, w *worker, ref Ref, out *Effects) {
 	if ref.ID == 0 {
 		return
 	}
 	e := out.add(Rebind)
-	e.Session, e.AE, e.Worker, e.Conn, e.Lease, e.Window, e.Reason, e.Origin = o.session, o.ae, w.ID, ref.Conn, w.lease, w.window, reasonRoute, w.kind.origin()
+	e.Session, e.AE, e.Worker, e.Conn, e.Lease, e.Window, e.Reason, e.Origin = session, ae, w.ID, ref.Conn, w.lease, w.window, reasonRoute, w.kind.origin()
 }
 
 // slug of an offer that is no more.

@@ -19,11 +19,13 @@ type doubt struct {
 
 // free returns how many of the held may leave, as far as another owner matters. Who keeps some is woken when there is news of that.
 func (d *doubt) free(held int, g leading) int {
-	if held > 0 && !g.Sure() {
+	sure := held == 0 || g.Sure()
+	if !sure {
 		g.Listen() // first: what is heard from here on wakes him, and what was heard before is seen below
+		sure = g.Sure()
 	}
 	switch {
-	case held == 0 || g.Sure():
+	case sure:
 		*d = doubt{}
 		return held
 	case d.n == 0:

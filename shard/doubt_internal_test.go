@@ -57,3 +57,24 @@ func TestDoubt(t *testing.T) {
 		t.Fatal("a doubt stays when it is sure")
 	}
 }
+
+// lapsing is a group that is sure until it is asked.
+type lapsing struct {
+	witnesses
+	asked int
+}
+
+func (h *lapsing) Sure() bool {
+	h.asked++
+	return h.asked == 1
+}
+
+// Who was sure when he looked lets all of it leave; who keeps something has asked to be woken, also when he ceases to be sure while he looks.
+func TestLapse(t *testing.T) {
+	g := &lapsing{}
+	g.now, g.at = 2000, 1000
+	var d doubt
+	if n := d.free(3, g); n < 3 && g.listens == 0 {
+		t.Fatalf("%d of 3 leave, and nobody wakes him for the others", n)
+	}
+}

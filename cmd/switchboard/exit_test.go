@@ -148,6 +148,8 @@ func TestExitCodes(t *testing.T) {
 	f(2, "tenant demo: wrapup_ms is 3600001: it must be 0 to 3600000", "serve", "--data", data, "--print-config", "--config",
 		file("tenant.yaml", "tenants: {demo: {queues: [{name: default}], wrapup_ms: 3600001}}\n"))
 	f(2, "twice.yaml: there is more than one document in it", "serve", "--data", data, "--print-config", "--config", file("twice.yaml", "shards: 4\n---\nshards: 8\n"))
+	f(2, "behind.yaml: \\[2:1\\] a document with nothing in it comes before this one", "serve", "--data", data, "--print-config", "--config",
+		file("behind.yaml", "---\n---\nshards: 8\n"))
 	f(2, "deep.yaml: \\[1:73\\] it is nested deeper than 64", "serve", "--data", data, "--print-config", "--config", file("deep.yaml", "tenants: "+strings.Repeat("[", 100_000)))
 	f(2, "alias.yaml: \\[2:7\\] anchors, aliases, tags and merges are not read: write it out", "serve", "--data", data, "--print-config", "--config",
 		file("alias.yaml", "shards: 4\nname: &n n1\ncluster: {zone: *n}\n"))

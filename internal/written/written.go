@@ -18,12 +18,15 @@ import (
 // MaxNest is how many lists and mappings may lie in each other.
 const MaxNest = 64
 
-// Parse returns what stands in doc, which may be several documents, or none. What has anchors, aliases, merges, tags or directives, or is nested deeper
-// than [MaxNest], is refused. An error that has a place is a [yaml.Error] and has its token.
+// Parse returns what stands in doc, which may be several documents, or none. What has anchors, aliases, merges, tags or directives, is nested deeper
+// than [MaxNest], or stands behind a document that begins and has nothing in it, is refused. An error that has a place is a [yaml.Error] and has its token.
 func Parse(doc []byte) (*ast.File, error) {
 	tokens := lexer.Tokenize(string(doc))
 	if t := tooDeep(tokens); t != nil {
 		return nil, &yaml.SyntaxError{Message: fmt.Sprintf("it is nested deeper than %d", MaxNest), Token: t}
+	}
+	if t := hides(tokens); t != nil {
+		return nil, &yaml.SyntaxError{Message: "a document with nothing in it comes before this one: leave out one of the two ---", Token: t}
 	}
 	file, err := parser.Parse(tokens, 0)
 	if err != nil {
@@ -70,6 +73,21 @@ func tooDeep(tokens token.Tokens) *token.Token {
 		}
 		if brackets+len(columns) > MaxNest {
 			return t
+		}
+	}
+	return nil
+}
+
+// hides returns the beginning of a document that follows one that begins and has nothing in it, or nil: the parser takes the first for the whole, and drops the rest in silence.
+func hides(tokens token.Tokens) *token.Token {
+	begun := false
+	for _, t := range tokens {
+		switch {
+		case t.Type == token.CommentType:
+		case t.Type == token.DocumentHeaderType && begun:
+			return t
+		default:
+			begun = t.Type == token.DocumentHeaderType
 		}
 	}
 	return nil

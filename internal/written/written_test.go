@@ -82,3 +82,26 @@ func TestNothingStandsForMore(t *testing.T) {
 		t.Errorf("two documents are %+v, %v", file, err)
 	}
 }
+
+// TestNothingIsHidden: what stands behind a document with nothing in it is refused with its place, as the parser does not see it; what it sees is read.
+func TestNothingIsHidden(t *testing.T) {
+	for doc, line := range map[string]int{
+		"---\n---\na: 1\n":               2,
+		"---\n# b\n\n---\na: 1\n":        4,
+		"a: 1\n---\n# b\n---\nc: 1\n":    4,
+		"a: 1\n---\n---\n":               3,
+		"# a\n---\na: 1\n":               0,
+		"---\n# b\na: 1\n":               0,
+		"a: 1\n---\n":                    0,
+		"a: |\n  ---\n  ---\nb: '---'\n": 0,
+	} {
+		file, err := Parse([]byte(doc))
+		y := yaml.Error(nil)
+		switch {
+		case line > 0 && (!errors.As(err, &y) || !strings.Contains(y.GetMessage(), "nothing in it") || y.GetToken().Position.Line != line):
+			t.Errorf("%q: %v; want line %d", doc, err, line)
+		case line == 0 && (err != nil || file.Docs[0].Body == nil && file.Docs[len(file.Docs)-1].Body == nil):
+			t.Errorf("%q: %v", doc, err)
+		}
+	}
+}

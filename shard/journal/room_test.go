@@ -295,7 +295,13 @@ func TestNoRoomForMembers(t *testing.T) {
 			j.Gone(node % 3)
 		}
 		j.mu.Lock()
-		if got := len(j.forming.asks); got != 3 {
+		got := 0
+		for _, r := range j.forming.asks {
+			if !r.anytime { // watch asks to truncate meanwhile, which does not wait
+				got++
+			}
+		}
+		if got != 3 {
 			t.Errorf("%d requests wait for room; want one for each node that is gone", got)
 		}
 		j.mu.Unlock()
@@ -314,60 +320,65 @@ func TestNoRoomForMembers(t *testing.T) {
 // TestTruncationBesideSnapshot: a replica takes a snapshot of its leader's, and its log waits for room to say so, when a truncation comes that goes by the rows
 // of the snapshot. There is room a moment later, and both come about.
 func TestTruncationBesideSnapshot(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var scarce atomic.Bool
-		var left atomic.Int64 // so many segments find no room while it is scarce
-		n := &net{t: t, nodes: map[uint32]*peer{}, cut: map[[2]uint32]bool{}}
-		voters := []uint64{replica.ID(1, 1), replica.ID(2, 1), replica.ID(3, 1)}
-		for id := uint32(1); id <= 3; id++ {
-			n.nodes[id] = &peer{n: n, id: id, disk: vfs.NewCrashableMem(), alone: -1}
+	for _, upTo := range []uint64{1 << 60, 5} { // of the snapshot, and of what was there before
+		synctest.Test(t, func(t *testing.T) { truncatedBeside(t, upTo) })
+	}
+}
+
+// truncatedBeside truncates up to an entry.
+func truncatedBeside(t *testing.T, upTo uint64) {
+	var scarce atomic.Bool
+	var left atomic.Int64 // so many segments find no room while it is scarce
+	n := &net{t: t, nodes: map[uint32]*peer{}, cut: map[[2]uint32]bool{}}
+	voters := []uint64{replica.ID(1, 1), replica.ID(2, 1), replica.ID(3, 1)}
+	for id := uint32(1); id <= 3; id++ {
+		n.nodes[id] = &peer{n: n, id: id, disk: vfs.NewCrashableMem(), alone: -1}
+	}
+	n.nodes[3].faults = errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFilePreallocate && strings.Contains(op.Path, "/log/") && scarce.Load() && left.Add(-1) >= 0 {
+			return syscall.ENOSPC
 		}
-		n.nodes[3].faults = errorfs.InjectorFunc(func(op errorfs.Op) error {
-			if op.Kind == errorfs.OpFilePreallocate && strings.Contains(op.Path, "/log/") && scarce.Load() && left.Add(-1) >= 0 {
-				return syscall.ENOSPC
-			}
-			return nil
-		})
-		for id := uint32(1); id <= 3; id++ {
-			n.start(id)
-			must(t, n.nodes[id].j.Create(7, replica.ID(id, 1), voters))
-		}
-		p := n.leader(7, 1, 2, 3)
-		if p.id == 3 {
-			must(t, p.j.Transfer(7, replica.ID(1, 1)))
-			n.until("node 3 has handed over", func() bool { return n.nodes[3].j.Group(7).Term() == 0 })
-			p = n.leader(7, 1, 2, 3)
-		}
-		last := write(t, p, 7, 10)
-		n.same(7, last, 1, 2, 3)
-		n.isolate(3, true)
-		last = write(t, p, 7, 100)
-		must(t, p.j.request(ask{reply: make(chan error, 1), fn: func() error {
-			return errors.Join(p.j.flush(), p.j.truncate(map[uint16]uint64{7: 1 << 60}))
-		}}))
-		late, truncated, j := make(chan struct{}), make(chan error, 1), n.nodes[3].j
-		go func() { // watch foresees nothing meanwhile
-			truncated <- j.request(ask{reply: make(chan error, 1), fn: func() error { <-late; return j.truncate(map[uint16]uint64{7: 1 << 60}) }})
-		}()
-		synctest.Wait()
-		left.Store(1 << 60)
-		scarce.Store(true)
-		brim(t, j)
-		n.isolate(3, false)
-		n.until("the log waits for room", j.Full)
-		left.Store(1 << 60)
-		close(late)
-		synctest.Wait() // watch waits for the committer now, who looks for room once more in vain, and then there is
-		left.Store(1)
-		must(t, <-truncated)
-		n.same(7, last, 3)
-		last = write(t, p, 7, 10)
-		n.same(7, last, 1, 2, 3)
-		if m := j.Metrics(); m.Installed != 1 {
-			t.Errorf("%d snapshots were installed", m.Installed)
-		}
-		n.close()
+		return nil
 	})
+	for id := uint32(1); id <= 3; id++ {
+		n.start(id)
+		must(t, n.nodes[id].j.Create(7, replica.ID(id, 1), voters))
+	}
+	p := n.leader(7, 1, 2, 3)
+	if p.id == 3 {
+		must(t, p.j.Transfer(7, replica.ID(1, 1)))
+		n.until("node 3 has handed over", func() bool { return n.nodes[3].j.Group(7).Term() == 0 })
+		p = n.leader(7, 1, 2, 3)
+	}
+	last := write(t, p, 7, 10)
+	n.same(7, last, 1, 2, 3)
+	n.isolate(3, true)
+	last = write(t, p, 7, 100)
+	must(t, p.j.request(ask{reply: make(chan error, 1), fn: func() error {
+		return errors.Join(p.j.flush(), p.j.truncate(map[uint16]uint64{7: 1 << 60}))
+	}}))
+	late, truncated, j := make(chan struct{}), make(chan error, 1), n.nodes[3].j
+	go func() { // watch foresees nothing meanwhile
+		truncated <- j.request(ask{reply: make(chan error, 1), fn: func() error { <-late; return j.truncate(map[uint16]uint64{7: upTo}) }})
+	}()
+	synctest.Wait()
+	left.Store(1 << 60)
+	scarce.Store(true)
+	brim(t, j)
+	n.isolate(3, false)
+	n.until("the log waits for room", j.Full)
+	left.Store(1 << 60)
+	close(late)
+	synctest.Wait() // watch waits for the committer now, who looks for room once more in vain, and then there is
+	left.Store(1)
+	must(t, <-truncated)
+	n.same(7, last, 3)
+	last = write(t, p, 7, 10)
+	n.same(7, last, 1, 2, 3)
+	if m := j.Metrics(); m.Installed != 1 {
+		t.Errorf("%d snapshots were installed", m.Installed)
+	}
+	n.close()
 }
 
 // TestLogMakesItsOwnRoom: a log that fills its volume alone, with rows that have long not been flushed, makes room by itself.
@@ -740,5 +751,75 @@ func TestFlushOfNothing(t *testing.T) {
 		must(t, j.flushTables()) // nothing has come since
 		must(t, j.Healthy())
 		must(t, j.Close())
+	})
+}
+
+// TestAcceptLossTwice: who accepts a loss and is told that there is no room may ask again while the first time is still to come about: the group begins once
+// anew.
+func TestAcceptLossTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := makeDisk(t, false)
+		fe, entries, err := openFence(d.fs, d.cfg.Dir)
+		must(t, err)
+		entries[0].last, entries[0].turn = 5002, 5000
+		must(t, errors.Join(fe.write(entries), fe.f.Close()))
+		on := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpFilePreallocate && strings.Contains(op.Path, "/log/") {
+				return syscall.ENOSPC
+			}
+			return nil
+		})}
+		d.cfg.FS = errorfs.Wrap(d.fs, on)
+		j := open(t, d.cfg)
+		g := j.Group(0)
+		if s := g.State(); s.Mode != ReadOnly {
+			t.Fatalf("%+v", s)
+		}
+		free := (&cramped{j: j}).busy()
+		on.On()
+		brim(t, j)
+		free()
+		var rest []chan error
+		do := func(fn func() error) {
+			done := make(chan error, 1)
+			rest = append(rest, done)
+			go func() { done <- j.do(fn) }()
+			synctest.Wait()
+		}
+		late, later := make(chan struct{}), make(chan struct{})
+		do(func() error { <-late; return nil })
+		do(func() error { return j.record(tombstone(t)) }) // waits for room, in one round with what follows
+		do(func() error { <-later; return nil })
+		first, second := make(chan error, 1), make(chan error, 1)
+		go func() { first <- j.AcceptLoss(0) }()
+		synctest.Wait()
+		close(late)
+		if err := <-first; !errors.Is(err, ErrNoSpace) {
+			t.Fatalf("AcceptLoss = %v", err)
+		}
+		on.Off()
+		time.Sleep(2 * recordAgain) // the bubble's clock
+		synctest.Wait()
+		go func() { second <- j.AcceptLoss(0) }()
+		synctest.Wait()
+		close(later)
+		for _, done := range rest {
+			must(t, <-done)
+		}
+		if err := <-second; err == nil {
+			t.Error("a loss was accepted that had been accepted already")
+		}
+		if g.State().Mode != OK || g.Epoch() != 1 {
+			t.Fatalf("epoch %d, %+v", g.Epoch(), g.State())
+		}
+		time.Sleep(2 * watchEvery) // until watch sees the room, too
+		last := append1(t, g)
+		must(t, own(g).wait(0))
+		must(t, j.Close())
+		again := open(t, d.cfg)
+		if g := again.Group(0); g.State().Mode != OK || g.Last() != last || g.Epoch() != 1 {
+			t.Errorf("after a restart: last %d of %d, epoch %d, %+v", g.Last(), last, g.Epoch(), g.State())
+		}
+		must(t, again.Close())
 	})
 }

@@ -229,8 +229,9 @@ func (j *Journal) install(g *Group, s *pb.Snapshot) error {
 	g.arrived = nil
 	var b seglog.Batch
 	g.meta.conf, g.meta.confAt, g.newMeta = a.conf.conf, a.at.index, true
-	if prev, _, last := j.log.Bounds(g.id); last > prev {
-		b.CutSuffix(g.id, prev+1)
+	prev, _, last := j.log.Bounds(g.id)
+	if end := max(prev, g.at.index); last > end { // what the rows had may be truncated before this is written
+		b.CutSuffix(g.id, end+1)
 	}
 	if err := g.putMeta(&b); err != nil {
 		return err

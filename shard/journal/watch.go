@@ -343,6 +343,9 @@ func (j *Journal) acceptLoss(g *Group) error {
 	at := applied{index: max(fenced.last, whole.index, end) + epochSkip, term: max(fenced.term, whole.term, g.meta.term), epoch: max(fenced.epoch, whole.epoch) + 1}
 	at.turn, at.base = at.index, at.index
 	err := j.attempt(func() error { // watch waits for no room that it may make
+		if g.status.Mode != ReadOnly { // whoever was told that there is no room has asked again, and it has come about since
+			return fmt.Errorf("the group is %s and has no loss to accept any more", g.status.Mode)
+		}
 		if err := j.startEpoch(g, whole.index, at); err != nil {
 			j.check(err)
 			return err
