@@ -44,13 +44,14 @@ func (w *worker) classify(m *wirepb.Classify) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(w.c.ctx, time.Duration(m.ExpiresMs)*time.Millisecond)
-	w.offers[id] = cancel
+	it := &considering{cancel}
+	w.offers[id] = it
 	q := Question{
 		Session: m.Session, Queue: m.Queue, Shop: m.Shop, Customer: wire.AuthorOf(m.Customer), Attributes: m.Attributes, AttributesV: m.AttributesV,
 		Head: m.Head, Tail: entriesOf(m.Tail), Expires: time.Duration(m.ExpiresMs) * time.Millisecond,
 	}
 	w.all.Go(func() {
-		defer w.considered(id)
+		defer w.considered(id, it)
 		if err := w.answer(ctx, &q); err != nil && ctx.Err() == nil {
 			w.c.cfg.Log.Warn("classifying failed", "session", q.Session, "error", err)
 		}
@@ -77,12 +78,14 @@ func (w *worker) answer(ctx context.Context, q *Question) error {
 	return err
 }
 
-// considered forgets what was offered or asked.
-func (w *worker) considered(id string) {
+// considered forgets what was offered or asked, unless it was so once more since, over another connection.
+func (w *worker) considered(id string, it *considering) {
 	w.c.mu.Lock()
 	defer w.c.mu.Unlock()
-	w.offers[id]()
-	delete(w.offers, id)
+	it.cancel()
+	if w.offers[id] == it {
+		delete(w.offers, id)
+	}
 }
 
 // invited asks whether to come as a guest. The same invitation may be shown twice.
@@ -96,10 +99,11 @@ func (w *worker) invited(m *wirepb.Invited) {
 	}
 	expires := time.Duration(or(m.ExpiresMs, inviteMS)) * time.Millisecond
 	ctx, cancel := context.WithTimeout(w.c.ctx, expires)
-	w.offers[id] = cancel
+	it := &considering{cancel}
+	w.offers[id] = it
 	i := Invitation{Session: m.Session, As: m.As, By: m.By, Note: m.Note, Queue: m.Queue, Summary: m.Summary, Expires: expires}
 	w.all.Go(func() {
-		defer w.considered(id)
+		defer w.considered(id, it)
 		if w.cfg.Invited(ctx, w.c, i) || ctx.Err() != nil {
 			return
 		}

@@ -84,8 +84,8 @@ type worker struct {
 	lease    string
 	leaseFor time.Duration
 	stopping bool
-	serving  map[string]*Session           // the latest assignment of each session whose goroutine runs
-	offers   map[string]context.CancelFunc // questions and invitations too
+	serving  map[string]*Session     // the latest assignment of each session whose goroutine runs
+	offers   map[string]*considering // questions and invitations too
 }
 
 // Work subscribes to queues and calls handle for what their customers say, until ctx ends or the server refuses for
@@ -100,7 +100,7 @@ func Work(ctx context.Context, cfg WorkerConfig, handle Handler) error {
 	cfg.NackDelay, cfg.Grace = or(cfg.NackDelay, time.Second), or(cfg.Grace, 5*time.Second)
 	w := &worker{
 		cfg: cfg, handle: handle, busy: make(chan struct{}, max(or(cfg.Concurrency, cfg.Slots), 1)),
-		serving: map[string]*Session{}, offers: map[string]context.CancelFunc{},
+		serving: map[string]*Session{}, offers: map[string]*considering{},
 	}
 	c, err := dial(ctx, cfg.Config, w)
 	if err != nil {
@@ -131,8 +131,8 @@ func (w *worker) stop() {
 	for _, s := range w.serving {
 		s.poke()
 	}
-	for _, cancel := range w.offers {
-		cancel()
+	for _, o := range w.offers {
+		o.cancel()
 	}
 	w.c.mu.Unlock()
 	late := time.AfterFunc(w.cfg.Grace, w.cancelAll)
@@ -147,8 +147,8 @@ func (w *worker) cancelAll() {
 	for _, s := range w.serving {
 		s.cancel()
 	}
-	for _, cancel := range w.offers {
-		cancel()
+	for _, o := range w.offers {
+		o.cancel()
 	}
 }
 
@@ -178,9 +178,10 @@ func (c *Client) subscribed(k *conn, f *wirepb.ServerFrame) {
 		return
 	}
 	w.lease, w.leaseFor = r.Lease, time.Duration(r.LeaseMs)*time.Millisecond
-	for _, cancel := range w.offers {
-		cancel() // those of the old connection were rescinded with it
+	for _, o := range w.offers {
+		o.cancel() // those of the old connection ended with it
 	}
+	clear(w.offers) // what still holds is shown again, under the same name, perhaps before anybody notices that
 	kept := make(map[string]uint64, len(r.Kept))
 	for _, m := range r.Kept {
 		kept[m.Session] = m.Ae
@@ -286,14 +287,18 @@ func (w *worker) offered(m *wirepb.Offer) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(w.c.ctx, time.Duration(or(m.ExpiresMs, 20000))*time.Millisecond)
-	w.offers[m.Offer] = cancel
+	it := &considering{cancel}
+	w.offers[m.Offer] = it
 	o := Offer{ID: m.Offer, Session: m.Session, Queue: m.Queue, Expires: time.Duration(m.ExpiresMs) * time.Millisecond, Summary: m.Summary}
-	w.all.Go(func() { w.consider(ctx, o) })
+	w.all.Go(func() { w.consider(ctx, it, o) })
 }
 
+// considering is an offer, a question or an invitation that somebody thinks about.
+type considering struct{ cancel context.CancelFunc }
+
 // consider accepts or declines o. An offer that has ended meanwhile is no error.
-func (w *worker) consider(ctx context.Context, o Offer) {
-	defer w.considered(o.ID)
+func (w *worker) consider(ctx context.Context, it *considering, o Offer) {
+	defer w.considered(o.ID, it)
 	yes := w.cfg.Accept == nil || w.cfg.Accept(ctx, o)
 	if ctx.Err() != nil {
 		return
@@ -309,6 +314,6 @@ func (w *worker) consider(ctx context.Context, o Offer) {
 
 func (w *worker) offerEnded(id string) {
 	if w != nil && w.offers[id] != nil {
-		w.offers[id]()
+		w.offers[id].cancel()
 	}
 }

@@ -376,6 +376,39 @@ func TestOffers(t *testing.T) {
 	})
 }
 
+// An offer that holds over a lost connection is shown again by the server, and answered over the new one, also where nobody has noticed yet that the first showing
+// is over.
+func TestOfferShownAgain(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		shown, slow := 0, make(chan struct{})
+		cfg := client.WorkerConfig{Accept: func(context.Context, client.Offer) bool {
+			if shown++; shown == 1 {
+				<-slow
+			}
+			return true
+		}}
+		work(t, srv, cfg, func(context.Context, *client.Session, client.Entry) error { return nil })
+		offer := &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Offer{Offer: &wirepb.Offer{Offer: "o_1", Session: "s_1", Queue: "default", ExpiresMs: 20000}}}
+		srv.p.say(offer)
+		synctest.Wait()
+		srv.p.cut()
+		srv.subscribe()
+		srv.p.say(offer)
+		synctest.Wait()
+		if len(srv.p.in) == 0 {
+			t.Fatal("nothing is said to what is offered again")
+		}
+		if f := srv.next(); f.GetAccept().GetOffer() != "o_1" {
+			t.Fatalf("got %v; want accept", f)
+		}
+		close(slow)
+		synctest.Wait()
+		if n := len(srv.p.in); n != 0 || shown != 2 {
+			t.Fatalf("%d more frames, and it was shown %d times; want 0 and 2", n, shown)
+		}
+	})
+}
+
 func TestStreamRewinds(t *testing.T) {
 	play(t, func(t *testing.T, srv *script) {
 		streams := make(chan *client.Stream, 1)
