@@ -195,7 +195,7 @@ func TestBackupUsage(t *testing.T) {
 	dir := t.TempDir()
 	complains(t, 2, "set --to", nil, "backup")
 	complains(t, 2, "no token", nil, "backup", "--to", dir)
-	complains(t, 2, "--token for a running node", nil, "backup", "--to", dir, "--token", "x", "--data", dir)
+	complains(t, 2, "--addr and --token for a running one", nil, "backup", "--to", dir, "--token", "x", "--data", dir)
 	complains(t, 1, "no data directory", nil, "backup", "--to", dir, "--data", filepath.Join(dir, "none"))
 	complains(t, 2, "set --from", nil, "restore", "--data", dir)
 	complains(t, 1, "no backup", nil, "restore", "--from", t.TempDir(), "--data", filepath.Join(dir, "new"))
