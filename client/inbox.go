@@ -97,8 +97,9 @@ func (b *inbox) prune(seq uint64) {
 	}
 }
 
-// fill takes a page of the history after last. more says that the log holds more after it.
-func (b *inbox) fill(page []Entry, ae uint64, more bool) {
+// fill takes a page of the history after last, which was asked for when the target was asked. more says that the log held more after it; what was delivered
+// since need not be in it.
+func (b *inbox) fill(page []Entry, ae uint64, more bool, asked uint64) {
 	for _, e := range page {
 		if e.Seq <= b.last {
 			continue
@@ -117,7 +118,7 @@ func (b *inbox) fill(page []Entry, ae uint64, more bool) {
 			b.put(e)
 		}
 	}
-	if b.last >= b.target || !more && b.queue.len() < b.limit {
+	if b.last >= b.target || !more && b.target == asked && b.queue.len() < b.limit {
 		b.behind, b.target = false, 0
 	}
 }

@@ -121,11 +121,11 @@ func (s *Session) nextDelivery() (e Entry, ok bool) {
 // catchUp reads deliveries that were missed [SW-4.4].
 func (s *Session) catchUp() error {
 	s.c.mu.Lock()
-	after := s.inbox.last
+	after, asked := s.inbox.last, s.inbox.target
 	s.c.mu.Unlock()
 	h := &wirepb.History{Session: s.id, After: &after, Limit: 100}
 	_, err := s.call(s.ctx, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_History{History: h}}, func(f *wirepb.ServerFrame) {
-		s.inbox.fill(entriesOf(f.GetHistory().GetEntries()), s.ae, f.GetHistory().GetMore())
+		s.inbox.fill(entriesOf(f.GetHistory().GetEntries()), s.ae, f.GetHistory().GetMore(), asked)
 	})
 	return err
 }

@@ -342,6 +342,37 @@ func TestWorkerGapIsReadFromHistory(t *testing.T) {
 	})
 }
 
+// What is delivered while the history is being read for what was missed need not be in it: it is read again.
+func TestWorkerGapGrows(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		work(t, srv, client.WorkerConfig{}, func(context.Context, *client.Session, client.Entry) error { return nil })
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1), delivery(8, 3, 2, 1)) // 2 was lost
+		page := func(more *wirepb.ServerFrame, seqs ...uint64) {
+			t.Helper()
+			f := srv.next()
+			for f.GetHistory() == nil {
+				f = srv.next()
+			}
+			if after := f.GetHistory().GetAfter(); after != seqs[0]-1 {
+				t.Fatalf("the history is read after %d; want %d", after, seqs[0]-1)
+			}
+			h := &wirepb.HistoryReply{}
+			for _, seq := range seqs {
+				h.Entries = append(h.Entries, &wirepb.Entry{Session: "s_1", Seq: seq, Epoch: 1, Kind: "message", Type: "text", Origin: "customer", From: &wirepb.Author{Role: "customer", Id: "alice"}})
+			}
+			if more != nil {
+				srv.p.say(more)
+			}
+			srv.p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_History{History: h}})
+		}
+		page(delivery(8, 4, 3, 1), 2, 3)
+		page(nil, 4)
+		for srv.ack().Seq != 4 {
+		}
+	})
+}
+
 func TestOffers(t *testing.T) {
 	play(t, func(t *testing.T, srv *script) {
 		rescinded := make(chan struct{})
