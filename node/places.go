@@ -110,7 +110,10 @@ func (p *party) home(ctx context.Context) error {
 	names := slices.Sorted(maps.Keys(wishes))
 	tick := time.NewTicker(settleAgain)
 	defer tick.Stop()
-	for asked := false; !p.n.hosts.x.Settled(names...); {
+	known := func() bool { // mail finds them a moment before the map is there to be seen
+		return len(names) == 0 || p.n.hosts.x.Settled(names...) && p.places() != nil
+	}
+	for asked := false; !known(); {
 		if !asked {
 			err := p.member.Load().Settle(ctx, p.n.cfg.Name, wishes)
 			if errors.Is(err, cluster.ErrRefused) {
