@@ -637,10 +637,11 @@ func (c *cluster) truncate(m *machine, g uint16, upTo uint64) {
 	c.fired["truncated"]++
 }
 
-// whole tells whether every node is there and every replica has everything that was acknowledged.
+// whole tells whether every node is there and every replica has everything that was acknowledged. Who stands still is not there, and who has just stood still
+// may not have heard yet that another leads.
 func (c *cluster) whole() bool {
 	for _, m := range c.machines {
-		if !m.up {
+		if !m.up || m.busy > c.now {
 			return false
 		}
 	}
@@ -653,6 +654,11 @@ func (c *cluster) whole() bool {
 		if len(s.Conf.GetVotersOutgoing()) > 0 {
 			return false
 		}
+		for _, m := range c.machines {
+			if d := m.disks[g]; d != nil && d.hard.GetTerm() > s.Term {
+				return false
+			}
+		}
 		for _, id := range s.Conf.GetVoters() {
 			if m := c.machines[NodeOf(id)-1]; m.ids[g] != id || m.synced[g] == nil || m.synced[g].last() < s.Commit {
 				return false
@@ -662,13 +668,14 @@ func (c *cluster) whole() bool {
 	return true
 }
 
-func (c *cluster) leader(g uint16) *machine {
+// leader returns the latest of those who lead in their own eyes, nil when nobody does.
+func (c *cluster) leader(g uint16) (l *machine) {
 	for _, m := range c.machines {
-		if m.up && m.leads[g] != 0 {
-			return m
+		if m.up && m.leads[g] != 0 && (l == nil || m.leads[g] > l.leads[g]) {
+			l = m
 		}
 	}
-	return nil
+	return l
 }
 
 // move replaces one replica by one on a node that has none, in a joint change, or takes away what is not there any more.
