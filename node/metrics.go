@@ -18,6 +18,7 @@ type collector struct {
 	commits, syncs, bytes, waits, connections                   *prometheus.Desc
 	abandoned, mode, fences, free, stalls, expires, nodeExpires *prometheus.Desc
 	damaged, corruptions, installed, tenants, level0            *prometheus.Desc
+	cached, cacheHits, cacheMisses                              *prometheus.Desc
 	hooks, hooksWaiting, steps                                  *prometheus.Desc
 	erasures, erasureOldest                                     *prometheus.Desc
 	led, leaderless, short, lagEntries, lagSeconds              *prometheus.Desc
@@ -48,6 +49,9 @@ func (n *Node) register(r prometheus.Registerer) {
 		fences:        d("journal_fences_total", "Times the fence was written."),
 		free:          d("journal_free_bytes", "Free space of the disk when last looked."),
 		level0:        d("journal_l0_layers", "Layers that the rows' store has flushed and not merged yet."),
+		cached:        d("journal_cache_bytes", "Blocks of the rows' store that are in memory."),
+		cacheHits:     d("journal_cache_hits_total", "Blocks of the rows' store that were asked for and in memory."),
+		cacheMisses:   d("journal_cache_misses_total", "Blocks of the rows' store that were read from the disk, or the system's memory of it."),
 		stalls:        d("journal_stalls_total", "Times a store held writes back to merge."),
 		commits:       d("journal_commits_total", "Batches written and synced."),
 		syncs:         d("journal_syncs_total", "Syncs of the log."),
@@ -130,6 +134,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	put(c.free, gauge, float64(m.FreeBytes))
 	put(c.stalls, count, float64(m.Stalls))
 	put(c.level0, gauge, float64(m.Level0))
+	put(c.cached, gauge, float64(m.CacheBytes))
+	put(c.cacheHits, count, float64(m.CacheHits))
+	put(c.cacheMisses, count, float64(m.CacheMisses))
 	put(c.tenants, gauge, float64(len(c.n.tenantry.Load().all)))
 	put(c.damaged, gauge, float64(len(c.n.j.Damaged())))
 	put(c.corruptions, count, float64(m.Corruptions))

@@ -82,7 +82,7 @@ type Config struct {
 	// Append blocks. One turn always fits, whatever its size.
 	QueueBytes int
 	// FlushBytes is how many bytes of turns are applied before the data store is made to flush and the log is truncated
-	// behind it; default 64 MiB. It is done earlier when small turns have made the log four times as long. It bounds
+	// behind it; default 40 MiB. It is done earlier when small turns have made the log four times as long. It bounds
 	// what an opening replays.
 	FlushBytes int64
 	// KeepBytes is how much of the log of all groups with several replicas may stay, besides what is not flushed, for replicas
@@ -92,7 +92,8 @@ type Config struct {
 	// LateBytes is how much of what is decided may wait to be put into the data store together, in the order of its keys, unless
 	// somebody reads, or a second has passed; default 2 MiB. Four times as much is the most. 1 lets nothing wait.
 	LateBytes int
-	// CacheBytes is the memory for cached blocks of the data store; default 64 MiB.
+	// CacheBytes is the memory for cached blocks of the data store; default 64 MiB. They share 128 MiB more with rows that are not flushed yet, which take
+	// all of these while much is written.
 	CacheBytes int64
 	// FenceTurns is after how many turns, of all groups, the fence is written again; default 1000. It is also written
 	// every second when there is something new.
@@ -134,7 +135,7 @@ func (c *Config) Validate() error {
 	c.Tick = or(c.Tick, 50*time.Millisecond)
 	c.QueueTurns = or(c.QueueTurns, 256)
 	c.QueueBytes = or(c.QueueBytes, 32<<20)
-	c.FlushBytes = or(c.FlushBytes, 64<<20)
+	c.FlushBytes = or(c.FlushBytes, 40<<20)
 	c.KeepBytes = or(c.KeepBytes, 512<<20)
 	c.LateBytes = or(c.LateBytes, 2<<20)
 	c.CacheBytes = or(c.CacheBytes, 64<<20)

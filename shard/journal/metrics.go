@@ -17,6 +17,9 @@ type Metrics struct {
 	Replayed    uint64 // records that Open applied
 	Stalls      uint64 // times a store held writes back
 	Level0      uint64 // what the data store had flushed and not merged yet, up to a second ago, in layers: a read looks at each, and at 64 writes are held back
+	CacheBytes  uint64 // blocks of the data store that are in memory, up to a second ago
+	CacheHits   uint64 // blocks that were asked for and in memory, likewise
+	CacheMisses uint64 // and that were read from the disk, or the system's memory of it
 	Troubles    uint64 // flushes and compactions that failed
 	Corruptions uint64 // damaged files that were reported
 	Strays      uint64 // messages of other replicas that were too old, or for nobody here
@@ -38,6 +41,7 @@ type counters struct {
 	patrols, patrolBytes, patrolDamages            atomic.Uint64
 	patrolled                                      atomic.Int64
 	came, level0                                   atomic.Uint64
+	cached, hits, misses                           atomic.Uint64
 }
 
 // Metrics returns the counters as they are now.
@@ -51,6 +55,7 @@ func (j *Journal) Metrics() Metrics {
 		Waits: c.waits.Load(), QueueTurns: waiting, QueueBytes: held,
 		Fences: c.fences.Load(), Flushes: c.flushes.Load(), Truncations: c.truncations.Load(),
 		Replayed: c.replayed.Load(), Stalls: c.stalls.Load(), Level0: c.level0.Load(), Troubles: c.troubles.Load(),
+		CacheBytes: c.cached.Load(), CacheHits: c.hits.Load(), CacheMisses: c.misses.Load(),
 		Corruptions: c.corruptions.Load(), Strays: c.strays.Load(),
 		Snapshots: c.snapshots.Load(), Installed: c.installed.Load(), FreeBytes: c.free.Load(),
 		Patrols: c.patrols.Load(), PatrolBytes: c.patrolBytes.Load(), PatrolDamages: c.patrolDamages.Load(), Patrolled: c.patrolled.Load(),

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"switchboard/shard/journal/replica"
@@ -65,7 +64,7 @@ func newJournal(cfg Config, lock io.Closer) *Journal {
 	j := &Journal{
 		cfg:       cfg,
 		lock:      lock,
-		cache:     pebble.NewCache(cfg.CacheBytes),
+		cache:     newCache(cfg.CacheBytes),
 		wake:      make(chan struct{}, 1),
 		nudge:     make(chan struct{}, 1),
 		trouble:   make(chan struct{}),

@@ -92,6 +92,14 @@ func (j *Journal) openLog(create, readOnly bool) (*seglog.Log, *seglog.Report, e
 	return l, report, nil
 }
 
+// tableBytes is the memory of a table of rows that are not flushed yet. It holds what comes between two flushes that the journal asks for, also when rows are so
+// small that half as much again goes to finding them: were it full before, each of these flushes would make one more table of the little that is left.
+const tableBytes = 64 << 20
+
+// newCache returns the cache of the data store. Pebble takes the memory of its tables out of its cache's: of the one that is written to, and of one that is being
+// flushed, or kept to be used again. So a cache that is no larger than these never holds a block, and each look for a row reads and checks some twenty.
+func newCache(blocks int64) *pebble.Cache { return pebble.NewCache(blocks + 2*tableBytes) }
+
 // openData opens the data store. It has no write-ahead log: what it has not flushed comes from the log again. Most
 // of its reads ask for keys that are not there (has this been seen before?), which is what the filters are for.
 func (j *Journal) openData(create, readOnly bool) (*pebble.DB, error) {
@@ -99,7 +107,7 @@ func (j *Journal) openData(create, readOnly bool) (*pebble.DB, error) {
 	o.ErrorIfNotExists, o.ReadOnly, o.DisableWAL = !create, readOnly, true
 	// Fewer and larger merges: their work is taken from the same cores as the conversations.
 	o.L0CompactionThreshold = 16
-	o.MemTableSize = 64 << 20
+	o.MemTableSize = tableBytes
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}

@@ -25,6 +25,15 @@ const (
 	keepLeast = 256 << 10
 )
 
+// observe takes what the data store says of itself.
+func (j *Journal) observe() {
+	m := j.data.Metrics()
+	j.m.level0.Store(uint64(max(m.Levels[0].Sublevels, 0)))
+	j.m.cached.Store(uint64(max(m.BlockCache.Size, 0)))
+	j.m.hits.Store(uint64(max(m.BlockCache.Hits, 0)))
+	j.m.misses.Store(uint64(max(m.BlockCache.Misses, 0)))
+}
+
 // watch does what can be late: the fence, truncation, a look at the disk, and accepted losses. None of it is waited for
 // by a commit.
 func (j *Journal) watch() {
@@ -45,7 +54,7 @@ func (j *Journal) watch() {
 			j.check(j.truncate(nil))
 		case <-tick.C:
 			j.look()
-			j.m.level0.Store(uint64(max(j.data.Metrics().Levels[0].Sublevels, 0)))
+			j.observe()
 			j.check(j.spare())
 			if j.untruncated {
 				j.check(j.truncate(nil))
