@@ -2,6 +2,7 @@ package journal
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"testing"
 
@@ -113,4 +114,48 @@ func TestAppendAllocates(t *testing.T) {
 	}
 	g.Start(func(uint64, error) {})
 	gate <- struct{}{}
+}
+
+// BenchmarkGetFlushed looks for rows of 300 bytes, hot ones and such as are not there, in a store that has half a million in tables, and memory for two tables
+// in use, as it has under load.
+func BenchmarkGetFlushed(b *testing.B) {
+	cfg := config(b, vfs.Default, 1)
+	cfg.Dir, cfg.CacheBytes = b.TempDir(), 0
+	j := open(b, cfg)
+	g, o := j.Group(0), own(j.Group(0))
+	r := rand.New(rand.NewPCG(1, 2))
+	val := make([]byte, 300)
+	const rows = 500_000
+	var turn Turn
+	for i := 0; i < rows; {
+		turn.Reset()
+		for range 50 {
+			for k := 0; k < len(val); k += 2 {
+				val[k] = byte(r.Uint32())
+			}
+			turn.Put(fmt.Appendf(nil, "%08d", i*7919%rows), val)
+			i++
+		}
+		index, err := g.Append(&turn)
+		if err == nil {
+			err = o.wait(index)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := j.flushTables(); err != nil {
+		b.Fatal(err)
+	}
+	for _, absent := range []string{"", "x"} {
+		b.Run("absent="+fmt.Sprint(absent != ""), func(b *testing.B) {
+			var key, buf []byte
+			for b.Loop() {
+				key = fmt.Appendf(key[:0], "%08d%s", r.IntN(5000)*100, absent)
+				if _, err := g.Get(key, buf); (err == nil) != (absent == "") {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
