@@ -713,7 +713,7 @@ func TestSnapshotWithoutRoom(t *testing.T) {
 	}
 }
 
-// TestMergeBesideFlush: a flush goes on when a merge fails beside it.
+// TestMergeBesideFlush: a flush goes on when a merge fails beside it, and says nothing of the merge when it has worked.
 func TestMergeBesideFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		held := make(chan struct{})
@@ -729,13 +729,56 @@ func TestMergeBesideFlush(t *testing.T) {
 		flushed := make(chan error, 1)
 		go func() { flushed <- j.flush() }()
 		synctest.Wait()
-		j.troubled(syscall.EIO) // as of a merge
+		j.mergeEnded(pebble.CompactionInfo{Err: syscall.EIO})
 		synctest.Wait()
 		close(held)
 		must(t, <-flushed)
+		if err := j.Healthy(); !errors.Is(err, syscall.EIO) {
+			t.Errorf("a merge fails, and Healthy = %v", err)
+		}
+		time.Sleep(mergeWanted / 2) // the bubble's clock
+		j.mergeEnded(pebble.CompactionInfo{Err: syscall.EIO})
+		time.Sleep(mergeWanted)
+		if j.Healthy() == nil {
+			t.Error("a merge that failed a moment ago is forgotten")
+		}
+		time.Sleep(2 * watchEvery) // nobody wants it any more
 		must(t, j.Healthy())
 		must(t, j.Close())
 	})
+}
+
+// TestMergeFails: merges find no room, and flushes do. The trouble with the merges lasts until one works, however many flushes do, and that with the flushes
+// does not last for it.
+func TestMergeFails(t *testing.T) {
+	fs, on, count := faults(vfs.NewMem(), func(op errorfs.Op) bool {
+		return strings.Contains(op.Path, "/data/") && strings.HasSuffix(op.Path, ".sst") && op.Kind == errorfs.OpCreate
+	})
+	j := open(t, config(t, fs, 1))
+	o := own(j.Group(0))
+	for range 2 { // tables that overlap: both have how far the rows are
+		appendMany(t, o, 10)
+		must(t, j.flush())
+	}
+	appendMany(t, o, 10)
+	merge := func() error {
+		return j.data.Compact(t.Context(), dataKey(nil, 0, 0, nil), dataKey(nil, 1, 0, nil), false)
+	}
+	on.On()
+	if err := merge(); !errors.Is(err, errorfs.ErrInjected) || count.Load() == 0 {
+		t.Fatalf("merging = %v, after %d faults", err, count.Load())
+	}
+	if err := j.flush(); !errors.Is(err, errorfs.ErrInjected) {
+		t.Fatalf("flushing = %v", err)
+	}
+	on.Off()
+	must(t, j.flush())
+	err := j.Healthy()
+	if err == nil || !strings.Contains(err.Error(), "merging") || strings.Contains(err.Error(), "flushing") {
+		t.Errorf("after a merge that failed and a flush that worked: Healthy = %v", err)
+	}
+	must(t, merge())
+	must(t, j.Healthy())
 }
 
 // TestFlushOfNothing: a flush that worked is the end of the trouble also when nothing was left of the rows.
@@ -744,7 +787,6 @@ func TestFlushOfNothing(t *testing.T) {
 		j := open(t, config(t, vfs.NewMem(), 1))
 		must(t, j.flush())
 		j.flushed(pebble.FlushInfo{Err: syscall.ENOSPC})
-		j.troubled(syscall.ENOSPC)
 		if !j.Full() || j.Healthy() == nil {
 			t.Fatal("nobody has noticed")
 		}

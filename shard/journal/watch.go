@@ -45,7 +45,9 @@ func (j *Journal) watch() {
 			j.check(j.truncate(nil))
 		case <-tick.C:
 			j.look()
-			j.m.level0.Store(uint64(max(j.data.Metrics().Levels[0].Sublevels, 0)))
+			m := j.data.Metrics()
+			j.m.level0.Store(uint64(max(m.Levels[0].Sublevels, 0)))
+			j.forgetMerge(m.Compact.NumInProgress > 0)
 			j.check(j.spare())
 			if j.untruncated {
 				j.check(j.truncate(nil))
