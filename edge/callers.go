@@ -15,6 +15,7 @@ type callers struct {
 	// Guarded by mu.
 	socks map[net.Conn]net.Conn // below TLS: the handshake and the hijacker may be changing what is above it
 	until time.Time             // what has not come by then does not count any more; zero while the server serves
+	over  bool                  // nobody is read any more
 }
 
 // arriveMost is for how long a drain waits for the rest of a request.
@@ -30,6 +31,9 @@ func (k *callers) note(sock net.Conn, state fasthttp.ConnState) {
 			k.socks = map[net.Conn]net.Conn{}
 		}
 		k.socks[sock] = below(sock)
+		if k.over {
+			deafen(k.socks[sock])
+		}
 	case fasthttp.StateHijacked, fasthttp.StateClosed:
 		delete(k.socks, sock)
 	}
@@ -56,4 +60,24 @@ func (k *callers) hurry() {
 	for _, sock := range k.socks {
 		_ = sock.SetReadDeadline(k.until) // an error is of one that is closed
 	}
+}
+
+// shut lets nothing arrive any more, whatever deadlines the server sets, which would wait for many seconds for who says nothing. Whoever is being answered gets
+// the answer.
+func (k *callers) shut() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.over = true
+	for _, sock := range k.socks {
+		deafen(sock)
+	}
+}
+
+// deafen lets everybody who reads sock find its end.
+func deafen(sock net.Conn) {
+	if half, ok := sock.(interface{ CloseRead() error }); ok {
+		_ = half.CloseRead() // an error is of one that is closed
+		return
+	}
+	_ = sock.Close()
 }
