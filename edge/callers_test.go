@@ -79,7 +79,13 @@ func TestDrainOfHalves(t *testing.T) {
 	if status, body := r.answered(again); status != 200 || body != "ok\n" {
 		t.Fatalf("answered %d %q", status, body)
 	}
-	eventually(t, "all of them are the HTTP server's", func() bool { return r.e.server.GetOpenConnectionsCount() == 4 })
+	idle := bufio.NewReader(r.raw("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"))
+	if status, body := r.answered(idle); status != 200 || body != "ok\n" {
+		t.Fatalf("answered %d %q", status, body)
+	}
+	eventually(t, "all of them are the HTTP server's, and one asks nothing", func() bool {
+		return r.e.server.GetOpenConnectionsCount() == 5 && r.e.Requests() == 4
+	})
 
 	done := make(chan struct{})
 	go func() {
@@ -104,6 +110,9 @@ func TestDrainOfHalves(t *testing.T) {
 		t.Errorf("a request that was being answered was answered %d %q", status, body)
 	}
 	<-done
+	if n := r.e.Requests(); n != 0 {
+		t.Errorf("%d requests are left", n)
+	}
 }
 
 // Who is being answered when the edge closes gets the answer, and nothing that he asks behind it another: nor who connects meanwhile.

@@ -191,6 +191,9 @@ func (e *Edge) met(state tls.ConnectionState, err error) {
 // Connections returns how many sockets are open.
 func (e *Edge) Connections() int { return int(e.open.Load()) }
 
+// Requests returns how many HTTP requests are being answered, or have come in part; who has only just connected counts as one.
+func (e *Edge) Requests() int { return e.callers.asking() }
+
 // Drain takes no new connections and no new requests, gives what is unanswered a moment, tells the open connections to
 // come back elsewhere or later [SW-6.2], spread so that they do not all come at once, and waits until they are closed or
 // ctx is done. Requests that have come are answered; one that has come in part gets half a second for the rest.
