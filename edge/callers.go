@@ -13,8 +13,15 @@ import (
 type callers struct {
 	mu sync.Mutex
 	// Guarded by mu.
-	socks map[net.Conn]net.Conn // below TLS: the handshake and the hijacker may be changing what is above it
-	until time.Time             // what has not come by then does not count any more; zero while the server serves
+	socks map[net.Conn]*caller
+	until time.Time // what has not come by then does not count any more; zero while the server serves
+	over  bool      // nobody is read any more
+}
+
+// caller is one of them.
+type caller struct {
+	sock net.Conn // below TLS: the handshake and the hijacker may be changing what is above it
+	asks bool     // it has begun to ask, or has only just come
 }
 
 // arriveMost is for how long a drain waits for the rest of a request.
@@ -24,12 +31,19 @@ const arriveMost = 500 * time.Millisecond
 func (k *callers) note(sock net.Conn, state fasthttp.ConnState) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	switch state { //nolint:exhaustive // what it does in between does not matter
+	switch state {
 	case fasthttp.StateNew:
 		if k.socks == nil {
-			k.socks = map[net.Conn]net.Conn{}
+			k.socks = map[net.Conn]*caller{}
 		}
-		k.socks[sock] = below(sock)
+		k.socks[sock] = &caller{below(sock), true}
+		if k.over {
+			deafen(below(sock))
+		}
+	case fasthttp.StateActive, fasthttp.StateIdle:
+		if c := k.socks[sock]; c != nil {
+			c.asks = state == fasthttp.StateActive
+		}
 	case fasthttp.StateHijacked, fasthttp.StateClosed:
 		delete(k.socks, sock)
 	}
@@ -53,7 +67,39 @@ func (k *callers) hurry() {
 	if k.until.IsZero() {
 		return
 	}
-	for _, sock := range k.socks {
-		_ = sock.SetReadDeadline(k.until) // an error is of one that is closed
+	for _, c := range k.socks {
+		_ = c.sock.SetReadDeadline(k.until) // an error is of one that is closed
 	}
+}
+
+// shut lets nothing arrive any more, whatever deadlines the server sets, which would wait for many seconds for who says nothing. Whoever is being answered gets
+// the answer.
+func (k *callers) shut() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.over = true
+	for _, c := range k.socks {
+		deafen(c.sock)
+	}
+}
+
+// asking returns how many ask something.
+func (k *callers) asking() (n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, c := range k.socks {
+		if c.asks {
+			n++
+		}
+	}
+	return n
+}
+
+// deafen lets everybody who reads sock find its end.
+func deafen(sock net.Conn) {
+	if half, ok := sock.(interface{ CloseRead() error }); ok {
+		_ = half.CloseRead() // an error is of one that is closed
+		return
+	}
+	_ = sock.Close()
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -78,7 +79,13 @@ func TestDrainOfHalves(t *testing.T) {
 	if status, body := r.answered(again); status != 200 || body != "ok\n" {
 		t.Fatalf("answered %d %q", status, body)
 	}
-	eventually(t, "all of them are the HTTP server's", func() bool { return r.e.server.GetOpenConnectionsCount() == 4 })
+	idle := bufio.NewReader(r.raw("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"))
+	if status, body := r.answered(idle); status != 200 || body != "ok\n" {
+		t.Fatalf("answered %d %q", status, body)
+	}
+	eventually(t, "all of them are the HTTP server's, and one asks nothing", func() bool {
+		return r.e.server.GetOpenConnectionsCount() == 5 && r.e.Requests() == 4
+	})
 
 	done := make(chan struct{})
 	go func() {
@@ -103,6 +110,49 @@ func TestDrainOfHalves(t *testing.T) {
 		t.Errorf("a request that was being answered was answered %d %q", status, body)
 	}
 	<-done
+	if n := r.e.Requests(); n != 0 {
+		t.Errorf("%d requests are left", n)
+	}
+}
+
+// Who is being answered when the edge closes gets the answer, and nothing that he asks behind it another: nor who connects meanwhile.
+func TestCloseBesideAnswer(t *testing.T) {
+	served, answer := make(chan struct{}), make(chan struct{})
+	r := openRig(t, func(c *Config) {
+		c.Static = func(ctx *fasthttp.RequestCtx) bool {
+			if string(ctx.Path()) != "/slow" {
+				return false
+			}
+			close(served)
+			<-answer
+			ctx.SetBodyString("whole")
+			return true
+		}
+	})
+	r.e.server.ReadTimeout, r.e.server.IdleTimeout = time.Hour, time.Hour // nobody else ends them
+	r.serve()
+	sock := r.raw("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+	slow := bufio.NewReader(sock)
+	<-served
+	if err := r.e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	close(answer)
+	if status, body := r.answered(slow); status != 200 || body != "whole" {
+		t.Errorf("a request that was being answered was answered %d %q", status, body)
+	}
+	_, _ = io.WriteString(sock, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n") // it may be closed by now
+	if b, err := slow.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("after the end there was %q, %v", b, err)
+	}
+
+	here, there := net.Pipe() // accepted a moment before the end, and given to the server a moment after it
+	defer here.Close()        //nolint:errcheck // a test's
+	r.e.callers.note(there, fasthttp.StateNew)
+	_ = there.SetReadDeadline(time.Now().Add(time.Minute))
+	if _, err := there.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("who came late is read: %v", err)
+	}
 }
 
 // What could hide another request is refused, and nothing behind it is answered.

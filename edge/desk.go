@@ -403,7 +403,7 @@ func (d *desk) end(f *wire.Frame, term uint64) {
 	if h != nil && h.pb.Ae == f.AE {
 		term = max(term, h.term)
 	}
-	d.ended.note(f.Session, f.AE, term)
+	d.ended.note(f.Session, fence{ae: f.AE, term: term})
 	if h == nil {
 		return
 	}

@@ -191,6 +191,9 @@ func (e *Edge) met(state tls.ConnectionState, err error) {
 // Connections returns how many sockets are open.
 func (e *Edge) Connections() int { return int(e.open.Load()) }
 
+// Requests returns how many HTTP requests are being answered, or have come in part; who has only just connected counts as one.
+func (e *Edge) Requests() int { return e.callers.asking() }
+
 // Drain takes no new connections and no new requests, gives what is unanswered a moment, tells the open connections to
 // come back elsewhere or later [SW-6.2], spread so that they do not all come at once, and waits until they are closed or
 // ctx is done. Requests that have come are answered; one that has come in part gets half a second for the rest.
@@ -254,7 +257,8 @@ func (e *Edge) await(ctx context.Context, done func() bool) {
 	}
 }
 
-// Close ends what is left and joins every goroutine.
+// Close ends what is left and joins every goroutine, but for those that are answering HTTP requests: they are told that it ends, and of their connections nothing
+// more is read.
 func (e *Edge) Close() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -268,6 +272,7 @@ func (e *Edge) Close() error {
 	e.mu.Unlock()
 	close(e.stop)
 	e.closeServing() // a drain may not have come to it
+	e.callers.shut()
 	for _, c := range e.list() {
 		c.cut()
 	}
@@ -293,6 +298,11 @@ func (e *Edge) now() int64 { return e.cfg.Now().UnixMilli() }
 
 // handle is every HTTP request.
 func (e *Edge) handle(ctx *fasthttp.RequestCtx) {
+	defer func() {
+		if e.shutting.Load() {
+			ctx.SetConnectionClose() // the server would go on with who was answered behind its own end
+		}
+	}()
 	if !framed(&ctx.Request.Header) {
 		problem(ctx, &wire.Error{Slug: wire.BadRequest, Message: "where the body ends is told in two ways, or by another Transfer-Encoding than chunked"})
 		ctx.SetConnectionClose() // what follows may be part of it

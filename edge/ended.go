@@ -10,10 +10,13 @@ const endedMost = 128
 type ended struct{ young, old map[wire.SessionID]fence }
 
 // fence is an assignment that has ended, and the owner that said so: what is said later of one before it, or of it by an owner before that, comes late.
-type fence struct{ ae, term uint64 }
+type fence struct {
+	ae, term uint64
+	asked    uint64 // the last request of the worker's by then; 0 at a desk
+}
 
 // note remembers an end that is not late.
-func (e *ended) note(id wire.SessionID, ae, term uint64) {
+func (e *ended) note(id wire.SessionID, x fence) {
 	if _, again := e.young[id]; !again && len(e.young) == endedMost {
 		e.young, e.old = e.old, e.young
 		clear(e.young)
@@ -22,16 +25,26 @@ func (e *ended) note(id wire.SessionID, ae, term uint64) {
 		e.young = map[wire.SessionID]fence{}
 	}
 	delete(e.old, id)
-	e.young[id] = fence{ae, term}
+	e.young[id] = x
 }
 
 // late tells whether the word of an owner in term about an assignment is over.
 func (e *ended) late(id wire.SessionID, ae, term uint64) bool {
-	x, ok := e.young[id]
-	if !ok {
+	x, ok := e.get(id)
+	return ok && (ae < x.ae || ae == x.ae && term < x.term)
+}
+
+// since tells whether an assignment, or a later one of its session, has ended since request n was asked.
+func (e *ended) since(id wire.SessionID, ae, n uint64) bool {
+	x, ok := e.get(id)
+	return ok && ae <= x.ae && n <= x.asked
+}
+
+func (e *ended) get(id wire.SessionID) (x fence, ok bool) {
+	if x, ok = e.young[id]; !ok {
 		x, ok = e.old[id]
 	}
-	return ok && (ae < x.ae || ae == x.ae && term < x.term)
+	return x, ok
 }
 
 // size is how many ends are remembered.

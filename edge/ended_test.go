@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"slices"
 	"testing"
 
 	"switchboard/wire"
@@ -91,13 +92,61 @@ func TestNotKeptAndTold(t *testing.T) {
 	}
 }
 
+// The end of an assignment may be here before the answer by which its worker has accepted it, as they come from two shards. He is told of it again then, behind
+// the answer [SW-5.2]; not when he has it after all, and not of what had ended before he asked.
+func TestAcceptedBehindItsEnd(t *testing.T) {
+	r := newRig(t, nil)
+	id := r.login(wire.JSON, "demo/customer/alice").open()
+	ann := r.login(wire.JSON, "demo/worker/ann")
+	ann.ask(`"subscribe":{"queues":["default"]}`)
+	pool, session := r.shard, r.shard.next(9)
+	f := func(what string, ae, ended, assigned uint64, want ...uint64) {
+		t.Helper()
+		accept := func(c *wire.Command) bool {
+			if c.Verb != wire.VerbAccept {
+				return false
+			}
+			if ended != 0 {
+				session.post(c.Conn, &wire.Frame{Kind: wire.FrameRevoked, Session: id, AE: ended, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
+					Revoked: &wirepb.Revoked{Session: string(id), Ae: ended, Reason: "closed"},
+				}}})
+			}
+			if assigned != 0 {
+				session.post(c.Conn, &wire.Frame{Kind: wire.FrameAssigned, Session: id, AE: assigned, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{
+					Assigned: &wirepb.Assigned{Session: string(id), Ae: assigned},
+				}}})
+			}
+			pool.answer(c, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Accept{Accept: &wirepb.AcceptReply{Session: string(id), Ae: ae}}})
+			return true
+		}
+		r.shard.ignore.Store(&accept)
+		if m, _ := ann.ask(`"accept":{"offer":"o_1"}`); m.GetAccept().GetAe() != ae {
+			t.Fatalf("%s: answered %v", what, m)
+		}
+		_, pushed := ann.ask(`"presence":{"state":"ready"}`)
+		var got []uint64
+		for _, m := range pushed {
+			got = append(got, m.GetRevoked().GetAe())
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: behind the answer comes %v; want the end of %v", what, pushed, want)
+		}
+	}
+	f("nothing has ended", 1, 0, 0)
+	f("it has ended", 1, 1, 0, 1)
+	f("it had ended before he accepted it again", 1, 0, 0)
+	f("a later one has ended", 2, 3, 0, 2)
+	f("its session has given it back", 4, 4, 4)
+	f("the next has come", 5, 5, 6)
+}
+
 // Any number of ends is bounded, and of each session the latest counts.
 func TestEndedIsBounded(t *testing.T) {
 	var e ended
-	e.note("s_1", 4, 1)
-	e.note("s_1", 5, 1)
+	e.note("s_1", fence{ae: 4, term: 1})
+	e.note("s_1", fence{ae: 5, term: 1})
 	for n := range 3 * endedMost {
-		e.note(wire.SessionID("s_x"+uintString(uint64(n))), 1, 2)
+		e.note(wire.SessionID("s_x"+uintString(uint64(n))), fence{ae: 1, term: 2})
 		if n < endedMost-1 && !e.late("s_1", 4, 9) {
 			t.Fatalf("behind %d others an end is forgotten", n+1)
 		}
@@ -105,8 +154,8 @@ func TestEndedIsBounded(t *testing.T) {
 	if n := e.size(); n < endedMost || n > 2*endedMost || e.late("s_1", 4, 1) {
 		t.Errorf("%d ends are remembered", n)
 	}
-	e.note("s_1", 6, 3)
-	e.note("s_1", 6, 3)
+	e.note("s_1", fence{ae: 6, term: 3})
+	e.note("s_1", fence{ae: 6, term: 3})
 	for _, x := range []struct {
 		ae, term uint64
 		late     bool

@@ -143,6 +143,7 @@ func (c *conn) answer(it item) {
 	if f.ID = r.id; f.ID != 0 {
 		c.encode(f)
 	}
+	c.overtaken(f.PB.GetAccept(), r.n)
 	c.untold() // at once: what has waited is older than what comes behind the answer, a takeover for instance
 }
 
@@ -535,6 +536,21 @@ func (c *conn) assignment(it item) {
 	}
 }
 
+// overtaken tells the end of an assignment that was accepted by request n again, where it was here before the answer: they come from two shards, of which the
+// session's may be nearer than the pool's, and who hears the answer last believes that he has it [SW-5.2].
+func (c *conn) overtaken(m *wirepb.AcceptReply, n uint64) {
+	id := wire.SessionID(m.GetSession())
+	if m == nil || c.rare == nil || !c.rare.ended.since(id, m.Ae, n) {
+		return
+	}
+	if l := c.lines.get(id); l != nil && l.ae >= m.Ae {
+		return // it was given back, or the next has come
+	}
+	c.encode(&wire.Frame{Kind: wire.FrameRevoked, Session: id, AE: m.Ae, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
+		Revoked: &wirepb.Revoked{Session: m.Session, Ae: m.Ae, Reason: "lease"},
+	}}})
+}
+
 // outdated tells whether what is said of an assignment is the word of an owner that has ended: of one before the line's, of the line's by an owner before
 // him who told it last, or of one that has ended.
 func (c *conn) outdated(it item) bool {
@@ -553,7 +569,10 @@ func (c *conn) endAssignment(f *wire.Frame, term uint64) *wire.Frame {
 	if known && l.ae == f.AE {
 		term = max(term, l.aeTerm)
 	}
-	c.unusual().ended.note(f.Session, f.AE, term)
+	c.mu.Lock()
+	asked := c.lastReq
+	c.mu.Unlock()
+	c.unusual().ended.note(f.Session, fence{f.AE, term, asked})
 	if !known {
 		return f
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"switchboard/edge/token"
 	"switchboard/node"
@@ -50,15 +49,7 @@ func TestDrainedNodeSendsAway(t *testing.T) {
 	if code, v := operate(t, b, operator, "POST", "/nodes/1", `{"action":"undrain"}`); code != 200 {
 		t.Fatalf("taking it back is answered %d %v", code, v)
 	}
-	for end := time.Now().Add(time.Minute); ; {
-		if code, _ := get(t, a, "/readyz"); code == 200 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("it is not ready although it is drained no more")
-		}
-		time.Sleep(50 * time.Millisecond) // until it has heard
-	}
+	until(t, "it is ready, as it is drained no more", func() bool { code, _ := get(t, a, "/readyz"); return code == 200 })
 	back := login(t, a, customerOf("back"))
 	back.open(obj{})
 	w.stop("b")

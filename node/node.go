@@ -242,7 +242,7 @@ func (n *Node) Journal() journal.Metrics { return n.j.Metrics() }
 func (n *Node) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(n.cfg.DrainMS)*time.Millisecond)
 	defer cancel()
-	n.cfg.Log.Info("draining", "connections", n.edge.Connections())
+	n.cfg.Log.Info("draining", "connections", n.edge.Connections(), "requests", n.edge.Requests())
 	n.edge.Drain(ctx)
 	n.j.Hurry() // what follows waits for what was appended
 	if n.party != nil {

@@ -110,10 +110,7 @@ func (p *party) home(ctx context.Context) error {
 	names := slices.Sorted(maps.Keys(wishes))
 	tick := time.NewTicker(settleAgain)
 	defer tick.Stop()
-	known := func() bool { // mail finds them a moment before the map is there to be seen
-		return len(names) == 0 || p.n.hosts.x.Settled(names...) && p.places() != nil
-	}
-	for asked := false; !known(); {
+	for asked := false; !p.n.hosts.x.Settled(names...); {
 		if !asked {
 			err := p.member.Load().Settle(ctx, p.n.cfg.Name, wishes)
 			if errors.Is(err, cluster.ErrRefused) {
@@ -127,7 +124,7 @@ func (p *party) home(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
-	m := p.places()
+	m := p.places() // it has all that are settled
 	for _, name := range names {
 		if home := m.Home(name); wishes[name] != "" && home != nil && home.Name != wishes[name] {
 			return fmt.Errorf("%w: tenant %s lives in placement %s, and stays there; the configuration says %s", cluster.ErrRefused, name, home.Name, wishes[name])

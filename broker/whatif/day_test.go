@@ -59,6 +59,11 @@ func TestMistakes(t *testing.T) {
 	f(good+"targets: [1.5]\n", "targets[0]")
 	f(good+"levels: [{preset: nobody}]\n", "levels[0]")
 	f(strings.Replace(good, "2026-11-11T00:00", "tomorrow", 1), "start")
+	f(good+"customers: {messages: {median: 0.5}}\n", "customers.messages: it is 0.5: somebody says 1 to 16 messages in a row")
+	f(good+"people: {messages: {median: 1, max: 17}}\n", "people.messages: it is 17")
+	f(good+"people: {messages: {profile: agent_reply}}\n", "people.messages: profile agent_reply does not count")
+	f(good+"customers: {between: {profile: agent_messages}}\n", "customers.between: profile agent_messages does not count")
+	f(good+"customers: {messages: {median: 3s}}\n", "customers.messages")
 
 	later := func(text, want string) {
 		t.Helper()

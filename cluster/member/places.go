@@ -20,7 +20,8 @@ type Map struct {
 	Holds map[string]bool
 }
 
-// Map returns where everything lives, as this node last knew it; nil when it knows nothing yet. It does not block.
+// Map returns where everything lives, as this node last knew it; nil when it knows nothing yet. It has the home of every tenant of whom the exchange says that
+// it is known. It does not block.
 func (m *Member) Map() *Map { return m.places.Load() }
 
 // Of returns the placement of a shard, nil when it is not known.
@@ -43,7 +44,8 @@ func (m *Map) Home(tenant string) *cluster.Placement {
 	return nil
 }
 
-// show lets others see what they ask for without waiting, and the exchange know where tenants live.
+// show lets others see what they ask for without waiting, and the exchange know where tenants live: that is last, so who finds a tenant by the exchange finds
+// his home by the map.
 func (m *Member) show() {
 	if old := m.places.Load(); m.writing != 0 || m.state.Version == 0 || old != nil && old.Version == m.state.Version {
 		return
@@ -70,8 +72,8 @@ func (m *Member) show() {
 		}
 	}
 	slices.SortFunc(shown.Placements, func(a, b *cluster.Placement) int { return cmp.Compare(a.Group, b.Group) })
-	m.lines.x.Settle(places)
 	m.places.Store(shown)
+	m.lines.x.Settle(places)
 	m.cfg.Mapped()
 }
 

@@ -170,6 +170,9 @@ func TestDrainEnds(t *testing.T) {
 	}
 	defer func() { _ = r.Body.Close() }()
 	terminate(t, cmd, stderr)
+	if line := stderr.until("msg=draining"); !strings.Contains(line, " connections=") || !strings.Contains(line, " requests=") {
+		t.Errorf("of its drain it says %q", line)
+	}
 	if _, err := io.ReadAll(r.Body); err != nil {
 		t.Errorf("the socket ended with %v", err)
 	}

@@ -8,6 +8,19 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
+// refused looks whether a document is refused in these words, with the place where that is; of line 0 whether it is read.
+func refused(t *testing.T, doc string, line int, words string) {
+	t.Helper()
+	file, err := Parse([]byte(doc))
+	y := yaml.Error(nil)
+	switch {
+	case line > 0 && (!errors.As(err, &y) || !strings.Contains(y.GetMessage(), words) || y.GetToken().Position.Line != line):
+		t.Errorf("%q: %v; want line %d", doc, err, line)
+	case line == 0 && (err != nil || file.Docs[0].Body == nil && file.Docs[len(file.Docs)-1].Body == nil):
+		t.Errorf("%q: %v", doc, err)
+	}
+}
+
 // TestNest: 64 lists and mappings may lie in each other, and one more is refused where it begins, however it is written and however
 // much follows.
 func TestNest(t *testing.T) {
@@ -71,11 +84,7 @@ func TestNothingStandsForMore(t *testing.T) {
 		"- 1\n---\n- 1\n- &x 2\n":      4,
 		"a: [1, {b: &x 2}]\nc: [*x]\n": 1,
 	} {
-		_, err := Parse([]byte(doc))
-		y := yaml.Error(nil)
-		if !errors.As(err, &y) || !strings.Contains(y.GetMessage(), "anchors, aliases, tags and merges are not read") || y.GetToken().Position.Line != line {
-			t.Errorf("%q: %v; want line %d", doc, err, line)
-		}
+		refused(t, doc, line, "anchors, aliases, tags and merges are not read")
 	}
 	file, err := Parse([]byte("a: 1\n---\nb: 2\n"))
 	if err != nil || len(file.Docs) != 2 {
@@ -95,13 +104,6 @@ func TestNothingIsHidden(t *testing.T) {
 		"a: 1\n---\n":                    0,
 		"a: |\n  ---\n  ---\nb: '---'\n": 0,
 	} {
-		file, err := Parse([]byte(doc))
-		y := yaml.Error(nil)
-		switch {
-		case line > 0 && (!errors.As(err, &y) || !strings.Contains(y.GetMessage(), "nothing in it") || y.GetToken().Position.Line != line):
-			t.Errorf("%q: %v; want line %d", doc, err, line)
-		case line == 0 && (err != nil || file.Docs[0].Body == nil && file.Docs[len(file.Docs)-1].Body == nil):
-			t.Errorf("%q: %v", doc, err)
-		}
+		refused(t, doc, line, "nothing in it")
 	}
 }

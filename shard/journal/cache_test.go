@@ -37,12 +37,12 @@ func TestCacheHoldsBlocks(t *testing.T) {
 	}
 	var before, after Metrics
 	for range 100 { // merges read as well, meanwhile
-		j.observe()
+		j.observe(j.data.Metrics())
 		before = j.Metrics()
 		if _, err := j.Group(0).Get([]byte("000003"), nil); err != nil {
 			t.Fatal(err)
 		}
-		j.observe()
+		j.observe(j.data.Metrics())
 		if after = j.Metrics(); after.CacheHits > before.CacheHits && after.CacheMisses == before.CacheMisses && after.CacheBytes > 0 {
 			return
 		}

@@ -456,18 +456,8 @@ func putApplied(b *pebble.Batch, group uint16, at applied) error {
 	return nil
 }
 
-// publish makes room for what is done, and tells watch when it is time.
+// publish counts what is done, and tells watch when it is time.
 func (j *Journal) publish(work *queue) {
-	j.mu.Lock()
-	j.held -= j.returned
-	for _, g := range j.touched {
-		g.queued -= g.landed
-		g.landed = 0
-	}
-	if j.waiting > 0 {
-		j.room.Broadcast()
-	}
-	j.mu.Unlock()
 	if len(work.items) > 0 {
 		j.m.commits.Add(1)
 	}
@@ -480,11 +470,23 @@ func (j *Journal) publish(work *queue) {
 	if fence || flush || look || late || j.logged > 0 && j.log.Hungry() {
 		poke(j.nudge)
 	}
-	j.returned, j.landed, j.applied = 0, 0, 0
+	j.landed, j.applied = 0, 0
 }
 
-// report tells the owners of this round how far they have come.
+// report makes room for what is done, and tells the owners of this round how far they have come. It may be called in the middle of a round: what is
+// durable then stays so.
 func (j *Journal) report(err error) {
+	j.mu.Lock()
+	j.held -= j.returned
+	for _, g := range j.touched {
+		g.queued -= g.landed
+		g.landed = 0
+	}
+	if j.waiting > 0 {
+		j.room.Broadcast()
+	}
+	j.mu.Unlock()
+	j.returned = 0
 	for _, g := range j.touched {
 		g.touched = false
 		if durable := g.durable.Load(); durable != nil {

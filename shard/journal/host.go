@@ -84,18 +84,23 @@ func (j *Journal) demand(r *request) error {
 	return <-r.done
 }
 
+// pick takes those requests out of the queue that forms which are meant, in the order they came.
+func (j *Journal) pick(meant func(*request) bool) (list []*request) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.forming.asks = slices.DeleteFunc(j.forming.asks, func(r *request) bool {
+		if !meant(r) {
+			return false
+		}
+		list = append(list, r)
+		return true
+	})
+	return list
+}
+
 // meanwhile does what may be done while the log waits for room.
 func (j *Journal) meanwhile() {
-	var list []*request
-	j.mu.Lock()
-	j.forming.asks = slices.DeleteFunc(j.forming.asks, func(r *request) bool {
-		if r.anytime {
-			list = append(list, r)
-		}
-		return r.anytime
-	})
-	j.mu.Unlock()
-	for _, r := range list {
+	for _, r := range j.pick(func(r *request) bool { return r.anytime }) {
 		r.reply(r.do())
 	}
 }
@@ -105,16 +110,7 @@ var errNoWrite = fmt.Errorf("the log waits for room: %w", ErrNoSpace)
 
 // refuseHasty answers who does not wait until the log has room, as it has none: those whose turn has not come, and those of this round.
 func (j *Journal) refuseHasty() {
-	var list []*request
-	j.mu.Lock()
-	j.forming.asks = slices.DeleteFunc(j.forming.asks, func(r *request) bool {
-		if r.hasty {
-			list = append(list, r)
-		}
-		return r.hasty
-	})
-	j.mu.Unlock()
-	for _, r := range list {
+	for _, r := range j.pick(func(r *request) bool { return r.hasty }) {
 		r.reply(errNoWrite)
 	}
 	for _, r := range j.doing {

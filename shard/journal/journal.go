@@ -65,28 +65,30 @@ type Journal struct {
 
 	mu sync.Mutex
 	// Guarded by mu. Commit changes groups, and reads them without the lock.
-	groups     []*Group  // nil for those that are not here
-	mailed     int       // bytes of mail in forming
-	asksEnded  bool      // commit runs no more
-	room       sync.Cond // an Append may go on
-	waiting    int       // Appends that wait for room
-	forming    queue     // the next commit
-	held       int       // bytes forming or on their way
-	closing    bool
-	broken     error         // the first fatal error
-	background error         // the last error of a flush or compaction, until one works
-	unflushed  error         // the last error of a flush, for good
-	trouble    chan struct{} // closed at the next such error
-	lying      []string      // damaged files that were told of
-	noSpace    bool          // below the mark
-	scarce     bool          // below half of it
-	squeezed   int64         // bytes of entries that others decided, and that were taken all the same
-	noSpare    bool          // no room for another segment of the log
-	noFlush    bool          // no room for rows that are to be flushed
-	noWrite    bool          // no room for what the log is to write now
-	patient    bool          // the committer runs, and waits for that room
-	frozen     map[*Frozen]struct{}
-	leftRows   []uint16 // groups that were taken off, and whose rows are here
+	groups    []*Group  // nil for those that are not here
+	mailed    int       // bytes of mail in forming
+	asksEnded bool      // commit runs no more
+	room      sync.Cond // an Append may go on
+	waiting   int       // Appends that wait for room
+	forming   queue     // the next commit
+	held      int       // bytes forming or on their way
+	closing   bool
+	broken    error         // the first fatal error
+	flushing  error         // what the last flush failed with, nil when it worked
+	merging   error         // what the last merge failed with, nil when it worked or nobody wants it any more
+	merged    time.Time     // when a merge failed last
+	unflushed error         // the last error of a flush, for good
+	trouble   chan struct{} // closed at the next such error
+	lying     []string      // damaged files that were told of
+	noSpace   bool          // below the mark
+	scarce    bool          // below half of it
+	squeezed  int64         // bytes of entries that others decided, and that were taken all the same
+	noSpare   bool          // no room for another segment of the log
+	noFlush   bool          // no room for rows that are to be flushed
+	noWrite   bool          // no room for what the log is to write now
+	patient   bool          // the committer runs, and waits for that room
+	frozen    map[*Frozen]struct{}
+	leftRows  []uint16 // groups that were taken off, and whose rows are here
 
 	// Shared.
 	late       late
@@ -232,7 +234,7 @@ func (j *Journal) refuseFor(field *bool, what string) {
 func noRoom(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // Healthy returns nil when everything can be written, and otherwise all that is wrong: the fatal error, the lack of
-// space, the last failed flush, and every group that does not take writes: one that has no replica elsewhere that does, and
+// space, a flush or a merge that failed and has not worked since, and every group that does not take writes: one that has no replica elsewhere that does, and
 // one whose other replicas are on full disks, or away.
 func (j *Journal) Healthy() error {
 	j.mu.Lock()
@@ -241,8 +243,11 @@ func (j *Journal) Healthy() error {
 	if j.full() {
 		errs = append(errs, ErrNoSpace)
 	}
-	if j.background != nil {
-		errs = append(errs, fmt.Errorf("writing in the background: %w", j.background))
+	if j.flushing != nil {
+		errs = append(errs, fmt.Errorf("flushing in the background: %w", j.flushing))
+	}
+	if j.merging != nil {
+		errs = append(errs, fmt.Errorf("merging in the background: %w", j.merging))
 	}
 	for _, g := range j.groups {
 		if g != nil && g.status.Mode != OK && !g.shared {

@@ -87,20 +87,23 @@ func tombstone(t *testing.T) *seglog.Batch {
 // brim fills the segment that is written, when there is no room for another, so that nothing more fits into it, also of truncations.
 func brim(t *testing.T, j *Journal) {
 	t.Helper()
-	must(t, j.do(func() error {
-		var err error
-		for err == nil {
-			err = j.log.Write(tombstone(t))
+	must(t, j.do(func() error { return brimful(t, j) }))
+}
+
+// brimful is brim for the committer.
+func brimful(t *testing.T, j *Journal) (err error) {
+	t.Helper()
+	for err == nil {
+		err = j.log.Write(tombstone(t))
+	}
+	for upTo := uint64(1); errors.Is(err, seglog.ErrNoSpace); upTo++ {
+		if err = j.log.Truncate([]seglog.Point{{Group: 9, UpTo: upTo, Term: 1}}); errors.Is(err, seglog.ErrNoSpace) {
+			return nil
+		} else if err == nil {
+			err = seglog.ErrNoSpace
 		}
-		for upTo := uint64(1); errors.Is(err, seglog.ErrNoSpace); upTo++ {
-			if err = j.log.Truncate([]seglog.Point{{Group: 9, UpTo: upTo, Term: 1}}); errors.Is(err, seglog.ErrNoSpace) {
-				return nil
-			} else if err == nil {
-				err = seglog.ErrNoSpace
-			}
-		}
-		return err
-	}))
+	}
+	return err
 }
 
 // truncate lets watch do what it does behind a flush.
@@ -170,6 +173,78 @@ func TestLookWhileThereIsNoRoom(t *testing.T) {
 		free()
 		must(t, c.j.Close())
 	})
+}
+
+// TestToldWhileThereIsNoRoom: an owner hears of a turn that others have made durable although what comes behind it in the same round finds no room.
+func TestToldWhileThereIsNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var scarce atomic.Bool
+		n := scarceFirst(t, &scarce, nil, 2, 3)
+		j := n.nodes[1].j
+		g := j.Group(7)
+		o := own(g)
+		appendMany(t, o, 3)
+		free := (&cramped{j: j}).busy()
+		n.lag.Store(int64(10 * time.Millisecond))
+		sure := append1(t, g)
+		synctest.Wait() // it is written here, and on its way to the others
+		held, brimmed := make(chan struct{}), make(chan error, 2)
+		go func() { brimmed <- j.do(func() error { <-held; return nil }) }()
+		synctest.Wait()
+		time.Sleep(50 * time.Millisecond) // the bubble's clock; what the others have answered waits for the committer
+		scarce.Store(true)
+		go func() { brimmed <- j.do(func() error { return brimful(t, j) }) }()
+		synctest.Wait()
+		last := append1(t, g)
+		if o.durable() != sure-1 {
+			t.Fatalf("the owner was told of %d; want %d", o.durable(), sure-1)
+		}
+		close(held)
+		synctest.Wait()
+		if !j.Full() || o.durable() != sure {
+			t.Errorf("full: %v; the owner was told of %d; want %d", j.Full(), o.durable(), sure)
+		}
+		scarce.Store(false)
+		must(t, errors.Join(<-brimmed, <-brimmed))
+		must(t, o.wait(last))
+		free()
+		j.mu.Lock()
+		if g.queued != 0 || j.held != 0 {
+			t.Errorf("%d turns and %d bytes are still on their way", g.queued, j.held)
+		}
+		j.mu.Unlock()
+		n.close()
+	})
+}
+
+// scarceFirst makes group 7 on nodes 1, which leads it, and others. While it is scarce, the log of node 1 finds no room for another segment. What is decided
+// there is told to decided, which may be nil.
+func scarceFirst(t *testing.T, scarce *atomic.Bool, decided func(group uint16, index, term uint64, data []byte), others ...uint32) *net {
+	t.Helper()
+	n := &net{t: t, nodes: map[uint32]*peer{}, cut: map[[2]uint32]bool{}}
+	all := append([]uint32{1}, others...)
+	voters := make([]uint64, len(all))
+	for i, id := range all {
+		voters[i] = replica.ID(id, 1)
+		n.nodes[id] = &peer{n: n, id: id, disk: vfs.NewCrashableMem(), alone: -1}
+	}
+	n.nodes[1].faults = errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFilePreallocate && strings.Contains(op.Path, "/log/") && scarce.Load() {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	n.nodes[1].decided = decided
+	for _, id := range all {
+		n.start(id)
+		must(t, n.nodes[id].j.Create(7, replica.ID(id, 1), voters))
+	}
+	if p := n.leader(7, all...); p.id != 1 {
+		must(t, p.j.Transfer(7, replica.ID(1, 1)))
+		n.until("another has handed over", func() bool { return p.j.Group(7).Term() == 0 })
+		n.leader(7, all...)
+	}
+	return n
 }
 
 // TestTruncationMakesRoom: the log waits for room that the journal's own truncation makes, which is under way and needs the committer.
@@ -571,30 +646,11 @@ func TestMembersWhileThereIsNoRoom(t *testing.T) {
 	for fill := range 16 { // so much of the segment is taken that the change fits and, once, its effect does not
 		synctest.Test(t, func(t *testing.T) {
 			var scarce, decided atomic.Bool
-			n := &net{t: t, nodes: map[uint32]*peer{}, cut: map[[2]uint32]bool{}}
-			for id := uint32(1); id <= 2; id++ {
-				n.nodes[id] = &peer{n: n, id: id, disk: vfs.NewCrashableMem(), alone: -1}
-			}
-			n.nodes[1].faults = errorfs.InjectorFunc(func(op errorfs.Op) error {
-				if op.Kind == errorfs.OpFilePreallocate && strings.Contains(op.Path, "/log/") && scarce.Load() {
-					return syscall.ENOSPC
-				}
-				return nil
-			})
-			n.nodes[1].decided = func(_ uint16, _, _ uint64, data []byte) {
+			n := scarceFirst(t, &scarce, func(_ uint16, _, _ uint64, data []byte) {
 				if scarce.Load() && len(data) > 0 {
 					decided.Store(true)
 				}
-			}
-			for id := uint32(1); id <= 2; id++ {
-				n.start(id)
-				must(t, n.nodes[id].j.Create(7, replica.ID(id, 1), []uint64{replica.ID(1, 1), replica.ID(2, 1)}))
-			}
-			if p := n.leader(7, 1, 2); p.id == 2 {
-				must(t, p.j.Transfer(7, replica.ID(1, 1)))
-				n.until("node 2 has handed over", func() bool { return n.nodes[2].j.Group(7).Term() == 0 })
-				n.leader(7, 1, 2)
-			}
+			}, 2)
 			j, late := n.nodes[1].j, make(chan struct{})
 			go func() { // watch foresees nothing meanwhile
 				_ = j.request(ask{reply: make(chan error, 1), fn: func() error { <-late; return nil }})
@@ -713,7 +769,7 @@ func TestSnapshotWithoutRoom(t *testing.T) {
 	}
 }
 
-// TestMergeBesideFlush: a flush goes on when a merge fails beside it.
+// TestMergeBesideFlush: a flush goes on when a merge fails beside it, and says nothing of the merge when it has worked.
 func TestMergeBesideFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		held := make(chan struct{})
@@ -729,13 +785,56 @@ func TestMergeBesideFlush(t *testing.T) {
 		flushed := make(chan error, 1)
 		go func() { flushed <- j.flush() }()
 		synctest.Wait()
-		j.troubled(syscall.EIO) // as of a merge
+		j.mergeEnded(pebble.CompactionInfo{Err: syscall.EIO})
 		synctest.Wait()
 		close(held)
 		must(t, <-flushed)
+		if err := j.Healthy(); !errors.Is(err, syscall.EIO) {
+			t.Errorf("a merge fails, and Healthy = %v", err)
+		}
+		time.Sleep(mergeWanted / 2) // the bubble's clock
+		j.mergeEnded(pebble.CompactionInfo{Err: syscall.EIO})
+		time.Sleep(mergeWanted)
+		if j.Healthy() == nil {
+			t.Error("a merge that failed a moment ago is forgotten")
+		}
+		time.Sleep(2 * watchEvery) // nobody wants it any more
 		must(t, j.Healthy())
 		must(t, j.Close())
 	})
+}
+
+// TestMergeFails: merges find no room, and flushes do. The trouble with the merges lasts until one works, however many flushes do, and that with the flushes
+// does not last for it.
+func TestMergeFails(t *testing.T) {
+	fs, on, count := faults(vfs.NewMem(), func(op errorfs.Op) bool {
+		return strings.Contains(op.Path, "/data/") && strings.HasSuffix(op.Path, ".sst") && op.Kind == errorfs.OpCreate
+	})
+	j := open(t, config(t, fs, 1))
+	o := own(j.Group(0))
+	for range 2 { // tables that overlap: both have how far the rows are
+		appendMany(t, o, 10)
+		must(t, j.flush())
+	}
+	appendMany(t, o, 10)
+	merge := func() error {
+		return j.data.Compact(t.Context(), dataKey(nil, 0, 0, nil), dataKey(nil, 1, 0, nil), false)
+	}
+	on.On()
+	if err := merge(); !errors.Is(err, errorfs.ErrInjected) || count.Load() == 0 {
+		t.Fatalf("merging = %v, after %d faults", err, count.Load())
+	}
+	if err := j.flush(); !errors.Is(err, errorfs.ErrInjected) {
+		t.Fatalf("flushing = %v", err)
+	}
+	on.Off()
+	must(t, j.flush())
+	err := j.Healthy()
+	if err == nil || !strings.Contains(err.Error(), "merging") || strings.Contains(err.Error(), "flushing") {
+		t.Errorf("after a merge that failed and a flush that worked: Healthy = %v", err)
+	}
+	must(t, merge())
+	must(t, j.Healthy())
 }
 
 // TestFlushOfNothing: a flush that worked is the end of the trouble also when nothing was left of the rows.
@@ -744,7 +843,6 @@ func TestFlushOfNothing(t *testing.T) {
 		j := open(t, config(t, vfs.NewMem(), 1))
 		must(t, j.flush())
 		j.flushed(pebble.FlushInfo{Err: syscall.ENOSPC})
-		j.troubled(syscall.ENOSPC)
 		if !j.Full() || j.Healthy() == nil {
 			t.Fatal("nobody has noticed")
 		}

@@ -37,6 +37,7 @@ func (j *Journal) storeOptions() *pebble.Options {
 			DataCorruption:  j.corrupted,
 			BackgroundError: j.troubled,
 			FlushEnd:        j.flushed,
+			CompactionEnd:   j.mergeEnded,
 			WriteStallBegin: func(pebble.WriteStallBeginInfo) { j.m.stalls.Add(1) },
 		},
 		// The memory of one of these is taken in steps, up to this size.
@@ -210,25 +211,55 @@ func groupOf(key []byte, otherwise int) int {
 	return int(binary.BigEndian.Uint16(key))
 }
 
-// troubled hears of flushes and compactions that failed. Pebble repeats them, and the log still holds what they wanted
-// to write, so this is something to say and not something to stop for.
+// troubled hears of everything that fails in the background, and counts it. Of flushes and merges flushed and mergeEnded say more.
 func (j *Journal) troubled(err error) {
 	if errors.Is(err, pebble.ErrCancelledCompaction) {
 		return
 	}
 	j.m.troubles.Add(1)
-	if pebble.IsCorruptionError(err) { // corrupted has told
-		if inStats() {
-			time.Sleep(statsPause)
-		}
+	if pebble.IsCorruptionError(err) && inStats() { // corrupted has told
+		time.Sleep(statsPause)
+	}
+}
+
+// tried notes how the last flush or merge went, in the field of its own. Pebble repeats what has failed, and the log or older tables still hold what it wanted
+// to write, so this is something to say and not something to stop for.
+func (j *Journal) tried(field *error, what string, err error) {
+	j.mu.Lock()
+	was := *field
+	*field = err
+	j.mu.Unlock()
+	switch {
+	case was == nil && err != nil:
+		j.cfg.Log.Warn("a store cannot write in the background, and goes on trying", "dir", j.cfg.Dir, "what", what, "err", err.Error())
+	case was != nil && err == nil:
+		j.cfg.Log.Info("the store writes in the background again", "dir", j.cfg.Dir, "what", what)
+	}
+}
+
+// mergeEnded hears of merges that worked, and of those that failed: a flush that works says nothing of them, as it may find the room that they do not.
+func (j *Journal) mergeEnded(info pebble.CompactionInfo) {
+	if errors.Is(info.Err, pebble.ErrCancelledCompaction) || pebble.IsCorruptionError(info.Err) { // it begins anew, or corrupted has told
 		return
 	}
+	if info.Err != nil {
+		j.mu.Lock()
+		j.merged = time.Now()
+		j.mu.Unlock()
+	}
+	j.tried(&j.merging, "merge", info.Err)
+}
+
+// mergeWanted is for how long a merge that failed is taken to be wanted still. Pebble repeats it at once, or at the first occasion after 30 seconds.
+const mergeWanted = time.Minute
+
+// forgetMerge ends the trouble with merges when none is under way and none has failed for long: what was to be merged may be gone, and then none ever works.
+func (j *Journal) forgetMerge(underWay bool) {
 	j.mu.Lock()
-	first := j.background == nil
-	j.background = err
+	over := j.merging != nil && !underWay && time.Since(j.merged) > mergeWanted
 	j.mu.Unlock()
-	if first {
-		j.cfg.Log.Warn("a store cannot write in the background, and goes on trying", "dir", j.cfg.Dir, "err", err.Error())
+	if over {
+		j.tried(&j.merging, "merge", nil)
 	}
 }
 
@@ -239,7 +270,7 @@ const breathePause = 100 * time.Millisecond
 // would be a core. It holds no lock here.
 func (j *Journal) breathe() {
 	j.mu.Lock()
-	failing := j.background != nil
+	failing := j.flushing != nil || j.merging != nil
 	j.mu.Unlock()
 	if failing {
 		time.Sleep(breathePause)
@@ -288,7 +319,7 @@ func inStats() bool {
 // nothingFlushed is what Pebble says, as an error without a name, of a flush that worked and made no table, as nothing is left of the rows.
 const nothingFlushed = "pebble: empty table"
 
-// flushed hears of flushes that worked, which is the end of the trouble, and of those that had no room: Pebble takes rows until its memory is full of them
+// flushed hears of flushes that worked, which is the end of the trouble with them, and of those that had no room: Pebble takes rows until its memory is full of them
 // and blocks whoever brings more, so turns are refused before. It repeats such a flush until there is room.
 func (j *Journal) flushed(info pebble.FlushInfo) {
 	if info.Err != nil && info.Err.Error() != nothingFlushed {
@@ -297,18 +328,17 @@ func (j *Journal) flushed(info pebble.FlushInfo) {
 		close(j.trouble)
 		j.trouble = make(chan struct{})
 		j.mu.Unlock()
+		j.tried(&j.flushing, "flush", info.Err)
 		if noRoom(info.Err) {
 			j.refuseFor(&j.noFlush, "the rows")
 		}
 		return
 	}
+	j.tried(&j.flushing, "flush", nil)
 	j.mu.Lock()
-	failing, leftRows := j.background != nil, len(j.leftRows) > 0
-	j.background, j.noFlush = nil, false
+	leftRows := len(j.leftRows) > 0
+	j.noFlush = false
 	j.mu.Unlock()
-	if failing {
-		j.cfg.Log.Info("the store writes in the background again", "dir", j.cfg.Dir)
-	}
 	if leftRows {
 		j.tell(restDrop{}, j.dropRest)
 	}

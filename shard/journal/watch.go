@@ -26,8 +26,7 @@ const (
 )
 
 // observe takes what the data store says of itself.
-func (j *Journal) observe() {
-	m := j.data.Metrics()
+func (j *Journal) observe(m *pebble.Metrics) {
 	j.m.level0.Store(uint64(max(m.Levels[0].Sublevels, 0)))
 	j.m.cached.Store(uint64(max(m.BlockCache.Size, 0)))
 	j.m.hits.Store(uint64(max(m.BlockCache.Hits, 0)))
@@ -54,7 +53,9 @@ func (j *Journal) watch() {
 			j.check(j.truncate(nil))
 		case <-tick.C:
 			j.look()
-			j.observe()
+			m := j.data.Metrics()
+			j.observe(m)
+			j.forgetMerge(m.Compact.NumInProgress > 0)
 			j.check(j.spare())
 			if j.untruncated {
 				j.check(j.truncate(nil))

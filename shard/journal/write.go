@@ -82,7 +82,8 @@ func (j *Journal) withRoom(do func() error) error {
 	}
 }
 
-// await lets the committer wait for room for a moment, and do meanwhile what does not wait for it. It returns false in a journal that is in a hurry.
+// await lets the committer wait for room for a moment, and do meanwhile what does not wait for it: what this round has made durable, or sure, before it came
+// to what finds none, its owners are told at once. It returns false in a journal that is in a hurry.
 func (j *Journal) await() bool {
 	j.mu.Lock()
 	patient := j.patient
@@ -90,6 +91,7 @@ func (j *Journal) await() bool {
 	if !patient {
 		return false
 	}
+	j.report(nil)
 	j.refuseHasty()
 	j.meanwhile()
 	time.Sleep(recordAgain)
