@@ -57,7 +57,7 @@ func (r *Result) WriteTo(w io.Writer) (int64, error) {
 	fmt.Fprintf(&b, "ledger     %s lost, %s duplicated, %s reordered, %s mismatched; %s unacknowledged, %s unanswered; %s sessions compared with their history\n",
 		r.figure("lost"), r.figure("duplicated"), r.figure("reordered"), r.figure("mismatched"), r.figure("unacked"), r.figure("unanswered"), r.figure("audited"))
 	if r.Figures["tokens"]+r.Figures["tokens_lost"] > 0 {
-		fmt.Fprintf(&b, "streams    %s tokens shown, %s not\n", r.figure("tokens"), r.figure("tokens_lost"))
+		fmt.Fprintf(&b, "streams    %s tokens told, %s shown, %s not\n", r.figure("tokens_told"), r.figure("tokens"), r.figure("tokens_lost"))
 	}
 	fmt.Fprintf(&b, "sockets    %s held, %s lost, %s failed attempts, %s ended on purpose\n", r.figure("sockets"), r.figure("disconnects"), r.figure("errors"), r.figure("dropped"))
 	fmt.Fprintf(&b, "node       %s resident, %s a connection, %s in the end, %s live, %s cores\n", r.figure("rss"), r.figure("rss_per_conn"), r.figure("settled_per_conn"), r.figure("live"), r.figure("cpu"))

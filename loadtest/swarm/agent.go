@@ -43,6 +43,7 @@ type agent struct {
 	ready  atomic.Int64
 	manned atomic.Int64
 	brisk  atomic.Bool // slow readers read: the steady time is over, and all is to be verified
+	hushed atomic.Bool // no stream is told any further: the time for that is over
 
 	open []string // of the end; guarded by m.mu
 	wg   sync.WaitGroup
@@ -237,15 +238,47 @@ func (a *agent) steady(ctx context.Context, zero int64, stop <-chan struct{}) er
 	if err == nil {
 		err = a.until(ctx, a.sc.Stop.Duration(), a.settled)
 	}
-	if err != nil && !errors.Is(err, errLate) {
+	if errors.Is(err, errLate) {
+		err = a.hush(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	a.audits(ctx)
 	return nil
 }
 
-// settled tells whether nothing is open.
+// What is told of streams when they are hushed has hushMax to arrive; nothing more is under way when nothing has come for hushQuiet.
+const (
+	hushMax   = 5 * time.Second
+	hushQuiet = 300 * time.Millisecond
+)
+
+// hush ends the streams that still run, and waits for what was told of them: what has not come then is lost.
+func (a *agent) hush(ctx context.Context) error {
+	a.hushed.Store(true)
+	seen, since := a.m.tokens.Load(), a.now()
+	err := a.until(ctx, hushMax, func() bool {
+		now, shown := a.now(), a.m.tokens.Load()
+		if shown != seen {
+			seen, since = shown, now
+		}
+		all := a.Of == 1 && shown+a.m.tokensLost.Load() >= a.m.tokensTold.Load() // else others tell, or are shown
+		return all || now-since >= int64(hushQuiet)
+	})
+	if errors.Is(err, errLate) {
+		return nil
+	}
+	return err
+}
+
+// settled tells whether nothing is open, and no stream is told any more, which may be another process' customer's.
 func (a *agent) settled() bool {
+	for _, d := range a.seats {
+		if d.telling() {
+			return false
+		}
+	}
 	for _, p := range a.people {
 		p.mu.Lock()
 		open := len(p.queue) + len(p.flight) + len(p.wait)
