@@ -304,33 +304,42 @@ func (f *loadFlags) tell(out io.Writer, res *report.Result) error {
 	case res.Holds():
 		return nil
 	}
-	var failed []string
-	for i := range res.Gates {
-		if g := &res.Gates[i]; !g.Holds {
-			failed = append(failed, fmt.Sprintf("%s (%s)", g.Text, g.Print()))
-		}
-	}
-	return checkError{fmt.Errorf("gates that do not hold: %s", strings.Join(failed, ", "))}
+	return checkError{fmt.Errorf("gates that do not hold: %s", strings.Join(failed(res), ", "))}
 }
 
-// keep writes a result to the file for it, whole or not at all: it may be read at any moment, and the run may end at any.
-func (f *loadFlags) keep(res *report.Result) (err error) {
+// failed names the gates of a run that do not hold, with what was measured.
+func failed(res *report.Result) (gates []string) {
+	for i := range res.Gates {
+		if g := &res.Gates[i]; !g.Holds {
+			gates = append(gates, fmt.Sprintf("%s (%s)", g.Text, g.Print()))
+		}
+	}
+	return gates
+}
+
+// keep writes a result to the file for it.
+func (f *loadFlags) keep(res *report.Result) error {
 	res.Version = version
-	b, err := json.MarshalIndent(res, "", " ")
+	return writeWhole(f.jsonFile, res)
+}
+
+// writeWhole writes v to a file in JSON, whole or not at all: it may be read at any moment, and a run may end at any.
+func writeWhole(file string, v any) error {
+	b, err := json.MarshalIndent(v, "", " ")
 	if err != nil {
 		return err
 	}
 	b = append(b, '\n')
-	if st, err := os.Stat(f.jsonFile); err == nil && !st.Mode().IsRegular() { // a pipe, or a terminal
-		return os.WriteFile(f.jsonFile, b, 0o600)
+	if st, err := os.Stat(file); err == nil && !st.Mode().IsRegular() { // a pipe, or a terminal
+		return os.WriteFile(file, b, 0o600)
 	}
-	temp, err := os.CreateTemp(filepath.Dir(f.jsonFile), filepath.Base(f.jsonFile)+".*")
+	temp, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*")
 	if err != nil {
 		return err
 	}
 	_, err = temp.Write(b)
 	if err = errors.Join(err, temp.Close()); err == nil {
-		err = os.Rename(temp.Name(), f.jsonFile)
+		err = os.Rename(temp.Name(), file)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(temp.Name()))
