@@ -234,7 +234,7 @@ func percent(v float64) string {
 	if math.IsNaN(v) {
 		return "not known"
 	}
-	return fmt.Sprintf("%+.0f %%", v*100)
+	return fmt.Sprintf("%+d %%", int(math.Round(v*100)))
 }
 
 // within prints a bound of one.
@@ -326,6 +326,9 @@ func disturbed(points []capacity.Point) string {
 func lostWords(spare int) string {
 	if spare == 0 {
 		return ""
+	}
+	if spare == 1 {
+		return ", when one is lost"
 	}
 	return fmt.Sprintf(", when %d are lost", spare)
 }
