@@ -175,6 +175,20 @@ func TestLoadFindMax(t *testing.T) {
 	f("all gates hold at every customers.sockets that was tried, up to 20 (2 runs): the highest is above", "--steps", "2")
 }
 
+// TestStepLine: whoever searches a limit is told that others had the machine while he did.
+func TestStepLine(t *testing.T) {
+	f := func(machine float64, want bool) {
+		t.Helper()
+		st := swarm.Step{Load: 100, Result: &report.Result{Figures: map[string]float64{"machine_cpu": machine, "cpu": 0.5, "gen_cpu": 0.25}}}
+		if line := stepLine(&st); strings.HasSuffix(line, "; others used 1.2 processors") != want {
+			t.Errorf("%v processors are used: %q", machine, line)
+		}
+	}
+	f(1.95, true)
+	f(0.95, false)
+	f(0, false)
+}
+
 // TestLoadStop: who is interrupted ends in order, with the processes that he has started: what was measured is audited, written and told.
 func TestLoadStop(t *testing.T) {
 	dir := t.TempDir()

@@ -159,8 +159,10 @@ func (m *measurement) further(ctx context.Context) error {
 
 // tell prints a point, and what did not hold.
 func (m *measurement) tell(p *capacity.Point, res *report.Result) error {
-	line := fmt.Sprintf("%-10s %6.0f sockets %6.0f messages/s  %.2f cores (and %.2f of others)  %s  p99 %s",
-		p.Name, p.Sockets, p.Messages, p.CPU, p.Others, scenario.Format(p.Memory, scenario.Bytes), scenario.Format(p.Answer["p99"], scenario.Time))
+	line := fmt.Sprintf("%-10s %6.0f sockets %6.0f messages/s  %.2f cores (and %.2f of others)  %s", p.Name, p.Sockets, p.Messages, p.CPU, p.Others, scenario.Format(p.Memory, scenario.Bytes))
+	if v, ok := p.Answer["p99"]; ok {
+		line += "  p99 " + scenario.Format(v, scenario.Time)
+	}
 	if not := failed(res); p.Messages > 0 && len(not) > 0 {
 		line += "; does not hold: " + strings.Join(not, ", ")
 	}

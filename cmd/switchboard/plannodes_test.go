@@ -97,7 +97,7 @@ func TestPlanMeasure(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "points.json")
 	r := finish(t, as(t, nil, append([]string{"plan", "measure", "--json", file, "--rate", "400", "--sockets", "1000", "--beyond", "1"}, small("ramp=200ms", "steady=1500ms", "gates=[lost == 0]")...)...))
-	if r.code != 0 || strings.Count(r.out, "\n") != 10 || !strings.Contains(r.out, "\nrate-600 ") {
+	if r.code != 0 || strings.Count(r.out, "\n") != 10 || !strings.Contains(r.out, "\nrate-600 ") || strings.Count(r.out, "p99") != 7 { // who says nothing waits for nothing
 		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
 	}
 	measured, err := os.ReadFile(file)

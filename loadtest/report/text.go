@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -33,7 +34,11 @@ func (r *Result) figure(name string) string {
 		return "–"
 	}
 	unit, _ := scenario.UnitOf(name)
-	if unit == scenario.None && v != float64(int64(v)) {
+	switch {
+	case unit != scenario.None || v == float64(int64(v)):
+	case math.Abs(v) >= 100:
+		return fmt.Sprintf("%.0f", v)
+	default:
 		return fmt.Sprintf("%.2f", v)
 	}
 	return scenario.Format(v, unit)

@@ -95,7 +95,7 @@ var defaultConfig = map[string]any{"limits": map[string]any{"rate": 100_000, "bu
 func (n *OwnNode) start(ctx context.Context) error {
 	var err error
 	if n.data, err = os.MkdirTemp(n.Dir, "switchboard-load-"); err != nil {
-		return err
+		return fmt.Errorf("making the node's directory: %w", err)
 	}
 	free, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
