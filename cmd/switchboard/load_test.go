@@ -305,6 +305,26 @@ func TestRoundTrip(t *testing.T) {
 	terminate(t, cmd, stderr)
 }
 
+// TestLoadTogether: a process of the generator whose customers have their answers stays for those of the others, whom its bots still tell theirs: each
+// stream is told once.
+func TestLoadTogether(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "r.json")
+	args := append([]string{"loadtest", "run", "llm", "--processes", "2", "--json", file},
+		small("customers.sockets=12", "talk.rate=8/s", "workers.bots.count=2", "workers.bots.after={median: 10ms}", "workers.bots.tokens={median: 150}", "workers.bots.token_rate=100/s",
+			"stop=60s", "gates=[unanswered == 0, tokens_lost == 0]")...)
+	r := finish(t, as(t, nil, args...))
+	if r.code != 0 {
+		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+	res, err := report.Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := res.Figures; f["due"] < 2 || f["answered"] != f["due"] || f["tokens_told"] != 150*f["due"] || f["tokens"] != f["tokens_told"] {
+		t.Errorf("%+v", f)
+	}
+}
+
 // TestLoadNodes: two nodes, each with its own customers, workers and processes; what they tell is added up.
 func TestLoadNodes(t *testing.T) {
 	dir := t.TempDir()
