@@ -24,10 +24,10 @@ demo-replay: build ## play the shipped dialogues, with hand-offs and lost connec
 	bin/switchboard loadtest replay --addr= --data= --token-cmd= --disconnects 0.2 --repeat 10
 
 loadtest: build ## run a scenario against a node of its own (SCENARIO=chat; ARGS='--set steady=5s --html r.html')
-	bin/switchboard loadtest run $(or $(SCENARIO),chat) $(value ARGS)
+	bin/switchboard loadtest run --addr= --data= --token-cmd= $(or $(SCENARIO),chat) $(value ARGS)
 
 soak: build ## the same load for an hour: memory must not grow, latency must not creep (STEADY=30m; ARGS='--html soak.html')
-	bin/switchboard loadtest run soak --set steady=$(or $(STEADY),1h) --json soak.json $(value ARGS)
+	bin/switchboard loadtest run --addr= --data= --token-cmd= soak --set steady=$(or $(STEADY),1h) --json soak.json $(value ARGS)
 
 sim: ## run simulated clusters, each under its own seed: of replicas and of few whole nodes (SEEDS=n, default 1000, each), of more of them for longer (a tenth of that, twice; FROM=n)
 	SWITCHBOARD_SEEDS=$(or $(SEEDS),1000) $(GO) test ./shard/journal/replica -run TestSimulation -count=1 -v -timeout 120m

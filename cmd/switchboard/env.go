@@ -17,7 +17,7 @@ func fromEnv(cmd *cobra.Command) error {
 	cmd.Flags().Visit(func(f *pflag.Flag) { moot = append(moot, f.Annotations[insteadOf]...) })
 	var bad error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		name := "SWITCHBOARD_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		name := variable(f)
 		v, ok := os.LookupEnv(name)
 		if f.Changed || !ok || bad != nil || f.Name == "help" || slices.Contains(moot, f.Name) {
 			return
@@ -27,6 +27,31 @@ func fromEnv(cmd *cobra.Command) error {
 		}
 	})
 	return bad
+}
+
+// variable is the name of what stands for a flag in the environment.
+func variable(f *pflag.Flag) string {
+	return "SWITCHBOARD_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+}
+
+// ownEnv is the environment without what stands for a flag of any command: what a shell says of one node is not said of others that are started
+// for a test, which would join its cluster or speak with its certificate.
+func ownEnv() []string {
+	flags := map[string]bool{}
+	note := func(f *pflag.Flag) { flags[variable(f)] = true }
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		cmd.Flags().VisitAll(note)
+		cmd.PersistentFlags().VisitAll(note)
+		for _, c := range cmd.Commands() {
+			walk(c)
+		}
+	}
+	walk(newRoot())
+	return slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return flags[name]
+	})
 }
 
 // insteadOf annotates a flag with those that it stands instead of.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"switchboard/edge/token"
 	"switchboard/loadtest/report"
 	"switchboard/loadtest/swarm"
 )
@@ -92,6 +95,64 @@ gates: [unanswered == 0, disconnects > 0]
 	}
 }
 
+// TestLoadPlace: what a shell still says of a node does not go unsaid, `make loadtest` and `make soak` do not go by it, and nor do nodes of the test's own.
+func TestLoadPlace(t *testing.T) {
+	data := t.TempDir()
+	if _, err := token.LoadOrCreate(data); err != nil {
+		t.Fatal(err)
+	}
+	nowhere := filepath.Join(data, "nowhere")
+	first := func(args ...string) string {
+		t.Helper()
+		var said bytes.Buffer
+		root := newRoot()
+		root.SetOut(io.Discard)
+		root.SetErr(&said)
+		root.SetArgs(append(args, "--quiet=false", "--dir", nowhere, "--set", "patience=1ms")) // there is no node behind that line, of either kind
+		if err := root.ExecuteContext(t.Context()); err == nil {
+			t.Errorf("%v played", args)
+		}
+		line, _, _ := strings.Cut(said.String(), "\n")
+		return line
+	}
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipe := func(target string) []string {
+		_, text, _ := strings.Cut(string(makefile), "\n"+target+":")
+		_, text, _ = strings.Cut(text, "\tbin/switchboard ")
+		text, _, _ = strings.Cut(text, "\n")
+		text = strings.NewReplacer("$(or $(SCENARIO),chat)", "chat", "$(or $(STEADY),1h)", "1h", "$(value ARGS)", "", "soak.json", filepath.Join(nowhere, "soak.json")).Replace(text)
+		return strings.Fields(text)
+	}
+	if line := first("loadtest", "run", "chat"); line != playsOwn {
+		t.Errorf("it begins with %q", line)
+	}
+	t.Setenv("SWITCHBOARD_DATA", data)
+	t.Setenv("SWITCHBOARD_ADDR", "127.0.0.1:1")
+	want := "playing against the node at 127.0.0.1:1, with the keys of " + data + "; for a node of its own: --addr= --data= --token-cmd="
+	if line := first("loadtest", "run", "chat"); line != want {
+		t.Errorf("with a shell's variables it begins with %q", line)
+	}
+	if line := first("loadtest", "run", "chat", "--addr=", "--data=", "--token-cmd="); line != playsOwn {
+		t.Errorf("as that line says it begins with %q", line)
+	}
+	for _, target := range []string{"loadtest", "soak"} {
+		if line := first(recipe(target)...); line != playsOwn {
+			t.Errorf("make %s (%q) begins with %q", target, recipe(target), line)
+		}
+	}
+	if line := first("plan", "measure", "--json", filepath.Join(nowhere, "x")); !strings.HasPrefix(line, "measuring nodes of its own") {
+		t.Errorf("plan measure begins with %q", line)
+	}
+	env := []string{"SWITCHBOARD_TLS_CERT=" + nowhere, "SWITCHBOARD_JOIN=127.0.0.1:1"}
+	r := finish(t, as(t, env, append([]string{"loadtest", "run", "idle", "--addr=", "--data="}, small("customers.sockets=5", "steady=200ms", "gates=[sockets == 5]")...)...))
+	if r.code != 0 {
+		t.Errorf("a node of its own goes by what a shell says of another: exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+}
+
 // TestLoadGates: a gate that does not hold is exit 3, in one line, with the result printed before.
 func TestLoadGates(t *testing.T) {
 	r := finish(t, as(t, nil, append([]string{"loadtest", "run", "idle"}, small("customers.sockets=5", "steady=200ms", "gates=[sockets > 5]")...)...))
@@ -112,6 +173,20 @@ func TestLoadFindMax(t *testing.T) {
 	}
 	f("the highest customers.sockets at which all gates hold is 24; they do not at 25 (7 runs)")
 	f("all gates hold at every customers.sockets that was tried, up to 20 (2 runs): the highest is above", "--steps", "2")
+}
+
+// TestStepLine: whoever searches a limit is told that others had the machine while he did.
+func TestStepLine(t *testing.T) {
+	f := func(machine float64, want bool) {
+		t.Helper()
+		st := swarm.Step{Load: 100, Result: &report.Result{Figures: map[string]float64{"machine_cpu": machine, "cpu": 0.5, "gen_cpu": 0.25}}}
+		if line := stepLine(&st); strings.HasSuffix(line, "; others used 1.2 processors") != want {
+			t.Errorf("%v processors are used: %q", machine, line)
+		}
+	}
+	f(1.95, true)
+	f(0.95, false)
+	f(0, false)
 }
 
 // TestLoadStop: who is interrupted ends in order, with the processes that he has started: what was measured is audited, written and told.
@@ -192,7 +267,9 @@ func TestLoadUsage(t *testing.T) {
 	f("one scenario", "show")
 	f("two files", "compare", "x")
 	f("this one has none", "run", "chat", "--data", filepath.Join(t.TempDir(), "typo"))
-	complains(t, exitFailed, "not on loopback", nil, "loadtest", "run", "chat", "--addr", "192.0.2.1:80", "--token-cmd", "echo x")
+	if r := finish(t, as(t, nil, "loadtest", "run", "chat", "--addr", "192.0.2.1:80", "--token-cmd", "echo x")); r.code != exitFailed || !strings.Contains(r.err, "not on loopback") || strings.Count(r.err, "\n") != 2 {
+		t.Errorf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
 	if r := finish(t, as(t, nil, "loadtest", "scenarios")); r.code != 0 || strings.Count(r.out, "\n") < 11 || !strings.Contains(r.out, "saleday") {
 		t.Errorf("exit %d\n%s", r.code, r.out)
 	}
@@ -226,6 +303,26 @@ func TestRoundTrip(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	terminate(t, cmd, stderr)
+}
+
+// TestLoadTogether: a process of the generator whose customers have their answers stays for those of the others, whom its bots still tell theirs: each
+// stream is told once.
+func TestLoadTogether(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "r.json")
+	args := append([]string{"loadtest", "run", "llm", "--processes", "2", "--json", file},
+		small("customers.sockets=12", "talk.rate=8/s", "workers.bots.count=2", "workers.bots.after={median: 10ms}", "workers.bots.tokens={median: 150}", "workers.bots.token_rate=100/s",
+			"stop=60s", "gates=[unanswered == 0, tokens_lost == 0]")...)
+	r := finish(t, as(t, nil, args...))
+	if r.code != 0 {
+		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+	res, err := report.Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := res.Figures; f["due"] < 2 || f["answered"] != f["due"] || f["tokens_told"] != 150*f["due"] || f["tokens"] != f["tokens_told"] {
+		t.Errorf("%+v", f)
+	}
 }
 
 // TestLoadNodes: two nodes, each with its own customers, workers and processes; what they tell is added up.

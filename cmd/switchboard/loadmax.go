@@ -89,5 +89,8 @@ func stepLine(st *swarm.Step) string {
 			line += fmt.Sprintf("; %s is %s", g.Text, g.Print())
 		}
 	}
+	if others := st.Result.Strangers(); others > report.StrangersMost {
+		line += fmt.Sprintf("; others used %.1f processors", others)
+	}
 	return line
 }

@@ -109,8 +109,9 @@ one that comes with the program (see loadtest scenarios). It exits 3 when a gate
 word was lost, duplicated, reordered or altered.
 
 Without --addr and --data a node is started for the run, as a process of its own on loopback with a temporary directory.
-With --data the node of that directory is used, at --addr; with --token-cmd any node. No other worker may serve the
-queue "default", and the limits of its connections must let the load through.
+The first line says where it plays: SWITCHBOARD_ADDR and SWITCHBOARD_DATA count too, and --addr= --data= --token-cmd=
+overrule them. With --data the node of that directory is used, at --addr; with --token-cmd any node. No other worker may
+serve the queue "default", and the limits of its connections must let the load through.
 
 Ctrl-C stops it in order: what is under way may end and is audited, and there is a report of the time until then; once more ends it
 at once. With --json what was measured so far is written every minute.
@@ -178,6 +179,11 @@ func (f *loadFlags) run(ctx context.Context, out, errOut io.Writer, name string)
 	if err := f.place(ctx, &s); err != nil {
 		return err
 	}
+	if s.Node == nil { // also when it is to be quiet: it is somebody's
+		_, _ = fmt.Fprintln(errOut, playsAt(s.Addr, f.data)) // it plays, heard or not
+	} else if !f.quiet {
+		_, _ = fmt.Fprintln(errOut, playsOwn)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	signals, stop := make(chan os.Signal, 2), make(chan struct{})
@@ -204,6 +210,19 @@ func (f *loadFlags) run(ctx context.Context, out, errOut io.Writer, name string)
 	return f.tell(out, res)
 }
 
+// playsOwn is the first line of a load test that has a node of its own.
+const playsOwn = "playing against a node of its own, started for this"
+
+// playsAt is the first line of one that plays against a running node, which may be there because of what a shell still says: the tokens are
+// made with the keys of a data directory, or come from a command when there is none.
+func playsAt(addr, data string) string {
+	tokens := "tokens of --token-cmd"
+	if data != "" {
+		tokens = "keys of " + data
+	}
+	return fmt.Sprintf("playing against the node at %s, with the %s; for a node of its own: --addr= --data= --token-cmd=", addr, tokens)
+}
+
 // place finds the node, or says how to start one.
 func (f *loadFlags) place(ctx context.Context, s *swarm.Swarm) (err error) {
 	self, err := os.Executable()
@@ -222,7 +241,7 @@ func (f *loadFlags) place(ctx context.Context, s *swarm.Swarm) (err error) {
 		return cmd
 	}
 	if f.addr == "" && f.data == "" && f.command == "" {
-		s.Node = &swarm.OwnNode{Self: self, Exec: s.Scenario.Node.Exec, Config: s.Scenario.Node.Config, TLS: s.Scenario.Node.TLS, Dir: f.dir, Mint: func(data string) (swarm.Mint, error) { return mintOf(data, "demo") }}
+		s.Node = &swarm.OwnNode{Self: self, Exec: s.Scenario.Node.Exec, Config: s.Scenario.Node.Config, TLS: s.Scenario.Node.TLS, Dir: f.dir, Env: ownEnv(), Mint: func(data string) (swarm.Mint, error) { return mintOf(data, "demo") }}
 		s.Spawn = agent
 		return nil
 	}
@@ -304,33 +323,42 @@ func (f *loadFlags) tell(out io.Writer, res *report.Result) error {
 	case res.Holds():
 		return nil
 	}
-	var failed []string
-	for i := range res.Gates {
-		if g := &res.Gates[i]; !g.Holds {
-			failed = append(failed, fmt.Sprintf("%s (%s)", g.Text, g.Print()))
-		}
-	}
-	return checkError{fmt.Errorf("gates that do not hold: %s", strings.Join(failed, ", "))}
+	return checkError{fmt.Errorf("gates that do not hold: %s", strings.Join(failed(res), ", "))}
 }
 
-// keep writes a result to the file for it, whole or not at all: it may be read at any moment, and the run may end at any.
-func (f *loadFlags) keep(res *report.Result) (err error) {
+// failed names the gates of a run that do not hold, with what was measured.
+func failed(res *report.Result) (gates []string) {
+	for i := range res.Gates {
+		if g := &res.Gates[i]; !g.Holds {
+			gates = append(gates, fmt.Sprintf("%s (%s)", g.Text, g.Print()))
+		}
+	}
+	return gates
+}
+
+// keep writes a result to the file for it.
+func (f *loadFlags) keep(res *report.Result) error {
 	res.Version = version
-	b, err := json.MarshalIndent(res, "", " ")
+	return writeWhole(f.jsonFile, res)
+}
+
+// writeWhole writes v to a file in JSON, whole or not at all: it may be read at any moment, and a run may end at any.
+func writeWhole(file string, v any) error {
+	b, err := json.MarshalIndent(v, "", " ")
 	if err != nil {
 		return err
 	}
 	b = append(b, '\n')
-	if st, err := os.Stat(f.jsonFile); err == nil && !st.Mode().IsRegular() { // a pipe, or a terminal
-		return os.WriteFile(f.jsonFile, b, 0o600)
+	if st, err := os.Stat(file); err == nil && !st.Mode().IsRegular() { // a pipe, or a terminal
+		return os.WriteFile(file, b, 0o600)
 	}
-	temp, err := os.CreateTemp(filepath.Dir(f.jsonFile), filepath.Base(f.jsonFile)+".*")
+	temp, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*")
 	if err != nil {
 		return err
 	}
 	_, err = temp.Write(b)
 	if err = errors.Join(err, temp.Close()); err == nil {
-		err = os.Rename(temp.Name(), f.jsonFile)
+		err = os.Rename(temp.Name(), file)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(temp.Name()))

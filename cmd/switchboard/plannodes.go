@@ -1,24 +1,20 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"switchboard/loadtest/capacity"
 	"switchboard/loadtest/report"
 	"switchboard/loadtest/scenario"
-	"switchboard/loadtest/swarm"
 )
 
 // planNodesFlags are those of `plan nodes`.
@@ -35,6 +31,7 @@ type planNodesFlags struct {
 	goal                                capacity.Goal
 	fitted                              []capacity.Point
 	held                                *capacity.Point
+	missing                             []string // runs of a series that broke off
 	machine                             string
 }
 
@@ -141,47 +138,46 @@ func (f *planNodesFlags) read() error {
 		f.machine = strings.Join(f.from, ", ")
 	}
 	for _, name := range f.from {
-		points, check, err := readPoints(name)
+		file, err := readPoints(name)
 		if err != nil {
 			return usageError{err}
 		}
-		f.fitted = append(f.fitted, points...)
-		if check != nil {
-			f.held = check
+		f.fitted, f.missing = append(f.fitted, file.Points...), append(f.missing, file.Missing...)
+		if file.Check != nil {
+			f.held = file.Check
 		}
 	}
 	if f.check != "" {
-		points, check, err := readPoints(f.check)
+		file, err := readPoints(f.check)
 		switch {
 		case err != nil:
 			return usageError{err}
-		case check != nil:
-			f.held = check
-		case len(points) == 1:
-			f.held = &points[0]
+		case file.Check != nil:
+			f.held = file.Check
+		case len(file.Points) == 1:
+			f.held = &file.Points[0]
 		default:
-			return usageError{fmt.Errorf("--check %s has %d runs: it must be one", f.check, len(points))}
+			return usageError{fmt.Errorf("--check %s has %d runs: it must be one", f.check, len(file.Points))}
 		}
 	}
 	return nil
 }
 
 // readPoints reads a file of plan measure, or a result.
-func readPoints(name string) (points []capacity.Point, check *capacity.Point, err error) {
+func readPoints(name string) (file capacity.File, err error) {
 	b, err := os.ReadFile(name)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading runs: %w", err)
+		return file, fmt.Errorf("reading runs: %w", err)
 	}
-	var file capacity.File
 	if err := json.Unmarshal(b, &file); err == nil && len(file.Points) > 0 {
-		return file.Points, file.Check, nil
+		return file, nil
 	}
 	r, err := report.Read(name)
 	if err != nil {
-		return nil, nil, err
+		return file, err
 	}
 	p, err := capacity.Of(name, r)
-	return []capacity.Point{p}, nil, err
+	return capacity.File{Points: []capacity.Point{p}}, err
 }
 
 func (f *planNodesFlags) run(out io.Writer) error {
@@ -216,13 +212,14 @@ func (f *planNodesFlags) run(out io.Writer) error {
 
 func (f *planNodesFlags) tellJSON(out io.Writer, m *capacity.Model, p *capacity.Plan) error {
 	doc := struct {
-		Load  capacity.Load    `json:"load"`
-		Node  capacity.Node    `json:"node"`
-		Goal  capacity.Goal    `json:"goal"`
-		Plan  *capacity.Plan   `json:"plan"`
-		Model *capacity.Model  `json:"model"`
-		Check *capacity.Errors `json:"check,omitempty"`
-	}{f.load, f.node, f.goal, p, m, nil}
+		Load     capacity.Load    `json:"load"`
+		Node     capacity.Node    `json:"node"`
+		Goal     capacity.Goal    `json:"goal"`
+		Plan     *capacity.Plan   `json:"plan"`
+		Model    *capacity.Model  `json:"model"`
+		Check    *capacity.Errors `json:"check,omitempty"`
+		Warnings []string         `json:"warnings,omitempty"`
+	}{f.load, f.node, f.goal, p, m, nil, f.warnings(p)}
 	if f.held != nil {
 		e := m.Check(f.held)
 		doc.Check = &e
@@ -237,7 +234,7 @@ func percent(v float64) string {
 	if math.IsNaN(v) {
 		return "not known"
 	}
-	return fmt.Sprintf("%+.0f %%", v*100)
+	return fmt.Sprintf("%+d %%", int(math.Round(v*100)))
 }
 
 // within prints a bound of one.
@@ -281,109 +278,34 @@ func (f *planNodesFlags) tell(out io.Writer, m *capacity.Model, p *capacity.Plan
 		e := m.Check(f.held)
 		say("held back     run %s: processors %s, memory %s, p99 %s", f.held.Name, percent(e.CPU), percent(e.Memory), percent(e.Answer))
 	}
-	if w := disturbed(f.fitted); w != "" {
+	for _, w := range f.warnings(p) {
 		say("warning       %s", w)
-	}
-	for _, w := range p.Beyond {
-		say("warning       %s", w)
-	}
-	if f.node.Cores != f.fitted[0].Cores {
-		say("warning       measured with %g processors, planned for %g of them as if they were as fast each", f.fitted[0].Cores, f.node.Cores)
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
 }
 
-func lostWords(spare int) string {
-	if spare == 0 {
-		return ""
+// warnings say why a plan may not be what it seems.
+func (f *planNodesFlags) warnings(p *capacity.Plan) (all []string) {
+	if w := disturbed(f.fitted); w != "" {
+		all = append(all, w)
 	}
-	return fmt.Sprintf(", when %d are lost", spare)
+	if len(f.missing) > 0 {
+		all = append(all, fmt.Sprintf("the series that these runs are of broke off, and %s missing: what they would have told is not in the model", beOf(f.missing)))
+	}
+	all = append(all, p.Beyond...)
+	if f.node.Cores != f.fitted[0].Cores {
+		all = append(all, fmt.Sprintf("measured with %g processors, planned for %g of them as if they were as fast each", f.fitted[0].Cores, f.node.Cores))
+	}
+	return all
 }
 
-// firstName is a resource for people.
-func firstName(name string) string {
-	switch name {
-	case capacity.Latency:
-		return "the processors (what the latency allows of them)"
-	case capacity.Processors, capacity.FilesOf:
-		return "the " + name
+// beOf is a list of things that are, or the thing that is.
+func beOf(names []string) string {
+	if len(names) == 1 {
+		return names[0] + " is"
 	}
-	return name
-}
-
-func newPlanMeasure() *cobra.Command {
-	f := loadFlags{tokenFlags: tokenFlags{tenant: "demo"}}
-	var rate, sockets, repeat int
-	var file string
-	cmd := &cobra.Command{
-		Use:   "measure --json FILE",
-		Short: "Measure this machine for plan nodes: nine short load tests",
-		Long: `Measure what a node on this machine uses: nine runs of the scenario capacity, each with a node of its own, at several
-rates and numbers of sockets; some three minutes. Take for --rate what the machine can do (loadtest run chat --find-max).
-Nothing else should run meanwhile, or --repeat takes the quietest of several runs. What the load generator uses is left out of processor
-time, but it takes its share of the machine.`,
-		Args: exactly(0, "no arguments"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
-			defer stop()
-			if file == "" {
-				return usageError{errors.New("--json is missing: the file to write")}
-			}
-			if rate < 100 || sockets < 1000 || repeat < 1 {
-				return usageError{errors.New("--rate must be 100 at least, --sockets 1000, and --repeat 1")}
-			}
-			f.repeat = repeat
-			return f.measure(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr(), file, rate, sockets)
-		},
-	}
-	fs := cmd.Flags()
-	fs.StringVar(&file, "json", "", "file to write")
-	fs.StringVar(&f.dir, "dir", "", "where the nodes' directories are made: on the disk that is to be measured")
-	fs.StringArrayVar(&f.sets, "set", nil, "key=value of the scenario, in every run")
-	fs.IntVar(&rate, "rate", 4000, "messages a second of the fastest run")
-	fs.IntVar(&sockets, "sockets", 8000, "sockets of the largest run")
-	fs.IntVar(&repeat, "repeat", 1, "times that each run is made; that counts in which others used least of the machine")
-	fs.BoolVar(&f.quiet, "quiet", false, "say nothing while it runs")
-	return cmd
-}
-
-func (f *loadFlags) measure(ctx context.Context, out, errOut io.Writer, file string, rate, sockets int) error {
-	fitted, check := capacity.Series(rate, sockets)
-	doc := capacity.File{Version: version}
-	for i, step := range append(slices.Clone(fitted), check) {
-		res, err := f.quietest(ctx, errOut, step)
-		if err != nil {
-			return fmt.Errorf("run %s: %w", step.Name, err)
-		}
-		p, err := capacity.Of(step.Name, res)
-		if err != nil {
-			return err
-		}
-		doc.Machine = res.Machine
-		if i < len(fitted) {
-			doc.Points = append(doc.Points, p)
-		} else {
-			doc.Check = &p
-		}
-		if _, err := fmt.Fprintf(out, "%-10s %6.0f sockets %6.0f messages/s  %.2f cores (and %.2f of others)  %s  p99 %s\n",
-			p.Name, p.Sockets, p.Messages, p.CPU, p.Others, scenario.Format(p.Memory, scenario.Bytes), scenario.Format(p.Answer["p99"], scenario.Time)); err != nil {
-			return err
-		}
-	}
-	if _, err := capacity.Fit(doc.Points); err != nil {
-		return err
-	}
-	if w := disturbed(append(slices.Clone(doc.Points), *doc.Check)); w != "" {
-		if _, err := fmt.Fprintf(errOut, "warning: %s; stop them, or use --repeat 3\n", w); err != nil {
-			return err
-		}
-	}
-	b, err := json.MarshalIndent(doc, "", " ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, append(b, '\n'), 0o600)
+	return strings.Join(names, ", ") + " are"
 }
 
 // disturbed says in how many of the runs others used the machine, so that its processors and latencies are not the node's alone; "" when in none.
@@ -401,37 +323,23 @@ func disturbed(points []capacity.Point) string {
 	return fmt.Sprintf("in %d of %d runs others used the machine, up to %.1f processors: what was measured is not the node's alone", n, len(points), most)
 }
 
-// quietest makes the run of a step as often as it is asked to, and returns that in which others used least.
-func (f *loadFlags) quietest(ctx context.Context, errOut io.Writer, step capacity.Step) (best *report.Result, err error) {
-	for range max(f.repeat, 1) {
-		r, err := f.one(ctx, errOut, step)
-		if err != nil {
-			return nil, err
-		}
-		if best == nil || r.Strangers() < best.Strangers() {
-			best = r
-		}
+func lostWords(spare int) string {
+	if spare == 0 {
+		return ""
 	}
-	return best, nil
+	if spare == 1 {
+		return ", when one is lost"
+	}
+	return fmt.Sprintf(", when %d are lost", spare)
 }
 
-// one makes one run of the series.
-func (f *loadFlags) one(ctx context.Context, errOut io.Writer, step capacity.Step) (*report.Result, error) {
-	sets := slices.Concat(step.Sets, f.sets)
-	doc, sc, err := readScenario("capacity", sets)
-	if err != nil {
-		return nil, err
+// firstName is a resource for people.
+func firstName(name string) string {
+	switch name {
+	case capacity.Latency:
+		return "the processors (what the latency allows of them)"
+	case capacity.Processors, capacity.FilesOf:
+		return "the " + name
 	}
-	s := swarm.Swarm{Scenario: sc, Doc: string(doc), Sets: sets}
-	if err := f.place(ctx, &s); err != nil {
-		return nil, err
-	}
-	show := newTeller(errOut, f.quiet)
-	s.Progress, s.Log = show.progress, show.say
-	res, err := s.Run(ctx)
-	show.end()
-	if err == nil && math.IsNaN(res.Value("rss")) {
-		err = errors.New("the node's /metrics could not be read")
-	}
-	return res, err
+	return name
 }

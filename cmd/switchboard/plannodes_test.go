@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"switchboard/loadtest/capacity"
@@ -77,7 +81,7 @@ func TestPlanDisturbed(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := finish(t, as(t, nil, "plan", "nodes", "--from", file, "--connections", "1000", "--messages", "100"))
-		if r.code != 0 || strings.Contains(r.out, "in 2 of 8 runs others used the machine, up to 1.2 processors") != want {
+		if r.code != 0 || strings.Contains(r.out, "in 2 of 10 runs others used the machine, up to 1.2 processors") != want {
 			t.Errorf("%v of strangers, exit %d; want the warning: %t\n%s\n%s", strangers, r.code, want, r.out, r.err)
 		}
 	}
@@ -92,8 +96,8 @@ func TestPlanMeasure(t *testing.T) {
 		t.Skip("it starts nine nodes")
 	}
 	file := filepath.Join(t.TempDir(), "points.json")
-	r := finish(t, as(t, nil, append([]string{"plan", "measure", "--json", file, "--rate", "400", "--sockets", "1000"}, small("ramp=200ms", "steady=1500ms", "gates=[lost == 0]")...)...))
-	if r.code != 0 || strings.Count(r.out, "\n") != 9 {
+	r := finish(t, as(t, nil, append([]string{"plan", "measure", "--json", file, "--rate", "400", "--sockets", "1000", "--beyond", "1"}, small("ramp=200ms", "steady=1500ms", "gates=[lost == 0]")...)...))
+	if r.code != 0 || strings.Count(r.out, "\n") != 10 || !strings.Contains(r.out, "\nrate-600 ") || strings.Count(r.out, "p99") != 7 { // who says nothing waits for nothing
 		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
 	}
 	measured, err := os.ReadFile(file)
@@ -108,7 +112,73 @@ func TestPlanMeasure(t *testing.T) {
 		t.Errorf("the runs say %q, and the command\n%s", w, r.err)
 	}
 	r = finish(t, as(t, nil, "plan", "nodes", "--from", file, "--connections", "10000", "--messages", "200"))
-	if r.code != 0 || !strings.Contains(r.out, "8 runs") || !strings.Contains(r.out, "held back     run rate-140") {
+	if r.code != 0 || !strings.Contains(r.out, "9 runs") || !strings.Contains(r.out, "held back     run rate-140") || strings.Contains(r.out, "broke off") {
 		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+}
+
+// TestPlanMeasureStops: who is interrupted leaves what was measured, and says what is missing.
+func TestPlanMeasureStops(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "points.json")
+	cmd := as(t, nil, append([]string{"plan", "measure", "--json", file, "--dir", dir, "--rate", "400", "--sockets", "1000"}, small("ramp=200ms")...)...)
+	var said strings.Builder
+	cmd.Stderr = &said
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	for lines := bufio.NewScanner(out); lines.Scan(); told++ {
+		if told == 1 {
+			if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil { // as a terminal does: to all of them
+				t.Error(err)
+			}
+		}
+	}
+	err = cmd.Wait()
+	// Which run it was in the middle of is the machine's: it was told to stop behind the second.
+	measured, bad := os.ReadFile(file)
+	var doc capacity.File
+	if bad == nil {
+		bad = json.Unmarshal(measured, &doc)
+	}
+	if code := cmd.ProcessState.ExitCode(); code != exitFailed || bad != nil || len(doc.Points) != told || told < 2 || len(doc.Missing) != 9-told {
+		t.Fatalf("exit %d, %v, %v; %d lines, and in the file %d runs without %v\n%s", code, err, bad, told, len(doc.Points), doc.Missing, said.String())
+	}
+	want := fmt.Sprintf("it was stopped: %d of 9 runs are in %s, and %s are missing; ", told, file, strings.Join(doc.Missing, ", "))
+	if !strings.Contains(said.String(), want) {
+		t.Errorf("it said\n%s\nand not %q", said.String(), want)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "*-load-*")); err != nil || len(left) > 0 {
+		t.Errorf("nodes' directories are left: %v %v", left, err)
+	}
+	fitted, _ := capacity.Shipped()
+	if err := writeWhole(file, capacity.File{Machine: "here", Points: fitted, Missing: []string{"rate-9000", "rate-2800"}}); err != nil {
+		t.Fatal(err)
+	}
+	r := finish(t, as(t, nil, "plan", "nodes", "--from", file, "--connections", "1000", "--messages", "100"))
+	if r.code != 0 || !strings.Contains(r.out, "broke off, and rate-9000, rate-2800 are missing") {
+		t.Errorf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+}
+
+// TestPlanBeyond: the first rate at which a gate does not hold is no point of a model, and the last that is tried.
+func TestPlanBeyond(t *testing.T) {
+	t.Setenv("SWITCHBOARD_TEST_MAIN", "1") // the nodes are this program
+	var out strings.Builder
+	m := measurement{
+		load: &loadFlags{dir: t.TempDir(), repeat: 1, quiet: true, sets: []string{"ramp=200ms", "steady=1s", "stop=20s", "gates=[p99 < 1us]"}},
+		file: filepath.Join(t.TempDir(), "points.json"), rate: 200, sockets: 1000, beyond: 3, out: &out, errOut: io.Discard,
+	}
+	if err := m.further(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(out.String(), "rate-300   more than this machine can do: p99 < 1us (") || strings.Count(out.String(), "\n") != 1 || len(m.doc.Points) > 0 {
+		t.Errorf("%d points, and it says %s", len(m.doc.Points), out.String())
 	}
 }

@@ -120,7 +120,6 @@ func (f *replayFlags) dialogues(r *loadtest.Replay) (err error) {
 
 // run finds or starts the node, and plays.
 func (f *replayFlags) run(ctx context.Context, r *loadtest.Replay) (*loadtest.ReplayResult, error) {
-	tokens := "tokens of --token-cmd"
 	switch {
 	case f.tokenCmd != "" && f.data != "":
 		return nil, usageError{errors.New("tokens come from one place: set --data or --token-cmd")}
@@ -140,14 +139,13 @@ func (f *replayFlags) run(ctx context.Context, r *loadtest.Replay) (*loadtest.Re
 		if f.addr == "" {
 			f.addr = "127.0.0.1:7470"
 		}
-		tokens = "keys of " + f.data
 	case f.addr != "":
 		return nil, usageError{errors.New("a running node wants tokens: set --data to its directory, or --token-cmd")}
 	default:
-		r.Progress("playing against a node of its own, started for this")
+		r.Progress(playsOwn)
 		return replayInside(ctx, r)
 	}
-	r.Progress(fmt.Sprintf("playing against the node at %s, with the %s; for a node of its own: --addr= --data= --token-cmd=", f.addr, tokens))
+	r.Progress(playsAt(f.addr, f.data))
 	r.Addr = f.addr
 	return replay(ctx, r)
 }

@@ -11,10 +11,10 @@
 // messages beyond those runs take what theirs did on average. Memory is base + sockets + sessions + messages and, as processor time, what the first
 // messages take more, which are buffers and garbage; the disk is base + messages. A percentile of the latency is
 //
-//	p = p0 + k·u/(1−u)
+//	p = p0 + k·q + l·q², q = u/(1−u)
 //
-// with u the share of the machine's processors that is used: a queue before them. The parts are found by least squares of
-// relative errors.
+// with u the share of the machine's processors that is used: q is a queue before them, and its square what a tail is more than
+// that, as batches and collections of garbage wait in the same line. The parts are found by least squares of relative errors.
 //
 // # How much it may be believed
 //

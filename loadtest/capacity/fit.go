@@ -20,8 +20,8 @@ type Model struct {
 	Awake float64 `json:"awake"`
 	// Disk are bytes a second: the base, and of a message.
 	Disk [2]float64 `json:"disk"`
-	// Answer are seconds by percentile: with an idle machine, and of the queue.
-	Answer map[string][2]float64 `json:"answer"`
+	// Answer are seconds by percentile: with an idle machine, of the queue, and of its square.
+	Answer map[string][3]float64 `json:"answer"`
 	// Worst is the largest relative error with which a run was predicted from the others: of processor time, memory, latency.
 	Worst Errors `json:"worst"`
 	// Most is the highest of each that was measured; Files the lowest limit of files.
@@ -85,7 +85,7 @@ func inside(p *Point, rest []Point) bool {
 }
 
 func fit(points []Point) Model {
-	m := Model{Answer: map[string][2]float64{}}
+	m := Model{Answer: map[string][3]float64{}}
 	n := len(points)
 	cpu, mem, disk := make([]float64, n), make([]float64, n), make([]float64, n)
 	diskRows := make([][]float64, n)
@@ -107,12 +107,13 @@ func fit(points []Point) Model {
 		for i := range points {
 			p := &points[i]
 			if v, u := p.Answer[name], p.used(); v > 0 && u < fullest && !p.Refused {
-				rows = append(rows, []float64{1, u / (1 - u)})
+				q := u / (1 - u)
+				rows = append(rows, []float64{1, q, q * q})
 				want = append(want, v)
 			}
 		}
 		if len(rows) > 1 {
-			m.Answer[name] = [2]float64(least(rows, want))
+			m.Answer[name] = [3]float64(least(rows, want))
 		}
 	}
 	return m
@@ -184,7 +185,8 @@ func (m *Model) Latency(percentile string, used float64) float64 {
 	case used >= 1:
 		return math.Inf(1)
 	}
-	return a[0] + a[1]*used/(1-used)
+	q := used / (1 - used)
+	return a[0] + a[1]*q + a[2]*q*q
 }
 
 // What is less than that is as good as nothing: no plan depends on it, and errors are not made large by it.

@@ -119,7 +119,7 @@ func (m *Model) Plan(l Load, node Node, goal Goal) (*Plan, error) {
 	if m.CPU[2] == 0 && p.Lost.Messages > m.Most.Messages {
 		p.Beyond = append(p.Beyond, fmt.Sprintf("the runs do not tell what one more message takes: beyond %.0f a second each is taken to need what those did on average", m.Most.Messages))
 	}
-	if goal.Percentile != "" && m.Answer[goal.Percentile][1] == 0 {
+	if a := m.Answer[goal.Percentile]; goal.Percentile != "" && a[1]+a[2] == 0 {
 		p.Beyond = append(p.Beyond, fmt.Sprintf("the runs do not tell how %s grows with what the processors do", goal.Percentile))
 	}
 	return p, nil
@@ -193,10 +193,11 @@ func (m *Model) allowed(goal Goal, off Errors) float64 {
 	switch {
 	case wanted <= 0:
 		return 0 // division makes it infinite: it never fits
-	case a[1] == 0:
+	case a[1]+a[2] == 0:
 		return 1
 	}
-	q := wanted / a[1]
+	// The queue at which a[1]·q + a[2]·q² is wanted; in this form also with one of the two zero.
+	q := 2 * wanted / (a[1] + math.Sqrt(a[1]*a[1]+4*a[2]*wanted))
 	return q / (1 + q)
 }
 

@@ -3,6 +3,7 @@ package ledger
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Token is one token of a stream as the customer was shown it.
@@ -80,6 +81,15 @@ func (b *Streams) Heard(session string, stream []byte, k Token) (fresh bool, f *
 	}
 	t.next, t.pos = k.N+1, k.Off+k.Len
 	return fresh, f
+}
+
+// Running names the streams that have not ended, with the tokens of each that were shown, up to four; "" when there are none.
+func (b *Streams) Running() string {
+	var names []string
+	for _, t := range b.list[:min(len(b.list), 4)] {
+		names = append(names, fmt.Sprintf("%s (%d tokens)", t.name, t.count))
+	}
+	return strings.Join(names, ", ")
 }
 
 // End enters that a stream has ended, of which tokens were told, and returns how many of them were not shown. Those of a stream that the worker

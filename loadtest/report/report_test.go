@@ -273,3 +273,17 @@ func TestStrangers(t *testing.T) {
 	f(0, 1, 1, 0.5) // what is counted in ticks is not exact
 	f(0, 0, 1, 1)   // not known
 }
+
+// TestFigure: as many digits as say something.
+func TestFigure(t *testing.T) {
+	f := func(name string, v float64, want string) {
+		t.Helper()
+		r := Result{Figures: map[string]float64{name: v}}
+		if got := r.figure(name); got != want {
+			t.Errorf("%s of %v is told as %q; want %q", name, v, got, want)
+		}
+	}
+	f("connects_per_cpu", 1818.181818, "1818")
+	f("cpu", 0.0765, "0.08")
+	f("answered", 9987, "9987")
+}

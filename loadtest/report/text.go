@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -33,7 +34,11 @@ func (r *Result) figure(name string) string {
 		return "–"
 	}
 	unit, _ := scenario.UnitOf(name)
-	if unit == scenario.None && v != float64(int64(v)) {
+	switch {
+	case unit != scenario.None || v == float64(int64(v)):
+	case math.Abs(v) >= 100:
+		return fmt.Sprintf("%.0f", v)
+	default:
 		return fmt.Sprintf("%.2f", v)
 	}
 	return scenario.Format(v, unit)
@@ -57,7 +62,7 @@ func (r *Result) WriteTo(w io.Writer) (int64, error) {
 	fmt.Fprintf(&b, "ledger     %s lost, %s duplicated, %s reordered, %s mismatched; %s unacknowledged, %s unanswered; %s sessions compared with their history\n",
 		r.figure("lost"), r.figure("duplicated"), r.figure("reordered"), r.figure("mismatched"), r.figure("unacked"), r.figure("unanswered"), r.figure("audited"))
 	if r.Figures["tokens"]+r.Figures["tokens_lost"] > 0 {
-		fmt.Fprintf(&b, "streams    %s tokens shown, %s not\n", r.figure("tokens"), r.figure("tokens_lost"))
+		fmt.Fprintf(&b, "streams    %s tokens told, %s shown, %s not\n", r.figure("tokens_told"), r.figure("tokens"), r.figure("tokens_lost"))
 	}
 	fmt.Fprintf(&b, "sockets    %s held, %s lost, %s failed attempts, %s ended on purpose\n", r.figure("sockets"), r.figure("disconnects"), r.figure("errors"), r.figure("dropped"))
 	fmt.Fprintf(&b, "node       %s resident, %s a connection, %s in the end, %s live, %s cores\n", r.figure("rss"), r.figure("rss_per_conn"), r.figure("settled_per_conn"), r.figure("live"), r.figure("cpu"))

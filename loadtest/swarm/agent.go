@@ -43,6 +43,8 @@ type agent struct {
 	ready  atomic.Int64
 	manned atomic.Int64
 	brisk  atomic.Bool // slow readers read: the steady time is over, and all is to be verified
+	hushed atomic.Bool // no stream is told any further: the time for that is over
+	idle   bool        // it was said that nothing is open; owned by work
 
 	open []string // of the end; guarded by m.mu
 	wg   sync.WaitGroup
@@ -208,8 +210,8 @@ func (a *agent) until(ctx context.Context, d time.Duration, ok func() bool) erro
 }
 
 // steady plans everything that falls due from the moment go on, and returns when what was due is settled, or the time for
-// that is over. stop ends the steady time early.
-func (a *agent) steady(ctx context.Context, zero int64, stop <-chan struct{}) error {
+// that is over. stop ends the steady time early; over tells that everything is settled.
+func (a *agent) steady(ctx context.Context, zero int64, stop <-chan struct{}, over func() bool) error {
 	a.end.Store(zero + int64(a.sc.Steady.Duration()))
 	for i, list := range a.sc.Segments(a.Of) {
 		rng := rand.New(rand.NewPCG(a.sc.Seed, uint64(i)<<32|uint64(a.Index)<<1|1)) //nolint:gosec // it is to be the same every time
@@ -222,30 +224,77 @@ func (a *agent) steady(ctx context.Context, zero int64, stop <-chan struct{}) er
 			a.drop(zero, act, uint64(i)) //nolint:gosec // it is small
 		}
 	}
-	over := time.NewTimer(time.Duration(a.end.Load() - a.now()))
-	defer over.Stop()
+	t := time.NewTimer(time.Duration(a.end.Load() - a.now()))
+	defer t.Stop()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-stop:
 		a.end.Store(min(a.now(), a.end.Load()))
-	case <-over.C:
+	case <-t.C:
 	}
 	end := a.end.Load()
 	a.brisk.Store(true)
 	err := a.until(ctx, rampMore, func() bool { return a.clock.past(end) }) // else it would still speak while it is audited
 	if err == nil {
-		err = a.until(ctx, a.sc.Stop.Duration(), a.settled)
+		err = a.until(ctx, a.sc.Stop.Duration(), over)
 	}
-	if err != nil && !errors.Is(err, errLate) {
+	if errors.Is(err, errLate) {
+		err = a.hush(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	a.audits(ctx)
 	return nil
 }
 
-// settled tells whether nothing is open.
+// What is told of streams when they are hushed has hushMax to arrive; nothing more is under way when nothing has come for hushQuiet.
+const (
+	hushMax   = 5 * time.Second
+	hushQuiet = 300 * time.Millisecond
+)
+
+// hush ends the streams that still run, and waits for what was told of them: what has not come then is lost.
+func (a *agent) hush(ctx context.Context) error {
+	a.hushed.Store(true)
+	seen, since := a.m.tokens.Load(), a.now()
+	err := a.until(ctx, hushMax, func() bool {
+		now, shown := a.now(), a.m.tokens.Load()
+		if shown != seen {
+			seen, since = shown, now
+		}
+		all := a.Of == 1 && shown+a.m.tokensLost.Load() >= a.m.tokensTold.Load() // else others tell, or are shown
+		return all || now-since >= int64(hushQuiet)
+	})
+	if errors.Is(err, errLate) {
+		return nil
+	}
+	return err
+}
+
+// over tells whether nothing is open anywhere: here, which is told to the others once, and there. Else the workers of whoever is settled first would
+// leave the customers of the others, who would wait until the node has given them to somebody else.
+func (a *agent) over(home <-chan struct{}, say func(news)) bool {
+	if !a.idle && a.settled() {
+		a.idle = true
+		say(news{Idle: true})
+	}
+	select {
+	case <-home:
+		return true
+	default:
+		return false
+	}
+}
+
+// settled tells whether nothing is open, and no stream is told any more.
 func (a *agent) settled() bool {
+	for _, d := range a.seats {
+		if d.telling() {
+			return false
+		}
+	}
 	for _, p := range a.people {
 		p.mu.Lock()
 		open := len(p.queue) + len(p.flight) + len(p.wait)

@@ -138,6 +138,9 @@ func (p *person) settle(ctx context.Context) {
 	open := ""
 	if unacked+unanswered > 0 {
 		open = fmt.Sprintf("session %s (customer %s): unacknowledged %s, unanswered %s", p.account.Session, p.sub(), keys(p.queue, p.flight), keys(p.wait))
+		if streams := p.streams.Running(); streams != "" {
+			open += ", streams without their end " + streams
+		}
 	}
 	for _, m := range append(append([]message(nil), p.queue...), p.flight...) {
 		p.a.m.record(mAck, now-m.due)

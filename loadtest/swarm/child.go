@@ -19,7 +19,8 @@ import (
 type order struct {
 	Plan *plan `json:"plan,omitempty"` // the first: connect
 	Go   int64 `json:"go,omitempty"`   // the second: the moment at which the steady time begins
-	Stop bool  `json:"stop,omitempty"` // the last, if it comes: the steady time ends now
+	Stop bool  `json:"stop,omitempty"` // if it comes: the steady time ends now
+	Home bool  `json:"home,omitempty"` // if it comes, the last: nobody waits for anything any more
 }
 
 // news is what an agent tells, one JSON object a line.
@@ -27,6 +28,7 @@ type news struct {
 	Agent  int      `json:"agent"`
 	Sample *sample  `json:"sample,omitempty"`
 	Ready  bool     `json:"ready,omitempty"`
+	Idle   bool     `json:"idle,omitempty"` // its customers wait for nothing any more; those of others may, for its workers
 	Done   *finding `json:"done,omitempty"` // the last
 	Err    string   `json:"err,omitempty"`  // the last
 	Late   bool     `json:"late,omitempty"` // Err says that it took too long
@@ -35,8 +37,9 @@ type news struct {
 // sampling is how often an agent tells how it goes.
 const sampling = time.Second
 
-// work is an agent from its plan to its end. When stop is closed the steady time ends. tell is called by one goroutine at a time.
-func (a *agent) work(ctx context.Context, start <-chan int64, stop <-chan struct{}, tell func(news)) {
+// work is an agent from its plan to its end. When stop is closed the steady time ends, and when home is nobody waits any more. tell is called by
+// one goroutine at a time.
+func (a *agent) work(ctx context.Context, start <-chan int64, stop, home <-chan struct{}, tell func(news)) {
 	ctx, cancel := context.WithCancel(ctx)
 	var mu sync.Mutex
 	left := false // guarded by mu
@@ -70,7 +73,7 @@ func (a *agent) work(ctx context.Context, start <-chan int64, stop <-chan struct
 		say(news{Ready: true})
 		select {
 		case zero := <-start:
-			err = a.steady(ctx, zero, stop)
+			err = a.steady(ctx, zero, stop, func() bool { return a.over(home, say) })
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
@@ -118,8 +121,8 @@ func Agent(ctx context.Context, in io.Reader, out io.Writer, mint Mint) error {
 	fileLimit()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	start, stop := make(chan int64, 1), make(chan struct{})
-	halt := sync.OnceFunc(func() { close(stop) })
+	start, stop, home := make(chan int64, 1), make(chan struct{}), make(chan struct{})
+	halt, leave := sync.OnceFunc(func() { close(stop) }), sync.OnceFunc(func() { close(home) })
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -129,6 +132,8 @@ func Agent(ctx context.Context, in io.Reader, out io.Writer, mint Mint) error {
 				return
 			case o.Stop:
 				halt()
+			case o.Home:
+				leave()
 			default:
 				start <- o.Go
 			}
@@ -139,7 +144,7 @@ func Agent(ctx context.Context, in io.Reader, out io.Writer, mint Mint) error {
 	if err != nil {
 		return err
 	}
-	a.work(ctx, start, stop, func(n news) {
+	a.work(ctx, start, stop, home, func(n news) {
 		if err := enc.Encode(n); err != nil {
 			cancel(err)
 		}
@@ -151,6 +156,7 @@ func Agent(ctx context.Context, in io.Reader, out io.Writer, mint Mint) error {
 type hand struct {
 	start func(zero int64) error
 	stop  func() // ends the steady time; once
+	home  func() // tells that nobody waits for anything any more; once
 	end   func()
 }
 
@@ -161,9 +167,9 @@ func (s *Swarm) inside(ctx context.Context, wg *sync.WaitGroup, pl plan, tell fu
 		return hand{}, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	start, stop := make(chan int64, 1), make(chan struct{})
-	wg.Go(func() { a.work(ctx, start, stop, tell) })
-	return hand{start: func(zero int64) error { start <- zero; return nil }, stop: func() { close(stop) }, end: cancel}, nil
+	start, stop, home := make(chan int64, 1), make(chan struct{}), make(chan struct{})
+	wg.Go(func() { a.work(ctx, start, stop, home, tell) })
+	return hand{start: func(zero int64) error { start <- zero; return nil }, stop: func() { close(stop) }, home: func() { close(home) }, end: cancel}, nil
 }
 
 // outside starts an agent in a process of its own.
@@ -210,8 +216,8 @@ func (s *Swarm) outside(ctx context.Context, wg *sync.WaitGroup, pl plan, tell f
 		_ = in.Close()
 		return hand{}, fmt.Errorf("telling process %d its plan: %w", pl.Index, err)
 	}
-	halt := func() { _ = enc.Encode(order{Stop: true}) } // whoever cannot be told has ended, and that is heard
-	return hand{start: func(zero int64) error { return enc.Encode(order{Go: zero}) }, stop: halt, end: func() { _ = in.Close() }}, nil
+	say := func(o order) func() { return func() { _ = enc.Encode(o) } } // whoever cannot be told has ended, and that is heard
+	return hand{start: func(zero int64) error { return enc.Encode(order{Go: zero}) }, stop: say(order{Stop: true}), home: say(order{Home: true}), end: func() { _ = in.Close() }}, nil
 }
 
 func exited(err error) error {

@@ -92,7 +92,9 @@ func (n *OwnNode) settle(ctx context.Context, copies int) error {
 	var last string
 	for {
 		var o overview
-		out, err := exec.CommandContext(ctx, n.Self, "shards", "ls", "--at", n.links, "--json").Output() //nolint:gosec // our own program
+		cmd := exec.CommandContext(ctx, n.Self, "shards", "ls", "--at", n.links, "--json") //nolint:gosec // our own program
+		cmd.Env = n.Env
+		out, err := cmd.Output()
 		switch {
 		case err != nil:
 			last = err.Error()

@@ -44,8 +44,9 @@ type counts struct {
 	Dropped     int64 `json:"dropped"` // connections that the test ended
 	HandOffs    int64 `json:"handoffs"`
 	Tokens      int64 `json:"tokens"`
-	TokensLost  int64 `json:"tokens_lost"`
-	Lags        int64 `json:"lags"` // times the node said so
+	TokensLost  int64 `json:"tokens_lost"` // of streams that have ended
+	TokensTold  int64 `json:"tokens_told"` // by bots
+	Lags        int64 `json:"lags"`        // times the node said so
 	Crowded     int64 `json:"crowded"`
 	Unacked     int64 `json:"unacked"`
 	Unanswered  int64 `json:"unanswered"`
@@ -61,7 +62,7 @@ type counts struct {
 func (c counts) add(o counts) counts {
 	return counts{
 		c.Sockets + o.Sockets, c.Due + o.Due, c.Sent + o.Sent, c.Acked + o.Acked, c.Answered + o.Answered, c.Refused + o.Refused, c.Errors + o.Errors,
-		c.Disconnects + o.Disconnects, c.Dropped + o.Dropped, c.HandOffs + o.HandOffs, c.Tokens + o.Tokens, c.TokensLost + o.TokensLost, c.Lags + o.Lags, c.Crowded + o.Crowded,
+		c.Disconnects + o.Disconnects, c.Dropped + o.Dropped, c.HandOffs + o.HandOffs, c.Tokens + o.Tokens, c.TokensLost + o.TokensLost, c.TokensTold + o.TokensTold, c.Lags + o.Lags, c.Crowded + o.Crowded,
 		c.Unacked + o.Unacked, c.Unanswered + o.Unanswered, c.Audited + o.Audited, c.Unaudited + o.Unaudited, c.Lost + o.Lost, c.Duplicated + o.Duplicated,
 		c.Reordered + o.Reordered, c.Mismatched + o.Mismatched,
 	}
@@ -72,7 +73,7 @@ const evidenceMax = 50
 
 // meters is what one process measures. Safe for concurrent use.
 type meters struct {
-	sockets, due, sent, acked, answered, refused, errors, disconnects, dropped, handoffs, tokens, tokensLost, lags, crowded atomic.Int64
+	sockets, due, sent, acked, answered, refused, errors, disconnects, dropped, handoffs, tokens, tokensLost, tokensTold, lags, crowded atomic.Int64
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -148,7 +149,7 @@ type sample struct {
 func (m *meters) counts() counts {
 	c := counts{
 		Sockets: m.sockets.Load(), Due: m.due.Load(), Sent: m.sent.Load(), Acked: m.acked.Load(), Answered: m.answered.Load(), Refused: m.refused.Load(),
-		Errors: m.errors.Load(), Disconnects: m.disconnects.Load(), Dropped: m.dropped.Load(), HandOffs: m.handoffs.Load(), Tokens: m.tokens.Load(), TokensLost: m.tokensLost.Load(),
+		Errors: m.errors.Load(), Disconnects: m.disconnects.Load(), Dropped: m.dropped.Load(), HandOffs: m.handoffs.Load(), Tokens: m.tokens.Load(), TokensLost: m.tokensLost.Load(), TokensTold: m.tokensTold.Load(),
 		Lags: m.lags.Load(), Crowded: m.crowded.Load(),
 	}
 	m.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,6 +35,8 @@ type OwnNode struct {
 	TLS bool
 	// Dir is where the data directory is made; empty is the system's for temporary files.
 	Dir string
+	// Env is the environment of the node, and of what is done to it; nil is this process's.
+	Env []string
 	// Mint makes tokens with the keys of a data directory.
 	Mint func(data string) (Mint, error)
 	// Stderr takes what the node prints; nil drops it, but the last lines for an error.
@@ -79,7 +82,7 @@ func (t *tail) last() string {
 
 // Fresh returns a node of the same kind for another run.
 func (n *OwnNode) Fresh() *OwnNode {
-	return &OwnNode{Self: n.Self, Exec: n.Exec, Config: n.Config, TLS: n.TLS, Dir: n.Dir, Mint: n.Mint, Stderr: n.Stderr}
+	return &OwnNode{Self: n.Self, Exec: n.Exec, Config: n.Config, TLS: n.TLS, Dir: n.Dir, Env: n.Env, Mint: n.Mint, Stderr: n.Stderr}
 }
 
 // defaultExec is the node that a scenario without one gets.
@@ -92,7 +95,7 @@ var defaultConfig = map[string]any{"limits": map[string]any{"rate": 100_000, "bu
 func (n *OwnNode) start(ctx context.Context) error {
 	var err error
 	if n.data, err = os.MkdirTemp(n.Dir, "switchboard-load-"); err != nil {
-		return err
+		return fmt.Errorf("making the node's directory: %w", err)
 	}
 	free, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -170,6 +173,7 @@ func (n *OwnNode) launch(ctx context.Context) error {
 		args[0] = n.Self
 	}
 	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // it is what the scenario asks for; stop ends it
+	cmd.Env = n.Env
 	t := &tail{}
 	cmd.Stderr = t
 	if n.Stderr != nil {
@@ -283,6 +287,14 @@ func (n *OwnNode) stop() error {
 	return os.RemoveAll(n.data)
 }
 
+// env is the environment of what is done to the node.
+func (n *OwnNode) env() []string {
+	if n.Env == nil {
+		return os.Environ()
+	}
+	return slices.Clone(n.Env)
+}
+
 func (n *OwnNode) pid() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -305,7 +317,7 @@ func (r *running) act(ctx context.Context, act *scenario.Action) error {
 		cmd := exec.CommandContext(ctx, "sh", "-c", act.Run) //nolint:gosec // it is what the scenario asks for
 		cmd.Env = append(os.Environ(), "ADDR="+addr)
 		if node != nil {
-			cmd.Env = append(cmd.Env, "SWITCHBOARD="+node.Self, "DATA="+node.data, "PID="+node.pid(), "LINKS="+node.links)
+			cmd.Env = append(node.env(), "ADDR="+addr, "SWITCHBOARD="+node.Self, "DATA="+node.data, "PID="+node.pid(), "LINKS="+node.links)
 		}
 		cmd.WaitDelay = time.Second
 		if out, err := cmd.CombinedOutput(); err != nil && ctx.Err() == nil {

@@ -27,12 +27,15 @@ func (r *running) result() *report.Result {
 	for name, h := range r.total {
 		res.Latencies[name] = report.Of(h)
 	}
+	if len(r.findings) == r.processes { // it is over: of streams that have not come to their end, too, what was not shown is lost
+		c.TokensLost = max(c.TokensLost, c.TokensTold-c.Tokens)
+	}
 	held := float64(sc.Customers.Sockets)
 	f := map[string]float64{
 		"lost": float64(c.Lost), "duplicated": float64(c.Duplicated), "reordered": float64(c.Reordered), "mismatched": float64(c.Mismatched),
 		"unacked": float64(c.Unacked), "unanswered": float64(c.Unanswered), "refused": float64(c.Refused), "disconnects": float64(c.Disconnects),
 		"errors": float64(c.Errors), "dropped": float64(c.Dropped), "due": float64(c.Due), "acked": float64(c.Acked), "answered": float64(c.Answered),
-		"sockets": float64(atEnd.Sockets), "audited": float64(c.Audited), "unaudited": float64(c.Unaudited), "handoffs": float64(c.HandOffs), "tokens": float64(c.Tokens), "tokens_lost": float64(c.TokensLost), "lags": float64(c.Lags),
+		"sockets": float64(atEnd.Sockets), "audited": float64(c.Audited), "unaudited": float64(c.Unaudited), "handoffs": float64(c.HandOffs), "tokens": float64(c.Tokens), "tokens_lost": float64(c.TokensLost), "tokens_told": float64(c.TokensTold), "lags": float64(c.Lags),
 		"crowded": float64(c.Crowded), "gen_rss": r.genPeak,
 	}
 	span := float64(endAt-r.steadyAt[0]) / 1e9 // up to a second more than the steady time

@@ -24,6 +24,28 @@ func TestRateIsOfTheSteadyTime(t *testing.T) {
 	}
 }
 
+// TestTokensAreShownOrLost: in the end what was told and not shown is lost, whether its stream has ended or not; until then it may be under way.
+func TestTokensAreShownOrLost(t *testing.T) {
+	sc, err := scenario.Parse("t", []byte("name: x\nabout: y\nsteady: 10s\ncustomers: {sockets: 5}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(want float64, processes, ended int, told, shown, lost int64) {
+		t.Helper()
+		r := &running{
+			Swarm: &Swarm{Scenario: sc, Addr: "127.0.0.1:1"}, processes: processes, findings: make([]finding, ended),
+			latest: []sample{{Counts: counts{TokensTold: told}}, {Counts: counts{Tokens: shown, TokensLost: lost}}},
+		}
+		if got := r.result().Figures["tokens_lost"]; got != want {
+			t.Errorf("%d told, %d shown, %d lost of streams that ended, %d of %d processes over: %v lost; want %v", told, shown, lost, ended, processes, got, want)
+		}
+	}
+	f(0, 2, 2, 10, 10, 0)
+	f(3, 2, 2, 10, 7, 1)
+	f(1, 2, 1, 10, 7, 1)
+	f(1, 2, 2, 10, 10, 1) // it came behind the end of its stream
+}
+
 // TestFiguresCanBeGated: what a run tells can be asked for.
 func TestFiguresCanBeGated(t *testing.T) {
 	sc, err := scenario.Parse("t", []byte("name: x\nabout: y\nsteady: 10s\ncustomers: {sockets: 5}\n"))

@@ -432,6 +432,18 @@ func (d *seat) refused(id uint64, frame []byte) error {
 	return nil
 }
 
+// telling tells whether a stream has not come to its end.
+func (d *seat) telling() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, h := range d.held {
+		if len(h.telling) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // stream is an answer that is told token by token.
 type stream struct {
 	answer
@@ -448,7 +460,7 @@ func (st *stream) run(due int64) {
 	d := st.seat
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if h := d.held[st.session]; h != st.h {
+	if h := d.held[st.session]; h != st.h || d.a.hushed.Load() {
 		return
 	}
 	d.out = d.out[:0]
@@ -465,6 +477,7 @@ func (st *stream) run(due int64) {
 	d.put(`{"delta":{"session":%q,"ae":%d,"stream":%q,"off":%d,"text":"%s"}}`, st.session, st.ae, st.answer.stream, st.off, token)
 	st.off += len(token)
 	st.n++
+	d.a.m.tokensTold.Add(1)
 	d.a.clock.at(due+st.gap, st)
 }
 

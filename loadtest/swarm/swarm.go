@@ -277,7 +277,7 @@ func (r *running) run(ctx context.Context) (*report.Result, error) {
 	var acts sync.WaitGroup
 	defer acts.Wait()
 	defer cancel()
-	ready, stop := 0, r.Stop
+	ready, idle, stop := 0, 0, r.Stop
 	for len(r.findings) < r.processes {
 		select {
 		case <-ctx.Done():
@@ -299,6 +299,14 @@ func (r *running) run(ctx context.Context) (*report.Result, error) {
 			}
 			if n.Ready {
 				ready++
+			}
+			if n.Idle {
+				idle++
+			}
+			if n.Idle && idle == r.processes {
+				for _, h := range hands {
+					h.home()
+				}
 			}
 			if n.Ready && ready == r.processes {
 				if err := r.begin(ctx, hands, &acts, tell); err != nil {

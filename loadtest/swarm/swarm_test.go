@@ -151,6 +151,29 @@ gates: [unanswered == 0, disconnects == 0]
 	}
 }
 
+// TestStreamsAtTheEnd: when the time is over streams are told no further, and of what was told of them every token is shown or lost.
+func TestStreamsAtTheEnd(t *testing.T) {
+	t.Parallel()
+	r := against(t, `
+name: llm
+about: streams that are longer than there is time
+ramp: 100ms
+steady: 1s
+stop: 200ms
+customers: {sockets: 30}
+talk: {rate: 60/s}
+workers: {bots: {count: 2, reply: stream, tokens: {median: 4000}, token_rate: 200/s}}
+gates: [tokens_lost == 0, disconnects == 0]
+`)
+	f := r.Figures
+	if !r.Holds() || f["unanswered"] == 0 || f["tokens_told"] < 50 || f["tokens"] != f["tokens_told"] {
+		t.Errorf("%v messages wait for their answer; %v tokens were told, %v shown and %v lost; %+v", f["unanswered"], f["tokens_told"], f["tokens"], f["tokens_lost"], r.Gates)
+	}
+	if !strings.Contains(strings.Join(r.Open, "\n"), "streams without their end m") {
+		t.Errorf("nobody says which streams ran: %q", r.Open)
+	}
+}
+
 // TestFails: a gate that cannot hold does not, and the promises are gates that nobody has to write.
 func TestFails(t *testing.T) {
 	t.Parallel()

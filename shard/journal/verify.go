@@ -29,7 +29,8 @@ type Finding struct {
 // Verify reads a stopped journal from end to end and changes nothing: every block of every table, every record of the
 // log with its checksum and its place, the applied indexes, and the fence. It reports what it finds as it goes and
 // returns an error that wraps ErrDamaged when anything is damaged, and others (ErrInUse, ErrFormat, I/O) when it could
-// not look. It holds the directory's lock meanwhile.
+// not look. It holds the directory's lock meanwhile. A directory without FORMAT in which something was written is damaged; one in which nothing was is no
+// journal yet, which is ErrFormat: there is nothing, or its making did not come to its end.
 func Verify(cfg Config, report func(Finding)) error {
 	cfg.Fatal = func(error) {} // nothing is written, so nothing is unknown after an error; it is in the report
 	if err := cfg.Validate(); err != nil {
@@ -40,13 +41,15 @@ func Verify(cfg Config, report func(Finding)) error {
 		return err
 	}
 	if fresh {
-		return fmt.Errorf("verifying %s: there is no journal: %w", cfg.Dir, ErrFormat)
+		if begun, err := begun(cfg); err != nil || !begun {
+			return errors.Join(err, fmt.Errorf("verifying %s: there is no journal: %w", cfg.Dir, ErrFormat))
+		}
 	}
 	lock, err := lockDir(cfg)
 	if err != nil {
 		return err
 	}
-	v := &verifier{report: report}
+	v := &verifier{report: report, fresh: fresh}
 	if v.entries, err = v.readFence(cfg); err != nil {
 		return errors.Join(err, lock.Close())
 	}
@@ -54,15 +57,36 @@ func Verify(cfg Config, report func(Finding)) error {
 	v.j.entries = v.entries
 	v.run()
 	err = v.j.release()
+	switch {
+	case fresh && v.damages == 0 && !v.written:
+		return errors.Join(err, fmt.Errorf("verifying %s: there is no journal: its first start did not come to its end, and nothing is in it; the next makes it: %w", cfg.Dir, ErrFormat))
+	case fresh:
+		v.damage(-1, errFormatLost)
+	}
 	if v.damages > 0 {
 		err = errors.Join(err, fmt.Errorf("verifying %s: %d findings: %w", cfg.Dir, v.damages, ErrDamaged))
 	}
 	return err
 }
 
+// begun tells whether a directory has anything of a journal.
+func begun(cfg Config) (bool, error) {
+	for _, name := range []string{dataDir, logDir, fenceName} {
+		switch _, err := cfg.FS.Stat(cfg.FS.PathJoin(cfg.Dir, name)); {
+		case err == nil:
+			return true, nil
+		case !errors.Is(err, iofs.ErrNotExist):
+			return false, fmt.Errorf("looking for %s: %w", name, err)
+		}
+	}
+	return false, nil
+}
+
 type verifier struct {
 	j       *Journal
 	entries []entry
+	fresh   bool // there is no FORMAT
+	written bool // a group has something
 	noFence bool
 	report  func(Finding)
 	damages int
@@ -85,12 +109,20 @@ func (v *verifier) readFence(cfg Config) ([]entry, error) {
 			return nil, fmt.Errorf("opening the fence: %w", err)
 		}
 		v.noFence = true
+		if v.fresh { // it is made last but FORMAT
+			v.note(-1, "the fence is missing")
+			return nil, nil
+		}
 		v.damage(-1, errors.New("the fence is missing"))
 		return nil, nil
 	}
 	fe := &fence{f: f}
 	entries, err := fe.read()
 	switch {
+	case errors.Is(err, errNoFence) && v.fresh:
+		v.noFence = true
+		v.note(-1, "%v", err)
+		err = nil
 	case errors.Is(err, errNoFence):
 		v.noFence = true
 		v.damage(-1, err)
@@ -214,11 +246,12 @@ func (v *verifier) table(file string) error {
 // group checks one group's log, its rows and its fence against each other.
 func (v *verifier) group(g *Group) {
 	fenced := g.fenced
-	r := recovery{g: g, fenced: fenced, fenceLost: v.noFence, dry: true}
+	r := recovery{g: g, fenced: fenced, fenceLost: v.noFence && !v.fresh, dry: true}
 	if err := r.run(); err != nil {
 		v.damage(int(g.id), err)
 		return
 	}
+	v.written = v.written || r.at.turn > 0 || fenced.turn > 0 || g.shared
 	if r.status.Mode != OK {
 		v.damage(int(g.id), fmt.Errorf("%s, lost from %d on: %s", r.status.Mode, r.status.LossFrom, r.status.Reason))
 	}

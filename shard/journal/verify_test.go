@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -87,9 +88,48 @@ func TestVerifyFindsFlips(t *testing.T) {
 	}
 }
 
+// TestVerifyWithoutFormat: a directory with words in it that lost the file is damaged, and all else in it is told; one without any is no journal, and the next
+// start makes it.
+func TestVerifyWithoutFormat(t *testing.T) {
+	for _, words := range []int{3, 0} {
+		for _, lost := range [][]string{{formatName}, {formatName, fenceName}} {
+			fs := vfs.NewMem()
+			cfg := config(t, fs, 2)
+			j, err := Open(cfg)
+			must(t, err)
+			if words > 0 {
+				appendMany(t, own(j.Group(0)), words)
+			}
+			must(t, j.Close())
+			for _, name := range lost {
+				must(t, fs.Remove(fs.PathJoin(cfg.Dir, name)))
+			}
+			groups, texts := 0, ""
+			err = Verify(cfg, func(f Finding) {
+				if f.Group >= 0 {
+					groups++
+				}
+				if f.Damaged {
+					texts += f.Text
+				}
+			})
+			if words == 0 {
+				if !errors.Is(err, ErrFormat) || errors.Is(err, ErrDamaged) || texts != "" || !strings.Contains(err.Error(), "there is no journal: its first start") {
+					t.Errorf("without words and %v: %v; %s", lost, err, texts)
+				}
+				open(t, cfg)
+				continue
+			}
+			if !errors.Is(err, ErrDamaged) || groups != 2 || !strings.Contains(texts, "the file FORMAT is missing but there is data") {
+				t.Errorf("without %v: %v, %d groups; %s", lost, err, groups, texts)
+			}
+		}
+	}
+}
+
 func TestVerifyRefuses(t *testing.T) {
 	cfg := config(t, vfs.NewMem(), 1)
-	if err := Verify(cfg, nil); !errors.Is(err, ErrFormat) {
+	if err := Verify(cfg, nil); !errors.Is(err, ErrFormat) || errors.Is(err, ErrDamaged) {
 		t.Errorf("Verify of nothing = %v", err)
 	}
 	open(t, cfg)
