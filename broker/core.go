@@ -28,7 +28,7 @@ type Core struct {
 	offers   map[string]*task // by offer id: offered, granted, held, lost
 	ended    memory           // offers that are no more
 
-	timers heap[*timer]
+	timers heap[alarm]
 	now    int64
 	count  uint64 // of timers set
 	served uint64 // of assignments made
@@ -229,7 +229,7 @@ func (t *task) again() Task {
 
 // drop takes t, whose offers have ended, out of everything.
 func (c *Core) drop(t *task) {
-	c.timers.remove(&t.timer)
+	c.unset(&t.timer)
 	if t.worker == nil {
 		c.unwait(t)
 	} else {

@@ -206,7 +206,7 @@ func (c *Core) unwait(t *task) {
 		p.lined = p.lined[:last]
 		t.at = 0
 	}
-	c.timers.remove(&t.timer)
+	c.unset(&t.timer)
 }
 
 // move puts t, which is in no line and of no worker, in line until the end of the event: so none is passed over for another.
