@@ -151,8 +151,8 @@ func (c *Core) newTask(q *queue, in *Task) *task {
 	for _, w := range in.Exclude[:min(len(in.Exclude), maxBars)] {
 		t.bar(w, c.now+c.cfg.BarMS)
 	}
-	if w := c.workers[t.sticky]; !t.plan.question && t.sticky != "" && q.StickyMS > 0 {
-		if c.holds(w, t) || c.anew != nil && w != nil && w.there() { // it is looked at again when t comes into line
+	if q.StickyMS > 0 && t.sticky != "" && !t.plan.question {
+		if w := c.workers[t.sticky]; c.holds(w, t) || c.anew != nil && w != nil && w.there() { // it is looked at again when t comes into line
 			t.hold = c.now + q.StickyMS
 		}
 	}
