@@ -5,12 +5,12 @@ import (
 	"unsafe"
 )
 
-// What a session's beginning and end touch lies together: a worker's footings in one piece, four of them in a line of memory, what they change of a
+// What a session's beginning and end touch lies together: a worker's footings in one piece, two of them in a line of memory, what they change of a
 // block in one line as long as the loads are few, and in one behind it when they are more.
 func TestWhatATaskTouchesLiesTogether(t *testing.T) {
 	const line = 64
-	if n := unsafe.Sizeof(footing{}); n > line/4 {
-		t.Errorf("a footing has %d bytes; want at most %d", n, line/4)
+	if n := unsafe.Sizeof(footing{}); n > line/2 {
+		t.Errorf("a footing has %d bytes; want at most %d", n, line/2)
 	}
 	var b block
 	if n := unsafe.Offsetof(b.bands) + 6*unsafe.Sizeof(b.bands[0]); n > line {

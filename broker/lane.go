@@ -231,15 +231,15 @@ func (c *Core) first(w *worker) *task {
 	}
 	c.round++
 	c.heads = c.heads[:0]
-	for i := range w.wants {
-		x := &w.wants[i]
-		if !w.takes(int(w.feet[i].cost)) || x.in.calling == 0 {
+	for i := range w.feet {
+		f := &w.feet[i]
+		if !w.takes(int(f.cost)) || f.in.calling == 0 {
 			continue
 		}
-		for waits := x.in.waits[0] & x.row; waits != 0; waits &= waits - 1 {
+		for waits := f.in.waits[0] & f.row; waits != 0; waits &= waits - 1 {
 			c.call(w.stands[i], w, bits.TrailingZeros64(waits))
 		}
-		for k, waits := range x.in.waits[1:] {
+		for k, waits := range f.in.waits[1:] {
 			if s := w.stands[i]; waits != 0 && k < len(s.more) {
 				for waits &= s.more[k]; waits != 0; waits &= waits - 1 {
 					c.call(s, w, (k+1)*64+bits.TrailingZeros64(waits))

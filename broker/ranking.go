@@ -33,7 +33,7 @@ type ranking struct {
 type stand struct {
 	in   *ranking
 	w    *worker
-	seat int32    // in w.stands, w.feet and w.wants
+	seat int32    // in w.stands and w.feet
 	load float64  // where loads are a part of the order: by which he stands there; +Inf when he could not take a task
 	more []uint64 // the classes, by bits, that he meets, behind the first 64
 
@@ -54,12 +54,8 @@ type footing struct {
 	band  int16  // resting when he could not take a task
 	slot  uint8  // in block
 	side  uint8  // which of the bands of a load may be his
-}
-
-// want is what a ranking wants of somebody who stands in it: it is looked at when something waits, and when he begins or ends to rest.
-type want struct {
-	in  *ranking
-	row uint64 // the first 64 classes, by bits, that he meets
+	in    *ranking
+	row   uint64 // the first 64 classes, by bits, that he meets
 }
 
 // The bands of all rankings; behind the first are those of the loads, unless these are a part of the order.
@@ -100,7 +96,7 @@ func (s *stand) words() int { return 1 + len(s.more) }
 // word returns 64 bits of the classes that s meets.
 func (s *stand) word(i int) uint64 {
 	if i == 0 {
-		return s.w.wants[s.seat].row
+		return s.foot().row
 	}
 	return s.more[i-1]
 }
@@ -116,7 +112,7 @@ func (s *stand) set(class int, meets bool) {
 		s.more = append(s.more, 0)
 		s.in.pool.members++
 	}
-	x := &s.w.wants[s.seat].row
+	x := &s.foot().row
 	if class >= 64 {
 		x = &s.more[class/64-1]
 	}
@@ -212,8 +208,7 @@ func (r *ranking) enlist(w *worker) *stand {
 		preferred: r.prefer.Key() != "" && r.prefer.Eval(&w.facts), rank: w.seatIn(r.queue).Priority,
 		seat: int32(len(w.stands)), index: len(r.stands), //nolint:gosec // a worker has fewer
 	}
-	w.stands, w.feet, w.wants = append(w.stands, s), append(w.feet, footing{cost: s.cost}), append(w.wants, want{in: r})
-	r.stands = append(r.stands, s)
+	w.stands, w.feet, r.stands = append(w.stands, s), append(w.feet, footing{in: r, cost: s.cost}), append(r.stands, s)
 	r.ranks.push(s)
 	s.update()
 	r.pool.members++
@@ -226,9 +221,9 @@ func (s *stand) delist() {
 	r.ranks.remove(s)
 	at := len(w.stands) - 1
 	last := w.stands[at]
-	w.stands[s.seat], w.feet[s.seat], w.wants[s.seat], last.seat = last, w.feet[at], w.wants[at], s.seat
-	w.stands[at], w.feet[at], w.wants[at] = nil, footing{}, want{}
-	w.stands, w.feet, w.wants = w.stands[:at], w.feet[:at], w.wants[:at]
+	w.stands[s.seat], w.feet[s.seat], last.seat = last, w.feet[at], s.seat
+	w.stands[at], w.feet[at] = nil, footing{}
+	w.stands, w.feet = w.stands[:at], w.feet[:at]
 	last = r.stands[len(r.stands)-1]
 	r.stands[s.index], last.index = last, s.index
 	r.stands[len(r.stands)-1] = nil
@@ -307,8 +302,8 @@ func (s *stand) count(d int32) { s.w.count(int(s.seat), d) }
 
 // count is that of the i'th of w's stands, which is not looked at while its ranking has few classes.
 func (w *worker) count(i int, d int32) {
-	free := w.wants[i].in.free
-	for row := w.wants[i].row; row != 0; row &= row - 1 {
+	free := w.feet[i].in.free
+	for row := w.feet[i].row; row != 0; row &= row - 1 {
 		free[bits.TrailingZeros64(row)] += d
 	}
 	if len(free) <= 64 {

@@ -30,7 +30,7 @@ func TestRanksAreASortedList(t *testing.T) {
 					w := newWorker(fmt.Sprint("w", r.IntN(1<<30), len(x.out)), "", bot)
 					w.slots, w.connected = 3+r.IntN(2), true
 					s := &stand{w: w, in: in, cost: 1, fit: float64(r.IntN(kind.fits)), preferred: r.IntN(9) == 0}
-					w.stands, w.wants, w.feet = []*stand{s}, []want{{in: in}}, []footing{{cost: 1}}
+					w.stands, w.feet = []*stand{s}, []footing{{in: in, cost: 1}}
 					for range r.IntN(4) {
 						s.set(r.IntN(130), true)
 					}

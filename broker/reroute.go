@@ -70,8 +70,7 @@ func (c *Core) unroute(r *rerouting) {
 		clear(w.stands)
 		clear(w.queues)
 		clear(w.feet)
-		clear(w.wants)
-		w.stands, w.feet, w.wants, w.queues, w.seats = w.stands[:0], w.feet[:0], w.wants[:0], w.queues[:0], w.seats[:0]
+		w.stands, w.feet, w.queues, w.seats = w.stands[:0], w.feet[:0], w.queues[:0], w.seats[:0]
 		w.seated, w.worst = false, 0
 	}
 	for _, q := range c.queues {

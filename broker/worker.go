@@ -110,7 +110,6 @@ type profile struct {
 	facts  selector.Worker
 	rating float64
 	stands []*stand // in its rankings
-	wants  []want   // by stand
 	timer  timer    // of its grace
 	turn   uint64   // of the connection that has subscribed as it last: grows with each
 }
