@@ -207,7 +207,7 @@ func (h *ranks) reorder(n *block, slot uint8) (moved bool) {
 	y := rank{math.Copysign(w.load, x.load), x.fit, w.assigned, w, x.s}
 	if at := n.position(slot); !h.fits(n, at, &y) {
 		at = h.upTo(n, &y)
-		if n.up != nil && (at == 0 || at == n.n) { // who comes first or last may belong elsewhere
+		if at == 0 && n.up != nil || at == n.n && !h.ends(n, &y) { // who comes first may belong elsewhere
 			h.remove(y.s)
 			h.insert(y)
 			f := y.s.foot()
@@ -232,13 +232,23 @@ func (h *ranks) level(s *stand) (moved bool) {
 	return moved
 }
 
-// fits tells whether x, who stands at that position of n, is in order there as he is by now. At either end that is not known; but of a band nobody
+// fits tells whether x, who stands at that position of n, is in order there as he is by now. Of who comes first that is not known; but of a band nobody
 // comes to stand before where he was.
 func (h *ranks) fits(n *block, at int, x *rank) bool {
-	if at+1 < n.n && !h.ahead(x, &n.ranks[n.order[at+1]]) || at+1 == n.n && n.up != nil {
+	if at+1 < n.n && !h.ahead(x, &n.ranks[n.order[at+1]]) || at+1 == n.n && !h.ends(n, x) {
 		return false
 	}
 	return h.banded() || at > 0 && h.ahead(&n.ranks[n.order[at-1]], x) || at == 0 && n.up == nil
+}
+
+// ends tells whether x, who comes behind all others of n, comes before everybody behind n, as far as is seen from above.
+func (h *ranks) ends(n *block, x *rank) bool {
+	for ; n.up != nil; n = n.up {
+		if at := n.up.position(n.slot) + 1; at < n.up.n {
+			return h.ahead(x, &n.up.ranks[n.up.order[at]])
+		}
+	}
+	return true
 }
 
 // best returns where the best of a class stands whom t is not kept from; nil is nobody. No t is kept from nobody.

@@ -217,3 +217,38 @@ func (x *sorted) walk(n *block, got *[]*rank) {
 		}
 	}
 }
+
+// Where no two are equal nobody comes to stand elsewhere by being served, also not who is the last of his block.
+func TestServedAmongUnequals(t *testing.T) {
+	in := &ranking{pool: &Core{}, cost: 1, free: make([]int32, 1)}
+	h := &in.ranks
+	*h = ranks{by: &queue{}, ladder: &ladder{}, pool: &blocks{}}
+	h.ladder.hear(1)
+	h.root = h.pool.take(true)
+	var all []*stand
+	for i := range 9_000 { // three blocks, one above the other
+		w := newWorker(fmt.Sprint("w", i), "", bot)
+		w.slots, w.connected = 1, true
+		s := &stand{w: w, in: in, cost: 1, fit: float64(i * 7919 % 9_001)}
+		w.stands, w.feet = []*stand{s}, []footing{{in: in, cost: 1}}
+		h.push(s)
+		s.update()
+		all = append(all, s)
+	}
+	last := 0
+	for i, s := range all {
+		f := *s.foot()
+		if n := f.block; n.up == nil || n.up.up == nil {
+			t.Fatal("there are fewer blocks above each other")
+		} else if n.position(f.slot) == n.n-1 {
+			last++
+		}
+		s.w.assigned = uint64(i + 1)
+		if h.reorder(f.block, f.slot) || f.block.ranks[f.slot].assigned != s.w.assigned {
+			t.Fatalf("%s stands elsewhere", s.w.ID)
+		}
+	}
+	if last < 100 {
+		t.Fatalf("%d are the last of their blocks", last)
+	}
+}
