@@ -108,7 +108,7 @@ func (c *Core) subscribe(s *Subscription, out *Effects) {
 	} else {
 		w.turn = max(w.turn+1, uint64(max(c.now, 0))) // also above what another pool has given out, whose clock was not far ahead
 	}
-	c.timers.remove(&w.timer)
+	c.unset(&w.timer)
 	w.gone = false
 	c.conns[s.Conn] = w
 	w.conn, w.connected = s.Conn, true
@@ -444,7 +444,7 @@ func (c *Core) graceOver(w *worker, out *Effects) {
 
 // forget ends w, who has no tasks.
 func (c *Core) forget(w *worker) {
-	c.timers.remove(&w.timer)
+	c.unset(&w.timer)
 	c.unseat(w)
 	delete(c.workers, w.ID)
 }
