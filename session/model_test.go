@@ -426,7 +426,7 @@ func durable(s *State) State {
 	}
 	c.Invites = slices.Clone(c.Invites)
 	for i := range c.Invites {
-		c.Invites[i].told = false
+		c.Invites[i].told, c.Invites[i].fresh = false, false
 	}
 	if len(c.Invites) == 0 {
 		c.Invites = nil
