@@ -155,7 +155,8 @@ func (l *loop) round() {
 	} else {
 		l.p.poll()
 	}
-	for _, ev := range l.p.events() {
+	for i, ev := range l.p.events() {
+		l.ahead(i)
 		l.dispatch(ev)
 	}
 	l.readMore()

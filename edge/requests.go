@@ -9,9 +9,10 @@ import (
 // their order: so a request is found by counting from the first, and the first is as a rule the one that leaves. What is answered
 // before its turn leaves a gap until those before it are answered, or until there are as many gaps as requests and no room. A nil one is empty.
 type requests struct {
-	list []request // those before head have left
-	head int
-	live int
+	list  []request // those before head have left
+	head  int
+	live  int
+	first [1]request // the room of list, until there are two: most have one at a time, and whoever looks for it looks in one place
 }
 
 // size returns how many there are.
@@ -56,6 +57,9 @@ func (r *request) there() *request {
 
 // add takes r, whose number is higher than any before.
 func (q *requests) add(r *request) {
+	if q.list == nil {
+		q.list = q.first[:0]
+	}
 	if len(q.list) == cap(q.list) && q.live <= len(q.list)/2 {
 		n := 0
 		for i := q.head; i < len(q.list); i++ {
@@ -67,7 +71,12 @@ func (q *requests) add(r *request) {
 		clear(q.list[n:])
 		q.list, q.head = q.list[:n], 0
 	}
-	q.list = append(q.list, *r)
+	if len(q.list) == cap(q.list) {
+		q.list = append(q.list, *r)
+		q.first[0] = request{} // it has moved
+	} else {
+		q.list = append(q.list, *r)
+	}
 	q.live++
 }
 

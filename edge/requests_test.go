@@ -130,3 +130,23 @@ func TestRequestsAllocateNothing(t *testing.T) {
 		t.Errorf("%v allocations", got)
 	}
 }
+
+// Who asks for one thing at a time makes one piece of memory for it, once; and what has moved to a longer list is not kept alive where it was.
+func TestRequestsAlone(t *testing.T) {
+	cmd := &wire.Command{}
+	var q *requests
+	if n := testing.AllocsPerRun(100, func() {
+		q = &requests{}
+		for i := range uint64(8) {
+			q.add(&request{n: i + 1, cmd: cmd})
+			q.remove(q.get(i + 1))
+		}
+	}); n != 1 {
+		t.Errorf("%v allocations; want 1", n)
+	}
+	q.add(&request{n: 9, cmd: cmd})
+	q.add(&request{n: 10, cmd: cmd})
+	if q.first[0].cmd != nil || q.get(9) == nil || q.get(9).cmd != cmd || q.get(10) == nil {
+		t.Errorf("of two: %+v", q)
+	}
+}
