@@ -77,7 +77,7 @@ func (c *Core) CensusAnswer(p uint64, shard uint32, live []Live, now int64, out 
 		}
 	}
 	if len(c.census.missing) == 0 && !c.open {
-		c.timers.remove(&c.census.timer)
+		c.unset(&c.census.timer)
 		c.begin(out)
 	}
 	c.settle(out)

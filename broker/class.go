@@ -32,18 +32,18 @@ type class struct {
 	watchers []*plan // to whom it matters whether it is staffed
 }
 
-// best returns the best member for t who could take a task now, or nil. Only those whom t is kept from are looked past.
-func (c *class) best(t *task) *stand {
+// best returns the best member for t who could take a task now, or nil, and what he is to the ranking. Only those whom t is kept from are looked past.
+func (c *class) best(t *task) (*worker, *stand) {
 	if len(t.bars) == 0 && t.worker == nil {
 		t = nil
 	}
 	for {
 		n, slot := c.ranking.ranks.best(c.bit, t)
 		if n == nil {
-			return nil
+			return nil, nil
 		}
 		if !c.ranking.refresh(n, slot) {
-			return n.ranks[slot].s
+			return n.ranks[slot].w, n.ranks[slot].s
 		}
 	}
 }

@@ -57,7 +57,7 @@ func (c *Core) sayQuestion(t *task, out *Effects) {
 // unanswered lets t, about which its worker has not said anything, be asked about anew; when its time is over it is said that
 // nobody has answered.
 func (c *Core) unanswered(t *task) {
-	c.timers.remove(&t.timer)
+	c.unset(&t.timer)
 	c.discharge(t)
 	c.move(t)
 }

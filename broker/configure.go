@@ -102,7 +102,7 @@ func (c *Core) replan(t *task, out *Effects) {
 		return
 	}
 	if t.state == asking {
-		c.timers.remove(&t.timer) // it is asked about anew, if it still is to be
+		c.unset(&t.timer) // it is asked about anew, if it still is to be
 		c.discharge(t)
 		t.state = waiting
 		c.aim(t, p)
@@ -119,7 +119,7 @@ func (c *Core) replan(t *task, out *Effects) {
 	}
 	c.endBids(t, "rescinded", out)
 	c.endOffer(t, outcomeRescinded, "rescinded", out)
-	c.timers.remove(&t.timer)
+	c.unset(&t.timer)
 	c.discharge(t)
 	t.refund()
 	t.state = waiting
@@ -145,7 +145,7 @@ func (c *Core) closeQueue(q *queue) {
 		return
 	}
 	delete(c.queues, q.Name)
-	c.timers.remove(&q.timer)
+	c.unset(&q.timer)
 	c.order = slices.DeleteFunc(c.order, func(o *queue) bool { return o == q })
 	c.plans.keep(func(p *plan) bool {
 		if p.queue == q {

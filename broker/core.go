@@ -28,7 +28,7 @@ type Core struct {
 	offers   map[string]*task // by offer id: offered, granted, held, lost
 	ended    memory           // offers that are no more
 
-	timers heap[*timer]
+	timers heap[alarm]
 	now    int64
 	count  uint64 // of timers set
 	served uint64 // of assignments made
@@ -151,8 +151,8 @@ func (c *Core) newTask(q *queue, in *Task) *task {
 	for _, w := range in.Exclude[:min(len(in.Exclude), maxBars)] {
 		t.bar(w, c.now+c.cfg.BarMS)
 	}
-	if w := c.workers[t.sticky]; !t.plan.question && t.sticky != "" && q.StickyMS > 0 {
-		if c.holds(w, t) || c.anew != nil && w != nil && w.there() { // it is looked at again when t comes into line
+	if q.StickyMS > 0 && t.sticky != "" && !t.plan.question {
+		if w := c.workers[t.sticky]; c.holds(w, t) || c.anew != nil && w != nil && w.there() { // it is looked at again when t comes into line
 			t.hold = c.now + q.StickyMS
 		}
 	}
@@ -229,7 +229,7 @@ func (t *task) again() Task {
 
 // drop takes t, whose offers have ended, out of everything.
 func (c *Core) drop(t *task) {
-	c.timers.remove(&t.timer)
+	c.unset(&t.timer)
 	if t.worker == nil {
 		c.unwait(t)
 	} else {

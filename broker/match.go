@@ -55,6 +55,7 @@ func (c *Core) pick(t *task) choice {
 		c.ease()
 	}
 	p := t.plan
+	var w *worker
 	var best *stand
 	var by *gate
 	for i := range p.gates {
@@ -65,8 +66,8 @@ func (c *Core) pick(t *task) choice {
 		if !p.opens(i, t, c.now) {
 			continue
 		}
-		if x := g.class.best(t); x != nil && (best == nil || x.before(best)) {
-			best, by = x, g
+		if x, s := g.class.best(t); x != nil && (best == nil || s.before(best)) {
+			w, best, by = x, s, g
 		}
 	}
 	if best == nil {
@@ -74,9 +75,9 @@ func (c *Core) pick(t *task) choice {
 	}
 	reason := reasonRoute
 	if by.foreign {
-		reason = t.reasonOf(best.w)
+		reason = t.reasonOf(w)
 	}
-	return choice{w: best.w, step: by.step, reason: reason, by: best}
+	return choice{w: w, step: by.step, reason: reason, by: best}
 }
 
 // reasonOf returns why w gets t by a step.
@@ -206,7 +207,7 @@ func (c *Core) unwait(t *task) {
 		p.lined = p.lined[:last]
 		t.at = 0
 	}
-	c.timers.remove(&t.timer)
+	c.unset(&t.timer)
 }
 
 // move puts t, which is in no line and of no worker, in line until the end of the event: so none is passed over for another.

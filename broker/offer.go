@@ -194,7 +194,7 @@ func (c *Core) unask(t *task, o outcome, said, why string, out *Effects) {
 		c.dropBid(t)
 		return
 	}
-	c.timers.remove(&t.timer)
+	c.unset(&t.timer)
 	c.untaken(t, why, out)
 	c.discharge(t)
 	t.refund()

@@ -46,7 +46,7 @@ func (c *Core) Subscribe(s *Subscription, now int64, out *Effects) {
 // refuses tells what is wrong with a subscription, or "".
 func (c *Core) refuses(s *Subscription) (slug wire.Slug, why string) {
 	for _, name := range s.Queues {
-		if q := c.queues[name]; q == nil || q.closed {
+		if q := c.queues[name]; (q == nil || q.closed) && !c.returns(s) {
 			return wire.NoQueue, "there is no queue " + name
 		}
 		if !slices.Contains(s.Allowed, "*") && !slices.Contains(s.Allowed, name) {
@@ -66,6 +66,16 @@ func (c *Core) refuses(s *Subscription) (slug wire.Slug, why string) {
 		return wire.StaleAssignment, "another connection has subscribed as this worker"
 	}
 	return "", ""
+}
+
+// returns tells whether s is of a worker who has subscribed before, and may have something still. A queue that he named then, and that was taken away since,
+// is not to cost him that: he comes back without it, as he would have stayed. While the census is taken nobody knows who had what.
+func (c *Core) returns(s *Subscription) bool {
+	if s.Resumed || s.Lease == "" {
+		return s.Resumed
+	}
+	w := c.workers[s.ID]
+	return !c.open || len(c.census.missing) > 0 || w != nil && (w.lease == s.Lease && w.connected || w.knows(s.Lease))
 }
 
 // outdates tells whether another connection than that of s, which resumes, is w's. Two may resume when the pool is made anew, and one of them has not
@@ -108,7 +118,7 @@ func (c *Core) subscribe(s *Subscription, out *Effects) {
 	} else {
 		w.turn = max(w.turn+1, uint64(max(c.now, 0))) // also above what another pool has given out, whose clock was not far ahead
 	}
-	c.timers.remove(&w.timer)
+	c.unset(&w.timer)
 	w.gone = false
 	c.conns[s.Conn] = w
 	w.conn, w.connected = s.Conn, true
@@ -444,7 +454,7 @@ func (c *Core) graceOver(w *worker, out *Effects) {
 
 // forget ends w, who has no tasks.
 func (c *Core) forget(w *worker) {
-	c.timers.remove(&w.timer)
+	c.unset(&w.timer)
 	c.unseat(w)
 	delete(c.workers, w.ID)
 }

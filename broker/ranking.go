@@ -34,6 +34,7 @@ type stand struct {
 	in   *ranking
 	w    *worker
 	seat int32    // in w.stands and w.feet
+	load float64  // where loads are a part of the order: by which he stands there; +Inf when he could not take a task
 	more []uint64 // the classes, by bits, that he meets, behind the first 64
 
 	rank      int32 // of the queue, to the worker
@@ -46,40 +47,46 @@ type stand struct {
 }
 
 // footing is where a stand is. Those of a worker lie in one piece, so that he who takes something, or gives it back, touches that, and in each
-// of his rankings a word or two.
+// of his rankings a line or two.
 type footing struct {
-	block *block  // in which he stands
-	load  float64 // by which he stands there; +Inf when he could not take a task
+	block *block // in which he stands
+	cost  int32  // of a task of the ranking
+	band  int16  // resting when he could not take a task
+	slot  uint8  // in block
+	side  uint8  // which of the bands of a load may be his
 	in    *ranking
 	row   uint64 // the first 64 classes, by bits, that he meets
-	cost  int32  // of a task of the ranking
-	band  int16  // noBand when he could not take a task
-	slot  uint8  // in block
-	side  uint8  // of each load, a band for who is preferred and one for the others; or ordered
 }
 
-// ordered is the side of footings in ranks without bands for loads: there these are part of the order.
-const ordered = 2
+// The bands of all rankings; behind the first are those of the loads, unless these are a part of the order.
+const (
+	resting = iota // of those who could not take a task: they stand where they would, and nobody finds them
+	able           // of all others, where loads are a part of the order
+)
 
-// noBand is the band of those who could not take a task. They stand where they would, and nobody finds them.
-const noBand = -1
+// The sides of a footing.
+const (
+	alone     = iota // nobody is preferred: each load has one band
+	ordered          // loads are a part of the order
+	preferred        // each load has two
+	others
+)
+
+// bandOf returns the band of a load; there is none for who is ordered.
+func bandOf(number, side uint8) int16 { return int16(number)<<(side>>1) + int16(side&1) + 1 }
 
 // foot returns the footing of s.
 func (s *stand) foot() *footing { return &s.w.feet[s.seat] }
 
-// move puts f in a band, from another.
+// move puts f in another band.
 func (f *footing) move(band int16) {
-	if band == f.band {
-		return
-	}
-	f.block.mark(byBand, int(band), f.slot)
-	f.block.clear(byBand, int(f.band), f.slot)
+	f.block.pass(int(f.band), int(band), f.slot)
 	f.band = band
 }
 
 // note tells s's worker by which load he stands there; +Inf is that nobody finds him.
 func (s *stand) note(load float64) {
-	s.foot().load = load
+	s.load = load
 	s.w.worst = max(s.w.worst, load)
 }
 
@@ -136,10 +143,7 @@ func (c *Core) rankingOf(cl *class, scored []string, prefer selector.Residual) {
 	r := c.rankings[string(key)]
 	if r == nil {
 		r = &ranking{queue: cl.queue, cost: cl.cost, scored: scored, prefer: prefer, pool: c, key: string(key)}
-		r.ranks = ranks{by: cl.queue, ladder: &c.ladder, root: c.blocks.take(true), pool: &c.blocks}
-		if prefer.Key() == "" {
-			r.ranks.others = 1
-		}
+		r.ranks = ranks{by: cl.queue, prefers: prefer.Key() != "", ladder: &c.ladder, root: c.blocks.take(true), pool: &c.blocks}
 		c.rankings[r.key] = r
 	}
 	cl.ranking, cl.bit = r, slices.Index(r.classes, nil)
@@ -204,7 +208,7 @@ func (r *ranking) enlist(w *worker) *stand {
 		preferred: r.prefer.Key() != "" && r.prefer.Eval(&w.facts), rank: w.seatIn(r.queue).Priority,
 		seat: int32(len(w.stands)), index: len(r.stands), //nolint:gosec // a worker has fewer
 	}
-	w.stands, w.feet, r.stands = append(w.stands, s), append(w.feet, footing{in: r, cost: s.cost, band: noBand}), append(r.stands, s)
+	w.stands, w.feet, r.stands = append(w.stands, s), append(w.feet, footing{in: r, cost: s.cost}), append(r.stands, s)
 	r.ranks.push(s)
 	s.update()
 	r.pool.members++
@@ -236,7 +240,7 @@ func (s *stand) join(cl *class) {
 	}
 	f := s.foot()
 	f.block.mark(byClass, cl.bit, f.slot)
-	if f.band != noBand {
+	if f.band != resting {
 		s.in.free[cl.bit]++
 	}
 }
@@ -245,7 +249,7 @@ func (s *stand) join(cl *class) {
 func (s *stand) leave(cl *class) {
 	f := s.foot()
 	f.block.clear(byClass, cl.bit, f.slot)
-	if f.band != noBand {
+	if f.band != resting {
 		s.in.free[cl.bit]--
 	}
 	s.set(cl.bit, false)
@@ -277,45 +281,35 @@ func (s *stand) update() {
 		return
 	}
 	f := s.foot()
-	h := &s.in.ranks
-	if f.band == noBand {
-		f.rise(h.bandOf(s), s)
+	if f.band == resting {
+		s.count(1)
 	}
-	h.refresh(f.block, f.slot)
+	s.in.ranks.reorder(f.block, f.slot)
+	s.in.ranks.level(s)
 }
 
 // rest lets nobody find s.
 func (s *stand) rest() {
-	if f := s.foot(); f.band != noBand {
-		f.rest(s)
-		s.w.worst = f.load
+	if f := s.foot(); f.band != resting {
+		f.move(resting)
+		s.note(math.Inf(1))
+		s.count(-1)
 	}
 }
 
-// rise puts f, which is that of s, in a band.
-func (f *footing) rise(band int16, s *stand) {
-	f.block.mark(byBand, int(band), f.slot)
-	f.band = band
-	f.count(1, s)
-}
+// count adds to those who could take a task of the classes that s meets.
+func (s *stand) count(d int32) { s.w.count(int(s.seat), d) }
 
-// rest takes f, which is that of s, out of its band.
-func (f *footing) rest(s *stand) {
-	f.block.clear(byBand, int(f.band), f.slot)
-	f.band, f.load = noBand, math.Inf(1)
-	f.count(-1, s)
-}
-
-// count adds to those who could take a task of the classes of f, which is that of s. That is not looked at while the ranking has few.
-func (f *footing) count(d int32, s *stand) {
-	free := f.in.free
-	for row := f.row; row != 0; row &= row - 1 {
+// count is that of the i'th of w's stands, which is not looked at while its ranking has few classes.
+func (w *worker) count(i int, d int32) {
+	free := w.feet[i].in.free
+	for row := w.feet[i].row; row != 0; row &= row - 1 {
 		free[bits.TrailingZeros64(row)] += d
 	}
 	if len(free) <= 64 {
 		return
 	}
-	for k, row := range s.more {
+	for k, row := range w.stands[i].more {
 		for ; row != 0; row &= row - 1 {
 			free[(k+1)*64+bits.TrailingZeros64(row)] += d
 		}
@@ -325,15 +319,16 @@ func (f *footing) count(d int32, s *stand) {
 // refresh puts who was found at a slot of n where he is by now, and lets nobody find him when he takes nothing of that cost. It tells whether another
 // may be before him then.
 func (r *ranking) refresh(n *block, slot uint8) bool {
-	x := &n.ranks[slot]
-	switch {
-	case !x.w.takes(r.cost):
-		x.s.rest()
+	w, s := n.ranks[slot].w, n.ranks[slot].s
+	if !w.takes(r.cost) {
+		s.rest()
 		return true
-	case !x.w.stale && x.assigned == x.w.assigned:
-		return false
 	}
-	return r.ranks.refresh(n, slot)
+	moved := r.ranks.reorder(n, slot)
+	if w.stale {
+		moved = r.ranks.level(s) || moved
+	}
+	return moved
 }
 
 // call notes that somebody waits in a class, or that nobody does any more.

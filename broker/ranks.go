@@ -7,7 +7,7 @@ import (
 )
 
 // ranks are the stands of a ranking, in the order in which they were when they were last looked at. Nobody who could take a task stands worse in
-// them than his worker is; who could not has no band, so that nobody finds him. They are a tree of blocks of at most 64 places each, and each block knows of each class, and of each
+// them than his worker is; who could not rests, so that nobody finds him. They are a tree of blocks of at most 64 places each, and each block knows of each class, and of each
 // band, at which of its places, or below which of them, somebody is of it: so the best of a class is found by a few words and one place of each
 // block from the root down, however few of the others meet it.
 //
@@ -15,11 +15,11 @@ import (
 // is that of all bands then, by fit and by who was served longest ago: who takes something goes to another band, and mostly moves no further.
 // Where scores are weighted, or the loads too many, there is one band, and all of it is order.
 type ranks struct {
-	by     *queue // whose scoring counts
-	others int    // 1 when nobody is preferred, else 0: the first of the two bands of a load
-	ladder *ladder
-	root   *block
-	pool   *blocks
+	by      *queue // whose scoring counts
+	prefers bool   // somebody may be preferred: each load has two bands
+	ladder  *ladder
+	root    *block
+	pool    *blocks
 }
 
 // rank is a place: what it is compared by stands in it.
@@ -34,21 +34,22 @@ type rank struct {
 // wide is how many places a block has: the bits of a word.
 const wide = 64
 
-// block is a part of ranks. A place keeps its slot as long as it is in the block; only their order changes. What changes with each task comes first,
-// in two lines of memory.
+// block is a part of ranks. A place keeps its slot as long as it is in the block; only their order changes. What changes with each task comes first: one
+// line of memory when the loads are up to five, two when they are up to thirteen, and what finding looks at is in the two behind.
 type block struct {
-	cols  [2][]uint64 // by class, and by band: the slots at which, or below which, somebody is of it
 	up    *block
-	slot  uint8     // in up
-	few   [8]uint64 // where the bands are, when they are few
-	used  uint64    // slots, by bits
+	slot  uint8      // in up
+	bands [14]uint64 // by band: the slots at which, or below which, somebody is of it
+	cols  []uint64   // by class: the slots at which, or below which, somebody meets it
+	ranks []rank     // by slot; of an inner block one who comes before nobody below that slot, and behind everybody before it
+	used  uint64     // slots, by bits
 	n     int
 	order [wide]uint8 // of slots, best first; n of them count
-	ranks []rank      // by slot; of an inner block one who comes before nobody below that slot, and behind everybody before it
 	kids  []*block    // by slot; nil of a leaf
+	more  []uint64    // the bands that are not among the first
 }
 
-// What cols are of.
+// What a block has words of.
 const (
 	byClass = iota
 	byBand
@@ -62,7 +63,6 @@ func (p *blocks) take(leaf bool) *block {
 	n := p.spare
 	if n == nil {
 		n = &block{}
-		n.cols[byBand] = n.few[:0]
 	} else {
 		p.spare, n.up = n.up, nil
 	}
@@ -116,23 +116,30 @@ func (h *ranks) banded() bool { return h.by.Scoring == Banded && !h.ladder.coars
 func (h *ranks) bandOf(s *stand) int16 {
 	side := h.side(s)
 	if side == ordered {
-		return 0
+		return able
 	}
 	return bandOf(h.ladder.number(s.w), side)
 }
-
-// bandOf returns the band of a load.
-func bandOf(number, side uint8) int16 { return 2*int16(number) + int16(side) }
 
 // side returns which of the bands of a load are those of s.
 func (h *ranks) side(s *stand) uint8 {
 	switch {
 	case !h.banded():
 		return ordered
+	case !h.prefers:
+		return alone
 	case s.preferred:
-		return 0
+		return preferred
 	}
-	return 1
+	return others
+}
+
+// sides returns the first and the last side that somebody can have.
+func (h *ranks) sides() (first, last uint8) {
+	if h.prefers {
+		return preferred, others
+	}
+	return alone, alone
 }
 
 // ahead is the order of places: of those of a band [rank.before].
@@ -149,10 +156,10 @@ func (h *ranks) ahead(a, b *rank) bool {
 	return a.w.ID < b.w.ID
 }
 
-// push adds s, who does not stand in h, where his worker is now. As long as he has no band nobody finds him.
+// push adds s, who does not stand in h, where his worker is now. As long as he rests nobody finds him.
 func (h *ranks) push(s *stand) {
 	f := s.foot()
-	f.side, f.band = h.side(s), noBand
+	f.side, f.band = h.side(s), resting
 	h.insert(rankOf(s))
 	s.note(math.Inf(1))
 }
@@ -167,9 +174,7 @@ func (h *ranks) insert(x rank) {
 	f.slot = n.open(at)
 	f.block = n
 	n.ranks[f.slot] = x
-	if f.band != noBand {
-		n.mark(byBand, int(f.band), f.slot)
-	}
+	n.mark(byBand, int(f.band), f.slot)
 	for k := range s.words() {
 		for row := s.word(k); row != 0; row &= row - 1 {
 			n.mark(byClass, k*wide+bits.TrailingZeros64(row), f.slot)
@@ -181,9 +186,7 @@ func (h *ranks) insert(x rank) {
 func (h *ranks) remove(s *stand) {
 	f := s.foot()
 	n, slot := f.block, f.slot
-	if f.band != noBand {
-		n.clear(byBand, int(f.band), slot)
-	}
+	n.clear(byBand, int(f.band), slot)
 	for k := range s.words() {
 		for row := s.word(k); row != 0; row &= row - 1 {
 			n.clear(byClass, k*wide+bits.TrailingZeros64(row), slot)
@@ -193,62 +196,70 @@ func (h *ranks) remove(s *stand) {
 	h.close(n, slot)
 }
 
-// refresh puts who stands at a slot of n, and could take a task, where he is by now. It tells whether that is elsewhere: then another may be before
-// him.
-func (h *ranks) refresh(n *block, slot uint8) bool {
+// reorder puts who stands at a slot of n, and could take a task, where he is by now in the order. It tells whether that is elsewhere: then another may
+// be before him. Whoever stays where he is is touched nowhere else.
+func (h *ranks) reorder(n *block, slot uint8) (moved bool) {
 	x := &n.ranks[slot]
-	w, f := x.w, x.s.foot()
-	if f.load == w.load && x.assigned == w.assigned {
+	w := x.w
+	if x.assigned == w.assigned && (h.banded() || math.Abs(x.load) == w.load) {
 		return false
 	}
-	moved := false
-	if x.assigned != w.assigned || !h.banded() {
-		y := rank{math.Copysign(w.load, x.load), x.fit, w.assigned, w, x.s}
-		if at := n.position(slot); !h.fits(n, at, &y) {
-			at = h.upTo(n, &y)
-			if n.up != nil && (at == 0 || at == n.n) { // who comes first or last may belong elsewhere
-				h.remove(y.s)
-				h.insert(y)
-				n, slot = f.block, f.slot
-			} else {
-				n.shift(slot, at)
-			}
-			moved = true
+	y := rank{math.Copysign(w.load, x.load), x.fit, w.assigned, w, x.s}
+	if at := n.position(slot); !h.fits(n, at, &y) {
+		at = h.upTo(n, &y)
+		if at == 0 && n.up != nil || at == n.n && !h.ends(n, &y) { // who comes first may belong elsewhere
+			h.remove(y.s)
+			h.insert(y)
+			f := y.s.foot()
+			n, slot = f.block, f.slot
+		} else {
+			n.shift(slot, at)
 		}
-		n.ranks[slot] = y
+		moved = true
 	}
-	if f.load != w.load {
-		if band := h.bandOf(n.ranks[slot].s); band != f.band {
-			f.move(band)
-			moved = true
-		}
-		n.ranks[slot].s.note(w.load)
-	}
+	n.ranks[slot] = y
 	return moved
 }
 
-// fits tells whether x, who stands at that position of n, is in order there as he is by now. At either end that is not known; but of a band nobody
+// level puts s, who could take a task, in the band of his load. It tells whether that is another.
+func (h *ranks) level(s *stand) (moved bool) {
+	f := s.foot()
+	if band := h.bandOf(s); band != f.band {
+		f.move(band)
+		moved = true
+	}
+	s.note(s.w.load)
+	return moved
+}
+
+// fits tells whether x, who stands at that position of n, is in order there as he is by now. Of who comes first that is not known; but of a band nobody
 // comes to stand before where he was.
 func (h *ranks) fits(n *block, at int, x *rank) bool {
-	if at+1 < n.n && !h.ahead(x, &n.ranks[n.order[at+1]]) || at+1 == n.n && n.up != nil {
+	if at+1 < n.n && !h.ahead(x, &n.ranks[n.order[at+1]]) || at+1 == n.n && !h.ends(n, x) {
 		return false
 	}
 	return h.banded() || at > 0 && h.ahead(&n.ranks[n.order[at-1]], x) || at == 0 && n.up == nil
 }
 
+// ends tells whether x, who comes behind all others of n, comes before everybody behind n, as far as is seen from above.
+func (h *ranks) ends(n *block, x *rank) bool {
+	for ; n.up != nil; n = n.up {
+		if at := n.up.position(n.slot) + 1; at < n.up.n {
+			return h.ahead(x, &n.up.ranks[n.up.order[at]])
+		}
+	}
+	return true
+}
+
 // best returns where the best of a class stands whom t is not kept from; nil is nobody. No t is kept from nobody.
 func (h *ranks) best(class int, t *task) (*block, uint8) {
 	if !h.banded() {
-		return h.root.first(class, 0, t)
+		return h.root.first(class, able, t)
 	}
-	bands := h.root.cols[byBand]
-	for others := h.others; others < 2; others++ {
+	for side, last := h.sides(); side <= last; side++ {
 		for _, number := range h.ladder.order {
-			band := 2*int(number) + others
-			if band < len(bands) && bands[band] != 0 {
-				if n, slot := h.root.first(class, band, t); n != nil {
-					return n, slot
-				}
+			if n, slot := h.root.first(class, int(bandOf(number, side)), t); n != nil {
+				return n, slot
 			}
 		}
 	}
@@ -277,20 +288,31 @@ func (n *block) first(class, band int, t *task) (*block, uint8) {
 
 // both returns the slots at which, or below which, somebody meets the class and somebody is of the band.
 func (n *block) both(class, band int) uint64 {
-	if class >= len(n.cols[byClass]) || band >= len(n.cols[byBand]) {
-		return 0
+	if at := n.band(band); at != 0 && class < len(n.cols) {
+		return n.cols[class] & at
 	}
-	return n.cols[byClass][class] & n.cols[byBand][band]
+	return 0
+}
+
+// band returns the slots at which, or below which, somebody is of the band.
+func (n *block) band(i int) uint64 {
+	if i < len(n.bands) {
+		return n.bands[i]
+	}
+	if i -= len(n.bands); i < len(n.more) {
+		return n.more[i]
+	}
+	return 0
 }
 
 // top appends the best of a class, until there are as many as most in list.
 func (h *ranks) top(class, most int, list []*rank) []*rank {
 	if !h.banded() {
-		return h.root.top(class, 0, most, list)
+		return h.root.top(class, able, most, list)
 	}
-	for others := h.others; others < 2; others++ {
+	for side, last := h.sides(); side <= last; side++ {
 		for _, number := range h.ladder.order {
-			list = h.root.top(class, 2*int(number)+others, most, list)
+			list = h.root.top(class, int(bandOf(number, side)), most, list)
 		}
 	}
 	return list
@@ -380,9 +402,9 @@ func (h *ranks) close(n *block, slot uint8) {
 		h.root, n.kids[last], n.ranks[last] = n.kids[last], nil, rank{}
 		h.root.up = nil
 		n.n, n.used = 0, 0
-		for of := range n.cols {
-			clear(n.cols[of])
-		}
+		clear(n.cols)
+		clear(n.bands[:])
+		clear(n.more)
 		h.pool.give(n)
 	}
 }
@@ -397,9 +419,9 @@ func (h *ranks) room(n *block, at int, x *rank) (*block, int) {
 		h.root = h.pool.take(false)
 		n.up, n.slot = h.root, h.root.open(0)
 		h.root.kids[n.slot], h.root.ranks[n.slot] = n, n.ranks[n.order[0]]
-		for of := range n.cols {
-			for i, col := range n.cols[of] {
-				if col != 0 {
+		for of := range byBand + 1 {
+			for i := range n.words(of) {
+				if *n.word(of, i) != 0 {
 					h.root.mark(of, i, n.slot)
 				}
 			}
@@ -418,16 +440,17 @@ func (h *ranks) room(n *block, at int, x *rank) (*block, int) {
 	up, behind := h.room(n.up, n.up.position(n.slot)+1, first)
 	m.up, m.slot = up, up.open(behind)
 	up.ranks[m.slot], up.kids[m.slot] = *first, m
-	for of := range n.cols {
-		for i, col := range n.cols[of] {
-			if col&moved == 0 {
+	for of := range byBand + 1 {
+		for i := range n.words(of) {
+			at := n.word(of, i)
+			went := *at & moved
+			if went == 0 {
 				continue
 			}
-			n.cols[of][i] = col &^ moved
-			m.grow(of, i)
-			m.cols[of][i] = col & moved
+			*at &^= moved
+			*m.word(of, i) = went
 			up.mark(of, i, m.slot)
-			if col&^moved == 0 {
+			if *at == 0 {
 				n.up.clear(of, i, n.slot)
 			}
 		}
@@ -461,9 +484,9 @@ func (n *block) cut(from int, m *block) (moved uint64) {
 
 // mark says that somebody is of the i'th class or band at a slot of n, and so below n.
 func (n *block) mark(of, i int, slot uint8) {
-	n.grow(of, i)
-	before := n.cols[of][i]
-	n.cols[of][i] = before | 1<<slot
+	at := n.word(of, i)
+	before := *at
+	*at = before | 1<<slot
 	if before == 0 && n.up != nil {
 		n.up.mark(of, i, n.slot)
 	}
@@ -471,15 +494,56 @@ func (n *block) mark(of, i int, slot uint8) {
 
 // clear says that nobody is any more.
 func (n *block) clear(of, i int, slot uint8) {
-	n.cols[of][i] &^= 1 << slot
-	if n.cols[of][i] == 0 && n.up != nil {
+	at := n.word(of, i)
+	if *at &^= 1 << slot; *at == 0 && n.up != nil {
 		n.up.clear(of, i, n.slot)
 	}
 }
 
-// grow gives n a word for the i'th class or band.
-func (n *block) grow(of, i int) {
-	if cols := n.cols[of]; i >= len(cols) {
-		n.cols[of] = append(cols, make([]uint64, i+1-len(cols))...)
+// pass is clear of one band and mark of another. It does the same whatever is in the words: a worker passes in all of his rankings at once, and as long
+// as nothing depends on what is there, none of them waits for the memory of another.
+func (n *block) pass(from, to int, slot uint8) {
+	bit := uint64(1) << slot
+	gone := bit
+	for {
+		at := n.word(byBand, to)
+		*at |= bit
+		at = n.word(byBand, from)
+		*at &^= gone
+		if n.up == nil {
+			return
+		}
+		if bit, gone = 1<<n.slot, 0; *at == 0 {
+			gone = bit
+		}
+		n = n.up
 	}
+}
+
+// words returns how many classes or bands n has words of.
+func (n *block) words(of int) int {
+	if of == byClass {
+		return len(n.cols)
+	}
+	return len(n.bands) + len(n.more)
+}
+
+// word returns n's word of the i'th class or band, made if it is new.
+func (n *block) word(of, i int) *uint64 {
+	if of == byBand && i < len(n.bands) {
+		return &n.bands[i]
+	}
+	return n.far(of, i)
+}
+
+// far is word for the words that lie elsewhere.
+func (n *block) far(of, i int) *uint64 {
+	words := &n.cols
+	if of == byBand {
+		words, i = &n.more, i-len(n.bands)
+	}
+	if i >= len(*words) {
+		*words = append(*words, make([]uint64, i+1-len(*words))...)
+	}
+	return &(*words)[i]
 }

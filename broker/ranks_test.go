@@ -21,7 +21,7 @@ func TestRanksAreASortedList(t *testing.T) {
 				r := rand.New(rand.NewPCG(uint64(most), uint64(kind.scoring)))
 				in := &ranking{pool: &Core{}, cost: 1, free: make([]int32, 130)}
 				x := &sorted{t: t, r: r, h: &in.ranks, free: in.free}
-				in.ranks = ranks{by: &queue{Queue: Queue{Scoring: kind.scoring, Weights: Weights{Skill: 0.5, Load: 0.3}}}, pool: &blocks{}}
+				in.ranks = ranks{by: &queue{Queue: Queue{Scoring: kind.scoring, Weights: Weights{Skill: 0.5, Load: 0.3}}}, prefers: true, pool: &blocks{}}
 				x.h.ladder = &ladder{coarse: kind.coarse}
 				x.h.ladder.hear(4)
 				x.h.ladder.hear(3)
@@ -30,7 +30,7 @@ func TestRanksAreASortedList(t *testing.T) {
 					w := newWorker(fmt.Sprint("w", r.IntN(1<<30), len(x.out)), "", bot)
 					w.slots, w.connected = 3+r.IntN(2), true
 					s := &stand{w: w, in: in, cost: 1, fit: float64(r.IntN(kind.fits)), preferred: r.IntN(9) == 0}
-					w.stands, w.feet = []*stand{s}, []footing{{in: in, cost: 1, band: noBand}}
+					w.stands, w.feet = []*stand{s}, []footing{{in: in, cost: 1}}
 					for range r.IntN(4) {
 						s.set(r.IntN(130), true)
 					}
@@ -75,7 +75,7 @@ func (x *sorted) churn(n, come int) {
 			switch served := f.block.ranks[f.slot].assigned != s.w.assigned; {
 			case served || x.r.IntN(2) == 0: // who was served is put in order when he is found
 				s.update()
-			case s.w.load < f.load:
+			case s.w.load < s.w.stood(0, x.h.ladder):
 				s.w.ease(x.h.ladder)
 			default:
 				s.w.stale = true
@@ -184,8 +184,8 @@ func (x *sorted) walk(n *block, got *[]*rank) {
 			}
 			x.walk(kid, got)
 			for of := range cols {
-				for i, col := range kid.cols[of] {
-					if col != 0 {
+				for i := range kid.words(of) {
+					if *kid.word(of, i) != 0 {
 						cols[of][i] |= 1 << slot
 					}
 				}
@@ -198,13 +198,11 @@ func (x *sorted) walk(n *block, got *[]*rank) {
 			p.load = math.Copysign(n.ranks[slot].load, p.load) // no part of the order
 		}
 		takes := s.w.takes(1)
-		if f.block != n || f.slot != slot || takes != (f.band != noBand) || takes && (n.ranks[slot] != p || f.band != x.h.bandOf(s) || f.load != s.w.load) {
+		if f.block != n || f.slot != slot || takes != (f.band != resting) || takes && (n.ranks[slot] != p || f.band != x.h.bandOf(s) || s.w.stood(0, x.h.ladder) != s.w.load) {
 			x.t.Fatalf("%s does not stand where he knows", s.w.ID)
 		}
 		*got = append(*got, &n.ranks[slot])
-		if takes {
-			cols[byBand][f.band] |= 1 << slot
-		}
+		cols[byBand][f.band] |= 1 << slot
 		for class := range cols[byClass] {
 			if s.meets(class) {
 				cols[byClass][class] |= 1 << slot
@@ -213,9 +211,44 @@ func (x *sorted) walk(n *block, got *[]*rank) {
 	}
 	for of := range cols {
 		for i, col := range cols[of] {
-			if i >= len(n.cols[of]) && col != 0 || i < len(n.cols[of]) && n.cols[of][i] != col {
+			if *n.word(of, i) != col {
 				x.t.Fatalf("%d of %d: a block knows other slots than %b", i, of, col)
 			}
 		}
+	}
+}
+
+// Where no two are equal nobody comes to stand elsewhere by being served, also not who is the last of his block.
+func TestServedAmongUnequals(t *testing.T) {
+	in := &ranking{pool: &Core{}, cost: 1, free: make([]int32, 1)}
+	h := &in.ranks
+	*h = ranks{by: &queue{}, ladder: &ladder{}, pool: &blocks{}}
+	h.ladder.hear(1)
+	h.root = h.pool.take(true)
+	var all []*stand
+	for i := range 9_000 { // three blocks, one above the other
+		w := newWorker(fmt.Sprint("w", i), "", bot)
+		w.slots, w.connected = 1, true
+		s := &stand{w: w, in: in, cost: 1, fit: float64(i * 7919 % 9_001)}
+		w.stands, w.feet = []*stand{s}, []footing{{in: in, cost: 1}}
+		h.push(s)
+		s.update()
+		all = append(all, s)
+	}
+	last := 0
+	for i, s := range all {
+		f := *s.foot()
+		if n := f.block; n.up == nil || n.up.up == nil {
+			t.Fatal("there are fewer blocks above each other")
+		} else if n.position(f.slot) == n.n-1 {
+			last++
+		}
+		s.w.assigned = uint64(i + 1)
+		if h.reorder(f.block, f.slot) || f.block.ranks[f.slot].assigned != s.w.assigned {
+			t.Fatalf("%s stands elsewhere", s.w.ID)
+		}
+	}
+	if last < 100 {
+		t.Fatalf("%d are the last of their blocks", last)
 	}
 }

@@ -303,3 +303,72 @@ func TestPlaceIsSaidAgain(t *testing.T) {
 		t.Fatalf("he is told at %v", told)
 	}
 }
+
+// A document that takes a queue away takes nothing else from workers who named it. They come back, by themselves or by their edge, to this pool or to the next
+// one, and have what they had; from the other queues they get more. Who has nothing to come back to is told that there is no such queue.
+func TestBackWithoutAQueue(t *testing.T) {
+	old, left := broker.Queue{Name: "old"}, broker.Queue{Name: "left"}
+	first := broker.Subscription{
+		ID: "bob", Sub: "bob", Kind: wire.OriginBot, Queues: []string{"old", "left"}, Allowed: []string{"*"}, Slots: 2, Conn: wire.Conn{Node: 1, ID: 1}, NewLease: "l_bob",
+	}
+	again := first
+	again.Conn, again.NewLease = wire.Conn{Node: 1, ID: 2}, "l_new"
+	again.Ref = broker.Ref{Conn: again.Conn, ID: 7, Verb: wire.VerbSubscribe}
+	held := broker.Live{Task: broker.Task{Session: "s1", Ticket: 1, Queue: "left"}, Assigned: true, Worker: "bob", Origin: wire.OriginBot, Lease: "l_bob", AE: 1}
+	for _, x := range []struct {
+		what           string
+		pool, resumed  bool // a pool of its own; the edge says it
+		lease          string
+		cut, late, has bool // his connection had ended; his grace as well; he keeps s1
+	}{
+		{what: "his connection was cut", lease: "l_bob", cut: true, has: true},
+		{what: "he takes over", lease: "l_bob", has: true},
+		{what: "the pool is another", pool: true, lease: "l_bob", has: true},
+		{what: "the pool is another, his edge says it", pool: true, resumed: true, lease: "l_bob", has: true},
+		{what: "he is somebody new"},
+		{what: "his connection was cut, without the lease", cut: true},
+		{what: "his grace is over", lease: "l_bob", cut: true, late: true},
+	} {
+		c, now := broker.New(broker.Config{Queues: []broker.Queue{old, left}}), int64(0)
+		var out broker.Effects
+		if x.pool {
+			c = broker.New(broker.Config{Queues: []broker.Queue{left}})
+			c.Open(2, []uint32{1}, now, &out)
+		} else {
+			c.Open(1, nil, now, &out)
+			c.Subscribe(&first, now, &out)
+			c.Offer(&held.Task, now, &out)
+			c.Confirm("s1", 1, "bob", "l_bob", 1, now, &out)
+			c.Configure(broker.Config{Queues: []broker.Queue{left}}, now, &out)
+		}
+		if x.cut {
+			c.ConnLost(first.Conn, now, &out)
+		}
+		if x.late {
+			now += 3_600_000
+			c.Tick(now, &out)
+		}
+		out.Reset()
+		again.Lease, again.Resumed = x.lease, x.resumed
+		c.Subscribe(&again, now, &out)
+		if x.pool {
+			c.CensusAnswer(2, 1, []broker.Live{held}, now, &out)
+		}
+		c.Offer(&broker.Task{Session: "s2", Ticket: 1, Queue: "left"}, now, &out)
+		kept, more, refused := false, false, wire.Slug("")
+		for i := range out {
+			switch e := &out[i]; e.Kind {
+			case broker.Subscribed:
+				kept = len(e.Kept) == 1 && e.Kept[0].Session == "s1"
+			case broker.Grant:
+				more = more || e.Session == "s2" && e.Conn == again.Conn
+			case broker.Fail:
+				refused = e.Slug
+			default:
+			}
+		}
+		if x.has && (!kept || !more || refused != "") || !x.has && refused != wire.NoQueue {
+			t.Errorf("%s: kept %v, gets more %v, refused %q: %+v", x.what, kept, more, refused, out)
+		}
+	}
+}

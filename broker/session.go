@@ -70,7 +70,7 @@ func (c *Core) retask(t *task, q *queue, in *Task, out *Effects) {
 	c.endBids(t, "rescinded", out)
 	c.endOffer(t, outcomeRescinded, "rescinded", out)
 	c.untaken(t, "rescinded", out)
-	c.timers.remove(&t.timer)
+	c.unset(&t.timer)
 	c.discharge(t)
 	t.refund()
 	c.describe(t, q, &x)

@@ -53,17 +53,17 @@ func standsBetter(t *testing.T, weighted bool) {
 			if w.stale {
 				stale++
 			}
-			for _, f := range w.feet {
-				is := w.load
+			for i, f := range w.feet {
+				is, stands := w.load, w.stood(i, &c.ladder)
 				if !w.takes(int(f.cost)) {
 					is = math.Inf(1)
 				}
 				switch {
-				case f.load > is:
-					t.Fatalf("step %d: %s stands at %v, and is at %v", n, id, f.load, is)
-				case f.load < is && !w.stale:
-					t.Fatalf("step %d: %s stands at %v unnoticed, and is at %v", n, id, f.load, is)
-				case f.load < is:
+				case stands > is:
+					t.Fatalf("step %d: %s stands at %v, and is at %v", n, id, stands, is)
+				case stands < is && !w.stale:
+					t.Fatalf("step %d: %s stands at %v unnoticed, and is at %v", n, id, stands, is)
+				case stands < is:
 					better++
 				}
 			}

@@ -92,9 +92,24 @@ const (
 // task is a demand of a session for a worker, from its offer to the end of its wrap-up. It has one timer, whose meaning
 // its state tells [I7]. Tasks are recycled.
 type task struct {
-	// What was said of it; all but session and ticket may change with its version.
-	session    wire.SessionID
-	ticket     uint64
+	// What its end looks at stands together: a session that has lasted is far away.
+	session wire.SessionID
+	ticket  uint64
+	plan    *plan
+	worker  *worker
+	index   int // in worker.tasks
+	charge  int // of its slots
+	state   state
+	lined   bool   // it stands in lines
+	era     uint32 // of the plan
+	next    *task  // of the same session, or in the free list
+	onRoll  int    // in the core's roll
+	cost    int
+	offer   string // id, empty of bots
+	also    []Ref  // further accepts, answered here
+	timer   timer
+
+	// What was said of it; all of it may change with its version.
 	version    uint64
 	attributes selector.Attrs
 	said       struct { // as it was, the plan aside
@@ -103,11 +118,8 @@ type task struct {
 		boostMS  int64
 		ahead    int
 	}
-	plan *plan
-	era  uint32 // of the plan
 	into *queue // where a configuration has moved it that was overtaken by the next before t had a route by it
 	urgency
-	cost       int
 	sticky     string
 	to         string
 	force      bool
@@ -120,10 +132,7 @@ type task struct {
 	answerBy   int64 // while its plan is a question: until then somebody is asked
 	summary    []byte
 
-	state    state
-	timer    timer
 	bars     []bar
-	lined    bool     // it stands in lines
 	lines    []waiter // by the plan's gates, while waiting
 	own      waiter   // in its last worker's line
 	at       int      // in plan.lined, from 1
@@ -138,9 +147,6 @@ type task struct {
 	looked uint64 // the look that has seen it
 
 	// While a worker has to do with it.
-	worker  *worker
-	index   int       // in worker.tasks
-	charge  int       // of its slots
 	fee     float64   // of its lane's share
 	step    int       // by which it got there; -1 is none
 	conn    wire.Conn // that the grant named first, or a rebind since
@@ -152,15 +158,10 @@ type task struct {
 	noted   int32  // where why is noted in the trace, from 1; 0 is nowhere
 	why     []byte // that, while humans are asked: the trace may be full of others before one answers
 	untaken uint32 // offers under this ticket that nobody took
-	offer   string // id, empty of bots
 	expires int64
 	bids    []*task // the same offer to others
 	lead    *task   // of a bid: the task that is offered
 	ref     Ref     // the accept that its session will answer
-	also    []Ref   // further accepts, answered here
-
-	onRoll int   // in the core's roll
-	next   *task // of the same session, or in the free list
 }
 
 // urgency is what orders the tasks of a lane. Those who are equal in it stand in the order of their sessions' ids.

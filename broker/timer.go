@@ -10,16 +10,22 @@ const (
 // timer is what makes something happen by itself. Timers of the same moment ring in the order in which they were set.
 type timer struct {
 	due    int64
-	n      uint64
 	at     int32
 	task   *task // whose it is; none of them is the census's
 	worker *worker
 	queue  *queue
 }
 
-func (a *timer) place() *int32 { return &a.at }
+// alarm is a timer as it stands among those that are set. What it is compared by stands here: the timers are in their tasks, which are far away.
+type alarm struct {
+	due int64
+	n   uint64
+	*timer
+}
 
-func (a *timer) before(b *timer) bool {
+func (a alarm) place() *int32 { return &a.at }
+
+func (a alarm) before(b alarm) bool {
 	if a.due != b.due {
 		return a.due < b.due
 	}
@@ -28,11 +34,14 @@ func (a *timer) before(b *timer) bool {
 
 // set makes t ring at due, and at no other time.
 func (c *Core) set(t *timer, due int64) {
-	c.timers.remove(t)
+	c.unset(t)
 	c.count++
-	t.due, t.n = due, c.count
-	c.timers.push(t)
+	t.due = due
+	c.timers.push(alarm{due, c.count, t})
 }
+
+// unset keeps t from making anything happen.
+func (c *Core) unset(t *timer) { c.timers.remove(alarm{timer: t}) }
 
 // Next returns when Tick has something to do, in Unix ms; ok is false when nothing will happen by itself.
 func (c *Core) Next() (due int64, ok bool) {
@@ -59,7 +68,7 @@ func (c *Core) Tick(now int64, out *Effects) {
 		if !ok || t.due > c.now {
 			return
 		}
-		c.timers.remove(t)
+		c.unset(t.timer)
 		switch {
 		case t.task != nil:
 			c.ring(t.task, out)

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"math"
 	"slices"
 
 	"switchboard/broker/selector"
@@ -69,7 +70,7 @@ type Subscription struct {
 }
 
 // worker is somebody who does the work. A disconnected one lives on while it has tasks or grace. What finding the best and giving him a task
-// looks at is three lines of memory, so that of 10,000 workers it stays near; the rest is behind.
+// looks at is four lines of memory, so that of 10,000 workers it stays near; the rest is behind.
 type worker struct {
 	connected bool
 	gone      bool // its grace is over: nothing is kept for it
@@ -86,14 +87,16 @@ type worker struct {
 	load      float64
 	worst     float64 // the highest load of its footings
 	assigned  uint64  // when it last was, by the core's count
-	tasks     []*task // in no order
-	conn      wire.Conn
-	lease     string
-	ID        string
-	sub       string
-	name      string
-	few       [3]*task // where tasks are, when they are few
 	*profile
+	tasks []*task   // in no order
+	feet  []footing // by stand: all that changes with each task
+	conn  wire.Conn
+	lease string
+	ID    string
+	sub   string
+	name  string
+	few   [5]*task      // where tasks are, when they are few
+	own   heap[*waiter] // tasks that wait for it alone
 }
 
 // profile is what a worker has besides.
@@ -106,11 +109,9 @@ type profile struct {
 	skills []Skill      // sorted by name
 	facts  selector.Worker
 	rating float64
-	stands []*stand      // in its rankings
-	feet   []footing     // by stand: all that changes with each task
-	timer  timer         // of its grace
-	turn   uint64        // of the connection that has subscribed as it last: grows with each
-	own    heap[*waiter] // tasks that wait for it alone
+	stands []*stand // in its rankings
+	timer  timer    // of its grace
+	turn   uint64   // of the connection that has subscribed as it last: grows with each
 }
 
 // newWorker returns a worker of whom nothing is known but who he is.
@@ -187,10 +188,24 @@ func (w *worker) ease(l *ladder) {
 	}
 	w.worst = 0
 	for i := range w.feet {
-		if w.load < w.feet[i].load {
+		at := w.stood(i, l)
+		if w.load < at {
 			w.step(i, l)
+			at = w.stood(i, l)
 		}
-		w.worst = max(w.worst, w.feet[i].load)
+		w.worst = max(w.worst, at)
+	}
+}
+
+// stood returns the load by which w stands in the i'th of his rankings; +Inf is that nobody finds him.
+func (w *worker) stood(i int, l *ladder) float64 {
+	switch f := &w.feet[i]; {
+	case f.side == ordered:
+		return w.stands[i].load
+	case f.band == resting:
+		return math.Inf(1)
+	default:
+		return l.loads[(f.band-1)>>(f.side>>1)]
 	}
 }
 
@@ -233,26 +248,30 @@ func (w *worker) sink(from float64, l *ladder) {
 		} else {
 			w.step(i, l)
 		}
-		w.worst = max(w.worst, w.feet[i].load)
+		w.worst = max(w.worst, w.stood(i, l))
 	}
 }
 
 // step puts w in the band where he belongs, in the i'th of his rankings.
 func (w *worker) step(i int, l *ladder) {
 	f := &w.feet[i]
-	takes := w.takes(int(f.cost))
-	switch {
-	case f.side == ordered:
+	if f.side == ordered {
 		w.stands[i].update()
-	case takes && f.band != noBand:
-		f.move(bandOf(l.number(w), f.side))
-		f.load = w.load
-	case takes:
-		f.rise(bandOf(l.number(w), f.side), w.stands[i])
-		f.load = w.load
-	case f.band != noBand:
-		f.rest(w.stands[i])
+		return
 	}
+	band := int16(resting)
+	if w.takes(int(f.cost)) {
+		band = bandOf(l.number(w), f.side)
+	}
+	switch {
+	case band == f.band:
+		return
+	case band == resting:
+		w.count(i, -1)
+	case f.band == resting:
+		w.count(i, 1)
+	}
+	f.move(band)
 }
 
 // seatIn returns what q is to w.

@@ -19,7 +19,8 @@ type Invite struct {
 	Note   string
 	Until  int64 // Unix ms
 
-	told bool // as far as this memory knows
+	told  bool // as far as this memory knows
+	fresh bool // this memory has made it
 }
 
 const (
@@ -69,7 +70,7 @@ func (s *State) invite(env *Env, c *wire.Command, d *Decision) {
 		body = objectString(body, "note", i.Note)
 	}
 	s.event(env, EventInvited, body, d)
-	d.fact(s, Fact{Kind: Invited, Invite: &Invite{N: s.Head, Worker: i.Worker, As: i.As, By: c.Who.Sub, Note: i.Note, Until: env.Now + inviteMS}})
+	d.fact(s, Fact{Kind: Invited, Invite: &Invite{N: s.Head, Worker: i.Worker, As: i.As, By: c.Who.Sub, Note: i.Note, Until: env.Now + inviteMS, fresh: true}})
 	s.done(c, key, Done{Seq: s.Head, Epoch: s.Epoch(), TS: env.Now}, 0, d)
 	s.seek(env, s.invited(i.Worker), d)
 	s.pump(env, d)
@@ -94,15 +95,18 @@ func (s *State) seek(env *Env, i *Invite, d *Decision) {
 	d.post(env, &wire.Seek{Tenant: s.Tenant, Session: s.ID, N: i.N, Worker: i.Worker})
 }
 
-// Found decides the pool's word where an invited worker is: he is shown the session there. Without a connection he is away, and
-// the invitation is over.
+// Found decides the pool's word where an invited worker is: he is shown the session there. Who has no connection when he is invited is away, and
+// the invitation is over. One that was read from the log is older: his connection may have ended with the node, as all others, and he is looked for
+// until he is back or its time is over.
 func (s *State) Found(env *Env, f *wire.Found, d *Decision) {
 	i := s.invited(f.Worker)
 	if i == nil || i.N != f.N || i.told || s.isGuest(i.Worker) {
 		return
 	}
 	if f.Conn == (wire.Conn{}) {
-		s.uninvite(env, i, uninvitedAway, d)
+		if i.fresh {
+			s.uninvite(env, i, uninvitedAway, d)
+		}
 		return
 	}
 	i.told = true

@@ -416,7 +416,7 @@ func (m *model) roundTrip(s *State) {
 // durable returns what of s is in its row.
 func durable(s *State) State {
 	c := *s
-	c.Keys, c.Attached, c.tail, c.old, c.lists, c.owner, c.streams, c.absent = keyRing{}, nil, tail{}, oldKeys{}, listing{}, delivery{}, nil, 0
+	c.Keys, c.Attached, c.tail, c.old, c.lists, c.owner, c.streams, c.absent, c.lonelyUntil = keyRing{}, nil, tail{}, oldKeys{}, listing{}, delivery{}, nil, 0, 0
 	c.Guests = slices.Clone(c.Guests)
 	for i := range c.Guests {
 		c.Guests[i].here = false
@@ -426,7 +426,7 @@ func durable(s *State) State {
 	}
 	c.Invites = slices.Clone(c.Invites)
 	for i := range c.Invites {
-		c.Invites[i].told = false
+		c.Invites[i].told, c.Invites[i].fresh = false, false
 	}
 	if len(c.Invites) == 0 {
 		c.Invites = nil

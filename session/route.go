@@ -423,7 +423,7 @@ func (s *State) Recover(epoch uint64, d *Decision) {
 
 // Wake does what is due, and returns when to come again, or 0.
 func (s *State) Wake(env *Env, d *Decision) int64 {
-	s.settleLost(env, d)
+	s.miss(env, d)
 	s.settleInvites(env, d)
 	s.park(env, d)
 	s.abandon(env, d)
@@ -436,8 +436,14 @@ func (s *State) Wake(env *Env, d *Decision) int64 {
 // Alarm returns when Wake has something to do, or 0.
 func (s *State) Alarm(now int64) int64 {
 	at := s.invitesDue(now)
-	if s.lonely() && (at == 0 || now+lonelyMS < at) {
-		at = now + lonelyMS
+	if s.lonely() {
+		due := now + lonelyMS
+		if s.lonelyUntil != 0 {
+			due = s.lonelyUntil
+		}
+		if at == 0 || due < at {
+			at = due
+		}
 	}
 	if s.Phase != Assigned {
 		return at

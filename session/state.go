@@ -167,7 +167,9 @@ type State struct {
 	boost    int64       // ms by which service levels count it as having come earlier
 	ahead    uint32      // steps of its route that they open before their time
 	boosts   uint64      // how often that changed
-	absent   int64       // since when no connection of its customer follows it, Unix ms; 0 while one does, and when none ever did
+	// until when somebody is looked for who is noted as present and not known to be, Unix ms; 0 while there is nobody, and before that is noticed
+	lonelyUntil int64
+	absent      int64 // since when no connection of its customer follows it, Unix ms; 0 while one does, and when none ever did
 }
 
 // Attachment is a connection that follows the session from its position on.

@@ -215,9 +215,26 @@ func (s *State) undirect(env *Env, why string, d *Decision) {
 	d.post(env, s.task())
 }
 
-// lonelyMS is how soon what a lost connection has left behind is looked at. When it is the shard that was lost, the edge of one
-// that is there says so well before.
+// lonelyMS is for how long somebody is looked for who is noted as present and not known to be. When it is the shard that was lost, the edge of one
+// who is there says so well before; whatever else the session is woken for meanwhile ends nobody's presence.
 const lonelyMS = 3000
+
+// miss ends the presence of those who have been looked for long enough. When that began counts, not when the session was read: an owner may take his
+// time until he hears anybody.
+func (s *State) miss(env *Env, d *Decision) {
+	for i := range s.Guests {
+		g := &s.Guests[i]
+		g.here = g.here || g.Conn.Node == env.Node && g.Conn.ID != 0
+	}
+	switch {
+	case !s.lonely():
+		s.lonelyUntil = 0
+	case s.lonelyUntil == 0:
+		s.lonelyUntil = env.Now + lonelyMS
+	case env.Now >= s.lonelyUntil:
+		s.settleLost(env, d)
+	}
+}
 
 // comeBack takes note that the connection of a guest, which follows s again, is the one by which he is there.
 func (s *State) comeBack(c *wire.Command) {
@@ -271,11 +288,14 @@ func (s *State) gone(env *Env, conn wire.Conn, d *Decision) {
 	s.partOn(env, conn, d)
 	if s.Phase == Assigned && s.Owner.taken() && s.owner.conn == conn {
 		s.owner.conn = wire.Conn{}
+		s.abdicate(env, d)
 	}
-	s.settleLost(env, d)
+	if env.ReadOnly && s.lonely() {
+		s.lonelyUntil = env.Now // as soon as the log takes it
+	}
 }
 
-// settleLost does what follows from connections that have ended: guests have left, and a session that was taken goes back
+// settleLost does what follows from connections that have ended, or count as ended: guests have left, and a session that was taken goes back
 // to its old place [SW-5a.4]. What the log does not take now is done when it does.
 func (s *State) settleLost(env *Env, d *Decision) {
 	if env.ReadOnly {
@@ -283,13 +303,18 @@ func (s *State) settleLost(env *Env, d *Decision) {
 	}
 	for i := 0; i < len(s.Guests); {
 		g := &s.Guests[i]
-		if g.here = g.here || g.Conn.Node == env.Node && g.Conn.ID != 0; g.here {
+		if g.here {
 			i++
 			continue
 		}
 		s.part(env, g, d)
 	}
-	if s.Phase != Assigned || !s.Owner.taken() || s.owner.conn != (wire.Conn{}) {
+	s.abdicate(env, d)
+}
+
+// abdicate queues a session again that a supervisor has taken, who is not there.
+func (s *State) abdicate(env *Env, d *Decision) {
+	if env.ReadOnly || s.Phase != Assigned || !s.Owner.taken() || s.owner.conn != (wire.Conn{}) {
 		return
 	}
 	s.interrupt(env, d)

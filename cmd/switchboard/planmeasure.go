@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -41,6 +43,9 @@ nodes takes what is there, and says so.`,
 			defer stop()
 			if m.file == "" {
 				return usageError{errors.New("--json is missing: the file to write")}
+			}
+			if err := writable(m.file); err != nil { // now, and not behind the first run
+				return usageError{fmt.Errorf("--json %s cannot be written: %w", m.file, err)}
 			}
 			if m.rate < 100 || m.sockets < 1000 || f.repeat < 1 || m.beyond < 0 {
 				return usageError{errors.New("--rate must be 100 at least, --sockets 1000, --repeat 1, and --beyond 0")}
@@ -99,6 +104,18 @@ func (m *measurement) run(ctx context.Context) error {
 	return err
 }
 
+// writable tells why writeWhole could not write a file that is not there yet.
+func writable(file string) error {
+	if _, err := os.Stat(file); err == nil {
+		return nil
+	}
+	temp, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(temp.Close(), os.Remove(temp.Name()))
+}
+
 // measure makes the run of a step, and keeps what it tells. When that is stopped, what one of its repetitions told counts.
 func (m *measurement) measure(ctx context.Context, step capacity.Step, held bool) error {
 	res, err := m.load.quietest(ctx, m.errOut, step)
@@ -122,7 +139,7 @@ func (m *measurement) measure(ctx context.Context, step capacity.Step, held bool
 // keep writes what was measured so far.
 func (m *measurement) keep() error {
 	if err := writeWhole(m.file, &m.doc); err != nil {
-		return err
+		return fmt.Errorf("writing %s: %w", m.file, err)
 	}
 	m.kept = m.doc
 	return nil

@@ -63,6 +63,7 @@ func TestPlanNodesUsage(t *testing.T) {
 	f(exitUsage, "has format 0", load("--from", bad)...)
 	f(exitCheck, "no number of nodes", load("--slo", "p99 < 1us")...)
 	complains(t, exitUsage, "--json is missing", nil, "plan", "measure")
+	complains(t, exitUsage, "cannot be written", nil, "plan", "measure", "--json", filepath.Join(bad, "x.json"))
 	complains(t, exitUsage, "--rate must be", nil, "plan", "measure", "--json", bad, "--rate", "3")
 }
 

@@ -54,6 +54,7 @@ func (p *person) page(frame []byte) {
 			Entries []struct {
 				Seq  uint64
 				Kind string
+				Type string
 				Body json.RawMessage
 			}
 			More bool
@@ -67,7 +68,7 @@ func (p *person) page(frame []byte) {
 	}
 	for _, e := range h.History.Entries {
 		entry := ledger.Entry{Seq: e.Seq}
-		if e.Kind == "message" {
+		if e.Kind == "message" && e.Type != "interrupted" { // what a stream had told when it broke off is no answer [SW-4.8]
 			entry.N, entry.Of = number(socket.Field(e.Body, `"n":`)), number(socket.Field(e.Body, `"of":`))
 			if !intact(e.Body) {
 				p.a.m.found(altered(a.session, entry.N, e.Seq))

@@ -9,6 +9,23 @@ import (
 	"switchboard/loadtest/scenario"
 )
 
+// TestAuditOfABrokenStream: what a stream had told when its bot was lost stands in the history, and is no altered answer; another text is one.
+func TestAuditOfABrokenStream(t *testing.T) {
+	f := func(want int64, kind, text string) {
+		t.Helper()
+		book := ledger.Begin("s_1", 1, false)
+		p := &person{a: &agent{timeline: newTimeline(), sc: &scenario.Scenario{}, m: newMeters()}, audit: &audit{session: "s_1", book: &book, done: make(chan error, 1)}}
+		a := p.audit
+		p.page(fmt.Appendf(nil, `{"id":4,"history":{"entries":[{"seq":2,"kind":"message","type":%q,"body":{"n":1,"of":1,"len":3,"text":%q}}]}}`, kind, text))
+		if err := <-a.done; err != nil || p.a.m.counts().Mismatched != want || len(a.log) != 1 {
+			t.Errorf("%s %q: %v, %d entries, %d mismatched; want %d", kind, text, err, len(a.log), p.a.m.counts().Mismatched, want)
+		}
+	}
+	f(0, "text", string(filler[:3]))
+	f(1, "text", "~1.2.3 ")
+	f(0, "interrupted", "~1.2.3 ")
+}
+
 // TestTokens: a customer's book of what he is shown of a stream, frame by frame; what is missing is a figure, what is otherwise than it was told a fault.
 func TestTokens(t *testing.T) {
 	text := func(ns ...int) string {

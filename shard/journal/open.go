@@ -284,14 +284,14 @@ func (j *Journal) lead() error {
 	return j.round(&queue{})
 }
 
-// errFormatLost is what a directory without FORMAT is in which something was written.
-var errFormatLost = fmt.Errorf("the file %s is missing but there is data; put it back from a copy, or restore the directory from a backup: %w: %w", formatName, ErrFormat, ErrDamaged)
+// formatLost is said of a directory without FORMAT in which something was written.
+const formatLost = "the file " + formatName + " is missing but there is data; put it back from a copy, or restore the directory from a backup"
 
 // checkFresh refuses to call a directory new that only lost its FORMAT file.
 func (j *Journal) checkFresh() error {
 	for _, g := range j.groups {
 		if g != nil && (g.at.turn > 0 || g.fenced.turn > 0 || g.shared) {
-			return errFormatLost
+			return fmt.Errorf("%s: %w: %w", formatLost, ErrFormat, ErrDamaged)
 		}
 	}
 	return nil

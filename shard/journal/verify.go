@@ -61,7 +61,7 @@ func Verify(cfg Config, report func(Finding)) error {
 	case fresh && v.damages == 0 && !v.written:
 		return errors.Join(err, fmt.Errorf("verifying %s: there is no journal: its first start did not come to its end, and nothing is in it; the next makes it: %w", cfg.Dir, ErrFormat))
 	case fresh:
-		v.damage(-1, errFormatLost)
+		v.damage(-1, errors.New(formatLost))
 	}
 	if v.damages > 0 {
 		err = errors.Join(err, fmt.Errorf("verifying %s: %d findings: %w", cfg.Dir, v.damages, ErrDamaged))
