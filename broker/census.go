@@ -161,6 +161,9 @@ func (c *Core) begin(out *Effects) {
 		c.subscribe(s, out)
 	}
 	c.open = true
+	if len(c.roll) > 0 { // there was a pool before: whoever worked for it may not have found his way yet
+		c.calm = c.now + c.cfg.HumanGraceMS
+	}
 	var all []*task
 	for i := range c.roll {
 		if t := c.roll[i].t; t.state == waiting {

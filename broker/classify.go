@@ -78,5 +78,5 @@ func (c *Core) giveUp(t *task, out *Effects) {
 		e := out.add(Unanswered)
 		e.Session, e.Ticket, e.Queue, e.Default = t.session, t.ticket, t.plan.queue.Name, t.plan.queue.Steps[0].Default
 	}
-	c.set(&t.timer, t.wake(c.now))
+	c.set(&t.timer, t.wake(c.now, c.calm))
 }

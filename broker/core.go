@@ -55,6 +55,8 @@ type Core struct {
 	anew *rerouting // a configuration that is being taken up; nil when none is
 	era  uint32     // of configurations: plans are of one
 
+	calm int64 // before it nobody who waits has come to a last resort because nobody is there: who was there may be on his way back
+
 	// While tasks are put anew in line.
 	turned []*class // staffed or not by now, as steps do not go by yet
 

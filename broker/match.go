@@ -174,7 +174,7 @@ func (c *Core) wait(t *task) {
 		p.lined = append(p.lined, t)
 		t.at = len(p.lined)
 	}
-	if at := t.wake(c.now); at != 0 {
+	if at := t.wake(c.now, c.calm); at != 0 {
 		c.set(&t.timer, at)
 	}
 	t.lined = true
@@ -240,7 +240,7 @@ func (c *Core) tellWaiting(t *task, out *Effects) {
 
 // resort tells t's session that it has come to the last resort, again until it is answered.
 func (c *Core) resort(t *task, out *Effects) {
-	step, _ := t.plan.resorted(t.enqueuedAt, c.now)
+	step, _ := t.plan.resorted(t.enqueuedAt, c.now, c.calm)
 	if step < 0 || t.resorted < 0 || t.resorted > 0 && t.resorted+againMS > c.now {
 		return
 	}
@@ -250,7 +250,7 @@ func (c *Core) resort(t *task, out *Effects) {
 	e.Reason, e.Step = t.plan.queue.Steps[step].Resort.String(), t.plan.queue.stepName(step)
 	e.OpensAt = opensAt(t.plan.clocks, c.now)
 	if t.lined {
-		c.set(&t.timer, t.wake(c.now))
+		c.set(&t.timer, t.wake(c.now, c.calm))
 	}
 }
 

@@ -107,8 +107,9 @@ func (p *plan) staffed(step int) bool {
 	return false
 }
 
-// resorted returns the step of the last resort that it has come to, or -1, and then when it will have come to one, or 0.
-func (p *plan) resorted(since, now int64) (step int, at int64) {
+// resorted returns the step of the last resort that it has come to, or -1, and then when it will have come to one, or 0. Before calm nobody
+// knows that there is no staff.
+func (p *plan) resorted(since, now, calm int64) (step int, at int64) {
 	for i := range p.resorts {
 		r := &p.resorts[i]
 		if r.timed.shut() {
@@ -116,7 +117,10 @@ func (p *plan) resorted(since, now int64) (step int, at int64) {
 		}
 		s := &p.queue.Steps[r.step]
 		due := r.timed.begins(since) + s.AfterMS
-		if due <= now || s.When == Unstaffed && !p.staffed(r.step) {
+		if s.When == Unstaffed && !p.staffed(r.step) {
+			due = min(due, max(calm, now))
+		}
+		if due <= now {
 			return r.step, 0
 		}
 		if at == 0 || due < at {

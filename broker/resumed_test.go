@@ -372,3 +372,54 @@ func TestBackWithoutAQueue(t *testing.T) {
 		}
 	}
 }
+
+// A pool that follows another knows who waits before it knows who works. That nobody is there counts as known when whoever was could be back: until then no
+// customer is asked to leave a message because of it, and nobody's ticket system called. Somebody who is back ends it, and a new pool without a past does not wait.
+func TestNoResortBeforeAnybodyIsBack(t *testing.T) {
+	const grace = 20_000
+	for _, x := range []struct {
+		what       string
+		past, back bool
+		at         int64 // when the resort is said; 0 is never
+	}{
+		{"nobody comes back", true, false, grace},
+		{"somebody is back", true, true, 0},
+		{"nobody was there before", false, false, 1},
+	} {
+		c := broker.New(broker.Config{HumanGraceMS: grace, Queues: []broker.Queue{{Name: "default", Steps: []broker.Step{
+			{Name: "people", Who: broker.Humans}, {Name: "message", AfterMS: 600_000, When: broker.Unstaffed, Resort: broker.LeaveMessage},
+		}}}})
+		var out broker.Effects
+		c.Open(2, []uint32{1}, 0, &out)
+		task := broker.Task{Session: "s1", Ticket: 1, Queue: "default"}
+		var live []broker.Live
+		if x.past {
+			live = []broker.Live{{Task: task}}
+		}
+		c.CensusAnswer(2, 1, live, 0, &out)
+		if !x.past {
+			c.Offer(&task, 1, &out)
+		}
+		said := int64(0)
+		for now := int64(1); now <= 3*grace; now += 500 {
+			if now == 1001 && x.back {
+				c.Subscribe(&broker.Subscription{
+					ID: "bob", Sub: "bob", Kind: wire.OriginHuman, Queues: []string{"default"}, Allowed: []string{"*"}, Slots: 1, Conn: wire.Conn{Node: 1, ID: 1}, NewLease: "l_bob",
+				}, now, &out)
+			}
+			c.Tick(now, &out)
+			for i := range out {
+				if e := &out[i]; e.Kind == broker.LastResort && said == 0 {
+					said = now
+				}
+				if e := &out[i]; e.Kind == broker.OfferPush { // bob has it, and it waits for nobody
+					c.Accept(e.Offer, "bob", broker.Ref{Conn: e.Conn}, now, &out)
+				}
+			}
+			out.Reset()
+		}
+		if x.at == 0 && said != 0 || x.at != 0 && (said < x.at || said > x.at+500) {
+			t.Errorf("%s: the last resort is said at %d; want %d", x.what, said, x.at)
+		}
+	}
+}

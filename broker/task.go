@@ -225,8 +225,8 @@ func (t *task) lift(now int64) {
 	t.bars = slices.DeleteFunc(t.bars, func(b bar) bool { return b.until <= now })
 }
 
-// wake returns when something changes for a waiting t by itself, or 0.
-func (t *task) wake(now int64) int64 {
+// wake returns when something changes for a waiting t by itself, or 0. Before calm nobody knows that there is no staff.
+func (t *task) wake(now, calm int64) int64 {
 	at := int64(0)
 	soonest := func(due int64) {
 		if due > now && (at == 0 || due < at) {
@@ -264,7 +264,7 @@ func (t *task) wake(now int64) int64 {
 		soonest(t.answerBy)
 		return at
 	}
-	if step, due := t.plan.resorted(t.enqueuedAt, now); step >= 0 && t.resorted >= 0 {
+	if step, due := t.plan.resorted(t.enqueuedAt, now, calm); step >= 0 && t.resorted >= 0 {
 		soonest(t.resorted + againMS)
 	} else if due > 0 {
 		soonest(due)

@@ -14,6 +14,7 @@
 // A [Swarm] starts an agent in this process, or as many as it is told in processes of their own (their orders and samples
 // are lines of JSON on standard input and output; an agent whose input ends is over). An agent has its share of the
 // customers and workers; each is one goroutine that reads its socket, and a mutex for what the clock and the reader share.
+// Agents go home together, when the customers of all wait for nothing any more, as the workers of one answer those of another.
 // A customer's socket that is idle holds no buffer. Every customer keeps the books of his session (package ledger), and in
 // the end some of them, and all with something open, are compared with the history.
 //
