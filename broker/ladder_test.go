@@ -27,12 +27,14 @@ type helper struct {
 func TestBestIsExact(t *testing.T) {
 	for _, scoring := range []broker.Scoring{broker.Banded, broker.Weighted} {
 		for _, slots := range []int{1, 4, 300} { // of 300 different ones there are too many loads
-			t.Run(fmt.Sprintf("scoring=%d/slots=%d", scoring, slots), func(t *testing.T) { bestIsExact(t, scoring, slots) })
+			t.Run(fmt.Sprintf("scoring=%d/slots=%d", scoring, slots), func(t *testing.T) { bestIsExact(t, scoring, slots, 6, 4) })
 		}
+		t.Run(fmt.Sprintf("scoring=%d/skills=110", scoring), func(t *testing.T) { bestIsExact(t, scoring, 4, 110, 110) }) // so many rankings that they put him right where he is found
 	}
 }
 
-func bestIsExact(t *testing.T, scoring broker.Scoring, slots int) {
+// bestIsExact compares whom a pool finds with a look at everybody, among workers with up to most of so many skills.
+func bestIsExact(t *testing.T, scoring broker.Scoring, slots, skills, most int) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(uint64(slots), uint64(scoring)))
 	c := broker.New(broker.Config{MaxSlots: 1000, Queues: []broker.Queue{{
@@ -50,7 +52,7 @@ func bestIsExact(t *testing.T, scoring broker.Scoring, slots int) {
 			ID: x.id, Kind: wire.OriginBot, Queues: []string{"q"}, Allowed: []string{"*"}, Slots: x.slots, Rating: x.rating,
 			Conn: wire.Conn{Node: 1, ID: uint64(len(all) + 1)}, NewLease: "l",
 		}
-		for _, k := range r.Perm(6)[:1+r.IntN(4)] {
+		for _, k := range r.Perm(skills)[:1+r.IntN(most)] {
 			name := fmt.Sprint("k", k)
 			x.levels[name] = float64(1+r.IntN(4)) / 4
 			x.preferred = x.preferred || k == 0
@@ -78,7 +80,7 @@ func bestIsExact(t *testing.T, scoring broker.Scoring, slots int) {
 			had[id].used--
 			c.Withdraw(id, 1, 0, &out)
 		default:
-			intent, least := fmt.Sprint("k", r.IntN(6)), float64(r.IntN(5))/4
+			intent, least := fmt.Sprint("k", r.IntN(skills)), float64(r.IntN(5))/4
 			best := bestOf(all, scoring, intent, least)
 			id := wire.SessionID(fmt.Sprint("s", step))
 			c.Offer(&broker.Task{Session: id, Ticket: 1, Queue: "q", Attributes: selector.Attrs{

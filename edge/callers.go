@@ -95,7 +95,8 @@ func (k *callers) asking() (n int) {
 	return n
 }
 
-// deafen lets everybody who reads sock find its end.
+// deafen lets everybody who reads sock find its end: who waits there wakes up. What has come before somebody looks is read all the same (Linux gives it
+// out behind a shutdown too), and answered as the last [Edge.handle].
 func deafen(sock net.Conn) {
 	if half, ok := sock.(interface{ CloseRead() error }); ok {
 		_ = half.CloseRead() // an error is of one that is closed

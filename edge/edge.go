@@ -258,7 +258,7 @@ func (e *Edge) await(ctx context.Context, done func() bool) {
 }
 
 // Close ends what is left and joins every goroutine, but for those that are answering HTTP requests: they are told that it ends, and of their connections nothing
-// more is read.
+// more is waited for: what has come by then is read, and answered as the last.
 func (e *Edge) Close() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

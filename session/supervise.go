@@ -282,7 +282,7 @@ func (s *State) Present(conns []wire.Conn) []wire.Conn {
 
 // gone ends what a connection was to the session.
 func (s *State) gone(env *Env, conn wire.Conn, d *Decision) {
-	was := s.there()
+	was, looking := s.there(), s.lonely()
 	s.detach(conn)
 	s.unseen(env, was)
 	s.partOn(env, conn, d)
@@ -290,8 +290,8 @@ func (s *State) gone(env *Env, conn wire.Conn, d *Decision) {
 		s.owner.conn = wire.Conn{}
 		s.abdicate(env, d)
 	}
-	if env.ReadOnly && s.lonely() {
-		s.lonelyUntil = env.Now // as soon as the log takes it
+	if !looking && s.lonely() { // the log takes nothing
+		s.lonelyUntil = env.Now // as soon as it does
 	}
 }
 

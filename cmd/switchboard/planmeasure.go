@@ -104,9 +104,12 @@ func (m *measurement) run(ctx context.Context) error {
 	return err
 }
 
-// writable tells why writeWhole could not write a file that is not there yet.
+// writable tells why writeWhole could not write a file, which may be there: it is replaced, so its directory must take another.
 func writable(file string) error {
-	if _, err := os.Stat(file); err == nil {
+	switch st, err := os.Stat(file); {
+	case err == nil && st.IsDir():
+		return errors.New("it is a directory")
+	case err == nil && !st.Mode().IsRegular(): // a pipe, or a terminal
 		return nil
 	}
 	temp, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*")

@@ -64,6 +64,7 @@ func TestPlanNodesUsage(t *testing.T) {
 	f(exitCheck, "no number of nodes", load("--slo", "p99 < 1us")...)
 	complains(t, exitUsage, "--json is missing", nil, "plan", "measure")
 	complains(t, exitUsage, "cannot be written", nil, "plan", "measure", "--json", filepath.Join(bad, "x.json"))
+	complains(t, exitUsage, "cannot be written: it is a directory", nil, "plan", "measure", "--json", filepath.Dir(bad), "--rate", "3")
 	complains(t, exitUsage, "--rate must be", nil, "plan", "measure", "--json", bad, "--rate", "3")
 }
 

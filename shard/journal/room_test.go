@@ -804,25 +804,34 @@ func TestMergeBesideFlush(t *testing.T) {
 	})
 }
 
-// TestMergeFails: merges find no room, and flushes do. The trouble with the merges lasts until one works, however many flushes do, and that with the flushes
-// does not last for it.
+// TestMergeFails: merges find no room, and flushes do. The trouble with the merges lasts until one works, however many flushes do, and tables that only change
+// their level, and that with the flushes does not last for it.
 func TestMergeFails(t *testing.T) {
 	fs, on, count := faults(vfs.NewMem(), func(op errorfs.Op) bool {
 		return strings.Contains(op.Path, "/data/") && strings.HasSuffix(op.Path, ".sst") && op.Kind == errorfs.OpCreate
 	})
 	j := open(t, config(t, fs, 1))
+	must(t, j.flush())
+	must(t, j.data.Set(dataKey(nil, 9, tagRow, nil), nil, pebble.NoSync))
+	must(t, j.flush()) // a table that overlaps with no other
 	o := own(j.Group(0))
 	for range 2 { // tables that overlap: both have how far the rows are
 		appendMany(t, o, 10)
 		must(t, j.flush())
 	}
 	appendMany(t, o, 10)
-	merge := func() error {
-		return j.data.Compact(t.Context(), dataKey(nil, 0, 0, nil), dataKey(nil, 1, 0, nil), false)
+	mergeOf := func(group uint16) error {
+		return j.data.Compact(t.Context(), dataKey(nil, group, 0, nil), dataKey(nil, group+1, 0, nil), false)
 	}
+	merge := func() error { return mergeOf(0) }
 	on.On()
 	if err := merge(); !errors.Is(err, errorfs.ErrInjected) || count.Load() == 0 {
 		t.Fatalf("merging = %v, after %d faults", err, count.Load())
+	}
+	before := j.data.Metrics().Compact.MoveCount
+	must(t, mergeOf(9))
+	if err := j.Healthy(); err == nil || j.data.Metrics().Compact.MoveCount == before {
+		t.Errorf("after a merge that failed and a table that moved: Healthy = %v", err)
 	}
 	if err := j.flush(); !errors.Is(err, errorfs.ErrInjected) {
 		t.Fatalf("flushing = %v", err)

@@ -237,9 +237,13 @@ func (j *Journal) tried(field *error, what string, err error) {
 	}
 }
 
-// mergeEnded hears of merges that worked, and of those that failed: a flush that works says nothing of them, as it may find the room that they do not.
+// mergeEnded hears of merges that worked, and of those that failed: a flush that works says nothing of them, as it may find the room that they do not. Nor does
+// what Pebble calls one and writes no table: a move to another level, or tables that go as all in them was deleted.
 func (j *Journal) mergeEnded(info pebble.CompactionInfo) {
 	if errors.Is(info.Err, pebble.ErrCancelledCompaction) || pebble.IsCorruptionError(info.Err) { // it begins anew, or corrupted has told
+		return
+	}
+	if info.Err == nil && (info.Reason == "move" || info.Reason == "delete-only") {
 		return
 	}
 	if info.Err != nil {
