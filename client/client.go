@@ -238,6 +238,9 @@ func (c *Client) pushed(k *conn, f *wirepb.ServerFrame) {
 			s.rewindStream(v.Rewind)
 		}
 	case *wirepb.ServerFrame_Presence:
+		if c.work != nil {
+			c.work.presence = v.Presence
+		}
 		if on := c.cfg.On.Presence; on != nil {
 			c.after(func() { on(v.Presence.State, v.Presence.Reason) })
 		}

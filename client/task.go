@@ -343,13 +343,22 @@ func mergePatch(doc, patch []byte) ([]byte, error) {
 	return json.Marshal(d)
 }
 
-// Presence tells the server whether this worker takes work: "ready", "away" or "draining" [SW-5.9].
+// Presence tells the server whether this worker takes work: "ready", "away" or "draining" [SW-5.9]. Who is not ready stays that over lost connections:
+// it is said again behind each subscription, as a server that was started anew does not know it.
 func (c *Client) Presence(ctx context.Context, state, reason string) error {
 	m := &wirepb.Presence{State: state, Reason: reason}
-	if _, err := c.call(ctx, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Presence{Presence: m}}, nil); err != nil {
+	if _, err := c.call(ctx, presenceFrame(m), func(*wirepb.ServerFrame) {
+		if c.work != nil {
+			c.work.presence = m
+		}
+	}); err != nil {
 		return fmt.Errorf("changing presence: %w", err)
 	}
 	return nil
+}
+
+func presenceFrame(m *wirepb.Presence) *wirepb.ClientFrame {
+	return &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Presence{Presence: m}}
 }
 
 // Slots changes how many sessions this worker holds at a time. It lasts until the next subscription, which says

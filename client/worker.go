@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -84,6 +85,7 @@ type worker struct {
 	lease    string
 	leaseFor time.Duration
 	stopping bool
+	presence *wirepb.Presence        // that was said last, by us or by the server; nil is ready
 	serving  map[string]*Session     // the latest assignment of each session whose goroutine runs
 	offers   map[string]*considering // questions and invitations too
 }
@@ -197,7 +199,18 @@ func (c *Client) subscribed(k *conn, f *wirepb.ServerFrame) {
 			w.take(&wirepb.Assigned{Session: id, Ae: ae, Reason: "kept"})
 		}
 	}
+	w.sayPresence()
 	c.open(k)
+}
+
+// sayPresence tells a server that may not know it that this worker is not ready, unless a later word of that is on its way.
+func (w *worker) sayPresence() {
+	if w.presence == nil || w.presence.State == "ready" {
+		return
+	}
+	if !slices.ContainsFunc(w.c.pending, func(r *request) bool { return r.frame.GetPresence() != nil }) {
+		_ = w.c.enter(&request{frame: presenceFrame(w.presence), done: make(chan struct{})}) // with no room left nobody could say anything
+	}
 }
 
 // take begins an assignment.

@@ -229,6 +229,63 @@ func TestLeaseIsKept(t *testing.T) {
 	})
 }
 
+// [SW-5.9] A server that was started anew takes whoever subscribes for ready: who is not says so again, by his own word or by the server's.
+func TestPresenceIsSaidAgain(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		var c *client.Client
+		work(t, srv, client.WorkerConfig{Ready: func(of *client.Client) { c = of }}, func(context.Context, *client.Session, client.Entry) error { return nil })
+		synctest.Wait()
+		heard := func(state, reason string) {
+			t.Helper()
+			f := srv.next()
+			if p := f.GetPresence(); p == nil || p.State != state || p.Reason != reason {
+				t.Fatalf("got %v; want presence %q, %q", f, state, reason)
+			}
+			srv.p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Presence{Presence: &wirepb.Presence{}}})
+			synctest.Wait()
+		}
+		quiet := func() {
+			t.Helper()
+			srv.assign(8, 0, 0)
+			srv.p.say(delivery(8, 1, 0, 1))
+			srv.ack() // and nothing before it
+		}
+		said := make(chan error, 1)
+		say := func(state, reason string) { go func() { said <- c.Presence(t.Context(), state, reason) }() }
+		say("draining", "lunch")
+		heard("draining", "lunch")
+		if err := <-said; err != nil {
+			t.Fatal(err)
+		}
+		srv.p.cut()
+		srv.subscribe()
+		heard("draining", "lunch")
+		say("away", "") // a word that is on its way when the connection ends is said once
+		if p := srv.next().GetPresence(); p.GetState() != "away" {
+			t.Fatalf("got %v; want away", p)
+		}
+		srv.p.cut()
+		srv.subscribe()
+		heard("away", "")
+		if err := <-said; err != nil {
+			t.Fatal(err)
+		}
+		say("ready", "")
+		heard("ready", "")
+		if err := <-said; err != nil {
+			t.Fatal(err)
+		}
+		srv.p.cut()
+		srv.subscribe()
+		quiet()
+		srv.p.say(&wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Presence{Presence: &wirepb.Presence{State: "away", Reason: "missed"}}})
+		synctest.Wait()
+		srv.p.cut()
+		srv.subscribe(&wirepb.Kept{Session: "s_1", Ae: 8})
+		heard("away", "missed")
+	})
+}
+
 func TestLeaseIsLost(t *testing.T) {
 	play(t, func(t *testing.T, srv *script) {
 		ended := make(chan string, 1)

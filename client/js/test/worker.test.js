@@ -292,6 +292,16 @@ test('transfer, release, close, context, presence, slots and wrap-up say what th
   assert.equal(rig.worker.state, 'away')
 })
 
+test('who is not ready says so again behind a subscription', async t => {
+  const tick = clock(t)
+  const { rig } = await subscribed()
+  rig.socket.say({ presence: { state: 'away', reason: 'missed' } })
+  await again(rig, tick)
+  const { id, ...frame } = await next(rig)
+  assert.deepEqual(frame, { presence: { state: 'away' } })
+  rig.socket.say({ id, presence: {} })
+})
+
 test('a refused subscription is told, and other requests go on', async t => {
   clock(t)
   const rig = new Rig(), errors = []
