@@ -53,10 +53,11 @@ func (r *rig) answered(br *bufio.Reader) (status int, body string) {
 	return resp.StatusCode, string(b)
 }
 
-// A drain waits for who is being answered, and not for the rest of a request.
-func TestDrainOfHalves(t *testing.T) {
-	served, answer := make(chan struct{}), make(chan struct{})
-	r := openRig(t, func(c *Config) {
+// slowRig is a rig that answers /slow, once, when answer is closed. It closes served when it is asked.
+func slowRig(t *testing.T) (r *rig, served, answer chan struct{}) {
+	t.Helper()
+	served, answer = make(chan struct{}), make(chan struct{})
+	return openRig(t, func(c *Config) {
 		c.Static = func(ctx *fasthttp.RequestCtx) bool {
 			if string(ctx.Path()) != "/slow" {
 				return false
@@ -66,7 +67,12 @@ func TestDrainOfHalves(t *testing.T) {
 			ctx.SetBodyString("whole")
 			return true
 		}
-	})
+	}), served, answer
+}
+
+// A drain waits for who is being answered, and not for the rest of a request.
+func TestDrainOfHalves(t *testing.T) {
+	r, served, answer := slowRig(t)
 	r.e.server.ReadTimeout = time.Hour // nobody else ends them
 	r.serve()
 	slow := bufio.NewReader(r.raw("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"))
@@ -117,18 +123,7 @@ func TestDrainOfHalves(t *testing.T) {
 
 // Who is being answered when the edge closes gets the answer, and nothing that he asks behind it another: nor who connects meanwhile.
 func TestCloseBesideAnswer(t *testing.T) {
-	served, answer := make(chan struct{}), make(chan struct{})
-	r := openRig(t, func(c *Config) {
-		c.Static = func(ctx *fasthttp.RequestCtx) bool {
-			if string(ctx.Path()) != "/slow" {
-				return false
-			}
-			close(served)
-			<-answer
-			ctx.SetBodyString("whole")
-			return true
-		}
-	})
+	r, served, answer := slowRig(t)
 	r.e.server.ReadTimeout, r.e.server.IdleTimeout = time.Hour, time.Hour // nobody else ends them
 	r.serve()
 	sock := r.raw("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -2,9 +2,7 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -104,16 +102,7 @@ func TestLoadPlace(t *testing.T) {
 	nowhere := filepath.Join(data, "nowhere")
 	first := func(args ...string) string {
 		t.Helper()
-		var said bytes.Buffer
-		root := newRoot()
-		root.SetOut(io.Discard)
-		root.SetErr(&said)
-		root.SetArgs(append(args, "--quiet=false", "--dir", nowhere, "--set", "patience=1ms")) // there is no node behind that line, of either kind
-		if err := root.ExecuteContext(t.Context()); err == nil {
-			t.Errorf("%v played", args)
-		}
-		line, _, _ := strings.Cut(said.String(), "\n")
-		return line
+		return firstLine(t, append(args, "--quiet=false", "--dir", nowhere, "--set", "patience=1ms")...) // there is no node behind that line, of either kind
 	}
 	makefile, err := os.ReadFile("../../Makefile")
 	if err != nil {

@@ -47,16 +47,7 @@ func TestReplayCommand(t *testing.T) {
 func TestReplayPlace(t *testing.T) {
 	first := func(args ...string) string {
 		t.Helper()
-		var said bytes.Buffer
-		root := newRoot()
-		root.SetOut(io.Discard)
-		root.SetErr(&said)
-		root.SetArgs(append(args, "--limit", "1", "--speed", "0.001")) // a wrong call, behind that line
-		if err := root.ExecuteContext(t.Context()); err == nil {
-			t.Errorf("%v played", args)
-		}
-		line, _, _ := strings.Cut(said.String(), "\n")
-		return line
+		return firstLine(t, append(args, "--limit", "1", "--speed", "0.001")...) // a wrong call, behind that line
 	}
 	makefile, err := os.ReadFile("../../Makefile")
 	if err != nil {
@@ -111,4 +102,19 @@ func TestTokenCommand(t *testing.T) {
 	if _, err := tokenFrom(t.Context(), "exit 3", "customer", "", "x"); err == nil {
 		t.Error("a command that fails makes no token")
 	}
+}
+
+// firstLine returns what a call that fails says first.
+func firstLine(t *testing.T, args ...string) string {
+	t.Helper()
+	var said bytes.Buffer
+	root := newRoot()
+	root.SetOut(io.Discard)
+	root.SetErr(&said)
+	root.SetArgs(args)
+	if err := root.ExecuteContext(t.Context()); err == nil {
+		t.Errorf("%v played", args)
+	}
+	line, _, _ := strings.Cut(said.String(), "\n")
+	return line
 }
