@@ -55,6 +55,9 @@ var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
 // any. trust is whom to trust, to speak TLS; nil speaks in the clear. When ctx ends before it returns, so does the connection.
 func Dial(ctx context.Context, addr string, from net.Addr, trust *tls.Config) (*Socket, error) {
 	d := net.Dialer{LocalAddr: from}
+	if from != nil {
+		d.Control = fromAddress
+	}
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
