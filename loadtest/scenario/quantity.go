@@ -3,6 +3,7 @@ package scenario
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,7 +143,7 @@ func (q Quantity) is(u Unit) error {
 	return nil
 }
 
-// Format prints v of the unit u for people.
+// Format prints v of the unit u for people: a bare number that is not whole with four digits, or to the next whole one.
 func Format(v float64, u Unit) string {
 	switch u {
 	case Time:
@@ -169,5 +170,11 @@ func Format(v float64, u Unit) string {
 	case Rate:
 		return fmt.Sprintf("%.1f/s", v)
 	}
-	return strconv.FormatFloat(v, 'f', -1, 64)
+	switch {
+	case v == math.Trunc(v):
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	case math.Abs(v) >= 1000:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 4, 64)
 }

@@ -301,3 +301,26 @@ func TestDist(t *testing.T) {
 		t.Errorf("%v %v", d.Quantile(.5), d.Quantile(.99))
 	}
 }
+
+func TestFormat(t *testing.T) {
+	for _, c := range []struct {
+		v    float64
+		u    Unit
+		want string
+	}{
+		{18181.81818181818, None, "18182"},
+		{12000, None, "12000"},
+		{1.0123456, None, "1.012"},
+		{0.00001234567, None, "1.235e-05"},
+		{0, None, "0"},
+		{1 << 20, None, "1048576"},
+		{0.0123456, Time, "12.35ms"},
+		{1536, Bytes, "1.5KiB"},
+		{0.5, Share, "50.00%"},
+		{2009.24, Rate, "2009.2/s"},
+	} {
+		if got := Format(c.v, c.u); got != c.want {
+			t.Errorf("%v: %q, want %q", c.v, got, c.want)
+		}
+	}
+}
