@@ -148,7 +148,7 @@ func (s *Shard) poolMail(m wire.Mail) {
 		}
 	case *wire.Release:
 		if p = s.pools[m.Tenant]; p != nil {
-			p.core.Release(m.Session, m.AE, m.WrapUpMS, s.now, &p.out)
+			p.core.Release(m.Session, m.AE, m.WrapUpMS, false, s.now, &p.out)
 		}
 	}
 	if p == nil {

@@ -113,7 +113,7 @@ func (p *pool) censusAnswer(s *Shard, m *wire.CensusAnswer) {
 	t.shapes[m.Shard] = m.Shape
 	for _, l := range t.left[m.Shard] {
 		if m.Shape > l.shape && !tells(m.Live, l) {
-			p.core.Release(l.session, l.ae, 0, s.now, &p.out) // it has ended there
+			p.core.Release(l.session, l.ae, 0, false, s.now, &p.out) // it has ended there
 		}
 	}
 	delete(t.left, m.Shard)
