@@ -118,6 +118,11 @@ func (p *pool) censusAnswer(s *Shard, m *wire.CensusAnswer) {
 	}
 	delete(t.left, m.Shard)
 	live := p.liveTasks(m.Live)
+	for i := range m.WrapUps {
+		w := p.liveTask(&m.WrapUps[i].Live)
+		w.WrapUpMS = m.WrapUps[i].LeftMS
+		live = append(live, w)
+	}
 	for i := range m.Left {
 		l := &m.Left[i]
 		to, known := p.peer(s, l.To)
