@@ -34,7 +34,7 @@ func cycle(c *broker.Core, t *broker.Task, out *broker.Effects) {
 	c.Offer(t, 1, out)
 	g := &(*out)[0]
 	c.Confirm(t.Session, t.Ticket, g.Worker, g.Lease, t.Ticket, 1, out)
-	c.Release(t.Session, t.Ticket, 0, 1, out)
+	c.Release(t.Session, t.Ticket, 0, false, 1, out)
 	out.Reset()
 }
 
@@ -78,7 +78,7 @@ func TestOfferAllocations(t *testing.T) {
 		o := &(*out)[0]
 		c.Accept(o.Offer, o.Worker, broker.Ref{Conn: o.Conn, ID: 1}, 1, out)
 		c.Confirm(task.Session, task.Ticket, o.Worker, "l", task.Ticket, 1, out)
-		c.Release(task.Session, task.Ticket, 0, 1, out)
+		c.Release(task.Session, task.Ticket, 0, false, 1, out)
 		out.Reset()
 	})
 	if n > 1 {

@@ -131,7 +131,7 @@ func (d *driver) do(t *testing.T, c *script.Command) string {
 	case "refuse":
 		d.core.Refuse(session(c), ticket(c), c.String("worker", ""), d.now, out)
 	case "release":
-		d.core.Release(session(c), uint64(c.Int("ae", 1)), c.Int("wrapup", 0), d.now, out)
+		d.core.Release(session(c), uint64(c.Int("ae", 1)), c.Int("wrapup", 0), c.Bool("kept"), d.now, out)
 	case "wrapup":
 		d.core.WrapupDone(session(c), uint64(c.Int("ae", 1)), c.String("worker", ""), d.refOf(c, c.String("worker", "")), d.now, out)
 	case "subscribe":
@@ -268,7 +268,7 @@ func (d *driver) rows(t *testing.T, input string) (live []broker.Live) {
 			t.Fatal(err)
 		}
 		l := broker.Live{Task: d.task(c), Worker: c.String("worker", ""), Lease: c.String("lease", ""), Offer: c.String("offer", ""), AE: uint64(c.Int("ae", 0))}
-		l.Origin, l.Assigned = wire.Origin(c.String("kind", "bot")), l.Worker != ""
+		l.Origin, l.Assigned, l.WrapUpMS = wire.Origin(c.String("kind", "bot")), l.Worker != "", c.Int("wrapup", 0)
 		live = append(live, l)
 	}
 	return live
@@ -316,6 +316,8 @@ func show(e *broker.Effect) string {
 		say("c%d offer_ended %s %s", e.Conn.ID, e.Offer, e.Reason)
 	case broker.Lost:
 		say("lost %s ae=%d %s", e.Session, e.AE, e.Worker)
+	case broker.WrapUpOver:
+		say("wrapup_over %s ae=%d %s", e.Session, e.AE, e.Worker)
 	case broker.Rebind:
 		say("rebind %s ae=%d %s c%d lease=%s window=%d fresh=%v", e.Session, e.AE, e.Worker, e.Conn.ID, e.Lease, e.Window, e.Fresh)
 	case broker.TransferFailed:

@@ -22,6 +22,8 @@ type Live struct {
 	Lease    string
 	Offer    string // that it accepted
 	AE       uint64
+	// WrapUpMS, when above 0, says that the assignment is over, and Worker busy with it for so long from now on [SW-5.9].
+	WrapUpMS int64
 }
 
 // census is the taking stock when a pool opens.
@@ -70,9 +72,12 @@ func (c *Core) CensusAnswer(p uint64, shard uint32, live []Live, now int64, out 
 	}
 	c.census.missing = slices.Delete(c.census.missing, i, i+1)
 	for i := range live {
-		if live[i].Assigned {
+		switch {
+		case live[i].WrapUpMS > 0:
+			c.adoptWrapUp(&live[i], out)
+		case live[i].Assigned:
 			c.adopt(&live[i], out)
-		} else {
+		default:
 			c.offerTask(&live[i].Task, out)
 		}
 	}
@@ -105,14 +110,7 @@ func (c *Core) adopt(l *Live, out *Effects) {
 		c.conclude(t, out)
 		c.drop(t)
 	}
-	w := c.workers[l.Worker]
-	if w == nil {
-		w = newWorker(l.Worker, l.Lease, kindOf(l.Origin))
-		c.workers[w.ID] = w
-		if c.open {
-			c.beginGrace(w)
-		}
-	}
+	w := c.workerOf(l)
 	t := c.newTask(q, &l.Task)
 	t.state, t.lease, t.ae, t.reason, t.offer = held, l.Lease, l.AE, reasonRoute, l.Offer
 	if t.offer != "" {
@@ -126,6 +124,53 @@ func (c *Core) adopt(l *Live, out *Effects) {
 		c.rebind(t, true, out)
 	default:
 		c.set(&t.timer, c.now+auditMS)
+	}
+}
+
+// workerOf returns the worker of whom l tells.
+func (c *Core) workerOf(l *Live) *worker {
+	w := c.workers[l.Worker]
+	if w == nil {
+		w = newWorker(l.Worker, l.Lease, kindOf(l.Origin))
+		c.workers[w.ID] = w
+		if c.open {
+			c.beginGrace(w)
+		}
+	}
+	return w
+}
+
+// adoptWrapUp takes over a wrap-up that a session tells of: it keeps it, so it is told when it ends before its time.
+func (c *Core) adoptWrapUp(l *Live, out *Effects) {
+	if t := c.find(l.Session, l.Ticket); t != nil {
+		if t.ae == l.AE {
+			c.giveBack(t, l.WrapUpMS, true, out) // by the word of an earlier shard somebody had it still
+		}
+		return
+	}
+	q := c.queues[l.Queue]
+	if q == nil {
+		if len(c.order) == 0 {
+			return
+		}
+		q = c.order[0]
+	}
+	w := c.workerOf(l)
+	t := c.newTask(q, &l.Task)
+	t.state, t.lease, t.ae, t.reason = held, l.Lease, l.AE, reasonRoute
+	c.outlast(t)
+	c.charge(t, w)
+	c.giveBack(t, l.WrapUpMS, true, out)
+}
+
+// outlast puts t, the newest of its session's tasks as far as is known, behind all others: it is over.
+func (c *Core) outlast(t *task) {
+	last := t
+	for last.next != nil {
+		last = last.next
+	}
+	if last != t {
+		c.sessions[t.session], last.next, t.next = t.next, t, nil
 	}
 }
 

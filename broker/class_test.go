@@ -44,7 +44,7 @@ func TestEndedOffersAreBounded(t *testing.T) {
 		offers = append(offers, o.Offer)
 		c.Accept(o.Offer, o.Worker, broker.Ref{Conn: o.Conn}, 1, out)
 		c.Confirm("s_a", uint64(i+1), o.Worker, "l", uint64(i+1), 1, out)
-		c.Release("s_a", uint64(i+1), 0, 1, out)
+		c.Release("s_a", uint64(i+1), 0, false, 1, out)
 	}
 	f := func(i int, want broker.EffectKind) {
 		t.Helper()

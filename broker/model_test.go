@@ -44,6 +44,8 @@ type modelTask struct {
 	ae      uint64
 	expires int64
 	until   int64 // of wrapup
+	kept    bool  // its session keeps that
+	over    bool  // and is to hear that it has ended
 	bars    map[string]int64
 	fuzzy   bool
 }
@@ -60,7 +62,14 @@ type modelSession struct {
 	wish    broker.Task // under waits or pending
 	has     broker.Live // while it has an owner
 	pool    uint64      // number of the last whom it has heard
+	wraps   []modelWrap // that it keeps
 	inbox   []letter
+}
+
+// modelWrap is a wrap-up that a session keeps.
+type modelWrap struct {
+	broker.Live
+	until int64
 }
 
 // letter is a pool's word to a session.
@@ -92,7 +101,7 @@ type model struct {
 }
 
 // taught counts what a run has seen of pools that were lost.
-type taught struct{ pools, adopted, waiting, kept, refused, pieces int }
+type taught struct{ pools, adopted, waiting, kept, refused, pieces, wraps, over int }
 
 func newModel(t *rapid.T) *model {
 	m := &model{t: t, now: 1000, number: 1, workers: map[string]*modelWorker{}, ended: map[string]string{}, aes: map[string]uint64{}}
@@ -141,8 +150,23 @@ func (m *model) owed(w *modelWorker) (n int) {
 		if s.owner == w.id {
 			n += max(s.has.Cost, 1)
 		}
+		for i := range s.wraps {
+			if v := &s.wraps[i]; v.Worker == w.id && v.until > m.now {
+				n += max(v.Cost, 1)
+			}
+		}
 	}
 	return n
+}
+
+// left is how long the session's wrap-up behind ae goes on.
+func (m *model) left(s *modelSession, ae uint64) int64 {
+	for i := range s.wraps {
+		if s.wraps[i].AE == ae {
+			return max(s.wraps[i].until-m.now, 0)
+		}
+	}
+	return 0
 }
 
 // could tells whether w could take t now, leaving steps aside.
@@ -316,6 +340,14 @@ func (m *model) follow() {
 				}
 			}
 			m.send(e)
+		case broker.WrapUpOver:
+			i := slices.IndexFunc(m.tasks, func(t *modelTask) bool {
+				return t.Session == e.Session && t.ae == e.AE && t.over && t.worker == e.Worker
+			})
+			if i < 0 {
+				m.t.Fatalf("a wrap-up is over that was none: %+v", e)
+			}
+			m.send(e)
 		}
 	}
 	m.out.Reset()
@@ -477,11 +509,15 @@ func TestModel(t *testing.T) {
 			"mail":      step((*model).mail),
 			"mail2":     step((*model).mail),
 			"release":   step((*model).release),
+			"release 2": step((*model).release),
 			"transfer":  step((*model).transfer),
 			"subscribe": step((*model).subscribe),
 			"connlost":  step((*model).connLost),
 			"presence":  step((*model).setPresence),
 			"slots":     step((*model).setSlots),
+			"wrapup":    step((*model).wrapUpDone),
+			"wrapup 2":  step((*model).wrapUpDone),
+			"mail3":     step((*model).mail),
 			"accept":    step((*model).acceptOffer),
 			"decline":   step((*model).declineOffer),
 			"tick":      step((*model).tick),
@@ -496,11 +532,13 @@ func TestModel(t *testing.T) {
 		seen.kept += m.taught.kept
 		seen.refused += m.taught.refused
 		seen.pieces += m.taught.pieces
+		seen.wraps += m.taught.wraps
+		seen.over += m.taught.over
 	})
 	if total == 0 {
 		t.Fatal("nothing was ever assigned")
 	}
-	if seen.adopted == 0 || seen.waiting == 0 || seen.refused == 0 || seen.pieces == 0 {
+	if seen.adopted == 0 || seen.waiting == 0 || seen.refused == 0 || seen.pieces == 0 || seen.wraps+seen.over == 0 {
 		t.Fatalf("pools were lost, and nobody noticed: %+v", seen)
 	}
 	t.Logf("%d assignments were checked, and over lost pools %+v", total, seen)
@@ -547,7 +585,11 @@ func (m *model) ring() {
 		}
 		w.gone = true
 		for _, t := range slices.Clone(m.tasks) {
-			if t.worker == w.id && t.state == "wrapup" {
+			switch {
+			case t.worker != w.id || t.state != "wrapup":
+			case t.kept:
+				t.over = true
+			default:
 				m.drop(t)
 			}
 		}
@@ -682,11 +724,31 @@ func (m *model) mail() {
 		if mine {
 			s.owner = ""
 		}
-		m.giveBack(s, e.AE, 0)
+		m.giveBack(s, e.AE, m.left(s, e.AE))
 		if mine {
 			m.follow()
 			m.enqueue(s, nil)
 		}
+	case broker.WrapUpOver:
+		m.taught.over++
+		s.wraps = slices.DeleteFunc(s.wraps, func(v modelWrap) bool { return v.AE == e.AE })
+		m.giveBack(s, e.AE, 0)
+	}
+}
+
+// wrapUpDone is a worker's word that he is done with what came after an assignment, or the same again.
+func (m *model) wrapUpDone() {
+	t, ok := pick(m, slices.DeleteFunc(slices.Clone(m.tasks), func(t *modelTask) bool { return t.state != "wrapup" || !m.workers[t.worker].connected }), "task")
+	if !ok {
+		return
+	}
+	ref := m.ref(m.workers[t.worker])
+	m.core.WrapupDone(t.Session, t.ae, t.worker, ref, m.now, &m.out)
+	if done := slices.ContainsFunc(m.out, func(e broker.Effect) bool { return e.Kind == broker.Done && e.Ref == ref }); done == t.kept {
+		m.t.Fatalf("a wrap-up that is kept %v is done %v", t.kept, done)
+	}
+	if t.over = t.kept; !t.kept {
+		m.drop(t)
 	}
 }
 
@@ -732,18 +794,22 @@ func (m *model) handleGrant(s *modelSession, e *broker.Effect, pool uint64) {
 }
 
 func (m *model) giveBack(s *modelSession, ae uint64, wrapUp int64) {
+	kept := slices.ContainsFunc(s.wraps, func(v modelWrap) bool { return v.AE == ae })
 	for _, t := range slices.Clone(m.tasks) {
+		if t.Session == s.id && t.ae == ae && t.state == "wrapup" && t.over && wrapUp == 0 {
+			m.drop(t)
+		}
 		if t.Session != s.id || t.ae != ae || t.state != "held" && t.state != "lost" {
 			continue
 		}
 		m.end(t, "accepted")
-		if wrapUp > 0 && t.state == "held" && !m.workers[t.worker].gone {
-			t.state, t.until, t.offer = "wrapup", m.now+wrapUp, ""
+		if there := t.state == "held" && !m.workers[t.worker].gone; wrapUp > 0 && (there || kept) {
+			t.state, t.until, t.offer, t.kept, t.over = "wrapup", m.now+wrapUp, "", kept, !there
 		} else {
 			m.drop(t)
 		}
 	}
-	m.core.Release(s.id, ae, wrapUp, m.now, &m.out)
+	m.core.Release(s.id, ae, wrapUp, kept, m.now, &m.out)
 }
 
 func (m *model) owned() []*modelSession {
@@ -761,7 +827,11 @@ func (m *model) release() {
 	last := s.owner
 	s.owner = ""
 	if rapid.IntRange(0, 9).Draw(m.t, "loses") != 0 {
-		m.giveBack(s, s.ae, int64(rapid.IntRange(0, 1).Draw(m.t, "wrapup"))*4000)
+		wrapUp := int64(rapid.SampledFrom([]int{0, 4000, 40_000, 40_000}).Draw(m.t, "wrapup"))
+		if wrapUp > 0 && rapid.IntRange(0, 3).Draw(m.t, "keeps") != 0 {
+			s.wraps = append(s.wraps, modelWrap{s.has, m.now + wrapUp})
+		}
+		m.giveBack(s, s.ae, wrapUp)
 		m.follow()
 	} // otherwise the release is lost on its way: the next ticket, or the audit, makes up for it
 	if rapid.Bool().Draw(m.t, "back") {
@@ -1060,6 +1130,20 @@ func (m *model) tell(s *modelSession) (live []broker.Live) {
 		m.tasks = append(m.tasks, t)
 		live = append(live, broker.Live{Task: s.wish})
 		m.taught.waiting++
+	}
+	for i := range s.wraps {
+		v := s.wraps[i]
+		if v.until <= m.now {
+			continue
+		}
+		w := m.workers[v.Worker]
+		if w.gone {
+			w.gone, w.lease, w.presence, w.graceEnd = false, v.Lease, broker.Ready, m.grace(w)
+		}
+		v.WrapUpMS = v.until - m.now
+		m.tasks = append(m.tasks, &modelTask{Task: v.Task, state: "wrapup", worker: v.Worker, lease: v.Lease, ae: v.AE, until: v.until, kept: true, bars: map[string]int64{}})
+		live = append(live, v.Live)
+		m.taught.wraps++
 	}
 	if len(live) > 0 {
 		s.pool = m.number

@@ -108,8 +108,8 @@ func (c *Core) Accept(offer, worker string, ref Ref, now int64, out *Effects) {
 		c.grant(t, w, out)
 		c.endBids(t, "taken", out)
 	case granted:
-		if ref.ID != 0 && ref != t.ref && len(t.also) < maxAlso && !slices.Contains(t.also, ref) {
-			t.also = append(t.also, ref)
+		if ref != t.ref {
+			t.alsoAnswer(ref)
 		}
 	default:
 		out.accepted(ref, t.session, t.ae)
@@ -120,8 +120,15 @@ func (c *Core) Accept(offer, worker string, ref Ref, now int64, out *Effects) {
 	c.settle(out)
 }
 
-// maxAlso bounds the repeated accepts that wait for one grant. Whoever sends more is not waiting for an answer.
+// maxAlso bounds the repeated accepts that wait for one grant, and what waits for the end of one wrap-up. Whoever sends more is not waiting for an answer.
 const maxAlso = 16
+
+// alsoAnswer lets ref wait for what t's session says.
+func (t *task) alsoAnswer(ref Ref) {
+	if ref.ID != 0 && len(t.also) < maxAlso && !slices.Contains(t.also, ref) {
+		t.also = append(t.also, ref)
+	}
+}
 
 // Decline refuses an offer: it goes to somebody else, and does not come back at once. Declining twice is the same.
 func (c *Core) Decline(offer, worker string, ref Ref, now int64, out *Effects) {

@@ -419,7 +419,7 @@ func (p *policy) effect(e *broker.Effect) {
 	case broker.PresencePush:
 		p.workers[e.Worker].there = false
 	case broker.Lost:
-		p.core.Release(e.Session, e.AE, 0, p.now, &p.out)
+		p.core.Release(e.Session, e.AE, 0, false, p.now, &p.out)
 		if t != nil {
 			p.tasks = slices.DeleteFunc(p.tasks, func(o *polTask) bool { return o == t })
 		}
@@ -729,7 +729,7 @@ func (p *policy) finish() {
 	t := rapid.SampledFrom(p.tasks).Draw(p.t, "ends")
 	p.tasks = slices.DeleteFunc(p.tasks, func(o *polTask) bool { return o == t })
 	if t.held != "" {
-		p.core.Release(t.Session, t.Ticket, 0, p.now, &p.out)
+		p.core.Release(t.Session, t.Ticket, 0, false, p.now, &p.out)
 	} else {
 		p.core.Withdraw(t.Session, t.Ticket, p.now, &p.out)
 	}

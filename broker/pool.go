@@ -444,7 +444,7 @@ func (c *Core) graceOver(w *worker, out *Effects) {
 		case held:
 			c.lose(t, out)
 		case wrapup:
-			c.drop(t)
+			c.endWrapUp(t, out)
 		}
 	}
 	if len(w.tasks) == 0 {

@@ -251,7 +251,7 @@ func TestClosedBetweenPieces(t *testing.T) {
 		for range at {
 			c.Continue(1, 0, &c.out)
 		}
-		c.Release("held", 1, 0, 0, &c.out)
+		c.Release("held", 1, 0, false, 0, &c.out)
 		c.rest(1)
 		if known, _ := c.Knows(old, ""); known {
 			t.Errorf("its last task ends after %d pieces, and it is kept", at)

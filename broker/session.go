@@ -226,39 +226,88 @@ func (c *Core) Refuse(session wire.SessionID, ticket uint64, worker string, now 
 	c.settle(out)
 }
 
-// Release gives back the worker who had the session under ae. It stays busy with it for wrapUpMS [SW-5.9].
-func (c *Core) Release(session wire.SessionID, ae uint64, wrapUpMS, now int64, out *Effects) {
+// Release gives back the worker who had the session under ae. It stays busy with it for wrapUpMS [SW-5.9]. kept says that the session remembers that,
+// for the pools that follow: it is told when the wrap-up ends before its time, and says so by a Release without one.
+func (c *Core) Release(session wire.SessionID, ae uint64, wrapUpMS int64, kept bool, now int64, out *Effects) {
 	c.Tick(now, out)
 	for t := c.sessions[session]; t != nil; t = t.next {
-		if (t.state != held && t.state != lost) || t.ae != ae {
-			continue
-		}
-		c.ended.put(t, outcomeAccepted)
-		if wrapUpMS <= 0 || t.state == lost || t.worker.gone {
-			c.drop(t)
+		switch {
+		case t.ae != ae:
+		case t.state == held || t.state == lost:
+			c.giveBack(t, wrapUpMS, kept, out)
+			c.settle(out)
+			return
+		case t.state == wrapup && t.over && wrapUpMS <= 0:
+			c.wrapped(t, out)
 			c.settle(out)
 			return
 		}
-		t.state = wrapup
-		if t.offer != "" {
-			delete(c.offers, t.offer)
-			t.offer = ""
-		}
-		c.set(&t.timer, c.now+wrapUpMS)
-		return
 	}
 }
 
-// WrapupDone ends the wrap-up of worker after the assignment of the session under ae. Anything else is no_session.
+// giveBack ends the assignment of t, behind which its worker is busy for wrapUpMS.
+func (c *Core) giveBack(t *task, wrapUpMS int64, kept bool, out *Effects) {
+	c.ended.put(t, outcomeAccepted)
+	none := t.state == lost || t.worker.gone
+	if wrapUpMS <= 0 || none && !kept {
+		c.drop(t)
+		return
+	}
+	t.state, t.kept = wrapup, kept
+	if t.offer != "" {
+		delete(c.offers, t.offer)
+		t.offer = ""
+	}
+	t.expires = c.now + wrapUpMS
+	c.set(&t.timer, t.expires)
+	if none {
+		c.endWrapUp(t, out)
+	}
+}
+
+// WrapupDone ends the wrap-up of worker after the assignment of the session under ae. When the session keeps it, it is over, and ref answered, when that says
+// so. Anything else is no_session, or unavailable as long as not all shards have told what they know.
 func (c *Core) WrapupDone(session wire.SessionID, ae uint64, worker string, ref Ref, now int64, out *Effects) {
 	c.Tick(now, out)
 	for t := c.sessions[session]; t != nil; t = t.next {
 		if t.state == wrapup && t.ae == ae && t.worker.ID == worker && t.worker.conn == ref.Conn {
-			out.done(ref)
-			c.drop(t)
+			t.alsoAnswer(ref)
+			c.endWrapUp(t, out)
 			c.settle(out)
 			return
 		}
 	}
+	if len(c.census.missing) > 0 {
+		out.fail(ref, wire.Unavailable, "not all of the sessions are known yet")
+		return
+	}
 	out.fail(ref, wire.NoSession, "there is no wrap-up of yours under this ae")
+}
+
+// endWrapUp ends t, a wrap-up, before its time: at once, or when its session, which keeps it, has heard. So no pool that follows begins it again.
+func (c *Core) endWrapUp(t *task, out *Effects) {
+	switch {
+	case !t.kept:
+		c.wrapped(t, out)
+	case !t.over:
+		t.over, t.pause = true, againMS/2
+		c.sayWrapUpOver(t, out)
+	}
+}
+
+// sayWrapUpOver tells t's session that its wrap-up has ended, as long as it has not by itself.
+func (c *Core) sayWrapUpOver(t *task, out *Effects) {
+	e := out.add(WrapUpOver)
+	e.Session, e.Worker, e.AE = t.session, t.worker.ID, t.ae
+	if c.saidAgain(t); t.timer.due > t.expires {
+		c.set(&t.timer, t.expires)
+	}
+}
+
+// wrapped forgets t, whose wrap-up has ended.
+func (c *Core) wrapped(t *task, out *Effects) {
+	for _, ref := range t.also {
+		out.done(ref)
+	}
+	c.drop(t)
 }

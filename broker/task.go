@@ -106,7 +106,7 @@ type task struct {
 	onRoll  int    // in the core's roll
 	cost    int
 	offer   string // id, empty of bots
-	also    []Ref  // further accepts, answered here
+	also    []Ref  // further accepts, or ends of the wrap-up: answered here
 	timer   timer
 
 	// What was said of it; all of it may change with its version.
@@ -128,6 +128,8 @@ type task struct {
 	requeue    bool
 	handed     bool
 	classified bool
+	kept       bool  // its session remembers its wrap-up,
+	over       bool  // which has ended: that is still to be heard
 	bare       bool  // it is held by a word that says nothing else of it: the census may say more
 	answerBy   int64 // while its plan is a question: until then somebody is asked
 	summary    []byte
@@ -155,10 +157,10 @@ type task struct {
 	lease   string
 	ae      uint64
 	reason  string
-	noted   int32  // where why is noted in the trace, from 1; 0 is nowhere
-	why     []byte // that, while humans are asked: the trace may be full of others before one answers
-	untaken uint32 // offers under this ticket that nobody took
-	expires int64
+	noted   int32   // where why is noted in the trace, from 1; 0 is nowhere
+	why     []byte  // that, while humans are asked: the trace may be full of others before one answers
+	untaken uint32  // offers under this ticket that nobody took
+	expires int64   // when the offer ends, or the wrap-up
 	bids    []*task // the same offer to others
 	lead    *task   // of a bid: the task that is offered
 	ref     Ref     // the accept that its session will answer

@@ -107,7 +107,11 @@ func (c *Core) ring(t *task, out *Effects) {
 		c.sayLost(t, out)
 		c.saidAgain(t)
 	case wrapup:
-		c.drop(t)
+		if t.over && c.now < t.expires {
+			c.sayWrapUpOver(t, out)
+		} else {
+			c.wrapped(t, out)
+		}
 	}
 }
 

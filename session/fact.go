@@ -11,30 +11,32 @@ type FactKind uint8
 
 // The facts of a session. Each is in the log before anybody hears of it.
 const (
-	Opened     FactKind = iota + 1 // the session exists: the fields of Birth
-	Said                           // Entry was appended
-	Enqueued                       // it waits under Ticket since At; N says what changed with it
-	Granted                        // Owner has it under ae N
-	Failed                         // the delivery of Seq failed Attempt times; the next is at At
-	Freed                          // nobody owns it
-	Ended                          // it is closed at At
-	Reopened                       // it is not closed any more
-	Known                          // Key is remembered
-	Patched                        // the context document is Doc at version N
-	Requested                      // Transfer is pending, or none is
-	Attaching                      // it was opened on channel Name too
-	PoolSeen                       // N is the pool's number
-	Acked                          // the owner's cursor is at Seq
-	EpochBegan                     // entries from Seq on are of epoch N; the owner has it without a lease, under another AE
-	ResortSeen                     // the last resort was told under Ticket
-	Joined                         // Guest is there
-	Left                           // the guest N is not any more
-	Attributed                     // the attributes are Doc at version N; Ticket is the task's from now on
-	Invited                        // Invite holds
-	Uninvited                      // that of worker Name does not any more
-	Stumbled                       // N turns of its bot have failed in a row
-	Adopted                        // its customer has become Name
-	Erased                         // its customer was erased at At, and Name stands for him
+	Opened      FactKind = iota + 1 // the session exists: the fields of Birth
+	Said                            // Entry was appended
+	Enqueued                        // it waits under Ticket since At; N says what changed with it
+	Granted                         // Owner has it under ae N
+	Failed                          // the delivery of Seq failed Attempt times; the next is at At
+	Freed                           // nobody owns it
+	Ended                           // it is closed at At
+	Reopened                        // it is not closed any more
+	Known                           // Key is remembered
+	Patched                         // the context document is Doc at version N
+	Requested                       // Transfer is pending, or none is
+	Attaching                       // it was opened on channel Name too
+	PoolSeen                        // N is the pool's number
+	Acked                           // the owner's cursor is at Seq
+	EpochBegan                      // entries from Seq on are of epoch N; the owner has it without a lease, under another AE
+	ResortSeen                      // the last resort was told under Ticket
+	Joined                          // Guest is there
+	Left                            // the guest N is not any more
+	Attributed                      // the attributes are Doc at version N; Ticket is the task's from now on
+	Invited                         // Invite holds
+	Uninvited                       // that of worker Name does not any more
+	Stumbled                        // N turns of its bot have failed in a row
+	Adopted                         // its customer has become Name
+	WrapUpBegan                     // Owner, who had it under ae N from the queue Name, is busy with it until At
+	WrapUpEnded                     // that after the assignment N does not any more
+	Erased                          // its customer was erased at At, and Name stands for him
 )
 
 // Fact is one thing that happened: the union of what the kinds carry. A message makes three of them, each of which is written, applied and
@@ -137,6 +139,10 @@ func (s *State) Apply(f *Fact) {
 		s.Stumbles = uint32(f.N) //nolint:gosec // counted one by one
 	case Adopted:
 		s.Holder = f.Name
+	case WrapUpBegan:
+		s.wrapUpBegan(f)
+	case WrapUpEnded:
+		s.wrapUpEnded(f.N)
 	case Erased:
 		s.erased(f.At, f.Name)
 	case ResortSeen:

@@ -264,7 +264,7 @@ func (m *model) poolWord() {
 	if m.rarely("pool") {
 		pool--
 	}
-	word := m.n("word", 5)
+	word := m.n("word", 6)
 	if m.state().Transfer.Ticket != 0 && m.one("failed") {
 		word = 3
 	}
@@ -276,6 +276,12 @@ func (m *model) poolWord() {
 	case 3:
 		n := &wire.NoGrant{Session: m.w[0].id, Ticket: m.state().Transfer.Ticket, Pool: pool, Why: "full"}
 		m.do(func(w *world) { w.s.NoGrant(&w.env, n, &w.d) })
+	case 6:
+		over := &wire.WrapUpOver{Session: m.w[0].id, Pool: pool, Worker: worker, AE: ae}
+		if w := m.state().WrapUps; len(w) > 0 && m.one("running") {
+			over.Worker, over.AE = w[0].Worker, w[0].AE
+		}
+		m.do(func(w *world) { w.s.WrapUpOver(&w.env, over, &w.d) })
 	case 5:
 		f := &wire.Found{Session: m.w[0].id, Worker: []string{"bob", "bot", "bot2"}[m.n("invited", 2)]}
 		if i := m.state().invited(f.Worker); i != nil {

@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -42,7 +43,7 @@ func TestModel(t *testing.T) {
 
 var interesting = []string{
 	"granted", "revoked", "delivery", "redelivery", "fresh", "page", "back", "key", "dead letter", "transferred", "transfer failed", "reopened", "duplicate",
-	"conflict", "stale", "crash", "interrupted", "joined", "left", "taken", "directed", "attributes", "guest's word", "asked", "abandoned", "erased",
+	"conflict", "stale", "crash", "interrupted", "joined", "left", "taken", "directed", "attributes", "guest's word", "asked", "abandoned", "erased", "wrap-up", "wrap-up over",
 }
 
 // model is the session twice, to compare what comes of the same inputs [I13], and everything that others know of it.
@@ -114,7 +115,7 @@ func newModel(rt *rapid.T, seen map[string]int) *model {
 	m := &model{t: rt, seen: seen, now: 1000, pool: 1, shadow: &State{}, until: map[string]uint64{}, keys: map[string]result{}, streams: map[string]bool{}, guests: map[uint64]string{}}
 	for i := range m.w {
 		m.w[i] = newWorld()
-		m.w[i].policy.ReopenWindowMS = 5000
+		m.w[i].policy.ReopenWindowMS, m.w[i].policy.WrapUpMS = 5000, 3000
 		m.w[i].policy.Rules = map[string]*Rule{"default": {AskedTypes: []string{"human"}, AbsentMS: 4000, FailedTurns: 3, FailedTypes: []string{"fallback"}}}
 		m.w[i].id = wire.NewSessionID(0, 1, 1)
 	}
@@ -277,7 +278,7 @@ func (m *model) crash(factsAlone, disconnected bool) {
 	if m.owner != nil {
 		m.owner.gone, m.owner.unacked, m.owner.last, m.owner.maybe = true, nil, 0, m.state().Head
 	}
-	if !bytes.Equal(AppendState(nil, m.w[0].s), AppendState(nil, m.w[1].s)) {
+	if !bytes.Equal(AppendLive(AppendState(nil, m.w[0].s), m.w[0].s), AppendLive(AppendState(nil, m.w[1].s), m.w[1].s)) {
 		m.t.Fatal("two rebuilt states differ")
 	}
 	if disconnected { // connections of a node that was are not those of this one; here their end is told
@@ -323,6 +324,10 @@ func (m *model) fact(f *Fact) {
 		m.end()
 	case Enqueued:
 		m.abandoned = false
+	case WrapUpBegan:
+		m.seen["wrap-up"]++
+	case WrapUpEnded:
+		m.seen["wrap-up over"]++
 	case Reopened:
 		m.seen["reopened"]++
 	case Requested:
@@ -405,7 +410,7 @@ func (m *model) same() {
 func (m *model) roundTrip(s *State) {
 	m.t.Helper()
 	var got State
-	if err := ParseState(AppendState(nil, s), &got); err != nil {
+	if err := errors.Join(ParseState(AppendState(nil, s), &got), ParseLive(AppendLive(nil, s), &got)); err != nil {
 		m.t.Fatal(err)
 	}
 	if a, b := durable(s), durable(&got); !reflect.DeepEqual(a, b) {

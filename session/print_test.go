@@ -84,6 +84,7 @@ var factNames = map[FactKind]string{
 	Opened: "opened", Said: "said", Enqueued: "enqueued", Granted: "granted", Failed: "failed", Freed: "freed", Ended: "ended",
 	Reopened: "reopened", Known: "known", Patched: "patched", Requested: "requested", Attaching: "attaching", PoolSeen: "pool", Acked: "acked",
 	EpochBegan: "epoch", Attributed: "attributed", Joined: "joined", Left: "left", Adopted: "adopted", Stumbled: "stumbled", Invited: "invited", Uninvited: "uninvited", ResortSeen: "resorted", Erased: "erased",
+	WrapUpBegan: "wrapup", WrapUpEnded: "wrapup_over",
 }
 
 func factLine(f *Fact) string {
@@ -118,6 +119,10 @@ func factLine(f *Fact) string {
 		b += " " + f.Name
 	case PoolSeen, Stumbled:
 		b += fmt.Sprintf(" %d", f.N)
+	case WrapUpBegan:
+		b += fmt.Sprintf(" worker=%s ae=%d until=%d", f.Owner.Worker, f.N, f.At)
+	case WrapUpEnded:
+		b += fmt.Sprintf(" ae=%d", f.N)
 	case Acked:
 		b += fmt.Sprintf(" seq=%d", f.Seq)
 	case ResortSeen:
@@ -159,7 +164,11 @@ func mailLine(m wire.Mail) string {
 	case *wire.Declined:
 		return fmt.Sprintf("declined ticket=%d worker=%s", m.Ticket, m.Worker)
 	case *wire.Release:
-		return fmt.Sprintf("release ticket=%d worker=%s ae=%d wrapup=%d", m.Ticket, m.Worker, m.AE, m.WrapUpMS)
+		b := fmt.Sprintf("release ticket=%d worker=%s ae=%d wrapup=%d", m.Ticket, m.Worker, m.AE, m.WrapUpMS)
+		if m.Kept {
+			b += " kept"
+		}
+		return b
 	}
 	return fmt.Sprintf("%T", m)
 }

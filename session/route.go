@@ -215,7 +215,7 @@ func (s *State) Lost(env *Env, l *wire.Lost, d *Decision) {
 		return
 	}
 	if s.Phase != Assigned || s.AE != l.AE || s.Owner.Worker != l.Worker {
-		d.post(env, &wire.Release{Tenant: s.Tenant, Session: s.ID, Worker: l.Worker, AE: l.AE})
+		d.post(env, s.given(env, l.Worker, l.AE))
 		return
 	}
 	s.interrupt(env, d)
@@ -245,7 +245,7 @@ func (s *State) Rebind(env *Env, r *wire.Rebind, d *Decision) {
 		return
 	}
 	if s.Phase != Assigned || s.AE != r.AE || s.Owner.Worker != r.Worker {
-		d.post(env, &wire.Release{Tenant: s.Tenant, Session: s.ID, Worker: r.Worker, AE: r.AE})
+		d.post(env, s.given(env, r.Worker, r.AE))
 		f := d.push(r.Conn, wire.FrameRevoked, s.ID, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{Revoked: &wirepb.Revoked{Session: string(s.ID), Ae: r.AE, Reason: "lease"}}})
 		f.AE = r.AE
 		return
@@ -427,6 +427,7 @@ func (s *State) Wake(env *Env, d *Decision) int64 {
 	s.settleInvites(env, d)
 	s.park(env, d)
 	s.abandon(env, d)
+	s.wrappedUp(env, d)
 	if s.Phase == Assigned {
 		s.pump(env, d)
 	}
@@ -444,6 +445,9 @@ func (s *State) Alarm(now int64) int64 {
 		if at == 0 || due < at {
 			at = due
 		}
+	}
+	if due := s.wrapUpDue(); due != 0 && (at == 0 || due < at) {
+		at = due
 	}
 	if s.Phase != Assigned {
 		return at

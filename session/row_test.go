@@ -31,7 +31,7 @@ func TestStateRow(t *testing.T) {
 	v := reflect.ValueOf(*s)
 	for i := range v.NumField() { // a field that is added belongs into the row, or into this list
 		switch f := v.Type().Field(i); f.Name {
-		case "Keys", "Attached", "tail", "old", "lists", "owner", "streams", "place", "boost", "boosts", "ahead", "question", "absent", "lonelyUntil":
+		case "Keys", "Attached", "tail", "old", "lists", "owner", "streams", "place", "boost", "boosts", "ahead", "question", "absent", "lonelyUntil", "WrapUps":
 		default:
 			if v.Field(i).IsZero() {
 				t.Errorf("%s is not part of this test", f.Name)
@@ -159,6 +159,55 @@ func TestRowMemory(t *testing.T) {
 	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
 		t.Fatalf("%d bytes were allocated for rows of %d", n/100, len(row))
 	}
+}
+
+// What runs after a session stands in the row that says that it is live, which is empty otherwise, as all of them were once.
+func TestLiveRow(t *testing.T) {
+	s := &State{WrapUps: []WrapUp{{"bob/b", "l_1", "refunds", 4, 3, 5000}, {"ann", "", "default", math.MaxUint64, 9, math.MaxInt64}}}
+	row := AppendLive(nil, s)
+	got := State{WrapUps: []WrapUp{{Worker: "old"}}}
+	if err := ParseLive(row, &got); err != nil || !reflect.DeepEqual(got.WrapUps, s.WrapUps) {
+		t.Fatalf("%+v is read as %+v, %v", s.WrapUps, got.WrapUps, err)
+	}
+	for i := range row[1:] {
+		if ParseLive(row[:i+1], &State{}) == nil {
+			t.Fatalf("%d of %d bytes are wrap-ups", i+1, len(row))
+		}
+	}
+	if ParseLive(append(row, 0), &State{}) == nil {
+		t.Fatal("a byte too many is a wrap-up")
+	}
+	if row[0]++; ParseLive(row, &State{}) == nil {
+		t.Fatal("a row of a newer version was read")
+	}
+	if row = AppendLive(nil, &State{}); len(row) > 0 || ParseLive(row, &got) != nil || got.WrapUps != nil {
+		t.Fatalf("none is written as %x, and read as %+v", row, got.WrapUps)
+	}
+}
+
+// A session keeps the latest of very many wrap-ups.
+func TestWrapUpsAreBounded(t *testing.T) {
+	s := &State{Channels: []string{"web"}}
+	for i := range uint64(maxWrapUps + 3) {
+		s.Apply(&Fact{Kind: WrapUpBegan, Owner: &Owner{Worker: "bob"}, N: i + 1, At: 1000})
+	}
+	list := s.AppendWrapUps(nil, 0)
+	if len(list) != maxWrapUps || list[0].AE != 4 || len(s.AppendWrapUps(nil, 1000)) > 0 {
+		t.Fatalf("of %d wrap-ups %d are kept, the first under ae %d", maxWrapUps+3, len(list), list[0].AE)
+	}
+}
+
+func FuzzParseLive(f *testing.F) {
+	f.Add(AppendLive(nil, &State{WrapUps: []WrapUp{{"bob/b", "l_1", "refunds", 4, 3, 5000}}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var s, again State
+		if ParseLive(b, &s) != nil {
+			return
+		}
+		if err := ParseLive(AppendLive(nil, &s), &again); err != nil || !reflect.DeepEqual(s, again) {
+			t.Fatalf("wrap-ups changed on their way: %v\n%+v\n%+v", err, s.WrapUps, again.WrapUps)
+		}
+	})
 }
 
 func FuzzParseState(f *testing.F) {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -33,6 +34,7 @@ type world struct {
 	keys   map[uint64]Key // rows by fingerprint
 	order  []uint64
 	row    []byte // the state's
+	live   []byte // that which says that it is live
 	marks  Marks  // in front of the last entry's
 	loads  []Load
 	out    strings.Builder
@@ -217,6 +219,8 @@ func (w *world) do(_ *testing.T, c *script.Command) string {
 		}, &w.d)
 	case "lost":
 		w.s.Lost(&w.env, &wire.Lost{Session: w.id, Pool: uint64(c.Int("pool", 1)), Worker: c.Word(0), AE: uintOf(c, "ae")}, &w.d)
+	case "wrapup_over":
+		w.s.WrapUpOver(&w.env, &wire.WrapUpOver{Session: w.id, Pool: uint64(c.Int("pool", 1)), Worker: c.Word(0), AE: uintOf(c, "ae")}, &w.d)
 	case "rebind":
 		lease := "l1"
 		if c.Bool("asked") { // for
@@ -254,6 +258,9 @@ func (w *world) do(_ *testing.T, c *script.Command) string {
 	case "census":
 		for _, l := range w.s.AppendCensus(nil) {
 			fmt.Fprintf(&w.out, "live %s assigned=%v worker=%s lease=%s ae=%d\n", taskLine(&l.Task), l.Assigned, l.Worker, l.Lease, l.AE)
+		}
+		for _, u := range w.s.AppendWrapUps(nil, w.env.Now) {
+			fmt.Fprintf(&w.out, "wrapup ticket=%d queue=%s worker=%s lease=%s ae=%d left=%d\n", u.Ticket, u.Queue, u.Worker, u.Lease, u.AE, u.LeftMS)
 		}
 	case "again":
 		if t := w.s.Again(); t != nil {
@@ -333,6 +340,8 @@ func (w *world) told() {
 			f.Key = &k
 			w.keys[k.FP] = k
 			w.order = append(w.order, k.FP)
+		case WrapUpBegan, WrapUpEnded:
+			w.live = AppendLive(nil, w.s)
 		default:
 		}
 		w.facts = append(w.facts, f)
@@ -430,7 +439,7 @@ func (w *world) crash(factsAlone bool) {
 			st.Apply(&w.facts[i])
 		}
 	} else {
-		if err := ParseState(w.row, st); err != nil {
+		if err := errors.Join(ParseState(w.row, st), ParseLive(w.live, st)); err != nil {
 			panic(err)
 		}
 		keys, older := w.remembered()

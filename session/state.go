@@ -134,6 +134,7 @@ type State struct {
 	Transfer   Transfer
 	Guests     []Guest
 	Invites    []Invite
+	WrapUps    []WrapUp // of its former owners, those that run; in the row that says that it is live
 	// AttributesV counts the changes of Attributes since the session was opened [SW-5a.2].
 	AttributesV uint64
 	Stumbles    uint32 // failed turns in a row of the bot that has it
@@ -212,9 +213,9 @@ func (s *State) Epoch() uint64 {
 	return s.Epochs[len(s.Epochs)-1].Epoch
 }
 
-// Live tells whether s has business with its pool, its owner or its guests, and so must stay in memory.
+// Live tells whether s has business with its pool, its owner, its former ones or its guests, and so must stay in memory.
 func (s *State) Live() bool {
-	return s.Phase == Queued || s.Phase == Assigned || len(s.Guests)+len(s.Invites) > 0
+	return s.Phase == Queued || s.Phase == Assigned || len(s.Guests)+len(s.Invites)+len(s.WrapUps) > 0
 }
 
 // Remember puts rows that were read into a fresh state: the latest entries, the latest keys in the order they were

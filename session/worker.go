@@ -278,7 +278,7 @@ func (s *State) giveBack(env *Env, to wire.Conn, reason string, d *Decision) boo
 	}
 	r := &wire.Release{Tenant: s.Tenant, Session: s.ID, Ticket: s.Owner.Ticket, Worker: s.Owner.Worker, AE: s.AE}
 	if s.Owner.Kind == wire.OriginHuman && (reason == "" || reason == "closed") {
-		r.WrapUpMS = s.wrapUp(env.Policy)
+		s.wrapsUp(env, s.wrapUp(env.Policy), r, d)
 	}
 	d.post(env, r)
 	s.revoke(to, reason, d)

@@ -15,6 +15,7 @@ type stocktaking struct {
 	m       *wire.Census
 	left    []*hosted // that have not been looked at
 	live    []wire.Live
+	wraps   []wire.WrapUp
 	changed map[wire.SessionID]*hosted // since they were looked at, or never looked at
 }
 
@@ -83,18 +84,20 @@ func (s *Shard) introduce(c *stocktaking, h *hosted) {
 	h.state.Introduce(c.m.Pool, &s.d)
 	s.note(h)
 	c.live = h.state.AppendCensus(c.live)
+	c.wraps = h.state.AppendWrapUps(c.wraps, s.now)
 }
 
 // tellStock answers a pool with every live task that the shard knows.
 func (s *Shard) tellStock(c *stocktaking) {
 	if changed := c.changed; len(changed) > 0 {
 		c.live = slices.DeleteFunc(c.live, func(l wire.Live) bool { return changed[l.Session] != nil })
+		c.wraps = slices.DeleteFunc(c.wraps, func(w wire.WrapUp) bool { return changed[w.Session] != nil })
 		c.changed = map[wire.SessionID]*hosted{}
 		for _, h := range changed {
 			s.introduce(c, h)
 		}
 	}
 	s.d.Mail = append(s.d.Mail, wire.Envelope{To: c.m.Reply, Mail: &wire.CensusAnswer{
-		Tenant: c.m.Tenant, Pool: c.m.Pool, Shard: c.m.Shard, Shape: s.cfg.Shape, Left: s.departed.live[c.m.Tenant], Live: c.live,
+		Tenant: c.m.Tenant, Pool: c.m.Pool, Shard: c.m.Shard, Shape: s.cfg.Shape, Left: s.departed.live[c.m.Tenant], Live: c.live, WrapUps: c.wraps,
 	}})
 }

@@ -19,6 +19,7 @@ type hosted struct {
 	fetching bool
 	dirty    bool
 	live     bool // a live row exists
+	wraps    bool // and is to be written anew: it has the wrap-ups
 	busy     int  // reads on its behalf that are on their way
 	doubted  bool // state was read while somebody was noted as present: wake looks whether he is
 	asking   bool // a command waits for the row of its key: what is behind it waits too [SW-4.2]
@@ -158,7 +159,7 @@ func (s *Shard) fetch(h *hosted) {
 		return
 	}
 	h.fetching = true
-	s.wish(job{kind: jobSession, id: h.id})
+	s.wish(job{kind: jobSession, id: h.id, live: h.live})
 }
 
 func (s *Shard) refuseOverloaded(c *wire.Command) {
@@ -223,6 +224,8 @@ func (s *Shard) decide(h *hosted, m wire.Mail) {
 		s.keepUntaken(h, m)
 	case *wire.Lost:
 		st.Lost(&s.env, m, &s.d)
+	case *wire.WrapUpOver:
+		st.WrapUpOver(&s.env, m, &s.d)
 	case *wire.Rebind:
 		st.Rebind(&s.env, m, &s.d)
 	case *wire.NoGrant:
@@ -310,6 +313,8 @@ func (s *Shard) note(h *hosted) {
 				s.row = session.AppendKey(s.row[:0], f.Key)
 				s.turn.Put(s.key, s.row)
 			}
+		case session.WrapUpBegan, session.WrapUpEnded:
+			h.wraps = true
 		case session.Erased:
 			s.put(keylessRows(nil, h.id))
 			s.blankFeeds(h.id)
@@ -357,11 +362,12 @@ func (s *Shard) rows() {
 		s.key = sessionKey(s.key, rowState, h.id)
 		s.row = session.AppendState(s.row[:0], h.state)
 		s.turn.Put(s.key, s.row)
-		if live := h.state.Live(); live != h.live {
-			h.live = live
+		if live := h.state.Live(); live != h.live || h.wraps {
+			h.live, h.wraps = live, false
 			s.key = sessionKey(s.key, rowLive, h.id)
 			if live {
-				s.turn.Put(s.key, nil)
+				s.row = session.AppendLive(s.row[:0], h.state)
+				s.turn.Put(s.key, s.row)
 			} else {
 				s.turn.Delete(s.key)
 			}

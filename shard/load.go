@@ -41,6 +41,7 @@ const (
 type job struct {
 	kind     jobKind
 	id       wire.SessionID
+	live     bool // of a session: it may have a live row
 	customer customerID
 	identity identityID
 	load     session.Load
@@ -106,7 +107,12 @@ func (s *Shard) read(j job) result {
 	case jobSession:
 		var r result
 		if err := s.g.View(func(v *journal.View) error {
-			r = s.readSession(v, j.id)
+			if r = s.readSession(v, j.id); !j.live || r.err != nil {
+				return nil
+			}
+			if err := s.readLive(v, j.id, r.state); err != nil {
+				r = result{err: err}
+			}
 			return nil
 		}); err != nil {
 			r.err = err
@@ -186,6 +192,21 @@ func (s *Shard) readSession(g Rows, id wire.SessionID) (r result) {
 		}
 	}
 	return r
+}
+
+// readLive reads what stands in the live row of a session, if it has one: nothing when it has no state.
+func (s *Shard) readLive(g Rows, id wire.SessionID, st *session.State) error {
+	if st == nil {
+		return nil
+	}
+	row, err := g.Get(sessionKey(nil, rowLive, id), nil)
+	switch {
+	case errors.Is(err, journal.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	return session.ParseLive(row, st)
 }
 
 // readErased reads what is left of an erased session: it has no keys, and its entries may not be rewritten yet.

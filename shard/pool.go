@@ -148,7 +148,7 @@ func (s *Shard) poolMail(m wire.Mail) {
 		}
 	case *wire.Release:
 		if p = s.pools[m.Tenant]; p != nil {
-			p.core.Release(m.Session, m.AE, m.WrapUpMS, s.now, &p.out)
+			p.core.Release(m.Session, m.AE, m.WrapUpMS, m.Kept, s.now, &p.out)
 		}
 	}
 	if p == nil {
@@ -298,6 +298,8 @@ func (p *pool) effect(s *Shard, e *broker.Effect) {
 		})
 	case broker.Lost:
 		s.toSlotOf(e.Session, &wire.Lost{Session: e.Session, Pool: p.number, Worker: e.Worker, AE: e.AE})
+	case broker.WrapUpOver:
+		s.toSlotOf(e.Session, &wire.WrapUpOver{Session: e.Session, Pool: p.number, Worker: e.Worker, AE: e.AE})
 	case broker.Rebind:
 		s.toSlotOf(e.Session, &wire.Rebind{
 			Session: e.Session, Pool: p.number, Worker: e.Worker, AE: e.AE, Conn: e.Conn, Lease: e.Lease, Window: e.Window,

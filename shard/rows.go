@@ -12,7 +12,7 @@ const (
 	rowEntry    = 'e' // e <session> <seq be64> → marks, a key that rides on it, and an entry
 	rowKey      = 'k' // k <session> <fingerprint be64> → the result of an idempotency key that rides on no entry
 	rowKeyList  = 'o' // o <session> <n be64> → where the keys up to the n'th are, from the list before on
-	rowLive     = 'l' // l <session> → nothing; it waits or is owned
+	rowLive     = 'l' // l <session> → it waits or is owned, or these wrap-ups run after it
 	rowCustomer = 'c' // c <tenant> 0 <customer>
 	rowIdentity = 'i' // i <tenant> 0 <channel> 0 <external id>
 	rowOwes     = 'm' // m <tenant> 0 <customer> → nothing; he has not become another quite

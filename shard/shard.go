@@ -249,6 +249,9 @@ func (s *Shard) recoverLive(g Rows, live []wire.SessionID) error {
 		if r.state == nil {
 			return fmt.Errorf("session %s is live and has no row", id)
 		}
+		if err := s.readLive(g, id, r.state); err != nil {
+			return fmt.Errorf("reading wrap-ups after session %s: %w", id, err)
+		}
 		h.state, h.live = r.state, true
 		s.stats.loaded.Add(1)
 		s.restore(h, r.level)
@@ -472,6 +475,8 @@ func (s *Shard) handle(m wire.Mail) {
 	case *wire.Place:
 		s.toSession(m.Session, m)
 	case *wire.Untaken:
+		s.toSession(m.Session, m)
+	case *wire.WrapUpOver:
 		s.toSession(m.Session, m)
 	case *wire.Census:
 		s.census(m)

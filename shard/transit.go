@@ -113,11 +113,16 @@ func (p *pool) censusAnswer(s *Shard, m *wire.CensusAnswer) {
 	t.shapes[m.Shard] = m.Shape
 	for _, l := range t.left[m.Shard] {
 		if m.Shape > l.shape && !tells(m.Live, l) {
-			p.core.Release(l.session, l.ae, 0, s.now, &p.out) // it has ended there
+			p.core.Release(l.session, l.ae, 0, false, s.now, &p.out) // it has ended there
 		}
 	}
 	delete(t.left, m.Shard)
 	live := p.liveTasks(m.Live)
+	for i := range m.WrapUps {
+		w := p.liveTask(&m.WrapUps[i].Live)
+		w.WrapUpMS = m.WrapUps[i].LeftMS
+		live = append(live, w)
+	}
 	for i := range m.Left {
 		l := &m.Left[i]
 		to, known := p.peer(s, l.To)

@@ -17,7 +17,7 @@ var ErrMail = errors.New("not mail of this version")
 // replaced by those of the next version one after the other. What a version has brought is said below, and by Roll.Version what is written
 // for one that lacks it.
 const (
-	LinkVersion = 11
+	LinkVersion = 12
 	LinkOldest  = 8
 )
 
@@ -27,6 +27,9 @@ const leftSince = 10
 // kinSince is the version that brought who else is erased with a customer, what an erasure does about identities that are claimed meanwhile, and which session
 // goes on when two customers become one.
 const kinSince = 11
+
+// wrapUpsSince is the version that brought wrap-ups that sessions keep.
+const wrapUpsSince = 12
 
 // speaks tells whether the reader knows what a version brought. 10 brought why a grant was decided.
 func (c *coder) speaks(version uint64) bool { return c.roll.Version == 0 || c.roll.Version >= version }
@@ -40,8 +43,10 @@ func kindsOf(version uint64) byte {
 		return 29 // 10 brought the erasure of customers
 	case 10:
 		return 32 // 11 brought why of offers that nobody took
+	case 11:
+		return 33 // 12 brought wrap-ups that sessions keep
 	}
-	return 33
+	return 34
 }
 
 // What an envelope says of itself.
@@ -202,6 +207,8 @@ func kindOf(m Mail) byte {
 		return 32
 	case *Untaken:
 		return 33
+	case *WrapUpOver:
+		return 34
 	}
 	return 0
 }
@@ -275,6 +282,8 @@ func newMail(kind byte) Mail {
 		return new(Scrub)
 	case 33:
 		return new(Untaken)
+	case 34:
+		return new(WrapUpOver)
 	}
 	return nil
 }
@@ -347,6 +356,8 @@ func (c *coder) mail(m Mail) {
 		c.scrub(m)
 	case *Untaken:
 		c.untaken(m)
+	case *WrapUpOver:
+		c.wrapUpOver(m)
 	case *Unbound:
 		c.liveFields(&m.Live)
 	default:
@@ -512,6 +523,16 @@ func (c *coder) release(m *Release) {
 	c.text(&m.Worker)
 	c.uint(&m.AE)
 	c.int(&m.WrapUpMS)
+	if c.reading || c.speaks(wrapUpsSince) {
+		c.bool(&m.Kept)
+	}
+}
+
+func (c *coder) wrapUpOver(m *WrapUpOver) {
+	c.text((*string)(&m.Session))
+	c.uint(&m.Pool)
+	c.text(&m.Worker)
+	c.uint(&m.AE)
 }
 
 func (c *coder) live(m *Live) {
@@ -558,6 +579,19 @@ func (c *coder) censusAnswer(m *CensusAnswer) {
 	}
 	for i := range n {
 		c.left(&m.Left[i])
+	}
+	if !c.reading && !c.speaks(wrapUpsSince) {
+		return
+	}
+	n = c.count(len(m.WrapUps), 8)
+	if c.reading && n > 0 {
+		m.WrapUps = make([]WrapUp, n)
+	}
+	for i := range n {
+		g := c.begin()
+		c.live(&m.WrapUps[i].Live)
+		c.int(&m.WrapUps[i].LeftMS)
+		c.end(g)
 	}
 }
 

@@ -262,7 +262,7 @@ func TestEnvelopeGolden(t *testing.T) {
 	f(sendEnvelope(), goldenSend)
 	f(&Envelope{To: Conn{Node: 7, ID: 9}.Address(), Term: 3, Mail: &Frame{Kind: FrameWrote, Verb: VerbSend, ID: 3, Session: "s_1", Seq: 122, Epoch: 1, TS: 1}}, goldenWrote)
 	all := fmt.Sprint(linkVerbs, LinkVersion)
-	if want := "[ send reply ack delta typing nack page resync gone open history close rate leave subscribe accept decline presence slots wrapup transfer release context hello refresh identify attributes join take assign stats watch identities link configure document explain invite erase] 11"; all != want {
+	if want := "[ send reply ack delta typing nack page resync gone open history close rate leave subscribe accept decline presence slots wrapup transfer release context hello refresh identify attributes join take assign stats watch identities link configure document explain invite erase] 12"; all != want {
 		t.Errorf("the words are %s; want %s", all, want)
 	}
 }

@@ -159,7 +159,8 @@ type (
 		Ticket  uint64
 		Worker  string
 	}
-	// Release gives the capacity of the assignment under Ticket and AE back, after WrapUpMS.
+	// Release gives the capacity of the assignment under Ticket and AE back, after WrapUpMS. Kept says that the session keeps the wrap-up, for the pools that
+	// follow: it wants to be told when that ends before its time, and says then that nothing is left of it.
 	Release struct {
 		Tenant   string
 		Session  SessionID
@@ -167,6 +168,7 @@ type (
 		Worker   string
 		AE       uint64
 		WrapUpMS int64
+		Kept     bool
 	}
 	// Resorted says that the log tells of the last resort under Ticket.
 	Resorted struct {
@@ -211,6 +213,13 @@ type (
 		Shape uint64
 		// Left are assignments of sessions whose slots have left the shard of late: whoever gets them may not have them yet.
 		Left []Left
+		// WrapUps are those that run.
+		WrapUps []WrapUp
+	}
+	// WrapUp is what is left of the time that a worker is busy with an assignment that is over.
+	WrapUp struct {
+		Live
+		LeftMS int64
 	}
 	// Left is a task of a slot that has left for another shard. It stands as long as that shard is not open by a later shape.
 	Left struct {
@@ -252,6 +261,13 @@ type (
 	}
 	// Lost says that the grace of the worker is over: the assignment under AE is nobody's.
 	Lost struct {
+		Session SessionID
+		Pool    uint64
+		Worker  string
+		AE      uint64
+	}
+	// WrapUpOver says that the worker is done with what came after the assignment under AE, or given up. It is repeated until a Release.
+	WrapUpOver struct {
 		Session SessionID
 		Pool    uint64
 		Worker  string
@@ -337,6 +353,7 @@ func (*Confirm) mail()      {}
 func (*Declined) mail()     {}
 func (*Release) mail()      {}
 func (*Census) mail()       {}
+func (*WrapUpOver) mail()   {}
 func (*CensusAnswer) mail() {}
 func (*Unbound) mail()      {}
 func (*Levels) mail()       {}

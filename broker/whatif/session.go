@@ -329,7 +329,7 @@ func (s *Sim) giveBack(p *session, wrapUp int64) {
 	w := p.worker
 	s.loaded(&s.workers[w], -1)
 	p.worker = -1
-	s.core.Release(p.id, p.ae, wrapUp, s.now, &s.out)
+	s.core.Release(p.id, p.ae, wrapUp, false, s.now, &s.out)
 	s.leaving(w)
 }
 
@@ -337,7 +337,7 @@ func (s *Sim) giveBack(p *session, wrapUp int64) {
 func (s *Sim) lost(e *broker.Effect) {
 	p := s.find(e.Session)
 	if p == nil || p.state != with || p.ae != e.AE {
-		s.core.Release(e.Session, e.AE, 0, s.now, &s.out)
+		s.core.Release(e.Session, e.AE, 0, false, s.now, &s.out)
 		return
 	}
 	s.event(p, "worker.lost", "worker", e.Worker, "", "")
@@ -353,7 +353,7 @@ func (s *Sim) lost(e *broker.Effect) {
 		p.turn = max(min(p.turn, len(p.visit.Human.Turns)-1), 0)
 	}
 	p.gen++
-	s.core.Release(p.id, p.ae, 0, s.now, &s.out)
+	s.core.Release(p.id, p.ae, 0, false, s.now, &s.out)
 	s.enqueue(p)
 }
 

@@ -226,7 +226,7 @@ func (s *Sim) settle() {
 			s.lost(e)
 		case broker.Rebind:
 			if p := s.find(e.Session); p == nil || p.state != with || p.ae != e.AE {
-				s.core.Release(e.Session, e.AE, 0, s.now, &s.out)
+				s.core.Release(e.Session, e.AE, 0, false, s.now, &s.out)
 			}
 		case broker.Question:
 			s.questioned(e)

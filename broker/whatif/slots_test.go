@@ -133,7 +133,7 @@ func (w *slotTown) mail(c *slotChat) {
 			case *wire.Release:
 				w.has[c.has]--
 				c.has = ""
-				w.core.Release(m.Session, m.AE, m.WrapUpMS, w.env.Now, &w.out)
+				w.core.Release(m.Session, m.AE, m.WrapUpMS, false, w.env.Now, &w.out)
 			case *wire.Declined:
 				w.core.Refuse(m.Session, m.Ticket, m.Worker, w.env.Now, &w.out)
 			case *wire.Frame:
