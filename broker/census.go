@@ -206,21 +206,27 @@ func (c *Core) begin(out *Effects) {
 		c.subscribe(s, out)
 	}
 	c.open = true
-	if len(c.roll) > 0 { // there was a pool before: whoever worked for it may not have found his way yet
+	if len(c.roll)+len(c.census.missing) > 0 { // there was a pool before, or may have been: whoever worked for it may not have found his way yet
 		c.calm = c.now + c.cfg.HumanGraceMS
 	}
-	var all []*task
+	var all, named []*task
 	for i := range c.roll {
-		if t := c.roll[i].t; t.state == waiting {
+		switch t := c.roll[i].t; {
+		case t.state != waiting:
+		case t.to != "":
+			named = append(named, t)
+		default:
 			all = append(all, t)
 		}
+	}
+	inOrder(named)
+	for _, t := range named { // those are known now whom a transfer is for. It had a slot of his when the pool before ended
+		c.place(t, out)
 	}
 	if !c.reline(all) {
 		inOrder(all)
 		for _, t := range all {
-			if t.to == "" {
-				c.move(t)
-			}
+			c.move(t)
 		}
 	}
 	for _, id := range ids {
@@ -229,9 +235,4 @@ func (c *Core) begin(out *Effects) {
 		}
 	}
 	c.settle(out)
-	for _, t := range all { // those are known now whom a transfer is for
-		if t.to != "" && t.state == waiting {
-			c.place(t, out)
-		}
-	}
 }

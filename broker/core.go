@@ -55,7 +55,10 @@ type Core struct {
 	anew *rerouting // a configuration that is being taken up; nil when none is
 	era  uint32     // of configurations: plans are of one
 
-	calm int64 // before it nobody who waits has come to a last resort because nobody is there: who was there may be on his way back
+	// Before calm nobody who waits has come to a last resort because nobody is there, and a transfer waits for whom it is for: whoever was there may be
+	// on his way back.
+	calm    int64
+	awaited map[string][]*task // transfers that wait for a worker, by his id
 
 	// While tasks are put anew in line.
 	turned []*class // staffed or not by now, as steps do not go by yet
@@ -88,6 +91,7 @@ func New(cfg Config) *Core {
 		workers:     make(map[string]*worker),
 		conns:       make(map[wire.Conn]*worker),
 		offers:      make(map[string]*task),
+		awaited:     make(map[string][]*task),
 		ended:       newMemory(),
 		manyPlans:   maxPlans,
 		manyMembers: maxMembers,
@@ -234,6 +238,7 @@ func (c *Core) drop(t *task) {
 	c.unset(&t.timer)
 	if t.worker == nil {
 		c.unwait(t)
+		c.unawait(t)
 	} else {
 		c.discharge(t)
 	}

@@ -119,6 +119,8 @@ func (c *Core) chosen(t *task, w *worker) choice {
 func (c *Core) target(t *task, out *Effects) {
 	w := c.workers[t.to]
 	switch {
+	case c.unheard(w):
+		c.await(t)
 	case w == nil || !w.connected || w.presence != Ready && !t.force:
 		c.failTransfer(t, "away", out)
 	case t.force:
@@ -133,6 +135,42 @@ func (c *Core) target(t *task, out *Effects) {
 		c.grant(t, w, out)
 	default:
 		c.assign(t, choice{w: w, step: -1, reason: reasonTransfer}, out)
+	}
+}
+
+// unheard tells whether w, who may be nil, has not been heard of since the census, and may be on his way back still.
+func (c *Core) unheard(w *worker) bool {
+	return c.now < c.calm && (w == nil || !w.connected && w.said.ID == "")
+}
+
+// await lets a transfer wait until the one whom it is for is heard of, or would have been.
+func (c *Core) await(t *task) {
+	t.state, t.awaits = waiting, true
+	c.awaited[t.to] = append(c.awaited[t.to], t)
+	c.set(&t.timer, c.calm)
+}
+
+// unawait lets t, should it be one, be no transfer that waits.
+func (c *Core) unawait(t *task) {
+	if !t.awaits {
+		return
+	}
+	t.awaits = false
+	c.unset(&t.timer)
+	if c.awaited[t.to] = slices.DeleteFunc(c.awaited[t.to], func(o *task) bool { return o == t }); len(c.awaited[t.to]) == 0 {
+		delete(c.awaited, t.to)
+	}
+}
+
+// heard offers w, who has just subscribed, the transfers that have waited for him: they had his slots before whoever is in line.
+func (c *Core) heard(w *worker, out *Effects) {
+	all := c.awaited[w.ID]
+	delete(c.awaited, w.ID)
+	inOrder(all)
+	for _, t := range all {
+		t.awaits = false
+		c.unset(&t.timer)
+		c.place(t, out)
 	}
 }
 

@@ -25,6 +25,7 @@ type modelWorker struct {
 	conn      wire.Conn
 	connected bool
 	gone      bool
+	heard     bool // by this pool
 	graceEnd  int64
 	presence  broker.Presence
 	slots     int
@@ -92,6 +93,7 @@ type model struct {
 	offers   []string
 	accept   string // the offer that is being accepted
 	number   uint64 // of the pool
+	calm     int64  // until then it takes nobody whom it has not heard for away
 	taught   taught
 	served   int
 	conns    uint64
@@ -101,7 +103,7 @@ type model struct {
 }
 
 // taught counts what a run has seen of pools that were lost.
-type taught struct{ pools, adopted, waiting, kept, refused, pieces, wraps, over int }
+type taught struct{ pools, adopted, waiting, awaited, kept, refused, pieces, wraps, over int }
 
 func newModel(t *rapid.T) *model {
 	m := &model{t: t, now: 1000, number: 1, workers: map[string]*modelWorker{}, ended: map[string]string{}, aes: map[string]uint64{}}
@@ -420,7 +422,14 @@ func (m *model) check() {
 		case "waiting":
 			waiting++
 			if t.To != "" {
-				m.t.Fatalf("I7: transfer %s/%d waits for nothing", t.Session, t.Ticket)
+				if w := m.workers[t.To]; m.now >= m.calm || w != nil && (w.connected || w.heard && !w.gone) {
+					m.t.Fatalf("I7: transfer %s/%d waits for nothing", t.Session, t.Ticket)
+				}
+				if at, ok := m.core.Next(); !ok || at <= m.now || at > m.calm {
+					m.t.Fatalf("I7: transfer %s/%d waits for %s until %d, and the next timer is %d, %v", t.Session, t.Ticket, t.To, m.calm, at, ok)
+				}
+				m.taught.awaited++
+				continue
 			}
 			for _, w := range m.workers {
 				if !m.core.Unfinished() && m.matches(w, t) {
@@ -529,6 +538,7 @@ func TestModel(t *testing.T) {
 		seen.pools += m.taught.pools
 		seen.adopted += m.taught.adopted
 		seen.waiting += m.taught.waiting
+		seen.awaited += m.taught.awaited
 		seen.kept += m.taught.kept
 		seen.refused += m.taught.refused
 		seen.pieces += m.taught.pieces
@@ -538,7 +548,7 @@ func TestModel(t *testing.T) {
 	if total == 0 {
 		t.Fatal("nothing was ever assigned")
 	}
-	if seen.adopted == 0 || seen.waiting == 0 || seen.refused == 0 || seen.pieces == 0 || seen.wraps+seen.over == 0 {
+	if seen.adopted == 0 || seen.waiting == 0 || seen.awaited == 0 || seen.refused == 0 || seen.pieces == 0 || seen.wraps+seen.over == 0 {
 		t.Fatalf("pools were lost, and nobody noticed: %+v", seen)
 	}
 	t.Logf("%d assignments were checked, and over lost pools %+v", total, seen)
@@ -910,7 +920,7 @@ func (m *model) subscribed(e *broker.Effect) {
 	if !slices.Equal(kept, got) || e.Lease != w.lease || e.Conn != w.conn {
 		m.t.Fatalf("%s kept %v under %s; want %v under %s", w.id, got, e.Lease, kept, w.lease)
 	}
-	w.had, w.turn = e.Lease, e.Turn
+	w.had, w.turn, w.heard = e.Lease, e.Turn, true
 }
 
 func (m *model) connected() []string {
@@ -1045,6 +1055,7 @@ func (m *model) declineOffer() {
 // edges who is there. Words of the lost one may be under way. The next does the same with the same in the same order [I13].
 func (m *model) reopen() {
 	m.number++
+	m.calm = m.now + 30_000
 	m.taught.pools++
 	m.tasks, m.served = nil, 0
 	var live []string
@@ -1053,7 +1064,7 @@ func (m *model) reopen() {
 		if w.connected && rapid.IntRange(0, 3).Draw(m.t, "there") != 0 {
 			live = append(live, id)
 		}
-		w.connected, w.gone, w.assigned, w.graceEnd = false, true, 0, 0
+		w.connected, w.gone, w.heard, w.assigned, w.graceEnd = false, true, false, 0, 0
 	}
 	var doubled broker.Effects
 	m.core = m.newCore()

@@ -124,6 +124,7 @@ func (c *Core) subscribe(s *Subscription, out *Effects) {
 	w.conn, w.connected = s.Conn, true
 	c.introduce(w, s)
 	c.welcome(w, s.Ref, out)
+	c.heard(w, out)
 	c.unhold(w)
 	c.release(w)
 }

@@ -52,7 +52,9 @@ func (c *Core) retask(t *task, q *queue, in *Task, out *Effects) {
 	if t.state == waiting {
 		c.unwait(t)
 		c.describe(t, q, &x)
-		c.move(t)
+		if t.to == "" { // otherwise it stands in no line
+			c.move(t)
+		}
 		return
 	}
 	t.version, t.attributes, t.summary = in.Version, in.Attributes, in.Summary

@@ -178,7 +178,7 @@ func (c *Core) Explain(session wire.SessionID) Explanation {
 	e.OpensAt = opensAt(t.plan.clocks, c.now)
 	for _, o := range c.sessions {
 		for ; o != nil; o = o.next {
-			if o.state == waiting && o.plan.queue == t.plan.queue && o.comesBefore(t) {
+			if o.state == waiting && o.to == "" && t.to == "" && o.plan.queue == t.plan.queue && o.comesBefore(t) {
 				e.Ahead++
 			}
 		}
@@ -250,6 +250,8 @@ func (c *Core) candidate(t *task, w *worker) Candidate {
 		shut = shut && g.timed.shut()
 	}
 	switch {
+	case t.awaits:
+		x.Why = "it waits for " + t.to
 	case !may && c.anew != nil && (t.era != c.era || !w.seated):
 		x.Why = beingTakenUp
 	case !may:

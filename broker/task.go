@@ -122,6 +122,7 @@ type task struct {
 	urgency
 	sticky     string
 	to         string
+	awaits     bool // it waits for to, of whom nothing was heard since the census
 	force      bool
 	present    bool
 	humansOnly bool

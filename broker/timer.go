@@ -87,6 +87,11 @@ func (c *Core) Tick(now int64, out *Effects) {
 func (c *Core) ring(t *task, out *Effects) {
 	switch t.state {
 	case waiting:
+		if t.awaits {
+			c.unawait(t)
+			c.place(t, out) // he is not coming
+			return
+		}
 		c.unwait(t)
 		c.move(t)
 	case offered:

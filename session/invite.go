@@ -19,13 +19,16 @@ type Invite struct {
 	Note   string
 	Until  int64 // Unix ms
 
-	told  bool // as far as this memory knows
-	fresh bool // this memory has made it
+	told  bool  // as far as this memory knows
+	fresh bool  // this memory has made it
+	seek  int64 // when the pool is asked again where its worker is; 0 is that this memory has not asked
+	pause int64 // behind that, ms
 }
 
 const (
-	inviteMS      = 600_000 // how long an invitation holds
-	inviteAgainMS = 1_000   // after how long the pool is asked again where its worker is
+	inviteMS        = 600_000 // how long an invitation holds
+	seekAgainMS     = 1_000   // after how long the pool is asked for the second time where its worker is; it says so itself when he comes,
+	seekAgainMostMS = 60_000  // unless that is lost: so each pause is twice the one before, up to this
 )
 
 // The reasons why an invitation ends without a guest.
@@ -92,6 +95,8 @@ func (s *State) invites(who *wire.Principal) bool {
 
 // seek asks the pool where an invited worker is.
 func (s *State) seek(env *Env, i *Invite, d *Decision) {
+	i.pause = min(max(2*i.pause, seekAgainMS), seekAgainMostMS)
+	i.seek = env.Now + i.pause
 	d.post(env, &wire.Seek{Tenant: s.Tenant, Session: s.ID, N: i.N, Worker: i.Worker})
 }
 
@@ -131,7 +136,7 @@ func (s *State) settleInvites(env *Env, d *Decision) {
 		case i.Until <= env.Now && !env.ReadOnly:
 			s.uninvite(env, i, uninvitedExpired, d)
 			continue
-		case !i.told && !s.isGuest(i.Worker):
+		case i.seek <= env.Now && !i.told && !s.isGuest(i.Worker):
 			s.seek(env, i, d)
 		}
 		n++
@@ -143,8 +148,14 @@ func (s *State) invitesDue(now int64) (at int64) {
 	for n := range s.Invites {
 		i := &s.Invites[n]
 		due := i.Until
-		if !i.told && !s.isGuest(i.Worker) || due <= now {
-			due = now + inviteAgainMS
+		switch {
+		case due <= now: // the log takes nothing
+			due = now + seekAgainMS
+		case i.told || s.isGuest(i.Worker):
+		case i.seek == 0:
+			due = min(due, now+seekAgainMS)
+		default:
+			due = min(due, i.seek)
 		}
 		if at == 0 || due < at {
 			at = due

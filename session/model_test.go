@@ -431,7 +431,7 @@ func durable(s *State) State {
 	}
 	c.Invites = slices.Clone(c.Invites)
 	for i := range c.Invites {
-		c.Invites[i].told, c.Invites[i].fresh = false, false
+		c.Invites[i].told, c.Invites[i].fresh, c.Invites[i].seek, c.Invites[i].pause = false, false, 0, 0
 	}
 	if len(c.Invites) == 0 {
 		c.Invites = nil

@@ -65,10 +65,23 @@ func (s *State) rewind(seq uint64) {
 	s.owner.unacked = s.owner.unacked[:i]
 }
 
-// firstUnacked returns the first entry of the customer that was delivered to the owner and not acknowledged, or 0.
-func (s *State) firstUnacked() uint64 {
+// firstUnacked returns the first entry of the customer that was delivered to the owner, or may have been by an earlier owner of the session's
+// shard, and is not acknowledged; 0 is none, or one too old to be in memory. What waits behind a nack is with nobody.
+func (s *State) firstUnacked(now int64) uint64 {
 	if len(s.owner.unacked) > 0 {
 		return s.owner.unacked[0]
+	}
+	last := s.owner.mayOwe
+	if s.HoldUntil > now {
+		last = min(last, s.FailSeq-1)
+	}
+	for seq := max(s.Cursor, s.owner.sent) + 1; seq <= last; seq++ {
+		switch e := s.at(seq); {
+		case e == nil:
+			return 0
+		case e.Origin == wire.OriginCustomer:
+			return seq
+		}
 	}
 	return 0
 }

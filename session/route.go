@@ -220,7 +220,7 @@ func (s *State) Lost(env *Env, l *wire.Lost, d *Decision) {
 	}
 	s.interrupt(env, d)
 	s.event(env, EventWorkerLost, object("worker", l.Worker), d)
-	failed, attempt := s.firstUnacked(), uint32(1)
+	failed, attempt := s.firstUnacked(env.Now), uint32(1)
 	if failed != 0 && failed == s.FailSeq {
 		attempt = s.Attempt + 1
 	}

@@ -34,6 +34,7 @@ type pool struct {
 	listed    map[string]*listing // by queue; empty is all
 	transit   transit
 	doubted   map[wire.Conn]bool // whose subscriptions are to be asked for once more
+	sought    sought
 	// What the shards have counted, by shard.
 	reports map[uint32]level.Report
 	levels  level.Report // of all of them; nil when it is to be added up again
@@ -144,7 +145,7 @@ func (s *Shard) poolMail(m wire.Mail) {
 		}
 	case *wire.Seek:
 		if p = s.pools[m.Tenant]; p != nil && p.core.Settled() {
-			s.toSlotOf(m.Session, &wire.Found{Session: m.Session, N: m.N, Worker: m.Worker, Conn: p.core.Where(m.Worker)})
+			p.seek(s, m)
 		}
 	case *wire.Release:
 		if p = s.pools[m.Tenant]; p != nil {
@@ -335,6 +336,9 @@ func (p *pool) effect(s *Shard, e *broker.Effect) {
 		} else {
 			s.takenOver(e.Conn)
 		}
+	case broker.Subscribed:
+		reply(s, e)
+		p.found(s, e)
 	case broker.CensusAsk:
 		p.askShard(s, e.Shard)
 	case broker.Opened:

@@ -176,7 +176,8 @@ type (
 		Session SessionID
 		Ticket  uint64
 	}
-	// Seek asks where a worker is whom the session has invited [SW-5a.1]. Repeated every second until Found.
+	// Seek asks where a worker is whom the session has invited [SW-5a.1]. Repeated, ever less often, until Found says where. Who is not there is
+	// found later, when he comes.
 	Seek struct {
 		Tenant  string
 		Session SessionID
