@@ -194,7 +194,7 @@ func TestBackup(t *testing.T) {
 func TestBackupUsage(t *testing.T) {
 	dir := t.TempDir()
 	complains(t, 2, "set --to", nil, "backup")
-	complains(t, 2, "no token", nil, "backup", "--to", dir)
+	complains(t, 2, "no token.*token --role operator", nil, "backup", "--to", dir) // a supervisor's would be refused
 	complains(t, 2, "--addr and --token for a running one", nil, "backup", "--to", dir, "--token", "x", "--data", dir)
 	complains(t, 1, "no data directory", nil, "backup", "--to", dir, "--data", filepath.Join(dir, "none"))
 	complains(t, 2, "set --from", nil, "restore", "--data", dir)
