@@ -13,7 +13,7 @@ func Adoptable(list []*Placement, shards int) error {
 		switch {
 		case p.Name == "" || strings.Contains(p.Name, "/") || names[p.Name] || groups[p.Group] || (p.Name == Main) != (p.Group == 0):
 			return refuse("there are two placements %q, or two of group %d, or it is not what it calls itself", p.Name, p.Group)
-		case p.Copies < 1 || p.Copies > 7 || p.Copies%2 == 0 || p.Base < 0 || p.Base > len(p.Shards):
+		case !CopiesAllowed(p.Copies) || p.Base < 0 || p.Base > len(p.Shards):
 			return refuse("placement %s wants %s of %s", p.Name, Many(p.Copies, "copy"), Many(len(p.Shards), "shard"))
 		case p.Split.Open():
 			return refuse("in placement %s shard %d was just being split: take a backup when that is over", p.Name, p.Split.From)

@@ -84,7 +84,7 @@ func (s *State) placeable(p *Placement, shards int) error {
 		return refuse("a placement needs a name, without a slash")
 	case s.Placements[p.Name] != nil:
 		return refuse("there is a placement %s already", p.Name)
-	case p.Copies < 1 || p.Copies > 7 || p.Copies%2 == 0:
+	case !CopiesAllowed(p.Copies):
 		return refuse("placement %s wants %d copies: an odd number up to 7, as a majority decides", p.Name, p.Copies)
 	case shards < 1 || shards > 1024:
 		return refuse("placement %s wants %d shards: 1 to 1024", p.Name, shards)

@@ -245,6 +245,12 @@ func (s *State) touch(kind string, id ...uint64) {
 	s.dirty[kind] = struct{}{}
 }
 
+// WeightMax is the most that a node may weigh: a hundred times what is usual.
+const WeightMax = 10_000
+
+// CopiesAllowed tells whether the shards of a placement may have n copies: an odd number, as a majority decides, and at most 7.
+func CopiesAllowed(n int) bool { return n >= 1 && n <= 7 && n%2 == 1 }
+
 // Join takes up a node and returns its number. A name that a node has which is not gone is refused: two processes must not
 // be one node. The same node, by its birth, may say it again: it keeps its number, and what it says of itself counts from now on.
 func (s *State) Join(n Node) (uint32, error) {
@@ -255,8 +261,8 @@ func (s *State) Join(n Node) (uint32, error) {
 		return 0, refuse("node %s has no address for its links", n.Name)
 	case !n.Roles.Edge && !n.Roles.Shard:
 		return 0, refuse("node %s has no role: give it edge, shard or both", n.Name)
-	case n.Weight < 0 || n.Weight > 10_000:
-		return 0, refuse("node %s has the weight %d: it must be 0 to 10000, 100 is usual", n.Name, n.Weight)
+	case n.Weight < 0 || n.Weight > WeightMax:
+		return 0, refuse("node %s has the weight %d: it must be 0 to %d, 100 is usual", n.Name, n.Weight, WeightMax)
 	}
 	for _, other := range s.Nodes {
 		if other.Phase == Gone || other.Name != n.Name {
@@ -437,7 +443,7 @@ func (s *State) Copies(placement string, n int) error {
 	switch {
 	case p == nil:
 		return refuse("there is no placement %s", placement)
-	case n < 1 || n > 7 || n%2 == 0:
+	case !CopiesAllowed(n):
 		return refuse("placement %s wants %d copies: 1, 3, 5 or 7, as a majority decides", placement, n)
 	}
 	for _, id := range p.Shards { // what was wished for, and is nowhere, can be taken back

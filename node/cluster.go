@@ -67,6 +67,12 @@ func (c *Cluster) validate() error {
 	if err := notNegative(amount{"cluster.copies", int64(c.Copies)}, amount{"cluster.weight", int64(c.Weight)}, amount{"cluster.replace_after_ms", c.ReplaceAfterMS}); err != nil {
 		return err
 	}
+	if c.Copies != 0 && !cluster.CopiesAllowed(c.Copies) {
+		return fmt.Errorf("cluster.copies is %d: it must be 1, 3, 5 or 7, as a majority decides", c.Copies)
+	}
+	if c.Weight > cluster.WeightMax {
+		return fmt.Errorf("cluster.weight is %d: it must be 1 to %d, 100 is usual", c.Weight, cluster.WeightMax)
+	}
 	if c.Listen == "" {
 		if len(c.Join) > 0 || c.TLS != "" || c.Advertise != "" || len(c.Roles) > 0 {
 			return errors.New("cluster.join, cluster.tls, cluster.advertise and cluster.roles are for a member of a cluster: set cluster.listen to host:port, too")
@@ -81,9 +87,18 @@ func (c *Cluster) validate() error {
 	if u := c.URL; u != "" && !strings.HasPrefix(u, "ws://") && !strings.HasPrefix(u, "wss://") {
 		return fmt.Errorf("cluster.url is %q: it must be ws://… or wss://…/v1/connect", u)
 	}
-	for _, a := range append([]string{c.Listen}, c.Join...) {
+	addrs := append([]string{c.Listen}, c.Join...)
+	if c.Advertise != "" {
+		addrs = append(addrs, c.Advertise)
+	}
+	for _, a := range addrs {
 		if _, _, err := net.SplitHostPort(a); err != nil {
 			return fmt.Errorf("%q is no host:port of a cluster: %w", a, err)
+		}
+	}
+	if host, _, _ := net.SplitHostPort(c.Listen); c.TLS == "" && !c.Plain && host != "localhost" {
+		if ip := net.ParseIP(host); host == "" || ip != nil && !ip.IsLoopback() {
+			return fmt.Errorf("cluster.listen is %q, which others reach: set cluster.tls (switchboard cluster certs makes the files), or cluster.plain when whoever reaches it may be believed", c.Listen)
 		}
 	}
 	if c.SnapshotRate != 0 && c.SnapshotRate < snapshotRateMin {

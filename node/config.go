@@ -16,6 +16,7 @@ import (
 	"switchboard/edge"
 	"switchboard/shard"
 	"switchboard/shard/journal"
+	"switchboard/wire"
 )
 
 // Config is one node. The zero value of a field means its default; a YAML file has the names in the tags.
@@ -139,6 +140,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Name == "" {
 		c.Name = "n1"
+	}
+	if !wire.ValidID(c.Name) {
+		return fmt.Errorf("name is %q: a node's name is 1 to 64 of A-Z a-z 0-9 _ . : -", c.Name)
 	}
 	if c.DrainMS == 0 {
 		c.DrainMS = 10_000

@@ -168,3 +168,48 @@ func TestSnapshotRateBounds(t *testing.T) {
 	f(1, "65536 bytes a second or more")
 	f(-1, "65536 bytes a second or more")
 }
+
+// What a cluster would refuse of its founder, or of a node that joins, is a mistake of the file: it is said before anything is written, and not by
+// what fails in its wake.
+func TestClusterBounds(t *testing.T) {
+	f := func(change func(c *node.Config), want string) {
+		t.Helper()
+		cfg := node.Config{Data: t.TempDir(), Dev: true, Cluster: node.Cluster{Listen: "127.0.0.1:0"}}
+		change(&cfg)
+		err := cfg.Validate()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%v; want %q", err, want)
+		}
+	}
+	copies := func(n int, want string) {
+		t.Helper()
+		f(func(c *node.Config) { c.Cluster.Copies = n }, want)
+	}
+	copies(0, "")
+	copies(1, "")
+	copies(7, "")
+	copies(2, "cluster.copies is 2: it must be 1, 3, 5 or 7")
+	copies(9, "cluster.copies is 9: it must be 1, 3, 5 or 7")
+	weight := func(n int, want string) {
+		t.Helper()
+		f(func(c *node.Config) { c.Cluster.Weight = n }, want)
+	}
+	weight(10_000, "")
+	weight(10_001, "cluster.weight is 10001: it must be 1 to 10000")
+	name := func(n, want string) {
+		t.Helper()
+		f(func(c *node.Config) { c.Name = n }, want)
+	}
+	name("rack-1.n1", "")
+	name("node one", `name is "node one"`)
+	f(func(c *node.Config) { c.Cluster.Advertise = "n1" }, `"n1" is no host:port of a cluster`)
+	listen := func(addr string, plain bool, want string) {
+		t.Helper()
+		f(func(c *node.Config) { c.Cluster.Listen, c.Cluster.Plain = addr, plain }, want)
+	}
+	listen("localhost:7570", false, "")
+	listen("[::1]:7570", false, "")
+	listen("10.0.0.1:7570", true, "")
+	listen("10.0.0.1:7570", false, "set cluster.tls")
+	listen(":7570", false, "set cluster.tls")
+}

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -161,14 +164,30 @@ func TestBackup(t *testing.T) {
 	}
 	complains(t, 1, "run switchboard restore into it again", nil, "serve", "--dev", "--data", fresh, "--listen", "127.0.0.1:0")
 	complains(t, 1, "restore", nil, "verify", "--data", fresh)
-	if r := done(t, "restore", "--from", to, "--data", fresh); !strings.Contains(r.out, three.ID) {
+	r = done(t, "restore", "--from", to, "--data", fresh)
+	if !strings.Contains(r.out, three.ID) {
 		t.Errorf("%+v", r)
 	}
 	complains(t, 1, "empty directory only", nil, "restore", "--from", to+"@"+two.ID, "--data", fresh)
-	done(t, "verify", "--data", fresh)
+	epoch := regexp.MustCompile(`epoch \d+`).FindString(r.out) // every command calls it by one number
+	for _, look := range [][]string{{"verify", "--data", fresh}, {"shards", "ls", "--data", fresh}} {
+		if r := done(t, look...); epoch == "" || strings.Count(r.out, epoch) != strings.Count(r.out, "epoch") {
+			t.Errorf("the restore says %q, and %v\n%s", epoch, look, r.out)
+		}
+	}
+	// A customer is not erased before it is known that the backups are where they are said to be.
+	olga := done(t, "token", "--data", fresh, "--role", "operator", "--sub", "olga").out
 	n, addr, _, stderr = up(t, nil, "--data", fresh, "--listen", "127.0.0.1:0")
 	if log := done(t, "log", "--addr", addr, "--token", ann, session); !strings.Contains(log.out, "the last word") {
 		t.Errorf("the last word is gone: %d lines", strings.Count(log.out, "\n"))
+	}
+	mistyped := filepath.Join(dir, "bakup")
+	complains(t, 1, "nobody was erased: .*bakup has no backup in it", nil, "erase", "ann", "--addr", addr, "--token", olga, "--backup", to, "--backup", mistyped)
+	if r := done(t, "erase", "ann", "--addr", addr, "--token", olga, "--status"); !strings.Contains(r.out, "nobody has asked") {
+		t.Errorf("%+v", r)
+	}
+	if _, err := os.Stat(mistyped); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a directory was made: %v", err)
 	}
 	say(t, addr, ann, session, "and on")
 	terminate(t, n, stderr)
@@ -194,7 +213,7 @@ func TestBackup(t *testing.T) {
 func TestBackupUsage(t *testing.T) {
 	dir := t.TempDir()
 	complains(t, 2, "set --to", nil, "backup")
-	complains(t, 2, "no token", nil, "backup", "--to", dir)
+	complains(t, 2, "no token.*token --role operator", nil, "backup", "--to", dir) // a supervisor's would be refused
 	complains(t, 2, "--addr and --token for a running one", nil, "backup", "--to", dir, "--token", "x", "--data", dir)
 	complains(t, 1, "no data directory", nil, "backup", "--to", dir, "--data", filepath.Join(dir, "none"))
 	complains(t, 2, "set --from", nil, "restore", "--data", dir)

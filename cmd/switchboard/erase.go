@@ -55,6 +55,9 @@ See docs/operations.md.`,
 			if look {
 				method, path = "GET", path+"/erasure"
 			}
+			if err := haveBackups(backups); err != nil {
+				return err
+			}
 			answer, _, err := r.ask(cmd, method, path, nil)
 			if err != nil {
 				return err
@@ -143,6 +146,21 @@ func readErasure(answer []byte) (*erasure, error) {
 		return nil, fmt.Errorf("reading the answer: %w", err)
 	}
 	return e, nil
+}
+
+// haveBackups refuses directories without a backup, before anybody is erased: a name that was mistyped, or a disk that is not mounted, would note the
+// customer where nothing is restored from.
+func haveBackups(dirs []string) error {
+	for _, dir := range dirs {
+		all, broken, err := backup.Open(dir, nil).Backups()
+		if err != nil {
+			return fmt.Errorf("nobody was erased: %w", err)
+		}
+		if len(all)+len(broken) == 0 {
+			return fmt.Errorf("nobody was erased: %s has no backup in it: --backup is a directory that `switchboard backup --to` has written", dir)
+		}
+	}
+	return nil
 }
 
 // noteErased notes an erasure in directories of backups: at once by the name that was given, so that it is there whatever dies now, and when he is erased by the names of all

@@ -92,6 +92,7 @@ func TestExitCodes(t *testing.T) {
 	f(2, `no command "loadtest nope".*--help`, "help", "loadtest", "nope")
 	f(2, `no command "queues aply"; did you mean apply\?`, "help", "queues", "aply")
 	f(2, `name of a shell.*"tcsh" is too much`, "completion", "tcsh")
+	f(2, `no arguments; "more" is too much`, "completion", "bash", "more")
 	for _, args := range [][]string{{"help"}, {"help", "queues", "apply"}, {"completion"}, {"completion", "bash"}} {
 		if r := finish(t, as(t, nil, args...)); r.code != 0 || r.out == "" || r.err != "" {
 			t.Errorf("%v: %+v", args, r)
@@ -140,6 +141,13 @@ func TestExitCodes(t *testing.T) {
 	settings("hooks.first_ms is 3600001: it must be at most 3600000", "hooks: {first_ms: 3600001}")
 	for _, name := range []string{"copies", "weight", "replace_after_ms"} {
 		settings("cluster."+name+" is -1: it must be 0 or more", "cluster: {"+name+": -1}")
+	}
+	settings("cluster.copies is 2: it must be 1, 3, 5 or 7", "cluster: {listen: '127.0.0.1:0', copies: 2}")
+	settings("cluster.weight is 20000: it must be 1 to 10000", "cluster: {listen: '127.0.0.1:0', weight: 20000}")
+	settings("cluster.listen is \":0\", which others reach", "cluster: {listen: ':0'}")
+	settings("a node's name is 1 to 64", "name: node one")
+	if r := finish(t, as(t, nil, "serve", "--data", data, "--print-config", "--config", file("mark.yaml", "\ufeffdev: true\n"))); r.code != 0 {
+		t.Errorf("a file that begins with a byte order mark: %+v", r)
 	}
 	for _, name := range []string{"reopen_window_ms", "wrapup_ms", "grace_bots_ms", "grace_humans_ms"} {
 		f(2, "tenant demo: "+name+" is -5: it must be 0 or more", "serve", "--data", data, "--print-config", "--config",

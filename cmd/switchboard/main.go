@@ -105,6 +105,9 @@ func strict(root *cobra.Command) {
 		case "completion":
 			cmd.Args = exactly(0, "the name of a shell: see switchboard completion --help")
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			for _, shell := range cmd.Commands() {
+				shell.Args = exactly(0, "no arguments")
+			}
 		case "help":
 			show := cmd.Run
 			cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -32,7 +32,7 @@ func (r *remote) flags(cmd *cobra.Command, whose string) {
 func (r *remote) base() (string, error) {
 	r.token = strings.TrimSpace(r.token)
 	if r.token == "" {
-		return "", usageError{fmt.Errorf("no token: set --token, or SWITCHBOARD_TOKEN; `switchboard token --role supervisor` makes one")}
+		return "", usageError{fmt.Errorf("no token: set --token, or SWITCHBOARD_TOKEN; `switchboard token --role operator` makes one of its --tenant")}
 	}
 	if r.tenant == "" {
 		var claims struct{ Tenant string }

@@ -64,6 +64,7 @@ func readConfig(file string) (cfg node.Config, err error) {
 	if err != nil {
 		return cfg, fmt.Errorf("reading the configuration: %w", err)
 	}
+	doc = bytes.TrimPrefix(doc, []byte("\ufeff")) // some editors begin a file with a byte order mark
 	d := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict())
 	if _, err = written.Parse(doc); err == nil {
 		err = d.Decode(&cfg)

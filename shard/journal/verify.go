@@ -266,7 +266,7 @@ func (v *verifier) group(g *Group) {
 		v.damage(int(g.id), err)
 	}
 	v.note(int(g.id), "whole up to turn %d, fenced at %d, epoch %d, %d records in the log, %d flushed rows",
-		r.at.turn, fenced.turn, r.at.epoch, records, rows)
+		r.at.turn, fenced.turn, r.at.epoch+1, records, rows) // as positions have it: they begin at 1 [SW-1]
 }
 
 // records reads every record of the group that is still in the log, also those that are flushed already.
