@@ -13,6 +13,7 @@ type ended struct{ young, old map[wire.SessionID]fence }
 type fence struct {
 	ae, term uint64
 	asked    uint64 // the last request of the worker's by then; 0 at a desk
+	reason   string // empty where nobody said one, as of the worker's own release
 }
 
 // note remembers an end that is not late.
@@ -34,10 +35,17 @@ func (e *ended) late(id wire.SessionID, ae, term uint64) bool {
 	return ok && (ae < x.ae || ae == x.ae && term < x.term)
 }
 
-// since tells whether an assignment, or a later one of its session, has ended since request n was asked.
-func (e *ended) since(id wire.SessionID, ae, n uint64) bool {
+// since tells whether an assignment, or a later one of its session, has ended since request n was asked, and why. Why one before the latest has
+// ended was not told here, nor why one that its worker released himself: it is said to be the lease's end then.
+func (e *ended) since(id wire.SessionID, ae, n uint64) (reason string, yes bool) {
 	x, ok := e.get(id)
-	return ok && ae <= x.ae && n <= x.asked
+	if !ok || ae > x.ae || n > x.asked {
+		return "", false
+	}
+	if ae < x.ae || x.reason == "" {
+		return "lease", true
+	}
+	return x.reason, true
 }
 
 func (e *ended) get(id wire.SessionID) (x fence, ok bool) {

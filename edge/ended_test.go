@@ -93,7 +93,7 @@ func TestNotKeptAndTold(t *testing.T) {
 }
 
 // The end of an assignment may be here before the answer by which its worker has accepted it, as they come from two shards. He is told of it again then, behind
-// the answer [SW-5.2]; not when he has it after all, and not of what had ended before he asked.
+// the answer, and with the reason of its end [SW-5.2]; not when he has it after all, and not of what had ended before he asked.
 func TestAcceptedBehindItsEnd(t *testing.T) {
 	r := newRig(t, nil)
 	id := r.login(wire.JSON, "demo/customer/alice").open()
@@ -127,6 +127,13 @@ func TestAcceptedBehindItsEnd(t *testing.T) {
 		var got []uint64
 		for _, m := range pushed {
 			got = append(got, m.GetRevoked().GetAe())
+			reason := "closed"
+			if ended != ae {
+				reason = "lease" // nobody said why that one ended
+			}
+			if r := m.GetRevoked().GetReason(); r != reason {
+				t.Errorf("%s: it has ended for %q; want %q", what, r, reason)
+			}
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: behind the answer comes %v; want the end of %v", what, pushed, want)

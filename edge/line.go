@@ -540,14 +540,18 @@ func (c *conn) assignment(it item) {
 // session's may be nearer than the pool's, and who hears the answer last believes that he has it [SW-5.2].
 func (c *conn) overtaken(m *wirepb.AcceptReply, n uint64) {
 	id := wire.SessionID(m.GetSession())
-	if m == nil || c.rare == nil || !c.rare.ended.since(id, m.Ae, n) {
+	if m == nil || c.rare == nil {
+		return
+	}
+	reason, over := c.rare.ended.since(id, m.Ae, n)
+	if !over {
 		return
 	}
 	if l := c.lines.get(id); l != nil && l.ae >= m.Ae {
 		return // it was given back, or the next has come
 	}
 	c.encode(&wire.Frame{Kind: wire.FrameRevoked, Session: id, AE: m.Ae, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
-		Revoked: &wirepb.Revoked{Session: m.Session, Ae: m.Ae, Reason: "lease"},
+		Revoked: &wirepb.Revoked{Session: m.Session, Ae: m.Ae, Reason: reason},
 	}}})
 }
 
@@ -572,7 +576,7 @@ func (c *conn) endAssignment(f *wire.Frame, term uint64) *wire.Frame {
 	c.mu.Lock()
 	asked := c.lastReq
 	c.mu.Unlock()
-	c.unusual().ended.note(f.Session, fence{f.AE, term, asked})
+	c.unusual().ended.note(f.Session, fence{f.AE, term, asked, f.PB.GetRevoked().GetReason()})
 	if !known {
 		return f
 	}

@@ -31,6 +31,7 @@ type crew struct {
 	level string
 	free  int64    // --free-min
 	also  []string // flags that every node is given as well
+	env   []string // of every node: it is told by flags, and by no variable of the shell's
 	nodes []crewNode
 
 	// Shared.
@@ -68,7 +69,7 @@ func newCrew(cmd *cobra.Command, f *nodeFlags, n int) (*crew, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &crew{self: self, also: also, file: f.file, level: "warn", free: f.cfg.FreeMin, out: &crewLog{w: cmd.ErrOrStderr()}}
+	c := &crew{self: self, also: also, env: ownEnv(), file: f.file, level: "warn", free: f.cfg.FreeMin, out: &crewLog{w: cmd.ErrOrStderr()}}
 	if cmd.Flags().Changed("log-level") {
 		c.level = f.logLevel
 	}
@@ -94,7 +95,7 @@ func crewFlags(cmd *cobra.Command) (also []string, err error) {
 			also = append(also, "--"+f.Name+"="+f.Value.String())
 		default:
 			if err == nil {
-				err = usageError{fmt.Errorf("--nodes starts nodes that take no --%s of yours: leave it out, or start them with switchboard serve", f.Name)}
+				err = usageError{fmt.Errorf("--nodes starts nodes that take no --%s of yours, nor %s: leave it out, or start them with switchboard serve", f.Name, variable(f))}
 			}
 		}
 	})
@@ -174,6 +175,7 @@ func (c *crew) once(ctx context.Context, k *crewNode) error {
 	}
 	args = append(args, c.also...)
 	p := exec.CommandContext(ctx, c.self, args...) //nolint:gosec // it is this program
+	p.Env = c.env
 	p.Cancel = func() error { return p.Process.Signal(syscall.SIGTERM) }
 	p.WaitDelay = 15 * time.Second
 	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the crew, which asks in good order

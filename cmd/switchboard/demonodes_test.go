@@ -136,6 +136,32 @@ func TestDemoNodesNeedRoom(t *testing.T) {
 	}
 }
 
+// TestDemoNodesEnvironment: what a shell says of one node, by variables that stand for flags, is not said of a demo's; what it says of the system is. Of
+// flags that a demo's nodes do not take, it says which variable it is that was meant for another.
+func TestDemoNodesEnvironment(t *testing.T) {
+	t.Setenv("SWITCHBOARD_JOIN", "127.0.0.1:1")
+	t.Setenv("SWITCHBOARD_TLS_CERT", "elsewhere.pem")
+	t.Setenv("NODES_OWN", "stays")
+	self := filepath.Join(t.TempDir(), "self")
+	if err := os.WriteFile(self, []byte("#!/bin/sh\nenv >&2\n"), 0o700); err != nil { //nolint:gosec // it is run
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	cmd := newDemo()
+	c, err := newCrew(cmd, &nodeFlags{}, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.self, c.out = self, &crewLog{w: &said}
+	if err := c.once(t.Context(), &c.nodes[0]); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(said.String(), "SWITCHBOARD_JOIN") || strings.Contains(said.String(), "SWITCHBOARD_TLS_CERT") || !strings.Contains(said.String(), "NODES_OWN=stays") {
+		t.Errorf("a node's environment is\n%s", said.String())
+	}
+	complains(t, exitUsage, "take no --join of yours, nor SWITCHBOARD_JOIN: leave it out", []string{"SWITCHBOARD_TLS_CERT="}, "demo", "--nodes", "3")
+}
+
 // The demo's help says where it keeps what is said, and where on the page what stands.
 func TestDemoHelp(t *testing.T) {
 	r := finish(t, as(t, nil, "demo", "--help"))

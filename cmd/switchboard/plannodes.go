@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -245,6 +246,21 @@ func within(v float64) string {
 	return fmt.Sprintf("within %.0f %%", v*100)
 }
 
+// unknown is the upper end of a range that no run says anything about.
+const unknown = "not known: measure"
+
+// span prints the range of a time.
+func span(low, high float64) string {
+	end := unknown
+	if !math.IsInf(high, 1) {
+		end = scenario.Format(high, scenario.Time)
+	}
+	if low == 0 {
+		return "up to " + end
+	}
+	return scenario.Format(low, scenario.Time) + " to " + end
+}
+
 func (f *planNodesFlags) tell(out io.Writer, m *capacity.Model, p *capacity.Plan) error {
 	var b strings.Builder
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(&b, format+"\n", args...) } // it never fails
@@ -252,7 +268,11 @@ func (f *planNodesFlags) tell(out io.Writer, m *capacity.Model, p *capacity.Plan
 	if p.Nodes == 1 {
 		word = "node"
 	}
-	say("%d %s (%d to %d)", p.Nodes, word, p.Low, p.High)
+	high := unknown
+	if p.High > 0 {
+		high = strconv.Itoa(p.High)
+	}
+	say("%d %s (%d to %s)", p.Nodes, word, p.Low, high)
 	say("%s run out first", firstName(p.First))
 	say("")
 	say("a node        %.0f connections, %.0f sessions, %.0f messages/s%s", p.Lost.Sockets, p.Lost.Sessions, p.Lost.Messages, lostWords(f.goal.Spare))
@@ -269,14 +289,22 @@ func (f *planNodesFlags) tell(out io.Writer, m *capacity.Model, p *capacity.Plan
 		say("%s", line)
 	}
 	if p.Expected != nil {
-		say("  %-11s %s expected, %s asked for", f.goal.Percentile, scenario.Format(*p.Expected, scenario.Time), scenario.Format(f.goal.Seconds, scenario.Time))
+		high := math.Inf(1)
+		if p.ExpectedHigh != nil {
+			high = *p.ExpectedHigh
+		}
+		say("  %-11s %s expected (%s), %s asked for", f.goal.Percentile, scenario.Format(*p.Expected, scenario.Time), span(*p.ExpectedLow, high), scenario.Format(f.goal.Seconds, scenario.Time))
 	}
 	say("")
 	say("from          %s: %s", f.machine, several(len(f.fitted), "run"))
 	say("left out      each run predicted from the others: processors %s, memory %s, p99 %s", within(m.Worst.CPU), within(m.Worst.Memory), within(m.Worst.Answer))
 	if f.held != nil {
 		e := m.Check(f.held)
-		say("held back     run %s: processors %s, memory %s, p99 %s", f.held.Name, percent(e.CPU), percent(e.Memory), percent(e.Answer))
+		line := fmt.Sprintf("held back     run %s: processors %s, memory %s, p99 %s", f.held.Name, percent(e.CPU), percent(e.Memory), percent(e.Answer))
+		if v, ok := f.held.Answer["p99"]; ok {
+			line += fmt.Sprintf(" (%s measured, %s predicted)", scenario.Format(v, scenario.Time), span(m.Around(f.held)))
+		}
+		say("%s", line)
 	}
 	for _, w := range f.warnings(p) {
 		say("warning       %s", w)

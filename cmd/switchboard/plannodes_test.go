@@ -22,6 +22,16 @@ func TestPlanNodes(t *testing.T) {
 	if r.code != 0 || !regexp.MustCompile(`^\d+ nodes \(\d+ to \d+\)\n.* run out first\n`).MatchString(r.out) || !strings.Contains(r.out, "held back") {
 		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
 	}
+	for slo, want := range map[string]string{
+		"p99 < 4500us": `to not known: measure\)\n`,                         // which only the expected end of the range reaches
+		"p99 < 50ms":   `ms expected \(up to [\d.]+ms\), 50.00ms asked for`, // and a number at both ends
+		"p99 < 30s":    "p99 is not known where more than 9. % of the processors are used",
+	} {
+		r = finish(t, as(t, nil, append(load, "--slo", slo)...))
+		if r.code != 0 || !regexp.MustCompile(want).MatchString(r.out) || !regexp.MustCompile(`p99 \+\d+ % \(7.01ms measured, [\d.]+ms to [\d.]+ms predicted\)`).MatchString(r.out) {
+			t.Errorf("exit %d, without %q:\n%s\n%s", r.code, want, r.out, r.err)
+		}
+	}
 	r = finish(t, as(t, nil, append(load, "--json", "--spare", "1", "--slo", "p99 < 2s")...))
 	var doc struct {
 		Plan  capacity.Plan
@@ -31,7 +41,7 @@ func TestPlanNodes(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.out), &doc); err != nil || r.code != 0 {
 		t.Fatalf("exit %d, %v\n%s\n%s", r.code, err, r.out, r.err)
 	}
-	if p := doc.Plan; p.Nodes < 4 || p.Low > p.Nodes || p.High < p.Nodes || doc.Goal.Percentile != "p99" || doc.Goal.Spare != 1 || p.Expected == nil {
+	if p := doc.Plan; p.Nodes < 4 || p.Low > p.Nodes || p.High < p.Nodes || doc.Goal.Percentile != "p99" || doc.Goal.Spare != 1 || p.Expected == nil || p.ExpectedLow == nil || doc.Check.Answer == 0 {
 		t.Errorf("%+v", doc)
 	}
 }

@@ -9,17 +9,21 @@
 // because a node that has little to do wakes up, syncs and writes for each message, and one that has much does these for many at
 // once: b is what every message takes, c and r how much the first ones take more. Runs that are too slow to tell b leave nothing for it: then
 // messages beyond those runs take what theirs did on average. Memory is base + sockets + sessions + messages and, as processor time, what the first
-// messages take more, which are buffers and garbage; the disk is base + messages. A percentile of the latency is
+// messages take more, which are buffers and garbage; the disk is base + messages. The parts are found by least squares of relative errors.
 //
-//	p = p0 + k·q + l·q², q = u/(1−u)
+// A percentile of the latency is no formula: it is what was measured, joined, by the share u of the machine's processors that the
+// model takes a run to use. Between two runs it is c·(1/(1−u))ᵏ, as a queue before the processors grows, with the c and k that go
+// through both. Formulas of a whole queue were tried, with the square of u/(1−u) and without: fitted to all runs they say a half of the p99 of those
+// near the end, where what waits for the processors waits for the disk and for the garbage collector as well.
+// Beyond the runs a percentile is not known, and nothing is planned there.
 //
-// with u the share of the machine's processors that is used: q is a queue before them, and its square what a tail is more than
-// that, as batches and collections of garbage wait in the same line. The parts are found by least squares of relative errors.
+// What a load generator used beside the node counts as used, by a sum like the node's: there is no latency that was measured without.
 //
 // # How much it may be believed
 //
 // [Fit] leaves each run out in turn and predicts it from the others. The worst of these errors, and the answers of all those models,
-// are the range that [Model.Plan] gives. [Model.Check] predicts a run that was not fitted to. The upper end of the range
+// are the range that [Model.Plan] gives. A percentile lies between those of the runs next to it, or further out by the factor that the worst run that was
+// left out was off; above the last run its range has no upper end. [Model.Check] predicts a run that was not fitted to. The upper end of the range
 // never loads a node with more than was measured.
 //
 // # Who owns what

@@ -20,8 +20,10 @@ type Model struct {
 	Awake float64 `json:"awake"`
 	// Disk are bytes a second: the base, and of a message.
 	Disk [2]float64 `json:"disk"`
-	// Answer are seconds by percentile: with an idle machine, of the queue, and of its square.
-	Answer map[string][3]float64 `json:"answer"`
+	// Answer are the latencies as they were measured, by percentile.
+	Answer map[string]Curve `json:"answer"`
+	// Spread is the largest factor by which a percentile of a run was off when it was predicted from the others; 1 where that could not be tried.
+	Spread map[string]float64 `json:"spread"`
 	// Worst is the largest relative error with which a run was predicted from the others: of processor time, memory, latency.
 	Worst Errors `json:"worst"`
 	// Most is the highest of each that was measured; Files the lowest limit of files.
@@ -29,6 +31,10 @@ type Model struct {
 	Files float64 `json:"files"`
 
 	others []Model // each without one of the runs
+
+	// What everybody else used beside the node, as CPU and Knee.
+	beside     [5]float64
+	besideKnee float64
 }
 
 // Errors are relative: 0.1 is ten percent.
@@ -71,6 +77,11 @@ func Fit(points []Point) (*Model, error) {
 		if v := math.Abs(e.Answer); !math.IsNaN(v) && !(v <= m.Worst.Answer) {
 			m.Worst.Answer = v
 		}
+		for _, q := range Percentiles {
+			if off := math.Abs(math.Log1p(o.off(&points[i], q))); !math.IsNaN(off) {
+				m.Spread[q] = max(m.Spread[q], math.Exp(off))
+			}
+		}
 	}
 	return &m, nil
 }
@@ -85,13 +96,13 @@ func inside(p *Point, rest []Point) bool {
 }
 
 func fit(points []Point) Model {
-	m := Model{Answer: map[string][3]float64{}}
+	m := Model{Answer: map[string]Curve{}, Spread: map[string]float64{}}
 	n := len(points)
-	cpu, mem, disk := make([]float64, n), make([]float64, n), make([]float64, n)
+	cpu, mem, disk, beside := make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n)
 	diskRows := make([][]float64, n)
 	for i := range points {
 		p := &points[i]
-		cpu[i], mem[i], disk[i] = max(p.CPU, leastCPU), p.Memory, p.Disk
+		cpu[i], mem[i], disk[i], beside[i] = max(p.CPU, leastCPU), p.Memory, p.Disk, max(p.Others, leastCPU)
 		diskRows[i] = []float64{1, p.Messages}
 		m.Most = Load{max(m.Most.Sockets, p.Sockets), max(m.Most.Sessions, p.Sessions), max(m.Most.Messages, p.Messages), max(m.Most.Tokens, p.Tokens)}
 		if p.Files > 0 && (m.Files == 0 || p.Files < m.Files) {
@@ -100,20 +111,11 @@ func fit(points []Point) Model {
 	}
 	m.Disk = [2]float64(least(diskRows, disk))
 	m.Knee, m.CPU = bent(points, cpu, cpuRow)
+	m.besideKnee, m.beside = bent(points, beside, cpuRow)
 	m.Awake, m.Memory = bent(points, mem, memoryRow)
-	for _, name := range []string{"p50", "p90", "p95", "p99", "p999"} {
-		var rows [][]float64
-		var want []float64
-		for i := range points {
-			p := &points[i]
-			if v, u := p.Answer[name], p.used(); v > 0 && u < fullest && !p.Refused {
-				q := u / (1 - u)
-				rows = append(rows, []float64{1, q, q * q})
-				want = append(want, v)
-			}
-		}
-		if len(rows) > 1 {
-			m.Answer[name] = [3]float64(least(rows, want))
+	for _, q := range Percentiles {
+		if c := curve(points, q, m.usedIn); len(c) > 0 {
+			m.Answer[q], m.Spread[q] = c, 1
 		}
 	}
 	return m
@@ -138,8 +140,11 @@ func bent(points []Point, want []float64, row func(l Load, knee float64) []float
 // leastCPU is what a run is taken to have used that has used less than can be measured, in cores.
 const leastCPU = 0.001
 
-// fullest is up to where the queue before the processors is one of a steady state.
+// fullest is the share of the processors up to which the queue before them is one of a steady state.
 const fullest = 0.97
+
+// Percentiles are those of the latency that a model knows.
+var Percentiles = []string{"p50", "p90", "p95", "p99", "p999"}
 
 func cpuRow(l Load, knee float64) []float64 {
 	return []float64{1, l.Sockets, l.Messages, l.Messages / (l.Messages + knee), l.Tokens}
@@ -175,18 +180,17 @@ func (m *Model) Use(l Load) Use {
 	}
 }
 
-// Latency returns a percentile of the answer's latency when so much of the processors is used; NaN when it is not known,
-// infinite when they are all used.
+// Latency returns a percentile of the answer's latency in seconds when so much of the processors is used: what was measured, joined. It is NaN where it is
+// not known, as where more is used than in any run: what a queue does then nothing but a run can tell.
 func (m *Model) Latency(percentile string, used float64) float64 {
-	a, ok := m.Answer[percentile]
-	switch {
-	case !ok:
-		return math.NaN()
-	case used >= 1:
-		return math.Inf(1)
-	}
-	q := used / (1 - used)
-	return a[0] + a[1]*q + a[2]*q*q
+	return m.Answer[percentile].at(used)
+}
+
+// Range returns between what the percentile lies when from low to high of the processors is used: the runs next to that, or more where the curve was off
+// by more when one of its runs was left out. low is zero below the runs, and high infinite above them: not known.
+func (m *Model) Range(percentile string, usedLow, usedHigh float64) (low, high float64) {
+	c, f := m.Answer[percentile], m.Spread[percentile]
+	return c.low(usedLow, f), c.high(usedHigh, f)
 }
 
 // What is less than that is as good as nothing: no plan depends on it, and errors are not made large by it.
@@ -202,13 +206,27 @@ func (m *Model) Check(p *Point) Errors { return m.check(p) }
 func (m *Model) check(p *Point) (e Errors) {
 	u := m.Use(p.Load)
 	e.CPU, e.Memory = (u.CPU-p.CPU)/max(p.CPU, littleCPU*p.Cores), (u.Memory-p.Memory)/max(p.Memory, littleMemory)
-	e.Answer = math.NaN()
-	used := (u.CPU + p.Others) / p.Cores
-	if v, have := m.Latency("p99", used), p.Answer["p99"]; have > 0 && !math.IsNaN(v) && !p.Refused && p.used() < fullest && used < fullest {
-		e.Answer = v/have - 1
-	}
+	e.Answer = m.off(p, "p99")
 	return e
 }
+
+// off is the relative error with which a percentile of a run is predicted; NaN where the run or the model does not say.
+func (m *Model) off(p *Point, percentile string) float64 {
+	have := p.Answer[percentile]
+	if have <= 0 || p.Refused || p.used() >= fullest {
+		return math.NaN()
+	}
+	return m.Latency(percentile, m.usedIn(p))/have - 1
+}
+
+// Around returns between what p99 of a run lies, as far as the model says: with its processor time as wrong as it was with runs that were left out.
+func (m *Model) Around(p *Point) (low, high float64) {
+	u, off := m.Use(p.Load).CPU, min(m.Worst.CPU, 1)
+	return m.Range("p99", (u*(1-off)+p.Others)/p.Cores, (u*(1+off)+p.Others)/p.Cores)
+}
+
+// usedIn is the share of the processors that a run uses, the node's part as the model says.
+func (m *Model) usedIn(p *Point) float64 { return (m.Use(p.Load).CPU + p.Others) / p.Cores }
 
 // MarshalJSON leaves out what is not known.
 func (e Errors) MarshalJSON() ([]byte, error) {

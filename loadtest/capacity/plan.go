@@ -35,10 +35,11 @@ const (
 
 // Plan is an answer.
 type Plan struct {
-	// Nodes is how many are needed, with those that may be lost; Low and High are the range in which that number lies.
+	// Nodes is how many are needed, with those that may be lost; Low and High are the range in which that number lies. High is 0 where no number is sure
+	// to be enough.
 	Nodes int `json:"nodes"`
 	Low   int `json:"low"`
-	High  int `json:"high"`
+	High  int `json:"high,omitempty"`
 	// First is the resource that runs out first as the load grows.
 	First string `json:"first"`
 	// Each is the load of one node with all of them there, and Lost with those gone that may be lost.
@@ -47,8 +48,10 @@ type Plan struct {
 	// Use is what one node uses then, and Share how much of what it has that is, by resource.
 	Use   Use                `json:"use"`
 	Share map[string]float64 `json:"share"`
-	// Expected is the goal's percentile in seconds; absent without one.
-	Expected *float64 `json:"expected,omitempty"`
+	// Expected is the goal's percentile in seconds; absent without one. It lies between ExpectedLow and ExpectedHigh, which is absent where it is not known.
+	Expected     *float64 `json:"expected,omitempty"`
+	ExpectedLow  *float64 `json:"expected_low,omitempty"`
+	ExpectedHigh *float64 `json:"expected_high,omitempty"`
 	// Beyond says what of a node's load is more than was measured, and what the runs do not tell.
 	Beyond []string `json:"beyond,omitempty"`
 }
@@ -61,13 +64,14 @@ var ErrNever = errors.New("no number of nodes is enough")
 
 // never says why, of a load that takes too many nodes: what even one without any load has too little of, or that they are too many.
 func (m *Model) never(node Node, goal Goal) error {
-	shares := m.shares(Load{}, node, goal, errorsNone)
+	shares := m.shares(Load{}, node, goal, expected)
 	what := first(shares)
 	switch {
 	case shares[what] <= 1:
 		return fmt.Errorf("%w: it takes more than %d", ErrNever, most)
 	case what == Latency:
-		return fmt.Errorf("%w: %s is above the goal on a node without any load already", ErrNever, goal.Percentile)
+		c := m.Answer[goal.Percentile]
+		return fmt.Errorf("%w: the lowest %s of the runs is %.3g ms, with %.0f %% of the processors used, and the goal is %.3g ms: with less to do it may be lower, which takes a run that shows it", ErrNever, goal.Percentile, c[0].Seconds*1000, c[0].Used*100, goal.Seconds*1000)
 	}
 	return fmt.Errorf("%w: one without any load takes more %s than it has to spare", ErrNever, what)
 }
@@ -90,56 +94,106 @@ func (m *Model) Plan(l Load, node Node, goal Goal) (*Plan, error) {
 	if l.Tokens > 0 && m.Most.Tokens == 0 {
 		return nil, errors.New("no run says anything about tokens: none had bots who stream")
 	}
-	n := m.nodes(l, node, goal, errorsNone, false)
+	n := m.nodes(l, node, goal, expected)
 	if n > most {
 		return nil, m.never(node, goal)
 	}
-	p := &Plan{Nodes: n + goal.Spare, Low: n, High: n}
-	for i := range m.others {
-		p.Low = min(p.Low, m.others[i].nodes(l, node, goal, errorsNone, false))
+	p := &Plan{Nodes: n + goal.Spare}
+	p.Low, p.High = m.around(n, l, node, goal)
+	p.Low += goal.Spare
+	if p.High > 0 {
+		p.High += goal.Spare
 	}
-	p.Low = min(p.Low, m.nodes(l, node, goal, Errors{-m.Worst.CPU, -m.Worst.Memory, -m.Worst.Answer}, false))
-	p.High = max(p.High, m.nodes(l, node, goal, m.Worst, true))
-	for i := range m.others {
-		if k := m.others[i].nodes(l, node, goal, errorsNone, true); k <= most {
-			p.High = max(p.High, k)
-		}
-	}
-	p.High = min(p.High, most)
-	p.Low, p.High = p.Low+goal.Spare, p.High+goal.Spare
 	p.Each, p.Lost = l.per(float64(p.Nodes)), l.per(float64(n))
 	p.Use = m.Use(p.Lost)
-	p.Share = m.shares(p.Lost, node, goal, errorsNone)
-	p.First = first(m.shares(l.per(float64(n)).times(1.01), node, goal, errorsNone))
-	if goal.Percentile != "" {
-		v := m.Latency(goal.Percentile, p.Use.CPU/node.Cores)
-		p.Expected = &v
-	}
+	p.Share = m.shares(p.Lost, node, goal, expected)
+	p.First = first(m.shares(l.per(float64(n)).times(1.01), node, goal, expected))
 	p.beyond(&m.Most)
 	if m.CPU[2] == 0 && p.Lost.Messages > m.Most.Messages {
 		p.Beyond = append(p.Beyond, fmt.Sprintf("the runs do not tell what one more message takes: beyond %.0f a second each is taken to need what those did on average", m.Most.Messages))
 	}
-	if a := m.Answer[goal.Percentile]; goal.Percentile != "" && a[1]+a[2] == 0 {
-		p.Beyond = append(p.Beyond, fmt.Sprintf("the runs do not tell how %s grows with what the processors do", goal.Percentile))
+	if goal.Percentile != "" {
+		m.expect(p, node, goal)
 	}
 	return p, nil
 }
 
-var errorsNone Errors
+// around returns the range of the number of nodes, of which n are expected. High is 0 where no number is sure to be enough.
+func (m *Model) around(n int, l Load, node Node, goal Goal) (low, high int) {
+	low, high = min(n, m.nodes(l, node, goal, atBest)), max(n, m.nodes(l, node, goal, atWorst))
+	for i := range m.others {
+		low = min(low, m.others[i].nodes(l, node, goal, expected))
+		if k := m.others[i].nodes(l, node, goal, measured); k <= most {
+			high = max(high, k)
+		}
+	}
+	if high > most {
+		high = 0
+	}
+	return low, high
+}
+
+// expect fills in what the goal's percentile will be, and says what of it the runs do not tell.
+func (m *Model) expect(p *Plan, node Node, goal Goal) {
+	v := m.Latency(goal.Percentile, m.used(p.Lost, node, expected))
+	p.Expected = &v
+	low, high := m.Range(goal.Percentile, m.used(p.Lost, node, atBest), m.used(p.Lost, node, atWorst))
+	p.ExpectedLow = &low
+	if !math.IsInf(high, 0) {
+		p.ExpectedHigh = &high
+	}
+	c := m.Answer[goal.Percentile]
+	if last := c[len(c)-1]; goal.Seconds > last.Seconds {
+		p.Beyond = append(p.Beyond, fmt.Sprintf("%s is not known where more than %.0f %% of the processors are used, which is as far as the runs go, and is planned to stay below that: measure", goal.Percentile, last.Used*100))
+	}
+	if len(c) == 1 {
+		p.Beyond = append(p.Beyond, fmt.Sprintf("the runs do not tell how %s grows with what the processors do", goal.Percentile))
+	}
+}
+
+// side is how a model is read.
+type side int
+
+const (
+	expected side = iota
+	measured      // expected, and no node has more to do than one of the runs
+	atBest        // as wrong as it was, to the good; and nobody else is on the node's machine
+	atWorst       // as wrong as it was, to the bad; and no node has more to do than one of the runs
+)
+
+// offBy is by how much a model is wrong on a side.
+func (m *Model) offBy(s side) Errors {
+	switch s {
+	case atBest:
+		return Errors{CPU: -m.Worst.CPU, Memory: -m.Worst.Memory}
+	case atWorst:
+		return m.Worst
+	}
+	return Errors{}
+}
+
+// used is the share of a node's processors that is used under l, with what was beside the node in the runs: no latency was ever measured without it, and what a
+// load generator used there may be the system's work for sockets here.
+func (m *Model) used(l Load, node Node, s side) float64 {
+	cpu := m.Use(l).CPU * (1 + m.offBy(s).CPU)
+	if s != atBest {
+		cpu += dot(cpuRow(l, m.besideKnee), m.beside[:])
+	}
+	return cpu / node.Cores
+}
 
 func (l Load) times(f float64) Load {
 	return Load{l.Sockets * f, l.Sessions * f, l.Messages * f, l.Tokens * f}
 }
 
-// nodes is the smallest number whose nodes are all within bounds, when the model is wrong by off; more than most when there is
-// none. careful keeps each within what was measured.
-func (m *Model) nodes(l Load, node Node, goal Goal, off Errors, careful bool) int {
+// nodes is the smallest number whose nodes are all within bounds; more than most when there is none.
+func (m *Model) nodes(l Load, node Node, goal Goal, s side) int {
 	fits := func(n int) bool {
 		one := l.per(float64(n))
-		if careful && (one.Messages > m.Most.Messages || one.Tokens > m.Most.Tokens) {
+		if (s == measured || s == atWorst) && (one.Messages > m.Most.Messages || one.Tokens > m.Most.Tokens) {
 			return false
 		}
-		for _, share := range m.shares(one, node, goal, off) {
+		for _, share := range m.shares(one, node, goal, s) {
 			if share > 1 || math.IsNaN(share) {
 				return false
 			}
@@ -164,41 +218,48 @@ func (m *Model) nodes(l Load, node Node, goal Goal, off Errors, careful bool) in
 }
 
 // shares is how much of each resource is used that may be: above 1 is too much.
-func (m *Model) shares(l Load, node Node, goal Goal, off Errors) map[string]float64 {
-	u := m.Use(l)
-	u.CPU, u.Memory = u.CPU*(1+off.CPU), u.Memory*(1+off.Memory)
+func (m *Model) shares(l Load, node Node, goal Goal, s side) map[string]float64 {
+	u, off := m.Use(l), m.offBy(s)
 	room := 1 - goal.Headroom
-	s := map[string]float64{Processors: u.CPU / (node.Cores * room)}
+	shares := map[string]float64{Processors: u.CPU * (1 + off.CPU) / (node.Cores * room)}
 	limit := func(name string, v, of float64) {
 		if of > 0 {
-			s[name] = v / of
+			shares[name] = v / of
 		}
 	}
-	limit(MemoryOf, u.Memory, node.Memory*room)
+	limit(MemoryOf, u.Memory*(1+off.Memory), node.Memory*room)
 	limit(DiskOf, u.Disk, node.Disk*room)
 	limit(FilesOf, u.Files, node.Files) // a limit of files is not used up by others
 	if goal.Percentile != "" {
-		s[Latency] = u.CPU / node.Cores / m.allowed(goal, off)
+		shares[Latency] = m.used(l, node, s) / m.allowed(goal, s)
 	}
-	return s
+	return shares
 }
 
-// allowed is the share of the processors up to which the goal is reached.
-func (m *Model) allowed(goal Goal, off Errors) float64 {
-	a := m.Answer[goal.Percentile]
-	wanted := goal.Seconds - a[0]
-	if !math.IsNaN(off.Answer) {
-		wanted = goal.Seconds/(1+off.Answer) - a[0]
+// allowed is the share of the processors up to which the goal is reached; 0 where it never is, and what divides by it is infinite.
+func (m *Model) allowed(goal Goal, s side) float64 {
+	c, factor := m.Answer[goal.Percentile], m.Spread[goal.Percentile]
+	reaches := func(used float64) bool {
+		switch s {
+		case atBest:
+			return c.low(used, factor) <= goal.Seconds
+		case atWorst:
+			return c.high(used, factor) <= goal.Seconds
+		}
+		return c.at(used) <= goal.Seconds
 	}
-	switch {
-	case wanted <= 0:
-		return 0 // division makes it infinite: it never fits
-	case a[1]+a[2] == 0:
-		return 1
+	if !reaches(0) {
+		return 0
 	}
-	// The queue at which a[1]·q + a[2]·q² is wanted; in this form also with one of the two zero.
-	q := 2 * wanted / (a[1] + math.Sqrt(a[1]*a[1]+4*a[2]*wanted))
-	return q / (1 + q)
+	low, high := 0.0, 1.0 // reached, not reached
+	for high-low > 1e-6 {
+		if mid := (low + high) / 2; reaches(mid) {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	return low
 }
 
 // first is the resource of which most is used.

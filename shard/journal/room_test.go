@@ -330,6 +330,29 @@ func TestHurry(t *testing.T) {
 	})
 }
 
+// TestFailsWhileThereIsNoRoom: what waits for room in a journal that fails meanwhile, as its fence cannot be written, waits no longer, and its owner is told.
+func TestFailsWhileThereIsNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCramped(t, nil)
+		g := c.j.Group(0)
+		o := own(g)
+		appendMany(t, o, 3)
+		free := c.busy()
+		c.on.On()
+		last := c.stuff(t, g, 1)
+		c.j.fail(syscall.EIO)
+		c.within(t, "what has failed", func() {
+			if err := o.wait(last); !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.EIO) || c.failed.Load() != 1 {
+				t.Errorf("the owner was told %v, and it failed %d times", err, c.failed.Load())
+			}
+		})
+		free()
+		if err := c.j.Close(); err != nil && !errors.Is(err, ErrFailed) {
+			t.Error(err)
+		}
+	})
+}
+
 // TestNoRoomForMembers: replicas that come and go find no room in the log. Who asks for it is told so, as is who asks for anything else that would wait for
 // that; what others mention does not pile up; and when there is room all of it comes about. The process does not end.
 func TestNoRoomForMembers(t *testing.T) {

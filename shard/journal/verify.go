@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
 
 	"switchboard/shard/journal/seglog"
@@ -55,7 +56,15 @@ func Verify(cfg Config, report func(Finding)) error {
 	}
 	v.j = newJournal(cfg, lock)
 	v.j.entries = v.entries
-	v.run()
+	unmade := false
+	if fresh {
+		if unmade, err = v.unmade(); err != nil {
+			return errors.Join(err, v.j.release())
+		}
+	}
+	if !unmade {
+		v.run()
+	}
 	err = v.j.release()
 	switch {
 	case fresh && v.damages == 0 && !v.written:
@@ -131,6 +140,44 @@ func (v *verifier) readFence(cfg Config) ([]entry, error) {
 		v.note(-1, "fence: write %d, %d groups", fe.seq, len(entries))
 	}
 	return entries, errors.Join(err, f.Close())
+}
+
+// unmade tells whether a directory without FORMAT is what a first start leaves that was ended before the log had anything: there are no rows, and perhaps not all
+// of the stores.
+func (v *verifier) unmade() (bool, error) {
+	j := v.j
+	if slices.ContainsFunc(v.entries, func(e entry) bool { return e.turn > 0 || e.shared != 0 }) {
+		return false, nil
+	}
+	data, err := j.openData(false, true)
+	switch {
+	case err == nil:
+		it, err := data.NewIter(nil)
+		if err != nil {
+			return false, errors.Join(storeError("reading the data store", err), data.Close())
+		}
+		rows := it.First()
+		err = it.Error()
+		if bad := errors.Join(it.Close(), data.Close()); bad != nil && err == nil {
+			return false, storeError("closing the data store", bad)
+		}
+		if rows || err != nil { // run tells what is wrong
+			return false, nil
+		}
+	case !errors.Is(err, pebble.ErrDBDoesNotExist):
+		return false, nil
+	}
+	switch there, err := exists(j.cfg.FS, j.cfg.FS.PathJoin(j.cfg.Dir, logDir)); {
+	case err != nil:
+		return false, fmt.Errorf("looking for the log: %w", err)
+	case !there:
+		return true, nil
+	}
+	log, report, err := j.openLog(true, true)
+	if err != nil {
+		return false, nil //nolint:nilerr // run tells it
+	}
+	return report.Batches == 0 && len(report.Damages) == 0, log.Close()
 }
 
 func (v *verifier) run() {

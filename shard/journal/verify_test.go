@@ -6,9 +6,11 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
 type nopCloser struct{}
@@ -135,5 +137,61 @@ func TestVerifyRefuses(t *testing.T) {
 	open(t, cfg)
 	if err := Verify(cfg, nil); !errors.Is(err, ErrInUse) {
 		t.Errorf("Verify of an open journal = %v", err)
+	}
+}
+
+// TestVerifyOfAnUnfinishedStart: wherever the first start is killed, or the power cut, Verify says that there is no journal yet, and finds no damage; the next start
+// makes it.
+func TestVerifyOfAnUnfinishedStart(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	rng := rand.New(rand.NewPCG(5, 5))
+	var mu sync.Mutex
+	// Guarded by mu.
+	var left []cut
+	watched := errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() == errorfs.OpIsRead {
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, percent := range []int{0, 50, 100} { // all of what was written is there behind a kill
+			where := fmt.Sprintf("before %v of %s, which is change %d, with %d %% of what was not synced", op.Kind, op.Path, len(left)/3, percent)
+			left = append(left, cut{fs: disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng}), where: where})
+		}
+		return nil
+	}))
+	j, err := Open(config(t, watched, 2))
+	must(t, err)
+	mu.Lock()
+	cuts := left
+	mu.Unlock()
+	must(t, j.Close())
+	unfinished := 0
+	for _, c := range cuts {
+		cfg := config(t, c.fs, 2)
+		fresh, err := readFormat(cfg)
+		must(t, err)
+		if !fresh {
+			continue
+		}
+		unfinished++
+		var damages []string
+		err = Verify(cfg, func(f Finding) {
+			if f.Damaged {
+				damages = append(damages, f.Text)
+			}
+		})
+		if !errors.Is(err, ErrFormat) || errors.Is(err, ErrDamaged) || len(damages) > 0 || !strings.Contains(err.Error(), "there is no journal") {
+			t.Errorf("%s: %v, %q", c.where, err, damages)
+		}
+		j, err := Open(cfg)
+		if err != nil {
+			t.Errorf("%s: the next start: %v", c.where, err)
+			continue
+		}
+		must(t, j.Close())
+	}
+	if unfinished < 30 {
+		t.Errorf("%d starts were not finished", unfinished)
 	}
 }

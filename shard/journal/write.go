@@ -62,7 +62,7 @@ func (j *Journal) record(b *seglog.Batch) error {
 
 // withRoom does something to the log. Where there is no room for the segment that it needs, which nobody has foreseen because watch did not get to it,
 // nothing is written, and nothing is lost: turns are refused, those that were taken wait for room with everything else of the committer, but for what
-// may be asked at any time and for who is told so instead (attempt), and only a journal that is in a hurry does not wait.
+// may be asked at any time and for who is told so instead (attempt), and only a journal that is in a hurry, or has failed, does not wait.
 func (j *Journal) withRoom(do func() error) error {
 	for waited := false; ; waited = true {
 		err := do()
@@ -83,10 +83,11 @@ func (j *Journal) withRoom(do func() error) error {
 }
 
 // await lets the committer wait for room for a moment, and do meanwhile what does not wait for it: what this round has made durable, or sure, before it came
-// to what finds none, its owners are told at once. It returns false in a journal that is in a hurry.
+// to what finds none, its owners are told at once. It returns false in a journal that is in a hurry, and in one that has failed meanwhile: nothing of it is
+// written any more.
 func (j *Journal) await() bool {
 	j.mu.Lock()
-	patient := j.patient
+	patient := j.patient && j.broken == nil
 	j.mu.Unlock()
 	if !patient {
 		return false
