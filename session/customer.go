@@ -11,7 +11,7 @@ type Customer struct {
 	Alias string
 	// Shops is his latest session per shop.
 	Shops []Latest
-	// Born counts his sessions: it makes their ids.
+	// Born counts his sessions. Ids were made of it once, and nodes of before still do: it never gets smaller.
 	Born uint64
 	// Linked says that somebody else may have become this one.
 	Linked bool

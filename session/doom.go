@@ -55,7 +55,7 @@ func (c *Customer) Doom(mark string, now int64) bool {
 	return true
 }
 
-// Blank makes c nobody in particular: all that was his is erased. Born stays, so that no id of a session is given twice; who comes under his id from now on
+// Blank makes c nobody in particular: all that was his is erased. Born stays, as nodes of before make ids of sessions of it; who comes under his id from now on
 // is somebody new. Linked stays too: whoever c expected may become him yet, as he was told so before (see [Customer.Become]); he is at the beginning of a
 // chain.
 func (c *Customer) Blank() {

@@ -26,7 +26,7 @@ func (s *State) open(env *Env, c *wire.Command, d *Decision) {
 		return
 	}
 	s.detach(c.Conn)
-	if len(s.Attached) >= maxAttached {
+	if s.crowded(c.Who) {
 		d.refuse(c, wire.QuotaExceeded)
 		return
 	}
@@ -89,6 +89,23 @@ func (s *State) position(env *Env, o *wirepb.Open, head uint64) (start uint64, h
 		return last, "truncated", last
 	}
 	return from.Seq, "exact", 0
+}
+
+// crowded tells whether so many connections follow s that there is no place for another one of who.
+func (s *State) crowded(who *wire.Principal) bool {
+	if len(s.Attached) >= maxAttached {
+		return true
+	}
+	if len(s.Attached) < maxFrontend || !frontend(who.Role) {
+		return false
+	}
+	n := 0
+	for i := range s.Attached {
+		if frontend(s.Attached[i].Who.Role) {
+			n++
+		}
+	}
+	return n >= maxFrontend
 }
 
 func (s *State) owns(who *wire.Principal) bool {

@@ -26,6 +26,8 @@ const (
 	maxOld = 4096
 	// maxAttached bounds the connections that follow one session.
 	maxAttached = 64
+	// maxFrontend bounds those of them that are its customer's, or of services: who supervises finds a place, however many of them follow.
+	maxFrontend = 48
 	// maxStreams bounds the running streams of an owner in one session.
 	maxStreams = 4
 	// maxGuests bounds the guests of one session.

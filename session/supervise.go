@@ -99,7 +99,7 @@ func (s *State) supervised(env *Env, c *wire.Command, d *Decision) (key *Key, ok
 // was then: its answer may have been lost.
 func (s *State) repeated(env *Env, c *wire.Command, old *Done, d *Decision) {
 	switch g := s.guestOf(c.Who); {
-	case c.Verb == wire.VerbJoin && g != nil && g.GE == old.Seq && g.Conn == c.Conn && !s.followed(c.Conn) && len(s.Attached) < maxAttached:
+	case c.Verb == wire.VerbJoin && g != nil && g.GE == old.Seq && g.Conn == c.Conn && !s.followed(c.Conn) && !s.crowded(c.Who):
 		g.here = true
 		s.attachGuest(c, g.GE, d)
 		return
@@ -363,7 +363,7 @@ func (s *State) join(env *Env, c *wire.Command, d *Decision) {
 	}
 	following := s.followed(c.Conn)
 	before := s.guestOf(c.Who)
-	if before == nil && len(s.Guests) >= maxGuests || !following && len(s.Attached) >= maxAttached {
+	if before == nil && len(s.Guests) >= maxGuests || !following && s.crowded(c.Who) {
 		d.refuse(c, wire.QuotaExceeded)
 		return
 	}

@@ -1,7 +1,8 @@
 package shard
 
 import (
-	"github.com/cespare/xxhash/v2"
+	"crypto/rand"
+	"encoding/binary"
 
 	"switchboard/session"
 	"switchboard/wire"
@@ -104,7 +105,7 @@ func (s *Shard) create(cu *customer, t *merchant, shop string, c *wire.Command) 
 	var id wire.SessionID
 	for id == "" || s.sessions[id] != nil {
 		cu.state.Born++
-		id = wire.NewSessionID(slot.Group(), slot, birthNumber(cu.state, shop))
+		id = wire.NewSessionID(slot.Group(), slot, birthNumber())
 	}
 	if !cu.state.SetLatest(shop, id) {
 		s.d.Refuse(c, wire.QuotaExceeded)
@@ -124,21 +125,13 @@ func (s *Shard) create(cu *customer, t *merchant, shop string, c *wire.Command) 
 	s.decide(h, c)
 }
 
-// birthNumber makes the number in a session's id. Sixty bits of a hash over what no two births share: two ids of one slot
-// meet once in some 10^12 slots with a million sessions each.
-func birthNumber(c *session.Customer, shop string) uint64 {
-	var d xxhash.Digest
-	d.Reset()
-	for _, part := range [...]string{c.Tenant, c.ID, shop} {
-		_, _ = d.WriteString(part)
-		_, _ = d.Write([]byte{0})
-	}
+// birthNumber draws the number in a session's id. It is chance, and nothing of what a customer is called or says goes into it: whoever could compute it
+// could choose a shop whose name leads to a session that there is already, and would have begun his own in its place. Of sixty bits that are left of it two are the same
+// once in some 10^12 slots with a million sessions each.
+func birthNumber() uint64 {
 	var n [8]byte
-	for i := range n {
-		n[i] = byte(c.Born >> (8 * i))
-	}
-	_, _ = d.Write(n[:])
-	return d.Sum64()
+	_, _ = rand.Read(n[:]) // never fails: it ends the process when the system has no randomness
+	return binary.LittleEndian.Uint64(n[:])
 }
 
 func (s *Shard) changedCustomer(cu *customer) {

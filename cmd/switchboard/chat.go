@@ -261,10 +261,10 @@ func show(ctx context.Context, s *client.Session, tell func(*client.Entry) error
 	return nil
 }
 
-// describe is one entry as a line for people.
+// describe is one entry as one line for people, whatever it holds.
 func describe(e *client.Entry) string {
 	if e.Kind == wire.KindEvent {
-		return fmt.Sprintf("· %s %s", e.Type, trim(e.Body))
+		return shown(fmt.Sprintf("· %s %s", e.Type, trim(e.Body)))
 	}
 	who := e.From.Name
 	if who == "" {
@@ -274,7 +274,7 @@ func describe(e *client.Entry) string {
 	if text == "" {
 		text = string(e.Body)
 	}
-	return fmt.Sprintf("%s (%s): %s", who, e.Origin, text)
+	return shown(fmt.Sprintf("%s (%s): %s", who, e.Origin, text))
 }
 
 func trim(body []byte) string {

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -115,7 +117,7 @@ type demoPage struct{ node atomic.Pointer[node.Node] } // nil until the node has
 
 func (p *demoPage) serve(ctx *fasthttp.RequestCtx) bool {
 	path := string(ctx.Path())
-	if n := p.node.Load(); n != nil && path == "/demo/tokens.json" {
+	if n := p.node.Load(); n != nil && path == "/demo/tokens.json" && namesUs(string(ctx.Host())) {
 		tokens(ctx, n)
 		return true
 	}
@@ -128,6 +130,17 @@ func (p *demoPage) serve(ctx *fasthttp.RequestCtx) bool {
 	ctx.Response.Header.Set("Cache-Control", "no-cache")
 	ctx.SetBody(body)
 	return true
+}
+
+// namesUs tells whether a request's Host names this machine. A page of somewhere else, whose name its owner lets lead to 127.0.0.1 once it is loaded, is of this origin
+// to a browser; only its name betrays it.
+func namesUs(host string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = strings.Trim(host, "[]")
+	}
+	ip, err := netip.ParseAddr(name)
+	return err == nil && ip.Unmap().IsLoopback() || strings.EqualFold(name, "localhost")
 }
 
 // tokens hands out tokens to whoever can reach loopback: that is what a demo is.

@@ -134,7 +134,7 @@ func printEntry(out io.Writer, raw []byte, asJSON bool) error {
 	if err := json.Unmarshal(raw, &e); err != nil {
 		return fmt.Errorf("reading an entry: %w", err)
 	}
-	_, err := fmt.Fprintf(out, "%5d  %-8s %-12s %-22s %s\n", e.Seq, e.Origin, e.From.ID, e.Type, e.Body)
+	_, err := fmt.Fprintf(out, "%5d  %-8s %-12s %-22s %s\n", e.Seq, e.Origin, e.From.ID, e.Type, shown(string(e.Body)))
 	return err
 }
 

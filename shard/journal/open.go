@@ -368,7 +368,7 @@ func makeDir(fs vfs.FS, dir string) error {
 		}
 		above = append(above, fs.PathDir(p))
 	}
-	if err := fs.MkdirAll(dir, 0o750); err != nil {
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making %s: %w", dir, err)
 	}
 	for _, p := range above {

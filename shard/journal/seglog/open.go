@@ -57,7 +57,7 @@ func (l *Log) load(sc *scan) error {
 	names, err := l.cfg.FS.List(l.cfg.Dir)
 	switch {
 	case errors.Is(err, iofs.ErrNotExist) && l.cfg.Create:
-		if err := l.cfg.FS.MkdirAll(l.cfg.Dir, 0o750); err != nil {
+		if err := l.cfg.FS.MkdirAll(l.cfg.Dir, 0o700); err != nil {
 			return fmt.Errorf("making the folder: %w", err)
 		}
 		if err := l.syncDir(l.cfg.FS.PathDir(l.cfg.Dir)); err != nil {
