@@ -28,6 +28,7 @@ type hosted struct {
 	againAt  int64
 	againIn  int64
 	level    *level.Conversation // of its service levels; stays while state is nil
+	levelBy  *level.Set          // whose definitions those of level are
 	outdated bool                // level is by what sessions were counted by before
 }
 

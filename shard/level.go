@@ -89,7 +89,7 @@ func (s *Shard) count(h *hosted, e *wire.Entry) {
 		return
 	}
 	if h.level == nil {
-		h.level = level.New(lv.set) // it was born in this turn
+		h.level, h.levelBy = level.New(lv.set), lv.set // it was born in this turn
 	}
 	s.counting = append(s.counting, counted{conv: h.level, lv: lv, e: e})
 }
@@ -137,7 +137,7 @@ func (s *Shard) overtaken(c *counted) {
 	for _, a := range c.lv.out.Actions {
 		if a.Part == 1 && a.Do&level.DoNotify != 0 {
 			a.Do = level.DoNotify
-			s.late = append(s.late, late{c.e.Session, a})
+			s.late = append(s.late, late{c.e.Session, c.lv.set, a})
 			s.inbox.Nudge()
 		}
 	}
@@ -146,8 +146,9 @@ func (s *Shard) overtaken(c *counted) {
 
 // late is what is to be told of a session in the next turn.
 type late struct {
-	id wire.SessionID
-	a  level.Action
+	id  wire.SessionID
+	set *level.Set // whose action it is: there may be another by now
+	a   level.Action
 }
 
 // tellLate tells it.
@@ -155,10 +156,8 @@ func (s *Shard) tellLate() {
 	for i := range s.late {
 		l := &s.late[i]
 		if h := s.sessions[l.id]; h != nil && h.state != nil && s.writable && s.surround(h) {
-			if lv := s.levels[h.state.Tenant]; lv != nil {
-				s.act(h, lv.set, &l.a)
-				s.note(h)
-			}
+			s.act(h, l.set, &l.a)
+			s.note(h)
 		}
 	}
 	s.late = s.late[:0]
@@ -275,14 +274,18 @@ func (s *Shard) restore(h *hosted, row []byte) {
 		return
 	}
 	if h.level == nil {
-		known := level.Known{Shop: st.Shop, Queue: st.Queue, Customer: st.Customer.ID, Owner: st.Owner.Sub, Kind: st.Owner.Kind}
-		conv, err := level.Restore(lv.set, row, st.Tail(), &known, &lv.out)
+		conv, err := level.Restore(lv.set, row, st.Tail(), known(st), &lv.out)
 		if err != nil {
 			s.log.Error("a session's service levels begin anew", "session", h.id, "err", err)
 		}
-		h.level = conv
+		h.level, h.levelBy = conv, lv.set
 	}
 	st.Boost(&s.env, h.level.BoostMS(), h.level.Steps(), false, &s.d)
+}
+
+// known returns what st says of its session to service levels.
+func known(st *session.State) *level.Known {
+	return &level.Known{Shop: st.Shop, Queue: st.Queue, Customer: st.Customer.ID, Owner: st.Owner.Sub, Kind: st.Owner.Kind}
 }
 
 // publish says what was counted: to the tenants' pools, which add it up, and to whoever asks the node.

@@ -56,7 +56,7 @@ func compile(b []byte) (*level.Set, error) {
 const relevelMost = 128
 
 // relevel lets the sessions of a tenant be counted by other service levels from now on. What was counted begins anew; what a session
-// has open is found again in the end of its log: before anything is decided of it, or in one of the next steps.
+// has open goes on by them, or is found in the end of its log: before anything is decided of it, or in one of the next steps.
 func (s *Shard) relevel(tenant string, text []byte) {
 	old := s.levels[tenant]
 	if old == nil && len(text) == 0 || old != nil && string(old.text) == string(text) {
@@ -115,8 +115,11 @@ func (s *Shard) relevelSome() {
 
 // catchUp lets h be counted by the levels that its tenant has by now.
 func (s *Shard) catchUp(h *hosted) {
-	if h.outdated {
-		h.level = nil
-		s.restore(h, nil)
+	if !h.outdated {
+		return
 	}
+	if lv := s.levels[h.state.Tenant]; lv != nil && h.level != nil {
+		h.level, h.levelBy = level.Succeed(lv.set, h.level, h.levelBy, h.state.Tail(), known(h.state), &lv.out), lv.set
+	}
+	s.restore(h, nil)
 }

@@ -75,3 +75,34 @@ func TestLevelsChangeInPieces(t *testing.T) {
 		}
 	}
 }
+
+// What a session has open goes on by other levels, from its own beginning: also where the log's end does not tell of it any more, and with what was said of it.
+func TestLevelsChangeWhatIsOpen(t *testing.T) {
+	s := &Shard{inbox: mailbox.New[wire.Envelope](8, 8), x: exchange.New(1), sweepAt: math.MaxInt64, levelAt: math.MaxInt64, levels: map[string]*levels{}, sessions: map[wire.SessionID]*hosted{}}
+	s.cfg.defaults()
+	by := func(limit int64) []byte {
+		return measureOf([]level.Definition{{Name: "quick", LimitMS: limit, Warn: []level.Warning{{At: 0.5, Do: []string{level.Notify}}}}}, nil)
+	}
+	const id = "s0001"
+	h := &hosted{id: id, state: &session.State{ID: id, Tenant: "demo"}}
+	s.sessions[id] = h
+	s.relevel("demo", by(10_000))
+	s.tick()
+	lv := s.levels["demo"]
+	h.level.Feed(lv.set, &wire.Entry{Seq: 1, TS: 1_000, Kind: wire.KindMessage, Type: "text", Origin: wire.OriginCustomer}, &lv.out)
+	h.level.Tick(lv.set, 7_000, &lv.out)
+	if len(lv.out.Actions) != 1 {
+		t.Fatalf("%+v; want a warning", lv.out.Actions)
+	}
+	s.now = 8_000
+	s.relevel("demo", by(20_000))
+	s.catchUp(h)
+	if at, _ := h.level.Next(); at != 21_001 {
+		t.Fatalf("it is due at %d; want its miss, at 21001", at)
+	}
+	s.relevel("demo", nil) // none, and then some again: they know nothing of it
+	s.relevel("demo", by(20_000))
+	if s.catchUp(h); h.level != nil && h.level.Open() {
+		t.Fatal("a case of levels that are none any more is open")
+	}
+}

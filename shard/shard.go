@@ -607,7 +607,7 @@ func (s *Shard) abandon(err error) {
 			n := s.host(id)
 			n.attached, n.bound, n.live = attached, bound, live
 			if !h.outdated { // otherwise it is found in its log
-				n.level = h.level
+				n.level, n.levelBy = h.level, h.levelBy
 			}
 			if live {
 				s.fetch(n)

@@ -3,6 +3,8 @@ package level
 import (
 	"encoding/binary"
 	"errors"
+	"reflect"
+	"slices"
 
 	"switchboard/wire"
 )
@@ -79,6 +81,86 @@ func Restore(set *Set, row []byte, tail []*wire.Entry, known *Known, out *Out) (
 	}
 	out.Samples, out.Actions = out.Samples[:samples], out.Actions[:actions]
 	return c, err
+}
+
+// Succeed returns the evaluator of a session that old has counted by other definitions, before. tail is the end of its log; what of it old was not fed
+// is taken as counted. A definition that has its name from before, and makes the same cases, goes on with those that are open: by its new limit
+// and hours, from their own beginning, and nothing that was said of one is said again, however long the limit is by now. All others begin as
+// [Restore] without a row has them. It leaves old as it is.
+func Succeed(set *Set, old *Conversation, before *Set, tail []*wire.Entry, known *Known, out *Out) *Conversation {
+	fresh, _ := Restore(set, nil, tail, known, out) // of no row there is nothing to be wrong
+	if len(tail) > 0 && tail[0].Seq > old.seq+1 {
+		return fresh
+	}
+	c := *old
+	c.clocks = New(set).clocks
+	heirs := make([]*rule, set.Len()) // by definition: the one before
+	for i := range set.defs {
+		j, ok := before.Index(set.defs[i].Name)
+		if r := &set.defs[i]; ok && r.inherits(&before.defs[j], old) {
+			heirs[i] = &before.defs[j]
+			c.clocks[i] = old.clocks[j]
+			c.clocks[i].marks = slices.Clone(old.clocks[j].marks) // old may still be fed what was on its way
+			for n := range c.clocks[i].marks {
+				r.takeOver(&c.clocks[i].marks[n], heirs[i])
+			}
+		}
+	}
+	c.now = 0 // what is due by the new definitions, and was not by those before, is said by the next Tick, and not passed over here
+	c.settled(set)
+	samples, actions := len(out.Samples), len(out.Actions)
+	for _, e := range tail {
+		c.Feed(set, e, out)
+	}
+	out.Samples, out.Actions = out.Samples[:samples], out.Actions[:actions]
+	c.now = max(c.now, old.now)
+	for i, from := range heirs {
+		switch k := &c.clocks[i]; {
+		case from == nil:
+			*k = fresh.clocks[i]
+		case !from.sameHours(&set.defs[i]): // which words begin a case is another matter by now
+			k.marks = told(k.marks, fresh.clocks[i].marks)
+		}
+	}
+	c.settled(set)
+	return &c
+}
+
+// inherits tells whether what r counts of a session is what from has counted: the same words begin and end a case, hours aside.
+func (r *rule) inherits(from *rule, c *Conversation) bool {
+	return r.Clock == from.Clock && r.Unit == from.Unit && r.FullAuto == from.FullAuto && r.Handover == from.Handover && r.Transfer == from.Transfer &&
+		r.kinds == from.kinds && slices.Equal(r.Ignore, from.Ignore) && r.scope(c.shop, c.queue) && from.scope(c.shop, c.queue)
+}
+
+// sameHours tells whether the clocks of both stand still, or count nothing, at the same time.
+func (r *rule) sameHours(o *rule) bool {
+	return r.Closed == o.Closed && reflect.DeepEqual(r.Hours, o.Hours)
+}
+
+// takeOver makes an open case of from one of r. What was said of it at a part of the limit is not said again at the same part of the other, or at
+// a smaller one.
+func (r *rule) takeOver(m *mark, from *rule) {
+	if m.missed {
+		m.fired, m.due = uint8(len(r.steps)), never //nolint:gosec // few
+		return
+	}
+	done := uint8(0)
+	if m.fired > 0 {
+		for r.steps[done].part <= from.steps[m.fired-1].part {
+			done++
+		}
+	}
+	m.fired, m.due = done, r.due(m.since, r.steps[done].after)
+}
+
+// told returns open cases as they are found by other hours, with what was said of those that were open before.
+func told(before, now []mark) []mark {
+	for i := range now {
+		if j := slices.IndexFunc(before, func(m mark) bool { return m.seq == now[i].seq }); j >= 0 {
+			now[i] = before[j]
+		}
+	}
+	return now
 }
 
 // guess fills in what the lost beginning of a log has said.
