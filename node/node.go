@@ -146,7 +146,13 @@ func (n *Node) openAlone(x *exchange.Exchange) (err error) {
 	}
 	jc := n.journalConfig()
 	jc.Groups = cfg.Shards
+	if err := sameJournal(cfg.Data, jc); err != nil {
+		return err
+	}
 	if n.j, err = journal.Open(jc); err != nil {
+		return err
+	}
+	if err := begun(cfg.Data); err != nil {
 		return err
 	}
 	return n.openShards(x)
@@ -200,6 +206,9 @@ func (n *Node) openMember(ctx context.Context, x *exchange.Exchange) error {
 	jc := n.journalConfig()
 	n.party.tune(&jc, id.Node)
 	if n.j, err = openOwn(ctx, id, mc, jc); err != nil {
+		return err
+	}
+	if err := begun(cfg.Data); err != nil {
 		return err
 	}
 	if err := n.party.open(mc); err != nil {
@@ -364,6 +373,9 @@ func keepShards(data string, shards int) error {
 			return fmt.Errorf("%s is missing, and there is a journal: write the number of shards that the directory was made with into it, %s",
 				filepath.Join(data, "node.json"), settingsByHand)
 		}
+		if err := writeDurably(filepath.Join(data, beginning), []byte("the journal is being made\n")); err != nil {
+			return fmt.Errorf("writing %s: %w", beginning, err)
+		}
 		b, _ := json.Marshal(settings{Shards: shards}) // of a plain field, it cannot fail
 		return writeSettings(data, b)
 	}
@@ -378,6 +390,38 @@ func keepShards(data string, shards int) error {
 		return fmt.Errorf("reading node.json: %w", err)
 	}
 	return writeSettings(data, b)
+}
+
+// beginning is there from before node.json until the first journal is. Without it, a node.json without a journal is one whose journal is gone.
+const beginning = "BEGINNING"
+
+// sameJournal refuses a journal that is not the one which node.json speaks of: one that is gone, as when its disk is not mounted, and one of another number
+// of shards. Both would be served as if nothing had been said yet.
+func sameJournal(data string, jc journal.Config) error {
+	groups, empty, err := journal.Made(jc)
+	if err != nil {
+		return err
+	}
+	if groups > 0 && groups != jc.Groups {
+		return fmt.Errorf("the journal in %s has %d shards, and %s says %d: write %d into it, {\"shards\":%d}",
+			jc.Dir, groups, filepath.Join(data, "node.json"), jc.Groups, groups, groups)
+	}
+	if !empty {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(data, beginning)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return fmt.Errorf("%s is missing, and a node has run in %s: mount its disk, or put a backup into another directory (to give up all that was said, remove %s)",
+		jc.Dir, data, filepath.Join(data, "node.json"))
+}
+
+// begun notes that the directory has a journal.
+func begun(data string) error {
+	if err := os.Remove(filepath.Join(data, beginning)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("noting that the journal is there: %w", err)
+	}
+	return nil
 }
 
 // writeSettings makes node.json say b, which has no checksum yet.

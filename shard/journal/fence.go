@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	iofs "io/fs"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -134,4 +135,34 @@ func exists(fs vfs.FS, name string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// Made tells of the journal in cfg.Dir, which nobody has open, what it was made with: how many groups that have their only replica here, as the fence says, or 0
+// when that is missing or cannot be read. empty is true when there is nothing in Dir that a journal writes. It changes nothing.
+func Made(cfg Config) (groups int, empty bool, err error) {
+	if err := cfg.Validate(); err != nil {
+		return 0, false, err
+	}
+	names, err := cfg.FS.List(cfg.Dir)
+	if err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return 0, false, fmt.Errorf("looking into %s: %w", cfg.Dir, err)
+	}
+	empty = !slices.ContainsFunc(names, func(name string) bool { return name != lockName && name != "lost+found" })
+	if !slices.Contains(names, fenceName) {
+		return 0, empty, nil
+	}
+	f, err := cfg.FS.Open(cfg.FS.PathJoin(cfg.Dir, fenceName))
+	if err != nil {
+		return 0, empty, fmt.Errorf("opening the fence: %w", err)
+	}
+	entries, err := (&fence{f: f}).read()
+	if errors.Is(err, errNoFence) {
+		err = nil
+	}
+	for _, e := range entries {
+		if e.shared == 0 {
+			groups++
+		}
+	}
+	return groups, empty, errors.Join(err, f.Close())
 }
