@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,6 +23,21 @@ func small(more ...string) []string {
 		args = append(args, "--set", set)
 	}
 	return args
+}
+
+// loaded runs a shipped scenario, whose gates must hold, and returns its result, and what it has printed.
+func loaded(t *testing.T, scenario string, flags, sets []string) (res *report.Result, said string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "r.json")
+	r := finish(t, as(t, nil, slices.Concat([]string{"loadtest", "run", scenario, "--json", file}, flags, sets)...))
+	if r.code != 0 {
+		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
+	}
+	res, err := report.Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, r.out
 }
 
 // TestLoadRun: a shipped scenario, a node and two generator processes of their own, a result in every form.
@@ -297,18 +313,9 @@ func TestRoundTrip(t *testing.T) {
 // TestLoadTogether: a process of the generator whose customers have their answers stays for those of the others, whom its bots still tell theirs: each
 // stream is told once.
 func TestLoadTogether(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "r.json")
-	args := append([]string{"loadtest", "run", "llm", "--processes", "2", "--json", file},
+	res, _ := loaded(t, "llm", []string{"--processes", "2"},
 		small("customers.sockets=12", "talk.rate=8/s", "workers.bots.count=2", "workers.bots.after={median: 10ms}", "workers.bots.tokens={median: 150}", "workers.bots.token_rate=100/s",
-			"stop=60s", "gates=[unanswered == 0, tokens_lost == 0]")...)
-	r := finish(t, as(t, nil, args...))
-	if r.code != 0 {
-		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
-	}
-	res, err := report.Read(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+			"stop=60s", "gates=[unanswered == 0, tokens_lost == 0]"))
 	if f := res.Figures; f["due"] < 2 || f["answered"] != f["due"] || f["tokens_told"] != 150*f["due"] || f["tokens"] != f["tokens_told"] {
 		t.Errorf("%+v", f)
 	}
@@ -317,16 +324,10 @@ func TestLoadTogether(t *testing.T) {
 // TestLoadNodes: two nodes, each with its own customers, workers and processes; what they tell is added up.
 func TestLoadNodes(t *testing.T) {
 	dir := t.TempDir()
-	file := filepath.Join(dir, "r.json")
-	args := append([]string{"loadtest", "run", "chat", "--json", file, "--dir", dir, "--processes", "1"},
-		small("node.count=2", "customers.sockets=40", "talk.rate=100/s", "gates=[unanswered == 0, disconnects == 0]")...)
-	r := finish(t, as(t, nil, args...))
-	if r.code != 0 || !strings.Contains(r.out, "2 processes") {
-		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
-	}
-	res, err := report.Read(file)
-	if err != nil {
-		t.Fatal(err)
+	res, said := loaded(t, "chat", []string{"--dir", dir, "--processes", "1"},
+		small("node.count=2", "customers.sockets=40", "talk.rate=100/s", "gates=[unanswered == 0, disconnects == 0]"))
+	if !strings.Contains(said, "2 processes") {
+		t.Errorf("it says\n%s", said)
 	}
 	most := 0.0
 	for i := range res.Series {
@@ -342,18 +343,9 @@ func TestLoadNodes(t *testing.T) {
 
 // TestLoadCluster: three nodes that are one cluster, whose operator makes it even while one of them is killed.
 func TestLoadCluster(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "r.json")
-	args := append([]string{"loadtest", "run", "rebalance", "--json", file}, small(
+	res, _ := loaded(t, "rebalance", nil, small(
 		"steady=4s", "customers.sockets=30", "talk.rate=30/s", "workers.bots.count=3", "stop=40s", "gates=[unanswered == 0, unacked == 0]",
-		`actions=[{at: 500ms, run: '"$SWITCHBOARD" shards rebalance --at "$LINKS"'}, {at: 2s, node: 2, kill: true, restart: 200ms}]`)...)
-	r := finish(t, as(t, nil, args...))
-	if r.code != 0 {
-		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
-	}
-	res, err := report.Read(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+		`actions=[{at: 500ms, run: '"$SWITCHBOARD" shards rebalance --at "$LINKS"'}, {at: 2s, node: 2, kill: true, restart: 200ms}]`))
 	if f := res.Figures; f["answered"] != f["due"] || f["due"] < 60 || f["disconnects"] < 1 || res.Processes != 3 {
 		t.Errorf("%d processes, %+v", res.Processes, f)
 	}
@@ -363,18 +355,9 @@ func TestLoadCluster(t *testing.T) {
 // these few customers says eight things a second, so the humans answer as fast as bots: at a second for each answer, as in the scenario,
 // one who is handed over while he goes on would have to be answered for a minute, and what is not by the end counts as unanswered.
 func TestLoadSoak(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "r.json")
-	args := append([]string{"loadtest", "run", "soak", "--json", file},
+	res, _ := loaded(t, "soak", nil,
 		small("steady=6s", "customers.sockets=5", "talk.rate=40/s", "talk.turns={median: 2}", "talk.think.median=20ms",
-			"workers.humans.accept={median: 10ms}", "workers.humans.after={median: 10ms}", "gates=[unanswered == 0, disconnects == 0, unacked == 0]")...)
-	r := finish(t, as(t, nil, args...))
-	if r.code != 0 {
-		t.Fatalf("exit %d\n%s\n%s", r.code, r.out, r.err)
-	}
-	res, err := report.Read(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+			"workers.humans.accept={median: 10ms}", "workers.humans.after={median: 10ms}", "gates=[unanswered == 0, disconnects == 0, unacked == 0]"))
 	if f := res.Figures; f["answered"] != f["due"] || f["due"] < 150 || f["audited"] < 20 || f["refused"] > 0 {
 		t.Errorf("%+v", f)
 	}
