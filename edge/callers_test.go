@@ -187,6 +187,9 @@ func TestSmuggled(t *testing.T) {
 	f("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", whole, 400)
 	f("Transfer-Encoding:\r\n", "", 400)
 	f("Transfer-Encoding:\r\n chunked\r\n", whole, 400)
+	f("Content-Length:\r\n 2\r\n", "{}", 400)
+	f("X: a\r\n Transfer-Encoding: chunked\r\nContent-Length: 2\r\n", "{}", 400)
+	f("X: a\r\n\tb\r\nContent-Length: 2\r\n", "{}", 400)
 	f("Content-Length : 2\r\nTransfer-Encoding: chunked\r\n", whole, 400)
 	f("Content-Length: 2\r\nTransfer-Encoding : chunked\r\n", "{}", 400)
 }

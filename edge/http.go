@@ -127,6 +127,9 @@ func framed(h *fasthttp.RequestHeader) bool {
 	for raw := h.RawHeaders(); len(raw) > 0; { // not by the server's iterators, which change them
 		var line []byte
 		line, raw, _ = bytes.Cut(raw, []byte{'\n'})
+		if len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
+			return false // it goes on with the line before, or is one of its own: not everybody agrees (RFC 9112, 5.2)
+		}
 		name, value, _ := bytes.Cut(line, []byte{':'})
 		switch {
 		case bytes.EqualFold(name, []byte("Content-Length")):

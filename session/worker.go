@@ -21,6 +21,10 @@ func (s *State) reply(env *Env, c *wire.Command, d *Decision) {
 		d.refuse(c, wire.NotDelivered) // [SW-5.6]
 		return
 	}
+	if c.Visibility == wire.Staff && s.stream(c.Stream) != nil { // [SW-4.8] it would end for staff alone
+		d.fail(c, &wire.Error{Slug: wire.BadRequest, Message: "the customer has seen what has streamed: what ends a stream is public"})
+		return
+	}
 	e := &wire.Entry{
 		From: c.Who.Author(), Origin: s.Owner.Kind, Kind: wire.KindMessage, Type: c.Type, Body: c.Body,
 		Visibility: wire.Public, Channel: s.Channels[0], ReplyTo: c.ReplyTo, Stream: c.Stream,
