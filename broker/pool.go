@@ -438,6 +438,7 @@ func (c *Core) beginGrace(w *worker) {
 // graceOver gives up w: what it held is lost. What was granted to it and not confirmed will be.
 func (c *Core) graceOver(w *worker, out *Effects) {
 	w.gone = true
+	c.unhold(w)
 	c.unseat(w)
 	for _, t := range c.byAge(w) {
 		switch t.state {
