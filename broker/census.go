@@ -31,6 +31,7 @@ type census struct {
 	missing []uint32 // shards that have not answered, ascending
 	until   int64
 	wait    int64 // before it is asked again, ms
+	over    bool  // it is taken, or time was up
 	timer   timer
 	parked  []Subscription // that wait for its end, in the order they came
 }
@@ -195,6 +196,7 @@ func (c *Core) begin(out *Effects) {
 	for _, id := range ids {
 		c.beginGrace(c.workers[id])
 	}
+	c.census.over = true
 	parked := c.census.parked
 	c.census.parked = nil
 	for i := range parked {

@@ -137,7 +137,7 @@ func (c *conn) answer(it item) {
 	if f.Kind == wire.FrameAnswer {
 		c.settled(f, &r, it.term)
 	} else if r.again && r.verb == wire.VerbWrapup && f.Err.Slug == wire.NoSession {
-		// The pool that knew of it has ended, and the wrap-up with it.
+		// It has ended by the first of them, whose answer was lost with the pool.
 		f = &wire.Frame{Kind: wire.FrameAnswer, Verb: r.verb, Session: r.session, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Wrapup{Wrapup: &wirepb.Done{}}}}
 	}
 	if f.ID = r.id; f.ID != 0 {
