@@ -117,7 +117,10 @@ func (p *pool) censusAnswer(s *Shard, m *wire.CensusAnswer) {
 		}
 	}
 	delete(t.left, m.Shard)
-	live := p.liveTasks(m.Live)
+	live := make([]*wire.Live, 0, len(m.Live)+len(m.Left))
+	for i := range m.Live {
+		live = append(live, &m.Live[i])
+	}
 	for i := range m.Left {
 		l := &m.Left[i]
 		to, known := p.peer(s, l.To)
@@ -128,9 +131,9 @@ func (p *pool) censusAnswer(s *Shard, m *wire.CensusAnswer) {
 		} else if known {
 			t.left[to] = append(t.left[to], transed{l.Session, l.AE, l.Shape})
 		}
-		live = append(live, p.liveTask(&l.Live))
+		live = append(live, &l.Live)
 	}
-	p.core.CensusAnswer(m.Pool, m.Shard, live, s.now, &p.out)
+	p.take(s, m, live)
 }
 
 // peer returns how the pool counts the shard with an address.
