@@ -135,15 +135,14 @@ var (
 
 // located returns what the library has found.
 func located(err error) *Error {
-	e := &Error{What: err.Error()}
 	var at interface {
 		GetToken() *token.Token
 		GetMessage() string
 	}
 	if !errors.As(err, &at) {
-		return e
+		return &Error{What: err.Error()}
 	}
-	e.What = at.GetMessage()
+	e := &Error{What: at.GetMessage()} // what Error says shows the place, which takes the square of what stands around it: gigabytes
 	if t := at.GetToken(); t != nil && t.Position != nil {
 		e.Line, e.Column = t.Position.Line, t.Position.Column
 	}

@@ -1,8 +1,9 @@
 // Package written parses YAML that people write: routing documents, scenarios, days, configurations of nodes. It holds what is true of all of
 // them: a document says everything itself, and is no deeper than people write.
 //
-// The parser recurs, and takes the square of the depth: 100,000 brackets are 16 seconds. A few lines of aliases of aliases are
-// gigabytes once they are read. So both are refused before anything is made of them.
+// The parser recurs, and takes the square of the depth: 100,000 brackets are 16 seconds. The lexer takes the square of the empty lines in a row within
+// a text: 250,000 are some minutes. A few lines of aliases of aliases are gigabytes once they are read. So these are refused before anything is made of them.
+// What a [yaml.Error] says by its Error shows the place, and takes the square of what stands around it: tell its message, and where.
 package written
 
 import (
@@ -18,9 +19,16 @@ import (
 // MaxNest is how many lists and mappings may lie in each other.
 const MaxNest = 64
 
+// MaxEmpty is how many lines in a row may have nothing in them but spaces.
+const MaxEmpty = 256
+
 // Parse returns what stands in doc, which may be several documents, or none. What has anchors, aliases, merges, tags or directives, is nested deeper
-// than [MaxNest], or stands behind a document that begins and has nothing in it, is refused. An error that has a place is a [yaml.Error] and has its token.
+// than [MaxNest], has more than [MaxEmpty] empty lines in a row, or stands behind a document that begins and has nothing in it, is refused. An error that has a place is a [yaml.Error] and has its token.
 func Parse(doc []byte) (*ast.File, error) {
+	if line := tooEmpty(doc); line > 0 {
+		at := &token.Token{Position: &token.Position{Line: line, Column: 1}}
+		return nil, &yaml.SyntaxError{Message: fmt.Sprintf("there are more than %d empty lines in a row", MaxEmpty), Token: at}
+	}
 	tokens := lexer.Tokenize(string(doc))
 	if t := tooDeep(tokens); t != nil {
 		return nil, &yaml.SyntaxError{Message: fmt.Sprintf("it is nested deeper than %d", MaxNest), Token: t}
@@ -42,6 +50,23 @@ func Parse(doc []byte) (*ast.File, error) {
 		return nil, &yaml.SyntaxError{Message: "anchors, aliases, tags and merges are not read: write it out", Token: f.found}
 	}
 	return file, nil
+}
+
+// tooEmpty returns the line with which too many empty ones in a row begin, or 0. A carriage return ends a line as well, and with the line feed behind it the same one.
+func tooEmpty(doc []byte) int {
+	line, begin := 1, 1 // the line that is looked at, and the first of the empty ones before it
+	for i, c := range doc {
+		switch {
+		case c == '\n' && i > 0 && doc[i-1] == '\r':
+		case c == '\n' || c == '\r':
+			if line++; line-begin > MaxEmpty {
+				return begin
+			}
+		case c != ' ' && c != '\t':
+			begin = line + 1
+		}
+	}
+	return 0
 }
 
 // tooDeep returns the token at which too much lies in each other, or nil. Brackets count, and outside of them the columns in which the entries of lists and the keys of

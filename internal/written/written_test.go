@@ -107,3 +107,15 @@ func TestNothingIsHidden(t *testing.T) {
 		refused(t, doc, line, "nothing in it")
 	}
 }
+
+// TestEmptyLines: as many empty lines in a row as people write are read, and one more is refused with its place, whatever the lines are of and what is behind them.
+func TestEmptyLines(t *testing.T) {
+	for _, empty := range []string{"\n", "  \n", "\t\n", "\r\n", "\r", " \t \r\n"} {
+		refused(t, "a: |\n"+strings.Repeat(empty, MaxEmpty+1)+"b: 1\n", 2, "empty lines")
+		refused(t, "a: |\n"+strings.Repeat(empty, 250_000), 2, "empty lines")
+		refused(t, "a: 1\nb: 2\n"+strings.Repeat(empty, MaxEmpty+1)+"c: 1\n", 3, "empty lines")
+	}
+	refused(t, "a: |\n"+strings.Repeat("\n", MaxEmpty), 0, "")
+	refused(t, "a: |\r\n"+strings.Repeat("\r\n", MaxEmpty)+"  x\r\n", 0, "")
+	refused(t, "a: |\n"+strings.Repeat(strings.Repeat("\n", MaxEmpty)+"  x\n", 3), 0, "")
+}
