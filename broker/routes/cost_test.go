@@ -2,6 +2,7 @@ package routes_test
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -29,5 +30,10 @@ func TestMistakesAreCheap(t *testing.T) {
 	f("brackets", "a: "+times("[", 100_000))
 	f("entries", times("- ", 50_000))
 	f("a list on a line that is none", "queues: ["+times("1,", 5_000)+"{nme: x}]")
+	var keys strings.Builder
+	for i := range 15_000 {
+		fmt.Fprintf(&keys, "  q%d: a\n", i)
+	}
+	f("keys", "version: 1\nqueues: [{name: a}]\nmoves:\n"+keys.String())
 	f("empty lines", "a: |\n"+times("\n", 200_000))
 }

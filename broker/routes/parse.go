@@ -23,6 +23,7 @@ const (
 	MaxBytes  = 256 << 10
 	MaxErrors = 20 // that are told at once
 	maxNames  = 10_000
+	maxKeys   = 2_048 // of one mapping, one a line
 )
 
 // Routes is a document that was read and found right.
@@ -99,7 +100,7 @@ func (p *parsing) read(doc []byte, d *Document) bool {
 		return false
 	}
 	doc = spaced(doc)
-	file, err := written.Parse(doc)
+	file, err := written.ParseWithin(doc, maxKeys)
 	if err != nil {
 		p.errs = append(p.errs, located(err))
 		return false
