@@ -144,7 +144,7 @@ func (s *Shard) poolMail(m wire.Mail) {
 			p.core.Resorted(m.Session, m.Ticket, s.now, &p.out)
 		}
 	case *wire.Seek:
-		if p = s.pools[m.Tenant]; p != nil && p.core.Settled() {
+		if p = s.pools[m.Tenant]; p != nil {
 			p.seek(s, m)
 		}
 	case *wire.Release:
