@@ -121,6 +121,7 @@ func (s *State) Apply(f *Fact) {
 		s.Channels = append(s.Channels, f.Name)
 	case PoolSeen:
 		s.Pool = f.N
+		s.seekAnew()
 	case Acked:
 		s.acked(f.Seq)
 	case Joined:

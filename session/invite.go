@@ -100,6 +100,13 @@ func (s *State) seek(env *Env, i *Invite, d *Decision) {
 	d.post(env, &wire.Seek{Tenant: s.Tenant, Session: s.ID, N: i.N, Worker: i.Worker})
 }
 
+// seekAnew lets another pool be asked where the invited are: it knows nothing of what the one before was asked.
+func (s *State) seekAnew() {
+	for n := range s.Invites {
+		s.Invites[n].seek, s.Invites[n].pause = 0, 0
+	}
+}
+
 // Found decides the pool's word where an invited worker is: he is shown the session there. Who has no connection when he is invited is away, and
 // the invitation is over. One that was read from the log is older: his connection may have ended with the node, as all others, and he is looked for
 // until he is back or its time is over.

@@ -170,9 +170,7 @@ func (p *pool) hear(s *Shard, m wire.Mail) {
 	case *wire.Resorted:
 		p.core.Resorted(m.Session, m.Ticket, s.now, &p.out)
 	case *wire.Seek:
-		if p.core.Settled() {
-			p.seek(s, m)
-		}
+		p.seek(s, m)
 	case *wire.Release:
 		p.core.Release(m.Session, m.AE, m.WrapUpMS, m.Kept, s.now, &p.out)
 	}

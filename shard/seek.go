@@ -30,11 +30,15 @@ type seeker struct {
 	at int64 // Unix ms
 }
 
-// seek tells a session where the worker is whom it has invited, and notes it when he is not there.
+// seek tells a session where the worker is whom it has invited, and notes it when he is not there. That he is not is nobody's to say before
+// the census is taken: he may be about to be heard.
 func (p *pool) seek(s *Shard, m *wire.Seek) {
 	at := p.core.Where(m.Worker)
 	if at == (wire.Conn{}) {
 		p.sought.note(m, s.now)
+		if !p.core.Settled() {
+			return
+		}
 	}
 	s.toSlotOf(m.Session, &wire.Found{Session: m.Session, N: m.N, Worker: m.Worker, Conn: at})
 }

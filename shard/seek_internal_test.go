@@ -11,9 +11,10 @@ import (
 // Whoever has asked for a worker who is not there is told once when he comes, without asking again, and nobody else is.
 func TestSoughtIsToldWhenHeComes(t *testing.T) {
 	s := &Shard{}
-	p := &pool{core: broker.New(broker.Config{Queues: []broker.Queue{{Name: "default"}}})}
-	p.core.Open(1, nil, 0, &p.out)
-	p.tell(s)
+	p := &pool{tenant: "demo", core: broker.New(broker.Config{Queues: []broker.Queue{{Name: "default"}}})}
+	s.pools = map[string]*pool{"demo": p}
+	p.core.Open(1, []uint32{0}, 0, &p.out)
+	p.out.Reset() // the census is asked for
 	told := func(what string, want ...wire.Found) {
 		t.Helper()
 		if len(s.said.Mail) != len(want) {
@@ -32,12 +33,14 @@ func TestSoughtIsToldWhenHeComes(t *testing.T) {
 		p.core.Subscribe(&broker.Subscription{ID: "ann", Sub: "ann", Kind: wire.OriginHuman, Queues: []string{"default"}, Allowed: []string{"*"}, Conn: here}, 0, &p.out)
 		p.tell(s)
 	}
+	s.poolMail(&wire.Seek{Tenant: "demo", Session: one, N: 3, Worker: "ann"})
+	told("who works there is not known yet")
+	p.core.CensusAnswer(1, 0, nil, 0, &p.out)
+	p.tell(s)
 	p.seek(s, &wire.Seek{Session: two, N: 4, Worker: "ann"})
-	p.seek(s, &wire.Seek{Session: one, N: 3, Worker: "ann"})
 	p.seek(s, &wire.Seek{Session: two, N: 7, Worker: "ann"}) // invited anew
 	p.seek(s, &wire.Seek{Session: three, N: 1, Worker: "bob"})
-	told("nobody is there", wire.Found{Session: two, N: 4, Worker: "ann"}, wire.Found{Session: one, N: 3, Worker: "ann"},
-		wire.Found{Session: two, N: 7, Worker: "ann"}, wire.Found{Session: three, N: 1, Worker: "bob"})
+	told("nobody is there", wire.Found{Session: two, N: 4, Worker: "ann"}, wire.Found{Session: two, N: 7, Worker: "ann"}, wire.Found{Session: three, N: 1, Worker: "bob"})
 	come()
 	told("she comes", wire.Found{Session: one, N: 3, Worker: "ann", Conn: here}, wire.Found{Session: two, N: 7, Worker: "ann", Conn: here})
 	p.seek(s, &wire.Seek{Session: two, N: 7, Worker: "ann"})

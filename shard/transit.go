@@ -112,7 +112,7 @@ func (p *pool) censusAnswer(s *Shard, m *wire.CensusAnswer) {
 	}
 	t.shapes[m.Shard] = m.Shape
 	for _, l := range t.left[m.Shard] {
-		if m.Shape > l.shape && !tells(m.Live, l) {
+		if m.Shape > l.shape && !tells(m, l) {
 			p.core.Release(l.session, l.ae, 0, false, s.now, &p.out) // it has ended there
 		}
 	}
@@ -149,10 +149,15 @@ func (p *pool) peer(s *Shard, slot uint64) (uint32, bool) {
 	return 0, false
 }
 
-// tells tells whether an answer has the assignment, as it was.
-func tells(list []wire.Live, l transed) bool {
-	for i := range list {
-		if o := &list[i]; o.Assigned && o.Session == l.session && o.AE == l.ae {
+// tells tells whether an answer has the assignment, as it was, or that its worker is busy with what came after it.
+func tells(m *wire.CensusAnswer, l transed) bool {
+	for i := range m.Live {
+		if o := &m.Live[i]; o.Assigned && o.Session == l.session && o.AE == l.ae {
+			return true
+		}
+	}
+	for i := range m.WrapUps {
+		if o := &m.WrapUps[i]; o.Session == l.session && o.AE == l.ae {
 			return true
 		}
 	}
