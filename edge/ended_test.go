@@ -182,9 +182,10 @@ func TestKeptBehindItsEnd(t *testing.T) {
 			t.Errorf("%s: behind the answer comes %v; want the end of %v", what, pushed, want)
 		}
 	}
-	f("it lasts", 1, 0)
-	f("it has ended", 2, 2, 2)
-	f("the one before had ended before he subscribed again", 3, 0)
+	f("it has ended, and he subscribes first", 1, 1, 1)
+	f("it lasts", 2, 0)
+	f("it has ended, and he subscribes again", 3, 3, 3)
+	f("the one before had ended before he subscribed again", 4, 0)
 }
 
 // Any number of ends is bounded, and of each session the latest counts.

@@ -134,6 +134,7 @@ func (c *conn) answer(it item) {
 	if f.PB.GetSubscribe() != nil {
 		c.ousted.Store(false)
 	}
+	stood := c.standing != nil
 	if f.Kind == wire.FrameAnswer {
 		c.settled(f, &r, it.term)
 	} else if r.again && r.verb == wire.VerbWrapup && f.Err.Slug == wire.NoSession {
@@ -146,8 +147,10 @@ func (c *conn) answer(it item) {
 	if m := f.PB.GetAccept(); m != nil {
 		c.overtaken(m.GetSession(), m.GetAe(), r.n)
 	}
-	for _, k := range f.PB.GetSubscribe().GetKept() {
-		c.overtaken(k.GetSession(), k.GetAe(), r.n)
+	if stood { // otherwise what ended meanwhile waits for the answer: see early
+		for _, k := range f.PB.GetSubscribe().GetKept() {
+			c.overtaken(k.GetSession(), k.GetAe(), r.n)
+		}
 	}
 	c.untold() // at once: what has waited is older than what comes behind the answer, a takeover for instance
 }
