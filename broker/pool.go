@@ -2,6 +2,7 @@ package broker
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"switchboard/broker/selector"
@@ -55,7 +56,7 @@ func (c *Core) refuses(s *Subscription) (slug wire.Slug, why string) {
 	}
 	switch other := c.conns[s.Conn]; {
 	case len(s.Queues) == 0 && !s.All || s.ID == "" || s.Slots < 0 || s.Slots > c.cfg.MaxSlots:
-		return wire.BadRequest, "subscribe wants queues, and slots within the limit"
+		return wire.BadRequest, "subscribe wants queues, and at most " + strconv.Itoa(c.cfg.MaxSlots) + " slots"
 	case other != nil && other.ID != s.ID:
 		return wire.BadRequest, "this connection has subscribed as another worker"
 	}

@@ -110,6 +110,22 @@ func TestClusterGrows(t *testing.T) {
 	for _, name := range []string{"c", "b", "a"} {
 		w.stop(name)
 	}
+	recorded(t, w.dirs["a"], ids...)
+	recorded(t, w.dirs["c"]) // its node.json has no number of shards: the cluster's rows have
+}
+
+// recorded says which of some sessions all sessions of a stopped node lack, or have twice.
+func recorded(t *testing.T, dir string, ids ...string) {
+	t.Helper()
+	found := map[string]int{}
+	if err := node.ReadRecords(dir, "", 0, 0, func(r *node.Record) error { found[string(r.Session)]++; return nil }); err != nil {
+		t.Errorf("reading all sessions of a stopped node: %v", err)
+	}
+	for _, id := range ids {
+		if found[id] != 1 {
+			t.Errorf("session %s is there %d times among all sessions of a stopped node", id, found[id])
+		}
+	}
 }
 
 // free returns an address that nobody listens on.

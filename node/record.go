@@ -25,21 +25,15 @@ type Record struct {
 // ReadRecords gives fn every session of a tenant, or of all when it is empty, that has an entry at from or later and before
 // until (Unix ms; 0 is no bound), from the data directory of a stopped node. fn's error ends it. When a shard has lost
 // data, what is left is given to fn, and then the error says so.
-func ReadRecords(data, tenant string, from, until int64, fn func(*Record) error) (err error) {
-	shards, err := Shards(data)
-	if err != nil {
-		return err
-	}
-	if shards == 0 {
-		return fmt.Errorf("%s is no data directory of a node", data)
-	}
-	j, err := journal.Open(journal.Config{Dir: JournalDir(data), Groups: shards, FreeMin: -1})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, j.Close()) }()
+func ReadRecords(data, tenant string, from, until int64, fn func(*Record) error) error {
+	return WithStopped(data, func(j *journal.Journal, shards []int) error {
+		return readRecords(j, shards, tenant, from, until, fn)
+	})
+}
+
+func readRecords(j *journal.Journal, shards []int, tenant string, from, until int64, fn func(*Record) error) error {
 	var lost error
-	for i := range shards {
+	for _, i := range shards {
 		g := j.Group(i)
 		err := shard.ReadHeads(g, func(h shard.Head) error {
 			if tenant != "" && h.Tenant != tenant {

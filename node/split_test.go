@@ -151,6 +151,7 @@ func TestSplit(t *testing.T) {
 	talk(t, n, n, "late")
 	// It comes back as it was, and is split again, the new part too.
 	w.stop("a")
+	recorded(t, w.dirs["a"], ids...)
 	n = w.start("a", func(c *node.Config) { c.Shards = 1 })
 	for _, shard := range []uint16{1, 0} {
 		splits(t, op, shard)

@@ -278,7 +278,7 @@ func yes(so bool) string {
 
 func printShards(w io.Writer, r *member.Report) {
 	name := names(r)
-	line(w, "SHARD", "PLACEMENT", "LEADER", "TERM", "EPOCH", "BYTES", "SESSIONS", "PER SECOND", "MOVE", "REPLICAS")
+	line(w, "SHARD", "PLACEMENT", "LEADER", "TERM", "CHANGES", "BYTES", "SESSIONS", "PER SECOND", "MOVE", "REPLICAS")
 	for i := range r.Shards {
 		s := &r.Shards[i]
 		var on []string

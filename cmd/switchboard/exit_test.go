@@ -469,6 +469,7 @@ func TestDataDirectory(t *testing.T) {
 		}
 		complains(t, 1, "in use.*stop it first.*, or ask it: --addr and --token\n$", nil, "log", "--data", data, session)
 		complains(t, 1, `in use.*stop it first \(.*\)\n$`, nil, "log", "--all", "--data", data) // which a running node has no answer for
+		complains(t, 1, "is no node's link .*where a node listens for other nodes .*, not for clients\n$", nil, "cluster", "status", "--at", addr)
 		complains(t, 1, "address already in use: stop what serves there.*--listen", nil, "serve", "--dev", "--data", filepath.Join(t.TempDir(), "other"), "--listen", addr)
 	})
 	keys := filepath.Join(data, "keys.json")

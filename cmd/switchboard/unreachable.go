@@ -16,6 +16,9 @@ import (
 // notTLS is what a node with certificates says to who has none.
 const notTLS = "first record does not look like a TLS handshake"
 
+// notLink is how the link's errors begin when what answers does not speak as a node does.
+const notLink = "link: garbage"
+
 // unreachable says that nobody has answered at addr, in words for whoever typed it: what the HTTP client says besides, the method
 // and the whole URL, is of no use to him. Other errors stay as they are.
 func unreachable(addr string, err error) error {
@@ -62,6 +65,8 @@ func unlinked(at string, err error) error {
 		return fmt.Errorf("%s speaks no TLS (%w): leave out --cluster-tls, or see that --at is where a node listens for other nodes", at, err)
 	case err != nil && strings.Contains(err.Error(), notTLS): // the node says so before it hangs up
 		return fmt.Errorf("%s wants a certificate of its cluster (%w): set --cluster-tls, and --as to whom it is for", at, err)
+	case err != nil && strings.Contains(err.Error(), notLink):
+		return fmt.Errorf("what answers at %s is no node's link (%w): --at is where a node listens for other nodes (cluster.listen), not for clients", at, err)
 	}
 	return err
 }
