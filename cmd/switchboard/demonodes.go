@@ -95,7 +95,7 @@ func crewFlags(cmd *cobra.Command) (also []string, err error) {
 			also = append(also, "--"+f.Name+"="+f.Value.String())
 		default:
 			if err == nil {
-				err = usageError{fmt.Errorf("--nodes starts nodes that take no --%s of yours, nor %s: leave it out, or start them with switchboard serve", f.Name, variable(f))}
+				err = usageError{fmt.Errorf("--nodes starts nodes that take no --%s of yours: leave it out, also as %s, or start them with switchboard serve", f.Name, variable(f))}
 			}
 		}
 	})

@@ -159,7 +159,7 @@ func TestDemoNodesEnvironment(t *testing.T) {
 	if strings.Contains(said.String(), "SWITCHBOARD_JOIN") || strings.Contains(said.String(), "SWITCHBOARD_TLS_CERT") || !strings.Contains(said.String(), "NODES_OWN=stays") {
 		t.Errorf("a node's environment is\n%s", said.String())
 	}
-	complains(t, exitUsage, "take no --join of yours, nor SWITCHBOARD_JOIN: leave it out", []string{"SWITCHBOARD_TLS_CERT="}, "demo", "--nodes", "3")
+	complains(t, exitUsage, "take no --join of yours: leave it out, also as SWITCHBOARD_JOIN, or", []string{"SWITCHBOARD_TLS_CERT="}, "demo", "--nodes", "3")
 }
 
 // The demo's help says where it keeps what is said, and where on the page what stands.

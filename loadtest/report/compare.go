@@ -114,8 +114,11 @@ func (c *Comparison) row(name string, sign int) {
 
 // unlike says why a difference may be nobody's merit.
 func (c *Comparison) unlike() (list []string) {
-	if c.A.Document != c.B.Document || !slices.Equal(c.A.Sets, c.B.Sets) {
+	switch {
+	case c.A.Document != c.B.Document:
 		list = append(list, "they did not run the same scenario")
+	case !slices.Equal(c.A.Sets, c.B.Sets):
+		list = append(list, fmt.Sprintf("they ran one scenario with different settings: %s; %s", setsBut(c.A.Sets, c.B.Sets), setsBut(c.B.Sets, c.A.Sets)))
 	}
 	if c.A.Machine != c.B.Machine {
 		list = append(list, fmt.Sprintf("they ran on different machines: %s; %s", c.A.Machine, c.B.Machine))
@@ -139,6 +142,18 @@ func (c *Comparison) unlike() (list []string) {
 		}
 	}
 	return list
+}
+
+// setsBut is what one run set and another did not; the same settings in another order are told in theirs.
+func setsBut(sets, others []string) string {
+	own := slices.DeleteFunc(slices.Clone(sets), func(set string) bool { return slices.Contains(others, set) })
+	switch {
+	case len(own) > 0:
+		return strings.Join(own, ", ")
+	case len(sets) > 0 && len(sets) == len(others):
+		return strings.Join(sets, ", ")
+	}
+	return "none of its own"
 }
 
 // sameMachine tells whether both ran on machines that call themselves the same, as far as is known.

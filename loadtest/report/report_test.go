@@ -214,6 +214,12 @@ func TestCompareTellsAll(t *testing.T) {
 		}
 		*b = was
 	}
+	a.Sets = []string{"steady=8s", "talk.rate=200"}
+	b.Sets = a.Sets
+	f("they ran one scenario with different settings: talk.rate=200; talk.rate=400", func(r *Result) { r.Sets = []string{"steady=8s", "talk.rate=400"} })
+	f("they ran one scenario with different settings: talk.rate=200; none of its own", func(r *Result) { r.Sets = []string{"steady=8s"} })
+	f("they ran one scenario with different settings: steady=8s, talk.rate=200; talk.rate=200, steady=8s", func(r *Result) { r.Sets = []string{"talk.rate=200", "steady=8s"} })
+	f("they did not run the same scenario", func(r *Result) { r.Document += "# another" })
 	a.Hardware = Hardware{"one", "8.0 GiB", "6.1"}
 	f("", func(*Result) {}) // of the other nothing is known
 	f("they ran with different processors: one; two\nthey ran with different memory: 8.0 GiB; 4.0 GiB\nthey ran with different kernels: 6.1; 6.2", func(r *Result) {

@@ -2,8 +2,11 @@ package swarm
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"switchboard/loadtest/report"
+	"switchboard/loadtest/scenario"
 )
 
 // result puts together what was seen.
@@ -93,6 +96,9 @@ func (r *running) done(c counts) int64 {
 	return c.Acked
 }
 
+// fewSockets is below how many sockets the memory of each is not to be told from that of a node that has only just begun.
+const fewSockets = 2000
+
 // warn says why the figures may not be what they seem.
 func (r *running) warn(res *report.Result, c *counts) {
 	say := func(format string, args ...any) { res.Warnings = append(res.Warnings, fmt.Sprintf(format, args...)) }
@@ -100,7 +106,7 @@ func (r *running) warn(res *report.Result, c *counts) {
 		say("it was stopped %.0f s after the steady time of %s began: the figures are of that time", res.Steady, r.Scenario.Steady.Duration())
 	}
 	if l := res.Latencies["lag"]; l.P99 > 0.005 {
-		say("the load generator was late itself, p99 %.1f ms, max %.1f ms: give it more cores or a machine of its own", l.P99*1000, l.Max*1000)
+		say("the load generator was late itself, p99 %s, max %s: give it more cores or a machine of its own", scenario.Format(l.P99, scenario.Time), scenario.Format(l.Max, scenario.Time))
 	}
 	if others := res.Strangers(); others > report.StrangersMost {
 		say("others used %.1f of the machine's processors meanwhile: latencies and rates are not the node's alone", others)
@@ -113,6 +119,9 @@ func (r *running) warn(res *report.Result, c *counts) {
 	}
 	if n := r.Scenario.Talk.Rate.Value * r.Scenario.Steady.Value; c.Due == 0 && n > 0 {
 		say("no message was due")
+	}
+	if n := r.Scenario.Customers.Sockets; n < fewSockets && slices.ContainsFunc(r.Scenario.Checked(), func(g scenario.Gate) bool { return strings.HasSuffix(g.Metric, "_per_conn") }) {
+		say("what memory %d sockets take is mostly the node's heap growing: from some thousand on a gate on it means something", n)
 	}
 	if !r.base.ok {
 		say("the node's /metrics could not be read: its memory and processor time are not known")

@@ -1,7 +1,9 @@
 package swarm
 
 import (
+	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	"switchboard/loadtest/scenario"
@@ -93,4 +95,23 @@ func TestPointsHaveTheirTime(t *testing.T) {
 			t.Errorf("at %v: %v a second, %v cores", p.At, v["due"], v["gen_cpu"])
 		}
 	}
+}
+
+// TestWarnsOfFewSockets: a gate on the memory of each of a few sockets is one on the heap of a node that has just begun, which is said.
+func TestWarnsOfFewSockets(t *testing.T) {
+	f := func(sockets int, gate string, want bool) {
+		t.Helper()
+		sc, err := scenario.Parse("t", fmt.Appendf(nil, "name: x\nabout: y\nsteady: 10s\ncustomers: {sockets: %d}\ngates: [%s]\n", sockets, gate))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &running{Swarm: &Swarm{Scenario: sc, Addr: "127.0.0.1:1"}}
+		if said := strings.Join(r.result().Warnings, "\n"); strings.Contains(said, "mostly the node's heap growing") != want {
+			t.Errorf("%d sockets, %s: %q", sockets, gate, said)
+		}
+	}
+	f(300, "rss_per_conn < 12KiB", true)
+	f(300, "settled_per_conn < 4KiB", true)
+	f(300, "rss < 1GiB", false)
+	f(8000, "rss_per_conn < 12KiB", false)
 }
