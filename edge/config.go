@@ -98,7 +98,7 @@ type Config struct {
 	AckDelay time.Duration
 	// Connections is how many sockets are held; beyond it new ones get 503. Default 100,000.
 	Connections int
-	// PerIP is how many of them one peer address may have; 0 is no limit. Behind a proxy all have its address.
+	// PerIP is how many of them one peer address may have, of IPv6 one network of 64 bits; 0 is no limit. Behind a proxy all have its address.
 	PerIP int
 	// PerCustomer is how many of them one customer may have, event streams among them; 0 is no limit. When there is one more his oldest is closed
 	// 3504 [SW-6.2].

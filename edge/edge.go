@@ -405,7 +405,15 @@ func (e *Edge) ip(ctx *fasthttp.RequestCtx) string {
 	if e.cfg.PerIP == 0 {
 		return ""
 	}
-	return ctx.RemoteIP().String()
+	return countedBy(ctx.RemoteIP())
+}
+
+// countedBy returns by what an address is counted. Whoever has an address of IPv6 has the 2^64 beside it too.
+func countedBy(ip net.IP) string {
+	if ip.To4() == nil {
+		ip = ip.Mask(net.CIDRMask(64, 128))
+	}
+	return ip.String()
 }
 
 // room answers 503 when there is none for another socket.

@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"net"
 	"os"
 	"syscall"
 	"time"
@@ -134,9 +133,9 @@ func acceptOne(door int32, wanted bool) (fd int32, ip string, err error) {
 		n, from, err := syscall.Accept4(int(door), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 		switch a := from.(type) {
 		case *syscall.SockaddrInet4:
-			ip = net.IP(a.Addr[:]).String()
+			ip = countedBy(a.Addr[:])
 		case *syscall.SockaddrInet6:
-			ip = net.IP(a.Addr[:]).String()
+			ip = countedBy(a.Addr[:])
 		}
 		return int32(n), ip, err //nolint:gosec // a descriptor
 	}

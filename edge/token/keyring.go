@@ -1,6 +1,7 @@
 package token
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -91,7 +92,7 @@ func (r *Keyring) Check(token string, now time.Time) (Claims, error) {
 // full reads and verifies a token, and remembers how its header is written.
 func (r *Keyring) full(token string, p *payload) error {
 	var why error // what find says; the library wraps it in words that may quote the token
-	t, err := parser.ParseWithClaims(token, p, func(t *jwt.Token) (key any, _ error) {
+	t, err := parser.ParseWithClaims(token, &strict{p}, func(t *jwt.Token) (key any, _ error) {
 		key, why = r.find(t, p.Tenant)
 		return key, why
 	})
@@ -105,6 +106,12 @@ func (r *Keyring) full(token string, p *payload) error {
 	r.heads.learn(text, p.Tenant, t)
 	return nil
 }
+
+// strict is a payload that the library reads as quick does.
+type strict struct{ *payload }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s strict) UnmarshalJSON(doc []byte) error { return json.Unmarshal(exact(doc), s.payload) }
 
 // Has tells whether a tenant has a key. Without one nobody of his gets in.
 func (r *Keyring) Has(tenant string) bool { return len(r.tenants[tenant]) > 0 }

@@ -410,3 +410,30 @@ func TestWordsAreShared(t *testing.T) {
 		t.Error("each token has words of its own")
 	}
 }
+
+// [SW-3.1] A claim is called what it is called. What an issuer lets others write under a name that is merely alike does not count, by whichever way the token is read, and
+// wherever else such a word stands it is one.
+func TestClaimsAreCalledExactly(t *testing.T) {
+	at := time.Unix(1_800_000_000, 0)
+	sign := by(jwt.SigningMethodHS256, secret)
+	check := func(ring *Keyring, more string) (Claims, error) {
+		doc := fmt.Sprintf(`{"tenant":"demo","sub":"alice","role":"customer","name":"Role","exp":%d%s}`, at.Unix()+60, more)
+		return ring.Check(raw(`{"alg":"HS256","kid":"hs"}`, doc, sign), at)
+	}
+	for _, more := range []string{
+		"", `,"Role":"operator"`, `,"ROLE":"operator"`, `,"\u0052ole":"operator"`, `,"Sub":"bob"`, ",\"\u017fub\":\"bob\"", ",\"\u017fhop\":\"s1\"", ",\"s\u212aills\":3", `,"Tenant":"other"`, `,"TENANT":"nobody"`, `,"Exp":1`, `,"Nbf":9999999999`,
+		`,"custom":{"Role":"operator","Sub":"bob"}`, `,"x":"\"Role\":\"operator\""`,
+	} {
+		ring := rings()
+		for range 2 { // in full, and quickly
+			c, err := check(ring, more)
+			if err != nil || c.Tenant != "demo" || c.Sub != "alice" || c.Role != wire.RoleCustomer || c.Shop != "" || c.Name != "Role" || c.Expires.Unix() != at.Unix()+60 {
+				t.Errorf("%s: %+v, %v", more, c, err)
+			}
+		}
+	}
+	ring := rings()
+	if c, err := ring.Check(raw(`{"alg":"HS256","kid":"hs"}`, fmt.Sprintf(`{"Tenant":"demo","sub":"alice","role":"customer","exp":%d}`, at.Unix()+60), sign), at); slug(err) != wire.Unauthenticated {
+		t.Errorf("a tenant that is not called so: %+v, %v", c, err)
+	}
+}

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"slices"
@@ -72,7 +73,7 @@ func (r *Keyring) quick(token string, p *payload) bool {
 		return false
 	}
 	doc, err := encoding.DecodeString(claims)
-	if err != nil || json.Unmarshal(doc, p) != nil {
+	if err != nil || json.Unmarshal(exact(doc), p) != nil {
 		return false
 	}
 	key, err := r.key(p.Tenant, h.method, h.kid, h.kidded)
@@ -100,4 +101,52 @@ func (r *Keyring) key(tenant string, method jwt.SigningMethod, kid string, kidde
 		return nil, errAlg
 	}
 	return &keys[i], nil
+}
+
+// claimNames are the members of a token that count.
+var claimNames = [...]string{"sub", "exp", "nbf", "tenant", "role", "name", "shop", "tier", "kind", "queues", "skills", "rating", "attributes"}
+
+// exact returns the claims of a token without members whose names are only alike to those that count. RFC 7519 tells large letters from small ones, and package json
+// takes either: of an issuer that writes "role", and lets somebody else say what "Role" is, the latter would count.
+func exact(doc []byte) []byte {
+	if !alike(doc) {
+		return doc
+	}
+	var all map[string]json.RawMessage
+	if json.Unmarshal(doc, &all) != nil {
+		return doc // nobody else can read it either
+	}
+	for name := range all {
+		if slices.ContainsFunc(claimNames[:], func(n string) bool { return n != name && strings.EqualFold(n, name) }) {
+			delete(all, name)
+		}
+	}
+	doc, _ = json.Marshal(all) // of what was just read, it cannot fail
+	return doc
+}
+
+// longS and kelvin are letters that are alike to s and k, and the only ones beyond ASCII that are alike to some of it.
+var longS, kelvin = []byte("\u017f"), []byte("\u212a")
+
+// alike tells whether there may be such members: something in quotes is, or is written so that it has to be read first.
+func alike(doc []byte) bool {
+	if bytes.IndexByte(doc, '\\') >= 0 || bytes.Contains(doc, longS) || bytes.Contains(doc, kelvin) {
+		return true
+	}
+	for {
+		i := slices.IndexFunc(doc, func(c byte) bool { return 'A' <= c && c <= 'Z' })
+		if i < 0 {
+			return false
+		}
+		begin := bytes.LastIndexByte(doc[:i], '"') + 1 // of the word that has it
+		end := bytes.IndexByte(doc[i:], '"')
+		if end < 0 {
+			return false
+		}
+		word := doc[begin : i+end]
+		if slices.ContainsFunc(claimNames[:], func(n string) bool { return len(n) == len(word) && strings.EqualFold(n, string(word)) }) {
+			return true
+		}
+		doc = doc[i+end:]
+	}
 }
