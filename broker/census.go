@@ -31,7 +31,9 @@ type census struct {
 	missing []uint32 // shards that have not answered, ascending
 	until   int64
 	wait    int64 // before it is asked again, ms
+	over    bool  // it is taken, or time was up
 	timer   timer
+	partly  bool           // the first part of an answer was told, and not the last
 	parked  []Subscription // that wait for its end, in the order they came
 }
 
@@ -52,8 +54,10 @@ func (c *Core) ringCensus(out *Effects) {
 	if !c.open && (c.now >= c.census.until || len(c.census.missing) == 0) {
 		c.begin(out)
 	}
-	for _, shard := range c.census.missing {
-		out.add(CensusAsk).Shard = shard
+	if !c.census.partly { // otherwise one of them has answered, and others may have: they are asked the next time
+		for _, shard := range c.census.missing {
+			out.add(CensusAsk).Shard = shard
+		}
 	}
 	if len(c.census.missing) > 0 {
 		// A shard that opens beside the pool's is there in a moment; one that is away may be so for long.
@@ -65,12 +69,31 @@ func (c *Core) ringCensus(out *Effects) {
 // CensusAnswer is what shard knows. Those of an older number, and second ones, are ignored. One that comes late is
 // merged into what has begun without it.
 func (c *Core) CensusAnswer(p uint64, shard uint32, live []Live, now int64, out *Effects) {
-	c.Tick(now, out)
+	c.CensusPart(p, shard, live, now, out)
+	c.census.partly = false
 	i, ok := slices.BinarySearch(c.census.missing, shard)
 	if p != c.number || !ok {
 		return
 	}
 	c.census.missing = slices.Delete(c.census.missing, i, i+1)
+	if len(c.census.missing) == 0 && !c.open {
+		c.unset(&c.census.timer)
+		c.begin(out)
+	}
+	c.settle(out)
+}
+
+// CensusPart is a part of an answer that is too long for one event: the last is told to [Core.CensusAnswer], and until then none of another. Other
+// events may come in between, but what sessions of that shard say is to come behind it all. As long as nothing does, what is decided is
+// what the whole answer would have decided.
+func (c *Core) CensusPart(p uint64, shard uint32, live []Live, now int64, out *Effects) {
+	if !c.census.partly {
+		c.Tick(now, out)
+	}
+	c.census.partly = true
+	if _, ok := slices.BinarySearch(c.census.missing, shard); p != c.number || !ok {
+		return
+	}
 	for i := range live {
 		switch {
 		case live[i].WrapUpMS > 0:
@@ -81,11 +104,6 @@ func (c *Core) CensusAnswer(p uint64, shard uint32, live []Live, now int64, out 
 			c.offerTask(&live[i].Task, out)
 		}
 	}
-	if len(c.census.missing) == 0 && !c.open {
-		c.unset(&c.census.timer)
-		c.begin(out)
-	}
-	c.settle(out)
 }
 
 // adopt takes over an assignment that a session tells of. Sessions are the authority: their worker's slots may be exceeded
@@ -195,6 +213,7 @@ func (c *Core) begin(out *Effects) {
 	for _, id := range ids {
 		c.beginGrace(c.workers[id])
 	}
+	c.census.over = true
 	parked := c.census.parked
 	c.census.parked = nil
 	for i := range parked {

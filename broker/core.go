@@ -158,7 +158,10 @@ func (c *Core) newTask(q *queue, in *Task) *task {
 		t.bar(w, c.now+c.cfg.BarMS)
 	}
 	if q.StickyMS > 0 && t.sticky != "" && !t.plan.question {
-		if w := c.workers[t.sticky]; c.holds(w, t) || c.anew != nil && w != nil && w.there() { // it is looked at again when t comes into line
+		switch w := c.workers[t.sticky]; {
+		case !c.open: // it is looked at when t comes into line; who has waited longer is not held once more
+			t.hold = t.enqueuedAt + q.StickyMS
+		case c.holds(w, t), c.expects(w, t), c.anew != nil && w != nil && w.there(): // it is looked at again when t comes into line
 			t.hold = c.now + q.StickyMS
 		}
 	}

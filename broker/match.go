@@ -196,7 +196,11 @@ func (c *Core) wait(t *task) {
 	clear(t.lines)
 	w := c.workers[t.sticky]
 	if t.hold > c.now && !c.holds(w, t) {
-		t.hold = 0
+		if c.expects(w, t) {
+			w = c.expected(t.sticky)
+		} else {
+			t.hold = 0
+		}
 	}
 	if t.hold > c.now {
 		t.own.t = t
@@ -412,6 +416,22 @@ func (c *Core) restaff() (begun bool) {
 
 // holds tells whether t, who would wait for w alone, has a reason to.
 func (c *Core) holds(w *worker, t *task) bool { return w != nil && w.there() && c.eligible(w, t) }
+
+// expects tells whether w, the last worker of t, may be on his way back from the pool before this one, which knew him: he is not there, and has not been.
+func (c *Core) expects(w *worker, t *task) bool {
+	return c.now < c.calm && (w == nil || w.turn == 0 && !w.gone) && !t.barred(t.sticky)
+}
+
+// expected returns the worker id, whether he has been heard of or not: somebody waits for him, until people could be back at most.
+func (c *Core) expected(id string) *worker {
+	w := c.workers[id]
+	if w == nil {
+		w = newWorker(id, "", human)
+		c.workers[id] = w
+		c.set(&w.timer, c.calm)
+	}
+	return w
+}
 
 // unhold lets those look elsewhere who waited for w alone, and have no reason to any more.
 func (c *Core) unhold(w *worker) {

@@ -69,13 +69,14 @@ func (c *Core) refuses(s *Subscription) (slug wire.Slug, why string) {
 }
 
 // returns tells whether s is of a worker who has subscribed before, and may have something still. A queue that he named then, and that was taken away since,
-// is not to cost him that: he comes back without it, as he would have stayed. While the census is taken nobody knows who had what.
+// is not to cost him that: he comes back without it, as he would have stayed. Who has nothing names what is not there, as anybody else. While the census is
+// taken nobody knows who had what; when it is over he is judged anew, unless shards are missing still.
 func (c *Core) returns(s *Subscription) bool {
 	if s.Resumed || s.Lease == "" {
 		return s.Resumed
 	}
 	w := c.workers[s.ID]
-	return !c.open || len(c.census.missing) > 0 || w != nil && (w.lease == s.Lease && w.connected || w.knows(s.Lease))
+	return !c.census.over || len(c.census.missing) > 0 || w != nil && len(w.tasks) > 0 && (w.lease == s.Lease && w.connected || w.knows(s.Lease))
 }
 
 // outdates tells whether another connection than that of s, which resumes, is w's. Two may resume when the pool is made anew, and one of them has not
@@ -439,6 +440,7 @@ func (c *Core) beginGrace(w *worker) {
 // graceOver gives up w: what it held is lost. What was granted to it and not confirmed will be.
 func (c *Core) graceOver(w *worker, out *Effects) {
 	w.gone = true
+	c.unhold(w)
 	c.unseat(w)
 	for _, t := range c.byAge(w) {
 		switch t.state {

@@ -320,6 +320,8 @@ func TestBackWithoutAQueue(t *testing.T) {
 		pool, resumed  bool // a pool of its own; the edge says it
 		lease          string
 		cut, late, has bool // his connection had ended; his grace as well; he keeps s1
+		idle           bool // he has no session
+		missing        bool // a shard has not told what it has, and time is up
 	}{
 		{what: "his connection was cut", lease: "l_bob", cut: true, has: true},
 		{what: "he takes over", lease: "l_bob", has: true},
@@ -328,17 +330,24 @@ func TestBackWithoutAQueue(t *testing.T) {
 		{what: "he is somebody new"},
 		{what: "his connection was cut, without the lease", cut: true},
 		{what: "his grace is over", lease: "l_bob", cut: true, late: true},
+		{what: "he has nothing", lease: "l_bob", cut: true, idle: true},
+		{what: "he has nothing, and takes over", lease: "l_bob", idle: true},
+		{what: "he has nothing, the pool is another", pool: true, lease: "l_bob", idle: true},
+		{what: "the pool is another, the lease is not his", pool: true, lease: "l_other"},
+		{what: "a shard is missing, which may name him", pool: true, lease: "l_bob", missing: true, has: true},
 	} {
 		c, now := broker.New(broker.Config{Queues: []broker.Queue{old, left}}), int64(0)
 		var out broker.Effects
 		if x.pool {
 			c = broker.New(broker.Config{Queues: []broker.Queue{left}})
-			c.Open(2, []uint32{1}, now, &out)
+			c.Open(2, []uint32{1, 2}[:map[bool]int{false: 1, true: 2}[x.missing]], now, &out)
 		} else {
 			c.Open(1, nil, now, &out)
 			c.Subscribe(&first, now, &out)
-			c.Offer(&held.Task, now, &out)
-			c.Confirm("s1", 1, "bob", "l_bob", 1, now, &out)
+			if !x.idle {
+				c.Offer(&held.Task, now, &out)
+				c.Confirm("s1", 1, "bob", "l_bob", 1, now, &out)
+			}
 			c.Configure(broker.Config{Queues: []broker.Queue{left}}, now, &out)
 		}
 		if x.cut {
@@ -352,7 +361,15 @@ func TestBackWithoutAQueue(t *testing.T) {
 		again.Lease, again.Resumed = x.lease, x.resumed
 		c.Subscribe(&again, now, &out)
 		if x.pool {
-			c.CensusAnswer(2, 1, []broker.Live{held}, now, &out)
+			live := []broker.Live{held}
+			if x.idle {
+				live = nil
+			}
+			c.CensusAnswer(2, 1, live, now, &out)
+		}
+		if x.missing {
+			now += 3000
+			c.Tick(now, &out)
 		}
 		c.Offer(&broker.Task{Session: "s2", Ticket: 1, Queue: "left"}, now, &out)
 		kept, more, refused := false, false, wire.Slug("")

@@ -83,6 +83,9 @@ type WorkerStats struct {
 func (c *Core) Workers(queue, worker string) iter.Seq[WorkerStats] {
 	var ids []string
 	for id, w := range c.workers {
+		if w.turn == 0 && len(w.tasks) == 0 {
+			continue // somebody waits for him, and nobody has heard of him
+		}
 		if (worker == "" || id == worker) && (queue == "" || slices.Contains(w.queues, c.queues[queue])) {
 			ids = append(ids, id)
 		}

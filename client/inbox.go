@@ -12,6 +12,7 @@ type inbox struct {
 	queue line[Entry]
 	last  uint64 // the last seq that was queued, or passed over for a reason
 	done  uint64 // the handler has dealt with everything up to here
+	doing uint64 // the delivery that the handler has, or 0
 	own   map[uint64]struct{}
 	// past is the head at the assignment. Of what is not above it only that is delivered which needs an answer, so that
 	// prev tells nothing there.

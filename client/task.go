@@ -141,6 +141,13 @@ func (s *Session) handled(seq uint64) {
 	s.ackLevel(seq)
 }
 
+// handling notes which delivery the handler has; 0 is none.
+func (s *Session) handling(seq uint64) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.inbox.doing = seq
+}
+
 // Reply appends a worker's entry, or a guest's, and with [WithAck] acknowledges what it answers in the same step [SW-5.5]. body is as
 // for [Session.Send]. It fails with [wire.StaleAssignment] when the session is no longer this worker's; nothing has
 // happened then [SW-5.3].
@@ -259,9 +266,15 @@ func (s *Session) Transfer(ctx context.Context, to TransferTo, opts ...EndOption
 	return nil
 }
 
-// Release ends the assignment: the worker is done with the session. What the customer said and nobody acknowledged is
-// queued again.
+// Release ends the assignment: the worker is done with the session, and with the entry that its handler has, which is acknowledged
+// first. What the customer said behind that, or to a worker without a handler, and nobody acknowledged, is queued again at once.
 func (s *Session) Release(ctx context.Context, outcome, summary string, tags []string, opts ...EndOption) error {
+	s.c.mu.Lock()
+	if d := s.inbox.doing; d > s.inbox.done && s.err == nil {
+		s.inbox.finish(d)
+		s.ackLevel(d) // levels go before requests
+	}
+	s.c.mu.Unlock()
 	m := &wirepb.Release{Session: s.id, Ae: s.ae, Outcome: outcome, Summary: summary, Tags: tags, Key: newKey(), Upto: uptoOf(opts)}
 	return s.finished(ctx, "releasing", &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Release{Release: m}})
 }

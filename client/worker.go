@@ -13,9 +13,10 @@ import (
 
 // Handler answers one entry of the customer. It is called for the entries of one session in seq order, one at a time;
 // for different sessions at the same time. Returning nil acknowledges the entry, unless a reply with [WithAck] did;
-// an error gives it back, and it comes again after a delay ([Later] names one) until the server's limit of attempts
-// [SW-5.6]. The same entry may come again after a crash or a lost lease: at least once. ctx ends when the assignment
-// does; what the handler returns then is of no interest.
+// so does [Session.Release], which ends the assignment before the handler returns. An error gives it back, and it comes
+// again after a delay ([Later] names one) until the server's limit of attempts [SW-5.6]. The same entry may come again
+// after a crash or a lost lease: at least once. ctx ends when the assignment does; what the handler returns then is of
+// no interest.
 type Handler func(ctx context.Context, s *Session, e Entry) error
 
 // WorkerConfig says which work to take, and how much.
@@ -274,7 +275,9 @@ func (w *worker) serve(s *Session) {
 		case <-s.ctx.Done():
 			return
 		}
+		s.handling(e.Seq)
 		err := w.handle(s.ctx, s, e)
+		s.handling(0)
 		<-w.busy
 		if s.ctx.Err() != nil {
 			return

@@ -630,6 +630,31 @@ func TestWorkerGivesUpSessions(t *testing.T) {
 	})
 }
 
+// A handler that answers and releases, as one writes it first, has dealt with its entry: queued again, that would come back to it at once, under
+// another ae, and be answered for ever.
+func TestReleaseAcknowledges(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		released := make(chan error, 1)
+		work(t, srv, client.WorkerConfig{}, func(ctx context.Context, s *client.Session, _ client.Entry) error {
+			released <- s.Release(ctx, "solved", "", nil)
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		if a := srv.ack(); a.Seq != 1 || a.Ae != 8 {
+			t.Fatalf("got %v; want the ack of 1", a)
+		}
+		f := srv.next()
+		if m := f.GetRelease(); m.GetOutcome() != "solved" || m.Ae != 8 {
+			t.Fatalf("got %v; want release", f)
+		}
+		srv.p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Release{Release: &wirepb.Done{Seq: 2}}})
+		if err := <-released; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestWorkerShowsThatItLives(t *testing.T) {
 	play(t, func(t *testing.T, srv *script) {
 		work(t, srv, client.WorkerConfig{}, func(context.Context, *client.Session, client.Entry) error { return nil })

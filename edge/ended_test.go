@@ -147,6 +147,46 @@ func TestAcceptedBehindItsEnd(t *testing.T) {
 	f("the next has come", 5, 5, 6)
 }
 
+// So it is with what a subscription is told that it keeps [SW-5.7]: it is the pool that says so, and the session may have ended it already.
+func TestKeptBehindItsEnd(t *testing.T) {
+	r := newRig(t, nil)
+	id := r.login(wire.JSON, "demo/customer/alice").open()
+	ann := r.login(wire.JSON, "demo/worker/ann")
+	pool, session := r.shard, r.shard.next(9)
+	f := func(what string, kept, ended uint64, want ...uint64) {
+		t.Helper()
+		subscribe := func(c *wire.Command) bool {
+			if c.Verb != wire.VerbSubscribe {
+				return false
+			}
+			if ended != 0 {
+				session.post(c.Conn, &wire.Frame{Kind: wire.FrameRevoked, Session: id, AE: ended, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
+					Revoked: &wirepb.Revoked{Session: string(id), Ae: ended, Reason: "transfer"},
+				}}})
+			}
+			pool.answer(c, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Subscribe{Subscribe: &wirepb.SubscribeReply{
+				Lease: "l_1", LeaseMs: 15000, Kept: []*wirepb.Kept{{Session: string(id), Ae: kept}},
+			}}})
+			return true
+		}
+		r.shard.ignore.Store(&subscribe)
+		if m, _ := ann.ask(`"subscribe":{"queues":["default"],"lease":"l_1"}`); len(m.GetSubscribe().GetKept()) != 1 {
+			t.Fatalf("%s: answered %v", what, m)
+		}
+		_, pushed := ann.ask(`"presence":{"state":"ready"}`)
+		var got []uint64
+		for _, m := range pushed {
+			got = append(got, m.GetRevoked().GetAe())
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: behind the answer comes %v; want the end of %v", what, pushed, want)
+		}
+	}
+	f("it lasts", 1, 0)
+	f("it has ended", 2, 2, 2)
+	f("the one before had ended before he subscribed again", 3, 0)
+}
+
 // Any number of ends is bounded, and of each session the latest counts.
 func TestEndedIsBounded(t *testing.T) {
 	var e ended

@@ -137,13 +137,18 @@ func (c *conn) answer(it item) {
 	if f.Kind == wire.FrameAnswer {
 		c.settled(f, &r, it.term)
 	} else if r.again && r.verb == wire.VerbWrapup && f.Err.Slug == wire.NoSession {
-		// The pool that knew of it has ended, and the wrap-up with it.
+		// It has ended by the first of them, whose answer was lost with the pool.
 		f = &wire.Frame{Kind: wire.FrameAnswer, Verb: r.verb, Session: r.session, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Wrapup{Wrapup: &wirepb.Done{}}}}
 	}
 	if f.ID = r.id; f.ID != 0 {
 		c.encode(f)
 	}
-	c.overtaken(f.PB.GetAccept(), r.n)
+	if m := f.PB.GetAccept(); m != nil {
+		c.overtaken(m.GetSession(), m.GetAe(), r.n)
+	}
+	for _, k := range f.PB.GetSubscribe().GetKept() {
+		c.overtaken(k.GetSession(), k.GetAe(), r.n)
+	}
 	c.untold() // at once: what has waited is older than what comes behind the answer, a takeover for instance
 }
 
@@ -536,22 +541,22 @@ func (c *conn) assignment(it item) {
 	}
 }
 
-// overtaken tells the end of an assignment that was accepted by request n again, where it was here before the answer: they come from two shards, of which the
-// session's may be nearer than the pool's, and who hears the answer last believes that he has it [SW-5.2].
-func (c *conn) overtaken(m *wirepb.AcceptReply, n uint64) {
-	id := wire.SessionID(m.GetSession())
-	if m == nil || c.rare == nil {
+// overtaken tells the end of an assignment again that the answer to request n says the worker has, accepted [SW-5.2] or kept [SW-5.7], where it was here
+// before the answer: they come from two shards, of which the session's may be nearer than the pool's, and who hears the answer last believes that he has it.
+func (c *conn) overtaken(session string, ae, n uint64) {
+	id := wire.SessionID(session)
+	if c.rare == nil {
 		return
 	}
-	reason, over := c.rare.ended.since(id, m.Ae, n)
+	reason, over := c.rare.ended.since(id, ae, n)
 	if !over {
 		return
 	}
-	if l := c.lines.get(id); l != nil && l.ae >= m.Ae {
+	if l := c.lines.get(id); l != nil && l.ae >= ae {
 		return // it was given back, or the next has come
 	}
-	c.encode(&wire.Frame{Kind: wire.FrameRevoked, Session: id, AE: m.Ae, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
-		Revoked: &wirepb.Revoked{Session: m.Session, Ae: m.Ae, Reason: reason},
+	c.encode(&wire.Frame{Kind: wire.FrameRevoked, Session: id, AE: ae, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
+		Revoked: &wirepb.Revoked{Session: session, Ae: ae, Reason: reason},
 	}}})
 }
 

@@ -85,7 +85,7 @@ type Sender struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	busy   int
-	of     map[[2]string]int // by tenant and hook
+	of     map[[2]string]int // by tenant and hook, and by tenant alone
 	closed bool
 }
 
@@ -123,14 +123,15 @@ func Open(cfg Config) *Sender {
 // Send makes a call, and then calls done once, from a goroutine of its own. It returns false when there is no room for it now: then
 // done is not called.
 func (s *Sender) Send(c *Call, done func(Result)) bool {
-	key := [2]string{c.Tenant, c.Hook}
+	key, tenant := [2]string{c.Tenant, c.Hook}, [2]string{c.Tenant}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.busy >= s.cfg.Concurrency || s.of[key] >= s.cfg.PerHook {
+	if s.closed || s.busy >= s.cfg.Concurrency || s.of[key] >= s.cfg.PerHook || s.of[tenant] >= max(s.cfg.Concurrency*3/4, s.cfg.PerHook) {
 		return false
 	}
 	s.busy++
 	s.of[key]++
+	s.of[tenant]++
 	s.wg.Add(1)
 	go s.send(c, done)
 	return true
@@ -139,11 +140,12 @@ func (s *Sender) Send(c *Call, done func(Result)) bool {
 func (s *Sender) send(c *Call, done func(Result)) {
 	defer s.wg.Done()
 	r := s.post(c)
-	key := [2]string{c.Tenant, c.Hook}
 	s.mu.Lock()
 	s.busy--
-	if s.of[key]--; s.of[key] == 0 {
-		delete(s.of, key)
+	for _, key := range [...][2]string{{c.Tenant, c.Hook}, {c.Tenant}} {
+		if s.of[key]--; s.of[key] == 0 {
+			delete(s.of, key)
+		}
 	}
 	s.mu.Unlock()
 	done(r)

@@ -202,7 +202,7 @@ func TestBounds(t *testing.T) {
 	}))
 	defer srv.Close()
 	defer close(hang)
-	s := open(t, func(c *hook.Config) { c.Concurrency, c.PerHook = 3, 2 })
+	s := open(t, func(c *hook.Config) { c.Concurrency, c.PerHook = 4, 2 })
 	got := make(chan hook.Result, 10)
 	send := func(name, path string, timeout time.Duration) bool {
 		return s.Send(&hook.Call{Tenant: "demo", Hook: name, URL: srv.URL + path, Secret: "s", ID: "i", Body: []byte("{}"), Timeout: timeout}, func(r hook.Result) { got <- r })
@@ -218,10 +218,16 @@ func TestBounds(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	if !send("third", "/hang", time.Minute) || !send("fourth", "/hang", time.Minute) || send("fifth", "/", time.Minute) {
-		t.Fatal("three are called at once")
+		t.Fatal("of one tenant three are called at once")
+	}
+	other := func() bool {
+		return s.Send(&hook.Call{Tenant: "rival", Hook: "slow", URL: srv.URL + "/hang", Secret: "s", ID: "i", Timeout: time.Minute}, func(r hook.Result) { got <- r })
+	}
+	if !other() || other() {
+		t.Fatal("four are called at once, and one of them is left to another tenant")
 	}
 	s.Close()
-	for range 3 {
+	for range 4 {
 		if r := <-got; r.Err == nil {
 			t.Fatalf("%+v", r)
 		}

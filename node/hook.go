@@ -20,7 +20,7 @@ type Hooks struct {
 	// Allow are addresses, as 10.1.0.0/16 or 127.0.0.1, that hooks may reach though they are of this machine, private or otherwise special.
 	// Default none: whoever may write a document must not reach by it what only this node can.
 	Allow []string `yaml:"allow"`
-	// Concurrency is how many calls may be on their way at once, and PerHook how many of one hook; default 32 and 4.
+	// Concurrency is how many calls may be on their way at once, three quarters of them one tenant's at most, and PerHook how many of one hook; default 32 and 4.
 	Concurrency int `yaml:"concurrency"`
 	PerHook     int `yaml:"per_hook"`
 

@@ -33,6 +33,7 @@ type pool struct {
 	countedAt int64
 	listed    map[string]*listing // by queue; empty is all
 	transit   transit
+	taking    taking
 	doubted   map[wire.Conn]bool // whose subscriptions are to be asked for once more
 	sought    sought
 	// What the shards have counted, by shard.
@@ -61,7 +62,7 @@ const rerouteMost = 256
 
 // next returns when tick has something to do, or 0.
 func (p *pool) next() int64 {
-	if p.core.Unfinished() {
+	if p.core.Unfinished() || p.takes() {
 		return 1 // at once
 	}
 	at, ok := p.core.Next()
@@ -88,6 +89,7 @@ func (p *pool) revert() {
 func (p *pool) tick(s *Shard) {
 	if at := p.next(); at != 0 && at <= s.now {
 		p.core.Tick(s.now, &p.out)
+		p.takeSome(s)
 		if p.core.Unfinished() {
 			p.core.Continue(rerouteMost, s.now, &p.out)
 			s.inbox.Nudge()
@@ -111,52 +113,67 @@ func (p *pool) askShard(s *Shard, shard uint32) {
 
 // poolMail hands a session's word to its pool.
 func (s *Shard) poolMail(m wire.Mail) {
-	var p *pool
+	switch p := s.pools[ofTenant(m)]; {
+	case p == nil:
+		s.log.Error("mail for a pool that is not here")
+	case p.takes():
+		p.wait(s, m)
+		p.tell(s)
+	default:
+		p.hear(s, m)
+		p.tell(s)
+	}
+}
+
+// ofTenant returns for whose pool m is.
+func ofTenant(m wire.Mail) string {
 	switch m := m.(type) {
 	case *wire.CensusAnswer:
-		if p = s.pools[m.Tenant]; p != nil {
-			p.censusAnswer(s, m)
-		}
+		return m.Tenant
 	case *wire.Task:
-		if p = s.pools[m.Tenant]; p != nil {
-			t := p.taskOf(m)
-			p.core.Offer(&t, s.now, &p.out)
-		}
+		return m.Tenant
 	case *wire.Withdraw:
-		if p = s.pools[m.Tenant]; p != nil {
-			p.core.Withdraw(m.Session, m.Ticket, s.now, &p.out)
-		}
+		return m.Tenant
 	case *wire.Confirm:
-		if p = s.pools[m.Tenant]; p != nil {
-			p.core.Confirm(m.Session, m.Ticket, m.Worker, m.Lease, m.AE, s.now, &p.out)
-		}
+		return m.Tenant
 	case *wire.Unbound:
-		if p = s.pools[m.Tenant]; p != nil {
-			l := p.liveTask(&m.Live)
-			p.core.Unbound(&l, s.now, &p.out)
-		}
+		return m.Tenant
 	case *wire.Declined:
-		if p = s.pools[m.Tenant]; p != nil {
-			p.core.Refuse(m.Session, m.Ticket, m.Worker, s.now, &p.out)
-		}
+		return m.Tenant
 	case *wire.Resorted:
-		if p = s.pools[m.Tenant]; p != nil {
-			p.core.Resorted(m.Session, m.Ticket, s.now, &p.out)
-		}
+		return m.Tenant
 	case *wire.Seek:
-		if p = s.pools[m.Tenant]; p != nil {
-			p.seek(s, m)
-		}
+		return m.Tenant
 	case *wire.Release:
-		if p = s.pools[m.Tenant]; p != nil {
-			p.core.Release(m.Session, m.AE, m.WrapUpMS, m.Kept, s.now, &p.out)
-		}
+		return m.Tenant
 	}
-	if p == nil {
-		s.log.Error("mail for a pool that is not here")
-		return
+	return ""
+}
+
+// hear takes a session's word.
+func (p *pool) hear(s *Shard, m wire.Mail) {
+	switch m := m.(type) {
+	case *wire.CensusAnswer:
+		p.censusAnswer(s, m)
+	case *wire.Task:
+		t := p.taskOf(m)
+		p.core.Offer(&t, s.now, &p.out)
+	case *wire.Withdraw:
+		p.core.Withdraw(m.Session, m.Ticket, s.now, &p.out)
+	case *wire.Confirm:
+		p.core.Confirm(m.Session, m.Ticket, m.Worker, m.Lease, m.AE, s.now, &p.out)
+	case *wire.Unbound:
+		l := p.liveTask(&m.Live)
+		p.core.Unbound(&l, s.now, &p.out)
+	case *wire.Declined:
+		p.core.Refuse(m.Session, m.Ticket, m.Worker, s.now, &p.out)
+	case *wire.Resorted:
+		p.core.Resorted(m.Session, m.Ticket, s.now, &p.out)
+	case *wire.Seek:
+		p.seek(s, m)
+	case *wire.Release:
+		p.core.Release(m.Session, m.AE, m.WrapUpMS, m.Kept, s.now, &p.out)
 	}
-	p.tell(s)
 }
 
 // poolCommand hands a worker's word to its pool.
@@ -398,14 +415,6 @@ func (p *pool) taskOf(m *wire.Task) broker.Task {
 		Attributes: attributesOf(m),
 		BoostMS:    m.BoostMS, Version: m.Version, Classified: m.Classified, Present: m.Present, Ahead: int(m.Ahead),
 	}
-}
-
-func (p *pool) liveTasks(list []wire.Live) []broker.Live {
-	out := make([]broker.Live, len(list))
-	for i := range list {
-		out[i] = p.liveTask(&list[i])
-	}
-	return out
 }
 
 func (p *pool) liveTask(l *wire.Live) broker.Live {

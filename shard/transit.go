@@ -117,11 +117,12 @@ func (p *pool) censusAnswer(s *Shard, m *wire.CensusAnswer) {
 		}
 	}
 	delete(t.left, m.Shard)
-	live := p.liveTasks(m.Live)
+	live := make([]told, 0, len(m.Live)+len(m.WrapUps)+len(m.Left))
+	for i := range m.Live {
+		live = append(live, told{live: &m.Live[i]})
+	}
 	for i := range m.WrapUps {
-		w := p.liveTask(&m.WrapUps[i].Live)
-		w.WrapUpMS = m.WrapUps[i].LeftMS
-		live = append(live, w)
+		live = append(live, told{live: &m.WrapUps[i].Live, wrapUpMS: m.WrapUps[i].LeftMS})
 	}
 	for i := range m.Left {
 		l := &m.Left[i]
@@ -133,9 +134,9 @@ func (p *pool) censusAnswer(s *Shard, m *wire.CensusAnswer) {
 		} else if known {
 			t.left[to] = append(t.left[to], transed{l.Session, l.AE, l.Shape})
 		}
-		live = append(live, p.liveTask(&l.Live))
+		live = append(live, told{live: &l.Live})
 	}
-	p.core.CensusAnswer(m.Pool, m.Shard, live, s.now, &p.out)
+	p.take(s, m, live)
 }
 
 // peer returns how the pool counts the shard with an address.

@@ -250,6 +250,30 @@ func TestHotMailIsWrittenWithoutMemory(t *testing.T) {
 	}
 }
 
+// Nodes of the version before hear nothing of wrap-ups that sessions keep, and read the rest as ever.
+func TestWrapUpsOfTheVersionBefore(t *testing.T) {
+	write := func(m Mail) (string, error) {
+		b, err := AppendEnvelope(nil, &Envelope{To: ToSlot(1), Mail: m}, &Roll{Version: wrapUpsSince - 1})
+		return string(b), err
+	}
+	f := func(m, without Mail) {
+		t.Helper()
+		got, err := write(m)
+		want, _ := write(without)
+		if err != nil || got != want {
+			t.Errorf("%T is written as %x, %v; want %x", m, got, err, want)
+		}
+	}
+	f(&Release{Session: "s_1", AE: 3, WrapUpMS: 5000, Kept: true}, &Release{Session: "s_1", AE: 3, WrapUpMS: 5000})
+	answer := CensusAnswer{Tenant: "demo", Pool: 2, Shape: 3, Live: []Live{{Worker: "bob", AE: 1}}}
+	more := answer
+	more.WrapUps = []WrapUp{{LeftMS: 5000, Live: Live{Worker: "ann", AE: 4}}}
+	f(&more, &answer)
+	if b, err := write(&WrapUpOver{Session: "s_1", AE: 3}); !errors.Is(err, ErrMail) || b != "" {
+		t.Errorf("it is told of an end: %x, %v", b, err)
+	}
+}
+
 // A change of these bytes is a new LinkVersion.
 func TestEnvelopeGolden(t *testing.T) {
 	f := func(e *Envelope, want string) {

@@ -23,6 +23,7 @@ const (
 	MaxBytes  = 256 << 10
 	MaxErrors = 20 // that are told at once
 	maxNames  = 10_000
+	maxKeys   = 2_048 // of one mapping, one a line
 )
 
 // Routes is a document that was read and found right.
@@ -99,7 +100,7 @@ func (p *parsing) read(doc []byte, d *Document) bool {
 		return false
 	}
 	doc = spaced(doc)
-	file, err := written.Parse(doc)
+	file, err := written.ParseWithin(doc, maxKeys)
 	if err != nil {
 		p.errs = append(p.errs, located(err))
 		return false
@@ -135,15 +136,14 @@ var (
 
 // located returns what the library has found.
 func located(err error) *Error {
-	e := &Error{What: err.Error()}
 	var at interface {
 		GetToken() *token.Token
 		GetMessage() string
 	}
 	if !errors.As(err, &at) {
-		return e
+		return &Error{What: err.Error()}
 	}
-	e.What = at.GetMessage()
+	e := &Error{What: at.GetMessage()} // what Error says shows the place, which takes the square of what stands around it: gigabytes
 	if t := at.GetToken(); t != nil && t.Position != nil {
 		e.Line, e.Column = t.Position.Line, t.Position.Column
 	}

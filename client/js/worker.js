@@ -51,6 +51,7 @@ export class Assignment extends Feed {
   delivered = 0 // the customer's newest word that was delivered
   writers = new Map()
   #settled = 0 // acknowledged, or on its way to be
+  #has = 0 // the delivery that the handler has
   #doing = new Map() // deliveries to be acknowledged: seq → attempt
   #line = Promise.resolve()
   #told = false // somebody listens to the entries; before that they are not kept, the log has them
@@ -91,12 +92,13 @@ export class Assignment extends Feed {
     const mine = () => !this.ended && this.#doing.get(d.seq) === d.attempt
     if (!mine()) return
     try {
+      this.#has = d.seq
       await this.worker.handler(d, this)
       if (mine() && this.#settled < d.seq) await this.ack(d.seq)
     } catch (err) {
       this.worker.emit('error', err, this)
       if (mine()) await this.nack(d.seq, { delay_ms: 1_000, reason: String(err?.message ?? err).slice(0, 200) }).catch(() => {})
-    }
+    } finally { this.#has = 0 }
   }
   #take(e) {
     if (!this.#told) this.head = Math.max(this.head, e.seq)
@@ -154,7 +156,9 @@ export class Assignment extends Feed {
       return r
     })
   }
+  // release gives the session up; what the handler has is answered then, what the customer said behind it is queued again.
   release(outcome, { key = uuid(), ...more } = {}) {
+    if (this.#settled < this.#has) this.ack(this.#has).catch(() => {}) // the release tells what went wrong
     return this.call('release', { outcome, key, ...more }, r => {
       this.worker.end(this, 'released')
       return r

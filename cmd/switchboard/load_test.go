@@ -260,6 +260,8 @@ func TestLoadUsage(t *testing.T) {
 	f("there is no scenario .nothing.: the shipped ones are capacity, chat, ", "run", "nothing")
 	f(`bad.yaml:5:3: unknown field "sokets"`, "run", bad)
 	f("--set steady=0", "run", "chat", "--set", "steady=0")
+	f("--json .*x.json cannot be written: ", "run", "chat", "--json", filepath.Join(bad, "x.json"))
+	f("--html .* cannot be written: it is a directory", "run", "chat", "--html", filepath.Dir(bad))
 	f("wants tokens", "run", "chat", "--addr", "127.0.0.1:1")
 	f("set --addr", "run", "chat", "--token-cmd", "echo x")
 	f("nodes of the test's own", "run", "chat", "--set", "node.count=2", "--data", t.TempDir())

@@ -43,10 +43,10 @@ func (f *loadFlags) search(ctx context.Context, out io.Writer, s *swarm.Swarm) e
 	case err != nil && best == nil:
 		return err
 	case err != nil:
-		_, said := fmt.Fprintf(out, "\nthe highest %s at which all gates held until then is %.0f (%d runs)\n\n", field, most, len(steps))
+		_, said := fmt.Fprintf(out, "\nthe highest %s at which all gates held until then is %.0f (%s)\n\n", field, most, several(len(steps), "run"))
 		return errors.Join(said, f.tell(out, best), err)
 	case best == nil:
-		return checkError{fmt.Errorf("the gates hold at no %s that was tried, in %d runs", field, len(steps))}
+		return checkError{fmt.Errorf("the gates hold at no %s that was tried, in %s", field, several(len(steps), "run"))}
 	}
 	if _, err := fmt.Fprintf(out, "\n%s\n\n", outcome(field, most, steps)); err != nil {
 		return err
@@ -63,9 +63,9 @@ func outcome(field string, most float64, steps []swarm.Step) string {
 		}
 	}
 	if math.IsInf(least, 1) {
-		return fmt.Sprintf("all gates hold at every %s that was tried, up to %.0f (%d runs): the highest is above; more --steps find it", field, most, len(steps))
+		return fmt.Sprintf("all gates hold at every %s that was tried, up to %.0f (%s): the highest is above; more --steps find it", field, most, several(len(steps), "run"))
 	}
-	return fmt.Sprintf("the highest %s at which all gates hold is %.0f; they do not at %.0f (%d runs)", field, most, least, len(steps))
+	return fmt.Sprintf("the highest %s at which all gates hold is %.0f; they do not at %.0f (%s)", field, most, least, several(len(steps), "run"))
 }
 
 // stepLine tells one run of a search.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -175,6 +176,14 @@ func (f *loadFlags) run(ctx context.Context, out, errOut io.Writer, name string)
 	if err != nil {
 		return err
 	}
+	for _, to := range []struct{ flag, file string }{{"json", f.jsonFile}, {"html", f.webFile}} { // now, and not behind an hour of load
+		if to.file == "" {
+			continue
+		}
+		if err := writable(to.file); err != nil {
+			return usageError{fmt.Errorf("--%s %s cannot be written: %w", to.flag, to.file, err)}
+		}
+	}
 	s := swarm.Swarm{Scenario: sc, Doc: string(doc), Sets: f.sets, Processes: f.processes, Remote: f.remote}
 	if err := f.place(ctx, &s); err != nil {
 		return err
@@ -348,7 +357,11 @@ func writeWhole(file string, v any) error {
 	if err != nil {
 		return err
 	}
-	b = append(b, '\n')
+	return writeFile(file, append(b, '\n'))
+}
+
+// writeFile writes a file whole or not at all.
+func writeFile(file string, b []byte) error {
 	if st, err := os.Stat(file); err == nil && !st.Mode().IsRegular() { // a pipe, or a terminal
 		return os.WriteFile(file, b, 0o600)
 	}
@@ -443,13 +456,12 @@ func columns(out io.Writer, rows [][2]string) error {
 }
 
 // writePage writes a page to a file.
-func writePage(file string, write func(io.Writer) error) (err error) {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
+func writePage(file string, write func(io.Writer) error) error {
+	var b bytes.Buffer
+	if err := write(&b); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return write(f)
+	return writeFile(file, b.Bytes())
 }
 
 func newLoadCompare() *cobra.Command {

@@ -107,3 +107,37 @@ func TestNothingIsHidden(t *testing.T) {
 		refused(t, doc, line, "nothing in it")
 	}
 }
+
+// TestEmptyLines: as many empty lines in a row as people write are read, and one more is refused with its place, whatever the lines are of and what is behind them.
+func TestEmptyLines(t *testing.T) {
+	for _, empty := range []string{"\n", "  \n", "\t\n", "\r\n", "\r", " \t \r\n"} {
+		refused(t, "a: |\n"+strings.Repeat(empty, MaxEmpty+1)+"b: 1\n", 2, "empty lines")
+		refused(t, "a: |\n"+strings.Repeat(empty, 250_000), 2, "empty lines")
+		refused(t, "a: 1\nb: 2\n"+strings.Repeat(empty, MaxEmpty+1)+"c: 1\n", 3, "empty lines")
+	}
+	refused(t, "a: |\n"+strings.Repeat("\n", MaxEmpty), 0, "")
+	refused(t, "a: |\r\n"+strings.Repeat("\r\n", MaxEmpty)+"  x\r\n", 0, "")
+	refused(t, "a: |\n"+strings.Repeat(strings.Repeat("\n", MaxEmpty)+"  x\n", 3), 0, "")
+}
+
+// TestWide: so many keys of one mapping are read, and one more is refused where it stands; what is another mapping's, or within brackets, is not counted with them.
+func TestWide(t *testing.T) {
+	f := func(doc string, line int) {
+		t.Helper()
+		_, err := ParseWithin([]byte(doc), 3)
+		y := yaml.Error(nil)
+		if (err != nil) != (line > 0) || line > 0 && (!errors.As(err, &y) || y.GetToken().Position.Line != line || !strings.Contains(y.GetMessage(), "more than 3 keys")) {
+			t.Errorf("%q: %v; want line %d", doc, err, line)
+		}
+	}
+	f("a: 1\nb: 2\nc: 3\n", 0)
+	f("a: 1\nb: 2\nc: 3\nd: 4\n", 4)
+	f("a: 1\nb:\n  x: 1\n  y: 2\n  z: 3\nc:\n  x: 1\n  y: 2\n", 0)
+	f("a: 1\nb:\n  x: 1\n  y: 2\n  z: 3\n  \"w\": 4\n", 6)
+	f("b:\n- x: 1\n  y: 2\n  z: 3\n- x: 1\n  y: 2\n", 0)
+	f("b:\n- x: 1\n  y: 2\n  z: 3\n  w: 4\n", 5)
+	f("a: {a: 1, b: 2, c: 3, d: 4}\nb: 1\n", 0)
+	f("a: 1\nb: 2\n---\nc: 3\nd: 4\n", 0)
+	refused(t, strings.Repeat("---\na: 1\n", MaxDocuments), 0, "")
+	refused(t, strings.Repeat("---\na: 1\n", MaxDocuments+1), 2*MaxDocuments+1, "documents")
+}

@@ -43,6 +43,25 @@ func nice(low, high float64, n int) (marks []float64) {
 	return marks
 }
 
+// axis is the vertical one: what prints a value of it, whether it is logarithmic, and whether round values are round in binary, as of bytes.
+type axis struct {
+	print        func(float64) string
+	tall, binary bool
+}
+
+// marks returns about five round values.
+func (a axis) marks(low, high float64) []float64 {
+	grain := 1.0
+	for a.binary && high >= grain*1024 {
+		grain *= 1024
+	}
+	marks := nice(low/grain, high/grain, 5)
+	for i := range marks {
+		marks[i] *= grain
+	}
+	return marks
+}
+
 // scale maps values of a chart to places in it.
 type scale struct {
 	low, high, from, to float64
@@ -57,9 +76,9 @@ func (s scale) at(v float64) float64 {
 	return s.from + (s.to-s.from)*(v-s.low)/max(s.high-s.low, 1e-12)
 }
 
-// chart draws lines. unit prints a value of the vertical axis, mark one of the horizontal; tall makes the vertical axis
-// logarithmic. Without any value it is empty.
-func chart(title string, lines []line, unit func(float64) string, xs []float64, mark func(float64) string, tall bool) template.HTML {
+// chart draws lines. mark prints a value of the horizontal axis. Without any value it is empty.
+func chart(title string, lines []line, of axis, xs []float64, mark func(float64) string) template.HTML {
+	tall := of.tall
 	x := scale{low: math.Inf(1), high: math.Inf(-1), from: left, to: left + inner}
 	y := scale{low: math.Inf(1), high: math.Inf(-1), from: top + deep, to: top, log: tall}
 	for _, l := range lines {
@@ -81,7 +100,7 @@ func chart(title string, lines []line, unit func(float64) string, xs []float64, 
 		}
 	} else {
 		y.low, y.high = min(y.low, 0), max(y.high*1.05, y.low+1e-9)
-		marks = nice(y.low, y.high, 5)
+		marks = of.marks(y.low, y.high)
 	}
 	if xs == nil {
 		xs = nice(x.low, x.high, 8)
@@ -90,7 +109,7 @@ func chart(title string, lines []line, unit func(float64) string, xs []float64, 
 	fmt.Fprintf(&b, `<figure><figcaption>%s</figcaption><svg viewBox="0 0 %g %g" role="img" aria-label="%s">`, template.HTMLEscapeString(title), wide, high, template.HTMLEscapeString(title))
 	for _, v := range marks {
 		fmt.Fprintf(&b, `<line class="grid" x1="%g" x2="%g" y1="%.1f" y2="%.1f"/><text class="y" x="%g" y="%.1f">%s</text>`,
-			left, left+inner, y.at(v), y.at(v), left-6, y.at(v)+3.5, template.HTMLEscapeString(unit(v)))
+			left, left+inner, y.at(v), y.at(v), left-6, y.at(v)+3.5, template.HTMLEscapeString(of.print(v)))
 	}
 	for _, v := range xs {
 		fmt.Fprintf(&b, `<line class="grid" x1="%.1f" x2="%.1f" y1="%g" y2="%g"/><text class="x" x="%.1f" y="%g">%s</text>`,

@@ -15,5 +15,5 @@ func Chart(title string, curves []Curve, unit func(float64) string, marks []floa
 	for i, c := range curves {
 		lines[i] = line{name: c.Name, x: c.X, y: c.Y}
 	}
-	return chart(title, lines, unit, marks, mark, false)
+	return chart(title, lines, axis{print: unit}, marks, mark)
 }

@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"switchboard/loadtest/scenario"
 )
@@ -22,6 +23,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"figure":  (*Result).figure,
 	"slugs":   func(r *Result) []string { return slices.Sorted(maps.Keys(r.Refused)) },
 	"letter":  func(i int) string { return string(rune('a' + i)) },
+	"several": several,
 	"print":   func(g Gate) string { return g.Print() },
 }).Parse(pageText))
 
@@ -59,8 +61,9 @@ func secondsMark(v float64) string { return fmt.Sprintf("%gs", v+0) } // + 0 mak
 
 // charts draws everything that there is something about.
 func (r *Result) charts() (out []template.HTML) {
-	add := func(title string, unit func(float64) string, tall bool, lines ...line) {
-		if c := chart(title, lines, unit, nil, secondsMark, tall); c != "" {
+	number, size := axis{print: plain}, axis{print: bytesOf, binary: true}
+	add := func(title string, of axis, lines ...line) {
+		if c := chart(title, lines, of, nil, secondsMark); c != "" {
 			out = append(out, c)
 		}
 	}
@@ -68,39 +71,39 @@ func (r *Result) charts() (out []template.HTML) {
 		if n == "connect" || n == "lag" {
 			continue
 		}
-		add(n+" over time", seconds, true, r.percentile("p50", n, 0), r.percentile("p99", n, 1), r.percentile("max", n, 2))
+		add(n+" over time", axis{print: seconds, tall: true}, r.percentile("p50", n, 0), r.percentile("p99", n, 1), r.percentile("max", n, 2))
 	}
 	if c := r.curves(); c != "" {
 		out = append(out, c)
 	}
-	add("messages a second", plain, false, r.values("due", "due"), r.values("acknowledged", "acked"), r.values("answered", "answered"))
-	add("sockets", plain, false, r.values("held by the generator", "sockets"), r.values("the node's count", "connections"))
-	add("resident memory", bytesOf, false, r.values("node", "rss"), r.values("the node's live heap", "live"), r.values("generator", "gen_rss"))
-	add("processor cores", plain, false, r.values("node", "cpu"), r.values("generator", "gen_cpu"))
+	add("messages a second", number, r.values("due", "due"), r.values("acknowledged", "acked"), r.values("answered", "answered"))
+	add("sockets", number, r.values("held by the generator", "sockets"), r.values("the node's count", "connections"))
+	add("resident memory", size, r.values("node", "rss"), r.values("the node's live heap", "live"), r.values("generator", "gen_rss"))
+	add("processor cores", number, r.values("node", "cpu"), r.values("generator", "gen_cpu"))
 	for _, c := range []struct {
 		title string
 		keys  []string
-		unit  func(float64) string
+		of    axis
 	}{
-		{"refused and errors a second", []string{"refused", "errors", "overloaded"}, plain},
-		{"garbage collections a second", []string{"gc"}, plain},
-		{"seconds of garbage collection pauses a second", []string{"gc_pause"}, seconds},
-		{"syncs and entries of the journal a second", []string{"syncs", "entries"}, plain},
-		{"bytes to the journal a second", []string{"journal_bytes"}, bytesOf},
-		{"level 0 of the store", []string{"l0"}, plain},
-		{"write stalls a second", []string{"stalls"}, plain},
-		{"mail that waits in shards", []string{"inbox"}, plain},
-		{"tokens a second", []string{"tokens"}, plain},
-		{"lags and dropped pushes a second", []string{"node_lags", "pushes_dropped"}, plain},
+		{"refused and errors a second", []string{"refused", "errors", "overloaded"}, number},
+		{"garbage collections a second", []string{"gc"}, number},
+		{"seconds of garbage collection pauses a second", []string{"gc_pause"}, axis{print: seconds}},
+		{"syncs and entries of the journal a second", []string{"syncs", "entries"}, number},
+		{"bytes to the journal a second", []string{"journal_bytes"}, size},
+		{"level 0 of the store", []string{"l0"}, number},
+		{"write stalls a second", []string{"stalls"}, number},
+		{"mail that waits in shards", []string{"inbox"}, number},
+		{"tokens a second", []string{"tokens"}, number},
+		{"lags and dropped pushes a second", []string{"node_lags", "pushes_dropped"}, number},
 	} {
 		var lines []line
 		for _, k := range c.keys {
 			if r.has(k) {
-				lines = append(lines, r.values(k, k))
+				lines = append(lines, r.values(strings.ReplaceAll(k, "_", " "), k))
 			}
 		}
 		if len(lines) > 0 {
-			add(c.title, c.unit, false, lines...)
+			add(c.title, c.of, lines...)
 		}
 	}
 	return out
@@ -120,7 +123,7 @@ func (r *Result) curves() template.HTML {
 		lines = append(lines, l)
 	}
 	marks := []float64{place(0), place(50), place(90), place(99), place(99.9), place(99.99)}
-	return chart("latency by percentile", lines, seconds, marks, func(v float64) string {
+	return chart("latency by percentile", lines, axis{print: seconds, tall: true}, marks, func(v float64) string {
 		return "p" + strconv.FormatFloat(math.Round((1-math.Pow(10, -v))*1e6)/1e4, 'g', -1, 64)
-	}, true)
+	})
 }

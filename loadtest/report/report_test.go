@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -286,4 +287,24 @@ func TestFigure(t *testing.T) {
 	f("connects_per_cpu", 1818.181818, "1818")
 	f("cpu", 0.0765, "0.08")
 	f("answered", 9987, "9987")
+}
+
+// TestRoundMarks: the values beside a chart are round in their unit, and those of bytes in the unit that bytes are told in.
+func TestRoundMarks(t *testing.T) {
+	f := func(high float64, a axis, want ...string) {
+		t.Helper()
+		var got []string
+		for _, v := range a.marks(0, high) {
+			got = append(got, a.print(v))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("up to %v: %q; want %q", high, got, want)
+		}
+	}
+	size := axis{print: bytesOf, binary: true}
+	f(80e6, size, "0B", "20.0MiB", "40.0MiB", "60.0MiB")
+	f(150e3, size, "0B", "50.0KiB", "100.0KiB")
+	f(900, size, "0B", "200B", "400B", "600B", "800B")
+	f(3<<30, size, "0B", "1.00GiB", "2.00GiB", "3.00GiB")
+	f(2.1, axis{print: plain}, "0", "0.5", "1", "1.5", "2")
 }

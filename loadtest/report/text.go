@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -44,11 +45,19 @@ func (r *Result) figure(name string) string {
 	return scenario.Format(v, unit)
 }
 
+// several counts things: 1 process, 2 processes.
+func several(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + more
+}
+
 // WriteTo writes the summary for terminals.
 func (r *Result) WriteTo(w io.Writer) (int64, error) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s\n%d customers, %.1f messages a second offered, %.0f s measured, %d processes, seed %d\n%s\n\n",
-		r.Scenario, r.About, r.Customers, r.Offered, r.Steady, r.Processes, r.Seed, r.Machine)
+	fmt.Fprintf(&b, "%s: %s\n%d customers, %.1f messages a second offered, %.0f s measured, %s, seed %d\n%s\n\n",
+		r.Scenario, r.About, r.Customers, r.Offered, r.Steady, several(r.Processes, "process", "processes"), r.Seed, r.Machine)
 	var rows strings.Builder
 	rows.WriteString("latency\tcount\tp50\tp90\tp99\tp99.9\tmax\t\n")
 	for _, n := range names(r) {

@@ -74,3 +74,23 @@ func TestPointNamesTheError(t *testing.T) {
 		t.Errorf("told %q", told)
 	}
 }
+
+// TestPointsHaveTheirTime: what is told twice at the same moment, as the end of the ramp is, is one point, and counts in the next: a rate over some milliseconds says
+// nothing.
+func TestPointsHaveTheirTime(t *testing.T) {
+	r := &running{Swarm: &Swarm{Progress: func(Progress) {}}, timeline: newTimeline(), latest: []sample{{}}, phase: "stop", zero: 1}
+	for _, ms := range []int64{1000, 2000, 2010, 3000} {
+		r.latest[0].At = ms * 1e6
+		r.latest[0].Counts.Due = ms
+		r.latest[0].CPU = float64(ms/20*20) / 1000 // it ticks
+		r.point(t.Context())
+	}
+	if len(r.series) != 3 {
+		t.Fatalf("%d points: %+v", len(r.series), r.series)
+	}
+	for _, p := range r.series[1:] {
+		if v := p.Values; math.Abs(v["due"]-1000) > 1 || math.Abs(v["gen_cpu"]-1) > 0.01 {
+			t.Errorf("at %v: %v a second, %v cores", p.At, v["due"], v["gen_cpu"])
+		}
+	}
+}

@@ -452,6 +452,9 @@ func (r *running) rss() (sum float64) {
 	return sum
 }
 
+// shortest is the time of a point at least: processor time is told in hundredths of a second, and a rate over one of them would be noise.
+const shortest = 200 * time.Millisecond
+
 // point closes a second.
 func (r *running) point(ctx context.Context) {
 	now := r.now()
@@ -469,8 +472,11 @@ func (r *running) point(ctx context.Context) {
 	}
 	at += r.unix
 	span := float64(at-r.beforeAt) / 1e9
-	if r.beforeAt == 0 || span <= 0 {
+	switch {
+	case r.beforeAt == 0 || span <= 0:
 		span = 1
+	case span < shortest.Seconds(): // the steady time began or ended: the next takes it with it
+		return
 	}
 	zero := r.zero
 	if zero == 0 {

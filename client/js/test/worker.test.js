@@ -83,6 +83,21 @@ test('a handler that only returns acknowledges, one that throws gives back, and 
   assert.deepEqual(errors, ['no model'])
 })
 
+test('a handler that releases has dealt with its delivery: it would come back at once, and be answered for ever', async t => {
+  clock(t)
+  const { rig } = await subscribed({}, async (d, a) => { await a.reply('text', { text: 'yes' }); await a.release('solved') })
+  rig.socket.say(assigned(), delivery(3), delivery(4))
+  const reply = await next(rig)
+  assert.equal(reply.reply.ack, undefined)
+  rig.socket.say({ id: reply.id, reply: { seq: 5, epoch: 1 } })
+  const ack = await next(rig)
+  assert.deepEqual(ack.ack, { session: 's_1', ae: 8, seq: 3 }, 'and what follows is queued again')
+  const release = await next(rig)
+  assert.equal(release.release.outcome, 'solved')
+  rig.socket.say({ id: ack.id, ack: {} }, { id: release.id, release: { seq: 6 } })
+  assert.equal(await next(rig), undefined)
+})
+
 test('a kept lease goes on: requests are repeated, running work is not begun twice', async t => {
   const tick = clock(t)
   const begun = []

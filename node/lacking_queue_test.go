@@ -1,0 +1,42 @@
+package node_test
+
+import (
+	"testing"
+
+	"switchboard/wire"
+)
+
+// A queue that is not there: who has sessions may name it again, as it was taken away under him; who has none is told, by a pool that goes on and by one that
+// begins, also with a lease that nobody knows.
+func TestQueueThatIsNotThere(t *testing.T) {
+	const both, one = "version: 1\nqueues:\n  - {name: default}\n  - {name: left}\n", "version: 1\nqueues:\n  - {name: left}\nmoves: {default: left}\n"
+	dir, conf := t.TempDir(), routed(both)
+	n := start(t, dir, conf)
+	defer func() { stop(t, n) }()
+	bob, idle := login(t, n, workerOf("bob", wire.OriginHuman)), login(t, n, workerOf("idle", wire.OriginHuman))
+	had := bob.subscribe(obj{"slots": 1})["lease"]
+	id, _ := waiting(login(t, n, customerOf("alice")), obj{})
+	bob.takes()
+	nothing := idle.subscribe(obj{"slots": 1})["lease"]
+	supervisor(t, n).applied(0, one)
+	back := func() {
+		t.Helper()
+		for range 2 { // the second time he takes over
+			bob = login(t, n, workerOf("bob", wire.OriginHuman))
+			r := bob.subscribe(obj{"slots": 1, "lease": had})
+			if kept, _ := r["kept"].([]any); r["lease"] != had || len(kept) != 1 || kept[0].(obj)["session"] != id {
+				t.Fatalf("bob is back with %v", r)
+			}
+		}
+		idle = login(t, n, workerOf("idle", wire.OriginHuman))
+		idle.refused("no_queue", "subscribe", obj{"slots": 1, "queues": []string{"default"}, "lease": nothing})
+		idle.refused("no_queue", "subscribe", obj{"slots": 1, "queues": []string{"left", "never"}, "lease": "l_never"})
+	}
+	back()
+	again(t, n, n.Crash)
+	idle.refused("no_queue", "subscribe", obj{"slots": 1, "queues": []string{"left", "never"}, "lease": "l_never"})
+	back()
+	stop(t, n)
+	n = start(t, dir, conf)
+	back()
+}
