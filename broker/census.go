@@ -161,7 +161,7 @@ func (c *Core) workerOf(l *Live) *worker {
 // adoptWrapUp takes over a wrap-up that a session tells of: it keeps it, so it is told when it ends before its time.
 func (c *Core) adoptWrapUp(l *Live, out *Effects) {
 	if t := c.find(l.Session, l.Ticket); t != nil {
-		if t.ae == l.AE {
+		if t.ae == l.AE && t.state != wrapup {
 			c.giveBack(t, l.WrapUpMS, true, out) // by the word of an earlier shard somebody had it still
 		}
 		return

@@ -125,6 +125,9 @@ func (s *State) Grant(env *Env, g *wire.Grant, d *Decision) {
 	}
 	transfer := s.Phase == Assigned && s.Transfer.Ticket != 0 && g.Ticket == s.Transfer.Ticket
 	if !transfer && (s.Phase != Queued || g.Ticket != s.Ticket) {
+		if w := s.wrapUpUnder(g.Ticket, g.Worker); w != nil {
+			d.post(env, s.given(env, w.Worker, w.AE)) // the word that he was given back was lost: he is busy still
+		}
 		d.post(env, &wire.Declined{Tenant: s.Tenant, Session: s.ID, Ticket: g.Ticket, Worker: g.Worker})
 		if g.Request != 0 {
 			c := wire.Command{Verb: wire.VerbAccept, ID: g.Request, Conn: g.Conn, Session: s.ID}

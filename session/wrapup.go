@@ -55,6 +55,16 @@ func (s *State) given(env *Env, worker string, ae uint64) *wire.Release {
 	return r
 }
 
+// wrapUpUnder returns the wrap-up of a worker who was found under a ticket, or nil.
+func (s *State) wrapUpUnder(ticket uint64, worker string) *WrapUp {
+	for i := range s.WrapUps {
+		if w := &s.WrapUps[i]; w.Ticket == ticket && w.Worker == worker {
+			return w
+		}
+	}
+	return nil
+}
+
 // AppendWrapUps appends to list what a pool that opens needs to know of wrap-ups after the session.
 func (s *State) AppendWrapUps(list []wire.WrapUp, now int64) []wire.WrapUp {
 	for i := range s.WrapUps {

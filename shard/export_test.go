@@ -29,7 +29,10 @@ func (s *Shard) Rebuilt(g *journal.Group) (n int, err error) {
 		if r.err != nil || r.state == nil {
 			return n, fmt.Errorf("reading session %s: %w", id, r.err)
 		}
-		was, is := session.AppendState(nil, h.state), session.AppendState(nil, r.state)
+		if err := other.readLive(g, id, r.state); err != nil {
+			return n, fmt.Errorf("reading wrap-ups after session %s: %w", id, err)
+		}
+		was, is := session.AppendLive(session.AppendState(nil, h.state), h.state), session.AppendLive(session.AppendState(nil, r.state), r.state)
 		switch {
 		case !bytes.Equal(was, is):
 			return n, fmt.Errorf("session %s was\n%+v\nand is\n%+v", id, h.state, r.state)

@@ -41,6 +41,9 @@ func tenants(grace int64) map[string]*shard.Tenant {
 		Session: session.Policy{ReopenWindowMS: 1000 * 3600 * 24, MaxAttempts: 5, MaxBody: 32 << 10, Queues: map[string]bool{"default": true}, DefaultQueue: "default"},
 		Broker:  broker.Config{Queues: []broker.Queue{{Name: "default"}}, BotGraceMS: grace, HumanGraceMS: grace},
 	}
+	if grace > 0 {
+		demo.Session.WrapUpMS = 50 // humans have them
+	}
 	return map[string]*shard.Tenant{"demo": demo.KeepsWhy()}
 }
 

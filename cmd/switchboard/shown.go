@@ -7,8 +7,10 @@ import (
 )
 
 // shown returns a line of what strangers have said as a terminal may be given it: what would move its cursor, colour its letters, write into its
-// clipboard, turn the direction of writing or begin another line is written as Go would quote it, so nobody's words can look like somebody else's.
+// clipboard, turn the direction of writing or begin another line is written as Go would quote it, so nobody's words can look like somebody else's. Bytes
+// that are no text, which to some terminals are orders too, are shown as such.
 func shown(s string) string {
+	s = strings.ToValidUTF8(s, "\ufffd")
 	if strings.IndexFunc(s, unshown) < 0 {
 		return s
 	}

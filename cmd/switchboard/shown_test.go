@@ -34,6 +34,10 @@ func TestWordsGiveTheTerminalNoOrders(t *testing.T) {
 	if got := describe(&e); got != `Bo\u202eb (human): hi` {
 		t.Errorf("a name is shown as %q", got)
 	}
+	e.From.Name = "Bo\x9b2Jb"
+	if got := describe(&e); got != "Bo\ufffd2Jb (human): hi" {
+		t.Errorf("a byte that is no text is shown as %q", got)
+	}
 	e.Kind, e.Type, e.Body = wire.KindEvent, "session.rated", []byte("{\"comment\":\"\u009bA\"}")
 	if got := describe(&e); got != `· session.rated {"comment":"\u009bA"}` {
 		t.Errorf("an event is shown as %q", got)
