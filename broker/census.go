@@ -71,8 +71,8 @@ func (c *Core) ringCensus(out *Effects) {
 func (c *Core) CensusAnswer(p uint64, shard uint32, live []Live, now int64, out *Effects) {
 	c.CensusPart(p, shard, live, now, out)
 	c.census.partly = false
-	i, ok := slices.BinarySearch(c.census.missing, shard)
-	if p != c.number || !ok {
+	i, ok := c.awaits(p, shard)
+	if !ok {
 		return
 	}
 	c.census.missing = slices.Delete(c.census.missing, i, i+1)
@@ -83,6 +83,12 @@ func (c *Core) CensusAnswer(p uint64, shard uint32, live []Live, now int64, out 
 	c.settle(out)
 }
 
+// awaits tells whether the census waits for what shard says to pool p, and which of those that are missing it is.
+func (c *Core) awaits(p uint64, shard uint32) (int, bool) {
+	i, ok := slices.BinarySearch(c.census.missing, shard)
+	return i, ok && p == c.number
+}
+
 // CensusPart is a part of an answer that is too long for one event: the last is told to [Core.CensusAnswer], and until then none of another. Other
 // events may come in between, but what sessions of that shard say is to come behind it all. As long as nothing does, what is decided is
 // what the whole answer would have decided.
@@ -91,7 +97,7 @@ func (c *Core) CensusPart(p uint64, shard uint32, live []Live, now int64, out *E
 		c.Tick(now, out)
 	}
 	c.census.partly = true
-	if _, ok := slices.BinarySearch(c.census.missing, shard); p != c.number || !ok {
+	if _, ok := c.awaits(p, shard); !ok {
 		return
 	}
 	for i := range live {

@@ -226,7 +226,7 @@ var list = []mutant{
 	},
 	{
 		name: "a pool takes the answer to the census of the one before it", file: "broker/census.go",
-		old: "p != c.number || !ok", new: "!ok",
+		old: "ok && p == c.number", new: "ok",
 		model: true, pkg: "broker", run: "TestModel",
 	},
 	{
