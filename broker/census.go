@@ -93,7 +93,7 @@ func (c *Core) adopt(l *Live, out *Effects) {
 		}
 		q = c.order[0] // its own is not configured any more, but somebody works on it
 	}
-	for t := c.sessions[l.Session]; t != nil; t = t.next {
+	for t := c.sessions.get(l.Session); t != nil; t = t.next {
 		if t.ticket == l.Ticket && t.bare && l.Queue != "" && t.ae == l.AE && (t.state == held || t.state == lost) {
 			c.complete(t, q, l)
 		}

@@ -21,8 +21,8 @@ type Core struct {
 	plans    planBook
 	classes  map[string]*class
 	rankings map[string]*ranking
-	sessions map[wire.SessionID]*task // the newest of each; the others follow
-	roll     []onRoll                 // of the session of each task, in an order that follows from what came and went
+	sessions sessionBook
+	roll     []onRoll // of the session of each task, in an order that follows from what came and went
 	workers  map[string]*worker
 	conns    map[wire.Conn]*worker
 	offers   map[string]*task // by offer id: offered, granted, held, lost
@@ -84,7 +84,7 @@ func New(cfg Config) *Core {
 		plans:       newPlanBook(),
 		classes:     make(map[string]*class),
 		rankings:    make(map[string]*ranking),
-		sessions:    make(map[wire.SessionID]*task),
+		sessions:    newSessionBook(),
 		workers:     make(map[string]*worker),
 		conns:       make(map[wire.Conn]*worker),
 		offers:      make(map[string]*task),
@@ -106,7 +106,7 @@ func NewInPieces(cfg Config, most int) *Core {
 
 // find returns the task of a session under ticket, or nil.
 func (c *Core) find(session wire.SessionID, ticket uint64) *task {
-	for t := c.sessions[session]; t != nil; t = t.next {
+	for t := c.sessions.get(session); t != nil; t = t.next {
 		if t.ticket == ticket {
 			return t
 		}
@@ -116,7 +116,7 @@ func (c *Core) find(session wire.SessionID, ticket uint64) *task {
 
 // demand returns the session's task that looks for a worker or waits for the session's word, or nil. There is at most one.
 func (c *Core) demand(session wire.SessionID) *task {
-	for t := c.sessions[session]; t != nil; t = t.next {
+	for t := c.sessions.get(session); t != nil; t = t.next {
 		if t.state <= granted {
 			return t
 		}
@@ -158,8 +158,7 @@ func (c *Core) newTask(q *queue, in *Task) *task {
 			t.hold = c.now + q.StickyMS
 		}
 	}
-	t.next = c.sessions[t.session]
-	c.sessions[t.session] = t
+	c.sessions.put(t)
 	t.onRoll = len(c.roll)
 	c.roll = append(c.roll, onRoll{t.session, t})
 	c.tasks++
@@ -240,16 +239,7 @@ func (c *Core) drop(t *task) {
 	if t.offer != "" {
 		delete(c.offers, t.offer)
 	}
-	if first := c.sessions[t.session]; first != t {
-		for first.next != t {
-			first = first.next
-		}
-		first.next = t.next
-	} else if t.next != nil {
-		c.sessions[t.session] = t.next
-	} else {
-		delete(c.sessions, t.session)
-	}
+	c.sessions.remove(t)
 	c.unroll(t)
 	t.plan.tasks--
 	c.lessIn(t.plan.queue)

@@ -19,7 +19,7 @@ func (c *Core) Offer(in *Task, now int64, out *Effects) {
 
 func (c *Core) offerTask(in *Task, out *Effects) {
 	q := c.queues[in.Queue]
-	known := c.sessions[in.Session]
+	known := c.sessions.get(in.Session)
 	for t := known; t != nil; t = t.next {
 		if t.ticket == in.Ticket && in.Version > t.version && q != nil {
 			c.retask(t, c.successor(q), in, out) // its session need not have heard yet that q is closed
@@ -87,7 +87,7 @@ func (c *Core) suits(t *task, p *plan) bool {
 
 // supersede ends what the session's new task takes the place of. It tells whether a worker is free by that.
 func (c *Core) supersede(in *Task, out *Effects) (freed bool) {
-	for t := c.sessions[in.Session]; t != nil; {
+	for t := c.sessions.get(in.Session); t != nil; {
 		next := t.next
 		if t.state <= granted || t.state != wrapup && in.To == "" {
 			freed = freed || t.worker != nil
@@ -229,7 +229,7 @@ func (c *Core) Refuse(session wire.SessionID, ticket uint64, worker string, now 
 // Release gives back the worker who had the session under ae. It stays busy with it for wrapUpMS [SW-5.9].
 func (c *Core) Release(session wire.SessionID, ae uint64, wrapUpMS, now int64, out *Effects) {
 	c.Tick(now, out)
-	for t := c.sessions[session]; t != nil; t = t.next {
+	for t := c.sessions.get(session); t != nil; t = t.next {
 		if (t.state != held && t.state != lost) || t.ae != ae {
 			continue
 		}
@@ -252,7 +252,7 @@ func (c *Core) Release(session wire.SessionID, ae uint64, wrapUpMS, now int64, o
 // WrapupDone ends the wrap-up of worker after the assignment of the session under ae. Anything else is no_session.
 func (c *Core) WrapupDone(session wire.SessionID, ae uint64, worker string, ref Ref, now int64, out *Effects) {
 	c.Tick(now, out)
-	for t := c.sessions[session]; t != nil; t = t.next {
+	for t := c.sessions.get(session); t != nil; t = t.next {
 		if t.state == wrapup && t.ae == ae && t.worker.ID == worker && t.worker.conn == ref.Conn {
 			out.done(ref)
 			c.drop(t)
