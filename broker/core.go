@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"switchboard/internal/prefetch"
 	"switchboard/wire"
 )
 
@@ -230,6 +231,9 @@ func (t *task) again() Task {
 
 // drop takes t, whose offers have ended, out of everything.
 func (c *Core) drop(t *task) {
+	if t.worker != nil {
+		t.soon()
+	}
 	c.unset(&t.timer)
 	if t.worker == nil {
 		c.unwait(t)
@@ -245,6 +249,16 @@ func (c *Core) drop(t *task) {
 	c.lessIn(t.plan.queue)
 	c.tasks--
 	c.recycle(t)
+}
+
+// soon asks for what the end of t looks at besides, while its timer and others' are put right: its plan, its worker, and where he stands.
+func (t *task) soon() {
+	w := t.worker
+	prefetch.Start(t.plan, planUsed)
+	prefetch.Object(w)
+	if len(w.feet) <= fewStands { // of hundreds none may be looked at
+		prefetch.Slice(w.feet)
+	}
 }
 
 // lessIn notes that q has a task less.
