@@ -122,7 +122,7 @@ func (c *Core) adopt(l *Live, out *Effects) {
 		}
 		q = c.order[0] // its own is not configured any more, but somebody works on it
 	}
-	for t := c.sessions[l.Session]; t != nil; t = t.next {
+	for t := c.sessions.get(l.Session); t != nil; t = t.next {
 		if t.ticket == l.Ticket && t.bare && l.Queue != "" && t.ae == l.AE && (t.state == held || t.state == lost) {
 			c.complete(t, q, l)
 		}
@@ -189,13 +189,15 @@ func (c *Core) adoptWrapUp(l *Live, out *Effects) {
 
 // outlast puts t, the newest of its session's tasks as far as is known, behind all others: it is over.
 func (c *Core) outlast(t *task) {
-	last := t
+	if t.next == nil {
+		return
+	}
+	c.sessions.remove(t)
+	last := c.sessions.get(t.session)
 	for last.next != nil {
 		last = last.next
 	}
-	if last != t {
-		c.sessions[t.session], last.next, t.next = t.next, t, nil
-	}
+	last.next, t.next = t, nil
 }
 
 // complete makes t, of which nothing was known but who has it, what l says: also what it costs him.

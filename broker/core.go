@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"switchboard/internal/prefetch"
 	"switchboard/wire"
 )
 
@@ -21,8 +22,8 @@ type Core struct {
 	plans    planBook
 	classes  map[string]*class
 	rankings map[string]*ranking
-	sessions map[wire.SessionID]*task // the newest of each; the others follow
-	roll     []onRoll                 // of the session of each task, in an order that follows from what came and went
+	sessions sessionBook
+	roll     []onRoll // of the session of each task, in an order that follows from what came and went
 	workers  map[string]*worker
 	conns    map[wire.Conn]*worker
 	offers   map[string]*task // by offer id: offered, granted, held, lost
@@ -87,7 +88,7 @@ func New(cfg Config) *Core {
 		plans:       newPlanBook(),
 		classes:     make(map[string]*class),
 		rankings:    make(map[string]*ranking),
-		sessions:    make(map[wire.SessionID]*task),
+		sessions:    newSessionBook(),
 		workers:     make(map[string]*worker),
 		conns:       make(map[wire.Conn]*worker),
 		offers:      make(map[string]*task),
@@ -110,7 +111,7 @@ func NewInPieces(cfg Config, most int) *Core {
 
 // find returns the task of a session under ticket, or nil.
 func (c *Core) find(session wire.SessionID, ticket uint64) *task {
-	for t := c.sessions[session]; t != nil; t = t.next {
+	for t := c.sessions.get(session); t != nil; t = t.next {
 		if t.ticket == ticket {
 			return t
 		}
@@ -120,7 +121,7 @@ func (c *Core) find(session wire.SessionID, ticket uint64) *task {
 
 // demand returns the session's task that looks for a worker or waits for the session's word, or nil. There is at most one.
 func (c *Core) demand(session wire.SessionID) *task {
-	for t := c.sessions[session]; t != nil; t = t.next {
+	for t := c.sessions.get(session); t != nil; t = t.next {
 		if t.state <= granted {
 			return t
 		}
@@ -165,8 +166,7 @@ func (c *Core) newTask(q *queue, in *Task) *task {
 			t.hold = c.now + q.StickyMS
 		}
 	}
-	t.next = c.sessions[t.session]
-	c.sessions[t.session] = t
+	c.sessions.put(t)
 	t.onRoll = len(c.roll)
 	c.roll = append(c.roll, onRoll{t.session, t})
 	c.tasks++
@@ -238,6 +238,9 @@ func (t *task) again() Task {
 
 // drop takes t, whose offers have ended, out of everything.
 func (c *Core) drop(t *task) {
+	if t.worker != nil {
+		t.soon()
+	}
 	c.unset(&t.timer)
 	if t.worker == nil {
 		c.unwait(t)
@@ -248,21 +251,22 @@ func (c *Core) drop(t *task) {
 	if t.offer != "" {
 		delete(c.offers, t.offer)
 	}
-	if first := c.sessions[t.session]; first != t {
-		for first.next != t {
-			first = first.next
-		}
-		first.next = t.next
-	} else if t.next != nil {
-		c.sessions[t.session] = t.next
-	} else {
-		delete(c.sessions, t.session)
-	}
+	c.sessions.remove(t)
 	c.unroll(t)
 	t.plan.tasks--
 	c.lessIn(t.plan.queue)
 	c.tasks--
 	c.recycle(t)
+}
+
+// soon asks for what the end of t looks at besides, while its timer and others' are put right: its plan, its worker, and where he stands.
+func (t *task) soon() {
+	w := t.worker
+	prefetch.Start(t.plan, planUsed)
+	prefetch.Object(w)
+	if len(w.feet) <= fewStands { // of hundreds none may be looked at
+		prefetch.Slice(w.feet)
+	}
 }
 
 // lessIn notes that q has a task less.

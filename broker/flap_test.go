@@ -65,7 +65,7 @@ func (f *flapping) conn(kind wire.Origin, i int) wire.Conn {
 
 // lined returns in how many lines tasks stand, by step.
 func (f *flapping) lined() (n [3]int) {
-	for _, t := range f.c.sessions {
+	for t := range f.c.sessions.all {
 		for ; t != nil; t = t.next {
 			for i := range t.lines {
 				if t.lines[i].at > 0 {
@@ -107,7 +107,7 @@ func (f *flapping) finish() {
 // settled checks that who waits stands in the lines of the steps that are open, and that nobody is free whom he could have.
 func (f *flapping) settled() {
 	f.Helper()
-	for _, t := range f.c.sessions {
+	for t := range f.c.sessions.all {
 		for i := range t.lines {
 			if open := f.c.anew == nil && t.plan.opens(i, t, f.c.now); t.lined && open != (t.lines[i].at > 0) {
 				f.Fatalf("%s stands in the line of step %d: %v; it is open: %v", t.session, i+1, !open, open)

@@ -25,6 +25,14 @@ func TestWhatATaskTouchesLiesTogether(t *testing.T) {
 	if n := unsafe.Offsetof(b.order); n != 3*line {
 		t.Errorf("the order of a block begins at %d; want %d", n, 3*line)
 	}
+	var x task
+	if n := unsafe.Offsetof(x.timer) + unsafe.Sizeof(x.timer); n > taskNear {
+		t.Errorf("what the end of a task looks at ends at %d of it; want at most %d", n, taskNear)
+	}
+	var p plan
+	if n := max(unsafe.Offsetof(p.queue), unsafe.Offsetof(p.lane), unsafe.Offsetof(p.tasks)) + 8; n > planUsed {
+		t.Errorf("what the end of a task looks at ends at %d of its plan; want at most %d", n, planUsed)
+	}
 	var w worker
 	if n := unsafe.Offsetof(w.conn); n > 2*line {
 		t.Errorf("a worker's load, tasks and footings end at %d; want at most %d", n, 2*line)

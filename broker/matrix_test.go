@@ -263,6 +263,18 @@ func matrix(b *testing.B, workers, load, classes, each int) {
 	newCrew(b, workers, load, classes, each).bench(b)
 }
 
+// BenchmarkClock is what is measured of nothing: so much of each of the other figures is the clock.
+func BenchmarkClock(b *testing.B) {
+	var took [10_000]int32
+	n := 0
+	for b.Loop() {
+		start := time.Now()
+		took[min(int(time.Since(start)/10), len(took)-1)]++
+		n++
+	}
+	report(b, took[:], n, "")
+}
+
 // bench measures offer. Times are counted by tens of nanoseconds: a list of all would drive out of the processor's memory what is measured.
 func (c *crew) bench(b *testing.B) {
 	b.Helper()
@@ -403,6 +415,12 @@ func BenchmarkHeld(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkHeldByAll is BenchmarkHeld for people who stand in all 200 rankings of thousands of classes. It takes a minute or more to try everybody
+// for every class.
+func BenchmarkHeldByAll(b *testing.B) {
+	newCrew(b, 10_000, 50-100*5_000/(10_000*crewSlots), 4096, 200).held(b)
 }
 
 func (c *crew) held(b *testing.B) {

@@ -18,6 +18,9 @@ type planSlot struct {
 // planHead is how many bytes of a key a plan holds itself.
 const planHead = 48
 
+// planUsed is how many bytes of a plan the end of a task looks at, from its beginning.
+const planUsed = 128
+
 // named is what a plan is found by.
 type named struct {
 	key  string

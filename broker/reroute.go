@@ -54,7 +54,7 @@ func (c *Core) Reconfigure(cfg Config, now int64, out *Effects) {
 
 // overtake notes where the configuration that is being taken up would have sent those whom it has not come to.
 func (c *Core) overtake() {
-	for _, t := range c.sessions {
+	for t := range c.sessions.all {
 		for ; t != nil; t = t.next {
 			if t.era != c.era {
 				t.into = c.successor(t.queue())
@@ -118,7 +118,7 @@ func (c *Core) piece(most int, out *Effects) {
 func (c *Core) orderSome(r *rerouting, most int) {
 	n := min(most, len(r.sessions))
 	for i := range r.sessions[:n] {
-		for t := c.sessions[r.sessions[i].session]; t != nil; t = t.next {
+		for t := c.sessions.get(r.sessions[i].session); t != nil; t = t.next {
 			r.routes.push(t)
 		}
 	}

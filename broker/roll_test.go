@@ -19,15 +19,15 @@ func TestRollHasEveryTask(t *testing.T) {
 		id := wire.SessionID(fmt.Sprint("s", r.IntN(50)))
 		if r.IntN(2) == 0 {
 			c.Offer(&Task{Session: id, Ticket: uint64(n + 1), Queue: "q"}, 0, &out) //nolint:gosec // small
-		} else if x := c.sessions[id]; x != nil {
+		} else if x := c.sessions.get(id); x != nil {
 			c.Withdraw(id, x.ticket, 0, &out)
 		}
 	}
 	n := 0
-	for id, x := range c.sessions {
+	for x := range c.sessions.all {
 		for ; x != nil; x = x.next {
-			if n++; x.onRoll >= len(c.roll) || c.roll[x.onRoll] != (onRoll{id, x}) {
-				t.Fatalf("%s is not where it knows", id)
+			if n++; x.onRoll >= len(c.roll) || c.roll[x.onRoll] != (onRoll{x.session, x}) {
+				t.Fatalf("%s is not where it knows", x.session)
 			}
 		}
 	}

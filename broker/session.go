@@ -19,7 +19,7 @@ func (c *Core) Offer(in *Task, now int64, out *Effects) {
 
 func (c *Core) offerTask(in *Task, out *Effects) {
 	q := c.queues[in.Queue]
-	known := c.sessions[in.Session]
+	known := c.sessions.get(in.Session)
 	for t := known; t != nil; t = t.next {
 		if t.ticket == in.Ticket && in.Version > t.version && q != nil {
 			c.retask(t, c.successor(q), in, out) // its session need not have heard yet that q is closed
@@ -89,7 +89,7 @@ func (c *Core) suits(t *task, p *plan) bool {
 
 // supersede ends what the session's new task takes the place of. It tells whether a worker is free by that.
 func (c *Core) supersede(in *Task, out *Effects) (freed bool) {
-	for t := c.sessions[in.Session]; t != nil; {
+	for t := c.sessions.get(in.Session); t != nil; {
 		next := t.next
 		if t.state <= granted || t.state != wrapup && in.To == "" {
 			freed = freed || t.worker != nil
@@ -232,7 +232,7 @@ func (c *Core) Refuse(session wire.SessionID, ticket uint64, worker string, now 
 // for the pools that follow: it is told when the wrap-up ends before its time, and says so by a Release without one.
 func (c *Core) Release(session wire.SessionID, ae uint64, wrapUpMS int64, kept bool, now int64, out *Effects) {
 	c.Tick(now, out)
-	for t := c.sessions[session]; t != nil; t = t.next {
+	for t := c.sessions.get(session); t != nil; t = t.next {
 		switch {
 		case t.ae != ae:
 		case t.state == held || t.state == lost:
@@ -271,7 +271,7 @@ func (c *Core) giveBack(t *task, wrapUpMS int64, kept bool, out *Effects) {
 // so. Anything else is no_session, or unavailable as long as not all shards have told what they know.
 func (c *Core) WrapupDone(session wire.SessionID, ae uint64, worker string, ref Ref, now int64, out *Effects) {
 	c.Tick(now, out)
-	for t := c.sessions[session]; t != nil; t = t.next {
+	for t := c.sessions.get(session); t != nil; t = t.next {
 		if t.state == wrapup && t.ae == ae && t.worker.ID == worker && t.worker.conn == ref.Conn {
 			t.alsoAnswer(ref)
 			c.endWrapUp(t, out)

@@ -36,7 +36,7 @@ func (c *Core) Sessions(queue, worker string, n int) (list []SessionStats, more 
 			}
 		}
 	case worker == "":
-		for _, t := range c.sessions {
+		for t := range c.sessions.all {
 			for ; t != nil; t = t.next {
 				if queue == "" || t.plan.queue.Name == queue {
 					l.add(t)

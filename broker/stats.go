@@ -41,7 +41,7 @@ func (c *Core) Queues() iter.Seq[QueueStats] {
 			}
 		}
 	}
-	for _, t := range c.sessions {
+	for t := range c.sessions.all {
 		for ; t != nil; t = t.next {
 			s := stats[t.plan.queue]
 			switch t.state {
@@ -163,7 +163,7 @@ var stateNames = [...]string{"waiting", "offered", "asking", "granted", "held", 
 
 // Explain tells where a session stands. It looks at everybody in its queue: for people, not for routing.
 func (c *Core) Explain(session wire.SessionID) Explanation {
-	t := c.sessions[session]
+	t := c.sessions.get(session)
 	if t == nil {
 		return Explanation{State: "none"}
 	}
@@ -179,7 +179,7 @@ func (c *Core) Explain(session wire.SessionID) Explanation {
 		return e
 	}
 	e.OpensAt = opensAt(t.plan.clocks, c.now)
-	for _, o := range c.sessions {
+	for o := range c.sessions.all {
 		for ; o != nil; o = o.next {
 			if o.state == waiting && o.to == "" && t.to == "" && o.plan.queue == t.plan.queue && o.comesBefore(t) {
 				e.Ahead++

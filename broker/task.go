@@ -105,6 +105,7 @@ type task struct {
 	next    *task  // of the same session, or in the free list
 	onRoll  int    // in the core's roll
 	cost    int
+	hash    uint64 // of the session, in the core's book
 	offer   string // id, empty of bots
 	also    []Ref  // further accepts, or ends of the wrap-up: answered here
 	timer   timer

@@ -21,7 +21,7 @@ var mayImport = allowed(
 	row("wire", "wire/wirepb"),
 	row("wire/wirepb"),
 	row("session", "wire", "wire/wirepb"),
-	row("broker", "wire", "broker/selector"),
+	row("broker", "wire", "broker/selector", "internal/prefetch"),
 	row("exchange", "wire"),
 	row("exchange/link", "wire", "exchange"),
 	row("shard/journal", "shard/journal/replica", "shard/journal/seglog"),

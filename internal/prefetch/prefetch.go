@@ -15,6 +15,20 @@ func Object[T any](p *T) {
 	}
 }
 
+// Start asks for the first n bytes of what p points to, which may be nil: of something large of which the rest is not looked at.
+func Start[T any](p *T, n uintptr) {
+	if p != nil {
+		lines(unsafe.Pointer(p), n) //nolint:gosec // of the object
+	}
+}
+
+// Slice asks for all of s.
+func Slice[T any](s []T) {
+	if len(s) > 0 {
+		lines(unsafe.Pointer(unsafe.SliceData(s)), uintptr(len(s))*unsafe.Sizeof(s[0])) //nolint:gosec // of the slice
+	}
+}
+
 // String asks for the text of s.
 func String[T ~string](s T) {
 	if len(s) > 0 {

@@ -31,6 +31,12 @@ func TestNothingHappens(t *testing.T) {
 	}
 	prefetch.Object((*[1 << 20]byte)(unsafe.Pointer(&b[0]))) //nolint:gosec // far behind it
 	prefetch.Object[int](nil)
+	prefetch.Start[int](nil, 100)
+	prefetch.Slice[int](nil)
+	for i := range page {
+		prefetch.Start(&b[i], 2*uintptr(page)) //nolint:gosec // behind it, too
+		prefetch.Slice(b[i:])
+	}
 	prefetch.Object(&struct{}{})
 	prefetch.String("")
 	prefetch.String(strings.Repeat("x", 1000))
@@ -46,6 +52,8 @@ func TestNoAllocations(t *testing.T) {
 	x, s := &[512]byte{}, strings.Repeat("x", 18)
 	if n := testing.AllocsPerRun(100, func() {
 		prefetch.Object(x)
+		prefetch.Start(x, 100)
+		prefetch.Slice(x[:])
 		prefetch.String(s)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
