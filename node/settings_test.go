@@ -202,6 +202,7 @@ func TestClusterBounds(t *testing.T) {
 	}
 	name("rack-1.n1", "")
 	name("node one", `name is "node one"`)
+	f(func(c *node.Config) { c.Name, c.Cluster = "node one", node.Cluster{} }, "")
 	f(func(c *node.Config) { c.Cluster.Advertise = "n1" }, `"n1" is no host:port of a cluster`)
 	listen := func(addr string, plain bool, want string) {
 		t.Helper()
