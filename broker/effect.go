@@ -52,7 +52,7 @@ const (
 	// Untaken tells Session that an offer under Ticket has ended, and nobody took it: Reason declined, expired, away, or rescinded when its
 	// attributes have changed. Position counts them, from 1. [Core.Why] knows of it what it knows of a grant. It is said once, and only when why is noted.
 	Untaken
-	// WrapUpOver tells Session that Worker is done with what came after the assignment under AE. Again every second until its Release.
+	// WrapUpOver tells Session that Worker is done with what came after the assignment under AE. Again, ever less often, until its Release.
 	WrapUpOver
 	// CensusAsk asks Shard for its live tasks. Again every second until it answers.
 	CensusAsk

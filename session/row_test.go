@@ -195,6 +195,9 @@ func TestWrapUpsAreBounded(t *testing.T) {
 	if len(list) != maxWrapUps || list[0].AE != 4 || len(s.AppendWrapUps(nil, 1000)) > 0 {
 		t.Fatalf("of %d wrap-ups %d are kept, the first under ae %d", maxWrapUps+3, len(list), list[0].AE)
 	}
+	if list = s.AppendWrapUps(nil, 1000-2*longestWrapUp); list[0].LeftMS != longestWrapUp { // the clock of the next machine is behind
+		t.Fatalf("%d ms are left of the first, longer than any", list[0].LeftMS)
+	}
 }
 
 func FuzzParseLive(f *testing.F) {

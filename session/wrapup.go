@@ -20,6 +20,12 @@ type WrapUp struct {
 // maxWrapUps bounds the wrap-ups of one session; beyond it the oldest is left to the pool's memory alone.
 const maxWrapUps = 16
 
+// longestWrapUp is the most that a document allows, in ms. More is left of none, whatever the clock says of the machine where the session is by now.
+const longestWrapUp = 3_600_000
+
+// left returns how much longer w goes on, in ms; at most 0 when it is over.
+func (w *WrapUp) left(now int64) int64 { return min(w.Until-now, longestWrapUp) }
+
 // wrapsUp lets r, which gives the owner back, say that he is busy for ms, and keeps it.
 func (s *State) wrapsUp(env *Env, ms int64, r *wire.Release, d *Decision) {
 	if r.WrapUpMS = ms; ms <= 0 || s.Owner.taken() { // who took it has no slots
@@ -49,7 +55,7 @@ func (s *State) given(env *Env, worker string, ae uint64) *wire.Release {
 	r := &wire.Release{Tenant: s.Tenant, Session: s.ID, Worker: worker, AE: ae}
 	for i := range s.WrapUps {
 		if w := &s.WrapUps[i]; w.AE == ae && w.Worker == worker && w.Until > env.Now {
-			r.Ticket, r.WrapUpMS, r.Kept = w.Ticket, w.Until-env.Now, true
+			r.Ticket, r.WrapUpMS, r.Kept = w.Ticket, w.left(env.Now), true
 		}
 	}
 	return r
@@ -72,7 +78,7 @@ func (s *State) AppendWrapUps(list []wire.WrapUp, now int64) []wire.WrapUp {
 		if w.Until <= now {
 			continue
 		}
-		list = append(list, wire.WrapUp{LeftMS: w.Until - now, Live: wire.Live{
+		list = append(list, wire.WrapUp{LeftMS: w.left(now), Live: wire.Live{
 			Task:   wire.Task{Tenant: s.Tenant, Session: s.ID, Ticket: w.Ticket, Queue: w.Queue, EnqueuedAt: now, Shop: s.Shop, Tier: s.Tier, Channel: s.Channels[0]},
 			Worker: w.Worker, Kind: wire.OriginHuman, Lease: w.Lease, AE: w.AE,
 		}})
