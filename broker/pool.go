@@ -69,15 +69,22 @@ func (c *Core) refuses(s *Subscription) (slug wire.Slug, why string) {
 	return "", ""
 }
 
-// returns tells whether s is of a worker who has subscribed before, and may have something still. A queue that he named then, and that was taken away since,
-// is not to cost him that: he comes back without it, as he would have stayed. Who has nothing names what is not there, as anybody else. While the census is
-// taken nobody knows who had what; when it is over he is judged anew, unless shards are missing still.
+// returns tells whether s is of a worker who is here, and has something or serves another queue, or who may have something still. A queue that he named then, and that
+// was taken away since, is not to cost him that: he comes back without it, as he would have stayed. Who is not known and has nothing names what is not there, as
+// anybody else. While the census is taken nobody knows who had what; when it is over he is judged anew, unless shards are missing still.
 func (c *Core) returns(s *Subscription) bool {
 	if s.Resumed || s.Lease == "" {
 		return s.Resumed
 	}
+	if !c.census.over || len(c.census.missing) > 0 {
+		return true
+	}
 	w := c.workers[s.ID]
-	return !c.census.over || len(c.census.missing) > 0 || w != nil && len(w.tasks) > 0 && (w.lease == s.Lease && w.connected || w.knows(s.Lease))
+	known := w != nil && (w.lease == s.Lease && w.connected || w.knows(s.Lease))
+	if !known {
+		return false
+	}
+	return len(w.tasks) > 0 || slices.ContainsFunc(s.Queues, func(name string) bool { return c.queues[name] != nil && !c.queues[name].closed })
 }
 
 // outdates tells whether another connection than that of s, which resumes, is w's. Two may resume when the pool is made anew, and one of them has not

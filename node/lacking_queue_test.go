@@ -6,8 +6,8 @@ import (
 	"switchboard/wire"
 )
 
-// A queue that is not there: who has sessions may name it again, as it was taken away under him; who has none is told, by a pool that goes on and by one that
-// begins, also with a lease that nobody knows.
+// A queue that is not there: who has sessions may name it again, as it was taken away under him; who has none, and names no other, is told, by a pool that goes on
+// and by one that begins, also with a lease that nobody knows. Who serves another queue comes back to a pool that knows him.
 func TestQueueThatIsNotThere(t *testing.T) {
 	const both, one = "version: 1\nqueues:\n  - {name: default}\n  - {name: left}\n", "version: 1\nqueues:\n  - {name: left}\nmoves: {default: left}\n"
 	dir, conf := t.TempDir(), routed(both)
@@ -33,6 +33,12 @@ func TestQueueThatIsNotThere(t *testing.T) {
 		idle.refused("no_queue", "subscribe", obj{"slots": 1, "queues": []string{"left", "never"}, "lease": "l_never"})
 	}
 	back()
+	works := login(t, n, workerOf("works", wire.OriginHuman))
+	lease := works.subscribe(obj{"slots": 1, "queues": []string{"left"}})["lease"]
+	works = login(t, n, workerOf("works", wire.OriginHuman))
+	if r := works.subscribe(obj{"slots": 1, "queues": []string{"default", "left"}, "lease": lease}); r["lease"] != lease {
+		t.Fatalf("who serves another queue is back with %v", r)
+	}
 	again(t, n, n.Crash)
 	idle.refused("no_queue", "subscribe", obj{"slots": 1, "queues": []string{"left", "never"}, "lease": "l_never"})
 	back()
