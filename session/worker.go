@@ -229,16 +229,26 @@ func (s *State) release(env *Env, c *wire.Command, d *Decision) {
 	s.endTransfer(env, "source_lost", d)
 	s.event(env, EventReleased, body, d)
 	seq := s.Head
-	since, human := s.EnqueuedAt, s.HumanOnly
+	w := waiting{since: s.EnqueuedAt, humanOnly: s.HumanOnly, requeued: true}
+	if s.circles() {
+		w.exclude = s.Owner.Worker
+	}
 	s.giveBack(env, c.Conn, "", d)
 	d.fact(s, Fact{Kind: Freed})
 	s.settle()
 	s.done(c, key, Done{Seq: seq, Epoch: s.Epoch(), TS: env.Now}, 0, d)
 	if s.Cursor < s.Said {
-		s.enqueue(env, s.Queue, waiting{since: since, humanOnly: human, requeued: true}, d)
+		s.enqueue(env, s.Queue, w, d)
 		return
 	}
 	s.stateChanged(d)
+}
+
+// circles tells whether the owner had the session before this time as well, and its customer has said nothing since. Who releases it then without an
+// acknowledgement would get it again at once, and so on without end.
+func (s *State) circles() bool {
+	n := len(s.Past)
+	return n > 0 && s.Past[n-1].Worker == s.Owner.Worker && s.Said <= s.Past[n-1].Until && !s.Owner.taken()
 }
 
 // unanswered refuses c when the customer said something after what its sender has seen [SW-5.8].
