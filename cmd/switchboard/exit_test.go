@@ -145,7 +145,7 @@ func TestExitCodes(t *testing.T) {
 	settings("cluster.copies is 2: it must be 1, 3, 5 or 7", "cluster: {listen: '127.0.0.1:0', copies: 2}")
 	settings("cluster.weight is 20000: it must be 1 to 10000", "cluster: {listen: '127.0.0.1:0', weight: 20000}")
 	settings("cluster.listen is \":0\", which others reach", "cluster: {listen: ':0'}")
-	settings("a node's name is 1 to 64", "name: node one")
+	settings("a node's name is 1 to 64", "name: node one\ncluster: {listen: '127.0.0.1:0'}")
 	if r := finish(t, as(t, nil, "serve", "--data", data, "--print-config", "--config", file("mark.yaml", "\ufeffdev: true\n"))); r.code != 0 {
 		t.Errorf("a file that begins with a byte order mark: %+v", r)
 	}

@@ -128,7 +128,7 @@ func TestLoadPlace(t *testing.T) {
 		_, text, _ := strings.Cut(string(makefile), "\n"+target+":")
 		_, text, _ = strings.Cut(text, "\tbin/switchboard ")
 		text, _, _ = strings.Cut(text, "\n")
-		text = strings.NewReplacer("$(or $(SCENARIO),chat)", "chat", "$(or $(STEADY),1h)", "1h", "$(value ARGS)", "", "soak.json", filepath.Join(nowhere, "soak.json")).Replace(text)
+		text = strings.NewReplacer("$(or $(SCENARIO),chat)", "chat", "$(or $(STEADY),1h)", "1h", "$(value ARGS)", "", "soak.json", filepath.Join(data, "soak.json")).Replace(text)
 		return strings.Fields(text)
 	}
 	if line := first("loadtest", "run", "chat"); line != playsOwn {
