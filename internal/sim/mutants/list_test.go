@@ -133,7 +133,7 @@ var list = []mutant{
 	},
 	{
 		name: "what nobody answered is released away", file: "session/worker.go",
-		old: "if s.Cursor < s.Said {\n\t\ts.enqueue(env, s.Queue, waiting{since: since, humanOnly: human, requeued: true}, d)", new: "if s.Cursor > s.Said {\n\t\ts.enqueue(env, s.Queue, waiting{since: since, humanOnly: human, requeued: true}, d)",
+		old: "if s.Cursor < s.Said {\n\t\ts.enqueue(env, s.Queue, w, d)", new: "if s.Cursor > s.Said {\n\t\ts.enqueue(env, s.Queue, w, d)",
 		model: true, pkg: "session", run: "TestModel|TestScripts",
 	},
 	// Erasing.
