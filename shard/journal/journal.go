@@ -77,7 +77,9 @@ type Journal struct {
 	flushing  error         // what the last flush failed with, nil when it worked
 	merging   error         // what the last merge failed with, nil when it worked or nobody wants it any more
 	merged    time.Time     // when a merge failed last
+	flushes   uint64        // how many flushes have begun, one behind another
 	unflushed error         // the last error of a flush, for good
+	unflushAt uint64        // which flush that was
 	trouble   chan struct{} // closed at the next such error
 	lying     []string      // damaged files that were told of
 	noSpace   bool          // below the mark

@@ -792,6 +792,38 @@ func TestSnapshotWithoutRoom(t *testing.T) {
 	}
 }
 
+// TestFlushBehindOneThatFails: who asks for a flush while another is under way, and fails for want of room that there is by now, is not told of that one.
+func TestFlushBehindOneThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		held := make(chan struct{})
+		var tables atomic.Int64
+		on := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst") && tables.Add(1) == 1 {
+				<-held
+				return syscall.ENOSPC
+			}
+			return nil
+		})}
+		j := open(t, config(t, errorfs.Wrap(vfs.NewMem(), on), 1))
+		appendMany(t, own(j.Group(0)), 10)
+		must(t, j.settle())
+		on.On()
+		if _, err := j.data.AsyncFlush(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		told := make(chan error, 1)
+		go func() { told <- j.flushTables() }()
+		synctest.Wait()
+		close(held)
+		must(t, <-told)
+		if n := tables.Load(); n < 2 {
+			t.Errorf("%d tables were begun", n)
+		}
+		must(t, j.Close())
+	})
+}
+
 // TestMergeBesideFlush: a flush goes on when a merge fails beside it, and says nothing of the merge when it has worked.
 func TestMergeBesideFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -36,6 +36,7 @@ func (j *Journal) storeOptions() *pebble.Options {
 		EventListener: &pebble.EventListener{
 			DataCorruption:  j.corrupted,
 			BackgroundError: j.troubled,
+			FlushBegin:      j.flushBegun,
 			FlushEnd:        j.flushed,
 			CompactionEnd:   j.mergeEnded,
 			WriteStallBegin: func(pebble.WriteStallBeginInfo) { j.m.stalls.Add(1) },
@@ -281,23 +282,28 @@ func (j *Journal) breathe() {
 	}
 }
 
-// flushTables puts all rows that the store has into tables, and gives up when a flush fails, whose rows the log has, too. A merge that fails
-// meanwhile is no matter of its.
+// flushTables puts all rows that the store has into tables, and gives up when a flush fails, whose rows the log has, too. A flush that was under way already
+// when this was called is no answer, as what it could not write may have room by now; nor is a merge that fails meanwhile.
 func (j *Journal) flushTables() error {
-	j.mu.Lock()
-	trouble := j.trouble
-	j.mu.Unlock()
 	done, err := j.data.AsyncFlush()
 	if err != nil {
 		return storeError("beginning a flush of the data store", err)
 	}
-	select {
-	case <-done:
-		return nil
-	case <-trouble:
+	j.mu.Lock()
+	before := j.flushes
+	j.mu.Unlock()
+	for {
 		j.mu.Lock()
-		defer j.mu.Unlock()
-		return fmt.Errorf("flushing the data store: %w", j.unflushed)
+		trouble, failed, err := j.trouble, j.unflushAt, j.unflushed
+		j.mu.Unlock()
+		if failed > before {
+			return fmt.Errorf("flushing the data store: %w", err)
+		}
+		select {
+		case <-done:
+			return nil
+		case <-trouble: // Pebble repeats it
+		}
 	}
 }
 
@@ -323,12 +329,19 @@ func inStats() bool {
 // nothingFlushed is what Pebble says, as an error without a name, of a flush that worked and made no table, as nothing is left of the rows.
 const nothingFlushed = "pebble: empty table"
 
+// flushBegun counts flushes, of which Pebble has one at a time.
+func (j *Journal) flushBegun(pebble.FlushInfo) {
+	j.mu.Lock()
+	j.flushes++
+	j.mu.Unlock()
+}
+
 // flushed hears of flushes that worked, which is the end of the trouble with them, and of those that had no room: Pebble takes rows until its memory is full of them
 // and blocks whoever brings more, so turns are refused before. It repeats such a flush until there is room.
 func (j *Journal) flushed(info pebble.FlushInfo) {
 	if info.Err != nil && info.Err.Error() != nothingFlushed {
 		j.mu.Lock()
-		j.unflushed = info.Err
+		j.unflushed, j.unflushAt = info.Err, j.flushes
 		close(j.trouble)
 		j.trouble = make(chan struct{})
 		j.mu.Unlock()
