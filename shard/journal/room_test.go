@@ -363,19 +363,25 @@ func TestNoRoomForMembers(t *testing.T) {
 		c.on.On()
 		n := uint32(0)
 		come := func() error {
+			if g := j.Group(7); g != nil {
+				if err := j.Remove(7, g.self); err != nil {
+					return err
+				}
+			}
 			n++
-			id := replica.ID(1, n)
-			return errors.Join(j.Join(7, id), j.Remove(7, id))
+			return j.Join(7, replica.ID(1, n))
 		}
-		c.within(t, "replicas that come and go", func() {
-			var err error
-			for err == nil && n < 10_000 {
-				err = come()
-			}
-			if !errors.Is(err, ErrNoSpace) {
-				t.Errorf("replica %d: %v", n, err)
-			}
-		})
+		for again := true; again; again = !j.Full() && n < 10_000 { // a truncation makes room meanwhile, until nothing is left to be truncated
+			c.within(t, "replicas that come and go", func() {
+				var err error
+				for err == nil && n < 10_000 {
+					err = come()
+				}
+				if !errors.Is(err, ErrNoSpace) {
+					t.Errorf("replica %d: %v", n, err)
+				}
+			})
+		}
 		if got := c.failed.Load(); got != 0 || !j.Full() {
 			t.Fatalf("it failed %d times; full: %v", got, j.Full())
 		}
@@ -406,9 +412,6 @@ func TestNoRoomForMembers(t *testing.T) {
 		c.on.Off()
 		time.Sleep(2 * watchEvery)
 		must(t, j.Confirm(0))
-		if j.Group(7) != nil {
-			must(t, j.Remove(7, j.Group(7).self))
-		}
 		must(t, come())
 		must(t, j.Healthy())
 		must(t, j.Close())
