@@ -532,7 +532,10 @@ func TestModel(t *testing.T) {
 			"tick":      step((*model).tick),
 			"go on":     step((*model).goOn),
 			"go on 2":   step((*model).goOn),
-			"reopen":    step((*model).reopen),
+			"reopen": func(t *rapid.T) {
+				step((*model).reopen)(t)
+				step((*model).transfer)(t) // perhaps to somebody of whom the new pool has not heard yet
+			},
 		})
 		total += m.assigns
 		seen.pools += m.taught.pools

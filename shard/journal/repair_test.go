@@ -42,8 +42,7 @@ func TestSnapshotSurvives(t *testing.T) {
 			last = write(t, p, 3, 500)
 		}
 		for prev := uint64(0); prev < 1000; prev, _, _ = p.j.log.Bounds(3) {
-			must(t, p.j.flush())
-			must(t, p.j.truncate(nil))
+			must(t, p.j.request(ask{reply: make(chan error, 1), fn: func() error { return errors.Join(p.j.flush(), p.j.truncate(nil)) }}))
 		}
 		var after *vfs.MemFS // the disk as a power cut leaves it, at the moment in which the snapshot was taken
 		q := n.nodes[far]
