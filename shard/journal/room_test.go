@@ -928,22 +928,13 @@ func TestAcceptLossTwice(t *testing.T) {
 		must(t, err)
 		entries[0].last, entries[0].turn = 5002, 5000
 		must(t, errors.Join(fe.write(entries), fe.f.Close()))
-		on := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
-			if op.Kind == errorfs.OpFilePreallocate && strings.Contains(op.Path, "/log/") {
-				return syscall.ENOSPC
-			}
-			return nil
-		})}
-		d.cfg.FS = errorfs.Wrap(d.fs, on)
 		j := open(t, d.cfg)
 		g := j.Group(0)
 		if s := g.State(); s.Mode != ReadOnly {
 			t.Fatalf("%+v", s)
 		}
-		free := (&cramped{j: j}).busy()
-		on.On()
-		brim(t, j)
-		free()
+		var full atomic.Bool
+		full.Store(true)
 		var rest []chan error
 		do := func(fn func() error) {
 			done := make(chan error, 1)
@@ -953,7 +944,14 @@ func TestAcceptLossTwice(t *testing.T) {
 		}
 		late, later := make(chan struct{}), make(chan struct{})
 		do(func() error { <-late; return nil })
-		do(func() error { return j.record(tombstone(t)) }) // waits for room, in one round with what follows
+		do(func() error { // waits for room, in one round with what follows
+			return j.withRoom(func() error {
+				if full.Load() {
+					return seglog.ErrNoSpace
+				}
+				return nil
+			})
+		})
 		do(func() error { <-later; return nil })
 		first, second := make(chan error, 1), make(chan error, 1)
 		go func() { first <- j.AcceptLoss(0) }()
@@ -962,7 +960,7 @@ func TestAcceptLossTwice(t *testing.T) {
 		if err := <-first; !errors.Is(err, ErrNoSpace) {
 			t.Fatalf("AcceptLoss = %v", err)
 		}
-		on.Off()
+		full.Store(false)
 		time.Sleep(2 * recordAgain) // the bubble's clock
 		synctest.Wait()
 		go func() { second <- j.AcceptLoss(0) }()
@@ -977,7 +975,6 @@ func TestAcceptLossTwice(t *testing.T) {
 		if g.State().Mode != OK || g.Epoch() != 1 {
 			t.Fatalf("epoch %d, %+v", g.Epoch(), g.State())
 		}
-		time.Sleep(2 * watchEvery) // until watch sees the room, too
 		last := append1(t, g)
 		must(t, own(g).wait(0))
 		must(t, j.Close())
