@@ -264,7 +264,7 @@ func (t *task) soon() {
 	w := t.worker
 	prefetch.Start(t.plan, planUsed)
 	prefetch.Object(w)
-	if len(w.feet) <= fewStands { // of hundreds none may be looked at
+	if len(w.feet) <= fewFeet { // of hundreds none may be looked at
 		prefetch.Slice(w.feet)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -192,7 +193,8 @@ func (p *policy) see(w *polWorker) *selector.Worker {
 	for _, s := range w.Skills {
 		skills = append(skills, s.Name)
 	}
-	return &selector.Worker{Attrs: a.With("skills", selector.ListOf(skills...)), Skills: w.Skills}
+	byName := slices.SortedStableFunc(slices.Values(w.Skills), func(a, b broker.Skill) int { return strings.Compare(a.Name, b.Name) })
+	return &selector.Worker{Attrs: a.With("skills", selector.ListOf(skills...)), Skills: byName}
 }
 
 func (p *policy) seat(w *polWorker, queue string) broker.Seat {

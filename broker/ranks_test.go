@@ -252,3 +252,15 @@ func TestServedAmongUnequals(t *testing.T) {
 		t.Fatalf("%d are the last of their blocks", last)
 	}
 }
+
+// stood returns the load by which w stands in the i'th of his rankings; +Inf is that nobody finds him.
+func (w *worker) stood(i int, l *ladder) float64 {
+	switch f := &w.feet[i]; {
+	case f.side == ordered:
+		return w.stands[i].load
+	case f.band == resting:
+		return math.Inf(1)
+	default:
+		return l.loads[(f.band-1)>>(f.side>>1)]
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"switchboard/broker/selector"
+	"switchboard/internal/prefetch"
 	"switchboard/wire"
 )
 
@@ -152,9 +153,9 @@ func (w *worker) memberOf(c *class) *stand {
 
 // standIn returns what w is to r, or nil.
 func (w *worker) standIn(r *ranking) *stand {
-	for _, s := range w.stands {
-		if s.in == r {
-			return s
+	for i := range w.feet {
+		if w.feet[i].in == r {
+			return w.stands[i]
 		}
 	}
 	return nil
@@ -180,6 +181,14 @@ func (w *worker) easeIn(cl *class) {
 	}
 }
 
+// What is asked for before it is touched: how many footings at most when it is not known whether any will be looked at, how many blocks ahead of the one
+// that is touched, and how much of a block, which is what changes with a task.
+const (
+	fewFeet     = 64
+	blocksAhead = 16
+	blockNear   = 64
+)
+
 // ease puts w where he belongs after he got rid of a task: in the rankings in which he stood worse, or not at all. When there can be none, his
 // places are not looked at: there may be hundreds.
 func (w *worker) ease(l *ladder) {
@@ -187,31 +196,26 @@ func (w *worker) ease(l *ladder) {
 		return
 	}
 	w.worst = 0
+	at := w.now(l)
 	for i := range w.feet {
-		at := w.stood(i, l)
-		if w.load < at {
-			w.step(i, l)
-			at = w.stood(i, l)
+		if i+blocksAhead < len(w.feet) {
+			prefetch.Start(w.feet[i+blocksAhead].block, blockNear)
 		}
-		w.worst = max(w.worst, at)
-	}
-}
-
-// stood returns the load by which w stands in the i'th of his rankings; +Inf is that nobody finds him.
-func (w *worker) stood(i int, l *ladder) float64 {
-	switch f := &w.feet[i]; {
-	case f.side == ordered:
-		return w.stands[i].load
-	case f.band == resting:
-		return math.Inf(1)
-	default:
-		return l.loads[(f.band-1)>>(f.side>>1)]
+		if w.feet[i].side != ordered {
+			w.worst = max(w.worst, w.step(i, at))
+			continue
+		}
+		s := w.stands[i]
+		if w.load < s.load {
+			s.update()
+		}
+		w.worst = max(w.worst, s.load)
 	}
 }
 
 // fewStands is in how many rankings somebody may stand and is put right in all of them after he took something. Whoever stands in more is put
 // right where he is found as the best.
-const fewStands = 64
+const fewStands = 256
 
 // taker is who took something last, and the lowest load that he has had since he stood right: he stands nowhere better than that. He is put right
 // when the next one takes: should he have given it back by then, or have taken what he had given back, none of his rankings is touched.
@@ -242,36 +246,55 @@ func (w *worker) sink(from float64, l *ladder) {
 		return
 	}
 	w.stale, w.worst = false, 0
+	at := w.now(l)
 	for i := range w.feet {
-		if w.feet[i].side == ordered {
-			w.stale = true
-		} else {
-			w.step(i, l)
+		if w.feet[i].side != ordered {
+			w.worst = max(w.worst, w.step(i, at))
+			continue
 		}
-		w.worst = max(w.worst, w.stood(i, l))
+		w.stale = true
+		w.worst = max(w.worst, w.stands[i].load)
 	}
 }
 
-// step puts w in the band where he belongs, in the i'th of his rankings.
-func (w *worker) step(i int, l *ladder) {
-	f := &w.feet[i]
-	if f.side == ordered {
-		w.stands[i].update()
-		return
+// moment is what tells where a worker belongs: the same in all rankings that have bands.
+type moment struct {
+	load   float64
+	number uint8 // of load
+	idle   bool
+	room   int // slots; below zero he could take nothing
+}
+
+// now returns w's moment.
+func (w *worker) now(l *ladder) moment {
+	m := moment{load: w.load, room: -1}
+	if !l.coarse && len(w.feet) > 0 { // or nobody has bands
+		m.number = l.number(w)
 	}
-	band := int16(resting)
-	if w.takes(int(f.cost)) {
-		band = bandOf(l.number(w), f.side)
+	if w.there() && w.whole == 0 {
+		m.idle, m.room = w.used == 0, w.slots-w.used
+	}
+	return m
+}
+
+// step puts w in the band where he belongs, in the i'th of his rankings, and returns the load by which he stands there; +Inf is that nobody finds him.
+func (w *worker) step(i int, m moment) (load float64) {
+	f := &w.feet[i]
+	band, load := int16(resting), math.Inf(1)
+	if int(f.cost) <= m.room && (f.cost != All || m.idle) {
+		band, load = bandOf(m.number, f.side), m.load
+	}
+	if band == f.band {
+		return load
 	}
 	switch {
-	case band == f.band:
-		return
 	case band == resting:
 		w.count(i, -1)
 	case f.band == resting:
 		w.count(i, 1)
 	}
 	f.move(band)
+	return load
 }
 
 // seatIn returns what q is to w.

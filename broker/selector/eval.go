@@ -1,5 +1,10 @@
 package selector
 
+import (
+	"slices"
+	"strings"
+)
+
 // Skill is a worker's level in something: 0..1.
 type Skill struct {
 	Name  string
@@ -9,15 +14,13 @@ type Skill struct {
 // Worker is what selectors see of a worker.
 type Worker struct {
 	Attrs  Attrs
-	Skills []Skill
+	Skills []Skill // sorted by name, each once
 }
 
 // level returns w's level in a skill, 0 when it does not have it.
 func (w *Worker) level(name string) float64 {
-	for i := range w.Skills {
-		if w.Skills[i].Name == name {
-			return w.Skills[i].Level
-		}
+	if i, ok := slices.BinarySearchFunc(w.Skills, name, func(s Skill, name string) int { return strings.Compare(s.Name, name) }); ok {
+		return w.Skills[i].Level
 	}
 	return 0
 }

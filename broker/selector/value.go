@@ -37,10 +37,11 @@ func ParseKind(name string) (Kind, bool) {
 
 // Value is an attribute's value. The zero value is of kind None. It is immutable.
 type Value struct {
-	kind Kind
-	num  float64 // of bools 0 or 1
-	str  string
-	list []Value
+	kind   Kind
+	sorted bool    // it is a list of strings, in order: they are found by halves
+	num    float64 // of bools 0 or 1
+	str    string
+	list   []Value
 }
 
 // BoolOf returns a bool.
@@ -69,6 +70,7 @@ func ListOf(items ...string) Value {
 	for i, s := range items {
 		v.list[i] = StringOf(s)
 	}
+	v.sorted = slices.IsSorted(items)
 	return v
 }
 
@@ -100,6 +102,10 @@ func (v Value) equal(o Value) bool {
 func (v Value) has(o Value) bool {
 	if v.kind != List {
 		return false
+	}
+	if v.sorted {
+		_, ok := slices.BinarySearchFunc(v.list, o.str, func(x Value, s string) int { return strings.Compare(x.str, s) })
+		return ok && o.kind == String
 	}
 	for i := range v.list {
 		if v.list[i].equal(o) {
