@@ -154,9 +154,14 @@ func (c *Core) adopt(l *Live, out *Effects) {
 // workerOf returns the worker of whom l tells.
 func (c *Core) workerOf(l *Live) *worker {
 	w := c.workers[l.Worker]
+	unknown := w != nil && w.said.ID == "" && len(w.tasks) == 0 // he has not come, and is here because somebody waits for him
 	if w == nil {
-		w = newWorker(l.Worker, l.Lease, kindOf(l.Origin))
+		w = newWorker(l.Worker, "", human)
 		c.workers[w.ID] = w
+		unknown = true
+	}
+	if unknown {
+		w.lease, w.kind = l.Lease, kindOf(l.Origin)
 		if c.open {
 			c.beginGrace(w)
 		}

@@ -141,6 +141,13 @@ func (s *Session) handled(seq uint64) {
 	s.ackLevel(seq)
 }
 
+// settled tells whether seq was acknowledged: by the handler's reply, or by a release that was refused.
+func (s *Session) settled(seq uint64) bool {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.inbox.done >= seq
+}
+
 // handling notes which delivery the handler has; 0 is none.
 func (s *Session) handling(seq uint64) {
 	s.c.mu.Lock()
@@ -202,7 +209,9 @@ func (s *Session) stale(err error) error {
 // instead.
 func (s *Session) Nack(ctx context.Context, seq uint64, delay time.Duration, reason string) error {
 	s.c.mu.Lock()
-	s.inbox.rewind(seq)
+	if seq > s.inbox.done { // otherwise the server refuses it, and nothing comes again
+		s.inbox.rewind(seq)
+	}
 	s.c.mu.Unlock()
 	m := &wirepb.Nack{Session: s.id, Ae: s.ae, Seq: seq, DelayMs: delay.Milliseconds(), Reason: reason, Key: newKey()}
 	fresh := false

@@ -14,9 +14,10 @@ import (
 // Handler answers one entry of the customer. It is called for the entries of one session in seq order, one at a time;
 // for different sessions at the same time. Returning nil acknowledges the entry, unless a reply with [WithAck] did;
 // so does [Session.Release], which ends the assignment before the handler returns. An error gives it back, and it comes
-// again after a delay ([Later] names one) until the server's limit of attempts [SW-5.6]. The same entry may come again
-// after a crash or a lost lease: at least once. ctx ends when the assignment does; what the handler returns then is of
-// no interest.
+// again after a delay ([Later] names one) until the server's limit of attempts [SW-5.6]; behind an acknowledgement, also
+// that of a release that was refused, it does not, and the next entry follows. The same entry may come again after a
+// crash or a lost lease: at least once. ctx ends when the assignment does; what the handler returns then is of no
+// interest.
 type Handler func(ctx context.Context, s *Session, e Entry) error
 
 // WorkerConfig says which work to take, and how much.
@@ -291,6 +292,9 @@ func (w *worker) serve(s *Session) {
 			delay = l.delay
 		}
 		w.c.cfg.Log.Warn("handling failed", "session", s.id, "seq", e.Seq, "attempt", e.Attempt, "error", err)
+		if s.settled(e.Seq) {
+			continue
+		}
 		if err := s.Nack(s.ctx, e.Seq, delay, err.Error()); err != nil && s.ctx.Err() == nil {
 			w.c.cfg.Log.Info("giving back failed", "session", s.id, "seq", e.Seq, "error", err)
 		}

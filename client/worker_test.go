@@ -655,6 +655,39 @@ func TestReleaseAcknowledges(t *testing.T) {
 	})
 }
 
+// A release that is refused has acknowledged what the handler has. An error of the handler cannot give that back any more, and what waits behind it is
+// not to be lost by trying: its customer would wait for ever.
+func TestRefusedReleaseGoesOn(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		handled := make(chan uint64, 2)
+		work(t, srv, client.WorkerConfig{}, func(ctx context.Context, s *client.Session, e client.Entry) error {
+			handled <- e.Seq
+			if e.Seq > 1 {
+				return nil
+			}
+			err := s.Release(ctx, "solved", "", nil, client.UpTo(e.Seq))
+			nack := s.Nack(ctx, e.Seq, 0, "once more")
+			if why, ok := errors.AsType[*wire.Error](nack); !ok || why.Slug != wire.NotDelivered {
+				t.Errorf("the nack of what is acknowledged: %v; want not_delivered", nack)
+			}
+			return err
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1), delivery(8, 2, 1, 1))
+		if a := srv.ack(); a.Seq != 1 {
+			t.Fatalf("got %v; want the ack of 1", a)
+		}
+		srv.p.say(refusal(srv.next().Id, wire.Refuse(wire.Unanswered)))
+		srv.p.say(refusal(srv.next().Id, wire.Refuse(wire.NotDelivered)))
+		if a := srv.ack(); a.Seq != 2 {
+			t.Fatalf("got %v; want the ack of 2", a)
+		}
+		if a, b := <-handled, <-handled; a != 1 || b != 2 {
+			t.Fatalf("handled %d and %d; want 1 and 2", a, b)
+		}
+	})
+}
+
 func TestWorkerShowsThatItLives(t *testing.T) {
 	play(t, func(t *testing.T, srv *script) {
 		work(t, srv, client.WorkerConfig{}, func(context.Context, *client.Session, client.Entry) error { return nil })

@@ -32,7 +32,7 @@ func (p *parsing) check(r *Routes) {
 	p.settings(d, queues)
 	p.ids("$.shops", shops)
 	p.ids("$.queues", queues)
-	r.queuesAt = p.where("$.queues")
+	r.queuesAt = p.place("$.queues", 0, 0)
 	r.Calendars, r.Levels = map[string]*Calendar{}, map[string]*ServiceLevel{}
 	for i := range d.Calendars {
 		c := p.calendar(&d.Calendars[i], fmt.Sprintf("$.calendars[%d]", i))
@@ -116,7 +116,7 @@ func names[T any](p *parsing, path string, list []T, name func(T) string) (all [
 
 // known checks that name, if there is one, is one of all.
 func (p *parsing) known(path, what, name string, all []string) {
-	if name != "" && !slices.Contains(all, name) {
+	if name != "" && !p.full() && !slices.Contains(all, name) {
 		p.fail(path, "there is no %s %q%s", what, name, meant(name, all))
 	}
 }

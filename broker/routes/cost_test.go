@@ -36,4 +36,9 @@ func TestMistakesAreCheap(t *testing.T) {
 	}
 	f("keys", "version: 1\nqueues: [{name: a}]\nmoves:\n"+keys.String())
 	f("empty lines", "a: |\n"+times("\n", 200_000))
+	var queues strings.Builder
+	for i := range 3_000 {
+		fmt.Fprintf(&queues, "{name: q%d}, ", i)
+	}
+	f("names of nothing", "version: 1\nqueues: ["+queues.String()+"{name: a, route: [{name: s, queues: ["+times("x,", 3_000)+"]}]}]")
 }

@@ -21,7 +21,8 @@ import (
 // Bounds of a document.
 const (
 	MaxBytes  = 256 << 10
-	MaxErrors = 20 // that are told at once
+	MaxErrors = 20  // that are told at once
+	mostFound = 100 // mistakes; no more are looked for, as each takes as long as the document is
 	maxNames  = 10_000
 	maxKeys   = 2_048 // of one mapping, one a line
 )
@@ -175,7 +176,18 @@ func (p *parsing) fail(path, format string, args ...any) {
 
 // failAt is fail, some lines and columns into what is written there.
 func (p *parsing) failAt(path string, line, column int, what string) {
-	e := &Error{Path: path, What: what}
+	if p.full() {
+		return
+	}
+	at := p.place(path, line, column)
+	p.errs = append(p.errs, &Error{Path: path, What: what, Line: at[0], Column: at[1]})
+}
+
+// full tells whether no more mistakes are looked for.
+func (p *parsing) full() bool { return len(p.errs) >= mostFound }
+
+// place returns the line and column of what is written at a path, some lines and columns into it, or else of what encloses it.
+func (p *parsing) place(path string, line, column int) (place [2]int) {
 	for at := path; at != "" && p.file != nil; at = at[:max(strings.LastIndexAny(at, ".["), 0)] {
 		q, err := yaml.PathString(at)
 		if err != nil {
@@ -190,13 +202,13 @@ func (p *parsing) failAt(path string, line, column int, what string) {
 		if m, ok := n.(*ast.MappingNode); ok && len(m.Values) > 0 {
 			t = m.Values[0].Key.GetToken()
 		}
-		e.Line, e.Column = t.Position.Line+line, t.Position.Column
+		place = [2]int{t.Position.Line + line, t.Position.Column}
 		if line == 0 {
-			e.Column += column
+			place[1] += column
 		}
 		break
 	}
-	p.errs = append(p.errs, e)
+	return place
 }
 
 // meant returns what was probably meant, as the end of a sentence.

@@ -29,15 +29,6 @@ func (r *Routes) Succeeds(was []broker.Queue) error {
 	return errs
 }
 
-// where returns the line and column of a path.
-func (p *parsing) where(path string) (at [2]int) {
-	n := len(p.errs)
-	p.fail(path, "")
-	at = [2]int{p.errs[n].Line, p.errs[n].Column}
-	p.errs = p.errs[:n]
-	return at
-}
-
 // id tells whether name can be said on the wire: queues and shops are named there.
 func id(name string) bool {
 	for i := range len(name) {

@@ -67,11 +67,20 @@ func isName(s string) bool {
 // Nearest returns the name that looks most like got, to guess what was meant, or "" when none does.
 func Nearest(got string, names []string) string { return nearest(got, slices.Clone(names)) }
 
+// longestGuessed is how long what was said may be, in bytes, for a guess at what was meant: names are shorter, and it takes the product of both.
+const longestGuessed = 128
+
 // nearest returns the name of the map's that looks most like got, or "" when none does.
 func nearest(got string, names []string) string {
+	if len(got) > longestGuessed {
+		return ""
+	}
 	best, least := "", 1+len(got)/3
 	slices.Sort(names)
 	for _, n := range names {
+		if max(len(n)-len(got), len(got)-len(n)) > least {
+			continue // so much would have to be added or left out
+		}
 		if d := distance(got, n); d <= least && (best == "" || d < least) {
 			best, least = n, d
 		}

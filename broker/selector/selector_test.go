@@ -415,3 +415,19 @@ func BenchmarkBind(b *testing.B) {
 		e.Bind(task)
 	}
 }
+
+// What is meant is guessed of what looks like a name: of a document that is one long word it would take minutes.
+func TestNearest(t *testing.T) {
+	f := func(got, want string, names ...string) {
+		t.Helper()
+		if near := selector.Nearest(got, names); near != want {
+			t.Errorf("%.20q: %q; want %q", got, near, want)
+		}
+	}
+	f("refnds", "refunds", "default", "refunds", "returns")
+	f("x", "", "default", "refunds")
+	f("vip", "vip1", "vip12", "vip1", "v")
+	long := strings.Repeat("a", 128)
+	f(long, long[1:], long[1:], "a")
+	f(long+"a", "", long, "a")
+}

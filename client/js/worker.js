@@ -145,9 +145,9 @@ export class Assignment extends Feed {
     this.#settled = Math.max(this.#settled, seq)
     return this.call('ack', { seq }, () => this.#acked(seq))
   }
-  // nack gives a delivery back; it and what follows come again.
+  // nack gives a delivery back; it and what follows come again. What is acknowledged is refused, and nothing comes again.
   nack(seq, { key = uuid(), ...more } = {}) {
-    for (const s of this.#doing.keys()) if (s >= seq) this.#doing.delete(s)
+    if (seq > this.cursor) for (const s of this.#doing.keys()) if (s >= seq) this.#doing.delete(s)
     return this.call('nack', { seq, key, ...more })
   }
   transfer(to, { key = uuid(), ...more } = {}) {

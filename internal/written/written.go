@@ -138,6 +138,8 @@ func tooWide(tokens token.Tokens, keys int) *token.Token {
 			open = open[:0]
 		case token.SequenceEntryType:
 			column = t.Position.Column
+		case token.MappingKeyType: // of which no colon need follow
+			column, key = t.Position.Column, 1
 		case token.MappingValueType:
 			if i > 0 {
 				column, key = tokens[i-1].Position.Column, 1

@@ -98,6 +98,24 @@ test('a handler that releases has dealt with its delivery: it would come back at
   assert.equal(await next(rig), undefined)
 })
 
+test('a nack of what is acknowledged loses nothing that waits', async t => {
+  clock(t)
+  const said = []
+  const { rig } = await subscribed({}, async (d, a) => {
+    if (d.seq > 3) return
+    await a.ack(d.seq)
+    await a.nack(d.seq).catch(e => said.push(e.slug))
+  })
+  rig.socket.say(assigned(), delivery(3), delivery(4))
+  const ack = await next(rig)
+  rig.socket.say({ id: ack.id, ack: {} })
+  const nack = await next(rig)
+  assert.equal(nack.nack.seq, 3)
+  rig.socket.say({ id: nack.id, error: { slug: 'not_delivered', code: 409 } })
+  assert.deepEqual((await next(rig)).ack, { session: 's_1', ae: 8, seq: 4 })
+  assert.deepEqual(said, ['not_delivered'])
+})
+
 test('a kept lease goes on: requests are repeated, running work is not begun twice', async t => {
   const tick = clock(t)
   const begun = []
