@@ -299,6 +299,9 @@ func (c *Core) unseat(w *worker) {
 
 // welcome answers a subscription, and tells sessions whether their worker is back.
 func (c *Core) welcome(w *worker, ref Ref, out *Effects) {
+	if w.said.Resumed { // before the answer: an offer that is not said again has ended, and he may not have heard of it
+		c.sayOffers(w, out)
+	}
 	i := len(*out)
 	e := out.add(Subscribed)
 	e.Ref, e.Conn, e.Worker, e.Lease, e.Turn = ref, w.conn, w.ID, w.lease, w.turn
@@ -316,13 +319,23 @@ func (c *Core) welcome(w *worker, ref Ref, out *Effects) {
 			c.rebind(t, w.said.Resumed, out)
 		case granted:
 			t.ref = Ref{} // its connection is not this one
-		case offered:
-			c.sayOffer(t, out)
 		case asking:
 			c.sayQuestion(t, out)
 		}
 	}
 	(*out)[i].Kept = kept
+	if !w.said.Resumed {
+		c.sayOffers(w, out)
+	}
+}
+
+// sayOffers says every offer of w that is open.
+func (c *Core) sayOffers(w *worker, out *Effects) {
+	for _, t := range c.byAge(w) {
+		if t.state == offered {
+			c.sayOffer(t, out)
+		}
+	}
 }
 
 // byAge returns w's tasks in an order that does not depend on how they came about. The list is good until the next call.

@@ -38,6 +38,38 @@ func TestResumedHearsAnew(t *testing.T) {
 	}
 }
 
+// What is open of a worker whose edge says that he is still there is said before the answer: what is not has ended, and that may have been lost. Who asks
+// himself is answered first.
+func TestResumedHearsOffersFirst(t *testing.T) {
+	for _, resumed := range []bool{true, false} {
+		c := broker.New(broker.Config{Queues: []broker.Queue{{Name: "default"}}})
+		var out broker.Effects
+		c.Open(1, nil, 0, &out)
+		sub := broker.Subscription{
+			ID: "ann", Sub: "ann", Kind: wire.OriginHuman, Queues: []string{"default"}, Allowed: []string{"*"}, Slots: 2, Conn: wire.Conn{Node: 1, ID: 1},
+			NewLease: "l_ann",
+		}
+		c.Subscribe(&sub, 0, &out)
+		c.Offer(&broker.Task{Session: "s1", Ticket: 1, Queue: "default"}, 0, &out)
+		out.Reset()
+		sub.Lease, sub.Resumed = "l_ann", resumed
+		c.Subscribe(&sub, 3000, &out)
+		var kinds []broker.EffectKind
+		for i := range out {
+			if k := out[i].Kind; k == broker.OfferPush || k == broker.Subscribed {
+				kinds = append(kinds, k)
+			}
+		}
+		want := []broker.EffectKind{broker.Subscribed, broker.OfferPush}
+		if resumed {
+			slices.Reverse(want)
+		}
+		if !slices.Equal(kinds, want) {
+			t.Errorf("resumed %v: %v; want %v", resumed, kinds, want)
+		}
+	}
+}
+
 // A pool that opens without a shard does not know what a worker has there, who comes back with his lease meanwhile. He keeps it: what the shard tells
 // later is his, under the same ae, and not queued again. One whom all shards have been asked about begins anew.
 func TestLeaseOfAMissingShard(t *testing.T) {

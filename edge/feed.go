@@ -185,6 +185,14 @@ func (c *conn) endWatch(err *wire.Error) {
 	c.feedAt.Store(0)
 }
 
+// lateWatch refuses a watch that not all shards have answered in time. What it says leaves with the turn's flush: behind that nothing may
+// be gathered, or it stays in buffers that serve another connection next.
+func (c *conn) lateWatch() {
+	if w := c.feeds; w != nil && w.id != 0 && c.resume == nil && c.e.now() >= w.by {
+		c.endWatch(wire.Refuse(wire.Unavailable))
+	}
+}
+
 // askFeeds asks the shards for what the feeds lack, when everything that waited has left. It is called again at feedAt.
 func (c *conn) askFeeds() {
 	w := c.feeds
@@ -192,10 +200,6 @@ func (c *conn) askFeeds() {
 		return
 	}
 	now := c.e.now()
-	if w.id != 0 && now >= w.by {
-		c.endWatch(wire.Refuse(wire.Unavailable))
-		return
-	}
 	pages, behind := 0, false
 	for i := range w.feeds {
 		if x := &w.feeds[i]; x.asked && x.heard && now-x.askedAt < askMost {

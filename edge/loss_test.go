@@ -117,6 +117,45 @@ func TestLostGone(t *testing.T) {
 	}
 }
 
+// An offer ends while its worker's node is cut off, so that he does not hear of it. The pool, told once more who is there, says what is open before it answers:
+// what it does not say has ended. One that he answers just then, and everything of a pool that says nothing of offers, stays as it is.
+func TestLostEndOfAnOffer(t *testing.T) {
+	for _, says := range []bool{true, false} {
+		r := newRig(t, nil)
+		ann := r.login(wire.JSON, "demo/worker/ann")
+		ann.ask(`"subscribe":{"queues":["default"],"slots":4}`)
+		setFunc(&r.shard.ignore, func(c *wire.Command) bool { return c.Verb == wire.VerbSubscribe || c.Verb == wire.VerbAccept })
+		conn := r.shard.lastConn(wire.VerbSubscribe)
+		offer := func(id string) {
+			r.shard.post(conn, &wire.Frame{Kind: wire.FrameKeep, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Offer{Offer: &wirepb.Offer{Offer: id}}}})
+		}
+		for _, id := range []string{"o_1", "o_2", "o_3"} {
+			offer(id)
+			if m := ann.next(); m.GetOffer().GetOffer() != id {
+				t.Fatalf("she is shown %v; want %s", m, id)
+			}
+		}
+		ann.say(`{"id":7,"accept":{"offer":"o_3"}}`)
+		eventually(t, "she accepts", func() bool { return r.shard.count(wire.VerbAccept) == 1 })
+		r.x.Lost()
+		eventually(t, "the pool is asked", func() bool { return r.shard.count(wire.VerbSubscribe) == 2 })
+		c := r.shard.last(wire.VerbSubscribe)
+		offer("o_2")
+		r.shard.post(conn, &wire.Frame{Kind: wire.FrameAnswer, ID: c.ID, Verb: c.Verb, Seq: 70, Live: says, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Subscribe{
+			Subscribe: &wirepb.SubscribeReply{Lease: "l_1"},
+		}}})
+		offer("o_4")
+		if says {
+			if m := ann.next(); m.GetOfferEnded().GetOffer() != "o_1" || m.GetOfferEnded().GetReason() != "rescinded" {
+				t.Errorf("she is told %v; want that o_1 has ended", m)
+			}
+		}
+		if m := ann.next(); m.GetOffer().GetOffer() != "o_4" {
+			t.Errorf("she is told %v; want o_4", m)
+		}
+	}
+}
+
 // A pool does not take a standing that is resumed. When it knows that another connection has subscribed since, by its turn, the client hears of the takeover and
 // ends; when it cannot know, the client is sent away to come back [SW-5.7].
 func TestUnseated(t *testing.T) {

@@ -15,8 +15,8 @@ type standing struct {
 	slots     uint32        // said since; 0 is none
 	presence  string
 	lease     string
-	turn      uint64          // by which a pool knows whether another connection has subscribed as the worker since
-	offers    map[string]bool // that were shown and have not ended
+	turn      uint64               // by which a pool knows whether another connection has subscribed as the worker since
+	offers    map[string]openOffer // that have not ended
 	term      uint64
 	asking    asking                    // by which a pool is told
 	since     map[wire.SessionID]uint64 // what was assigned while it was: an answer may be older
@@ -29,6 +29,12 @@ type standing struct {
 	lost       bool // its pool is not there any more;
 	back       bool // and another knows the worker, but requests still wait
 	lostAt     int64
+}
+
+// openOffer is an offer that the client was shown, and of whose end nothing is known.
+type openOffer struct {
+	term  uint64 // of the pool that said it last,
+	asked uint64 // while it was asked this
 }
 
 // observing is the stats that the connection is sent [SW-5a.5].
@@ -121,13 +127,15 @@ func (c *conn) poolSays(it item) bool {
 	}
 	switch v := it.f.PB.GetVerb().(type) {
 	case *wirepb.ServerFrame_Offer:
-		if it.term < s.term && it.term != 0 || s.offers[v.Offer.Offer] {
-			return false // of a pool that is none any more; or it was shown before
+		if it.term < s.term && it.term != 0 {
+			return false // of a pool that is none any more
 		}
+		_, before := s.offers[v.Offer.Offer]
 		if s.offers == nil {
-			s.offers = map[string]bool{}
+			s.offers = map[string]openOffer{}
 		}
-		s.offers[v.Offer.Offer] = true
+		s.offers[v.Offer.Offer] = openOffer{it.term, s.asking.n}
+		return !before
 	case *wirepb.ServerFrame_OfferEnded:
 		delete(s.offers, v.OfferEnded.Offer)
 	case *wirepb.ServerFrame_Presence:
@@ -216,9 +224,7 @@ func (c *conn) stoodUp(f *wire.Frame, r *request, term uint64) {
 		c.bye(wire.CloseReconnect, 0)
 		return
 	}
-	if term != s.term {
-		c.rescind(s)
-	}
+	c.rescind(s, func(o openOffer) bool { return o.term < term || f.Live && o.asked != r.cmd.ID })
 	kept := map[string]uint64{}
 	for _, k := range m.GetKept() {
 		kept[k.Session] = k.Ae
@@ -238,19 +244,26 @@ func (c *conn) stoodUp(f *wire.Frame, r *request, term uint64) {
 	c.restless.Store(true) // what waits behind it
 }
 
-// rescind ends the offers of a pool that is none any more: it cannot be asked what became of them. One that is being accepted is
-// answered by the next.
-func (c *conn) rescind(s *standing) {
-	accepting := map[string]bool{}
+// rescind ends the offers that are over: those of a pool that is none any more, which cannot be asked what became of them, and those that a
+// pool which says its own again has not said. One that is being accepted or declined is answered.
+func (c *conn) rescind(s *standing, over func(openOffer) bool) {
+	if len(s.offers) == 0 {
+		return
+	}
+	answering := map[string]bool{}
 	c.mu.Lock()
 	for r := range c.pending.all() {
-		if r.verb == wire.VerbAccept {
-			accepting[r.cmd.PB.GetAccept().GetOffer()] = true
+		switch r.verb {
+		case wire.VerbAccept:
+			answering[r.cmd.PB.GetAccept().GetOffer()] = true
+		case wire.VerbDecline:
+			answering[r.cmd.PB.GetDecline().GetOffer()] = true
+		default:
 		}
 	}
 	c.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(s.offers)) {
-		if !accepting[id] {
+		if !answering[id] && over(s.offers[id]) {
 			delete(s.offers, id)
 			c.encode(&wire.Frame{Kind: wire.FrameKeep, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_OfferEnded{
 				OfferEnded: &wirepb.OfferEnded{Offer: id, Reason: "rescinded"},

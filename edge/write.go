@@ -95,6 +95,7 @@ func (c *conn) turn(b *buffers) bool {
 	}
 	if !c.ending && !closed {
 		c.restore()
+		c.lateWatch()
 	}
 	c.flush()
 	if c.seat.full {

@@ -382,7 +382,7 @@ func reply(s *Shard, e *broker.Effect) {
 		}
 		if c.ID != 0 { // as an answer, with its turn
 			f := s.said.Frame(c.Conn)
-			f.Kind, f.ID, f.Verb, f.Seq = wire.FrameAnswer, c.ID, c.Verb, e.Turn
+			f.Kind, f.ID, f.Verb, f.Seq, f.Live = wire.FrameAnswer, c.ID, c.Verb, e.Turn, true
 			f.PB = &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Subscribe{Subscribe: r}}
 		}
 		return
