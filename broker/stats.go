@@ -170,6 +170,9 @@ func (c *Core) Explain(session wire.SessionID) Explanation {
 	e := Explanation{State: stateNames[t.state], Queue: t.plan.queue.Name, EnqueuedAt: t.enqueuedAt, Late: t.late}
 	if t.timer.at > 0 {
 		e.NextAt = t.timer.due
+		if t.state == asking {
+			e.NextAt = t.answerBy // that the question is said again is nothing to its session
+		}
 	}
 	if t.worker != nil {
 		e.Worker, e.Reason, e.Step = t.worker.ID, t.reason, t.plan.queue.stepName(t.step)
