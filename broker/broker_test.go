@@ -162,6 +162,9 @@ func (d *driver) do(t *testing.T, c *script.Command) string {
 	case "explain":
 		e := d.core.Explain(session(c))
 		text := fmt.Sprintf("%s queue=%s worker=%s ahead=%d since=%d again=%d\n", e.State, e.Queue, e.Worker, e.Ahead, e.EnqueuedAt, e.NextAt)
+		if e.Awaits {
+			text = strings.TrimSuffix(text, "\n") + " awaits\n"
+		}
 		for _, w := range e.Workers {
 			text += fmt.Sprintf("%s %s load=%.2f score=%.3f\n", w.Worker, cmp.Or(w.Why, "free"), w.Load, w.Score)
 		}

@@ -43,8 +43,20 @@ func (c *Core) inquire(t *task, w *worker, out *Effects) {
 	c.served++
 	w.assigned = c.served
 	c.charge(t, w)
-	c.set(&t.timer, t.answerBy)
+	t.pause = againMS
+	c.set(&t.timer, min(c.now+t.pause, t.answerBy))
 	c.sayQuestion(t, out)
+}
+
+// askAgain says the question again, as its session's owner may be another since, who does not know of it; or ends it, at its time.
+func (c *Core) askAgain(t *task, out *Effects) {
+	if t.answerBy <= c.now {
+		c.unanswered(t)
+		return
+	}
+	c.sayQuestion(t, out)
+	t.pause = min(2*t.pause, againMostMS)
+	c.set(&t.timer, min(c.now+t.pause, t.answerBy))
 }
 
 func (c *Core) sayQuestion(t *task, out *Effects) {

@@ -174,6 +174,11 @@ func (p *policy) queue(name string) *broker.Queue {
 	return &p.cfg.Queues[i]
 }
 
+// serves tells whether w has named the queue, or one that has moved to it.
+func (p *policy) serves(w *polWorker, queue string) bool {
+	return slices.Contains(w.Queues, queue) || slices.ContainsFunc(p.cfg.Moves, func(m broker.Move) bool { return m.To == queue && slices.Contains(w.Queues, m.From) })
+}
+
 func (p *policy) teams(w *polWorker) (teams []string) {
 	for _, t := range p.cfg.Teams {
 		if slices.Contains(t.Workers, w.ID) {
@@ -250,12 +255,12 @@ func (p *policy) meets(t *polTask, i int, w *polWorker) bool {
 	}
 	switch {
 	case s.Queues != nil:
-		if !slices.ContainsFunc(s.Queues, func(q string) bool { return slices.Contains(w.Queues, q) }) {
+		if !slices.ContainsFunc(s.Queues, func(q string) bool { return p.serves(w, q) }) {
 			return false
 		}
 	case s.Teams != nil:
 	default:
-		if !slices.Contains(w.Queues, t.Queue) {
+		if !p.serves(w, t.Queue) {
 			return false
 		}
 	}
@@ -412,7 +417,7 @@ func (p *policy) effect(e *broker.Effect) {
 			t.held = e.Worker
 			if e.Reason == "overflow" {
 				p.over++
-				if e.Offer == "" && slices.Contains(p.workers[e.Worker].Queues, t.Queue) {
+				if e.Offer == "" && p.serves(p.workers[e.Worker], t.Queue) {
 					p.t.Fatalf("%s overflows to %s of its own queue", t.Session, e.Worker)
 				}
 			}

@@ -47,11 +47,15 @@ func (c *Core) Subscribe(s *Subscription, now int64, out *Effects) {
 // refuses tells what is wrong with a subscription, or "".
 func (c *Core) refuses(s *Subscription) (slug wire.Slug, why string) {
 	for _, name := range s.Queues {
-		if q := c.queues[name]; (q == nil || q.closed) && !c.returns(s) {
+		q := c.named(name)
+		switch {
+		case q == nil && !c.returns(s):
 			return wire.NoQueue, "there is no queue " + name
-		}
-		if !slices.Contains(s.Allowed, "*") && !slices.Contains(s.Allowed, name) {
+		case q != nil && s.may(q.Name):
+		case !s.may(name):
 			return wire.Forbidden, "the token does not name the queue " + name
+		case q != nil && !c.returns(s):
+			return wire.Forbidden, "the queue " + name + " has become " + q.Name + ", which the token does not name"
 		}
 	}
 	switch other := c.conns[s.Conn]; {
@@ -69,6 +73,24 @@ func (c *Core) refuses(s *Subscription) (slug wire.Slug, why string) {
 	return "", ""
 }
 
+// named returns the queue that is meant by name: the one that has it, or the one to which it has moved. It is nil when there is neither.
+func (c *Core) named(name string) *queue {
+	if q := c.queues[name]; q != nil && !q.closed {
+		return q
+	}
+	for _, m := range c.cfg.Moves {
+		if m.From == name {
+			return c.queues[m.To]
+		}
+	}
+	return nil
+}
+
+// may tells whether the token of s lets him serve the queue.
+func (s *Subscription) may(queue string) bool {
+	return slices.Contains(s.Allowed, allQueues) || slices.Contains(s.Allowed, queue)
+}
+
 // returns tells whether s is of a worker who is here, and has something or serves another queue, or who may have something still. A queue that he named then, and that
 // was taken away since, is not to cost him that: he comes back without it, as he would have stayed. Who is not known and has nothing names what is not there, as
 // anybody else. While the census is taken nobody knows who had what; when it is over he is judged anew, unless shards are missing still.
@@ -84,7 +106,7 @@ func (c *Core) returns(s *Subscription) bool {
 	if !known {
 		return false
 	}
-	return len(w.tasks) > 0 || slices.ContainsFunc(s.Queues, func(name string) bool { return c.queues[name] != nil && !c.queues[name].closed })
+	return len(w.tasks) > 0 || slices.ContainsFunc(s.Queues, func(name string) bool { return c.named(name) != nil })
 }
 
 // outdates tells whether another connection than that of s, which resumes, is w's. Two may resume when the pool is made anew, and one of them has not
@@ -165,21 +187,29 @@ func (c *Core) introduce(w *worker, s *Subscription) {
 	w.changed()
 }
 
-// seat puts w into its queues, teams and classes, as they are configured.
+// allQueues is how a token names every queue.
+const allQueues = "*"
+
+// seat puts w into its queues, teams and classes, as they are configured. A queue that has moved is the one that took its place, if the token
+// names that; as long as it has tasks still, it is itself as well.
 func (c *Core) seat(w *worker) {
 	w.seated = true
 	names := w.said.Queues
 	if w.said.All {
 		names = slices.Clone(names)
 		for _, q := range c.order {
-			if !q.closed && (slices.Contains(w.said.Allowed, "*") || slices.Contains(w.said.Allowed, q.Name)) {
+			if !q.closed && w.said.may(q.Name) {
 				names = append(names, q.Name)
 			}
 		}
 	}
 	c.joinTeams(w)
 	for _, name := range names {
-		if q := c.queues[name]; q != nil && !slices.Contains(w.queues, q) {
+		own, q := c.queues[name], c.named(name)
+		if own != nil && !slices.Contains(w.queues, own) {
+			w.join(own)
+		}
+		if q != nil && q != own && w.said.may(q.Name) && !slices.Contains(w.queues, q) {
 			w.join(q)
 		}
 	}

@@ -247,6 +247,19 @@ func (c *Core) Release(session wire.SessionID, ae uint64, wrapUpMS int64, kept b
 	}
 }
 
+// Ended says that the assignment of the session under ae is over, and the wrap-up behind it as well: where the session has come to, nothing is known of
+// either.
+func (c *Core) Ended(session wire.SessionID, ae uint64, now int64, out *Effects) {
+	c.Release(session, ae, 0, false, now, out)
+	for t := c.sessions.get(session); t != nil; t = t.next {
+		if t.ae == ae && t.state == wrapup && t.kept {
+			c.wrapped(t, out)
+			c.settle(out)
+			return
+		}
+	}
+}
+
 // giveBack ends the assignment of t, behind which its worker is busy for wrapUpMS.
 func (c *Core) giveBack(t *task, wrapUpMS int64, kept bool, out *Effects) {
 	c.ended.put(t, outcomeAccepted)

@@ -155,6 +155,7 @@ type Explanation struct {
 	EnqueuedAt int64
 	NextAt     int64       // when something happens by itself; 0 when nothing does
 	Late       bool        // it has waited longer than its queue means it to
+	Awaits     bool        // it is for somebody of whom nobody has heard since the pool began; he is waited for until NextAt
 	OpensAt    int64       // when its queue and shop open again; 0 when they are open
 	Workers    []Candidate // of its steps, best first
 }
@@ -167,9 +168,12 @@ func (c *Core) Explain(session wire.SessionID) Explanation {
 	if t == nil {
 		return Explanation{State: "none"}
 	}
-	e := Explanation{State: stateNames[t.state], Queue: t.plan.queue.Name, EnqueuedAt: t.enqueuedAt, Late: t.late}
+	e := Explanation{State: stateNames[t.state], Queue: t.plan.queue.Name, EnqueuedAt: t.enqueuedAt, Late: t.late, Awaits: t.awaits}
 	if t.timer.at > 0 {
 		e.NextAt = t.timer.due
+		if t.state == asking {
+			e.NextAt = t.answerBy // that the question is said again is nothing to its session
+		}
 	}
 	if t.worker != nil {
 		e.Worker, e.Reason, e.Step = t.worker.ID, t.reason, t.plan.queue.stepName(t.step)

@@ -97,7 +97,7 @@ func (c *Core) ring(t *task, out *Effects) {
 	case offered:
 		c.expire(t, out)
 	case asking:
-		c.unanswered(t)
+		c.askAgain(t, out)
 	case granted:
 		c.sayGrant(t, out)
 		c.saidAgain(t)

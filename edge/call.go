@@ -36,6 +36,7 @@ func (e *Edge) ask(cmd *wire.Command) *wire.Frame {
 		return failed(wire.Refuse(wire.NoSession))
 	}
 	c := call{make(chan *wire.Frame, 4)}
+	keyed := cmd.Key != "" // by who asks
 	cmd.ID, cmd.Conn = 1, wire.Conn{Node: e.x.Node(), ID: e.lastConn.Add(1)}
 	e.stamp(cmd, 1)
 	e.x.PlugConn(cmd.Conn.ID, c)
@@ -47,13 +48,13 @@ func (e *Edge) ask(cmd *wire.Command) *wire.Frame {
 		if f.Kind == wire.FrameAttach { // the request's own attachment ends with it
 			e.gone(cmd.Conn, cmd.Who, f.Session)
 		}
-		return f
+		return doubtful(f, cmd, keyed)
 	case err.Slug == wire.Overloaded:
 		e.x.UnplugConn(cmd.Conn.ID) // nobody was asked
 	default:
 		e.adopt(cmd.Conn, cmd.Who) // an attachment may still come
 	}
-	return failed(err)
+	return doubtful(failed(err), cmd, keyed)
 }
 
 // asked is a request without a socket, on its way to an answer. It belongs to the goroutine that waits for it.

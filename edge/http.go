@@ -331,7 +331,7 @@ func (e *Edge) httpHistory(ctx *fasthttp.RequestCtx, who *wire.Principal, id wir
 		}
 		v, err := strconv.ParseUint(string(q.Peek(name)), 10, 64)
 		if err != nil {
-			problem(ctx, &wire.Error{Slug: wire.BadRequest, Message: name + " is not a number"})
+			problem(ctx, &wire.Error{Slug: wire.BadRequest, Message: name + " has to be a whole number, 0 or more"})
 			return
 		}
 		set(v)

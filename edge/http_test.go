@@ -98,6 +98,9 @@ func TestHTTP(t *testing.T) {
 	f("POST", "/v1/sessions", alice, `{"channel":"a b"}`, 400, wire.BadRequest)
 	f("POST", "/v1/sessions", alice, `{`, 422, wire.InvalidBody)
 	f("GET", path+"?after=x", alice, "", 400, wire.BadRequest)
+	if _, obj, _ := r.do("GET", path+"?limit=-1", alice, ""); obj["title"] != "limit has to be a whole number, 0 or more" {
+		t.Errorf("a limit below 0 is told %q", obj["title"])
+	}
 	f("GET", "/v1/sessions/nowhere/messages", alice, "", 404, wire.NoSession)
 	f("GET", "/v1/sessions/nowhere/events", alice, "", 404, wire.NoSession)
 	f("GET", "/v1/sessions/"+id+"/events", "demo/customer/mallory", "", 404, wire.NoSession)
@@ -261,5 +264,33 @@ func TestEvents(t *testing.T) {
 	}
 	if _, data := s.next(); data != "end" {
 		t.Fatalf("then came %s", data)
+	}
+}
+
+// A request over HTTP whose outcome is unknown is told how it can be repeated, and not by a key that it cannot have.
+func TestUnknownOutcomeSaysHowToRepeat(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Answer, c.Limits.Rate, c.Limits.Burst = 20*time.Millisecond, 100, 100 })
+	_, open, _ := r.do("POST", "/v1/sessions", "demo/customer/alice", `{"channel":"web"}`)
+	id, _ := open["session"].(string)
+	ignored := func(*wire.Command) bool { return true }
+	setFunc(&r.shard.ignore, ignored)
+	const config, doc = "/v1/admin/config/demo", "version: 1\nqueues: [{name: default}]\n"
+	for _, x := range []struct {
+		method, path, token, body, says string
+		header                          []string
+	}{
+		{"PUT", config, "demo/operator/olga", doc, "same If-Match", []string{"If-Match", `"3"`}},
+		{"PUT", config, "demo/operator/olga", doc, "read which one counts", []string{"If-Match", "*"}},
+		{"PUT", config + "?dry_run=1", "demo/operator/olga", doc, "nothing was to be changed", []string{"If-Match", "*"}},
+		{"GET", config, "demo/operator/olga", "", "nothing was to be changed", nil},
+		{"GET", "/v1/sessions/" + id + "/messages", "demo/customer/alice", "", "nothing was to be changed", nil},
+		{"POST", "/v1/sessions/" + id + "/messages", "demo/customer/alice", `{"body":1}`, "no Idempotency-Key", nil},
+		{"POST", "/v1/sessions/" + id + "/messages", "demo/customer/alice", `{"body":1}`, "the same Idempotency-Key", []string{"Idempotency-Key", "k1"}},
+		{"POST", "/v1/sessions", "demo/customer/alice", `{"channel":"web"}`, "not done twice", nil},
+	} {
+		status, obj, _ := r.do(x.method, x.path, x.token, x.body, x.header...)
+		if title, _ := obj["title"].(string); status != 504 || !strings.Contains(title, x.says) {
+			t.Errorf("%s %s %v was answered %d %v, want words of %q", x.method, x.path, x.header, status, obj, x.says)
+		}
 	}
 }

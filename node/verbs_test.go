@@ -278,8 +278,15 @@ func TestAssign(t *testing.T) {
 func TestStats(t *testing.T) {
 	n := startTwo(t)
 	defer stop(t, n)
+	early := login(t, n, supervisorOf("early"))
+	if list, ok := early.ask("stats", obj{})["workers"].([]any); !ok || len(list) != 0 {
+		t.Fatalf("where nobody works workers is %v: %v", list, ok)
+	}
 	bot := login(t, n, workerOf("bot", wire.OriginBot))
 	bot.subscribe(obj{"slots": 1})
+	if s := early.ask("stats", obj{"scope": obj{"worker": "bot"}}); len(s["queues"].([]any)) != 0 {
+		t.Fatalf("stats of a worker %v", s)
+	}
 	for _, sub := range []string{"alice", "ben"} {
 		c := login(t, n, customerOf(sub))
 		c.ask("send", obj{"session": c.open(obj{}), "body": 1})
@@ -322,7 +329,7 @@ func TestStats(t *testing.T) {
 	}
 	mallory := supervisorOf("sue")
 	mallory.Tenant = "acme"
-	if s := login(t, n, mallory).ask("stats", obj{}); len(s["queues"].([]any)) != 2 || s["workers"] != nil || num(s["queues"].([]any)[0].(obj)["waiting"]) != 0 {
+	if s := login(t, n, mallory).ask("stats", obj{}); len(s["queues"].([]any)) != 2 || len(s["workers"].([]any)) != 0 || num(s["queues"].([]any)[0].(obj)["waiting"]) != 0 {
 		t.Fatalf("another tenant sees %v", s)
 	}
 	_ = sue.ws.Close()

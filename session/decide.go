@@ -10,7 +10,7 @@ import (
 func Decide(s *State, env *Env, c *wire.Command, d *Decision) {
 	d.begin = len(d.Facts)
 	if !s.entitled(c) {
-		d.refuse(c, wire.NoSession)
+		s.unknown(env, c, d)
 		return
 	}
 	if s.ErasedAt != 0 && !reads(c.Verb) {

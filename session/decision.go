@@ -11,6 +11,7 @@ type Env struct {
 	Policy *Policy
 	Pool   wire.Address // of the tenant's pool
 	Node   uint64       // its incarnation: connections of others have ended
+	Begun  int64        // Unix ms, when the owner began: what is memory alone it has heard of since then
 	// Current is the customer's other open session of the same shop, or empty: a closed session is not reopened
 	// beside it [SW-4.6].
 	Current wire.SessionID

@@ -200,6 +200,7 @@ func (w *world) command(c *script.Command) *wire.Command {
 func (w *world) do(_ *testing.T, c *script.Command) string {
 	w.out.Reset()
 	w.env.Now = c.Int("at", w.env.Now)
+	w.env.Begun = c.Int("begun", w.env.Begun)
 	w.env.Current = wire.SessionID(c.String("current", ""))
 	w.env.ReadOnly = c.Bool("readonly")
 	w.env.Row, w.env.Loaded = nil, false

@@ -168,7 +168,7 @@ func (s *State) transfer(env *Env, c *wire.Command, d *Decision) {
 	if len(t.Context) > 0 {
 		doc, err := merge(s.Context, t.Context)
 		switch {
-		case err != nil:
+		case err != nil || doc[0] != '{':
 			d.refuse(c, wire.InvalidBody)
 			return
 		case len(doc) > env.Policy.MaxBody:
@@ -272,7 +272,7 @@ func (s *State) context(env *Env, c *wire.Command, d *Decision) {
 		return
 	}
 	doc, err := merge(s.Context, p.GetPatch())
-	if err != nil {
+	if err != nil || doc[0] != '{' {
 		d.refuse(c, wire.InvalidBody)
 		return
 	}

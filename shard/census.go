@@ -98,6 +98,6 @@ func (s *Shard) tellStock(c *stocktaking) {
 		}
 	}
 	s.d.Mail = append(s.d.Mail, wire.Envelope{To: c.m.Reply, Mail: &wire.CensusAnswer{
-		Tenant: c.m.Tenant, Pool: c.m.Pool, Shard: c.m.Shard, Shape: s.cfg.Shape, Left: s.departed.live[c.m.Tenant], Live: c.live, WrapUps: c.wraps,
+		Tenant: c.m.Tenant, Pool: c.m.Pool, Shard: c.m.Shard, Shape: s.cfg.Shape, Left: s.departed.told(c.m.Tenant, s.now), Live: c.live, WrapUps: c.wraps,
 	}})
 }

@@ -37,6 +37,7 @@ func lot(n int) (list []wire.Slot) {
 // siteOf says what a shard has in a step.
 func siteOf(id, step int) shard.Config {
 	cfg := shard.Config{ID: id, Shape: uint64(step + 1), Peers: []wire.Slot{wire.ShardSlot(0), wire.ShardSlot(1)}, Tenants: tenants(0)}
+	cfg.Tenants["demo"].Session.WrapUpMS = 600_000 // humans have them
 	gone := map[wire.Slot]bool{}
 	for n := range 2 {
 		for _, s := range lot(n) {

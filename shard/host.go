@@ -173,7 +173,7 @@ func (s *Shard) surround(h *hosted) bool {
 	if t == nil {
 		return false
 	}
-	s.env = session.Env{Now: s.now, Policy: &t.Session, Pool: wire.ToSlot(s.x.PoolSlot(h.state.Tenant)), Node: s.x.Node(), ReadOnly: !s.writable, Lossy: s.lossy}
+	s.env = session.Env{Now: s.now, Policy: &t.Session, Pool: wire.ToSlot(s.x.PoolSlot(h.state.Tenant)), Node: s.x.Node(), Begun: s.begun, ReadOnly: !s.writable, Lossy: s.lossy}
 	return true
 }
 

@@ -71,7 +71,8 @@ type result struct {
 	upTo     uint64 // that page has looked at everything up to here
 	answer   documentRead
 	given    parcelRead
-	left     map[string][]wire.Left // by tenant
+	left     map[string][]wire.Left // by tenant,
+	at       int64                  // and when they were read, Unix ms
 	remains  remainsRead
 	wiped    wipeRead
 	staleKey [][]byte // rows of keys that are remembered long enough

@@ -92,6 +92,7 @@ type Shard struct {
 	bonds      []broker.Bond   // for ended alone
 	anew       <-chan struct{} // closed when owners have changed since the first of retry was tried; nil while there is none
 	row, key   []byte
+	begun      int64 // Unix ms
 	writable   bool
 	lossy      bool // the group has lost data, and nobody has accepted that
 	levels     map[string]*levels
@@ -355,7 +356,7 @@ func (s *Shard) run() {
 // begin lets the live sessions know in which epoch they go on, and what their service levels want done meanwhile: before a
 // census asks for them.
 func (s *Shard) begin() {
-	s.writable = s.g.Writable() == nil
+	s.writable, s.begun = s.g.Writable() == nil, s.cfg.Now().UnixMilli()
 	s.takeStand()
 	for _, h := range s.sessions {
 		s.env.Now = s.now

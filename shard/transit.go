@@ -2,6 +2,7 @@ package shard
 
 import (
 	"fmt"
+	"slices"
 
 	"switchboard/wire"
 )
@@ -26,7 +27,26 @@ type departed struct {
 	list    []departure
 	reading bool
 	known   bool
+	at      int64                  // Unix ms, when they were read
 	live    map[string][]wire.Left // by tenant; never changed once it is there
+}
+
+// told returns what is told of a tenant's: wrap-ups as long as they run still.
+func (d *departed) told(tenant string, now int64) []wire.Left {
+	list := d.live[tenant]
+	if !slices.ContainsFunc(list, func(l wire.Left) bool { return l.LeftMS > 0 }) {
+		return list
+	}
+	still := make([]wire.Left, 0, len(list))
+	for _, l := range list {
+		if l.LeftMS > 0 {
+			if l.LeftMS -= max(now-d.at, 0); l.LeftMS <= 0 {
+				continue
+			}
+		}
+		still = append(still, l)
+	}
+	return still
 }
 
 // add notes a session that is live in the rows and not the shard's, if its slot has left lately. Those that are on their way here have not.
@@ -60,7 +80,7 @@ func (s *Shard) knowsDeparted() bool {
 
 // readDeparted reads how sessions stood when their slots left.
 func (s *Shard) readDeparted(j job) result {
-	r := result{job: j, left: map[string][]wire.Left{}}
+	r := result{job: j, left: map[string][]wire.Left{}, at: s.cfg.Now().UnixMilli()}
 	for _, d := range j.departed {
 		one := s.readSession(s.g, d.id)
 		switch {
@@ -70,11 +90,18 @@ func (s *Shard) readDeparted(j job) result {
 		case one.state == nil:
 			continue
 		}
+		if err := s.readLive(s.g, d.id, one.state); err != nil {
+			r.err = fmt.Errorf("reading wrap-ups after session %s, which has left: %w", d.id, err)
+			return r
+		}
+		t, to := one.state.Tenant, uint64(wire.ShardSlot(d.to))
 		for _, l := range one.state.AppendCensus(nil) {
 			if l.Assigned { // who waits is nobody's, and asks where he comes to
-				t := one.state.Tenant
-				r.left[t] = append(r.left[t], wire.Left{Live: l, To: uint64(wire.ShardSlot(d.to)), Shape: d.shape})
+				r.left[t] = append(r.left[t], wire.Left{Live: l, To: to, Shape: d.shape})
 			}
+		}
+		for _, w := range one.state.AppendWrapUps(nil, r.at) {
+			r.left[t] = append(r.left[t], wire.Left{Live: w.Live, To: to, Shape: d.shape, LeftMS: w.LeftMS})
 		}
 	}
 	return r
@@ -84,7 +111,7 @@ func (s *Shard) departedLoaded(r *result) {
 	d := &s.departed
 	d.reading = false
 	if r.err == nil {
-		d.known, d.live, d.list = true, r.left, nil
+		d.known, d.at, d.live, d.list = true, r.at, r.left, nil
 	}
 }
 
@@ -94,7 +121,7 @@ type transit struct {
 	left   map[uint32][]transed // by the shard that they are on their way to, as long as that has not answered
 }
 
-// transed is an assignment that the pool counts by the word of the shard that the session has left.
+// transed is an assignment, or the wrap-up behind one, that the pool counts by the word of the shard that the session has left.
 type transed struct {
 	session wire.SessionID
 	ae      uint64
@@ -113,7 +140,7 @@ func (p *pool) censusAnswer(s *Shard, m *wire.CensusAnswer) {
 	t.shapes[m.Shard] = m.Shape
 	for _, l := range t.left[m.Shard] {
 		if m.Shape > l.shape && !tells(m, l) {
-			p.core.Release(l.session, l.ae, 0, false, s.now, &p.out) // it has ended there
+			p.core.Ended(l.session, l.ae, s.now, &p.out)
 		}
 	}
 	delete(t.left, m.Shard)
@@ -134,7 +161,7 @@ func (p *pool) censusAnswer(s *Shard, m *wire.CensusAnswer) {
 		} else if known {
 			t.left[to] = append(t.left[to], transed{l.Session, l.AE, l.Shape})
 		}
-		live = append(live, told{live: &l.Live})
+		live = append(live, told{live: &l.Live, wrapUpMS: l.LeftMS})
 	}
 	p.take(s, m, live)
 }

@@ -110,6 +110,48 @@ func TestCensusTellsOfWhatHasLeft(t *testing.T) {
 	}
 }
 
+// So are the wrap-ups of such sessions: a pool that begins then counts them, and one that begins when they have come where they go counts them once.
+func TestCensusTellsOfWrapUpsThatHaveLeft(t *testing.T) {
+	const people = 24
+	m := moveOn(t, vfs.NewMem(), 0)
+	defer m.stop()
+	ann := m.conn(worker("ann", wire.OriginHuman))
+	ann.subscribe(people, "")
+	for i := range people {
+		who := m.conn(customer(fmt.Sprint("c", i)))
+		id := who.open(&wirepb.Open{})
+		who.send(id, "k", "hi")
+		o := ann.next(wire.FrameKeep).PB.GetOffer()
+		ann.do(exchange.PoolSlot("demo"), &wire.Command{Verb: wire.VerbAccept, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Accept{Accept: &wirepb.Accept{Offer: o.GetOffer()}}}})
+		ann.next(wire.FrameAssigned)
+		ann.do(slotOf(id), &wire.Command{Verb: wire.VerbClose, Session: id, AE: 1, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Close{Close: &wirepb.Close{}}}})
+		ann.next(wire.FrameAnswer)
+	}
+	a := &answers{}
+	m.x.PlugSlots([]wire.Slot{wire.ShardSlot(7)}, a)
+	m.step = 1
+	m.again(0)
+	m.until(0)
+	from, to := a.ask(t, m, 0, 1<<40), a.ask(t, m, 1, 1<<40+1)
+	if len(from.WrapUps)+len(from.Left) != people || len(from.Left) == 0 || len(to.WrapUps)+len(to.Left) != 0 {
+		t.Fatalf("while they are on their way shard 0 tells of %d and %d that have left, shard 1 of %d", len(from.WrapUps), len(from.Left), len(to.WrapUps))
+	}
+	for _, l := range from.Left {
+		if l.Assigned || l.Worker != "ann" || l.AE != 1 || l.LeftMS <= 0 || l.LeftMS > 600_000 {
+			t.Fatalf("it tells of %+v", l)
+		}
+	}
+	m.step = 2
+	m.again(1)
+	m.until(1)
+	later := a.ask(t, m, 1, 1<<40+2)
+	for _, list := range [][2]*wire.CensusAnswer{{from, to}, {to, from}, {from, later}, {later, from}} {
+		if used := shard.Counted(siteOf(0, 2), list[0], list[1]); used != people {
+			t.Errorf("she is busy with %d; want %d", used, people)
+		}
+	}
+}
+
 // assign lets customers come until the bot has so many sessions.
 func assign(m *move, bot *conn, n int) {
 	m.t.Helper()

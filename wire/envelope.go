@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"switchboard/wire/wirepb"
@@ -17,7 +18,7 @@ var ErrMail = errors.New("not mail of this version")
 // replaced by those of the next version one after the other. What a version has brought is said below, and by Roll.Version what is written
 // for one that lacks it.
 const (
-	LinkVersion = 12
+	LinkVersion = 13
 	LinkOldest  = 8
 )
 
@@ -30,6 +31,9 @@ const kinSince = 11
 
 // wrapUpsSince is the version that brought wrap-ups that sessions keep.
 const wrapUpsSince = 12
+
+// leftWrapUpsSince is the version that brought the wrap-ups among what a shard says of slots that have left it.
+const leftWrapUpsSince = 13
 
 // speaks tells whether the reader knows what a version brought. 10 brought why a grant was decided.
 func (c *coder) speaks(version uint64) bool { return c.roll.Version == 0 || c.roll.Version >= version }
@@ -573,12 +577,17 @@ func (c *coder) censusAnswer(m *CensusAnswer) {
 		return
 	}
 	c.uint(&m.Shape)
-	n = c.count(len(m.Left), 8)
+	left := m.Left
+	if !c.reading && !c.speaks(leftWrapUpsSince) { // a wrap-up would be somebody who waits
+		left = slices.DeleteFunc(slices.Clone(left), func(l Left) bool { return l.LeftMS > 0 })
+	}
+	n = c.count(len(left), 8)
 	if c.reading && n > 0 {
 		m.Left = make([]Left, n)
+		left = m.Left
 	}
 	for i := range n {
-		c.left(&m.Left[i])
+		c.left(&left[i])
 	}
 	if !c.reading && !c.speaks(wrapUpsSince) {
 		return
@@ -600,6 +609,9 @@ func (c *coder) left(m *Left) {
 	c.live(&m.Live)
 	c.uint(&m.To)
 	c.uint(&m.Shape)
+	if c.reading || c.speaks(leftWrapUpsSince) {
+		c.int(&m.LeftMS)
+	}
 	c.end(g)
 }
 

@@ -274,6 +274,27 @@ func TestWrapUpsOfTheVersionBefore(t *testing.T) {
 	}
 }
 
+// A wrap-up in transit is told to whom it is known what that is: to others it would be somebody who waits.
+func TestLeftWrapUpsOfTheVersionBefore(t *testing.T) {
+	had := Left{Live: Live{Assigned: true, Worker: "bob", AE: 1}, To: 5, Shape: 3}
+	over := Left{Live: Live{Worker: "ann", AE: 4}, To: 5, Shape: 3, LeftMS: 5000}
+	f := func(version uint64, want ...Left) {
+		t.Helper()
+		m := &CensusAnswer{Tenant: "demo", Pool: 2, Shape: 3, Left: []Left{over, had}}
+		b, err := AppendEnvelope(nil, &Envelope{To: ToSlot(1), Mail: m}, &Roll{Version: version})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e Envelope
+		err = ParseEnvelope(b, &e, new(Roll))
+		if err != nil || !reflect.DeepEqual(e.Mail.(*CensusAnswer).Left, want) || len(m.Left) != 2 || m.Left[0].LeftMS != 5000 {
+			t.Errorf("version %d is told %+v, %v", version, e.Mail, err)
+		}
+	}
+	f(leftWrapUpsSince-1, had)
+	f(leftWrapUpsSince, over, had)
+}
+
 // A change of these bytes is a new LinkVersion.
 func TestEnvelopeGolden(t *testing.T) {
 	f := func(e *Envelope, want string) {
@@ -286,7 +307,7 @@ func TestEnvelopeGolden(t *testing.T) {
 	f(sendEnvelope(), goldenSend)
 	f(&Envelope{To: Conn{Node: 7, ID: 9}.Address(), Term: 3, Mail: &Frame{Kind: FrameWrote, Verb: VerbSend, ID: 3, Session: "s_1", Seq: 122, Epoch: 1, TS: 1}}, goldenWrote)
 	all := fmt.Sprint(linkVerbs, LinkVersion)
-	if want := "[ send reply ack delta typing nack page resync gone open history close rate leave subscribe accept decline presence slots wrapup transfer release context hello refresh identify attributes join take assign stats watch identities link configure document explain invite erase] 12"; all != want {
+	if want := "[ send reply ack delta typing nack page resync gone open history close rate leave subscribe accept decline presence slots wrapup transfer release context hello refresh identify attributes join take assign stats watch identities link configure document explain invite erase] 13"; all != want {
 		t.Errorf("the words are %s; want %s", all, want)
 	}
 }

@@ -88,9 +88,9 @@ var faults = [...]Fault{
 	{TooManyInflight, 429, RetryNow, false, "too many requests of this connection are unanswered"},
 	{Internal, 500, RetryBackoff, true, "the server failed; the request may have been applied"},
 	{Overloaded, 503, RetryAfter, false, "the server is overloaded; nothing was applied"},
-	{Unavailable, 503, RetryBackoff, true, "the outcome is unknown; repeat it with the same key"},
+	{Unavailable, 503, RetryBackoff, true, "the outcome is unknown; repeat it, with the same key if it had one"},
 	{Draining, 503, RetryBackoff, false, "this server is shutting down; connect to another"},
-	{Deadline, 504, RetryBackoff, true, "no answer in time; repeat it with the same key"},
+	{Deadline, 504, RetryBackoff, true, "no answer in time; repeat it, with the same key if it had one"},
 }
 
 // Faults returns the error table in the order of [SW-6.1]. The slice is the caller's.

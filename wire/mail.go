@@ -212,7 +212,7 @@ type (
 		Live   []Live
 		// Shape is that of the placement's map by which the shard is open; 0 where that does not change.
 		Shape uint64
-		// Left are assignments of sessions whose slots have left the shard of late: whoever gets them may not have them yet.
+		// Left are assignments and wrap-ups of sessions whose slots have left the shard of late: whoever gets them may not have them yet.
 		Left []Left
 		// WrapUps are those that run.
 		WrapUps []WrapUp
@@ -227,6 +227,8 @@ type (
 		Live
 		To    uint64 // the slot that is the other shard's address
 		Shape uint64 // by which it has left
+		// LeftMS is above 0 when the assignment is over, and its worker busy with it for so long.
+		LeftMS int64
 	}
 	// Levels is what a shard has counted for the tenant's service levels, and stands for what it said before. It is repeated
 	// every few seconds.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -151,9 +152,29 @@ func located(err error) *Error {
 	if m := unknownField.FindStringSubmatch(e.What); m != nil {
 		e.What = fmt.Sprintf("there is no field %q here%s", m[1], meant(m[1], fieldNames()))
 	} else if m := typeOf.FindStringSubmatch(e.What); m != nil {
-		e.What = fmt.Sprintf("a %s stands where %s is expected", plain(m[1]), plain(m[3]))
+		e.What = misplaced(m[1], m[3])
 	}
 	return e
+}
+
+// misplaced tells that what is written, a word of YAML's for its kind or a number that does not fit, is none of a Go type.
+func misplaced(is, typ string) string {
+	if _, err := strconv.ParseFloat(is, 64); err != nil && !errors.Is(err, strconv.ErrRange) {
+		return fmt.Sprintf("a %s stands where a %s is expected", plain(is), plain(typ))
+	}
+	least, most := "-9223372036854775808", "9223372036854775807"
+	switch typ {
+	case "int32":
+		least, most = "-2147483648", "2147483647"
+	case "uint32":
+		least, most = "0", "4294967295"
+	case "uint", "uint64":
+		least, most = "0", "18446744073709551615"
+	case "int", "int64":
+	default:
+		return "the number " + is + " is too large or too small"
+	}
+	return fmt.Sprintf("the number %s is too large or too small: it is a whole number from %s to %s", is, least, most)
 }
 
 // plain returns what people call a Go type.

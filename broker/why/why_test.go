@@ -88,6 +88,10 @@ func TestTell(t *testing.T) {
 	f(Session{Phase: "assigned", Owner: "bob", Transfer: "cy"}, broker.Explanation{State: "held"}, nil,
 		"bob has it.", "It is being handed to cy, who has not taken it yet.",
 		"Why is not known any more: the document says how long it is kept, and of how many of a session's assignments (trace_days, trace_each).")
+	f(Session{Phase: "assigned", Owner: "bob", Transfer: "bne"}, broker.Explanation{State: "waiting", Awaits: true, NextAt: now + 20_000}, nil,
+		"bob has it.", "It is being handed to bne, who has not taken it yet.",
+		"Nobody has heard of a worker bne since the pool began anew; whoever was there may be on his way back, so he is waited for until 08:00:20 UTC, in 20 s. Then it fails, as he is away.",
+		"Why is not known any more: the document says how long it is kept, and of how many of a session's assignments (trace_days, trace_each).")
 	f(Session{Phase: "assigned", Owner: "@sue", Taken: true}, broker.Explanation{State: "none"}, nil, "sue took it over.")
 	f(Session{Phase: "queued"}, broker.Explanation{State: "offered", Worker: "ann", Asked: []string{"ben"}, NextAt: now + 15_000}, []broker.Decision{home},
 		"It is offered to ann and ben, and waits for an answer until 08:00:15 UTC, in 15 s.", "It went to ann by the step home, after it had waited 3 s in queue default (4 were waiting there).",

@@ -54,9 +54,18 @@ func (t *teller) owned() {
 	}
 	if t.s.Transfer != "" {
 		t.say("It is being handed to %s, who has not taken it yet.", t.s.Transfer)
+		t.awaited()
 	}
 	t.because(t.s.Owner)
 	t.untaken()
+}
+
+// awaited tells that a transfer does not fail yet, though nobody has heard of the one whom it is for, if there is such a worker at all.
+func (t *teller) awaited() {
+	if t.e.Awaits {
+		t.say("Nobody has heard of a worker %s since the pool began anew; whoever was there may be on his way back, so he is waited for%s. Then it fails, as he is away.",
+			t.s.Transfer, t.until())
+	}
 }
 
 // past tells of a session that nobody has why it went to whoever had it last: most who ask why, ask afterwards.
@@ -222,13 +231,14 @@ func (t *teller) waits() {
 	}
 	if t.s.Transfer != "" {
 		t.say("It is meant for %s alone.", t.s.Transfer)
+		t.awaited()
 	}
 	if t.e.OpensAt > 0 {
 		t.say("Its queue or shop is closed until %s, in %s.", time.UnixMilli(t.e.OpensAt).UTC().Format("2006-01-02 15:04 UTC"), span(t.e.OpensAt-t.now))
 	}
 	t.untaken()
 	t.nobody()
-	if until := t.until(); until != "" {
+	if until := t.until(); until != "" && !t.e.Awaits {
 		t.say("Something changes by itself%s: a step opens, or who was left out may be asked again.", strings.Replace(until, "until", "at", 1))
 	}
 }

@@ -63,8 +63,8 @@ type ReplicaReport struct {
 type ShardReport struct {
 	ID        uint16 `json:"id"`
 	Placement string `json:"placement"`
-	Epoch     uint64 `json:"epoch"`
-	Leader    uint32 `json:"leader"` // node, 0 when nobody is known to lead
+	Changes   uint64 `json:"changes"` // of its copies; no epoch of positions
+	Leader    uint32 `json:"leader"`  // node, 0 when nobody is known to lead
 	// Chosen is the node that an operator has chosen to lead it, 0 for none: as long as it leads, evening out leaves it there.
 	Chosen   uint32          `json:"chosen,omitempty"`
 	Term     uint64          `json:"term"`
@@ -322,7 +322,7 @@ func (m *Member) report(stale bool) *Report {
 	jobs := m.jobs()
 	for _, id := range slices.Sorted(maps.Keys(m.state.Shards)) {
 		sh, lead := m.state.Shards[id], m.leaders[id]
-		s := ShardReport{ID: id, Placement: sh.Placement, Epoch: sh.Epoch, Leader: lead.node, Chosen: sh.Chosen, Term: lead.term}
+		s := ShardReport{ID: id, Placement: sh.Placement, Changes: sh.Epoch, Leader: lead.node, Chosen: sh.Chosen, Term: lead.term}
 		see := m.views[id]
 		if see != nil {
 			s.Bytes, s.Rate, s.Sessions = see.Bytes, see.rate, see.Sessions

@@ -159,7 +159,7 @@ func (t *talk) chat(ctx context.Context, cfg client.Config, in io.Reader, out io
 	}
 	tell := t.teller(s.ID(), h.Sub, out)
 	if t.asJSON {
-		err = json.NewEncoder(out).Encode(map[string]string{"event": "session", "session": s.ID(), "customer": h.Sub})
+		err = json.NewEncoder(jsonShown{out}).Encode(map[string]string{"event": "session", "session": s.ID(), "customer": h.Sub})
 	} else {
 		_, err = fmt.Fprintf(out, "session %s; type a line, /close to end\n", s.ID())
 	}
@@ -220,7 +220,7 @@ func (t *talk) teller(session, customer string, out io.Writer) func(*client.Entr
 			return err
 		}
 	}
-	enc := json.NewEncoder(out)
+	enc := json.NewEncoder(jsonShown{out})
 	enc.SetEscapeHTML(false)
 	return func(e *client.Entry) error {
 		event := "came"
@@ -394,7 +394,7 @@ func desk(ctx context.Context, cfg client.WorkerConfig, in io.Reader, out io.Wri
 	err := client.Work(ctx, cfg, func(_ context.Context, s *client.Session, e client.Entry) error {
 		last.set(s)
 		if asJSON {
-			return json.NewEncoder(out).Encode(map[string]any{"session": s.ID(), "seq": e.Seq, "from": e.From.ID, "body": json.RawMessage(e.Body)})
+			return json.NewEncoder(jsonShown{out}).Encode(map[string]any{"session": s.ID(), "seq": e.Seq, "from": e.From.ID, "body": json.RawMessage(e.Body)})
 		}
 		_, err := fmt.Fprintf(out, "[%s] %s\n", s.ID(), describe(&e))
 		return err

@@ -308,7 +308,7 @@ func printShards(w io.Writer, r *member.Report) {
 		} else if s.Leader != 0 && s.Leader == s.Chosen {
 			leader += " (chosen)"
 		}
-		line(w, s.ID, s.Placement, leader, s.Term, s.Epoch, s.Bytes, s.Sessions, fmt.Sprintf("%.1f", s.Rate), move, strings.Join(on, " "))
+		line(w, s.ID, s.Placement, leader, s.Term, s.Changes, s.Bytes, s.Sessions, fmt.Sprintf("%.1f", s.Rate), move, strings.Join(on, " "))
 	}
 }
 

@@ -69,9 +69,9 @@ func TestClusterOperations(t *testing.T) {
 			{Node: cluster.Node{ID: 1, Name: "n1", Addr: "10.0.0.1:7471", Zone: "z1", Weight: 100, Phase: cluster.Up}, Up: true, Leads: 1, Holds: 1, Votes: true},
 			{Node: cluster.Node{ID: 2, Name: "n2", Addr: "10.0.0.2:7471", Weight: 50, Phase: cluster.Draining}, Connections: 7, Leaving: &cluster.Leaving{Leads: 1, Holds: 2}},
 		},
-		Shards: []member.ShardReport{{ID: 0, Placement: "main", Epoch: 4, Leader: 1, Term: 7, Bytes: 12345, Sessions: 17, Rate: 1.5, Job: 9, Replicas: []member.ReplicaReport{
+		Shards: []member.ShardReport{{ID: 0, Placement: "main", Changes: 4, Leader: 1, Term: 7, Bytes: 12345, Sessions: 17, Rate: 1.5, Job: 9, Replicas: []member.ReplicaReport{
 			{Replica: cluster.Replica{ID: 1, Node: 1}, Answers: true}, {Replica: cluster.Replica{ID: 2, Node: 2, Learner: true}},
-		}}, {ID: 1, Placement: "main", Epoch: 1, Leader: 1, Chosen: 1, Term: 8, Replicas: []member.ReplicaReport{
+		}}, {ID: 1, Placement: "main", Changes: 1, Leader: 1, Chosen: 1, Term: 8, Replicas: []member.ReplicaReport{
 			{Replica: cluster.Replica{ID: 3, Node: 1}, Answers: true}, {Replica: cluster.Replica{ID: 4, Node: 2}, Answers: true},
 		}}},
 		Jobs: []*cluster.Job{{ID: 9, Shard: 0, From: 1, To: 2, Step: cluster.Catching, By: "ann", Why: "because"}},
@@ -148,6 +148,7 @@ func TestClusterOperations(t *testing.T) {
 	f("", "nodes 2, 1 up; away: n2; draining: n2 shards 2, 0 without a leader, 2 with fewer copies than wanted moves 1 drains node n2, which has 0 replicas, leads 0 and has 7 connections; 2 of them have nowhere to go: start another node that may hold them, or take it back (nodes drain n2 --undo) rebalance running, begun by ann", "cluster", "status")
 	f("", "2 n2 10.0.0.2:7471 draining, away - 50 0 0 - 7 -", "nodes")
 	f("", "0 main n1 7 4 12345 17 1.5 9 n1 n2 (learns)", "shards", "ls")
+	f("", `"changes": 4`, "shards", "ls", "--json")
 	f("", "9 0 n1 n2 catching up ann because", "shards", "moves")
 	f("", `"cluster": "c-1"`, "cluster", "status", "--json")
 	f(`ann move {"from":1,"to":2,"why":"slow"}`, "move 9: shard 0 from node n1 to node n2, catching up", "shards", "move", "0", "--from", "n1", "--to", "2", "--why", "slow")

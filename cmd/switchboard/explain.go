@@ -30,7 +30,7 @@ an assignment stays with its session for as long as the tenant's routes say (tra
 				return err
 			}
 			if asJSON {
-				_, err = cmd.OutOrStdout().Write(answer)
+				_, err = jsonShown{cmd.OutOrStdout()}.Write(answer)
 				return err
 			}
 			return tellWhy(cmd, answer)

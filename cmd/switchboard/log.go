@@ -109,7 +109,7 @@ func printAll(cmd *cobra.Command, data, tenant, from, to string) error {
 		return err
 	}
 	out := bufio.NewWriter(cmd.OutOrStdout())
-	enc := json.NewEncoder(out)
+	enc := json.NewEncoder(jsonShown{out})
 	enc.SetEscapeHTML(false)
 	err = node.ReadRecords(data, tenant, first, last, func(r *node.Record) error { return enc.Encode(r) })
 	return errors.Join(err, out.Flush()) // what could be read is printed
@@ -118,7 +118,7 @@ func printAll(cmd *cobra.Command, data, tenant, from, to string) error {
 // printEntry prints one entry, whose JSON is raw.
 func printEntry(out io.Writer, raw []byte, asJSON bool) error {
 	if asJSON {
-		_, err := fmt.Fprintf(out, "%s\n", raw)
+		_, err := fmt.Fprintf(out, "%s\n", shownJSON(raw))
 		return err
 	}
 	var e struct {

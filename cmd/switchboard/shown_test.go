@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -45,6 +46,40 @@ func TestWordsGiveTheTerminalNoOrders(t *testing.T) {
 	var out bytes.Buffer
 	if err := printEntry(&out, []byte("{\"seq\":1,\"body\":{\"text\":\"\u009b2J\u202e\x7f\"}}"), false); err != nil || !strings.HasSuffix(out.String(), `{"text":"\u009b2J\u202e\x7f"}`+"\n") {
 		t.Errorf("the log is %q, %v", out.String(), err)
+	}
+}
+
+// Scripts read by --json what was said; a terminal that shows it is given no orders by it.
+func TestJSONGivesTheTerminalNoOrders(t *testing.T) {
+	const said = "hello, 你好 👩‍💻 \n\x1b \u009b2J \u202etxt.exe\u2066 \x7f \U000e0041 \u2028"
+	const safe = `"hello, 你好 👩‍💻 \n\u001b \u009b2J \u202etxt.exe\u2066 \u007f \udb40\udc41 \u2028"`
+	body, err := json.Marshal(map[string]string{"text": said})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(what string, out []byte) {
+		t.Helper()
+		var got struct{ Body struct{ Text string } }
+		if err := json.Unmarshal(out, &got); err != nil || got.Body.Text != said {
+			t.Errorf("%s says %q, %v", what, got.Body.Text, err)
+		}
+		if !bytes.Contains(out, []byte(safe)) || !bytes.HasSuffix(out, []byte("}\n")) {
+			t.Errorf("%s prints %q", what, out)
+		}
+	}
+	var out bytes.Buffer
+	if err := printEntry(&out, fmt.Appendf(nil, `{"seq":1,"body":%s}`, body), true); err != nil {
+		t.Fatal(err)
+	}
+	f("log", out.Bytes())
+	out.Reset()
+	e := client.Entry{Entry: wire.Entry{Kind: wire.KindMessage, Origin: wire.OriginBot, Body: body}}
+	if err := (&talk{asJSON: true}).teller("s_1", "alice", &out)(&e); err != nil {
+		t.Fatal(err)
+	}
+	f("chat", out.Bytes())
+	if got := shownJSON([]byte("{\"a\":\"\x9b\"}\n")); string(got) != "{\"a\":\"\ufffd\"}\n" {
+		t.Errorf("a byte that is no text is %q", got)
 	}
 }
 

@@ -216,10 +216,10 @@ func (w *world) watch(ctx context.Context) {
 				}
 				leader[k] = s.Leader
 			}
-			if s.Epoch < epochs[at] {
-				w.t.Errorf("node %d: shard %d was at epoch %d of its replicas, and is at %d", r.Node, s.ID, epochs[at], s.Epoch)
+			if s.Changes < epochs[at] {
+				w.t.Errorf("node %d: shard %d was at epoch %d of its replicas, and is at %d", r.Node, s.ID, epochs[at], s.Changes)
 			}
-			epochs[at] = s.Epoch
+			epochs[at] = s.Changes
 		}
 	}
 }
