@@ -60,6 +60,14 @@ const (
 	traceKeep = 1024
 )
 
+// told is Routed of a text that somebody hands in, of whom more is asked than of one that is kept.
+func (t *Tenant) told(text []byte) (*Tenant, error) {
+	if err := routes.Whole(text); err != nil {
+		return nil, err
+	}
+	return t.Routed(Document{Text: text})
+}
+
 // Routed returns a tenant like t that goes by d. The error is [routes.Errors]; t may then go on. Both sides of it may be
 // used by any goroutine.
 func (t *Tenant) Routed(d Document) (*Tenant, error) {
@@ -270,7 +278,7 @@ func (s *Shard) readDocument(j job) result {
 	c, base := j.document.c, j.document.base
 	if c.Verb == wire.VerbConfigure {
 		d := &r.answer
-		if d.next, r.err = base.Routed(Document{Text: bytes.Clone(c.Body)}); r.err == nil {
+		if d.next, r.err = base.told(bytes.Clone(c.Body)); r.err == nil {
 			d.changes = base.changes(d.next)
 		}
 		return r

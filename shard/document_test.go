@@ -72,6 +72,20 @@ func TestRefusedDocument(t *testing.T) {
 	}
 }
 
+// A fraction where the document has a whole number is a mistake of who hands it in.
+func TestNoFractions(t *testing.T) {
+	n := start(t, t.TempDir(), 1)
+	defer n.stop()
+	sue := n.conn(&wire.Principal{Tenant: "demo", Role: wire.RoleSupervisor, Sub: "sue"})
+	sue.configure(0, oneQueue+"bar_ms: 1.5\n")
+	if f := sue.next(wire.FrameAnswer, wire.FrameError); f.Kind != wire.FrameError || !strings.Contains(string(f.Err.Detail), "no whole number") {
+		t.Fatalf("%+v", f)
+	}
+	if v := sue.version(); v != 0 {
+		t.Fatalf("the version is %d", v)
+	}
+}
+
 // What was told last is what a node begins with.
 func TestReadDocuments(t *testing.T) {
 	dir := t.TempDir()

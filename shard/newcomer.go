@@ -70,7 +70,7 @@ func (s *Shard) strange(c *wire.Command) {
 
 // Preview returns what a change from t's document to text is answered, without making it, or why it would be refused.
 func (t *Tenant) Preview(tenant string, text []byte) (answer []byte, err error) {
-	next, err := t.Routed(Document{Text: text})
+	next, err := t.told(text)
 	if list, ok := errors.AsType[routes.Errors](err); ok {
 		return nil, refuseDocument(list)
 	}

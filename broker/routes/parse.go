@@ -95,6 +95,22 @@ func Parse(doc []byte) (*Routes, error) {
 	return r, nil
 }
 
+// Whole returns, as [Errors], that a number with a fraction stands where doc has a whole one. [Parse] cuts fractions off, because documents that are kept may have
+// some since before this was looked at; of who hands in a document now it is a mistake. A document that cannot be read is no mistake here: that is Parse's.
+func Whole(doc []byte) error {
+	if len(doc) > MaxBytes {
+		return nil
+	}
+	file, err := written.ParseWithin(spaced(doc), maxKeys)
+	if err != nil {
+		return nil
+	}
+	if err := written.Whole(file, &Document{}); err != nil {
+		return Errors{located(err)}
+	}
+	return nil
+}
+
 // read makes a Document of text, and keeps its places.
 func (p *parsing) read(doc []byte, d *Document) bool {
 	if len(doc) > MaxBytes {

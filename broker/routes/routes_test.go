@@ -107,6 +107,23 @@ func TestMerchant(t *testing.T) {
 	}
 }
 
+// Who hands in a document with a fraction where there are whole numbers is told. One that is kept goes on counting, without the fraction.
+func TestWhole(t *testing.T) {
+	const half = "version: 1\nqueues:\n  - name: a\n    weight: 1.5\n    park_ms: 1.5\n"
+	err := routes.Whole([]byte(half))
+	if _, ok := errors.AsType[routes.Errors](err); !ok || err.Error() != `line 5:14: "1.5" is no whole number` {
+		t.Fatalf("%v", err)
+	}
+	if r, err := routes.Parse([]byte(half)); err != nil || r.Document.Queues[0].ParkMS != 1 {
+		t.Fatalf("what is kept is not read: %v", err)
+	}
+	for _, doc := range []string{"", "{", "version: 1\nqueues: []\npark: 1.5", string(read(t, "../../examples/merchant.yaml"))} {
+		if err := routes.Whole([]byte(doc)); err != nil {
+			t.Errorf("%.40q: %v", doc, err)
+		}
+	}
+}
+
 func TestErrors(t *testing.T) {
 	const head = "version: 1\nqueues:\n  - name: a\n"
 	f := func(doc string, wants ...string) {

@@ -48,6 +48,7 @@ func TestMistakes(t *testing.T) {
 	f(good+"sesions: 1\n", "unknown field")
 	f(strings.Replace(good, "10", "-1", 1), "d.yaml:3:11: sessions")
 	f(good+"length: 5\n", "length")
+	f(good+"staff: [{name: a, count: 2.9}]\n", `d.yaml:4:26: "2.9" is no whole number`)
 	f(good+"customers: {tiers: {vip: 0.7, gold: 0.6}}\n", "customers.tiers")
 	f(good+"customers: {attributes: {shop: {a: 1}}}\n", "knows it itself")
 	f(good+"customers: {patience: {exponential: 5m, median: 3m}}\n", "exponential excludes median")

@@ -155,6 +155,7 @@ func TestExitCodes(t *testing.T) {
 	}
 	f(2, "tenant demo: wrapup_ms is 3600001: it must be 0 to 3600000", "serve", "--data", data, "--print-config", "--config",
 		file("tenant.yaml", "tenants: {demo: {queues: [{name: default}], wrapup_ms: 3600001}}\n"))
+	f(2, `half.yaml: .1:9. "4.5" is no whole number`, "serve", "--data", data, "--print-config", "--config", file("half.yaml", "shards: 4.5\n"))
 	f(2, "twice.yaml: there is more than one document in it", "serve", "--data", data, "--print-config", "--config", file("twice.yaml", "shards: 4\n---\nshards: 8\n"))
 	f(2, "behind.yaml: \\[2:1\\] a document with nothing in it comes before this one", "serve", "--data", data, "--print-config", "--config",
 		file("behind.yaml", "---\n---\nshards: 8\n"))

@@ -68,7 +68,10 @@ func (f *routesFile) read(cmd *cobra.Command) ([]byte, *routes.Routes, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the document: %w", err)
 	}
-	r, err := routes.Parse(text)
+	r, err := (*routes.Routes)(nil), routes.Whole(text)
+	if err == nil {
+		r, err = routes.Parse(text)
+	}
 	if list, ok := errors.AsType[routes.Errors](err); ok {
 		var mistakes []mistake
 		for _, e := range list {

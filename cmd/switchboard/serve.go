@@ -66,7 +66,11 @@ func readConfig(file string) (cfg node.Config, err error) {
 	}
 	doc = bytes.TrimPrefix(doc, []byte("\ufeff")) // some editors begin a file with a byte order mark
 	d := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict())
-	if _, err = written.Parse(doc); err == nil {
+	tree, err := written.Parse(doc)
+	if err == nil {
+		err = written.Whole(tree, &cfg)
+	}
+	if err == nil {
 		err = d.Decode(&cfg)
 	}
 	if errors.Is(err, io.EOF) {

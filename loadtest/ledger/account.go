@@ -214,6 +214,8 @@ func (a *Account) Saw(e Entry) {
 		if e.N > 0 && e.Of > 0 {
 			if o := a.find(e.N); o != nil && !o.answer {
 				kind, what = Reordered, "it came late"
+				o.answer = true // so it is not lost as well
+				a.settle(o)
 			}
 		}
 		a.fault(kind, e.N, e.Seq, "%s, behind seq %d", what, a.last)

@@ -281,3 +281,18 @@ func TestSnapshotOutlivesNews(t *testing.T) {
 		t.Error("a message that was acknowledged before the history was read is not missed")
 	}
 }
+
+// An answer that comes late has come: the audit does not say of it that it never did.
+func TestLateIsNotLost(t *testing.T) {
+	a := Begin("s_1", 1, true)
+	a.Send(1)
+	a.Ack(1, 2, false)
+	a.Send(2)
+	a.Ack(2, 4, false)
+	a.Saw(Entry{Seq: 5, Prev: 4, N: 2, Of: 4})
+	a.Saw(Entry{Seq: 3, Prev: 2, N: 1, Of: 2})
+	a.Audit([]Entry{{Seq: 1}, {Seq: 2, N: 1}, {Seq: 3, N: 1, Of: 2}, {Seq: 4, N: 2}, {Seq: 5, N: 2, Of: 4}})
+	if fs, n := a.Faults(); n != 1 || fs[0].Kind != Reordered || a.Open() != 0 {
+		t.Errorf("%+v", fs)
+	}
+}

@@ -101,6 +101,9 @@ func Decode(file string, doc []byte, into any, check func(at func(path string, e
 func read(file string, doc []byte, into any, check func(at func(path string, err error))) error {
 	tree, err := parseOne(doc)
 	if err == nil {
+		err = written.Whole(tree, into)
+	}
+	if err == nil {
 		err = yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict()).Decode(into)
 	}
 	if y := yaml.Error(nil); errors.As(err, &y) {
