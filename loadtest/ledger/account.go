@@ -196,10 +196,11 @@ func (a *Account) Ack(n, seq uint64, again bool) {
 	case seq <= a.last && !again:
 		a.fault(Reordered, n, seq, "seq %d had come before it", a.last)
 	}
+	a.fill(seq)
 	o.seq = seq
 	a.acked = max(a.acked, seq)
-	if !again && seq > a.last+1 && len(a.holes) < holesMax {
-		a.holes = append(a.holes, hole{a.last, seq})
+	if !again {
+		a.miss(a.last, seq)
 	}
 	if !again { // what was known before is pushed as well, in its place: the reply to a repetition does not stand for it
 		a.last, a.exact = max(a.last, seq), true
@@ -207,10 +208,33 @@ func (a *Account) Ack(n, seq uint64, again bool) {
 	a.settle(o)
 }
 
+// miss enters that nothing came between two, as far as that can be remembered.
+func (a *Account) miss(after, before uint64) {
+	if before > after+1 && len(a.holes) < holesMax {
+		a.holes = append(a.holes, hole{after, before})
+	}
+}
+
+// fill enters that seq came, late: so it is not lost as well. It tells whether it was missing.
+func (a *Account) fill(seq uint64) bool {
+	for i, h := range a.holes {
+		if h.after < seq && seq < h.before {
+			a.holes = slices.Delete(a.holes, i, i+1)
+			a.miss(h.after, seq)
+			a.miss(seq, h.before)
+			return true
+		}
+	}
+	return false
+}
+
 // Saw enters an entry that was pushed to the customer.
 func (a *Account) Saw(e Entry) {
 	if e.Seq <= a.last {
 		kind, what := Duplicated, "it came again"
+		if a.fill(e.Seq) {
+			kind, what = Reordered, "it came late"
+		}
 		if e.N > 0 && e.Of > 0 {
 			if o := a.find(e.N); o != nil && !o.answer {
 				kind, what = Reordered, "it came late"

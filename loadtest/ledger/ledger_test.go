@@ -296,3 +296,24 @@ func TestLateIsNotLost(t *testing.T) {
 		t.Errorf("%+v", fs)
 	}
 }
+
+// Nor is a message whose acknowledgement is behind that of a later one, nor an entry of others that is shown late.
+func TestLateAcknowledgementIsNotLost(t *testing.T) {
+	a := Begin("s_1", 1, false)
+	for n := range uint64(3) {
+		a.Send(n + 1)
+	}
+	a.Ack(1, 2, false)
+	a.Ack(3, 6, false)
+	a.Ack(2, 4, false)
+	a.Saw(Entry{Seq: 5, Prev: 4})
+	a.Audit([]Entry{{Seq: 1}, {Seq: 2, N: 1}, {Seq: 3}, {Seq: 4, N: 2}, {Seq: 5}, {Seq: 6, N: 3}})
+	fs, n := a.Faults()
+	kinds := map[string][]uint64{}
+	for _, f := range fs {
+		kinds[f.Kind] = append(kinds[f.Kind], f.Seq)
+	}
+	if n != 3 || !slices.Equal(kinds[Reordered], []uint64{4, 5}) || !slices.Equal(kinds[Lost], []uint64{3}) {
+		t.Errorf("%+v", fs)
+	}
+}
