@@ -230,8 +230,11 @@ func (s *State) release(env *Env, c *wire.Command, d *Decision) {
 	s.event(env, EventReleased, body, d)
 	seq := s.Head
 	w := waiting{since: s.EnqueuedAt, humanOnly: s.HumanOnly, requeued: true}
-	if s.circles() {
+	if again, others := s.circles(); again {
 		w.exclude = s.Owner.Worker
+		if others && s.Owner.Kind == wire.OriginBot { // and so it would go on between them
+			w.humanOnly, w.exact = true, true
+		}
 	}
 	s.giveBack(env, c.Conn, "", d)
 	d.fact(s, Fact{Kind: Freed})
@@ -244,11 +247,22 @@ func (s *State) release(env *Env, c *wire.Command, d *Decision) {
 	s.stateChanged(d)
 }
 
-// circles tells whether the owner had the session before this time as well, and its customer has said nothing since. Who releases it then without an
-// acknowledgement would get it again at once, and so on without end.
-func (s *State) circles() bool {
-	n := len(s.Past)
-	return n > 0 && s.Past[n-1].Worker == s.Owner.Worker && s.Said <= s.Past[n-1].Until && !s.Owner.taken()
+// circles tells whether the owner had the session before as well, since its customer said something, and whether others had it since then, too. Who releases it
+// then without an acknowledgement would get it again at once, and so on without end.
+func (s *State) circles() (again, others bool) {
+	if s.Owner.taken() {
+		return false, false
+	}
+	for _, p := range s.Past {
+		switch {
+		case p.Until < s.Said:
+		case p.Worker == s.Owner.Worker:
+			again = true
+		default:
+			others = true
+		}
+	}
+	return again, others
 }
 
 // unanswered refuses c when the customer said something after what its sender has seen [SW-5.8].
