@@ -9,16 +9,16 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/token"
 )
 
 // Whole returns an error, a [yaml.Error], when a number with a fraction stands in file where a value of into's type, or of what that points to, has a whole one:
-// decoding would cut the fraction off in silence, so that 2.9 people are two. What a type reads by itself is its own to judge. It returns the first.
+// decoding would cut the fraction off in silence, so that 2.9 people are two. So does an item of a list with nothing in it, which would be a step that asks for nothing, or
+// somebody without a name. What a type reads by itself is its own to judge. It returns the first.
 func Whole(file *ast.File, into any) error {
 	w := whole{fields: map[reflect.Type]map[string]reflect.Type{}}
 	for _, d := range file.Docs {
-		if t := w.look(d.Body, reflect.TypeOf(into)); t != nil {
-			return &yaml.SyntaxError{Message: fmt.Sprintf("%.40q is no whole number", t.Value), Token: t}
+		if err := w.look(d.Body, reflect.TypeOf(into)); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -29,8 +29,8 @@ type whole struct {
 	fields map[reflect.Type]map[string]reflect.Type
 }
 
-// look returns the token of the first fraction below n that stands where t has a whole number, or nil.
-func (w *whole) look(n ast.Node, t reflect.Type) *token.Token {
+// look returns what is wrong first below n, which is read into a t, or nil.
+func (w *whole) look(n ast.Node, t reflect.Type) *yaml.SyntaxError {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -43,8 +43,11 @@ func (w *whole) look(n ast.Node, t reflect.Type) *token.Token {
 	case reflect.Slice, reflect.Array:
 		if list, ok := n.(*ast.SequenceNode); ok {
 			for _, v := range list.Values {
-				if at := w.look(v, t.Elem()); at != nil {
-					return at
+				if _, empty := v.(*ast.NullNode); empty {
+					return &yaml.SyntaxError{Message: "an item of the list is empty", Token: v.GetToken()}
+				}
+				if err := w.look(v, t.Elem()); err != nil {
+					return err
 				}
 			}
 		}
@@ -55,8 +58,8 @@ func (w *whole) look(n ast.Node, t reflect.Type) *token.Token {
 				if of == nil {
 					continue // the decoder says that there is no such field
 				}
-				if at := w.look(i.Value(), of); at != nil {
-					return at
+				if err := w.look(i.Value(), of); err != nil {
+					return err
 				}
 			}
 		}
@@ -90,13 +93,13 @@ func readsItself(t reflect.Type) bool {
 	return p.Implements(reflect.TypeFor[yaml.BytesUnmarshaler]()) || p.Implements(reflect.TypeFor[yaml.InterfaceUnmarshaler]())
 }
 
-// fraction returns n's token when n is a number that is not whole, in quotes or not.
-func fraction(n ast.Node) *token.Token {
+// fraction returns what is wrong with n when it is a number that is not whole, in quotes or not, or nil.
+func fraction(n ast.Node) *yaml.SyntaxError {
 	switch n.(type) {
 	case *ast.FloatNode, *ast.StringNode:
 		t := n.GetToken()
 		if v, err := strconv.ParseFloat(strings.ReplaceAll(t.Value, "_", ""), 64); err == nil && v != math.Trunc(v) {
-			return t
+			return &yaml.SyntaxError{Message: fmt.Sprintf("%.40q is no whole number", t.Value), Token: t}
 		}
 	}
 	return nil

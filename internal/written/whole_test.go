@@ -52,4 +52,8 @@ func TestWhole(t *testing.T) {
 	f("count: 2.0\nrate: 2.9\nalone: 0.5\nmost: 1e3\nhours: [1]\nname: 1.5\nteams: []", 0, "")
 	f("other: 1.5\ncount: many\nhours: 1.5\nteams: {a: 1.5}", 0, "") // these the decoder refuses
 	f("# nothing", 0, "")
+	f("hours:\n  - 1\n  -\n  - 2", 3, "empty")
+	f("hours: [1, null]", 1, "empty")
+	f("teams: [~]", 1, "empty")
+	f("teams:\nmost: null", 0, "") // as if it was not said
 }
