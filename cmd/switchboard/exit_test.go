@@ -93,6 +93,9 @@ func TestExitCodes(t *testing.T) {
 	f(2, `no command "queues aply"; did you mean apply\?`, "help", "queues", "aply")
 	f(2, `name of a shell.*"tcsh" is too much`, "completion", "tcsh")
 	f(2, `no arguments; "more" is too much`, "completion", "bash", "more")
+	for _, args := range [][]string{{"run", "double11", "--html"}, {"staff", "double11", "--csv"}, {"compare", "double11", "--json-file"}, {"replay", "--data", data, "--html"}} { // before the work
+		f(2, args[len(args)-1]+" .* cannot be written", append(append([]string{"plan"}, args...), filepath.Join(dir, "none", "x"))...)
+	}
 	for _, args := range [][]string{{"help"}, {"help", "queues", "apply"}, {"completion"}, {"completion", "bash"}} {
 		if r := finish(t, as(t, nil, args...)); r.code != 0 || r.out == "" || r.err != "" {
 			t.Errorf("%v: %+v", args, r)

@@ -176,13 +176,8 @@ func (f *loadFlags) run(ctx context.Context, out, errOut io.Writer, name string)
 	if err != nil {
 		return err
 	}
-	for _, to := range []struct{ flag, file string }{{"json", f.jsonFile}, {"html", f.webFile}} { // now, and not behind an hour of load
-		if to.file == "" {
-			continue
-		}
-		if err := writable(to.file); err != nil {
-			return usageError{fmt.Errorf("--%s %s cannot be written: %w", to.flag, to.file, err)}
-		}
+	if err := outputs([]output{{"json", f.jsonFile}, {"html", f.webFile}}); err != nil {
+		return err
 	}
 	s := swarm.Swarm{Scenario: sc, Doc: string(doc), Sets: f.sets, Processes: f.processes, Remote: f.remote}
 	if err := f.place(ctx, &s); err != nil {

@@ -55,6 +55,9 @@ func (f *planFlags) flags(cmd *cobra.Command) {
 	fs.StringVar(&f.js, "json-file", "", "write the result as JSON to this file")
 	fs.StringVar(&f.table, "csv", "", "write the hours as CSV to this file")
 	fs.BoolVar(&f.asJSON, "json", false, "print JSON instead of a table")
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		return outputs([]output{{"html", f.html}, {"json-file", f.js}, {"csv", f.table}})
+	}
 }
 
 // day reads the day of a name or file, with its routes.

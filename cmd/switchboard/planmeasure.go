@@ -104,6 +104,22 @@ func (m *measurement) run(ctx context.Context) error {
 	return err
 }
 
+// output is a file that a flag names, or none.
+type output struct{ flag, file string }
+
+// outputs tells which of the files cannot be written: before an hour of work, and not behind it.
+func outputs(list []output) error {
+	for _, to := range list {
+		if to.file == "" {
+			continue
+		}
+		if err := writable(to.file); err != nil {
+			return usageError{fmt.Errorf("--%s %s cannot be written: %w", to.flag, to.file, err)}
+		}
+	}
+	return nil
+}
+
 // writable tells why writeWhole could not write a file, which may be there: it is replaced, so its directory must take another.
 func writable(file string) error {
 	switch st, err := os.Stat(file); {
