@@ -29,7 +29,7 @@ func TestQueueThatIsNotThere(t *testing.T) {
 			}
 		}
 		idle = login(t, n, workerOf("idle", wire.OriginHuman))
-		idle.refused("no_queue", "subscribe", obj{"slots": 1, "queues": []string{"default"}, "lease": nothing})
+		idle.refused("no_queue", "subscribe", obj{"slots": 1, "queues": []string{"never"}, "lease": nothing})
 		idle.refused("no_queue", "subscribe", obj{"slots": 1, "queues": []string{"left", "never"}, "lease": "l_never"})
 	}
 	back()
