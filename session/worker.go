@@ -244,11 +244,12 @@ func (s *State) release(env *Env, c *wire.Command, d *Decision) {
 	s.stateChanged(d)
 }
 
-// circles tells whether the owner had the session before this time as well, and its customer has said nothing since. Who releases it then without an
-// acknowledgement would get it again at once, and so on without end.
+// circles tells whether the owner had the session before this time as well, its customer has said nothing since, and he has acknowledged nothing this time.
+// Who releases it then would get it again at once, and so on without end; whoever acknowledges something each time comes to an end. When the assignment began
+// at an earlier owner of the shard it is not known what was acknowledged since, unless nothing ever was: he may have it once more.
 func (s *State) circles() bool {
 	n := len(s.Past)
-	return n > 0 && s.Past[n-1].Worker == s.Owner.Worker && s.Said <= s.Past[n-1].Until && !s.Owner.taken()
+	return n > 0 && s.Past[n-1].Worker == s.Owner.Worker && s.Said <= s.Past[n-1].Until && s.Cursor <= s.owner.began && !s.Owner.taken()
 }
 
 // unanswered refuses c when the customer said something after what its sender has seen [SW-5.8].
