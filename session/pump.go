@@ -8,17 +8,17 @@ import (
 
 // bind begins deliveries of a new assignment to conn, behind after.
 func (s *State) bind(conn wire.Conn, window uint32, after uint64) {
-	s.owner = delivery{conn: conn, window: int(max(window, 1)), sent: after, unacked: s.owner.unacked[:0]}
+	s.owner = delivery{conn: conn, window: int(max(window, 1)), sent: after, began: after, unacked: s.owner.unacked[:0]}
 }
 
 // bindAgain begins deliveries of the same assignment to conn, from what is unacknowledged on.
 func (s *State) bindAgain(conn wire.Conn, window uint32) {
-	before, mayOwe := max(s.owner.before, s.owner.sent), s.owner.mayOwe
+	before, mayOwe, began := max(s.owner.before, s.owner.sent), s.owner.mayOwe, s.owner.began
 	if n := len(s.owner.unacked); n > 0 {
 		mayOwe = max(mayOwe, s.owner.unacked[n-1])
 	}
 	s.bind(conn, window, s.Cursor)
-	s.owner.before, s.owner.mayOwe = before, mayOwe
+	s.owner.before, s.owner.mayOwe, s.owner.began = before, mayOwe, began
 }
 
 // settle forgets the owner's window, and what it streamed.

@@ -196,6 +196,7 @@ type delivery struct {
 	before  uint64
 	mayOwe  uint64 // and up to here given back: the last of the customer's among them, as far as it is known
 	retryAt int64  // when a failed load is to be asked for again
+	began   uint64 // the cursor when the assignment began; 0 also when that was at an earlier owner of the session's shard
 	// The accept that was answered.
 	accept     uint64
 	acceptConn wire.Conn

@@ -247,10 +247,11 @@ func (s *State) release(env *Env, c *wire.Command, d *Decision) {
 	s.stateChanged(d)
 }
 
-// circles tells whether the owner had the session before as well, since its customer said something, and whether others had it since then, too. Who releases it
-// then without an acknowledgement would get it again at once, and so on without end.
+// circles tells whether the owner had the session before as well, since its customer said something, and whether others had it since then, too. He has
+// acknowledged nothing this time: then he would get it again at once, and so on without end; whoever acknowledges something each time comes to an end. When the
+// assignment began at an earlier owner of the shard it is not known what was acknowledged since, unless nothing ever was: he may have it once more.
 func (s *State) circles() (again, others bool) {
-	if s.Owner.taken() {
+	if s.Owner.taken() || s.Cursor > s.owner.began {
 		return false, false
 	}
 	for _, p := range s.Past {
