@@ -94,16 +94,16 @@ func (n *Node) openShard(i int, tenants map[string]*shard.Tenant) error {
 	for s := range n.cfg.Shards {
 		at.peers = append(at.peers, wire.ShardSlot(s))
 	}
-	return n.openWith(i, &at, tenants)
+	return n.openWith(i, 0, &at, tenants)
 }
 
-func (n *Node) openWith(i int, at *site, tenants map[string]*shard.Tenant) error {
+func (n *Node) openWith(i int, term uint64, at *site, tenants map[string]*shard.Tenant) error {
 	h := &n.hosts
 	if h.opened[i] == math.MaxUint16 {
 		return fmt.Errorf("shard %d was opened %d times: start the node again", i, h.opened[i])
 	}
 	s, err := shard.Open(h.x, h.groups[i], shard.Config{
-		ID: i, Opening: h.opened[i], Slots: at.slots, Peers: at.peers, Shape: at.shape, Leaving: at.leaving, Clean: at.clean, Tenants: tenants, Hook: n.callHook, HookFirst: time.Duration(n.cfg.Hooks.FirstMS) * time.Millisecond, Now: n.cfg.Clock, Log: n.cfg.Log,
+		ID: i, Opening: h.opened[i], Led: term, Slots: at.slots, Peers: at.peers, Shape: at.shape, Leaving: at.leaving, Clean: at.clean, Tenants: tenants, Hook: n.callHook, HookFirst: time.Duration(n.cfg.Hooks.FirstMS) * time.Millisecond, Now: n.cfg.Clock, Log: n.cfg.Log,
 		Blanked: n.scrub.nudge, Witness: n.cfg.shardWitness(),
 	})
 	if err != nil {
@@ -155,7 +155,7 @@ func (h *hosts) lead(n *Node, i int, term uint64, g *journal.Group, at *site, st
 	if err != nil {
 		return false, err
 	}
-	return true, n.openWith(i, at, h.lives(at.group, tenants))
+	return true, n.openWith(i, term, at, h.lives(at.group, tenants))
 }
 
 // hostAt lets the shards that this node leads know the tenants who live where each is.

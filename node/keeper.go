@@ -12,6 +12,7 @@ import (
 	"switchboard/cluster"
 	"switchboard/cluster/member"
 	"switchboard/shard"
+	"switchboard/shard/journal"
 	"switchboard/shard/journal/replica"
 )
 
@@ -199,8 +200,11 @@ func (k *keeper) open(group uint16, term uint64) error {
 		return nil // the rows will say
 	}
 	opened, err := n.hosts.lead(n, int(group), term, g, at, func() bool { return k.keeps(group, term) })
-	if errors.Is(err, shard.ErrOldMap) {
+	switch {
+	case errors.Is(err, shard.ErrOldMap):
 		return nil // the rows are behind: they will say
+	case errors.Is(err, journal.ErrNotLeading):
+		return nil // it has ended meanwhile, and that is said
 	}
 	if opened && err == nil {
 		k.p.member.Load().Leads(group, term)

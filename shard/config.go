@@ -13,6 +13,9 @@ type Config struct {
 	ID int
 	// Opening is how often the shard was opened before in the present term of its group: what it says is of a later term then.
 	Opening uint16
+	// Led is the term of its group in which this node is to lead, as it was heard. When it leads in that no more, [Open] refuses. 0 is a group without other
+	// replicas, which leads as soon as it is there.
+	Led uint64
 	// Slots are the slots that it owns, all of one placement group. It has no default.
 	Slots []wire.Slot
 	// Shape counts the changes of the placement's map that Slots and Peers are of; it never goes back. 0 where it does not change.

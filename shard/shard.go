@@ -141,7 +141,7 @@ type outgoing struct {
 }
 
 // Open reads what is live from the group's rows, starts the shard and plugs it into x. The group is the shard's alone
-// until Close.
+// until Close. Errors: [ErrOldMap]; journal.ErrNotLeading when the term of [Config] is over: what was read may be behind what another has decided since.
 func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 	cfg.defaults()
 	s := &Shard{
@@ -180,6 +180,9 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 		s.durable.Store(index)
 		s.inbox.Nudge()
 	})
+	if cfg.Led != 0 && g.Term() != cfg.Led { // from here on the end of a term is told; this one came before, and no term comes twice
+		return nil, fmt.Errorf("opening shard %d, whose term %d is over: %w", cfg.ID, cfg.Led, journal.ErrNotLeading)
+	}
 	if s.cfg.Witness != nil {
 		s.cfg.Witness.Opens(s.at())
 	}
@@ -205,7 +208,11 @@ func (s *Shard) epoch() uint64 { return s.g.Epoch() + 1 + s.stood.epoch }
 
 // recover reads the feed's end, and every live session.
 func (s *Shard) recover() error {
-	s.term = (s.g.Term()+s.stood.term)<<openingBits | uint64(s.cfg.Opening)
+	led := s.cfg.Led
+	if led == 0 {
+		led = s.g.Term()
+	}
+	s.term = (led+s.stood.term)<<openingBits | uint64(s.cfg.Opening)
 	if err := s.g.Scan([]byte{rowFeed}, []byte{rowFeed + 1}, true, func(k, v []byte) bool {
 		s.lsn = lastNumber(k) + uint64(len(v)/feedLine) - 1
 		return false
