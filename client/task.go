@@ -276,15 +276,17 @@ func (s *Session) Transfer(ctx context.Context, to TransferTo, opts ...EndOption
 }
 
 // Release ends the assignment: the worker is done with the session, and with the entry that its handler has, which is acknowledged
-// first. What the customer said behind that, or to a worker without a handler, and nobody acknowledged, is queued again at once.
+// first, unless [UpTo] names one before it: say that where it is not the handler who releases, as behind a silence. What the customer said behind that, or to a
+// worker without a handler, and nobody acknowledged, is queued again at once.
 func (s *Session) Release(ctx context.Context, outcome, summary string, tags []string, opts ...EndOption) error {
+	upto := uptoOf(opts)
 	s.c.mu.Lock()
-	if d := s.inbox.doing; d > s.inbox.done && s.err == nil {
+	if d := s.inbox.doing; d > s.inbox.done && s.err == nil && (upto == nil || d <= *upto) {
 		s.inbox.finish(d)
 		s.ackLevel(d) // levels go before requests
 	}
 	s.c.mu.Unlock()
-	m := &wirepb.Release{Session: s.id, Ae: s.ae, Outcome: outcome, Summary: summary, Tags: tags, Key: newKey(), Upto: uptoOf(opts)}
+	m := &wirepb.Release{Session: s.id, Ae: s.ae, Outcome: outcome, Summary: summary, Tags: tags, Key: newKey(), Upto: upto}
 	return s.finished(ctx, "releasing", &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Release{Release: m}})
 }
 

@@ -655,6 +655,43 @@ func TestReleaseAcknowledges(t *testing.T) {
 	})
 }
 
+// Who releases behind a silence, and has seen less than what the handler has by now, does not acknowledge that: it would never be answered.
+func TestReleaseOfOneBefore(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		silent := make(chan *client.Session, 1)
+		answered := make(chan struct{})
+		work(t, srv, client.WorkerConfig{}, func(ctx context.Context, s *client.Session, e client.Entry) error {
+			if e.Seq == 2 {
+				silent <- s
+				select {
+				case <-answered:
+				case <-ctx.Done():
+				}
+			}
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1), delivery(8, 2, 1, 1))
+		if a := srv.ack(); a.Seq != 1 {
+			t.Fatalf("got %v; want the ack of 1", a)
+		}
+		refused := make(chan error, 1)
+		go func() { refused <- (<-silent).Release(t.Context(), "silent", "", nil, client.UpTo(1)) }()
+		f := srv.next()
+		if m := f.GetRelease(); m.GetUpto() != 1 {
+			t.Fatalf("got %v; want release, and nothing before it", f)
+		}
+		srv.p.say(refusal(f.Id, wire.Refuse(wire.Unanswered)))
+		if err := <-refused; err == nil {
+			t.Fatal("it was not refused")
+		}
+		close(answered)
+		if a := srv.ack(); a.Seq != 2 {
+			t.Fatalf("got %v; want the ack of 2", a)
+		}
+	})
+}
+
 // A release that is refused has acknowledged what the handler has. An error of the handler cannot give that back any more, and what waits behind it is
 // not to be lost by trying: its customer would wait for ever.
 func TestRefusedReleaseGoesOn(t *testing.T) {

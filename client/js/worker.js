@@ -156,9 +156,10 @@ export class Assignment extends Feed {
       return r
     })
   }
-  // release gives the session up; what the handler has is answered then, what the customer said behind it is queued again.
+  // release gives the session up; what the handler has is answered then, unless upto is before it, as where it is not the handler who releases; what the customer
+  // said behind it is queued again.
   release(outcome, { key = uuid(), ...more } = {}) {
-    if (this.#settled < this.#has) this.ack(this.#has).catch(() => {}) // the release tells what went wrong
+    if (this.#settled < this.#has && !(more.upto < this.#has)) this.ack(this.#has).catch(() => {}) // the release tells what went wrong
     return this.call('release', { outcome, key, ...more }, r => {
       this.worker.end(this, 'released')
       return r

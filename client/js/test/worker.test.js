@@ -98,6 +98,21 @@ test('a handler that releases has dealt with its delivery: it would come back at
   assert.equal(await next(rig), undefined)
 })
 
+test('who releases behind a silence does not acknowledge what the handler has by now', async t => {
+  clock(t)
+  let silent
+  const { rig } = await subscribed({}, async (d, a) => { if (d.seq === 4) await a.release('silent', { upto: 3 }).catch(err => { silent = err.slug }) })
+  rig.socket.say(assigned(), delivery(3), delivery(4))
+  const first = await next(rig)
+  assert.equal(first.ack.seq, 3)
+  rig.socket.say({ id: first.id, ack: {} })
+  const release = await next(rig)
+  assert.equal(release.release?.upto, 3, 'and nothing before it')
+  rig.socket.say({ id: release.id, error: { code: 409, slug: 'unanswered', detail: { seq: 4 } } })
+  assert.equal((await next(rig)).ack.seq, 4)
+  assert.equal(silent, 'unanswered')
+})
+
 test('a nack of what is acknowledged loses nothing that waits', async t => {
   clock(t)
   const said = []
