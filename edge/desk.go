@@ -93,6 +93,7 @@ type holding struct {
 	pb      *wirepb.Assigned
 	term    uint64 // of the owner that has told it last
 	at      uint64
+	again   uint64 // when a later owner told it as well
 	size    int
 	expects bool // a delivery follows the assignment: it is no news without
 	shown   []shown
@@ -352,7 +353,8 @@ func (d *desk) late(f *wire.Frame, term uint64) bool {
 // assigned begins an assignment, or hears of it from the next owner.
 func (d *desk) assigned(f *wire.Frame, term uint64) {
 	if h := d.held[f.Session]; h != nil && h.pb.Ae == f.AE {
-		h.term = term
+		d.n++
+		h.term, h.again = term, d.n
 		return // it was told, by an owner of the session's shard that has ended; the next cannot know that
 	}
 	d.drop(f.Session)

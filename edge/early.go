@@ -1,6 +1,11 @@
 package edge
 
-import "switchboard/wire"
+import (
+	"slices"
+
+	"switchboard/wire"
+	"switchboard/wire/wirepb"
+)
 
 // early is what a worker's sessions told him before the answer to his subscription was here. They hear of him from the pool, as he does, and may be
 // nearer to this edge than it is. Without the answer he does not know what he has: an assignment that the answer cannot name yet would be lost
@@ -34,6 +39,36 @@ func (c *conn) untold() {
 		c.spill()
 	}
 	c.rare.early = early{}
+}
+
+// learns is that a worker is about to hear, by the answer to his subscription, what he has. What waits for it and is named there need not be told
+// again. Of what is neither, an owner has said that `kept` would name it, and it was another pool that has answered: he does not know of it, and is told
+// when that pool has heard of it as well.
+func (c *conn) learns(kept []*wirepb.Kept) {
+	named := make(map[wire.SessionID]uint64, len(kept))
+	for _, k := range kept {
+		named[wire.SessionID(k.Session)] = k.Ae
+	}
+	if c.rare != nil {
+		e := &c.rare.early
+		e.frames = slices.DeleteFunc(e.frames, func(f *wire.Frame) bool {
+			if f.Kind != wire.FrameAssigned {
+				return false
+			}
+			again := named[f.Session] == f.AE
+			named[f.Session] = f.AE
+			return again
+		})
+	}
+	if supervises(c.who.Load().Role) { // what he has taken is his own
+		return
+	}
+	for l := range c.lines.all() {
+		if l.ae != 0 && named[l.id] != l.ae {
+			l.ae, l.resync = 0, 0
+			c.forget(l)
+		}
+	}
 }
 
 // subscribing tells whether a connection waits to hear what its worker has. One that has a standing knows.

@@ -115,3 +115,45 @@ func TestEarlyIsBounded(t *testing.T) {
 		return c.byeAt.Load() != 0
 	})
 }
+
+// A pool that has answered nobody yet lets a session know where the worker is, and the session leaves it to that answer to name it. But it is the next
+// pool that answers, and it has not heard of the session. When it has, the worker is told, whether that comes before the answer or behind it, and once.
+func TestToldByNoAnswer(t *testing.T) {
+	for _, x := range []struct {
+		name                 string
+		named, before, after bool
+	}{{"before the answer", false, true, false}, {"behind the answer", false, false, true}, {"and by the answer", true, true, false}} {
+		t.Run(x.name, func(t *testing.T) {
+			r := newRig(t, nil)
+			id, bot := r.login(wire.JSON, "demo/customer/alice").open(), r.login(wire.JSON, "demo/worker/bot")
+			setFunc(&r.shard.ignore, func(c *wire.Command) bool { return c.Verb == wire.VerbSubscribe })
+			bot.say(`{"id":7,"subscribe":{"queues":["default"],"lease":"l_1"}}`)
+			eventually(t, "the pool is asked", func() bool { return r.shard.count(wire.VerbSubscribe) == 1 })
+			c := r.shard.last(wire.VerbSubscribe)
+			r.shard.post(c.Conn, &wire.Frame{Kind: wire.FrameAssigned, Session: id, AE: 1})
+			if x.before {
+				r.shard.post(c.Conn, told(id))
+			}
+			a := &wirepb.SubscribeReply{Lease: "l_1"}
+			if x.named {
+				a.Kept = []*wirepb.Kept{{Session: string(id), Ae: 1}}
+			}
+			r.shard.post(c.Conn, &wire.Frame{Kind: wire.FrameAnswer, ID: c.ID, Verb: c.Verb, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Subscribe{Subscribe: a}}})
+			if x.after {
+				r.shard.post(c.Conn, told(id))
+			}
+			r.shard.post(c.Conn, hi(id))
+			if m := bot.next(); m.Id != 7 {
+				t.Fatalf("first came %v", m)
+			}
+			if m := bot.next(); !x.named && m.GetAssigned().GetSession() != string(id) {
+				t.Fatalf("then came %v", m)
+			} else if x.named && m.GetDelivery() != nil {
+				return
+			}
+			if m := bot.next(); x.named || m.GetDelivery().GetSession() != string(id) {
+				t.Fatalf("then came %v", m)
+			}
+		})
+	}
+}

@@ -141,6 +141,9 @@ func (c *conn) answer(it item) {
 		// It has ended by the first of them, whose answer was lost with the pool.
 		f = &wire.Frame{Kind: wire.FrameAnswer, Verb: r.verb, Session: r.session, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Wrapup{Wrapup: &wirepb.Done{}}}}
 	}
+	if m := f.PB.GetSubscribe(); m != nil && !stood {
+		c.learns(m.GetKept())
+	}
 	if f.ID = r.id; f.ID != 0 {
 		c.encode(f)
 	}
@@ -524,10 +527,10 @@ func (c *conn) assignment(it item) {
 			c.mu.Unlock()
 			c.goesOn(l, "assigned")
 		}
-		if again { // it was told here, by an owner that has ended; the next cannot know that
+		c.assignedSince(f.Session, f.AE)
+		if again && (f.PB == nil || !c.subscribing()) { // it was told here, by an owner that has ended; the next cannot know that
 			return
 		}
-		c.assignedSince(f.Session, f.AE)
 	case wire.FrameResync:
 		if l := c.lines.get(f.Session); l != nil && l.ae == f.AE && l.resync == f.Seq {
 			l.resync, l.synced = 0, false

@@ -57,7 +57,7 @@ func (d *desk) renewed(f *wire.Frame) {
 		kept[wire.SessionID(k.Session)] = k.Ae
 	}
 	for id, h := range d.held {
-		if kept[id] != h.pb.Ae && h.at <= d.before {
+		if kept[id] != h.pb.Ae && max(h.at, h.again) <= d.before {
 			d.end(&wire.Frame{Session: id, AE: h.pb.Ae, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Revoked{
 				Revoked: &wirepb.Revoked{Session: string(id), Ae: h.pb.Ae, Reason: "lease"},
 			}}}, h.term)

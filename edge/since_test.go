@@ -35,30 +35,33 @@ func TestAssignedBeforeThePoolHasAnswered(t *testing.T) {
 	if m := bot.next(); m.GetRevoked().GetSession() != string(old) {
 		t.Fatalf("there came %v", m)
 	}
-	r.shard.post(conn, &wire.Frame{
-		Kind: wire.FrameDelivery, Session: given, AE: 1, Attempt: 1,
-		Entry: &wire.Entry{Session: given, Seq: 1, Origin: wire.OriginCustomer, Kind: wire.KindMessage, Type: "text", Body: []byte(`"hi"`)},
-	})
+	r.shard.post(conn, hi(given))
 	if m := bot.next(); m.GetDelivery().GetSession() != string(given) {
 		t.Fatalf("there came %v", m)
+	}
+}
+
+// desk lets a worker claim without a socket, and returns his desk, and what tells whether it holds a session.
+func (r *rig) desk(t *testing.T) (d *desk, has func(wire.SessionID) bool) {
+	t.Helper()
+	if status, m, _ := r.do("POST", "/v1/queues/default/claim?wait=0", "demo/worker/bot", ""); status != 200 {
+		t.Fatalf("claim was answered %d %v", status, m)
+	}
+	who, _, _ := plain{}.Check("demo/worker/bot", r.now())
+	who.Worker = who.Sub
+	d, _ = r.e.deskOf(&who, false)
+	return d, func(id wire.SessionID) bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.held[id] != nil
 	}
 }
 
 // So it is at a desk.
 func TestDeskAssignedBeforeThePoolHasAnswered(t *testing.T) {
 	r := newRig(t, nil)
-	if status, m, _ := r.do("POST", "/v1/queues/default/claim?wait=0", "demo/worker/bot", ""); status != 200 {
-		t.Fatalf("claim was answered %d %v", status, m)
-	}
+	d, has := r.desk(t)
 	old, given := r.login(wire.JSON, "demo/customer/alice").open(), r.login(wire.JSON, "demo/customer/bob").open()
-	who, _, _ := plain{}.Check("demo/worker/bot", r.now())
-	who.Worker = who.Sub
-	d, _ := r.e.deskOf(&who, false)
-	has := func(id wire.SessionID) bool {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return d.held[id] != nil
-	}
 	r.shard.assign(old, d.id)
 	eventually(t, "it is assigned", func() bool { return has(old) })
 	setFunc(&r.shard.ignore, func(c *wire.Command) bool { return c.Verb == wire.VerbSubscribe })
@@ -73,5 +76,75 @@ func TestDeskAssignedBeforeThePoolHasAnswered(t *testing.T) {
 	eventually(t, "what the answer does not name is gone", func() bool { return !has(old) })
 	if !has(given) {
 		t.Fatal("what was assigned since is gone too")
+	}
+}
+
+// It does not take away either what a later owner of the session has told meanwhile once more, as one who knows where the worker is from this very
+// pool: he takes the worker for told, and says nothing further.
+func TestAssignedAgainBeforeThePoolHasAnswered(t *testing.T) {
+	r := newRig(t, nil)
+	old, again := r.login(wire.JSON, "demo/customer/alice").open(), r.login(wire.JSON, "demo/customer/bob").open()
+	bot := r.login(wire.JSON, "demo/worker/bot")
+	bot.ask(`"subscribe":{"queues":["default"],"slots":4}`)
+	conn := r.shard.lastConn(wire.VerbSubscribe)
+	for _, id := range []wire.SessionID{old, again} {
+		r.shard.assign(id, conn)
+		if m := bot.next(); m.GetAssigned().GetSession() != string(id) {
+			t.Fatalf("there came %v", m)
+		}
+	}
+	setFunc(&r.shard.ignore, func(c *wire.Command) bool { return c.Verb == wire.VerbSubscribe })
+	r.x.Lost()
+	eventually(t, "the pool is asked", func() bool { return r.shard.count(wire.VerbSubscribe) == 2 })
+	c := r.shard.last(wire.VerbSubscribe)
+	r.shard.post(conn, told(again))
+	r.shard.post(conn, &wire.Frame{Kind: wire.FrameAnswer, ID: c.ID, Verb: c.Verb, Seq: 70, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Subscribe{
+		Subscribe: &wirepb.SubscribeReply{Lease: "l_1"},
+	}}})
+	if m := bot.next(); m.GetRevoked().GetSession() != string(old) {
+		t.Fatalf("there came %v", m)
+	}
+	r.shard.post(conn, hi(again))
+	if m := bot.next(); m.GetDelivery().GetSession() != string(again) {
+		t.Fatalf("there came %v", m)
+	}
+}
+
+// told is the word of a session's owner that the worker has it, first or again.
+func told(id wire.SessionID) *wire.Frame {
+	return &wire.Frame{Kind: wire.FrameAssigned, Session: id, AE: 1, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{
+		Assigned: &wirepb.Assigned{Session: string(id), Ae: 1},
+	}}}
+}
+
+// hi is a delivery of what its customer has said.
+func hi(id wire.SessionID) *wire.Frame {
+	return &wire.Frame{
+		Kind: wire.FrameDelivery, Session: id, AE: 1, Attempt: 1,
+		Entry: &wire.Entry{Session: id, Seq: 1, Origin: wire.OriginCustomer, Kind: wire.KindMessage, Type: "text", Body: []byte(`"hi"`)},
+	}
+}
+
+// So it is at a desk.
+func TestDeskAssignedAgainBeforeThePoolHasAnswered(t *testing.T) {
+	r := newRig(t, nil)
+	d, has := r.desk(t)
+	old, again := r.login(wire.JSON, "demo/customer/alice").open(), r.login(wire.JSON, "demo/customer/bob").open()
+	for _, id := range []wire.SessionID{old, again} {
+		r.shard.assign(id, d.id)
+		eventually(t, "it is assigned", func() bool { return has(id) })
+	}
+	setFunc(&r.shard.ignore, func(c *wire.Command) bool { return c.Verb == wire.VerbSubscribe })
+	r.x.Lost()
+	r.pass(time.Second)
+	eventually(t, "the pool is asked", func() bool { return r.shard.subscription().Resume })
+	c := r.shard.subscription()
+	r.shard.post(d.id, told(again))
+	r.shard.post(d.id, &wire.Frame{Kind: wire.FrameAnswer, ID: c.ID, Verb: c.Verb, Seq: 70, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Subscribe{
+		Subscribe: &wirepb.SubscribeReply{Lease: "l_1"},
+	}}})
+	eventually(t, "what the answer does not name is gone", func() bool { return !has(old) })
+	if !has(again) {
+		t.Fatal("what was told again since is gone too")
 	}
 }

@@ -88,7 +88,7 @@ func (l *ledger) had(id string) (s string) {
 	defer l.mu.Unlock()
 	for _, k := range l.tenures {
 		if k.session == id {
-			s = fmt.Sprintf("\n          %s had it under ae %d (%s) and has heard of it up to %d", k.worker, k.ae, k.reason, k.last)
+			s = fmt.Sprintf("\n          %s had it under ae %d (%s) from %s until %q and has heard of it up to %d", k.worker, k.ae, k.reason, k.began, k.ended, k.last)
 		}
 	}
 	return s

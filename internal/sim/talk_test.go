@@ -32,7 +32,8 @@ type tenure struct {
 	seen            map[uint64]bool // the entries that came, with it or later
 	heard           map[uint64]bool // of these, what was delivered
 	last            uint64
-	failed          bool // an answer was refused: it is delivered again when the clock of whoever owns it says so
+	began, ended    string // when, and why, as its client knows it
+	failed          bool   // an answer was refused: it is delivered again when the clock of whoever owns it says so
 }
 
 // ledger is what customers and workers were told, by device and by tenure.
@@ -203,7 +204,7 @@ func (p *staff) begin(ctx context.Context) {
 		}
 		err := client.Work(ctx, client.WorkerConfig{
 			Config: cfg, Ready: func(c *client.Client) { here.Store(c) },
-			Queues: []string{"default"}, Slots: p.slots, Window: 4, Grace: time.Millisecond, Begin: p.takes, Notice: p.notices,
+			Queues: []string{"default"}, Slots: p.slots, Window: 4, Grace: time.Millisecond, Begin: p.takes, Notice: p.notices, Ended: p.loses,
 		}, p.answer)
 		if ctx.Err() == nil {
 			p.w.t.Errorf("%s gave up: %v", p.name, err)
@@ -225,7 +226,7 @@ func (p *staff) kill(ctx context.Context, silent bool, wait time.Duration) {
 
 func (p *staff) takes(ctx context.Context, s *client.Session) {
 	a := s.Assignment()
-	k := &tenure{session: s.ID(), worker: p.name, ae: a.AE, reason: a.Reason, seen: map[uint64]bool{}, heard: map[uint64]bool{}}
+	k := &tenure{session: s.ID(), worker: p.name, ae: a.AE, reason: a.Reason, began: time.Now().Format(stamp), seen: map[uint64]bool{}, heard: map[uint64]bool{}}
 	for _, e := range a.Tail {
 		k.tail = append(k.tail, e.Seq)
 		k.seen[e.Seq] = true
@@ -237,7 +238,16 @@ func (p *staff) takes(ctx context.Context, s *client.Session) {
 	time.AfterFunc(silence, func() { p.leaves(ctx, s, k) })
 }
 
+func (p *staff) loses(s *client.Session, reason string) {
+	p.l.mu.Lock()
+	defer p.l.mu.Unlock()
+	if k := p.l.tenure(p.name, s); k != nil {
+		k.ended = time.Now().Format(stamp) + " " + reason
+	}
+}
+
 const (
+	stamp   = "04:05.000"
 	silence = 2 * time.Second // after which somebody is let go who has been answered
 	looks   = 8               // in a row in which a word is there, and its worker has not heard it: it never comes
 )
