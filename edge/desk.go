@@ -82,6 +82,7 @@ type desk struct {
 	held       map[wire.SessionID]*holding
 	revoked    []ending
 	ended      ended
+	unheard    unheard
 	size       int
 	over       *wire.Error // why it has ended
 	taken      bool        // that is, by another connection of its worker
@@ -376,7 +377,10 @@ func (d *desk) assigned(f *wire.Frame, term uint64) {
 // again too [SW-5.6].
 func (d *desk) delivery(f *wire.Frame) {
 	h := d.held[f.Session]
-	if h == nil || h.pb.Ae != f.AE {
+	if h == nil || h.pb.Ae < f.AE {
+		if d.lease != "" && d.unheard.due(f.Session, f.AE, d.e.now()) {
+			d.e.tellAgain(f.Session, f.AE, d.id, d.who)
+		}
 		return
 	}
 	h.expects = false

@@ -178,7 +178,10 @@ func (s *echo) command(c *wire.Command) {
 		s.post(c.Conn, &wire.Frame{Kind: wire.FrameDetach, ID: c.ID, Session: e.id, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Leave{Leave: &wirepb.Done{}}}})
 	case wire.VerbResync:
 		if c.AE == e.ae && c.Conn == e.owner {
-			e.said = 0
+			if e.said = 0; c.Seq == 0 { // nothing is known of the assignment
+				s.post(c.Conn, told(e.id))
+				c.Seq = 1
+			}
 			s.post(c.Conn, &wire.Frame{Kind: wire.FrameResync, Session: e.id, AE: e.ae, Seq: c.Seq})
 			for _, n := range e.log[c.Seq-1:] {
 				s.deliver(e, n)

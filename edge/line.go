@@ -71,7 +71,9 @@ func (c *conn) place(it item) {
 	case wire.FrameWrote:
 		c.wrote(it)
 	case wire.FrameDelivery:
-		if l := c.lines.get(f.Session); l != nil && l.ae == f.AE && it.term >= l.aeTerm {
+		if l := c.lines.get(f.Session); l == nil || l.ae < f.AE {
+			c.unheard(it)
+		} else if l.ae == f.AE && it.term >= l.aeTerm {
 			c.deliver(l, f)
 		}
 	case wire.FrameDelta:

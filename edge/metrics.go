@@ -4,7 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
 	accepted, refused, framesIn, framesOut, dropped, lagged, overloaded prometheus.Counter
-	reattached, repeated, stalled                                       prometheus.Counter
+	reattached, repeated, stalled, unheard                              prometheus.Counter
 	handshakesFailed, unsaid                                            prometheus.Counter
 	closed, errors, handshakes                                          *prometheus.CounterVec
 }
@@ -26,6 +26,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		handshakesFailed: counter("tls_handshakes_failed_total", "TLS handshakes that came to nothing."),
 		unsaid:           counter("ends_unsaid_total", "Ends of connections that were let go of before it was certain that their sessions and pools have heard of them."),
 		overloaded:       counter("overloaded_total", "Requests refused because a shard's inbox was full."),
+		unheard:          counter("assignments_unheard_total", "Assignments whose worker got deliveries and had not been told; they are told again."),
 		reattached:       counter("reattached_total", "Times a session or a worker was made known to an owner that is new."),
 		repeated:         counter("requests_repeated_total", "Requests that were asked for again, of an owner that is new."),
 		stalled:          counter("stalls_total", "Times a client was told that its session has no owner for the moment."),
@@ -34,7 +35,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		errors:           vec("errors_total", "Requests that the edge refused, by slug.", "slug"),
 	}
 	if r != nil {
-		r.MustRegister(m.accepted, m.refused, m.framesIn, m.framesOut, m.dropped, m.lagged, m.overloaded, m.reattached, m.repeated, m.stalled, m.closed, m.errors, m.handshakes, m.handshakesFailed, m.unsaid)
+		r.MustRegister(m.accepted, m.refused, m.framesIn, m.framesOut, m.dropped, m.lagged, m.overloaded, m.reattached, m.repeated, m.stalled, m.unheard, m.closed, m.errors, m.handshakes, m.handshakesFailed, m.unsaid)
 	}
 	return m
 }

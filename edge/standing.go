@@ -46,9 +46,10 @@ type observing struct {
 
 // rare is what few connections have: one pointer for all others.
 type rare struct {
-	stats *observing
-	early early
-	ended ended
+	stats   *observing
+	early   early
+	ended   ended
+	unheard unheard
 }
 
 // unusual returns the place of what few connections have.

@@ -190,7 +190,11 @@ func (m *model) worker() {
 			return
 		}
 		if o := m.owner; o != nil && c.conn == o.conn && o.last > 0 && !o.gone {
-			m.ask(c, &wire.Command{Verb: wire.VerbResync, AE: o.ae, Seq: max(o.cursor, m.cursor) + 1})
+			seq := max(o.cursor, m.cursor) + 1
+			if m.rarely("unheard") { // its edge knows nothing of the assignment
+				seq = 0
+			}
+			m.ask(c, &wire.Command{Verb: wire.VerbResync, AE: o.ae, Seq: seq})
 		}
 	}
 }

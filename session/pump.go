@@ -147,13 +147,19 @@ func (s *State) deliver(e *wire.Entry, d *Decision) {
 }
 
 // resync delivers again from c.Seq on what is not acknowledged: the edge had to drop something [SW-4.7], or it was lost, and the edge may not know
-// where the deliveries had gone on.
+// where the deliveries had gone on. Without Seq it knows nothing of the assignment at all, which is told once more.
 func (s *State) resync(env *Env, c *wire.Command, d *Decision) {
 	if c.Resume {
 		s.rebound(env, c, d)
 		return
 	}
-	if s.Phase != Assigned || c.AE != s.AE || c.Conn != s.owner.conn || c.Seq == 0 {
+	if s.Phase != Assigned || c.AE != s.AE || c.Conn != s.owner.conn {
+		return
+	}
+	if c.Seq == 0 {
+		s.bindAgain(c.Conn, uint32(s.owner.window)) //nolint:gosec // it was one
+		s.present("route", d)
+		s.pump(env, d)
 		return
 	}
 	s.rewind(max(c.Seq-1, s.Cursor))

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"testing"
 
 	"switchboard/wire"
@@ -33,5 +34,40 @@ func TestResyncFromTheBeginning(t *testing.T) {
 	}
 	if len(got) != 2 || got[0] != done+1 || got[1] != done+2 {
 		t.Fatalf("%v came again; %d is acknowledged, the last is %d", got, done, s.Head)
+	}
+}
+
+// An edge that gets deliveries of an assignment and knows nothing of it asks without saying from where: the assignment is told once more, and what is not
+// acknowledged is delivered behind it. Nobody else is told, and nothing of an assignment before [SW-5.4].
+func TestToldAgain(t *testing.T) {
+	s, env, d := conversation(t)
+	say := &wire.Command{Verb: wire.VerbSend, ID: 3, Conn: aliceConn, Who: principal("alice"), Type: "text", Body: body}
+	for range 3 {
+		Decide(s, env, say, d)
+	}
+	Decide(s, env, &wire.Command{Verb: wire.VerbAck, Conn: botConn, Who: principal("bot"), AE: s.AE, Seq: s.Said - 1}, d)
+	for _, x := range []struct {
+		name string
+		conn wire.Conn
+		ae   uint64
+		want []wire.FrameKind
+	}{
+		{"its own", botConn, s.AE, []wire.FrameKind{wire.FrameAssigned, wire.FrameDelivery}},
+		{"another connection", aliceConn, s.AE, nil},
+		{"an assignment before", botConn, s.AE - 1, nil},
+	} {
+		d.Reset()
+		Decide(s, env, &wire.Command{Verb: wire.VerbResync, Conn: x.conn, Who: principal("bot"), AE: x.ae}, d)
+		var got []wire.FrameKind
+		for i := range d.Mail {
+			f := d.Mail[i].Mail.(*wire.Frame)
+			got = append(got, f.Kind)
+			if f.AE != s.AE || f.Kind == wire.FrameDelivery && f.Entry.Seq != s.Said {
+				t.Errorf("%s: there came %+v", x.name, f)
+			}
+		}
+		if !slices.Equal(got, x.want) {
+			t.Errorf("%s: there came %v; want %v", x.name, got, x.want)
+		}
 	}
 }

@@ -53,7 +53,8 @@ const (
 	// VerbPage asks for the entries after Seq, for a connection that follows a session and has fallen behind or
 	// begins behind its head [SW-4.7].
 	VerbPage Verb = "page"
-	// VerbResync asks for the deliveries from Seq on once more, after the edge dropped some of them.
+	// VerbResync asks for the deliveries from Seq on once more, after the edge dropped some of them; without Seq for the assignment as well, of which the
+	// edge knows nothing.
 	VerbResync Verb = "resync"
 	// VerbGone says that the connection has ended. Sent to the shard of each session it follows, and to the
 	// pool's when it is a worker's.
