@@ -348,7 +348,12 @@ func (c *Core) welcome(w *worker, ref Ref, out *Effects) {
 			// did: it was on its way when the edge was cut off.
 			c.rebind(t, w.said.Resumed, out)
 		case granted:
-			t.ref = Ref{} // its connection is not this one
+			// He may have been told, or that may have been lost; as `kept` does not name it, he is taken not to have it. So he is told when his session has
+			// answered.
+			t.unsure = true
+			if t.ref.Conn != w.conn {
+				t.ref = Ref{}
+			}
 		case asking:
 			c.sayQuestion(t, out)
 		}

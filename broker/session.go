@@ -204,8 +204,8 @@ func (c *Core) hold(t *task, lease string, ae uint64, out *Effects) {
 		return
 	}
 	c.set(&t.timer, c.now+auditMS)
-	if w.connected && w.conn != t.conn {
-		c.rebind(t, true, out) // it came back before the session's word did: kept could not name it
+	if w.connected && (t.unsure || w.conn != t.conn) {
+		c.rebind(t, true, out) // it came back, or asked what it has, before the session's word came: kept could not name it
 	}
 }
 

@@ -43,6 +43,7 @@ type request struct {
 	again      bool      // it was posted more than once:
 	left       bool      // see requests
 	try        uint16    // so often
+	losses     uint32    // of the exchange, when it was posted, but for what is above 32 bits
 	generation uint64    // of the owner that it was posted to
 	changes    uint64    // of the exchange, then
 	postedAt   int64     // Unix ms
@@ -126,7 +127,7 @@ func (c *conn) pose(cmd *wire.Command, to wire.Address, line, limit int) *wire.E
 	}
 	r := request{
 		id: cmd.ID, at: c.lastRead.Load(), verb: cmd.Verb, session: cmd.Session, line: int32(line), slot: slotOf(to), size: int32(320 + len(cmd.Body) + len(cmd.Text)), //nolint:gosec // bounded by a frame
-		changes: c.e.x.Changes(), generation: c.e.x.Generation(slotOf(to)),
+		losses: uint32(c.e.x.Losses()), changes: c.e.x.Changes(), generation: c.e.x.Generation(slotOf(to)), //nolint:gosec // see lossesThen
 	}
 	c.mu.Lock()
 	if int(c.inflight) >= limit || c.pending.size() >= 2*limit+1 || c.kept > 0 && int(c.kept)+int(r.size) > keepBytes {

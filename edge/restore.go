@@ -428,6 +428,7 @@ func (c *conn) postAgain(n uint64, blocked map[lane]bool, now int64) {
 	cmd := &copied
 	cmd.ID = n | uint64(r.try)<<tryShift
 	r.waits, r.lostAt, r.again, r.posted = false, 0, r.again || r.posted, true
+	r.losses = uint32(c.e.x.Losses()) //nolint:gosec // see lossesThen
 	r.generation, r.changes, r.postedAt = generation, c.e.x.Changes(), now
 	*q = r
 	c.mu.Unlock()

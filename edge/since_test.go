@@ -110,6 +110,25 @@ func TestAssignedAgainBeforeThePoolHasAnswered(t *testing.T) {
 	}
 }
 
+// Mail that is lost while a worker's subscription is on its way may have been of an assignment that was made behind the answer, which is not here yet. The pool
+// is asked again.
+func TestLostBeforeThePoolHasAnswered(t *testing.T) {
+	r := newRig(t, nil)
+	bot := r.login(wire.JSON, "demo/worker/bot")
+	setFunc(&r.shard.ignore, func(c *wire.Command) bool { return c.Verb == wire.VerbSubscribe })
+	bot.say(`{"id":7,"subscribe":{"queues":["default"],"slots":4}}`)
+	eventually(t, "the pool is asked", func() bool { return r.shard.count(wire.VerbSubscribe) == 1 })
+	c := r.shard.last(wire.VerbSubscribe)
+	r.x.Lost()
+	r.shard.post(c.Conn, &wire.Frame{Kind: wire.FrameAnswer, ID: c.ID, Verb: c.Verb, Seq: 70, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Subscribe{
+		Subscribe: &wirepb.SubscribeReply{Lease: "l_1"},
+	}}})
+	if m := bot.next(); m.Id != 7 {
+		t.Fatalf("there came %v", m)
+	}
+	eventually(t, "the pool is asked again", func() bool { return r.shard.last(wire.VerbSubscribe).Resume })
+}
+
 // told is the word of a session's owner that the worker has it, first or again.
 func told(id wire.SessionID) *wire.Frame {
 	return &wire.Frame{Kind: wire.FrameAssigned, Session: id, AE: 1, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{

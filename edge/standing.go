@@ -113,11 +113,16 @@ func (c *conn) stand(f *wire.Frame, r *request, term uint64) {
 	if s == nil {
 		s = &standing{presence: "ready"}
 	}
-	s.subscribe, s.slots, s.lease, s.turn, s.term, s.losses = r.cmd, 0, f.PB.GetSubscribe().GetLease(), f.Seq, term, c.e.x.Losses()
+	s.subscribe, s.slots, s.lease, s.turn, s.term, s.losses = r.cmd, 0, f.PB.GetSubscribe().GetLease(), f.Seq, term, r.lossesThen(c.e.x.Losses())
 	c.mu.Lock()
 	s.slot, s.generation = r.slot, r.generation
 	c.standing = s
 	c.mu.Unlock()
+}
+
+// lossesThen returns how many losses there were when r was posted, of those that there are now: what was lost since may have come behind its answer.
+func (r *request) lossesThen(now uint64) uint64 {
+	return now - uint64(uint32(now)-r.losses) //nolint:gosec // a difference of the lower 32 bits
 }
 
 // poolSays takes note of what a pool pushes, and tells whether its worker is to hear of it.

@@ -11,17 +11,29 @@ import (
 	"switchboard/wire/wirepb"
 )
 
-// sieve loses the next rebind for a shard.
+// sieve loses the first word of a kind for a shard.
 type sieve struct {
 	*shard.Shard
-	lost atomic.Int32
+	loses func(wire.Mail) bool
+	lost  atomic.Int32
 }
 
 func (v *sieve) Put(e wire.Envelope) bool {
-	if _, ok := e.Mail.(*wire.Rebind); ok && v.lost.CompareAndSwap(0, 1) {
+	if v.loses(e.Mail) && v.lost.CompareAndSwap(0, 1) {
 		return true
 	}
 	return v.Shard.Put(e)
+}
+
+// sift puts a sieve before shard i of so many.
+func (n *node) sift(i, of int, loses func(wire.Mail) bool) *sieve {
+	v := &sieve{Shard: n.shards[i], loses: loses}
+	var slots []wire.Slot
+	for s := i; s < wire.Slots; s += of {
+		slots = append(slots, wire.Slot(s)) //nolint:gosec // below wire.Slots
+	}
+	n.x.PlugSlots(slots, v)
+	return v
 }
 
 // A worker comes back on another connection, and the word that tells a session of another shard where he is now is lost. The session hears it all the
@@ -35,12 +47,7 @@ func TestLostRebind(t *testing.T) {
 	for i := 0; exchange.CustomerSlot("demo", name)%shards == pool%shards; i++ {
 		name = fmt.Sprint("alice", i)
 	}
-	v := &sieve{Shard: n.shards[(pool+1)%shards]}
-	var slots []wire.Slot
-	for s := (pool + 1) % shards; s < wire.Slots; s += shards {
-		slots = append(slots, s)
-	}
-	n.x.PlugSlots(slots, v)
+	v := n.sift(int(pool+1)%shards, shards, func(m wire.Mail) bool { _, ok := m.(*wire.Rebind); return ok })
 
 	bot, alice := n.conn(worker("bot", wire.OriginBot)), n.conn(customer(name))
 	lease := bot.subscribe(8, "").Lease
@@ -62,5 +69,38 @@ func TestLostRebind(t *testing.T) {
 	}
 	if v.lost.Load() != 1 {
 		t.Fatal("no word was lost")
+	}
+}
+
+// A session's answer to a grant is lost, and with it what the session says to its worker. His edge notices that something is missing, and asks the pool what
+// he has, which does not know yet that he has this. He is told when it does: otherwise the session would speak to one who has never heard of it, for as long as
+// he stays.
+func TestLostConfirm(t *testing.T) {
+	const shards = 2
+	n := start(t, t.TempDir(), shards)
+	defer n.stop()
+	pool := exchange.PoolSlot("demo")
+	name := "alice"
+	for i := 0; exchange.CustomerSlot("demo", name)%shards == pool%shards; i++ {
+		name = fmt.Sprint("alice", i)
+	}
+	v := n.sift(int(pool)%shards, shards, func(m wire.Mail) bool { _, ok := m.(*wire.Confirm); return ok })
+
+	bot, alice := n.conn(worker("bot", wire.OriginBot)), n.conn(customer(name))
+	lease := bot.subscribe(8, "").Lease
+	id := alice.open(&wirepb.Open{})
+	alice.send(id, "k1", "hi")
+	bot.next(wire.FrameDelivery) // it does not come
+	bot.do(pool, &wire.Command{Verb: wire.VerbSubscribe, Resume: true, Type: "ready", PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Subscribe{
+		Subscribe: &wirepb.Subscribe{Queues: []string{"default"}, Slots: 8, Lease: lease},
+	}}})
+	if bot.next(wire.FrameAnswer); v.lost.Load() != 1 {
+		t.Fatal("no word was lost")
+	}
+	if a := bot.next(wire.FrameAssigned).PB.GetAssigned(); a.GetSession() != string(id) || a.GetAe() != 1 {
+		t.Fatalf("assigned %v", a)
+	}
+	if d := bot.next(wire.FrameDelivery); d.AE != 1 || string(d.Entry.Body) != `{"text":"hi"}` {
+		t.Fatalf("delivery %+v", d)
 	}
 }
