@@ -8,9 +8,9 @@ const (
 	unheardAgain = 1000 // ms before the same is asked for again
 )
 
-// unheard are assignments of which a worker gets deliveries and was never told, or was told by somebody who knew less than their session that they are
-// over. It must not be: whoever says so says it behind, or before, what the session says. But a session whose worker does not know of it takes him for
-// told, and its customer would wait for ever; so its owner is asked to tell it again, if it is still so, and it is counted. The zero unheard is empty.
+// unheard are assignments of which a worker gets deliveries and was never told, as that was lost between two nodes, or was told by somebody who knew less
+// than their session that they are over. A session whose worker does not know of it takes him for told, and its customer would wait for ever; so its owner is
+// asked to tell it again, if it is still so, and it is counted. The zero unheard is empty.
 type unheard map[wire.SessionID]unheardOf
 
 type unheardOf struct {
