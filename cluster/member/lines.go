@@ -211,6 +211,9 @@ func (l *Lines) number(name string) uint32 {
 }
 
 func (l *Lines) notify(ev link.Event) {
+	if ev.Kind == link.Up { // until then the node may have had something to say to connections here and no way to them: no number is missing for that
+		l.x.Lost()
+	}
 	if m := l.member.Load(); m != nil {
 		switch ev.Kind {
 		case link.Up, link.Down, link.Ended:
