@@ -88,7 +88,7 @@ func (s *Session) revoked(reason string) {
 // nextDelivery returns what is to be handled next, reading from the history what was missed; ok is false when the
 // assignment has ended.
 func (s *Session) nextDelivery() (e Entry, ok bool) {
-	for s.ctx.Err() == nil {
+	for failures := 0; s.ctx.Err() == nil; {
 		s.c.mu.Lock()
 		over := s.err != nil || s.c.work.stopping
 		if !over {
@@ -102,12 +102,14 @@ func (s *Session) nextDelivery() (e Entry, ok bool) {
 		case over:
 			return e, false
 		case behind:
-			if err := s.catchUp(); err != nil {
-				s.c.cfg.Log.Warn("reading what was missed", "session", s.id, "error", err)
-				s.c.mu.Lock()
-				s.revoked("lost")
-				s.c.mu.Unlock()
+			err := s.catchUp()
+			if err == nil {
+				failures = 0
+				continue
 			}
+			s.unread(err)
+			s.rest(s.c.cfg.backoff(failures, 0))
+			failures++
 			continue
 		}
 		select {
@@ -128,6 +130,45 @@ func (s *Session) catchUp() error {
 		s.inbox.fill(entriesOf(f.GetHistory().GetEntries()), s.ae, f.GetHistory().GetMore(), asked)
 	})
 	return err
+}
+
+// unread does what follows when what was missed could not be read. The session is still this worker's, and its customer waits: to give it
+// up here alone would leave it with a worker who does not know of it, as long as he lives. So it is tried again; and where the server
+// refuses for good, the connection is hung up, because everything that is not acknowledged follows the next subscription.
+func (s *Session) unread(err error) {
+	s.c.mu.Lock()
+	k, done := s.c.conn, s.err != nil || !s.inbox.behind
+	s.c.mu.Unlock()
+	if done {
+		return
+	}
+	refusal, refused := errors.AsType[*wire.Error](err)
+	final := refused && wire.FaultOf(refusal.Slug).Retry == wire.RetryNever
+	s.c.cfg.Log.Warn("reading what was missed", "session", s.id, "final", final, "error", err)
+	if final && k != nil {
+		_ = k.ws.Close()
+	}
+}
+
+// rest waits for d, or until the assignment or the work ends.
+func (s *Session) rest(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for {
+		s.c.mu.Lock()
+		over := s.err != nil || s.c.work.stopping
+		s.c.mu.Unlock()
+		if over {
+			return
+		}
+		select {
+		case <-s.wake:
+		case <-s.ctx.Done():
+			return
+		case <-t.C:
+			return
+		}
+	}
 }
 
 // handled acknowledges seq, unless a reply did.
@@ -206,25 +247,26 @@ func (s *Session) stale(err error) error {
 }
 
 // Nack gives the entry seq and all later ones back: they come again after delay [SW-5.6]. Handlers return an error
-// instead.
+// instead. When it fails nothing was given back, as far as this worker knows, and the entries are handled again at once.
 func (s *Session) Nack(ctx context.Context, seq uint64, delay time.Duration, reason string) error {
+	var turn uint64
 	s.c.mu.Lock()
 	if seq > s.inbox.done { // otherwise the server refuses it, and nothing comes again
-		s.inbox.rewind(seq)
+		turn = s.inbox.rewind(seq)
 	}
 	s.c.mu.Unlock()
 	m := &wirepb.Nack{Session: s.id, Ae: s.ae, Seq: seq, DelayMs: delay.Milliseconds(), Reason: reason, Key: newKey()}
-	fresh := false
 	_, err := s.call(ctx, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Nack{Nack: m}}, func(f *wirepb.ServerFrame) {
-		fresh = !f.GetNack().GetDuplicate()
-		s.inbox.rewound(fresh)
+		s.inbox.rewound(turn, !f.GetNack().GetDuplicate())
 	})
 	if err != nil {
 		s.c.mu.Lock()
-		s.inbox.rewound(false)
+		s.inbox.kept(turn)
 		s.c.mu.Unlock()
+		s.poke()
 		return fmt.Errorf("giving back entry %d: %w", seq, s.stale(err))
 	}
+	s.poke()
 	return nil
 }
 

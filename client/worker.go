@@ -193,7 +193,9 @@ func (c *Client) subscribed(k *conn, f *wirepb.ServerFrame) {
 	for id, s := range c.assigned {
 		if kept[id] != s.ae {
 			s.revoked("lease")
+			continue
 		}
+		s.inbox.resubscribed()
 	}
 	for id, ae := range kept {
 		if c.assigned[id] == nil {
@@ -297,6 +299,7 @@ func (w *worker) serve(s *Session) {
 		}
 		if err := s.Nack(s.ctx, e.Seq, delay, err.Error()); err != nil && s.ctx.Err() == nil {
 			w.c.cfg.Log.Info("giving back failed", "session", s.id, "seq", e.Seq, "error", err)
+			s.rest(delay) // the server does not know that it is to rest: it is read from the history
 		}
 	}
 }

@@ -822,3 +822,143 @@ func TestNackAnswerIsLost(t *testing.T) {
 		}
 	})
 }
+
+// said returns the entry seq of the customer, as the history has it.
+func said(seq uint64) *wirepb.Entry {
+	return &wirepb.Entry{Session: "s_1", Seq: seq, Epoch: 1, Kind: "message", Type: "text", Origin: "customer", From: &wirepb.Author{Role: "customer", Id: "alice"}}
+}
+
+func page(id uint64, entries ...*wirepb.Entry) *wirepb.ServerFrame {
+	return &wirepb.ServerFrame{Id: id, Verb: &wirepb.ServerFrame_History{History: &wirepb.HistoryReply{Entries: entries}}}
+}
+
+// history returns the next request for the history, over whatever comes before it.
+func (s *script) history() *wirepb.ClientFrame {
+	s.t.Helper()
+	f := s.next()
+	for f.GetHistory() == nil {
+		f = s.next()
+	}
+	return f
+}
+
+// endless is the configuration of a worker whose assignments nobody ends.
+func endless(t *testing.T, srv *script) client.WorkerConfig {
+	return client.WorkerConfig{Config: srv.config(), Ended: func(_ *client.Session, reason string) {
+		if reason != "" { // not the end of the work itself
+			t.Errorf("the assignment has ended here, as %q; the server knows nothing of that", reason)
+		}
+	}}
+}
+
+// What was missed is read until that worked: the server holds the session assigned as long as this worker lives, and the customer waits.
+func TestMissedIsReadUntilThatWorks(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		cfg := endless(t, srv)
+		cfg.Tries = 1
+		work(t, srv, cfg, func(context.Context, *client.Session, client.Entry) error { return nil })
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1), delivery(8, 3, 2, 1)) // 2 was lost
+		for range 7 {
+			srv.p.say(refusal(srv.history().Id, wire.Refuse(wire.Unavailable)))
+		}
+		srv.p.say(page(srv.history().Id, said(2), said(3)))
+		for srv.ack().Seq != 3 {
+		}
+	})
+}
+
+// Where the history is refused for good, the next subscription says all again.
+func TestMissedIsSaidAgain(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		var seen []uint64
+		work(t, srv, endless(t, srv), func(_ context.Context, _ *client.Session, e client.Entry) error {
+			seen = append(seen, e.Seq)
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1), delivery(8, 3, 2, 1)) // 2 was lost
+		srv.p.say(refusal(srv.history().Id, wire.Refuse(wire.Forbidden)))
+		srv.subscribe(&wirepb.Kept{Session: "s_1", Ae: 8})
+		srv.p.say(delivery(8, 2, 1, 1), delivery(8, 3, 2, 1))
+		for f := srv.next(); f.GetAck().GetSeq() != 3; f = srv.next() {
+			if f.GetHistory() != nil { // asked for before the subscription was answered
+				srv.p.say(refusal(f.Id, wire.Refuse(wire.Forbidden)))
+			}
+		}
+		synctest.Wait()
+		if n := len(srv.peers); n != 0 {
+			t.Fatal("it has hung up again, though nothing is missing any more")
+		}
+		if want := []uint64{1, 2, 3}; !slices.Equal(seen, want) {
+			t.Fatalf("handled %v; want %v", seen, want)
+		}
+	})
+}
+
+// What could not be given back was not forgotten by the server, and it will not deliver it again: neither that nor what followed it.
+func TestNackFails(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		fail := true
+		var seen []uint64
+		work(t, srv, client.WorkerConfig{}, func(_ context.Context, _ *client.Session, e client.Entry) error {
+			seen = append(seen, e.Seq)
+			if fail {
+				fail = false
+				return errors.New("not now")
+			}
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1), delivery(8, 2, 1, 1))
+		nack := srv.next()
+		srv.p.say(refusal(nack.Id, wire.Refuse(wire.NotDelivered)))
+		f := srv.history()
+		if h := f.GetHistory(); h.After == nil || *h.After != 0 {
+			t.Fatalf("history = %v; want what is after 0", h)
+		}
+		srv.p.say(page(f.Id, said(1), said(2)))
+		for srv.ack().Seq != 2 {
+		}
+		if want := []uint64{1, 1, 2}; !slices.Equal(seen, want) {
+			t.Fatalf("handled %v; want %v", seen, want)
+		}
+	})
+}
+
+// A nack whose caller did not wait for the answer was taken perhaps. Its answer does not pass for that of a later one.
+func TestNackAnsweredLate(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		calls := 0
+		var seen []uint64
+		work(t, srv, client.WorkerConfig{}, func(ctx context.Context, s *client.Session, e client.Entry) error {
+			seen = append(seen, e.Seq)
+			if calls++; calls == 1 {
+				ctx, cancel := context.WithTimeout(ctx, time.Second)
+				defer cancel()
+				if err := s.Nack(ctx, e.Seq, 0, "first"); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Nack = %v; want the deadline", err)
+				}
+				return errors.New("second")
+			}
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1), delivery(8, 2, 1, 1))
+		first, second := srv.next(), srv.next()
+		done := func(f *wirepb.ClientFrame) *wirepb.ServerFrame {
+			return &wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Nack{Nack: &wirepb.Done{Seq: 1}}}
+		}
+		srv.p.say(done(first), delivery(8, 1, 0, 2), delivery(8, 2, 1, 1), done(second)) // these two are before the second rewind
+		synctest.Wait()
+		if n := len(srv.p.in); n != 0 || len(seen) != 1 {
+			t.Fatalf("%d frames, handled %v; want nothing: the second nack takes all of it back", n, seen)
+		}
+		srv.p.say(delivery(8, 1, 0, 3), delivery(8, 2, 1, 1))
+		for srv.ack().Seq != 2 {
+		}
+		if want := []uint64{1, 1, 2}; !slices.Equal(seen, want) {
+			t.Fatalf("handled %v; want %v", seen, want)
+		}
+	})
+}
