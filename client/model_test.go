@@ -175,8 +175,18 @@ func (m *model) take(q *modelPeer, f *wirepb.ClientFrame) {
 		m.nack(q, f.Id, v.Nack)
 	case *wirepb.ClientFrame_Ack:
 		if m.owner == q && v.Ack.Ae == m.ae && v.Ack.Seq <= m.shown {
+			if f.Id == 0 && m.chance(m.denied) {
+				return // [SW-5.6] nobody waits for an answer
+			}
 			m.cursor = max(m.cursor, v.Ack.Seq)
+			if f.Id != 0 {
+				m.tell(q, &wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Ack{Ack: &wirepb.Done{Seq: v.Ack.Seq}}})
+			}
 			m.pump()
+			return
+		}
+		if f.Id != 0 {
+			m.tell(q, refusal(f.Id, wire.Refuse(wire.NotDelivered)))
 		}
 	}
 }
@@ -377,6 +387,8 @@ func (m *model) pump() {
 		}
 		if e.Origin == "customer" {
 			d.Attempt = 1
+			// Behind what fills the window nothing follows that would show that it is missing.
+			m.certain = m.certain || open+1 >= m.window
 		}
 		m.push(m.owner, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Delivery{Delivery: d}})
 	}

@@ -24,6 +24,10 @@ type task struct {
 	inbox  inbox
 	doc    Document
 	reason string // why it ended
+	// sure is how far an answer has told that the server knows of the acknowledgements; quiet is ack at the last beat, and confirm the
+	// request for such an answer.
+	sure, quiet uint64
+	confirm     *request
 }
 
 // Assignment is what the server told a worker when a session became its own [SW-5.4].
@@ -182,6 +186,21 @@ func (s *Session) handled(seq uint64) {
 	s.ackLevel(seq)
 }
 
+// confirmAck asks for an answer to an acknowledgement that got none, when the session has been quiet for a beat. One that nobody waits for
+// may be lost where a node is overloaded: the next makes it good, but behind a full window there is no next. Client.mu is held.
+func (s *Session) confirmAck() {
+	seq, moved := s.ack, s.ack != s.quiet
+	s.quiet = seq
+	if moved || seq <= s.sure || s.confirm != nil && !s.confirm.over() {
+		return
+	}
+	r := &request{frame: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Ack{Ack: &wirepb.Ack{Session: s.id, Ae: s.ae, Seq: seq}}}, done: make(chan struct{})}
+	r.settle = func(*wirepb.ServerFrame) { s.sure = max(s.sure, seq) }
+	if s.c.enter(r) == nil { // with no room left, at the next beat
+		s.confirm = r
+	}
+}
+
 // settled tells whether seq was acknowledged: by the handler's reply, or by a release that was refused.
 func (s *Session) settled(seq uint64) bool {
 	s.c.mu.Lock()
@@ -221,6 +240,7 @@ func (s *Session) Reply(ctx context.Context, typ string, body any, opts ...Optio
 		s.inbox.wrote(f.GetReply().GetSeq())
 		if w.ack != nil {
 			s.inbox.finish(*w.ack)
+			s.sure = max(s.sure, *w.ack)
 		}
 	})
 	if err != nil {

@@ -159,6 +159,7 @@ func TestEveryEntryIsAnsweredOnce(t *testing.T) {
 				m := newModel(seed).start()
 				t.Cleanup(m.close)
 				m.cut, m.staff, m.faulty, m.denied = 0.08, 0.2, 0.03, 0.3
+				m.window = 1 + int(seed%4)
 				again += serve(t, m, seed)
 				m.mu.Lock()
 				defer m.mu.Unlock()
@@ -200,7 +201,11 @@ func serve(t *testing.T, m *model, seed uint64) (failures int) {
 					return err
 				}
 			}
-			_, err := s.Reply(ctx, "text", "answer to "+e.Text(), client.WithAck(e.Seq), client.ReplyTo(e.Seq))
+			once := client.WithAck(e.Seq)
+			if e.Seq%3 != 0 { // then it is acknowledged by the handler's return
+				once = client.WithKey(fmt.Sprint("answer to ", e.Seq))
+			}
+			_, err := s.Reply(ctx, "text", "answer to "+e.Text(), once, client.ReplyTo(e.Seq))
 			return err
 		})
 	}()

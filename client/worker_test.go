@@ -962,3 +962,27 @@ func TestNackAnsweredLate(t *testing.T) {
 		}
 	})
 }
+
+// An ack that nobody waits for may be lost, and behind a full window nothing follows that would make it good: one that is answered does.
+func TestAckIsConfirmed(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		work(t, srv, client.WorkerConfig{Window: 1}, func(context.Context, *client.Session, client.Entry) error { return nil })
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		srv.ack() // and it is lost
+		f := srv.next()
+		if a := f.GetAck(); a.GetSeq() != 1 || a.Ae != 8 || f.Id == 0 {
+			t.Fatalf("got %v; want the ack of 1 as a request", f)
+		}
+		srv.p.say(refusal(f.Id, wire.Refuse(wire.NotDelivered)))
+		f = srv.next()
+		if f.GetAck().GetSeq() != 1 || f.Id == 0 {
+			t.Fatalf("got %v; want it again, until it is taken", f)
+		}
+		srv.p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Ack{Ack: &wirepb.Done{Seq: 1}}})
+		time.Sleep(30 * time.Second) // of the bubble: several beats
+		if n := len(srv.p.in); n != 0 {
+			t.Fatalf("%d frames; want nothing more: it was answered", n)
+		}
+	})
+}
