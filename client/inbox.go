@@ -86,6 +86,9 @@ func (b *inbox) wrote(seq uint64) {
 	}
 }
 
+// highest is the last seq that may have been delivered: it was, or it is one of the past or of our own.
+func (b *inbox) highest() uint64 { return max(b.last, b.target, b.past, b.done) }
+
 // finish notes that everything up to seq was dealt with.
 func (b *inbox) finish(seq uint64) {
 	b.done = max(b.done, seq)

@@ -986,3 +986,31 @@ func TestAckIsConfirmed(t *testing.T) {
 		}
 	})
 }
+
+// An acknowledgement of what was not delivered, as of an answer that has another's word before it, takes no word of the customer's with it.
+func TestAckOfWhatWasNotDelivered(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		var seen []uint64
+		work(t, srv, client.WorkerConfig{}, func(_ context.Context, s *client.Session, e client.Entry) error {
+			seen = append(seen, e.Seq)
+			if e.Seq > 1 {
+				return nil
+			}
+			err := s.Ack(3)
+			if refused, ok := errors.AsType[*wire.Error](err); !ok || refused.Slug != wire.NotDelivered {
+				t.Errorf("Ack = %v; want not_delivered", err)
+			}
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		if a := srv.ack(); a.Seq != 1 {
+			t.Fatalf("ack = %v; want 1, which the handler has dealt with", a)
+		}
+		srv.p.say(delivery(8, 2, 1, 1))
+		srv.ack()
+		if want := []uint64{1, 2}; !slices.Equal(seen, want) {
+			t.Fatalf("handled %v; want %v", seen, want)
+		}
+	})
+}
