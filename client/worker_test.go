@@ -878,7 +878,20 @@ func TestMissedIsSaidAgain(t *testing.T) {
 		})
 		srv.assign(8, 0, 0)
 		srv.p.say(delivery(8, 1, 0, 1), delivery(8, 3, 2, 1)) // 2 was lost
-		srv.p.say(refusal(srv.history().Id, wire.Refuse(wire.Forbidden)))
+		for open, pings := true, 0; open; pings++ { // a connection that says nothing would be given up anyway
+			if pings > 10 {
+				t.Fatal("it has not hung up")
+			}
+			srv.p.ping()
+			var f *wirepb.ClientFrame
+			select {
+			case f, open = <-srv.p.in:
+			case <-time.After(20 * time.Second):
+			}
+			if f.GetHistory() != nil {
+				srv.p.say(refusal(f.Id, wire.Refuse(wire.Forbidden)))
+			}
+		}
 		srv.subscribe(&wirepb.Kept{Session: "s_1", Ae: 8})
 		srv.p.say(delivery(8, 2, 1, 1), delivery(8, 3, 2, 1))
 		for f := srv.next(); f.GetAck().GetSeq() != 3; f = srv.next() {
@@ -1009,6 +1022,32 @@ func TestAckOfWhatWasNotDelivered(t *testing.T) {
 		}
 		srv.p.say(delivery(8, 2, 1, 1))
 		srv.ack()
+		if want := []uint64{1, 2}; !slices.Equal(seen, want) {
+			t.Fatalf("handled %v; want %v", seen, want)
+		}
+	})
+}
+
+// A nack of what was not delivered is refused, and what comes before it is handled all the same.
+func TestNackOfWhatWasNotDelivered(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		var seen []uint64
+		work(t, srv, client.WorkerConfig{}, func(ctx context.Context, s *client.Session, e client.Entry) error {
+			if seen = append(seen, e.Seq); e.Seq == 1 {
+				if err := s.Nack(ctx, 5, 0, "ahead"); err == nil {
+					t.Error("a nack of 5 was taken; want not_delivered")
+				}
+			}
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		srv.p.say(refusal(srv.next().Id, wire.Refuse(wire.NotDelivered)), delivery(8, 2, 1, 1))
+		for f := srv.next(); f.GetAck().GetSeq() != 2; f = srv.next() {
+			if f.GetHistory() != nil { // it came before the refusal was heard
+				srv.p.say(page(f.Id, said(2)))
+			}
+		}
 		if want := []uint64{1, 2}; !slices.Equal(seen, want) {
 			t.Fatalf("handled %v; want %v", seen, want)
 		}
