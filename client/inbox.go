@@ -12,7 +12,7 @@ type inbox struct {
 	queue line[Entry]
 	last  uint64 // the last seq that was queued, or passed over for a reason
 	done  uint64 // the handler has dealt with everything up to here
-	doing uint64 // the delivery that the handler has, or 0
+	doing uint64 // the delivery that the handler has, or 0; also when it was given back under its hands
 	own   map[uint64]struct{}
 	// past is the head at the assignment. Of what is not above it only that is delivered which needs an answer, so that
 	// prev tells nothing there.
@@ -137,6 +137,9 @@ func (b *inbox) rewind(seq uint64) (turn uint64) {
 	b.given = max(b.given, b.last, b.target)
 	b.queue.clear()
 	b.last = min(b.last, seq-1)
+	if b.doing >= seq {
+		b.doing = 0
+	}
 	b.behind, b.target, b.nacking = false, 0, true
 	b.turn++
 	return b.turn

@@ -208,11 +208,12 @@ func (s *Session) settled(seq uint64) bool {
 	return s.inbox.done >= seq
 }
 
-// handling notes which delivery the handler has; 0 is none.
-func (s *Session) handling(seq uint64) {
+// handling notes which delivery the handler has, 0 is none, and returns which it had: 0 too when that was given back meanwhile.
+func (s *Session) handling(seq uint64) (had uint64) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	s.inbox.doing = seq
+	had, s.inbox.doing = s.inbox.doing, seq
+	return had
 }
 
 // Reply appends a worker's entry, or a guest's, and with [WithAck] acknowledges what it answers in the same step [SW-5.5]. body is as

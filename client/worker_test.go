@@ -878,7 +878,8 @@ func TestMissedIsSaidAgain(t *testing.T) {
 		})
 		srv.assign(8, 0, 0)
 		srv.p.say(delivery(8, 1, 0, 1), delivery(8, 3, 2, 1)) // 2 was lost
-		for open, pings := true, 0; open; pings++ { // a connection that says nothing would be given up anyway
+		// A connection that says nothing would be given up anyway.
+		for open, pings := true, 0; open; pings++ {
 			if pings > 10 {
 				t.Fatal("it has not hung up")
 			}
@@ -1050,6 +1051,31 @@ func TestNackOfWhatWasNotDelivered(t *testing.T) {
 		}
 		if want := []uint64{1, 2}; !slices.Equal(seen, want) {
 			t.Fatalf("handled %v; want %v", seen, want)
+		}
+	})
+}
+
+// A handler that gives its entry back itself does not acknowledge it by returning: it comes again, and is to be handled then.
+func TestHandlerNacks(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		var seen []uint32
+		work(t, srv, client.WorkerConfig{}, func(ctx context.Context, s *client.Session, e client.Entry) error {
+			if seen = append(seen, e.Attempt); e.Attempt == 1 {
+				return s.Nack(ctx, e.Seq, time.Second, "busy")
+			}
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		f := srv.next()
+		srv.p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Nack{Nack: &wirepb.Done{Seq: 1}}})
+		synctest.Wait()
+		if n := len(srv.p.in); n != 0 {
+			t.Fatalf("got %v; want nothing: it was given back", srv.next())
+		}
+		srv.p.say(delivery(8, 1, 0, 2))
+		if a := srv.ack(); a.Seq != 1 || !slices.Equal(seen, []uint32{1, 2}) {
+			t.Fatalf("ack = %v, attempts %v; want 1, behind the second", a, seen)
 		}
 	})
 }
