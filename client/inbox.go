@@ -12,7 +12,7 @@ type inbox struct {
 	queue line[Entry]
 	last  uint64 // the last seq that was queued, or passed over for a reason
 	done  uint64 // the handler has dealt with everything up to here
-	doing uint64 // the delivery that the handler has, or 0
+	doing uint64 // the delivery that the handler has, or 0; also when it was given back under its hands
 	own   map[uint64]struct{}
 	// past is the head at the assignment. Of what is not above it only that is delivered which needs an answer, so that
 	// prev tells nothing there.
@@ -22,8 +22,10 @@ type inbox struct {
 	// behind says that deliveries were dropped, the highest of them target: the history has them.
 	behind bool
 	target uint64
-	// nacking says that a nack is on its way: deliveries of before it must not be mistaken for those after it.
-	nacking bool
+	// nacking says that a nack is on its way: deliveries of before it must not be mistaken for those after it. turn counts the nacks, and
+	// given is the highest delivery that was forgotten for those on their way.
+	nacking     bool
+	turn, given uint64
 }
 
 // deliver takes a delivery. It returns true when the entry was dealt with before and wants only its ack again.
@@ -84,6 +86,9 @@ func (b *inbox) wrote(seq uint64) {
 	}
 }
 
+// highest is the last seq that may have been delivered: it was, or it is one of the past or of our own.
+func (b *inbox) highest() uint64 { return max(b.last, b.target, b.past, b.done) }
+
 // finish notes that everything up to seq was dealt with.
 func (b *inbox) finish(seq uint64) {
 	b.done = max(b.done, seq)
@@ -124,19 +129,48 @@ func (b *inbox) fill(page []Entry, ae uint64, more bool, asked uint64) {
 	}
 }
 
-// rewind forgets everything from seq on: it was given back and comes again [SW-5.6].
-func (b *inbox) rewind(seq uint64) {
+// rewind forgets everything from seq on: it was given back and comes again [SW-5.6]. It returns which turn that is.
+func (b *inbox) rewind(seq uint64) (turn uint64) {
+	if !b.nacking {
+		b.given = 0
+	}
+	b.given = max(b.given, b.last, b.target)
 	b.queue.clear()
-	b.last = seq - 1
+	b.last = min(b.last, seq-1)
+	if b.doing >= seq {
+		b.doing = 0
+	}
 	b.behind, b.target, b.nacking = false, 0, true
+	b.turn++
+	return b.turn
 }
 
-// rewound ends what rewind began. fresh says that the server rewound just now, so that what was delivered meanwhile
-// comes again; otherwise it does not, and is read from the history.
-func (b *inbox) rewound(fresh bool) {
+// rewound ends what rewind began, unless a later one has begun. fresh says that the server rewound just now, so that what was delivered
+// meanwhile comes again; otherwise it does not, and is read from the history.
+func (b *inbox) rewound(turn uint64, fresh bool) {
+	if turn != b.turn || turn == 0 {
+		return
+	}
 	b.nacking = false
 	if fresh {
 		b.target = 0
 	}
 	b.behind = b.target > b.last
+}
+
+// kept ends what rewind began, unless a later one has begun: the server did not take back what was forgotten, nor will it deliver it
+// again. It is read from the history.
+func (b *inbox) kept(turn uint64) {
+	if turn != b.turn || turn == 0 {
+		return
+	}
+	b.target = max(b.target, b.given)
+	b.rewound(turn, false)
+}
+
+// resubscribed notes that everything is delivered again behind what was acknowledged [SW-5.7], and with it what was missed.
+func (b *inbox) resubscribed() {
+	if !b.nacking {
+		b.behind, b.target = false, 0
+	}
 }

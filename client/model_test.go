@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"time"
 
 	"switchboard/client"
 	"switchboard/wire"
@@ -21,6 +22,7 @@ type model struct {
 	cut     float64 // the probability that a frame, in or out, is the last of its connection
 	faulty  float64 // the probability that a push is left out, or comes twice
 	staff   float64 // the probability that a staff entry follows an entry
+	denied  float64 // the probability that a nack or a page of the history is refused
 	limits  *wirepb.Limits
 	log     []*wirepb.Entry
 	keys    map[string]*wirepb.ServerFrame
@@ -33,6 +35,7 @@ type model struct {
 	cuts    int // faults that fired
 	skips   int
 	doubles int
+	denials int
 	certain bool // the next push arrives
 }
 
@@ -70,6 +73,21 @@ func (m *model) configOf(sub string) client.Config {
 // play serves one connection.
 func (m *model) play(p *peer) {
 	q := &modelPeer{peer: p}
+	// A connection that says nothing would be given up, and what stands still would be healed by the next one.
+	beat := time.NewTicker(20 * time.Second)
+	pinged := make(chan struct{})
+	go func() {
+		defer close(pinged)
+		for {
+			select {
+			case <-beat.C:
+				p.ping()
+			case <-p.end:
+				return
+			}
+		}
+	}()
+	defer func() { beat.Stop(); <-pinged }()
 	for f := range p.in {
 		m.mu.Lock()
 		if m.chance(m.cut) { // before it had an effect
@@ -81,8 +99,8 @@ func (m *model) play(p *peer) {
 		m.mu.Unlock()
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.kill(q)
+	m.mu.Unlock()
 }
 
 func (m *model) chance(p float64) bool { return p > 0 && m.rnd.Float64() < p }
@@ -142,19 +160,49 @@ func (m *model) take(q *modelPeer, f *wirepb.ClientFrame) {
 	case *wirepb.ClientFrame_Send:
 		m.send(q, f.Id, v.Send)
 	case *wirepb.ClientFrame_History:
+		if m.deny(q, f.Id) {
+			return
+		}
 		m.history(q, f.Id, v.History)
 	case *wirepb.ClientFrame_Subscribe:
 		m.subscribe(q, f.Id, v.Subscribe)
 	case *wirepb.ClientFrame_Reply:
 		m.reply(q, f.Id, v.Reply)
 	case *wirepb.ClientFrame_Nack:
+		if m.deny(q, f.Id) {
+			return
+		}
 		m.nack(q, f.Id, v.Nack)
 	case *wirepb.ClientFrame_Ack:
 		if m.owner == q && v.Ack.Ae == m.ae && v.Ack.Seq <= m.shown {
+			if f.Id == 0 && m.chance(m.denied) {
+				return // [SW-5.6] nobody waits for an answer
+			}
 			m.cursor = max(m.cursor, v.Ack.Seq)
+			if f.Id != 0 {
+				m.tell(q, &wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Ack{Ack: &wirepb.Done{Seq: v.Ack.Seq}}})
+			}
 			m.pump()
+			return
+		}
+		if f.Id != 0 {
+			m.tell(q, refusal(f.Id, wire.Refuse(wire.NotDelivered)))
 		}
 	}
+}
+
+// deny refuses a request, perhaps: for now, or for good.
+func (m *model) deny(q *modelPeer, id uint64) bool {
+	if !m.chance(m.denied) {
+		return false
+	}
+	m.denials++
+	slug := wire.Unavailable
+	if m.chance(0.5) {
+		slug = wire.Forbidden
+	}
+	m.tell(q, refusal(id, wire.Refuse(slug)))
+	return true
 }
 
 func (m *model) hello(q *modelPeer, id uint64, h *wirepb.Hello) {
@@ -339,6 +387,8 @@ func (m *model) pump() {
 		}
 		if e.Origin == "customer" {
 			d.Attempt = 1
+			// Behind what fills the window nothing follows that would show that it is missing.
+			m.certain = m.certain || open+1 >= m.window
 		}
 		m.push(m.owner, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Delivery{Delivery: d}})
 	}
@@ -388,7 +438,7 @@ func (m *model) nack(q *modelPeer, id uint64, n *wirepb.Nack) {
 func (m *model) calm() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.cut, m.faulty = 0, 0
+	m.cut, m.faulty, m.denied = 0, 0, 0
 }
 
 // entries returns the log: all of it, or what customers see.

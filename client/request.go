@@ -35,6 +35,16 @@ type request struct {
 	err   error
 }
 
+// over tells whether r has ended.
+func (r *request) over() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // call sends f and waits for its answer, over as many connections as that takes: every verb that writes carries a
 // key, so that sending it again is safe [SW-4.3]. settle, which may be nil, sees a good answer before anything that
 // the server said after it. When ctx ends first the outcome is unknown.

@@ -97,7 +97,8 @@ func (s *Session) call(ctx context.Context, f *wirepb.ClientFrame, settle func(*
 
 // Ack tells the server, for a customer, that everything up to seq has arrived on this device. For a worker it
 // acknowledges everything up to seq [SW-5.6]; handlers seldom need it, because returning nil does it. It is not
-// waited for: a lost one is made good by the next, and a worker's entry then comes again.
+// waited for: a lost one is made good by the next, and a worker's entry then comes again. A worker's fails with [wire.NotDelivered], and nothing
+// happens, when seq is above everything that was delivered to him.
 func (s *Session) Ack(seq uint64) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
@@ -105,6 +106,9 @@ func (s *Session) Ack(seq uint64) error {
 		return s.err
 	}
 	if s.ae != 0 {
+		if seq > s.inbox.highest() { // the server would refuse it, and what is up to there would pass for dealt with here
+			return wire.Refuse(wire.NotDelivered)
+		}
 		s.inbox.finish(seq)
 	}
 	s.ackLevel(seq)

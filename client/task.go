@@ -24,6 +24,10 @@ type task struct {
 	inbox  inbox
 	doc    Document
 	reason string // why it ended
+	// sure is how far an answer has told that the server knows of the acknowledgements; quiet is ack at the last beat, and confirm the
+	// request for such an answer.
+	sure, quiet uint64
+	confirm     *request
 }
 
 // Assignment is what the server told a worker when a session became its own [SW-5.4].
@@ -88,7 +92,7 @@ func (s *Session) revoked(reason string) {
 // nextDelivery returns what is to be handled next, reading from the history what was missed; ok is false when the
 // assignment has ended.
 func (s *Session) nextDelivery() (e Entry, ok bool) {
-	for s.ctx.Err() == nil {
+	for failures := 0; s.ctx.Err() == nil; {
 		s.c.mu.Lock()
 		over := s.err != nil || s.c.work.stopping
 		if !over {
@@ -102,12 +106,14 @@ func (s *Session) nextDelivery() (e Entry, ok bool) {
 		case over:
 			return e, false
 		case behind:
-			if err := s.catchUp(); err != nil {
-				s.c.cfg.Log.Warn("reading what was missed", "session", s.id, "error", err)
-				s.c.mu.Lock()
-				s.revoked("lost")
-				s.c.mu.Unlock()
+			err := s.catchUp()
+			if err == nil {
+				failures = 0
+				continue
 			}
+			s.unread(err)
+			s.rest(s.c.cfg.backoff(failures, 0))
+			failures++
 			continue
 		}
 		select {
@@ -130,6 +136,45 @@ func (s *Session) catchUp() error {
 	return err
 }
 
+// unread does what follows when what was missed could not be read. The session is still this worker's, and its customer waits: to give it
+// up here alone would leave it with a worker who does not know of it, as long as he lives. So it is tried again; and where the server
+// refuses for good, the connection is hung up, because everything that is not acknowledged follows the next subscription.
+func (s *Session) unread(err error) {
+	s.c.mu.Lock()
+	k, done := s.c.conn, s.err != nil || !s.inbox.behind
+	s.c.mu.Unlock()
+	if done {
+		return
+	}
+	refusal, refused := errors.AsType[*wire.Error](err)
+	final := refused && wire.FaultOf(refusal.Slug).Retry == wire.RetryNever
+	s.c.cfg.Log.Warn("reading what was missed", "session", s.id, "final", final, "error", err)
+	if final && k != nil {
+		_ = k.ws.Close()
+	}
+}
+
+// rest waits for d, or until the assignment or the work ends.
+func (s *Session) rest(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for {
+		s.c.mu.Lock()
+		over := s.err != nil || s.c.work.stopping
+		s.c.mu.Unlock()
+		if over {
+			return
+		}
+		select {
+		case <-s.wake:
+		case <-s.ctx.Done():
+			return
+		case <-t.C:
+			return
+		}
+	}
+}
+
 // handled acknowledges seq, unless a reply did.
 func (s *Session) handled(seq uint64) {
 	s.c.mu.Lock()
@@ -141,6 +186,21 @@ func (s *Session) handled(seq uint64) {
 	s.ackLevel(seq)
 }
 
+// confirmAck asks for an answer to an acknowledgement that got none, when the session has been quiet for a beat. One that nobody waits for
+// may be lost where a node is overloaded: the next makes it good, but behind a full window there is no next. Client.mu is held.
+func (s *Session) confirmAck() {
+	seq, moved := s.ack, s.ack != s.quiet
+	s.quiet = seq
+	if moved || seq <= s.sure || s.confirm != nil && !s.confirm.over() {
+		return
+	}
+	r := &request{frame: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Ack{Ack: &wirepb.Ack{Session: s.id, Ae: s.ae, Seq: seq}}}, done: make(chan struct{})}
+	r.settle = func(*wirepb.ServerFrame) { s.sure = max(s.sure, seq) }
+	if s.c.enter(r) == nil { // with no room left, at the next beat
+		s.confirm = r
+	}
+}
+
 // settled tells whether seq was acknowledged: by the handler's reply, or by a release that was refused.
 func (s *Session) settled(seq uint64) bool {
 	s.c.mu.Lock()
@@ -148,11 +208,12 @@ func (s *Session) settled(seq uint64) bool {
 	return s.inbox.done >= seq
 }
 
-// handling notes which delivery the handler has; 0 is none.
-func (s *Session) handling(seq uint64) {
+// handling notes which delivery the handler has, 0 is none, and returns which it had: 0 too when that was given back meanwhile.
+func (s *Session) handling(seq uint64) (had uint64) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	s.inbox.doing = seq
+	had, s.inbox.doing = s.inbox.doing, seq
+	return had
 }
 
 // Reply appends a worker's entry, or a guest's, and with [WithAck] acknowledges what it answers in the same step [SW-5.5]. body is as
@@ -180,6 +241,7 @@ func (s *Session) Reply(ctx context.Context, typ string, body any, opts ...Optio
 		s.inbox.wrote(f.GetReply().GetSeq())
 		if w.ack != nil {
 			s.inbox.finish(*w.ack)
+			s.sure = max(s.sure, *w.ack)
 		}
 	})
 	if err != nil {
@@ -206,25 +268,26 @@ func (s *Session) stale(err error) error {
 }
 
 // Nack gives the entry seq and all later ones back: they come again after delay [SW-5.6]. Handlers return an error
-// instead.
+// instead. When it fails nothing was given back, as far as this worker knows, and the entries are handled again at once.
 func (s *Session) Nack(ctx context.Context, seq uint64, delay time.Duration, reason string) error {
+	var turn uint64
 	s.c.mu.Lock()
 	if seq > s.inbox.done { // otherwise the server refuses it, and nothing comes again
-		s.inbox.rewind(seq)
+		turn = s.inbox.rewind(seq)
 	}
 	s.c.mu.Unlock()
 	m := &wirepb.Nack{Session: s.id, Ae: s.ae, Seq: seq, DelayMs: delay.Milliseconds(), Reason: reason, Key: newKey()}
-	fresh := false
 	_, err := s.call(ctx, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Nack{Nack: m}}, func(f *wirepb.ServerFrame) {
-		fresh = !f.GetNack().GetDuplicate()
-		s.inbox.rewound(fresh)
+		s.inbox.rewound(turn, !f.GetNack().GetDuplicate())
 	})
 	if err != nil {
 		s.c.mu.Lock()
-		s.inbox.rewound(false)
+		s.inbox.kept(turn)
 		s.c.mu.Unlock()
+		s.poke()
 		return fmt.Errorf("giving back entry %d: %w", seq, s.stale(err))
 	}
+	s.poke()
 	return nil
 }
 

@@ -152,22 +152,23 @@ func list[T any](entries []T, seq func(T) uint64) string {
 // TestEveryEntryIsAnsweredOnce lets a worker answer over the same network: every entry of the customer is handled in
 // order, at least once under each assignment until it is acknowledged, and answered exactly once.
 func TestEveryEntryIsAnsweredOnce(t *testing.T) {
-	cuts, again := 0, 0
+	cuts, again, denials := 0, 0, 0
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newModel(seed).start()
 				t.Cleanup(m.close)
-				m.cut, m.staff, m.faulty = 0.08, 0.2, 0.03
+				m.cut, m.staff, m.faulty, m.denied = 0.08, 0.2, 0.03, 0.3
+				m.window = 1 + int(seed%4)
 				again += serve(t, m, seed)
 				m.mu.Lock()
 				defer m.mu.Unlock()
-				cuts += m.cuts
+				cuts, denials = cuts+m.cuts, denials+m.denials
 			})
 		})
 	}
-	if cuts < 500 || again < 50 {
-		t.Fatalf("the faults did not fire: %d cuts, %d failures", cuts, again)
+	if cuts < 500 || again < 50 || denials < 20 {
+		t.Fatalf("the faults did not fire: %d cuts, %d failures, %d denials", cuts, again, denials)
 	}
 }
 
@@ -178,6 +179,7 @@ func serve(t *testing.T, m *model, seed uint64) (failures int) {
 	last := map[uint64]uint64{} // by ae
 	var order []string
 	cfg := client.WorkerConfig{Config: m.configOf("faq"), Queues: []string{"default"}, Slots: 1, NackDelay: time.Millisecond}
+	cfg.Tries = 1
 	cfg.Protobuf = seed%2 == 1
 	go func() {
 		ended <- client.Work(ctx, cfg, func(ctx context.Context, s *client.Session, e client.Entry) error {
@@ -199,7 +201,11 @@ func serve(t *testing.T, m *model, seed uint64) (failures int) {
 					return err
 				}
 			}
-			_, err := s.Reply(ctx, "text", "answer to "+e.Text(), client.WithAck(e.Seq), client.ReplyTo(e.Seq))
+			once := client.WithAck(e.Seq)
+			if e.Seq%3 != 0 { // then it is acknowledged by the handler's return
+				once = client.WithKey(fmt.Sprint("answer to ", e.Seq))
+			}
+			_, err := s.Reply(ctx, "text", "answer to "+e.Text(), once, client.ReplyTo(e.Seq))
 			return err
 		})
 	}()

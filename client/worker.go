@@ -13,7 +13,7 @@ import (
 
 // Handler answers one entry of the customer. It is called for the entries of one session in seq order, one at a time;
 // for different sessions at the same time. Returning nil acknowledges the entry, unless a reply with [WithAck] did;
-// so does [Session.Release], which ends the assignment before the handler returns. An error gives it back, and it comes
+// so does [Session.Release], which ends the assignment before the handler returns, and [Session.Nack] does not: it gave the entry back. An error gives it back, and it comes
 // again after a delay ([Later] names one) until the server's limit of attempts [SW-5.6]; behind an acknowledgement, also
 // that of a release that was refused, it does not, and the next entry follows. The same entry may come again after a
 // crash or a lost lease: at least once. ctx ends when the assignment does; what the handler returns then is of no
@@ -193,7 +193,9 @@ func (c *Client) subscribed(k *conn, f *wirepb.ServerFrame) {
 	for id, s := range c.assigned {
 		if kept[id] != s.ae {
 			s.revoked("lease")
+			continue
 		}
+		s.inbox.resubscribed()
 	}
 	for id, ae := range kept {
 		if c.assigned[id] == nil {
@@ -278,13 +280,15 @@ func (w *worker) serve(s *Session) {
 		}
 		s.handling(e.Seq)
 		err := w.handle(s.ctx, s, e)
-		s.handling(0)
+		had := s.handling(0)
 		<-w.busy
 		if s.ctx.Err() != nil {
 			return
 		}
 		if err == nil {
-			s.handled(e.Seq)
+			if had == e.Seq { // otherwise it has called Nack itself, and it comes again
+				s.handled(e.Seq)
+			}
 			continue
 		}
 		delay := w.cfg.NackDelay
@@ -297,6 +301,7 @@ func (w *worker) serve(s *Session) {
 		}
 		if err := s.Nack(s.ctx, e.Seq, delay, err.Error()); err != nil && s.ctx.Err() == nil {
 			w.c.cfg.Log.Info("giving back failed", "session", s.id, "seq", e.Seq, "error", err)
+			s.rest(delay) // the server does not know that it is to rest: it is read from the history
 		}
 	}
 }

@@ -822,3 +822,260 @@ func TestNackAnswerIsLost(t *testing.T) {
 		}
 	})
 }
+
+// said returns the entry seq of the customer, as the history has it.
+func said(seq uint64) *wirepb.Entry {
+	return &wirepb.Entry{Session: "s_1", Seq: seq, Epoch: 1, Kind: "message", Type: "text", Origin: "customer", From: &wirepb.Author{Role: "customer", Id: "alice"}}
+}
+
+func page(id uint64, entries ...*wirepb.Entry) *wirepb.ServerFrame {
+	return &wirepb.ServerFrame{Id: id, Verb: &wirepb.ServerFrame_History{History: &wirepb.HistoryReply{Entries: entries}}}
+}
+
+// history returns the next request for the history, over whatever comes before it.
+func (s *script) history() *wirepb.ClientFrame {
+	s.t.Helper()
+	f := s.next()
+	for f.GetHistory() == nil {
+		f = s.next()
+	}
+	return f
+}
+
+// endless is the configuration of a worker whose assignments nobody ends.
+func endless(t *testing.T, srv *script) client.WorkerConfig {
+	return client.WorkerConfig{Config: srv.config(), Ended: func(_ *client.Session, reason string) {
+		if reason != "" { // not the end of the work itself
+			t.Errorf("the assignment has ended here, as %q; the server knows nothing of that", reason)
+		}
+	}}
+}
+
+// What was missed is read until that worked: the server holds the session assigned as long as this worker lives, and the customer waits.
+func TestMissedIsReadUntilThatWorks(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		cfg := endless(t, srv)
+		cfg.Tries = 1
+		work(t, srv, cfg, func(context.Context, *client.Session, client.Entry) error { return nil })
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1), delivery(8, 3, 2, 1)) // 2 was lost
+		for range 7 {
+			srv.p.say(refusal(srv.history().Id, wire.Refuse(wire.Unavailable)))
+		}
+		srv.p.say(page(srv.history().Id, said(2), said(3)))
+		for srv.ack().Seq != 3 {
+		}
+	})
+}
+
+// Where the history is refused for good, the next subscription says all again.
+func TestMissedIsSaidAgain(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		var seen []uint64
+		work(t, srv, endless(t, srv), func(_ context.Context, _ *client.Session, e client.Entry) error {
+			seen = append(seen, e.Seq)
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1), delivery(8, 3, 2, 1)) // 2 was lost
+		// A connection that says nothing would be given up anyway.
+		for open, pings := true, 0; open; pings++ {
+			if pings > 10 {
+				t.Fatal("it has not hung up")
+			}
+			srv.p.ping()
+			var f *wirepb.ClientFrame
+			select {
+			case f, open = <-srv.p.in:
+			case <-time.After(20 * time.Second):
+			}
+			if f.GetHistory() != nil {
+				srv.p.say(refusal(f.Id, wire.Refuse(wire.Forbidden)))
+			}
+		}
+		srv.subscribe(&wirepb.Kept{Session: "s_1", Ae: 8})
+		srv.p.say(delivery(8, 2, 1, 1), delivery(8, 3, 2, 1))
+		for f := srv.next(); f.GetAck().GetSeq() != 3; f = srv.next() {
+			if f.GetHistory() != nil { // asked for before the subscription was answered
+				srv.p.say(refusal(f.Id, wire.Refuse(wire.Forbidden)))
+			}
+		}
+		synctest.Wait()
+		if n := len(srv.peers); n != 0 {
+			t.Fatal("it has hung up again, though nothing is missing any more")
+		}
+		if want := []uint64{1, 2, 3}; !slices.Equal(seen, want) {
+			t.Fatalf("handled %v; want %v", seen, want)
+		}
+	})
+}
+
+// What could not be given back was not forgotten by the server, and it will not deliver it again: neither that nor what followed it.
+func TestNackFails(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		fail := true
+		var seen []uint64
+		work(t, srv, client.WorkerConfig{}, func(_ context.Context, _ *client.Session, e client.Entry) error {
+			seen = append(seen, e.Seq)
+			if fail {
+				fail = false
+				return errors.New("not now")
+			}
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1), delivery(8, 2, 1, 1))
+		nack := srv.next()
+		srv.p.say(refusal(nack.Id, wire.Refuse(wire.NotDelivered)))
+		f := srv.history()
+		if h := f.GetHistory(); h.After == nil || *h.After != 0 {
+			t.Fatalf("history = %v; want what is after 0", h)
+		}
+		srv.p.say(page(f.Id, said(1), said(2)))
+		for srv.ack().Seq != 2 {
+		}
+		if want := []uint64{1, 1, 2}; !slices.Equal(seen, want) {
+			t.Fatalf("handled %v; want %v", seen, want)
+		}
+	})
+}
+
+// A nack whose caller did not wait for the answer was taken perhaps. Its answer does not pass for that of a later one.
+func TestNackAnsweredLate(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		calls := 0
+		var seen []uint64
+		work(t, srv, client.WorkerConfig{}, func(ctx context.Context, s *client.Session, e client.Entry) error {
+			seen = append(seen, e.Seq)
+			if calls++; calls == 1 {
+				ctx, cancel := context.WithTimeout(ctx, time.Second)
+				defer cancel()
+				if err := s.Nack(ctx, e.Seq, 0, "first"); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Nack = %v; want the deadline", err)
+				}
+				return errors.New("second")
+			}
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1), delivery(8, 2, 1, 1))
+		first, second := srv.next(), srv.next()
+		done := func(f *wirepb.ClientFrame) *wirepb.ServerFrame {
+			return &wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Nack{Nack: &wirepb.Done{Seq: 1}}}
+		}
+		srv.p.say(done(first), delivery(8, 1, 0, 2), delivery(8, 2, 1, 1), done(second)) // these two are before the second rewind
+		synctest.Wait()
+		if n := len(srv.p.in); n != 0 || len(seen) != 1 {
+			t.Fatalf("%d frames, handled %v; want nothing: the second nack takes all of it back", n, seen)
+		}
+		srv.p.say(delivery(8, 1, 0, 3), delivery(8, 2, 1, 1))
+		for srv.ack().Seq != 2 {
+		}
+		if want := []uint64{1, 1, 2}; !slices.Equal(seen, want) {
+			t.Fatalf("handled %v; want %v", seen, want)
+		}
+	})
+}
+
+// An ack that nobody waits for may be lost, and behind a full window nothing follows that would make it good: one that is answered does.
+func TestAckIsConfirmed(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		work(t, srv, client.WorkerConfig{Window: 1}, func(context.Context, *client.Session, client.Entry) error { return nil })
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		srv.ack() // and it is lost
+		f := srv.next()
+		if a := f.GetAck(); a.GetSeq() != 1 || a.Ae != 8 || f.Id == 0 {
+			t.Fatalf("got %v; want the ack of 1 as a request", f)
+		}
+		srv.p.say(refusal(f.Id, wire.Refuse(wire.NotDelivered)))
+		f = srv.next()
+		if f.GetAck().GetSeq() != 1 || f.Id == 0 {
+			t.Fatalf("got %v; want it again, until it is taken", f)
+		}
+		srv.p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Ack{Ack: &wirepb.Done{Seq: 1}}})
+		time.Sleep(30 * time.Second) // of the bubble: several beats
+		if n := len(srv.p.in); n != 0 {
+			t.Fatalf("%d frames; want nothing more: it was answered", n)
+		}
+	})
+}
+
+// An acknowledgement of what was not delivered, as of an answer that has another's word before it, takes no word of the customer's with it.
+func TestAckOfWhatWasNotDelivered(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		var seen []uint64
+		work(t, srv, client.WorkerConfig{}, func(_ context.Context, s *client.Session, e client.Entry) error {
+			seen = append(seen, e.Seq)
+			if e.Seq > 1 {
+				return nil
+			}
+			err := s.Ack(3)
+			if refused, ok := errors.AsType[*wire.Error](err); !ok || refused.Slug != wire.NotDelivered {
+				t.Errorf("Ack = %v; want not_delivered", err)
+			}
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		if a := srv.ack(); a.Seq != 1 {
+			t.Fatalf("ack = %v; want 1, which the handler has dealt with", a)
+		}
+		srv.p.say(delivery(8, 2, 1, 1))
+		srv.ack()
+		if want := []uint64{1, 2}; !slices.Equal(seen, want) {
+			t.Fatalf("handled %v; want %v", seen, want)
+		}
+	})
+}
+
+// A nack of what was not delivered is refused, and what comes before it is handled all the same.
+func TestNackOfWhatWasNotDelivered(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		var seen []uint64
+		work(t, srv, client.WorkerConfig{}, func(ctx context.Context, s *client.Session, e client.Entry) error {
+			if seen = append(seen, e.Seq); e.Seq == 1 {
+				if err := s.Nack(ctx, 5, 0, "ahead"); err == nil {
+					t.Error("a nack of 5 was taken; want not_delivered")
+				}
+			}
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		srv.p.say(refusal(srv.next().Id, wire.Refuse(wire.NotDelivered)), delivery(8, 2, 1, 1))
+		for f := srv.next(); f.GetAck().GetSeq() != 2; f = srv.next() {
+			if f.GetHistory() != nil { // it came before the refusal was heard
+				srv.p.say(page(f.Id, said(2)))
+			}
+		}
+		if want := []uint64{1, 2}; !slices.Equal(seen, want) {
+			t.Fatalf("handled %v; want %v", seen, want)
+		}
+	})
+}
+
+// A handler that gives its entry back itself does not acknowledge it by returning: it comes again, and is to be handled then.
+func TestHandlerNacks(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		var seen []uint32
+		work(t, srv, client.WorkerConfig{}, func(ctx context.Context, s *client.Session, e client.Entry) error {
+			if seen = append(seen, e.Attempt); e.Attempt == 1 {
+				return s.Nack(ctx, e.Seq, time.Second, "busy")
+			}
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		f := srv.next()
+		srv.p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Nack{Nack: &wirepb.Done{Seq: 1}}})
+		synctest.Wait()
+		if n := len(srv.p.in); n != 0 {
+			t.Fatalf("got %v; want nothing: it was given back", srv.next())
+		}
+		srv.p.say(delivery(8, 1, 0, 2))
+		if a := srv.ack(); a.Seq != 1 || !slices.Equal(seen, []uint32{1, 2}) {
+			t.Fatalf("ack = %v, attempts %v; want 1, behind the second", a, seen)
+		}
+	})
+}

@@ -33,6 +33,10 @@ func (c *Client) write(k *conn) {
 		case <-beat:
 			c.mu.Lock()
 			k.pong = true
+			for _, s := range c.assigned {
+				s.confirmAck()
+			}
+			c.flush()
 			c.mu.Unlock()
 		case <-k.ctx.Done():
 			return

@@ -13,6 +13,11 @@ function merge(doc, patch) {
   return out
 }
 
+// told says what was thrown, whatever it was.
+function told(err) {
+  try { return String(err?.message ?? err).slice(0, 200) } catch { return 'error' }
+}
+
 // A stream of a reply that is still being written. Offsets count bytes of UTF-8.
 class Writer {
   #sent = 0
@@ -50,9 +55,13 @@ export class Assignment extends Feed {
   cursor = 0 // acknowledged
   delivered = 0 // the customer's newest word that was delivered
   writers = new Map()
-  #settled = 0 // acknowledged, or on its way to be
+  #settled = 0 // acknowledged, or on its way to be, by #settling
+  #settling
   #has = 0 // the delivery that the handler has
-  #doing = new Map() // deliveries to be acknowledged: seq → attempt
+  #doing = new Map() // deliveries to be acknowledged: seq → delivery
+  #nacks = 0 // on their way; meanwhile deliveries are held: of before a nack they must not be mistaken for those after it
+  #held = new Map()
+  #pause
   #line = Promise.resolve()
   #told = false // somebody listens to the entries; before that they are not kept, the log has them
   #behind = null // entries that wait until what is missing before them was fetched
@@ -83,21 +92,22 @@ export class Assignment extends Feed {
   delivery(d) {
     this.#take(d)
     if (d.attempt) this.delivered = Math.max(this.delivered, d.seq)
-    if (!d.attempt || d.seq <= this.cursor || this.#doing.get(d.seq) >= d.attempt) return
-    this.#doing.set(d.seq, d.attempt)
+    if (!d.attempt || d.seq <= this.cursor || this.#doing.get(d.seq)?.attempt >= d.attempt) return
+    if (this.#nacks) return this.#held.set(d.seq, d)
+    this.#doing.set(d.seq, d)
     this.worker.emit('delivery', d, this)
     if (this.worker.handler) this.#line = this.#line.then(() => this.#work(d))
   }
   async #work(d) {
-    const mine = () => !this.ended && this.#doing.get(d.seq) === d.attempt
+    const mine = () => !this.ended && this.#doing.get(d.seq) === d
     if (!mine()) return
     try {
       this.#has = d.seq
       await this.worker.handler(d, this)
-      if (mine() && this.#settled < d.seq) await this.ack(d.seq)
+      if (mine()) await (this.#settled < d.seq ? this.ack(d.seq) : this.#settling)
     } catch (err) {
       this.worker.emit('error', err, this)
-      if (mine()) await this.nack(d.seq, { delay_ms: 1_000, reason: String(err?.message ?? err).slice(0, 200) }).catch(() => {})
+      if (mine()) await this.nack(d.seq, { delay_ms: 1_000, reason: told(err) }).catch(() => {})
     } finally { this.#has = 0 }
   }
   #take(e) {
@@ -127,13 +137,17 @@ export class Assignment extends Feed {
   }
   // reply says something; ack settles the deliveries up to that seq in the same step, and is then the key [SW-5.5].
   reply(type, body, { ack, key = ack === undefined ? uuid() : undefined, ...more } = {}) {
-    if (ack) this.#settled = Math.max(this.#settled, ack)
-    return this.call('reply', { ack, key, type, body, ...more }, r => {
+    const call = this.call('reply', { ack, key, type, body, ...more }, r => {
       if (ack) this.#acked(ack)
       this.writers.delete(more.stream)
       this.#take({ session: this.id, visibility: 'public', ...r, from: this.client.self(), kind: 'message', type, body, ...more, prev: r.duplicate ? r.seq - 1 : 0 })
       return r
     })
+    return ack ? this.#settle(ack, call) : call
+  }
+  #settle(seq, call) {
+    if (seq >= this.#settled) [this.#settled, this.#settling] = [seq, call]
+    return call
   }
   // stream begins a reply that is shown while it is written: write(text)…, then end(type, body, {ack}).
   stream(id = uuid()) {
@@ -141,15 +155,33 @@ export class Assignment extends Feed {
     this.writers.set(id, w)
     return w
   }
-  ack(seq = this.delivered) {
-    this.#settled = Math.max(this.#settled, seq)
-    return this.call('ack', { seq }, () => this.#acked(seq))
-  }
-  // nack gives a delivery back; it and what follows come again. What is acknowledged is refused, and nothing comes again.
+  ack(seq = this.delivered) { return this.#settle(seq, this.call('ack', { seq }, () => this.#acked(seq))) }
+  // nack gives a delivery back; it and what follows come again. What is acknowledged is refused, and nothing comes again. Nor does it after
+  // another refusal: the server has delivered it, so it is handled again from here, after the delay.
   nack(seq, { key = uuid(), ...more } = {}) {
-    if (seq > this.cursor) for (const s of this.#doing.keys()) if (s >= seq) this.#doing.delete(s)
-    return this.call('nack', { seq, key, ...more })
+    if (seq <= this.cursor) return this.call('nack', { seq, key, ...more })
+    this.#nacks++
+    this.#settled = Math.min(this.#settled, seq - 1)
+    for (const [s, d] of this.#doing) if (s >= seq) { this.#doing.delete(s); this.#held.set(s, d) }
+    return this.call('nack', { seq, key, ...more }, r => {
+      if (!r.duplicate) for (const s of this.#held.keys()) if (s >= seq) this.#held.delete(s)
+      this.#resume()
+      return r
+    }).catch(err => {
+      if (err.slug === 'stale_assignment' && !this.ended) this.worker.end(this, 'stale')
+      if (!this.ended) this.#pause = setTimeout(() => this.#resume(), more.delay_ms ?? 1_000)
+      throw err
+    })
   }
+  // resume goes on with what was held, when no nack is on its way any more.
+  #resume() {
+    if (this.ended || --this.#nacks) return
+    const held = [...this.#held.values()].sort((a, b) => a.seq - b.seq)
+    this.#held.clear()
+    for (const d of held) this.delivery({ ...d }) // the handler of a delivery that was given back has no say about it
+  }
+  // lost: the connection was. What is not acknowledged follows the next subscription [SW-5.7].
+  lost() { this.#held.clear() }
   transfer(to, { key = uuid(), ...more } = {}) {
     return this.call('transfer', { to, key, ...more }, r => {
       if (to.queue) this.worker.end(this, 'transfer') // to a worker it stays ours until he accepts [SW-5.8]
@@ -185,6 +217,7 @@ export class Assignment extends Feed {
   history(range) { return this.client.call('history', { session: this.id, ...range }) }
   end(why) {
     super.end(why)
+    clearTimeout(this.#pause)
     this.#abort.abort(fault(409, 'stale_assignment', why))
   }
 }
@@ -266,7 +299,10 @@ export class Worker extends Emitter {
     }
   }
   // lost: open offers are rescinded with the connection [SW-5.7].
-  lost() { for (const offer of this.offers.keys()) this.#offerEnded({ offer, reason: 'rescinded' }) }
+  lost() {
+    for (const offer of this.offers.keys()) this.#offerEnded({ offer, reason: 'rescinded' })
+    for (const a of this.assignments.values()) a.lost()
+  }
   #assigned(p) {
     const old = this.assignments.get(p.session)
     if (old?.ae >= p.ae) return

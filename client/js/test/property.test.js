@@ -4,6 +4,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { work } from '../worker.js'
 import { clock, Rig, settle, welcome } from './fake.js'
 
 // random is mulberry32: the same seed, the same numbers.
@@ -144,6 +145,151 @@ test('no network makes it lose, repeat or reorder a word', async t => {
   const tick = clock(t), totals = {}
   const seeds = process.env.SEED ? [Number(process.env.SEED)] : Array.from({ length: 300 }, (_, i) => i + 1)
   for (const seed of seeds) await run(seed, tick, totals)
+  t.diagnostic(`faults: ${JSON.stringify(totals)}`)
+  if (seeds.length > 1) for (const k in totals) assert.ok(totals[k] > 0, `the fault ${k} never fired`)
+})
+
+// An Owner is what a server keeps of one session that is assigned to one worker [SW-5], and the far end of one connection at a time.
+class Owner {
+  log = []
+  keys = new Map()
+  failed = new Map() // seq → how often it was given back
+  out = [] // frames on their way to the worker
+  lease = false
+  ae = 0
+  cursor = 0 // acknowledged
+  shown = 0 // delivered
+  faults = { lost: 0, requeued: 0, denied: 0, back: 0, duplicates: 0 }
+  constructor(rnd, window) { Object.assign(this, { rnd, window, denied: 0.15 }) }
+
+  append(e) {
+    this.log.push({ session: 's_1', seq: this.log.length + 1, epoch: 1, kind: 'message', type: 'text', visibility: 'public', prev: this.log.length, ...e })
+    return this.log.at(-1)
+  }
+  ask() {
+    this.append({ origin: 'customer', from: { role: 'customer', id: 'alice' }, body: {} })
+    this.pump()
+  }
+  pump() {
+    while (this.lease && this.shown < this.log.length) {
+      const e = this.log[this.shown]
+      if (e.origin === 'customer') {
+        if (this.log.slice(this.cursor, this.shown).filter(x => x.origin === 'customer').length >= this.window) return
+        this.out.push({ delivery: { ...e, ae: this.ae, attempt: 1 + (this.failed.get(e.seq) ?? 0) } })
+      }
+      this.shown++
+    }
+  }
+  take(f) {
+    if (f.hello) return this.out.push({ id: f.id, hello: { ...welcome, sub: 'faq', role: 'worker' } })
+    if (f.subscribe) {
+      const kept = f.subscribe.lease && this.ae && this.rnd() > 0.3
+      if (!kept) this.ae++
+      this.out.push({ id: f.id, subscribe: { lease: 'l_1', lease_ms: 15_000, kept: kept ? [{ session: 's_1', ae: this.ae }] : [] } })
+      if (!kept) {
+        if (this.ae > 1) this.faults.requeued++
+        this.out.push({ assigned: { session: 's_1', ae: this.ae, queue: 'default', reason: 'route', epoch: 1, cursor: this.cursor, head: this.cursor } })
+      }
+      this.shown = this.cursor
+      this.lease = true
+      return this.pump()
+    }
+    const verb = Object.keys(f).find(k => k !== 'id'), p = f[verb]
+    const refuse = slug => this.out.push({ id: f.id, error: { code: 409, slug, message: '', retry: 'never' } })
+    if (this.rnd() < this.denied) {
+      this.faults.denied++
+      return refuse('forbidden')
+    }
+    const key = p.key ?? (verb === 'reply' && `ack ${p.ack}`), first = key && this.keys.get(key)
+    if (first) {
+      this.faults.duplicates++
+      return this.out.push({ id: f.id, [verb]: { ...first, duplicate: true } })
+    }
+    if (p.ae !== this.ae) return refuse('stale_assignment')
+    const upto = verb === 'nack' ? p.seq : verb === 'ack' ? p.seq : p.ack ?? 0
+    if (upto > this.shown || verb === 'nack' && upto <= this.cursor) return refuse('not_delivered')
+    let done = { seq: p.seq }
+    if (verb === 'nack') {
+      this.faults.back++
+      this.failed.set(p.seq, (this.failed.get(p.seq) ?? 0) + 1)
+      this.shown = p.seq - 1
+    } else this.cursor = Math.max(this.cursor, upto)
+    if (verb === 'reply') {
+      const e = this.append({ origin: 'bot', from: { role: 'worker', id: 'faq' }, body: p.body, reply_to: p.reply_to })
+      done = { seq: e.seq, epoch: 1, ts: 1 }
+    }
+    if (key) this.keys.set(key, done)
+    this.out.push({ id: f.id, [verb]: done })
+    this.pump()
+  }
+}
+
+async function serve(seed, tick, totals) {
+  const rnd = random(seed), pick = n => Math.floor(rnd() * n)
+  const rig = new Rig({ random: rnd }), owner = new Owner(rnd, 1 + seed % 4)
+  let calm = false
+  work(rig.client, { queues: ['default'], slots: 1, window: owner.window }, async (d, a) => {
+    for (let n = pick(3); n > 0; n--) await settle() // it takes its time
+    const answer = more => a.reply('text', { to: d.seq }, { reply_to: d.seq, ...more })
+    switch (calm ? 9 : pick(8)) {
+      case 0: throw new Error('not now')
+      case 1: return a.nack(d.seq, { delay_ms: 0 }).catch(() => {})
+      case 2: if (d.seq % 3) answer({ ack: d.seq }).catch(() => {}); else throw new Error('later'); return
+    }
+    // What is answered once is answered in one way: by the seq or by a key of its own, behind which the return acknowledges.
+    await answer(d.seq % 3 ? { ack: d.seq } : { key: `answer to ${d.seq}` })
+  })
+  const deliver = n => {
+    const frames = owner.out.splice(0, n)
+    if (frames.length && !rig.socket.closed) rig.socket.say(...frames)
+  }
+  const lose = () => {
+    if (rig.socket.closed) return
+    if (owner.out.length || rig.socket.frames.length) owner.faults.lost++
+    owner.lease = false
+    owner.out = []
+    rig.socket.frames = []
+    rig.socket.drop()
+  }
+  const hear = n => { for (const f of rig.socket.frames.splice(0, n)) owner.take(f) }
+  const dial = async () => {
+    await settle()
+    if (rig.socket.closed || rig.socket.dialled) return
+    rig.socket.dialled = true
+    rig.socket.open()
+  }
+  for (let step = 0; step < 150; step++) {
+    await dial()
+    switch (pick(8)) {
+      case 0: if (owner.log.length < 60) owner.ask(); break
+      case 1: case 2: case 3: hear(1 + pick(4)); break
+      case 4: case 5: case 6: deliver(1 + pick(5)); break
+      case 7: if (rnd() < 0.4) lose()
+    }
+    tick(pick(300))
+  }
+  // The quiet tail: nothing is refused or lost any more, and pings keep the connection, so that no subscription heals what stands still.
+  calm = true
+  owner.denied = 0
+  const asked = () => owner.log.filter(e => e.origin === 'customer')
+  for (let spins = 0; spins < 200 && !(owner.cursor >= (asked().at(-1)?.seq ?? 0)); spins++) {
+    await dial()
+    hear(64)
+    deliver(64)
+    if (!rig.socket.closed && rig.socket.dialled) rig.socket.onmessage({ data: '' })
+    await settle()
+    tick(1_000)
+  }
+  const answers = asked().map(e => [e.seq, owner.log.filter(x => x.reply_to === e.seq).length])
+  assert.deepEqual(answers, asked().map(e => [e.seq, 1]), `seed ${seed}: answers; acknowledged up to ${owner.cursor}`)
+  rig.client.close()
+  for (const k in owner.faults) totals[k] = (totals[k] ?? 0) + owner.faults[k]
+}
+
+test('no network and no refusal leaves a word with a worker who does not answer it', async t => {
+  const tick = clock(t), totals = {}
+  const seeds = process.env.SEED ? [Number(process.env.SEED)] : Array.from({ length: 200 }, (_, i) => i + 1)
+  for (const seed of seeds) await serve(seed, tick, totals)
   t.diagnostic(`faults: ${JSON.stringify(totals)}`)
   if (seeds.length > 1) for (const k in totals) assert.ok(totals[k] > 0, `the fault ${k} never fired`)
 })

@@ -131,6 +131,71 @@ test('a nack of what is acknowledged loses nothing that waits', async t => {
   assert.deepEqual(said, ['not_delivered'])
 })
 
+test('a nack that is refused loses nothing: the server has delivered it, and will not again', async t => {
+  const tick = clock(t)
+  const seen = []
+  const { rig } = await subscribed({}, async d => { if (seen.push(d.seq) === 1) throw Object.create(null) })
+  rig.worker.on('ended', () => assert.fail('it has ended, and the server knows nothing of that'))
+  rig.socket.say(assigned(), delivery(3), delivery(4))
+  const nack = await next(rig)
+  assert.equal(nack.nack.reason, 'error', 'whatever was thrown')
+  rig.socket.say({ id: nack.id, error: { slug: 'not_delivered', code: 409 } }, delivery(5))
+  assert.equal(await next(rig), undefined, 'it rests')
+  tick(1_000)
+  for (const seq of [3, 4, 5]) {
+    const ack = await next(rig)
+    assert.equal(ack?.ack?.seq, seq)
+    rig.socket.say({ id: ack.id, ack: {} })
+  }
+  assert.deepEqual(seen, [3, 3, 4, 5])
+})
+
+test('what came before a nack is not taken for what comes after it', async t => {
+  clock(t)
+  const seen = []
+  const { rig } = await subscribed({}, async d => { if (seen.push(d.seq) === 1) throw new Error('not now') })
+  rig.socket.say(assigned(), delivery(3), delivery(4))
+  const nack = await next(rig)
+  rig.socket.say(delivery(5), { id: nack.id, nack: {} }, delivery(3, { attempt: 2 }), delivery(4), delivery(5))
+  for (const seq of [3, 4, 5]) {
+    const ack = await next(rig)
+    assert.equal(ack?.ack?.seq, seq, 'an ack of a later one would acknowledge it unanswered')
+    rig.socket.say({ id: ack.id, ack: {} })
+  }
+  assert.deepEqual(seen, [3, 3, 4, 5])
+})
+
+test('a nack whose answer was lost: what the next subscription delivered is handled, once', async t => {
+  const tick = clock(t)
+  const seen = []
+  const { rig } = await subscribed({}, async d => { if (seen.push([d.seq, d.attempt]) === 1) throw new Error('not now') })
+  rig.socket.say(assigned(), delivery(3), delivery(4))
+  const first = await next(rig)
+  rig.socket.drop()
+  await again(rig, tick, [{ session: 's_1', ae: 8 }], delivery(3, { attempt: 2 }), delivery(4))
+  const nack = await next(rig)
+  assert.equal(nack.nack.key, first.nack.key)
+  rig.socket.say({ id: nack.id, nack: { duplicate: true } })
+  for (const seq of [3, 4]) {
+    const ack = await next(rig)
+    assert.equal(ack?.ack?.seq, seq)
+    rig.socket.say({ id: ack.id, ack: {} })
+  }
+  assert.deepEqual(seen, [[3, 1], [3, 2], [4, 1]])
+})
+
+test('a reply that should have acknowledged and was refused has not: its delivery is given back', async t => {
+  clock(t)
+  const { rig } = await subscribed({}, async (d, a) => { if (d.attempt === 1) await a.reply('text', {}, { ack: d.seq }).catch(() => {}) })
+  rig.socket.say(assigned(), delivery(3))
+  const reply = await next(rig)
+  rig.socket.say({ id: reply.id, error: { slug: 'invalid_body', code: 400 } })
+  const nack = await next(rig)
+  assert.equal(nack?.nack?.seq, 3, 'otherwise it is nobody\'s: neither acknowledged nor given back')
+  rig.socket.say({ id: nack.id, nack: {} }, delivery(3, { attempt: 2 }))
+  assert.equal((await next(rig))?.ack?.seq, 3, 'and the refused reply is forgotten')
+})
+
 test('a kept lease goes on: requests are repeated, running work is not begun twice', async t => {
   const tick = clock(t)
   const begun = []
