@@ -287,13 +287,18 @@ func (s *State) Binding() Binding {
 }
 
 // Resume binds s, which was read again from the log while its owner stayed connected, as it was bound before. What is
-// unacknowledged is delivered once more. A binding of another assignment is over, and one that is bound stays so.
+// unacknowledged is delivered once more. A binding of another assignment is over, and one that is bound stays so. He may have been bound in the very turn that the
+// log refused, and what told him of the assignment went with it: so he is told once more, which an edge passes over that has told him.
 func (s *State) Resume(env *Env, b Binding, d *Decision) {
 	if s.Phase != Assigned || s.AE != b.AE || b.Conn == (wire.Conn{}) || s.owner.conn != (wire.Conn{}) {
 		return
 	}
 	s.bindAgain(b.Conn, b.Window)
-	s.known(d)
+	if s.Owner.taken() {
+		s.known(d) // by the answer to his own word
+	} else {
+		s.present("route", d)
+	}
 	s.pump(env, d)
 }
 
