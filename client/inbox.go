@@ -22,8 +22,9 @@ type inbox struct {
 	// behind says that deliveries were dropped, the highest of them target: the history has them.
 	behind bool
 	target uint64
-	// nacking says that a nack is on its way: deliveries of before it must not be mistaken for those after it.
+	// nacking says that a nack is on its way: deliveries of before it must not be mistaken for those after it. given is last as it was before.
 	nacking bool
+	given   uint64
 }
 
 // deliver takes a delivery. It returns true when the entry was dealt with before and wants only its ack again.
@@ -127,8 +128,15 @@ func (b *inbox) fill(page []Entry, ae uint64, more bool, asked uint64) {
 // rewind forgets everything from seq on: it was given back and comes again [SW-5.6].
 func (b *inbox) rewind(seq uint64) {
 	b.queue.clear()
+	b.given = max(b.last, b.target)
 	b.last = seq - 1
 	b.behind, b.target, b.nacking = false, 0, true
+}
+
+// stood ends what rewind began when nothing was given back, as far as is known: what was forgotten does not come again, and is read from the history.
+func (b *inbox) stood() {
+	b.target = max(b.target, b.given)
+	b.rewound(false)
 }
 
 // rewound ends what rewind began. fresh says that the server rewound just now, so that what was delivered meanwhile

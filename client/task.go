@@ -102,11 +102,8 @@ func (s *Session) nextDelivery() (e Entry, ok bool) {
 		case over:
 			return e, false
 		case behind:
-			if err := s.catchUp(); err != nil {
-				s.c.cfg.Log.Warn("reading what was missed", "session", s.id, "error", err)
-				s.c.mu.Lock()
-				s.revoked("lost")
-				s.c.mu.Unlock()
+			if err := s.catchUp(); err != nil && s.ctx.Err() == nil {
+				s.unread(err)
 			}
 			continue
 		}
@@ -128,6 +125,43 @@ func (s *Session) catchUp() error {
 		s.inbox.fill(entriesOf(f.GetHistory().GetEntries()), s.ae, f.GetHistory().GetMore(), asked)
 	})
 	return err
+}
+
+// unread is that what was missed could not be read: it is read again. When that is refused for good the session is given back, so that somebody else answers it.
+// Nobody would, if it ended here alone: at the server it would be this worker's for as long as he stays.
+func (s *Session) unread(err error) {
+	s.c.cfg.Log.Warn("reading what was missed", "session", s.id, "error", err)
+	if final(err) {
+		err = s.Release(s.ctx, "unread", "", nil)
+	}
+	switch {
+	case err == nil:
+	case final(err): // it is not his there
+		s.c.mu.Lock()
+		s.revoked("lost")
+		s.c.mu.Unlock()
+	default:
+		s.rest()
+	}
+}
+
+// final tells whether err is a refusal that stays one.
+func final(err error) bool {
+	e, ok := errors.AsType[*wire.Error](err)
+	return ok && !again(e.ErrorPB())
+}
+
+// restFor is how long what could not be asked for rests.
+const restFor = time.Second
+
+// rest waits for restFor, unless the assignment ends.
+func (s *Session) rest() {
+	t := time.NewTimer(restFor)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.ctx.Done():
+	}
 }
 
 // handled acknowledges seq, unless a reply did.
@@ -221,7 +255,7 @@ func (s *Session) Nack(ctx context.Context, seq uint64, delay time.Duration, rea
 	})
 	if err != nil {
 		s.c.mu.Lock()
-		s.inbox.rewound(false)
+		s.inbox.stood()
 		s.c.mu.Unlock()
 		return fmt.Errorf("giving back entry %d: %w", seq, s.stale(err))
 	}

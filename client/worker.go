@@ -297,6 +297,7 @@ func (w *worker) serve(s *Session) {
 		}
 		if err := s.Nack(s.ctx, e.Seq, delay, err.Error()); err != nil && s.ctx.Err() == nil {
 			w.c.cfg.Log.Info("giving back failed", "session", s.id, "seq", e.Seq, "error", err)
+			s.rest()
 		}
 	}
 }

@@ -399,6 +399,61 @@ func TestWorkerGapIsReadFromHistory(t *testing.T) {
 	})
 }
 
+// What was missed is read again when it cannot be read just now, and when it never can the session is given back: its customer is not left with a worker who has
+// given it up for himself.
+func TestWorkerGapThatCannotBeRead(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		cfg := client.WorkerConfig{}
+		cfg.Config = srv.config()
+		cfg.Tries = 1
+		work(t, srv, cfg, func(context.Context, *client.Session, client.Entry) error { return nil })
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 5, 4, 1))
+		f := srv.next()
+		for _, slug := range []wire.Slug{wire.Unavailable, wire.Unavailable, wire.Unavailable, wire.PositionGone} {
+			if f.GetHistory().GetSession() != "s_1" {
+				t.Fatalf("got %v; want history", f)
+			}
+			srv.p.say(refusal(f.Id, wire.Refuse(slug)))
+			f = srv.next()
+		}
+		if r := f.GetRelease(); r.GetSession() != "s_1" || r.GetAe() != 8 {
+			t.Fatalf("got %v; want release", f)
+		}
+	})
+}
+
+// An entry that could not be given back, and what waited behind it, are handled again: the server does not deliver them once more.
+func TestWorkerCannotGiveBack(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		fail := true
+		work(t, srv, client.WorkerConfig{}, func(_ context.Context, _ *client.Session, e client.Entry) error {
+			if e.Seq == 2 && fail {
+				fail = false
+				return errors.New("the model is busy")
+			}
+			return nil
+		})
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1), delivery(8, 2, 1, 1), delivery(8, 3, 2, 1))
+		f := srv.next()
+		for f.GetNack() == nil {
+			f = srv.next()
+		}
+		srv.p.say(refusal(f.Id, wire.Refuse(wire.NotDelivered)))
+		if f = srv.next(); f.GetHistory().GetAfter() != 1 {
+			t.Fatalf("got %v; want the history after 1", f)
+		}
+		h := &wirepb.HistoryReply{}
+		for seq := uint64(2); seq <= 3; seq++ {
+			h.Entries = append(h.Entries, &wirepb.Entry{Session: "s_1", Seq: seq, Epoch: 1, Kind: "message", Type: "text", Origin: "customer", From: &wirepb.Author{Role: "customer", Id: "alice"}})
+		}
+		srv.p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_History{History: h}})
+		for srv.ack().Seq != 3 {
+		}
+	})
+}
+
 // What is delivered while the history is being read for what was missed need not be in it: it is read again.
 func TestWorkerGapGrows(t *testing.T) {
 	play(t, func(t *testing.T, srv *script) {
