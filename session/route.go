@@ -52,6 +52,21 @@ func (s *State) task() *wire.Task {
 	return t
 }
 
+// ask posts the task. Of who has the session meanwhile the pool is told once more: when it has not heard that he took it, it would forget him, as at most one
+// word of a session waits for an answer.
+func (s *State) ask(env *Env, d *Decision) {
+	s.confirm(env, d)
+	d.post(env, s.task())
+}
+
+// Confirmed returns the word that the pool's grant was taken, while its worker has the session, or nil. It goes before each [State.Again].
+func (s *State) Confirmed() *wire.Confirm {
+	if s.Phase != Assigned || s.Owner.taken() {
+		return nil
+	}
+	return &wire.Confirm{Tenant: s.Tenant, Session: s.ID, Ticket: s.Owner.Ticket, Worker: s.Owner.Worker, Lease: s.Owner.Lease, AE: s.AE}
+}
+
 // summary is what an offer shows of the session.
 func (s *State) summary() []byte {
 	b := objectString(nil, "customer", s.Customer.ID)
@@ -167,8 +182,11 @@ func (s *State) Grant(env *Env, g *wire.Grant, d *Decision) {
 	s.pump(env, d)
 }
 
+// confirm tells the pool who has the session, if it is a worker of its.
 func (s *State) confirm(env *Env, d *Decision) {
-	d.post(env, &wire.Confirm{Tenant: s.Tenant, Session: s.ID, Ticket: s.Owner.Ticket, Worker: s.Owner.Worker, Lease: s.Owner.Lease, AE: s.AE})
+	if c := s.Confirmed(); c != nil {
+		d.post(env, c)
+	}
 }
 
 // accepted answers the accept behind a grant, once: a grant is repeated until it is confirmed, with the latest accept

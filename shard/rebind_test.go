@@ -104,3 +104,38 @@ func TestLostConfirm(t *testing.T) {
 		t.Fatalf("delivery %+v", d)
 	}
 }
+
+// A session's answer to a grant is lost, and its worker wants to hand it to somebody who is not there, before the pool asks again. Should he go then, somebody
+// else has it: the pool knows that it was his.
+func TestTransferBehindALostConfirm(t *testing.T) {
+	const shards = 2
+	n := start(t, t.TempDir(), shards)
+	defer n.stop()
+	pool := exchange.PoolSlot("demo")
+	name := "alice"
+	for i := 0; exchange.CustomerSlot("demo", name)%shards == pool%shards; i++ {
+		name = fmt.Sprint("alice", i)
+	}
+	v := n.sift(int(pool)%shards, shards, func(m wire.Mail) bool { _, ok := m.(*wire.Confirm); return ok })
+
+	bot, alice := n.conn(worker("bot", wire.OriginBot)), n.conn(customer(name))
+	bot.subscribe(8, "")
+	id := alice.open(&wirepb.Open{})
+	alice.send(id, "k1", "hi")
+	bot.next(wire.FrameDelivery)
+	bot.do(slotOf(id), &wire.Command{Verb: wire.VerbTransfer, Session: id, AE: 1, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Transfer{
+		Transfer: &wirepb.Transfer{Session: string(id), Ae: 1, To: &wirepb.Target{Worker: "nobody"}},
+	}}})
+	bot.next(wire.FrameAnswer)
+	bot.do(pool, &wire.Command{Verb: wire.VerbGone})
+	n.x.UnplugConn(bot.id.ID)
+	if v.lost.Load() != 1 {
+		t.Fatal("no word was lost")
+	}
+
+	other := n.conn(worker("other", wire.OriginBot))
+	other.subscribe(8, "")
+	if a := other.next(wire.FrameAssigned); a.AE != 2 || a.Session != id {
+		t.Fatalf("assigned %+v", a)
+	}
+}
