@@ -735,6 +735,9 @@ func (m *model) read(s *modelSession) {
 	}
 	e := l.Effect
 	if e.Kind != broker.TransferFailed && m.loses("loses") {
+		if len(s.inbox) > 0 && e.Kind == broker.Rebind && s.inbox[0].Kind == broker.Grant { // said in one breath
+			s.inbox = s.inbox[1:]
+		}
 		return
 	}
 	switch e.Kind {
@@ -752,6 +755,9 @@ func (m *model) read(s *modelSession) {
 			s.conn = e.Conn
 		}
 		s.pool = l.pool
+		if !m.loses("confirm") {
+			m.core.Confirm(s.id, s.owned, s.owner, s.has.Lease, s.ae, m.now, &m.out)
+		}
 	case broker.TransferFailed:
 		if s.pending == e.Ticket {
 			s.pending = 0
@@ -955,10 +961,8 @@ func (m *model) release() {
 	s.owner = ""
 	if rapid.IntRange(0, 9).Draw(m.t, "loses") != 0 {
 		wrapUp := int64(rapid.SampledFrom([]int{0, 4000, 40_000, 40_000}).Draw(m.t, "wrapup"))
-		if t := m.find(s.id, s.owned); t != nil && t.state == "granted" {
-			wrapUp = 0
-		}
 		if wrapUp > 0 && rapid.IntRange(0, 3).Draw(m.t, "keeps") != 0 {
+			m.confirmed(s, last)
 			s.wraps = append(s.wraps, modelWrap{s.has, m.now + wrapUp})
 		}
 		m.giveBack(s, s.ae, wrapUp)
@@ -967,6 +971,15 @@ func (m *model) release() {
 	if rapid.Bool().Draw(m.t, "back") {
 		m.enqueue(s, []string{last})
 	}
+}
+
+// confirmed is that a session says once more that it took its owner.
+func (m *model) confirmed(s *modelSession, owner string) {
+	if t := m.find(s.id, s.owned); t != nil && t.state == "granted" {
+		t.state, t.ae = "held", s.ae
+	}
+	m.core.Confirm(s.id, s.owned, owner, s.has.Lease, s.ae, m.now, &m.out)
+	m.follow()
 }
 
 func (m *model) transfer() {
@@ -978,11 +991,7 @@ func (m *model) transfer() {
 	if to == s.owner {
 		return
 	}
-	if t := m.find(s.id, s.owned); t != nil && t.state == "granted" { // it says once more that it took him
-		t.state, t.ae = "held", s.ae
-	}
-	m.core.Confirm(s.id, s.owned, s.owner, s.has.Lease, s.ae, m.now, &m.out)
-	m.follow()
+	m.confirmed(s, s.owner)
 	s.ticket++
 	s.pending = s.ticket
 	m.offer(s, broker.Task{Session: s.id, Ticket: s.ticket, Queue: "a", EnqueuedAt: s.since, To: to})

@@ -274,6 +274,8 @@ func (s *State) Rebind(env *Env, r *wire.Rebind, d *Decision) {
 	if !env.ReadOnly {
 		s.Introduce(r.Pool, d)
 	}
+	// Otherwise it is said again.
+	s.confirm(env, d)
 	if r.Fresh && r.Lease == "" && s.owner.conn == r.Conn { // asked for twice, or told by `kept` meanwhile: what was delivered there was not lost [SW-5.4]
 		return
 	}

@@ -72,6 +72,35 @@ func TestLostRebind(t *testing.T) {
 	}
 }
 
+// What a session says to its worker was lost, so that his edge asks what he has, and the word by which the session is to tell him anew is lost as well. It does so
+// all the same, although he is where he was.
+func TestLostRebindOfOneWhoIsThere(t *testing.T) {
+	const shards = 2
+	n := start(t, t.TempDir(), shards)
+	defer n.stop()
+	pool := exchange.PoolSlot("demo")
+	name := "alice"
+	for i := 0; exchange.CustomerSlot("demo", name)%shards == pool%shards; i++ {
+		name = fmt.Sprint("alice", i)
+	}
+	v := n.sift(int(pool+1)%shards, shards, func(m wire.Mail) bool { _, ok := m.(*wire.Rebind); return ok })
+
+	bot, alice := n.conn(worker("bot", wire.OriginBot)), n.conn(customer(name))
+	lease := bot.subscribe(8, "").Lease
+	id := alice.open(&wirepb.Open{})
+	alice.send(id, "k1", "hi")
+	bot.next(wire.FrameDelivery) // it does not come
+	bot.do(pool, &wire.Command{Verb: wire.VerbSubscribe, Resume: true, Type: "ready", PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Subscribe{
+		Subscribe: &wirepb.Subscribe{Queues: []string{"default"}, Slots: 8, Lease: lease},
+	}}})
+	if a := bot.next(wire.FrameAssigned); a.PB.GetAssigned().GetSession() != string(id) || a.AE != 1 {
+		t.Fatalf("assigned %+v", a)
+	}
+	if v.lost.Load() != 1 {
+		t.Fatal("no word was lost")
+	}
+}
+
 // A session's answer to a grant is lost, and with it what the session says to its worker. His edge notices that something is missing, and asks the pool what
 // he has, which does not know yet that he has this. He is told when it does: otherwise the session would speak to one who has never heard of it, for as long as
 // he stays.
