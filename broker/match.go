@@ -542,13 +542,17 @@ func (c *Core) sayLost(t *task, out *Effects) {
 	e.Session, e.AE, e.Worker = t.session, t.ae, t.worker.ID
 }
 
-// rebind tells t's session where its worker is now. fresh says that the worker has not heard of it there. Should that be lost, the grant is said
-// again soon, which says the same.
+// rebind tells t's session where its worker is now. fresh says that the worker has not heard of it there. Should that be lost, it is said
+// again soon, with the grant, which is answered.
 func (c *Core) rebind(t *task, fresh bool, out *Effects) {
-	w := t.worker
-	t.conn, t.unsure = w.conn, true
+	t.conn, t.unsure, t.anew = t.worker.conn, true, fresh
 	c.saidFirst(t)
+	c.sayRebind(t, out)
+}
+
+func (c *Core) sayRebind(t *task, out *Effects) {
+	w := t.worker
 	e := out.add(Rebind)
 	e.Session, e.AE, e.Worker, e.Conn, e.Lease, e.Window = t.session, t.ae, w.ID, w.conn, w.lease, w.window
-	e.Fresh, e.Reason, e.Origin = fresh, t.reason, w.kind.origin()
+	e.Fresh, e.Reason, e.Origin = t.anew, t.reason, w.kind.origin()
 }

@@ -64,6 +64,7 @@ type modelSession struct {
 	has     broker.Live // while it has an owner
 	pool    uint64      // number of the last whom it has heard
 	wraps   []modelWrap // that it keeps
+	conn    wire.Conn   // where it takes its owner to be, and to know of it
 	inbox   []letter
 }
 
@@ -99,14 +100,18 @@ type model struct {
 	conns    uint64
 	refs     uint64
 	assigns  int
-	most     int // tasks that one event puts anew in line
+	most     int                                     // tasks that one event puts anew in line
+	quiet    bool                                    // nothing is lost any more
+	known    map[wire.Conn]map[wire.SessionID]uint64 // the assignments of which the worker there knows, by their ae
+	missing  map[wire.Conn]bool                      // something that was said there is lost, and it will be noticed
 }
 
 // taught counts what a run has seen of pools that were lost.
-type taught struct{ pools, adopted, waiting, awaited, kept, refused, pieces, wraps, over int }
+type taught struct{ pools, adopted, waiting, awaited, kept, refused, pieces, wraps, over, told int }
 
 func newModel(t *rapid.T) *model {
 	m := &model{t: t, now: 1000, number: 1, workers: map[string]*modelWorker{}, ended: map[string]string{}, aes: map[string]uint64{}}
+	m.known, m.missing = map[wire.Conn]map[wire.SessionID]uint64{}, map[wire.Conn]bool{}
 	m.queues = []broker.Queue{
 		{Name: "a"},
 		{Name: "b", Steps: []broker.Step{{Who: broker.Bots}, {Who: broker.Humans, AfterMS: 3000}}, Scoring: broker.Weighted, OfferTTLMS: 7000},
@@ -326,6 +331,8 @@ func (m *model) follow() {
 			m.unoffer(m.tasks[i], e.Reason)
 		case broker.Subscribed:
 			m.subscribed(&e)
+		case broker.Rebind:
+			m.send(e)
 		case broker.PresencePush:
 			m.workers[e.Worker].presence = e.State
 		case broker.TransferFailed:
@@ -521,6 +528,7 @@ func TestModel(t *testing.T) {
 			"release 2": step((*model).release),
 			"transfer":  step((*model).transfer),
 			"subscribe": step((*model).subscribe),
+			"resume":    step((*model).resumeOne),
 			"connlost":  step((*model).connLost),
 			"presence":  step((*model).setPresence),
 			"slots":     step((*model).setSlots),
@@ -537,7 +545,9 @@ func TestModel(t *testing.T) {
 				step((*model).transfer)(t) // perhaps to somebody of whom the new pool has not heard yet
 			},
 		})
+		m.converge(step)
 		total += m.assigns
+		seen.told += m.taught.told
 		seen.pools += m.taught.pools
 		seen.adopted += m.taught.adopted
 		seen.waiting += m.taught.waiting
@@ -551,7 +561,7 @@ func TestModel(t *testing.T) {
 	if total == 0 {
 		t.Fatal("nothing was ever assigned")
 	}
-	if seen.adopted == 0 || seen.waiting == 0 || seen.awaited == 0 || seen.refused == 0 || seen.pieces == 0 || seen.wraps+seen.over == 0 {
+	if seen.adopted == 0 || seen.waiting == 0 || seen.awaited == 0 || seen.refused == 0 || seen.pieces == 0 || seen.wraps+seen.over == 0 || seen.told == 0 {
 		t.Fatalf("pools were lost, and nobody noticed: %+v", seen)
 	}
 	t.Logf("%d assignments were checked, and over lost pools %+v", total, seen)
@@ -712,6 +722,11 @@ func (m *model) mail() {
 	if !ok {
 		return
 	}
+	m.read(s)
+}
+
+// read lets a session handle its next piece of mail, or loses it.
+func (m *model) read(s *modelSession) {
 	l := s.inbox[0]
 	s.inbox = s.inbox[1:]
 	if l.pool < s.pool { // the word of a pool that is none any more
@@ -719,12 +734,30 @@ func (m *model) mail() {
 		return
 	}
 	e := l.Effect
-	if e.Kind != broker.TransferFailed && rapid.IntRange(0, 7).Draw(m.t, "loses") == 0 {
+	if e.Kind != broker.TransferFailed && m.loses("loses") {
+		if len(s.inbox) > 0 && e.Kind == broker.Rebind && s.inbox[0].Kind == broker.Grant { // said in one breath
+			s.inbox = s.inbox[1:]
+		}
 		return
 	}
 	switch e.Kind {
 	case broker.Grant:
 		m.handleGrant(s, &e, l.pool)
+	case broker.Rebind:
+		switch {
+		case s.owner != e.Worker || s.ae != e.AE:
+			m.giveBack(s, e.AE, m.left(s, e.AE))
+			return
+		case e.Fresh && e.Lease == "" && s.conn == e.Conn:
+		case e.Fresh:
+			m.tells(s, e.Conn)
+		default: // by kept
+			s.conn = e.Conn
+		}
+		s.pool = l.pool
+		if !m.loses("confirm") {
+			m.core.Confirm(s.id, s.owned, s.owner, s.has.Lease, s.ae, m.now, &m.out)
+		}
 	case broker.TransferFailed:
 		if s.pending == e.Ticket {
 			s.pending = 0
@@ -780,6 +813,9 @@ func (m *model) handleGrant(s *modelSession, e *broker.Effect, pool uint64) {
 	switch {
 	case s.owner == e.Worker && s.owned == e.Ticket: // again
 		s.pool = pool
+		if e.Lease == s.has.Lease && e.Conn != s.conn && e.Conn != (wire.Conn{}) {
+			m.tells(s, e.Conn)
+		}
 	case s.waits == e.Ticket || s.pending == e.Ticket && s.pending != 0:
 		if s.owner != "" {
 			s.owner = ""
@@ -792,6 +828,7 @@ func (m *model) handleGrant(s *modelSession, e *broker.Effect, pool uint64) {
 			Task: broker.Task{Session: s.id, Ticket: e.Ticket, Queue: s.wish.Queue, EnqueuedAt: s.since, Cost: s.wish.Cost}, Assigned: true,
 			Worker: e.Worker, Origin: e.Origin, Lease: e.Lease, Offer: e.Offer, AE: s.ae,
 		}
+		m.tells(s, e.Conn)
 	default:
 		if t != nil && t.worker == e.Worker && t.state != "offered" && t.state != "wrapup" {
 			m.end(t, map[bool]string{true: "rescinded", false: "accepted"}[t.state == "granted"])
@@ -800,10 +837,93 @@ func (m *model) handleGrant(s *modelSession, e *broker.Effect, pool uint64) {
 		m.core.Refuse(s.id, e.Ticket, e.Worker, m.now, &m.out)
 		return
 	}
+	if m.loses("confirm") { // the pool says its grant again; what else is missing there is noticed
+		m.missing[e.Conn] = true
+		return
+	}
 	if t != nil && t.state == "granted" {
 		t.state, t.ae = "held", s.ae
 	}
 	m.core.Confirm(s.id, e.Ticket, e.Worker, s.has.Lease, s.ae, m.now, &m.out)
+}
+
+// loses tells whether a word does not arrive.
+func (m *model) loses(what string) bool {
+	return !m.quiet && rapid.IntRange(0, 7).Draw(m.t, what) == 0
+}
+
+// tells binds s to a connection, and lets the worker there know of the assignment. That may be lost: his edge notices, and asks the pool what he has.
+func (m *model) tells(s *modelSession, conn wire.Conn) {
+	s.conn = conn
+	known := m.known[conn]
+	switch {
+	case known == nil: // it has ended
+	case m.loses("assigned"):
+		m.missing[conn] = true
+	default:
+		known[s.id] = s.ae
+	}
+}
+
+// resumeOne is an edge's question what its worker has: as something is missing, or may be.
+func (m *model) resumeOne() {
+	id, ok := pick(m, m.connected(), "worker")
+	if ok {
+		m.ask(id)
+	}
+}
+
+func (m *model) ask(id string) {
+	delete(m.missing, m.workers[id].conn)
+	m.taught.told++
+	list := m.resume([]string{id})
+	m.core.Subscribe(&list[0], m.now, &m.out)
+}
+
+// converge loses nothing any more, and lets edges ask where something is missing. Then every worker who is connected knows of what he has, and its session knows
+// where he is [I7].
+func (m *model) converge(step func(func(*model)) func(*rapid.T)) {
+	t := m.t
+	m.quiet = true
+	for range 4 {
+		for _, id := range m.connected() {
+			if m.missing[m.workers[id].conn] {
+				step(func(m *model) {
+					if m.workers[id].connected {
+						m.ask(id)
+					}
+				})(t)
+			}
+		}
+		step(func(m *model) {
+			m.now += 70_000
+			m.due()
+		})(t)
+		for m.core.Unfinished() {
+			step((*model).goOn)(t)
+		}
+		for _, s := range m.sessions {
+			for len(s.inbox) > 0 {
+				step(func(m *model) {
+					if len(s.inbox) > 0 {
+						m.read(s)
+					}
+				})(t)
+			}
+		}
+	}
+	for _, s := range m.sessions {
+		if t := m.find(s.id, s.owned); s.owner != "" && (t == nil || t.ae != s.ae || t.state != "held" && t.state != "lost") {
+			m.t.Fatalf("I7: %s is %s's under %d, and the pool does not know it: %+v", s.id, s.owner, s.ae, t)
+		}
+		w := m.workers[s.owner]
+		if s.owner == "" || !w.connected || w.lease != s.has.Lease {
+			continue
+		}
+		if s.conn != w.conn || m.known[w.conn][s.id] != s.ae {
+			t.Fatalf("I7: %s has %s under %d at %v; it takes him to be at %v, and there is known %v", s.owner, s.id, s.ae, w.conn, s.conn, m.known[w.conn])
+		}
+	}
 }
 
 func (m *model) giveBack(s *modelSession, ae uint64, wrapUp int64) {
@@ -842,6 +962,7 @@ func (m *model) release() {
 	if rapid.IntRange(0, 9).Draw(m.t, "loses") != 0 {
 		wrapUp := int64(rapid.SampledFrom([]int{0, 4000, 40_000, 40_000}).Draw(m.t, "wrapup"))
 		if wrapUp > 0 && rapid.IntRange(0, 3).Draw(m.t, "keeps") != 0 {
+			m.confirmed(s, last)
 			s.wraps = append(s.wraps, modelWrap{s.has, m.now + wrapUp})
 		}
 		m.giveBack(s, s.ae, wrapUp)
@@ -850,6 +971,15 @@ func (m *model) release() {
 	if rapid.Bool().Draw(m.t, "back") {
 		m.enqueue(s, []string{last})
 	}
+}
+
+// confirmed is that a session says once more that it took its owner.
+func (m *model) confirmed(s *modelSession, owner string) {
+	if t := m.find(s.id, s.owned); t != nil && t.state == "granted" {
+		t.state, t.ae = "held", s.ae
+	}
+	m.core.Confirm(s.id, s.owned, owner, s.has.Lease, s.ae, m.now, &m.out)
+	m.follow()
 }
 
 func (m *model) transfer() {
@@ -861,6 +991,7 @@ func (m *model) transfer() {
 	if to == s.owner {
 		return
 	}
+	m.confirmed(s, s.owner)
 	s.ticket++
 	s.pending = s.ticket
 	m.offer(s, broker.Task{Session: s.id, Ticket: s.ticket, Queue: "a", EnqueuedAt: s.since, To: to})
@@ -924,6 +1055,14 @@ func (m *model) subscribed(e *broker.Effect) {
 		m.t.Fatalf("%s kept %v under %s; want %v under %s", w.id, got, e.Lease, kept, w.lease)
 	}
 	w.had, w.turn, w.heard = e.Lease, e.Turn, true
+	asked := m.known[e.Conn] != nil // by his edge: of what is not named he is told that it has ended, and of what he does not know nothing
+	known := map[wire.SessionID]uint64{}
+	for _, k := range got {
+		if !asked || m.known[e.Conn][k.Session] == k.AE {
+			known[k.Session] = k.AE
+		}
+	}
+	m.known[e.Conn] = known
 }
 
 func (m *model) connected() []string {
@@ -954,6 +1093,7 @@ func (m *model) connLost() {
 	}
 	w := m.workers[id]
 	w.connected, w.graceEnd = false, m.grace(w)
+	delete(m.known, w.conn)
 	m.retract(w)
 	m.core.ConnLost(w.conn, m.now, &m.out)
 }

@@ -155,6 +155,7 @@ type task struct {
 	step    int       // by which it got there; -1 is none
 	conn    wire.Conn // that the grant named first, or a rebind since
 	unsure  bool      // its session was told that it is elsewhere, and has not been heard of since; granted: he was told what he has, and not of this
+	anew    bool      // it was told to tell him anew, too
 	pause   int64     // in ms, after which what its session was told is said again
 	lease   string
 	ae      uint64

@@ -102,10 +102,12 @@ func (c *Core) ring(t *task, out *Effects) {
 		c.sayGrant(t, out)
 		c.saidAgain(t)
 	case held:
-		c.sayGrant(t, out)
 		if t.unsure && t.worker.connected {
+			c.sayRebind(t, out) // the grant alone tells nobody anew who is where he was
+			c.sayGrant(t, out)
 			c.saidAgain(t)
 		} else {
+			c.sayGrant(t, out)
 			c.set(&t.timer, c.now+auditMS)
 		}
 	case lost:

@@ -52,6 +52,21 @@ func (s *State) task() *wire.Task {
 	return t
 }
 
+// ask posts the task. Of who has the session meanwhile the pool is told once more: when it has not heard that he took it, it would forget him, as at most one
+// word of a session waits for an answer.
+func (s *State) ask(env *Env, d *Decision) {
+	s.confirm(env, d)
+	d.post(env, s.task())
+}
+
+// Confirmed returns the word that the pool's grant was taken, while its worker has the session, or nil. It goes before each [State.Again].
+func (s *State) Confirmed() *wire.Confirm {
+	if s.Phase != Assigned || s.Owner.taken() {
+		return nil
+	}
+	return &wire.Confirm{Tenant: s.Tenant, Session: s.ID, Ticket: s.Owner.Ticket, Worker: s.Owner.Worker, Lease: s.Owner.Lease, AE: s.AE}
+}
+
 // summary is what an offer shows of the session.
 func (s *State) summary() []byte {
 	b := objectString(nil, "customer", s.Customer.ID)
@@ -167,8 +182,11 @@ func (s *State) Grant(env *Env, g *wire.Grant, d *Decision) {
 	s.pump(env, d)
 }
 
+// confirm tells the pool who has the session, if it is a worker of its.
 func (s *State) confirm(env *Env, d *Decision) {
-	d.post(env, &wire.Confirm{Tenant: s.Tenant, Session: s.ID, Ticket: s.Owner.Ticket, Worker: s.Owner.Worker, Lease: s.Owner.Lease, AE: s.AE})
+	if c := s.Confirmed(); c != nil {
+		d.post(env, c)
+	}
 }
 
 // accepted answers the accept behind a grant, once: a grant is repeated until it is confirmed, with the latest accept
@@ -256,6 +274,8 @@ func (s *State) Rebind(env *Env, r *wire.Rebind, d *Decision) {
 	if !env.ReadOnly {
 		s.Introduce(r.Pool, d)
 	}
+	// Otherwise it is said again.
+	s.confirm(env, d)
 	if r.Fresh && r.Lease == "" && s.owner.conn == r.Conn { // asked for twice, or told by `kept` meanwhile: what was delivered there was not lost [SW-5.4]
 		return
 	}
@@ -287,13 +307,18 @@ func (s *State) Binding() Binding {
 }
 
 // Resume binds s, which was read again from the log while its owner stayed connected, as it was bound before. What is
-// unacknowledged is delivered once more. A binding of another assignment is over, and one that is bound stays so.
+// unacknowledged is delivered once more. A binding of another assignment is over, and one that is bound stays so. He may have been bound in the very turn that the
+// log refused, and what told him of the assignment went with it: so he is told once more, which an edge passes over that has told him.
 func (s *State) Resume(env *Env, b Binding, d *Decision) {
 	if s.Phase != Assigned || s.AE != b.AE || b.Conn == (wire.Conn{}) || s.owner.conn != (wire.Conn{}) {
 		return
 	}
 	s.bindAgain(b.Conn, b.Window)
-	s.known(d)
+	if s.Owner.taken() {
+		s.known(d) // by the answer to his own word
+	} else {
+		s.present("route", d)
+	}
 	s.pump(env, d)
 }
 

@@ -201,7 +201,7 @@ func (s *State) direct(env *Env, c *wire.Command, d *Decision) {
 	}
 	d.fact(s, Fact{Kind: Requested, Transfer: &Transfer{Ticket: s.Ticket + 1, Worker: a.Worker, Force: a.Force}})
 	s.done(c, key, Done{Seq: seq, Epoch: s.Epoch(), TS: env.Now}, 0, d)
-	d.post(env, s.task())
+	s.ask(env, d)
 	s.pump(env, d)
 }
 

@@ -180,7 +180,7 @@ func (s *State) transfer(env *Env, c *wire.Command, d *Decision) {
 	if worker != "" {
 		d.fact(s, Fact{Kind: Requested, Transfer: &Transfer{Ticket: s.Ticket + 1, Worker: worker, Note: t.Note}})
 		s.done(c, key, Done{Seq: s.Head, Epoch: s.Epoch(), TS: env.Now}, 0, d)
-		d.post(env, s.task())
+		s.ask(env, d)
 		return
 	}
 	s.interrupt(env, d)

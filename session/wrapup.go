@@ -32,6 +32,7 @@ func (s *State) wrapsUp(env *Env, ms int64, r *wire.Release, d *Decision) {
 		return
 	}
 	r.Kept = true
+	s.confirm(env, d) // a pool that has not heard it would take r for nothing, and his slot for free
 	owner := s.Owner
 	d.fact(s, Fact{Kind: WrapUpBegan, Owner: &owner, Name: s.Queue, N: s.AE, At: env.Now + ms})
 }

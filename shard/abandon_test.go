@@ -145,6 +145,45 @@ func TestRefusedTurnLeavesWorkersServed(t *testing.T) {
 	}
 }
 
+// A worker's connection to which a session was bound in a turn that the journal refuses was not told of the assignment: it is, when the session is bound again.
+func TestRefusedTurnTellsItsWorker(t *testing.T) {
+	n, disk, g := startFull(t)
+	defer n.stop()
+	bot, alice := n.conn(worker("bot", wire.OriginBot)), n.conn(customer("alice"))
+	lease := bot.subscribe(8, "").Lease
+	id := alice.open(&wirepb.Open{})
+	alice.send(id, "k1", "1")
+	alice.next(wire.FrameWrote)
+	bot.next(wire.FrameDelivery)
+
+	there := n.conn(worker("bot", wire.OriginBot))
+	n.pause()
+	on := <-g.stop
+	if err := n.x.Post(wire.Envelope{To: wire.ToSlot(slotOf(id)), Mail: &wire.Rebind{
+		Session: id, Pool: n.shards[0].Term(), Worker: "bot", AE: 1, Conn: there.id, Lease: lease, Window: 4, Fresh: true, Reason: "route",
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	alice.send(id, "k2", "lost")
+	n.pause() // in the turn of what was just sent
+	close(on)
+	on = <-g.stop
+	disk.is(true)
+	close(on)
+	if e := alice.next(wire.FrameError); e.Err.Slug != wire.Unavailable {
+		t.Fatalf("what was lost was refused with %v", e.Err)
+	}
+	if a := there.next(wire.FrameAssigned); a.PB.GetAssigned().GetSession() != string(id) || a.AE != 1 {
+		t.Fatalf("assigned %+v", a)
+	}
+	if d := there.next(wire.FrameDelivery); string(d.Entry.Body) != `{"text":"1"}` {
+		t.Fatalf("delivery %+v", d)
+	}
+	if got := n.shards[0].Stats().Abandoned; got != 1 {
+		t.Fatalf("%d turns were refused; want 1", got)
+	}
+}
+
 // Everybody whose request was decided in a turn that the journal refuses hears of it at once, and nothing has come of it. Who leaves has left.
 func TestRefusedTurnIsTold(t *testing.T) {
 	n, disk, g := startFull(t)

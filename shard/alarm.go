@@ -175,6 +175,9 @@ func (s *Shard) wake(h *hosted) {
 	if h.againAt != 0 && h.againAt <= s.now {
 		t, u := h.state.Again(), h.state.Unbound()
 		if t != nil {
+			if c := h.state.Confirmed(); c != nil {
+				s.d.Mail = append(s.d.Mail, wire.Envelope{To: s.env.Pool, Mail: c})
+			}
 			s.d.Mail = append(s.d.Mail, wire.Envelope{To: s.env.Pool, Mail: t})
 		}
 		if u != nil {

@@ -72,6 +72,35 @@ func TestLostRebind(t *testing.T) {
 	}
 }
 
+// What a session says to its worker was lost, so that his edge asks what he has, and the word by which the session is to tell him anew is lost as well. It does so
+// all the same, although he is where he was.
+func TestLostRebindOfOneWhoIsThere(t *testing.T) {
+	const shards = 2
+	n := start(t, t.TempDir(), shards)
+	defer n.stop()
+	pool := exchange.PoolSlot("demo")
+	name := "alice"
+	for i := 0; exchange.CustomerSlot("demo", name)%shards == pool%shards; i++ {
+		name = fmt.Sprint("alice", i)
+	}
+	v := n.sift(int(pool+1)%shards, shards, func(m wire.Mail) bool { _, ok := m.(*wire.Rebind); return ok })
+
+	bot, alice := n.conn(worker("bot", wire.OriginBot)), n.conn(customer(name))
+	lease := bot.subscribe(8, "").Lease
+	id := alice.open(&wirepb.Open{})
+	alice.send(id, "k1", "hi")
+	bot.next(wire.FrameDelivery) // it does not come
+	bot.do(pool, &wire.Command{Verb: wire.VerbSubscribe, Resume: true, Type: "ready", PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Subscribe{
+		Subscribe: &wirepb.Subscribe{Queues: []string{"default"}, Slots: 8, Lease: lease},
+	}}})
+	if a := bot.next(wire.FrameAssigned); a.PB.GetAssigned().GetSession() != string(id) || a.AE != 1 {
+		t.Fatalf("assigned %+v", a)
+	}
+	if v.lost.Load() != 1 {
+		t.Fatal("no word was lost")
+	}
+}
+
 // A session's answer to a grant is lost, and with it what the session says to its worker. His edge notices that something is missing, and asks the pool what
 // he has, which does not know yet that he has this. He is told when it does: otherwise the session would speak to one who has never heard of it, for as long as
 // he stays.
@@ -102,5 +131,40 @@ func TestLostConfirm(t *testing.T) {
 	}
 	if d := bot.next(wire.FrameDelivery); d.AE != 1 || string(d.Entry.Body) != `{"text":"hi"}` {
 		t.Fatalf("delivery %+v", d)
+	}
+}
+
+// A session's answer to a grant is lost, and its worker wants to hand it to somebody who is not there, before the pool asks again. Should he go then, somebody
+// else has it: the pool knows that it was his.
+func TestTransferBehindALostConfirm(t *testing.T) {
+	const shards = 2
+	n := start(t, t.TempDir(), shards)
+	defer n.stop()
+	pool := exchange.PoolSlot("demo")
+	name := "alice"
+	for i := 0; exchange.CustomerSlot("demo", name)%shards == pool%shards; i++ {
+		name = fmt.Sprint("alice", i)
+	}
+	v := n.sift(int(pool)%shards, shards, func(m wire.Mail) bool { _, ok := m.(*wire.Confirm); return ok })
+
+	bot, alice := n.conn(worker("bot", wire.OriginBot)), n.conn(customer(name))
+	bot.subscribe(8, "")
+	id := alice.open(&wirepb.Open{})
+	alice.send(id, "k1", "hi")
+	bot.next(wire.FrameDelivery)
+	bot.do(slotOf(id), &wire.Command{Verb: wire.VerbTransfer, Session: id, AE: 1, PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Transfer{
+		Transfer: &wirepb.Transfer{Session: string(id), Ae: 1, To: &wirepb.Target{Worker: "nobody"}},
+	}}})
+	bot.next(wire.FrameAnswer)
+	bot.do(pool, &wire.Command{Verb: wire.VerbGone})
+	n.x.UnplugConn(bot.id.ID)
+	if v.lost.Load() != 1 {
+		t.Fatal("no word was lost")
+	}
+
+	other := n.conn(worker("other", wire.OriginBot))
+	other.subscribe(8, "")
+	if a := other.next(wire.FrameAssigned); a.AE != 2 || a.Session != id {
+		t.Fatalf("assigned %+v", a)
 	}
 }
