@@ -228,6 +228,7 @@ func (d *Day) check(at func(path string, err error)) {
 		weights("customers.attributes."+name, list, 1)
 		need("customers.attributes."+name, !slices.Contains([]string{"shop", "channel", "tier", "queue", "last_worker"}, name), "the broker knows it itself: use shops, channels, tiers and queues")
 	}
+	d.checkZeros(need)
 	for path, x := range map[string]*scenario.Dist{"customers.messages": &c.Messages, "people.messages": &d.People.Messages} {
 		for _, q := range [...]scenario.Quantity{x.Median, x.Exponential, x.Min, x.Max} {
 			need(path, q.IsZero() || q.Value >= 1 && q.Value <= maxInRow, "it is %v: somebody says 1 to %d messages in a row", q.Value, maxInRow)
@@ -278,6 +279,20 @@ func (d *Day) checkStaff(need func(path string, ok bool, format string, args ...
 		}
 	}
 	need("staff", all <= maxAgents, "they are %d people: no more than %d", all, maxAgents)
+}
+
+// checkZeros refuses zeros where [Day.defaults] would put something else without a word.
+func (d *Day) checkZeros(need func(path string, ok bool, format string, args ...any)) {
+	c, b, p := &d.Customers, &d.Bots, &d.People
+	for path, x := range map[string]*scenario.Dist{
+		"customers.turns": &c.Turns, "customers.think": &c.Think, "customers.messages": &c.Messages, "customers.between": &c.Between, "bots.reply": &b.Reply, "bots.turns": &b.Turns,
+		"bots.after": &b.After, "people.accept": &p.Accept, "people.reply": &p.Reply, "people.first": &p.First, "people.messages": &p.Messages, "people.between": &p.Between, "people.close": &p.Close,
+	} {
+		need(path, !x.Zeros(), "it is zero: write a time of 1ms or more, a number of 1 or more, or leave it out for the default")
+	}
+	for path, q := range map[string]scenario.Quantity{"length": d.Length, "within": d.Within, "people.away": p.Away} {
+		need(path, !q.Zero(), "it is zero: write a time of 1ms or more, or leave it out for the default")
+	}
 }
 
 // defaults fills in what was left out.

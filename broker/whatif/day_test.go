@@ -65,6 +65,10 @@ func TestMistakes(t *testing.T) {
 	f(good+"people: {messages: {profile: agent_reply}}\n", "people.messages: profile agent_reply does not count")
 	f(good+"customers: {between: {profile: agent_messages}}\n", "customers.between: profile agent_messages does not count")
 	f(good+"customers: {messages: {median: 3s}}\n", "customers.messages")
+	f(good+"people: {accept: {median: 0s}}\n", "people.accept: it is zero") // it would be three seconds
+	f(good+"people: {first: {exponential: 0s}, away: 0s}\n", "people.away: it is zero")
+	f(good+"bots: {reply: {median: 0ms, max: 0s}}\n", "bots.reply: it is zero")
+	f(good+"within: 0s\n", "within: it is zero")
 
 	later := func(text, want string) {
 		t.Helper()

@@ -29,7 +29,8 @@ type Record struct {
 	Entries    []wire.Entry
 }
 
-// ParseRecord reads a line of `switchboard log --all`.
+// ParseRecord reads a line of `switchboard log --all`. It may have passed through a program that writes JSON with other spaces: the bodies
+// of its entries come out without any, as the broker writes them, since service levels read them so.
 func ParseRecord(line []byte) (*Record, error) {
 	var m struct {
 		Session, Tenant, Customer, Shop, Tier, Channel string
@@ -54,9 +55,15 @@ func ParseRecord(line []byte) (*Record, error) {
 		if i > 0 && e.Seq <= m.Entries[i-1].Seq {
 			return nil, fmt.Errorf("reading %s: entry %d follows %d", m.Session, e.Seq, m.Entries[i-1].Seq)
 		}
+		var body bytes.Buffer
+		if len(e.Body) > 0 {
+			if err := json.Compact(&body, e.Body); err != nil {
+				return nil, fmt.Errorf("reading %s: the body of entry %d: %w", m.Session, e.Seq, err)
+			}
+		}
 		r.Entries = append(r.Entries, wire.Entry{
 			Session: wire.SessionID(m.Session), Seq: e.Seq, TS: e.TS, From: wire.Author{ID: e.From.ID}, Origin: wire.Origin(e.Origin), Kind: e.Kind, Type: e.Type,
-			Body: e.Body, Visibility: e.Visibility,
+			Body: body.Bytes(), Visibility: e.Visibility,
 		})
 	}
 	return r, nil

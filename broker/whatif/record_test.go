@@ -1,8 +1,10 @@
 package whatif
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -173,6 +175,31 @@ func TestPlatforms(t *testing.T) {
 		if l.Shop == "" && l.Level == "wangwang" && l.MeanMS != wangwang {
 			t.Errorf("the mean of wangwang is %d ms; by hand %d", l.MeanMS, wangwang)
 		}
+	}
+}
+
+// TestSpaces: a recording that another program has written anew, with spaces where the broker has none, counts what it did.
+func TestSpaces(t *testing.T) {
+	set, err := level.Compile([]level.Definition{{Preset: "taobao"}, {Preset: "pdd-day"}}, nil, time.LoadLocation)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := recordedDay()
+	want := plain.day(t, set, 180_000)
+	spaced := &tape{}
+	for _, line := range plain.lines {
+		var b bytes.Buffer
+		if err := json.Indent(&b, []byte(line), "", " "); err != nil {
+			t.Fatal(err)
+		}
+		spaced.lines = append(spaced.lines, b.String())
+	}
+	got := spaced.day(t, set, 180_000)
+	if !reflect.DeepEqual(got.Levels, want.Levels) || !reflect.DeepEqual(got.People, want.People) {
+		t.Errorf("with spaces:\n%+v\nwithout:\n%+v", got.Levels, want.Levels)
+	}
+	if n := len(want.Levels); n < 4 { // all shops, and the one
+		t.Errorf("%d lines", n)
 	}
 }
 

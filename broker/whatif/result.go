@@ -54,6 +54,15 @@ type Result struct {
 	AgentHours float64     `json:"agent_hours"` // that people were ready
 	Events     int         `json:"events"`      // of the simulation
 	Effects    int         `json:"effects"`     // of the core
+
+	// Was is how the day was, when a recorded one is played again: who plays it sets it.
+	Was *Was `json:"as_it_was,omitempty"`
+}
+
+// Was is what a recording says of its day by itself, without a simulation.
+type Was struct {
+	People Figures     `json:"people"`
+	Levels []LevelLine `json:"levels,omitempty"` // exact, to the limits of `switchboard levels --data`
 }
 
 // Accounted tells whether every session that came is in exactly one of the sums.

@@ -218,7 +218,7 @@ length: 4h
 sessions: 4200
 curve: {steps: [{at: 1h, times: 2.142857}, {at: 90m, times: 1}]}
 customers: {tiers: {vip: 0.3}}
-people: {accept: {median: 0s}, first: {median: 18s}, handle: {exponential: 240s}}
+people: {accept: {median: 3s}, first: {median: 18s}, handle: {exponential: 240s}}
 staff: [{name: agent, count: 100}]
 `
 

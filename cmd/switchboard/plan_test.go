@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -24,7 +25,7 @@ func TestPlanReplay(t *testing.T) {
 		return file
 	}
 	config := write("config.yaml", "tenants: {demo: {queues: [{name: default}]}}\n")
-	doc := write("routes.yaml", "version: 1\nqueues: [{name: default}]\n")
+	doc := write("routes.yaml", "version: 1\nqueues: [{name: default}]\nservice_levels: [{name: said, first_reply_ms: 60000, everywhere: true}]\n")
 	load := write("load.yaml", `
 name: people
 about: few people, and a bot that hands everything over
@@ -78,10 +79,19 @@ workers:
 		if res.Sessions != queued || res.Served+res.People.Left != handed || res.Handed != handed || res.Alone != queued-handed || !res.Accounted() {
 			t.Errorf("%s: %d sessions, %d handed over; played again %+v", from, queued, handed, res)
 		}
+		// How it was is no guess: each of those who were handed over and answered had a turn with a person, which the log shows.
+		if w := res.Was; w == nil || w.People.Wanted != handed || len(w.Levels) == 0 || w.Levels[0].Level != "said" || int(w.Levels[0].Count) < w.People.Answered || w.People.Answered == 0 {
+			t.Errorf("%s: %d handed over; as it was %+v", from, handed, w)
+		}
 	}
 	out := finish(t, as(t, nil, "plan", "replay", "--log", tape, "--routes", doc, "--order", "savable_first", "--within", "2s"))
 	if out.code != 0 || !strings.Contains(out.out, "as it was") || !strings.Contains(out.out, "savable_first") {
 		t.Errorf("exit %d %s\n%s", out.code, out.err, out.out)
+	}
+	for _, policy := range []string{"as it was", "played again", "savable_first"} {
+		if !regexp.MustCompile(`(?m)^ *` + policy + ` +said `).MatchString(out.out) {
+			t.Errorf("nothing says what the service level was %s:\n%s", policy, out.out)
+		}
 	}
 	complains(t, 2, "session id, or --all", nil, "log", "--all", "s_1", "--data", data)
 	complains(t, 2, "set --data", nil, "log", "--all")
@@ -131,4 +141,5 @@ func TestPlan(t *testing.T) {
 	complains(t, 2, "no staff", nil, "plan", "staff", "double11", "--row", "nobody")
 	complains(t, 2, "--data or --log", nil, "plan", "replay")
 	complains(t, 2, "and --routes", nil, "plan", "replay", "--log", "x")
+	complains(t, 2, "day of --staff", nil, "plan", "replay", "--log", "x", "--routes", "y", "--set", "sessions=9")
 }

@@ -34,7 +34,7 @@ func newPlanReplay() *cobra.Command {
 		Short: "Play a recorded day again, as it was or with other routes or staff",
 		Long: `Play a recorded day again: from the data directory of a stopped node, or from a file that switchboard log --all has
 written. The first line is how it was, the second what the simulation makes of it with whoever was there: how far the two are apart
-is how far to trust what follows. With --order, --with or --staff it is then played that way.
+is how far to trust what follows. With --order or --staff it is then played that way too. --json has how it was in the first result, as as_it_was.
 
 Who was at work is not in a log: each is taken to be there from his first session to the end of his last, with as many slots as he
 ever used. --staff DAY takes the staff of a day instead, by the hours of the clock.`,
@@ -47,6 +47,7 @@ ever used. --staff DAY takes the staff of a day instead, by the hours of the clo
 	f.flags(cmd)
 	fs := cmd.Flags()
 	fs.Lookup("routes").Usage = "the routing document" // a recorded day names none
+	fs.Lookup("set").Usage = "replace a field of the day of --staff; may be repeated"
 	fs.StringVar(&f.data, "data", "", "data directory of a stopped node")
 	fs.StringVar(&f.log, "log", "", "a file of switchboard log --all; - is standard input")
 	fs.StringVar(&f.tenant, "tenant", "", "the sessions of this tenant alone")
@@ -65,6 +66,9 @@ ever used. --staff DAY takes the staff of a day instead, by the hours of the clo
 func (f *recordedFlags) run(cmd *cobra.Command) error {
 	if (f.data == "") == (f.log == "") || f.routes == "" {
 		return usageError{fmt.Errorf("set --data or --log, and --routes")}
+	}
+	if len(f.sets) > 0 && f.staff == "" {
+		return usageError{fmt.Errorf("--set replaces a field of the day of --staff: set that too")}
 	}
 	zone, err := time.LoadLocation(f.zone)
 	if err != nil {
@@ -105,6 +109,7 @@ func (f *recordedFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	res.Was = &whatif.Was{People: day.People, Levels: day.Levels}
 	results := []*whatif.Result{res}
 	if f.staff != "" || f.order != "" {
 		cfg := day.Config(base)

@@ -175,6 +175,16 @@ func TestPlanSaysWhyNot(t *testing.T) {
 	f("more memory", Load{Sockets: 10}, Node{Cores: 2, Memory: 1 << 20}, Goal{})
 	f("more processors", Load{Sockets: 10}, Node{Cores: 1e-4}, Goal{})
 	f("the lowest p99 of the runs is 2.49 ms, with 12 % of the processors used", Load{Messages: 10}, Node{Cores: 2}, Goal{Percentile: "p99", Seconds: 1e-6})
+	f("more of its processors than the", Load{Messages: 10}, Node{Cores: 1e-4}, Goal{Percentile: "p99", Seconds: 1}) // what the runs took is fast enough
+	for i := range points {
+		points[i].Refused = true // they had answers, but not to everything
+	}
+	if m, err = Fit(points); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Plan(Load{Messages: 10}, Node{Cores: 2}, Goal{Percentile: "p99", Seconds: 1}); err == nil || !strings.Contains(err.Error(), "nothing was refused or left open") {
+		t.Errorf("all runs refused something: %v", err)
+	}
 }
 
 // TestMessagesForNothing: where the runs were too slow to tell what one more message takes, they are not for nothing: beyond the runs each takes what

@@ -71,6 +71,9 @@ func (m *Model) never(node Node, goal Goal) error {
 		return fmt.Errorf("%w: it takes more than %d", ErrNever, most)
 	case what == Latency:
 		c := m.Answer[goal.Percentile]
+		if c[0].Seconds <= goal.Seconds {
+			return fmt.Errorf("%w: one without any load uses more of its processors than the %.0f %% up to which the runs say what %s is: it takes a run with more to do", ErrNever, c.last()*100, goal.Percentile)
+		}
 		return fmt.Errorf("%w: the lowest %s of the runs is %.3g ms, with %.0f %% of the processors used, and the goal is %.3g ms: with less to do it may be lower, which takes a run that shows it", ErrNever, goal.Percentile, c[0].Seconds*1000, c[0].Used*100, goal.Seconds*1000)
 	}
 	return fmt.Errorf("%w: one without any load takes more %s than it has to spare", ErrNever, what)
@@ -89,7 +92,7 @@ func (m *Model) Plan(l Load, node Node, goal Goal) (*Plan, error) {
 		return nil, errors.New("a load is below zero")
 	}
 	if _, ok := m.Answer[goal.Percentile]; goal.Percentile != "" && !ok {
-		return nil, fmt.Errorf("no run says anything about %s: none had answers", goal.Percentile)
+		return nil, fmt.Errorf("no run says anything about %s: it takes one with answers, in which nothing was refused or left open and the machine was idle now and then", goal.Percentile)
 	}
 	if l.Tokens > 0 && m.Most.Tokens == 0 {
 		return nil, errors.New("no run says anything about tokens: none had bots who stream")

@@ -99,7 +99,14 @@ func chart(title string, lines []line, of axis, xs []float64, mark func(float64)
 			marks = append(marks, v)
 		}
 	} else {
-		y.low, y.high = min(y.low, 0), max(y.high*1.05, y.low+1e-9)
+		y.low, y.high = min(y.low, 0), y.high*1.05
+		switch { // zeros alone: up to one, whatever one is
+		case y.high > y.low:
+		case of.binary:
+			y.high = y.low + 1024
+		default:
+			y.high = y.low + 1
+		}
 		marks = of.marks(y.low, y.high)
 	}
 	if xs == nil {

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -313,4 +314,22 @@ func TestRoundMarks(t *testing.T) {
 	f(900, size, "0B", "200B", "400B", "600B", "800B")
 	f(3<<30, size, "0B", "1.00GiB", "2.00GiB", "3.00GiB")
 	f(2.1, axis{print: plain}, "0", "0.5", "1", "1.5", "2")
+}
+
+// TestChartOfZeros: where all is zero the axis goes up to one, and its marks can be told from each other.
+func TestChartOfZeros(t *testing.T) {
+	mark := regexp.MustCompile(`class="y"[^>]*>([^<]*)<`)
+	for _, of := range []axis{{print: plain}, {print: bytesOf, binary: true}} {
+		text := string(chart("left", []line{{name: "left", x: []float64{0, 1, 2}, y: []float64{0, 0, 0}}}, of, []float64{0, 1, 2}, plain))
+		var marks []string
+		for _, m := range mark.FindAllStringSubmatch(text, -1) {
+			if slices.Contains(marks, m[1]) || strings.Contains(m[1], "e-") {
+				t.Errorf("a mark at %q behind %q", m[1], marks)
+			}
+			marks = append(marks, m[1])
+		}
+		if len(marks) < 3 {
+			t.Errorf("marks at %q", marks)
+		}
+	}
 }

@@ -92,6 +92,13 @@ func (s *Scenario) check(at func(path string, err error)) {
 			at(path, fmt.Errorf("a text may not be longer than 24KiB: set max"))
 		}
 	}
+	for path, d := range map[string]*Dist{
+		"talk.turns": &s.Talk.Turns, "talk.think": &s.Talk.Think, "talk.length": &s.Talk.Length, "workers.bots.length": &b.Length, "workers.bots.tokens": &b.Tokens, "workers.humans.length": &h.Length,
+	} {
+		if d.Zeros() { // something else would stand there, without a word
+			at(path, errors.New("it is zero: write 1ms, 1B or a number of 1 or more, or leave it out for the default"))
+		}
+	}
 	s.checkActions(at)
 	for i, text := range s.Gates {
 		g, err := ParseGate(text)

@@ -55,6 +55,12 @@ func (d *Dist) IsZero() bool {
 	return d.Median.IsZero() && d.Exponential.IsZero() && d.Sigma == 0 && d.Profile == "" && d.Min.IsZero() && d.Max.IsZero()
 }
 
+// Zeros tells whether something was said, and all of it is zero. [Dist.IsZero] takes that for nothing, so that a default would
+// take its place: who has a default refuses it.
+func (d *Dist) Zeros() bool {
+	return d.IsZero() && (d.Median.Zero() || d.Exponential.Zero() || d.Min.Zero() || d.Max.Zero())
+}
+
 func (d *Dist) check(u Unit) error {
 	if d.Profile != "" {
 		p, ok := profiles[d.Profile]

@@ -42,7 +42,7 @@ var figures = map[string]struct {
 	"duplicated":       {None, "entries that came twice"},
 	"reordered":        {None, "entries that came out of order"},
 	"mismatched":       {None, "entries that are not what was sent"},
-	"unanswered":       {None, "messages without an answer in time"},
+	"unanswered":       {None, "acknowledged messages without an answer in time; those of unacked are not among them"},
 	"unacked":          {None, "messages without an acknowledgement in time"},
 	"refused":          {None, "requests that the node refused"},
 	"disconnects":      {None, "connections that ended although nobody asked for it"},

@@ -111,6 +111,9 @@ func (q Quantity) MarshalYAML() (any, error) { return q.text, nil }
 // IsZero tells whether q is absent or zero, so that it is left out of what is printed.
 func (q Quantity) IsZero() bool { return q.Value == 0 && q.err == nil }
 
+// Zero tells whether q was written, and is zero.
+func (q Quantity) Zero() bool { return q.IsZero() && q.text != "" }
+
 // Duration is q as a time; of no use with other units.
 func (q Quantity) Duration() time.Duration { return time.Duration(q.Value * float64(time.Second)) }
 

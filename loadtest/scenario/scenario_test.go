@@ -50,6 +50,7 @@ func TestErrors(t *testing.T) {
 	f("", "t.yaml: it is empty: there is no document in it")
 	f("# nothing but words\n", "t.yaml: it is empty")
 	f("name: t\nabout: x\nsteady: 10s\ncustomers:\n  sockets: 10.9\n", "t.yaml:5:12: ", `"10.9" is no whole number`)
+	f("name: t\nabout: x\nsteady: 10s\ncustomers: {sockets: 10}\ntalk: {rate: 1/s, think: {median: 0s}}\n", "t.yaml:5:", "talk.think: it is zero") // it would be a second
 	f("name: t\nabout: x\nsteady: 10s\ncustomers:\n  sockets: 10\n  sokets: 3\n", "t.yaml:6:3: ")
 	f(minimal+"talk:\n  rate: 5 apples\n", "t.yaml:6:9: talk.rate: ")
 	f(minimal+"talk: {rate: 20ms}\n", "t.yaml:5:14: talk.rate: ", "is not a rate")

@@ -56,6 +56,10 @@ func TestPages(t *testing.T) {
 	f(func(b *strings.Builder) error {
 		return Runs(b, "about", time.UTC, result("fifo"), result("savable_first"))
 	}, 8, "fifo: by hour", "savable_first")
+	again := result("played again")
+	again.Was = &whatif.Was{People: whatif.Figures{Wanted: 7, Rate: .7}, Levels: []whatif.LevelLine{{Level: "taobao", Count: 12, Met: 3, Rate: .25}}}
+	f(func(b *strings.Builder) error { return Runs(b, "about", time.UTC, again) }, 8, "<td>as it was</td>", "70.0 %", "Service levels as they were", "25.0 %", "Service levels, played again")
+	f(func(b *strings.Builder) error { return Table(b, time.UTC, again) }, 0, "as it was", "25.0 %")
 	f(func(b *strings.Builder) error { return Staff(b, "about", staffing()) }, 4, `class="fails">77`, "The cliff")
 	f(func(b *strings.Builder) error { return Table(b, time.UTC, result("")) }, 0, "as written", "07:00", "taobao")
 	f(func(b *strings.Builder) error { return StaffTable(b, staffing()) }, 0, "77!", "agent hours")

@@ -15,6 +15,9 @@ import (
 // asWritten is the policy of a day that is played by its own.
 const asWritten = "as written"
 
+// asItWas is the policy of a recorded day before it is played.
+const asItWas = "as it was"
+
 // Table writes results for terminals: a line each, and the hours when there is one.
 func Table(w io.Writer, zone *time.Location, results ...*whatif.Result) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -38,8 +41,8 @@ func Table(w io.Writer, zone *time.Location, results ...*whatif.Result) error {
 		}
 	}
 	levels := false
-	for _, r := range results {
-		for _, l := range r.Levels {
+	counted := func(policy string, lines []whatif.LevelLine) {
+		for _, l := range lines {
 			if l.Shop != "" {
 				continue
 			}
@@ -48,8 +51,14 @@ func Table(w io.Writer, zone *time.Location, results ...*whatif.Result) error {
 				line("policy\tlevel\tin time\tof\trate\tmean\tp95")
 			}
 			levels = true
-			line("%s\t%s\t%d\t%d\t%s\t%s\t%s", r.Policy, l.Level, l.Met, l.Count, percent(l.Rate), seconds(l.MeanMS), seconds(l.P95MS))
+			line("%s\t%s\t%d\t%d\t%s\t%s\t%s", policy, l.Level, l.Met, l.Count, percent(l.Rate), seconds(l.MeanMS), seconds(l.P95MS))
 		}
+	}
+	for _, r := range results {
+		if r.Was != nil {
+			counted(asItWas, r.Was.Levels)
+		}
+		counted(r.Policy, r.Levels)
 	}
 	return t.Flush()
 }
