@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,6 +67,7 @@ func (p *person) reply(frame []byte) error {
 	if bytes.HasPrefix(verb, []byte(`"error":`)) {
 		return p.refusal(id, frame)
 	}
+	p.refused = 0
 	switch {
 	case id > idFirst:
 		p.acked(id-idFirst, number(socket.Field(frame, `"seq":`)), bytes.Contains(frame, []byte(`"duplicate":true`)))
@@ -216,13 +218,31 @@ type refusal struct {
 	}
 }
 
-// pause is how long to wait before the request is repeated; ok is false when that makes no sense.
-func (r *refusal) pause() (d time.Duration, ok bool) {
+// row counts refusals without a good answer between them.
+type row uint8
+
+// next counts one more, and returns how many there were before.
+func (n *row) next() row {
+	was := *n
+	*n = min(was+1, rowMost)
+	return was
+}
+
+// rowMost is from how many on pauses do not grow any more: 20 ms, doubled so often, are 2.56 s.
+const rowMost = 7
+
+// pause is how long to wait before the request is repeated, when so many were refused in a row before; ok is false when that makes no sense. Where the server
+// asks for it pauses grow, and are a half to one and a half of that [SW-6.1]: a node whose disk is full for a minute is not asked a million times.
+func (r *refusal) pause(before row) (d time.Duration, ok bool) {
+	after := time.Duration(r.Error.After) * time.Millisecond
 	switch r.Error.Retry {
 	case "now":
 		return time.Millisecond, true
-	case "after", "backoff":
-		return min(max(time.Duration(r.Error.After)*time.Millisecond, 20*time.Millisecond), 30*time.Second), true
+	case "after":
+		return min(max(after, 20*time.Millisecond), 30*time.Second), true
+	case "backoff":
+		grown := time.Duration((.5 + rand.Float64()) * float64(20*time.Millisecond<<min(before, rowMost))) //nolint:gosec // it is to spread, not to be secret
+		return min(max(after, grown), 30*time.Second), true
 	}
 	return 0, false
 }
@@ -234,7 +254,7 @@ func (p *person) refusal(id uint64, frame []byte) error {
 		return fmt.Errorf("an error that is none: %w", err)
 	}
 	p.a.m.refuse(r.Error.Slug)
-	pause, again := r.pause()
+	pause, again := r.pause(p.refused.next())
 	switch {
 	case id > idFirst:
 		m, ok := take(&p.flight, id-idFirst)

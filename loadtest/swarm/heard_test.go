@@ -1,7 +1,9 @@
 package swarm
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"switchboard/loadtest/ledger"
 )
@@ -28,5 +30,38 @@ func TestWelcomeWithoutSession(t *testing.T) {
 	}
 	if list, n := p.account.Faults(); n != 0 {
 		t.Errorf("it is %v", list)
+	}
+}
+
+// Who is asked to come back with growing pauses does so, up to some seconds, until something is answered; who is told when comes then [SW-6.1].
+func TestRefusedAgainAndAgain(t *testing.T) {
+	p := &person{a: &agent{m: newMeters()}}
+	ask := func(retry string, after int) (d time.Duration) {
+		r := refusal{}
+		r.Error.Retry, r.Error.After = retry, int64(after)
+		d, ok := r.pause(p.refused.next())
+		if !ok {
+			t.Fatalf("%s is not asked again", retry)
+		}
+		return d
+	}
+	grown := 20 * time.Millisecond
+	for n := range 300 {
+		if d := ask("backoff", 0); d < grown/2 || d > grown*3/2 {
+			t.Fatalf("behind %d refusals the pause is %v; want about %v", n, d, grown)
+		}
+		grown = min(2*grown, 2560*time.Millisecond)
+	}
+	if d := ask("after", 5); d != 20*time.Millisecond {
+		t.Errorf("told to wait for 5 ms it waits %v", d)
+	}
+	if d := ask("backoff", 9000); d != 9*time.Second {
+		t.Errorf("told to wait for 9 s it waits %v", d)
+	}
+	if err := p.reply(fmt.Appendf(nil, `{"id":%d,"history":{}}`, idHistory)); err != nil {
+		t.Fatal(err)
+	}
+	if d := ask("backoff", 0); d > 30*time.Millisecond {
+		t.Errorf("something was answered, and the pause is %v", d)
 	}
 }

@@ -69,11 +69,12 @@ type person struct {
 	lastN    uint64
 	talks    int // conversations under way
 	rest     int64
-	wanted   int64  // when the connection was to be there
-	again    bool   // it was there before
-	up       bool   // it is there
-	back     int64  // when to come back after a connection that the test ended
-	hung     bool   // the test has ended it
+	wanted   int64 // when the connection was to be there
+	again    bool  // it was there before
+	up       bool  // it is there
+	back     int64 // when to come back after a connection that the test ended
+	hung     bool  // the test has ended it
+	refused  row
 	to       string // where the server has said to come back; once
 	audit    *audit
 }

@@ -26,16 +26,17 @@ type seat struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	s      *socket.Socket
-	up     bool
-	to     string // where the server has said to come back; once
-	lease  string
-	nextID uint64
-	held   map[string]*holding
-	asked  map[uint64]*answer // replies without their answer
-	out    []byte             // what is written at the end of a message
-	rng    *rand.Rand
-	told   uint64 // streams that were begun
+	s        *socket.Socket
+	up       bool
+	to       string // where the server has said to come back; once
+	lease    string
+	nextID   uint64
+	held     map[string]*holding
+	asked    map[uint64]*answer // replies without their answer
+	refusals row
+	out      []byte // what is written at the end of a message
+	rng      *rand.Rand
+	told     uint64 // streams that were begun
 }
 
 // holding is a session that the seat has.
@@ -370,6 +371,7 @@ func (d *seat) reply(frame []byte) error {
 	if bytes.HasPrefix(verb, []byte(`"error":`)) {
 		return d.refused(id, frame)
 	}
+	d.refusals = 0
 	if id == idOpen { // the answer to subscribe
 		d.lease = string(socket.Field(frame, `"lease":`))
 		if !d.up {
@@ -425,7 +427,7 @@ func (d *seat) refused(id uint64, frame []byte) error {
 	d.a.m.refuse(r.Error.Slug)
 	if say := d.asked[id]; say != nil {
 		delete(d.asked, id)
-		if pause, again := r.pause(); again {
+		if pause, again := r.pause(d.refusals.next()); again {
 			d.a.clock.at(d.a.now()+int64(pause), say)
 		}
 	}
