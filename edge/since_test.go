@@ -120,6 +120,7 @@ func TestLostBeforeThePoolHasAnswered(t *testing.T) {
 	eventually(t, "the pool is asked", func() bool { return r.shard.count(wire.VerbSubscribe) == 1 })
 	c := r.shard.last(wire.VerbSubscribe)
 	r.x.Lost()
+	eventually(t, "the loss is looked at", func() bool { return r.conn(c.Conn).seen.Load() == r.x.Changes() })
 	r.shard.post(c.Conn, &wire.Frame{Kind: wire.FrameAnswer, ID: c.ID, Verb: c.Verb, Seq: 70, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Subscribe{
 		Subscribe: &wirepb.SubscribeReply{Lease: "l_1"},
 	}}})

@@ -118,6 +118,9 @@ func (c *conn) stand(f *wire.Frame, r *request, term uint64) {
 	s.slot, s.generation = r.slot, r.generation
 	c.standing = s
 	c.mu.Unlock()
+	if s.losses != c.e.x.Losses() { // that was looked at when nothing was known to be missing
+		c.restless.Store(true)
+	}
 }
 
 // lossesThen returns how many losses there were when r was posted, of those that there are now: what was lost since may have come behind its answer.
