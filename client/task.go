@@ -189,6 +189,12 @@ func (s *Session) handled(seq uint64) {
 // confirmAck asks for an answer to an acknowledgement that got none, when the session has been quiet for a beat. One that nobody waits for
 // may be lost where a node is overloaded: the next makes it good, but behind a full window there is no next. Client.mu is held.
 func (s *Session) confirmAck() {
+	if r := s.confirm; r != nil && r.over() {
+		if e, ok := errors.AsType[*wire.Error](r.err); ok && e.Slug == wire.StaleAssignment {
+			s.revoked("stale")
+			return
+		}
+	}
 	seq, moved := s.ack, s.ack != s.quiet
 	s.quiet = seq
 	if moved || seq <= s.sure || s.confirm != nil && !s.confirm.over() {

@@ -1001,6 +1001,22 @@ func TestAckIsConfirmed(t *testing.T) {
 	})
 }
 
+// Who hears by that that the session is his no more believes it, as he does of a reply.
+func TestConfirmedAckIsStale(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		ended := make(chan string, 1)
+		cfg := client.WorkerConfig{Ended: func(_ *client.Session, r string) { ended <- r }}
+		work(t, srv, cfg, func(context.Context, *client.Session, client.Entry) error { return nil })
+		srv.assign(8, 0, 0)
+		srv.p.say(delivery(8, 1, 0, 1))
+		srv.ack() // and it is lost
+		srv.p.say(refusal(srv.next().Id, wire.Refuse(wire.StaleAssignment)))
+		if r := <-ended; r != "stale" {
+			t.Fatalf("ended with %q; want stale", r)
+		}
+	})
+}
+
 // An acknowledgement of what was not delivered, as of an answer that has another's word before it, takes no word of the customer's with it.
 func TestAckOfWhatWasNotDelivered(t *testing.T) {
 	play(t, func(t *testing.T, srv *script) {
