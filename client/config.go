@@ -42,7 +42,8 @@ type Config struct {
 	// grows. Default: 256.
 	Buffer int
 	// Pending is the number of requests that wait for their answer, over all sessions; further ones fail with
-	// [ErrBusy]. The server's own limit of requests on the wire (limits.inflight) is kept besides. Default: 1,024.
+	// [ErrBusy], but for those by which the client's own sessions go on. The server's own limit of requests on the wire
+	// (limits.inflight) is kept besides. Default: 1,024.
 	Pending int
 	// Tries is how often one request is sent again after a refusal that invites to it (overloaded, unavailable, …).
 	// Lost connections do not count. Default: 8.

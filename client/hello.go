@@ -9,7 +9,8 @@ import (
 	"switchboard/wire/wirepb"
 )
 
-// sayHello returns the first message: who we are, and where our sessions stand [SW-2.8] [SW-3.2].
+// sayHello returns the first message: who we are, and where our sessions stand [SW-2.8] [SW-3.2]. It is one frame, within the limit that the server told
+// last; sessions for which there is no room are opened again by their readers.
 func (c *Client) sayHello(k *conn) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -28,7 +29,20 @@ func (c *Client) sayHello(k *conn) ([]byte, error) {
 	}
 	c.lastID++
 	k.helloID = c.lastID
-	return k.codec.Append(nil, &wirepb.ClientFrame{Id: k.helloID, Verb: &wirepb.ClientFrame_Hello{Hello: h}})
+	f := &wirepb.ClientFrame{Id: k.helloID, Verb: &wirepb.ClientFrame_Hello{Hello: h}}
+	for {
+		b, err := k.codec.Append(nil, f)
+		n := len(h.Resume)
+		if n == 0 || err != nil || len(b) <= c.hello.Frame {
+			return b, err
+		}
+		for _, line := range h.Resume[n/2:] {
+			s := c.followed[line.Session]
+			s.feed.stale = true
+			s.poke()
+		}
+		h.Resume = h.Resume[:n/2]
+	}
 }
 
 // welcome takes the answer to hello: the sessions go on, and so does everything that has no answer yet [SW-4.2].

@@ -49,12 +49,17 @@ func (r *request) over() bool {
 // key, so that sending it again is safe [SW-4.3]. settle, which may be nil, sees a good answer before anything that
 // the server said after it. When ctx ends first the outcome is unknown.
 func (c *Client) call(ctx context.Context, f *wirepb.ClientFrame, settle func(*wirepb.ServerFrame)) (*wirepb.ServerFrame, error) {
+	return c.callWithin(ctx, c.cfg.Pending, f, settle)
+}
+
+// callWithin is call where fewer than most requests wait; otherwise it fails with [ErrBusy].
+func (c *Client) callWithin(ctx context.Context, most int, f *wirepb.ClientFrame, settle func(*wirepb.ServerFrame)) (*wirepb.ServerFrame, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	r := &request{frame: f, settle: settle, done: make(chan struct{})}
 	c.mu.Lock()
-	if err := c.enter(r); err != nil {
+	if err := c.enter(r, most); err != nil {
 		c.mu.Unlock()
 		return nil, err
 	}
@@ -78,14 +83,14 @@ func (c *Client) call(ctx context.Context, f *wirepb.ClientFrame, settle func(*w
 	return nil, fmt.Errorf("the outcome is unknown: %w", ctx.Err())
 }
 
-// enter puts r into the line.
-func (c *Client) enter(r *request) error {
+// enter puts r into the line, if that is shorter than most.
+func (c *Client) enter(r *request, most int) error {
 	switch {
 	case c.err != nil:
 		return c.err
 	case c.closing:
 		return ErrClosed
-	case len(c.pending) >= c.cfg.Pending:
+	case len(c.pending) >= most:
 		return ErrBusy
 	}
 	c.lastID++

@@ -3,8 +3,10 @@ package client_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"switchboard/client"
 	"switchboard/wire"
@@ -94,6 +96,93 @@ func TestServiceNamesItsCustomer(t *testing.T) {
 	}
 	f("close", func(ctx context.Context) error { return s.Close(ctx, "solved") })
 	f("leave", s.Leave)
+}
+
+// Who follows more sessions than fit into one hello [SW-3.2] resumes those that do, and opens the others, however many requests may wait.
+func TestMoreSessionsThanHelloHasRoomFor(t *testing.T) {
+	const most, frame = 64, 1024
+	var connections atomic.Int32
+	on := make(chan string, 2*most) // sessions that go on where they were
+	srv, err := newLoopback(func(p *peer) {
+		first := connections.Add(1) == 1
+		for f := range p.in {
+			switch v := f.Verb.(type) {
+			case *wirepb.ClientFrame_Hello:
+				if b, err := p.codec.Append(nil, f); err != nil || len(b) > frame {
+					p.bye(wire.CloseNoHello) // [SW-6.3] as the server does
+					return
+				}
+				hello := helloReply("connector", "service")
+				hello.Limits.Frame, hello.Limits.Sessions = frame, most
+				for _, line := range v.Hello.Resume {
+					hello.Resumed = append(hello.Resumed, &wirepb.Resumed{Session: line.Session, How: "exact", Epoch: 1, Head: 1})
+					on <- line.Session
+				}
+				p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Hello{Hello: hello}})
+			case *wirepb.ClientFrame_Open:
+				id := "s_" + v.Open.Customer.ExternalId
+				if !first {
+					if v.Open.GetSession() != id || v.Open.From.GetSeq() != 1 {
+						t.Errorf("opened %v; want %s from 1", v.Open, id)
+					}
+					on <- id
+				}
+				p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_Open{Open: &wirepb.OpenReply{Session: id, How: "exact", Epoch: 1, Head: 1}}})
+			case *wirepb.ClientFrame_History:
+				if first {
+					p.cut()
+					return
+				}
+				p.say(&wirepb.ServerFrame{Id: f.Id, Verb: &wirepb.ServerFrame_History{History: &wirepb.HistoryReply{}}})
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.close()
+	cfg := client.WithJitter(srv.config(), func(time.Duration) time.Duration { return 0 })
+	cfg.Pending = 4
+	c, err := client.Dial(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, most)
+	var last *client.Session
+	for i := range most {
+		s, err := c.Open(t.Context(), client.OpenOptions{Customer: &wire.External{Channel: "wechat", ID: strconv.Itoa(i)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = s
+		go func() {
+			_, err := s.Recv(t.Context())
+			ended <- err
+		}()
+	}
+	if _, _, err := last.History(t.Context(), client.Page{}); err != nil { // the first time, its answer is the end of the connection
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for len(seen) < most {
+		select {
+		case id := <-on:
+			seen[id]++
+		case err := <-ended:
+			t.Fatalf("a session ended: %v", err)
+		}
+	}
+	for id, n := range seen {
+		if n != 1 {
+			t.Errorf("%s went on %d times", id, n)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range most {
+		<-ended
+	}
 }
 
 // [SW-3.4]

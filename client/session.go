@@ -197,7 +197,8 @@ func (s *Session) Entries(ctx context.Context) iter.Seq2[Entry, error] {
 	}
 }
 
-// reopen continues a stale feed from its position.
+// reopen continues a stale feed from its position. There is room for it whatever else waits, as one session has one reader: a connection that is lost may
+// make thousands of them stale at once.
 func (s *Session) reopen(ctx context.Context) error {
 	open := &wirepb.Open{Session: s.id, Channel: s.channel, Customer: s.behalf}
 	s.c.mu.Lock()
@@ -208,7 +209,7 @@ func (s *Session) reopen(ctx context.Context) error {
 		open.Tail = &s.feed.tail
 	}
 	s.c.mu.Unlock()
-	_, err := s.c.call(ctx, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Open{Open: open}}, func(f *wirepb.ServerFrame) {
+	_, err := s.c.callWithin(ctx, math.MaxInt, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Open{Open: open}}, func(f *wirepb.ServerFrame) {
 		s.attached(from, f.GetOpen())
 	})
 	if err != nil && ctx.Err() == nil {

@@ -202,7 +202,7 @@ func (s *Session) confirmAck() {
 	}
 	r := &request{frame: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Ack{Ack: &wirepb.Ack{Session: s.id, Ae: s.ae, Seq: seq}}}, done: make(chan struct{})}
 	r.settle = func(*wirepb.ServerFrame) { s.sure = max(s.sure, seq) }
-	if s.c.enter(r) == nil { // with no room left, at the next beat
+	if s.c.enter(r, s.c.cfg.Pending) == nil { // with no room left, at the next beat
 		s.confirm = r
 	}
 }

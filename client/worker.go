@@ -213,7 +213,7 @@ func (w *worker) sayPresence() {
 		return
 	}
 	if !slices.ContainsFunc(w.c.pending, func(r *request) bool { return r.frame.GetPresence() != nil }) {
-		_ = w.c.enter(&request{frame: presenceFrame(w.presence), done: make(chan struct{})}) // with no room left nobody could say anything
+		_ = w.c.enter(&request{frame: presenceFrame(w.presence), done: make(chan struct{})}, w.c.cfg.Pending) // with no room left nobody could say anything
 	}
 }
 

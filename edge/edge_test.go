@@ -151,6 +151,7 @@ func TestHello(t *testing.T) {
 	f(`{"id":1,"hello":{"token":"demo/customer/a/expired"}}`, wire.TokenExpired, wire.CloseTokenExpired)
 	f(`{"id":1,"send":{"session":"s","body":1}}`, "", wire.CloseNoHello)
 	f(`{"id":1,"frobnicate":{}}`, "", wire.CloseNoHello)
+	f(`{"id":1,"hello":{"token":"demo/customer/a","client":"`+strings.Repeat("x", 65_536)+`"}}`, wire.TooLarge, wire.CloseNoHello) // [SW-6.3]
 	f(`{"id":1`, "", wire.CloseBadFrame)
 	f(`nonsense`, "", wire.CloseBadFrame)
 

@@ -217,6 +217,9 @@ func (c *conn) frame(codec wire.Codec, frame []byte, n int) bool {
 		return false
 	case !c.greeted.Load():
 		if cmd.Verb != wire.VerbHello || len(frame) > l.Frame {
+			if cmd.Verb == wire.VerbHello {
+				c.refuse(cmd, wire.TooLarge) // [SW-6.3] or its sender would not know why
+			}
 			c.bye(wire.CloseNoHello, 0) // [SW-2.8]
 			return false
 		}

@@ -93,7 +93,7 @@ export class Session extends Feed {
     this.client = client
     this.id = id
   }
-  // attached takes the answer to an attachment: open's, or a line of hello's resumed [SW-3.2].
+  // attached takes open's answer, or a line of hello's resumed [SW-3.2].
   attached(r) {
     this.#opening = false
     this.epoch = Math.max(this.epoch, r.epoch || 0)
@@ -158,7 +158,7 @@ export class Session extends Feed {
     else if (!this.streams.delete(id)) return
     this.emit('stream', { session: this.id, stream: id, text: text ?? '', done })
   }
-  // wrote puts what this client said in its place: the reply stands for the entry [SW-4.4].
+  // wrote puts our own word in its place: the reply stands for the entry [SW-4.4].
   wrote(r, e) {
     if (r.seq <= this.seq) return
     if (r.duplicate || r.seq > this.seq + 1) return this.reopen() // a reply has no prev
@@ -189,7 +189,7 @@ export class Session extends Feed {
   }
 }
 
-// One connection that heals itself. Options: token (a string, or a function that fetches one), client, WebSocket,
+// One connection that heals itself. Options: token (a string, or what fetches one), client, WebSocket,
 // random. Events: status (connecting, online, waiting, closed), error (the end).
 export class Client extends Emitter {
   sessions = new Map()
@@ -234,7 +234,7 @@ export class Client extends Emitter {
       if (!known && from) s.seq = from.seq
       else if (!known) s.start(r.head, tail ?? 0)
       s.attached(r)
-      if (known && s.seq < r.head) s.reopen() // it goes on from where it was, not from the head
+      if (known && s.seq < r.head) s.reopen() // from where it was
       return s
     })
   }
@@ -296,7 +296,8 @@ export class Client extends Emitter {
     this.#helloID = ++this.#id
     this.#seen = Date.now()
     this.#watch(helloMS)
-    const resume = [...this.sessions.values()].map(s => ({ session: s.id, epoch: s.epoch, seq: s.seq }))
+    const most = this.hello?.limits?.frame / 128 // that hello has room for; others are opened again
+    const resume = [...this.sessions.values()].slice(0, most).map(s => ({ session: s.id, epoch: s.epoch, seq: s.seq }))
     ws.onopen = () => ws.send(JSON.stringify({ id: this.#helloID, hello: { token, client: this.#options.client ?? 'js/0.1', features: ['stream'], resume } }))
     ws.onmessage = m => this.#ws === ws && this.#read(ws, m.data)
     ws.onclose = e => this.#lost(ws, e.code, e.reason)
@@ -359,7 +360,7 @@ export class Client extends Emitter {
     this.sessions.get(p.session)?.push(verb, p)
     this.worker?.push(verb, p)
   }
-  // again puts a refused request back in its place when it is worth repeating, and tells whether it did.
+  // again puts a refused request back in its place when that is worth while, and tells whether.
   #again(r, e) {
     const renew = e.retry === 'refresh_token' && this.#fetches
     if (!(renew || e.retry === 'after' || e.retry === 'backoff' || e.slug === 'too_many_inflight') || ++r.tries > maxTries && !r.now) return false
@@ -429,7 +430,7 @@ export class Client extends Emitter {
     this.#timer('retry', () => this.#connect(), wait)
     this.#say('waiting', { code, reason, wait_ms: wait })
   }
-  // let forgets the socket and everything that belonged to it.
+  // let forgets the socket and what is its own.
   #let() {
     const ws = this.#ws
     this.#ws = this.#bye = null

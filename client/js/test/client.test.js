@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import { SwitchboardError } from '../switchboard.js'
-import { clock, entry, limits, Rig, seqs, settle } from './fake.js'
+import { clock, entry, limits, Rig, seqs, settle, welcome } from './fake.js'
 
 test('each module fits its budget', () => {
   for (const file of ['switchboard.js', 'worker.js']) {
@@ -174,6 +174,26 @@ test('a session that is refused at resume ends, one that cannot be resumed now i
   await rig.welcome({ resumed: [{ session: 's_1', error: { code: 404, slug: 'no_session', message: '', retry: 'never' } }] })
   assert.equal(session.ended, 'no_session')
   assert.equal(rig.client.sessions.size, 0)
+})
+
+test('sessions for which hello has no room are opened again behind it', async t => {
+  const tick = clock(t)
+  const rig = new Rig()
+  await rig.welcome({ limits: { ...limits, frame: 1_024 } })
+  const ids = Array.from({ length: 20 }, (_, i) => `s_${i}`)
+  for (const session of ids) await rig.session({ session, head: 7 })
+  rig.socket.drop()
+  tick(1_000)
+  await settle()
+  rig.socket.open()
+  assert.ok(rig.socket.raw[0].length <= 1_024, `hello has ${rig.socket.raw[0].length} bytes`)
+  const { id, hello } = rig.socket.take()
+  rig.socket.say({ id, hello: { ...welcome, resumed: hello.resume.map(r => ({ session: r.session, how: 'exact', epoch: 1, head: 7 })) } })
+  await settle()
+  const opened = rig.socket.frames.map(f => f.open)
+  for (const o of opened) assert.deepEqual(o.from, { epoch: 1, seq: 7 })
+  assert.ok(hello.resume.length > 0 && opened.length > 0)
+  assert.deepEqual([...hello.resume, ...opened].map(o => o.session), ids)
 })
 
 test('bye names the pause and the next address, for one attempt', async t => {
