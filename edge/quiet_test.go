@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"strconv"
 	"testing"
 
 	"switchboard/wire"
@@ -36,4 +37,37 @@ func TestQuietConnectionIsSmall(t *testing.T) {
 		t.Errorf("it asks, and is answered %v", m)
 	}
 	f(false)
+}
+
+// Whoever looks after deadlines may come by while a connection leaves: it then keeps its hands off what is asked for.
+func TestQuietConnectionLeaves(t *testing.T) {
+	r := newRig(t, nil)
+	for i := range 20 {
+		p := r.login(wire.JSON, "demo/customer/alice"+strconv.Itoa(i))
+		p.open()
+	}
+	list := r.e.list()
+	later := r.e.now() + 2*quietMS
+	ended := make(chan struct{})
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		for {
+			for _, c := range list {
+				c.watchQuiet(later)
+				c.watchRequests(later)
+			}
+			select {
+			case <-ended:
+				return
+			default:
+			}
+		}
+	}()
+	for _, c := range list {
+		c.cut()
+	}
+	eventually(t, "all have left", func() bool { return r.e.Connections() == 0 })
+	close(ended)
+	<-looked
 }

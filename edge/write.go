@@ -280,8 +280,12 @@ func (c *conn) leave() {
 	for l := range c.lines.all() {
 		c.e.gone(c.id, who, l.id)
 	}
+	c.mu.Lock()
+	pending := c.pending
+	c.pending = nil // whoever looks after deadlines may still come by, and strike what is late
+	c.mu.Unlock()
 	unknown := false
-	for r := range c.pending.all() {
+	for r := range pending.all() {
 		switch {
 		case r.verb == wire.VerbOpen && r.session == "":
 			unknown = true
