@@ -150,6 +150,38 @@ func TestCloseBesideAnswer(t *testing.T) {
 	}
 }
 
+// As many who say nothing as the HTTP server has room for keep others out until they have gone, and one more of them does not keep them out for longer.
+func TestFullOfSilence(t *testing.T) {
+	if way.server == nil && way.loops > 0 {
+		t.Skip("the loops accept")
+	}
+	r := openRig(t, nil)
+	r.e.server.Concurrency = 2
+	r.serve()
+	var silent [3]net.Conn
+	for i := range silent {
+		sock, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sock.Close() //nolint:errcheck // a test's
+		silent[i] = sock
+	}
+	_ = silent[2].SetReadDeadline(time.Now().Add(20 * time.Second)) // rather than wait for good
+	if b, err := io.ReadAll(silent[2]); err != nil {
+		t.Fatalf("who found no room was told %q, %v", b, err)
+	}
+	_, _ = silent[0].Close(), silent[1].Close()
+	eventually(t, "there is room again", func() bool {
+		resp, err := http.Get(way.url("http") + r.addr + "/healthz")
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
 // What could hide another request is refused, and nothing behind it is answered.
 func TestSmuggled(t *testing.T) {
 	r := newRig(t, nil)

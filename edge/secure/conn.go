@@ -2,6 +2,7 @@ package secure
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"time"
 )
@@ -9,13 +10,15 @@ import (
 // Conn is a TLS connection. See the package's documentation.
 type Conn struct {
 	*tls.Conn
-	pipe pipe
-	met  func(tls.ConnectionState, error)
+	pipe  pipe
+	met   func(tls.ConnectionState, error)
+	early bool // a server's, which nobody has asked for its handshake yet
 }
 
-// Server returns the server's side of TLS over sock. met is told how the handshake went, once; it may be nil.
+// Server returns the server's side of TLS over sock. met is told how the handshake went, once; it may be nil. Nothing can be written before
+// Handshake was called.
 func Server(sock net.Conn, cfg *tls.Config, met func(tls.ConnectionState, error)) *Conn {
-	c := &Conn{pipe: pipe{Conn: sock}, met: met}
+	c := &Conn{pipe: pipe{Conn: sock}, met: met, early: true}
 	c.Conn = tls.Server(&c.pipe, cfg)
 	return c
 }
@@ -29,12 +32,25 @@ func Client(sock net.Conn, cfg *tls.Config) *Conn {
 
 // Handshake runs the handshake, if it did not yet.
 func (c *Conn) Handshake() error {
+	c.early = false
 	err := c.Conn.Handshake()
 	if met := c.met; met != nil {
 		c.met = nil
 		met(c.ConnectionState(), err)
 	}
 	return err
+}
+
+// errEarly is of a server that has something to say before anybody has asked for the handshake.
+var errEarly = errors.New("secure: nothing is written before the handshake")
+
+// Write implements net.Conn. It never does the handshake: an HTTP server that is full says so where it accepts, with no deadline, and one peer who is silent
+// would keep everybody out.
+func (c *Conn) Write(b []byte) (int, error) {
+	if c.early {
+		return 0, errEarly
+	}
+	return c.Conn.Write(b)
 }
 
 // Sock returns the socket, or nil when it was taken. Closing it ends the connection at once, whoever reads or writes: Close
