@@ -18,6 +18,13 @@ type callers struct {
 	over  bool      // nobody is read any more
 }
 
+// callersMost is how many there may be; more are answered 503, or over TLS closed. When there are more than keepMost nobody keeps his connection behind an
+// answer: whoever asks nothing just now, for up to a minute, would keep out who does.
+const (
+	callersMost = 4096
+	keepMost    = callersMost / 2
+)
+
 // caller is one of them.
 type caller struct {
 	sock net.Conn // below TLS: the handshake and the hijacker may be changing what is above it
@@ -81,6 +88,13 @@ func (k *callers) shut() {
 	for _, c := range k.socks {
 		deafen(c.sock)
 	}
+}
+
+// many tells whether there are so many that nobody keeps his connection.
+func (k *callers) many() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.socks) > keepMost
 }
 
 // asking returns how many ask something.

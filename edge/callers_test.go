@@ -182,6 +182,36 @@ func TestFullOfSilence(t *testing.T) {
 	})
 }
 
+// Where many have a connection to the HTTP server nobody keeps his behind an answer, and who becomes a WebSocket is no such connection.
+func TestManyCallers(t *testing.T) {
+	r := newRig(t, nil)
+	var idle []net.Conn
+	for range keepMost {
+		here, there := net.Pipe()
+		defer here.Close() //nolint:errcheck // a test's
+		r.e.callers.note(there, fasthttp.StateNew)
+		r.e.callers.note(there, fasthttp.StateIdle)
+		idle = append(idle, there)
+	}
+	f := func(want bool) {
+		t.Helper()
+		resp, err := http.Get(way.url("http") + r.addr + "/healthz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK || resp.Close != want {
+			t.Errorf("answered %d, and closed: %v; want %v", resp.StatusCode, resp.Close, want)
+		}
+	}
+	f(true)
+	r.login(wire.JSON, "demo/customer/alice")
+	for _, sock := range idle {
+		r.e.callers.note(sock, fasthttp.StateClosed)
+	}
+	f(false)
+}
+
 // What could hide another request is refused, and nothing behind it is answered.
 func TestSmuggled(t *testing.T) {
 	r := newRig(t, nil)

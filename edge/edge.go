@@ -134,7 +134,7 @@ func Open(x *exchange.Exchange, cfg Config) (*Edge, error) {
 		ReadBufferSize:     headMost,
 		MaxRequestBodySize: cfg.Limits.Frame, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: time.Minute,
 		HeaderReceived: e.headerReceived, ConnState: e.callers.note,
-		Concurrency: 4096, Logger: quiet{}, CloseOnShutdown: true, ErrorHandler: e.malformed,
+		Concurrency: callersMost, Logger: quiet{}, CloseOnShutdown: true, ErrorHandler: e.malformed,
 	}
 	if err := e.openLoops(); err != nil {
 		return nil, err
@@ -299,8 +299,11 @@ func (e *Edge) now() int64 { return e.cfg.Now().UnixMilli() }
 // handle is every HTTP request.
 func (e *Edge) handle(ctx *fasthttp.RequestCtx) {
 	defer func() {
-		if e.shutting.Load() {
+		switch {
+		case e.shutting.Load():
 			ctx.SetConnectionClose() // the server would go on with who was answered behind its own end
+		case !ctx.Hijacked() && e.callers.many():
+			ctx.SetConnectionClose()
 		}
 	}()
 	if !framed(&ctx.Request.Header) {
