@@ -29,8 +29,6 @@ const (
 	acceptMost = 64              // connections that a loop takes before it looks after the others
 	handedMost = 1024            // that wait for the HTTP server
 	knockMost  = 5 * time.Second // that a connection may say nothing to a loop
-	shutFor    = 100 * time.Millisecond
-	complain   = time.Minute // between two words about descriptors that are used up
 
 	// knockersMost is how many may have said nothing yet, and knockersSpare how many of them find room beside as many connections as there
 	// may be: somebody wants to know how the node is.
@@ -193,7 +191,7 @@ func (l *loop) accept(d *door) {
 			l.invite(fd, ip)
 		case errors.Is(err, syscall.EAGAIN):
 			return
-		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
+		case exhausted(err):
 			l.shut(d, err)
 			return
 		case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.EBADF):
@@ -224,12 +222,8 @@ func (l *loop) invite(fd int32, ip string) {
 // shut lets those at the door wait until there may be descriptors again. The event of a door would come at once again.
 func (l *loop) shut(d *door, err error) {
 	l.p.remove(d.fd)
-	l.e.shutDoors.Add(1)
 	l.shutDoor, l.shutUntil = true, l.now()+int64(shutFor)
-	if now := l.now(); l.complained == 0 || now-l.complained > int64(complain) {
-		l.complained = now
-		l.e.cfg.Log.Error("connections wait at the door: raise the limit of open files", "err", err)
-	}
+	l.e.shut(err)
 }
 
 // reopen listens at the doors again when their time has come.

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -211,10 +212,7 @@ func TestHangUpAtTheDoor(t *testing.T) {
 func TestNoDescriptors(t *testing.T) {
 	var log strings.Builder
 	r := newRig(t, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
-	if way.server != nil || way.loops < 0 {
-		t.Skip("the HTTP server accepts")
-	}
-	first, err := net.Dial("tcp", r.addr)
+	first, err := way.dial(r.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,14 +232,17 @@ func TestNoDescriptors(t *testing.T) {
 	sock, err := d.Dial("tcp", r.addr)
 	if err == nil {
 		defer sock.Close() //nolint:errcheck // a test's
-		_, err = sock.Write([]byte(handshake))
-	}
-	if err == nil {
 		eventually(t, "the door is shut", func() bool { return r.e.shutDoors.Load() > 0 })
 	}
 	if back := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || back != nil {
 		t.Fatal(err, back)
 	}
+	if way.client != nil {
+		cfg := way.client.Clone()
+		cfg.ServerName = "127.0.0.1"
+		sock = tls.Client(sock, cfg)
+	}
+	put(t, sock, []byte(handshake))
 	reads(t, sock, "101 Switching")
 	if err := r.e.Close(); err != nil {
 		t.Fatal(err)

@@ -42,6 +42,7 @@ type Edge struct {
 	knockers  atomic.Int64 // who has been accepted, and has not asked for anything yet
 	shutting  atomic.Bool  // the HTTP server takes nobody more
 	shutDoors atomic.Int64 // times that no descriptor was left for those at a door
+	shutAt    atomic.Int64 // when it was last logged, Unix ms
 	unsaidAt  atomic.Int64 // when it was last logged that ends are not said, Unix ms
 	wg        sync.WaitGroup
 	table     [stripes]stripe
@@ -156,10 +157,14 @@ func (quiet) Printf(string, ...any) {}
 
 // Serve accepts connections of ln until Drain or Close, and closes it. It may be called when they have begun.
 func (e *Edge) Serve(ln net.Listener) error {
+	if e.cfg.TLS == nil {
+		ln = e.openDoor(ln)
+	}
+	if _, loops := ln.(*door); !loops {
+		ln = &patient{ln, e}
+	}
 	if e.cfg.TLS != nil {
 		ln = secure.Listen(ln, e.cfg.TLS, e.met)
-	} else {
-		ln = e.openDoor(ln)
 	}
 	e.mu.Lock()
 	late := e.draining.Load()

@@ -24,22 +24,22 @@ type loop struct {
 	ended chan struct{}
 
 	// Owned by run.
-	slots                 []slot
-	free                  []int32
-	more                  []*conn // that had more to read than the buffer takes
-	again                 []*conn // more, of the last round
-	hurried               []*conn // whose end has begun, about in the order of their seat.until
-	taken                 []*conn // marks, of this round
-	knockers              []*conn // accepted, in the order of their seat.until; some have asked for something meanwhile
-	shaker                shaker
-	shutDoor              bool // no descriptors are left for those at the doors
-	shutUntil, complained int64
-	in                    []byte
-	plain                 []byte // of in, under TLS
-	cipher                []byte // of what is written, under TLS
-	w                     *buffers
-	names                 names
-	commands              []wire.Command // for the next frames: see command
+	slots     []slot
+	free      []int32
+	more      []*conn // that had more to read than the buffer takes
+	again     []*conn // more, of the last round
+	hurried   []*conn // whose end has begun, about in the order of their seat.until
+	taken     []*conn // marks, of this round
+	knockers  []*conn // accepted, in the order of their seat.until; some have asked for something meanwhile
+	shaker    shaker
+	shutDoor  bool // no descriptors are left for those at the doors
+	shutUntil int64
+	in        []byte
+	plain     []byte // of in, under TLS
+	cipher    []byte // of what is written, under TLS
+	w         *buffers
+	names     names
+	commands  []wire.Command // for the next frames: see command
 
 	// Shared.
 	asleep  atomic.Bool

@@ -230,7 +230,13 @@ func (n *Node) openMember(ctx context.Context, x *exchange.Exchange) error {
 	return err
 }
 
-func (n *Node) serve() { n.served <- n.edge.Serve(n.ln) }
+func (n *Node) serve() {
+	err := n.edge.Serve(n.ln)
+	if err != nil { // somebody has to hear of it before the node ends
+		n.cfg.Log.Error("nobody is accepted any more", "err", err)
+	}
+	n.served <- err
+}
 
 // Addr returns the address that is listened on.
 func (n *Node) Addr() string { return n.ln.Addr().String() }
