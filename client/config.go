@@ -43,7 +43,7 @@ type Config struct {
 	Buffer int
 	// Pending is the number of requests that wait for their answer, over all sessions; further ones fail with
 	// [ErrBusy], but for those by which the client's own sessions go on. The server's own limit of requests on the wire
-	// (limits.inflight) is kept besides. Default: 1,024.
+	// (limits.inflight) is kept besides. Default: 1,024, of a worker twice as many as handlers may run when that is more.
 	Pending int
 	// Tries is how often one request is sent again after a refusal that invites to it (overloaded, unavailable, …).
 	// Lost connections do not count. Default: 8.
@@ -82,6 +82,9 @@ type Hooks struct {
 	Presence func(state, reason string)
 }
 
+// pendingLeast is Config.Pending where nobody says otherwise, at least.
+const pendingLeast = 1024
+
 // StaticToken returns a token source that always says token. When the token expires, so does the client.
 func StaticToken(token string) func(context.Context) (string, error) {
 	return func(context.Context) (string, error) { return token, nil }
@@ -111,7 +114,7 @@ func (c Config) validate() (Config, error) {
 	c.BackoffMax = max(or(c.BackoffMax, 20*time.Second), c.BackoffMin)
 	c.Timeout = or(c.Timeout, 10*time.Second)
 	c.Buffer = or(c.Buffer, 256)
-	c.Pending = or(c.Pending, 1024)
+	c.Pending = or(c.Pending, pendingLeast)
 	c.Tries = or(c.Tries, 8)
 	c.MessageMax = or(c.MessageMax, 4<<20)
 	if c.Log == nil {

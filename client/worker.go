@@ -101,9 +101,11 @@ func Work(ctx context.Context, cfg WorkerConfig, handle Handler) error {
 		return errors.New("client: Work needs Queues and a handler")
 	}
 	cfg.Slots, cfg.Window = max(or(cfg.Slots, 16), 1), max(or(cfg.Window, 16), 1)
+	cfg.Concurrency = max(or(cfg.Concurrency, cfg.Slots), 1)
+	cfg.Pending = or(cfg.Pending, max(pendingLeast, 2*cfg.Concurrency)) // each handler waits for one, and others may be confirmed
 	cfg.NackDelay, cfg.Grace = or(cfg.NackDelay, time.Second), or(cfg.Grace, 5*time.Second)
 	w := &worker{
-		cfg: cfg, handle: handle, busy: make(chan struct{}, max(or(cfg.Concurrency, cfg.Slots), 1)),
+		cfg: cfg, handle: handle, busy: make(chan struct{}, cfg.Concurrency),
 		serving: map[string]*Session{}, offers: map[string]*considering{},
 	}
 	c, err := dial(ctx, cfg.Config, w)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,6 +107,32 @@ func TestWorkerAnswers(t *testing.T) {
 		srv.p.say(replied(f.Id, 5), delivery(8, 6, 5, 1)) // 5 is our own: no gap, and no further ack
 		if r := srv.next().GetReply(); r.GetAck() != 6 {
 			t.Fatalf("got %v; want the reply to 6", r)
+		}
+	})
+}
+
+// However many handlers run at a time, each finds room for its answer while the server says nothing.
+func TestWorkerOfManySessions(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		const slots = 1500
+		var asked, refused atomic.Int32
+		work(t, srv, client.WorkerConfig{Slots: slots}, func(ctx context.Context, s *client.Session, e client.Entry) error {
+			asked.Add(1)
+			_, err := s.Reply(ctx, "text", "answer", client.WithAck(e.Seq))
+			if errors.Is(err, client.ErrBusy) {
+				refused.Add(1)
+			}
+			return err
+		})
+		for i := range slots {
+			id := "s_" + strconv.Itoa(i)
+			d := delivery(1, 2, 1, 1)
+			d.GetDelivery().Session = id
+			srv.p.say(&wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Assigned{Assigned: &wirepb.Assigned{Session: id, Ae: 1, Epoch: 1, Cursor: 1, Head: 1}}}, d)
+		}
+		synctest.Wait()
+		if asked, refused := asked.Load(), refused.Load(); asked != slots || refused > 0 {
+			t.Fatalf("of %d handlers that ask at once %d ran, and %d were refused", slots, asked, refused)
 		}
 	})
 }
