@@ -346,6 +346,17 @@ func (c *conn) closeFrame(code uint16, reason string) {
 	c.push(&wire.Frame{Kind: frameClose, Seq: uint64(code), Text: reason})
 }
 
+// fault closes a connection whose client breaks RFC 6455, or says more than anybody may.
+func (c *conn) fault(code uint16, reason string) {
+	if c.byeAt.Load() == 0 {
+		c.e.m.closed.WithLabelValues(faults[code]).Inc()
+	}
+	c.closeFrame(code, reason)
+}
+
+// faults are the reasons by which closes with RFC 6455's own codes are counted.
+var faults = map[uint16]string{ws.CodeProtocol: "protocol_error", ws.CodeInvalid: "invalid_text", ws.CodeTooBig: "too_big"}
+
 // abort ends a connection that takes nothing any more.
 func (c *conn) abort(code wire.CloseCode) {
 	if c.byeAt.CompareAndSwap(0, c.e.now()) {

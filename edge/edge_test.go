@@ -288,6 +288,11 @@ func TestHostile(t *testing.T) {
 	f("too long a frame that is none", wire.JSON, text, bytes.Repeat([]byte("x"), 65536+1), 1009) // [SW-6.3]
 	f("close", wire.JSON, websocket.CloseMessage, websocket.FormatCloseMessage(1001, "bye"), 1001)
 	f("bad close", wire.JSON, websocket.CloseMessage, []byte{3, 237, 1}, 1002)
+	for reason, want := range map[string]float64{wire.CloseBadFrame.String(): 11, "invalid_text": 1, "too_big": 2, "protocol_error": 1} { // who hangs up himself is none
+		if got := counted(t, r.e.m.closed.WithLabelValues(reason)); got != want {
+			t.Errorf("%v were closed for %s; want %v", got, reason, want)
+		}
+	}
 
 	// A message body that is no JSON is an error in Protobuf, where the frame can be followed.
 	p := r.login(wire.Protobuf, "demo/customer/bystander")

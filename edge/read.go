@@ -93,7 +93,7 @@ func (c *conn) take(b []byte) bool {
 		if err != nil {
 			var fault ws.Error
 			errors.As(err, &fault)
-			c.closeFrame(fault.Code(), fault.Error()) // [SW-6.3]
+			c.fault(fault.Code(), fault.Error()) // [SW-6.3]
 			return c.lastWords()
 		}
 		switch m.Op {
@@ -205,7 +205,7 @@ func (c *conn) frame(codec wire.Codec, frame []byte, n int) bool {
 	cmd, err := c.parse(codec, frame)
 	if err != nil && !errors.Is(err, wire.ErrVerb) && !errors.Is(err, wire.ErrBody) {
 		if len(frame) > c.e.cfg.Limits.Frame {
-			c.closeFrame(ws.CodeTooBig, "frame too large") // [SW-6.3] too long, and nobody knows for which request
+			c.fault(ws.CodeTooBig, "frame too large") // [SW-6.3] too long, and nobody knows for which request
 			return false
 		}
 		c.bye(wire.CloseBadFrame, 0) // [SW-2.7]
