@@ -181,7 +181,7 @@ func TestMoreSessionsThanHelloHasRoomFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range most {
-		<-ended
+		<-ended //nolint:errcheck // the client was closed
 	}
 }
 
