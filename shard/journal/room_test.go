@@ -985,3 +985,61 @@ func TestAcceptLossTwice(t *testing.T) {
 		must(t, again.Close())
 	})
 }
+
+// tight is a disk on which the fence, once full is set, has no block but those that it has written or that were reserved for it.
+type tight struct {
+	vfs.FS
+	full *atomic.Bool
+	has  *[2]atomic.Int64 // bytes of its slots
+}
+
+func (d tight) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := d.FS.OpenReadWrite(name, category, opts...)
+	if err == nil && d.PathBase(name) == fenceName {
+		return tightFile{f, d}, nil
+	}
+	return f, err
+}
+
+type tightFile struct {
+	vfs.File
+	d tight
+}
+
+func (f tightFile) WriteAt(b []byte, at int64) (int, error) {
+	slot, end := at/slotSize, at%slotSize+int64(len(b))
+	if blocks := (end + 4095) &^ 4095; blocks > f.d.has[slot].Load() {
+		if f.d.full.Load() {
+			return 0, syscall.ENOSPC
+		}
+		f.d.has[slot].Store(blocks)
+	}
+	return f.File.WriteAt(b, at)
+}
+
+func (f tightFile) Preallocate(at, n int64) error {
+	if f.d.full.Load() {
+		return syscall.ENOSPC
+	}
+	for slot := range f.d.has {
+		f.d.has[slot].Store(max(f.d.has[slot].Load(), min(slotSize, at+n-int64(slot)*slotSize)))
+	}
+	return f.File.Preallocate(at, n)
+}
+
+// TestFenceHasItsRoom: replicas come while the disk is full, until the fence needs a block more: it has that. One that was opened on a full disk has it not, and works
+// as far as it goes.
+func TestFenceHasItsRoom(t *testing.T) {
+	disk := tight{vfs.NewMem(), &atomic.Bool{}, &[2]atomic.Int64{}}
+	j := open(t, config(t, disk, 1))
+	disk.full.Store(true)
+	const groups = 60 // 4 KiB are 50
+	for i := 1; i < groups; i++ {
+		must(t, j.Join(i, replica.ID(1, uint32(i)+1)))
+	}
+	must(t, j.Close())
+	j = open(t, config(t, disk, 1))
+	if n := len(j.list()); n != groups {
+		t.Errorf("it has %d groups; want %d", n, groups)
+	}
+}
