@@ -378,6 +378,43 @@ func TestStartFlips(t *testing.T) {
 	}
 }
 
+// TestStartEndsBeforeItIsNoted: a start may end when the journal has its name and node.json has not, or before: the next knows the journal for its own, whatever the
+// cluster has heard of. One that was opened in none of them is an old copy.
+func TestStartEndsBeforeItIsNoted(t *testing.T) {
+	id := &Identity{path: filepath.Join(t.TempDir(), "node.json"), rest: map[string]json.RawMessage{}}
+	journal, older := "", ""
+	for i, ends := range []string{"", "", "stamped", "", "stamped", "stamped", "before", "stamped", "before", ""} {
+		id.begin()
+		if i%3 > 0 {
+			id.heard()
+		}
+		if _, why := id.Stamp(older); older != "" && why == "" {
+			t.Errorf("start %d: an old copy of the journal is taken for the latest", i)
+		}
+		now, why := id.Stamp(journal)
+		if why != "" {
+			t.Errorf("start %d: %s", i, why)
+		}
+		if ends == "before" {
+			continue
+		}
+		journal = now
+		if ends == "stamped" {
+			continue
+		}
+		older = id.Opened
+		if err := id.Stamped(now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range startsMost + 1 {
+		id.begin()
+	}
+	if len(id.Tried) != startsMost || len(id.Starts) > startsMost {
+		t.Errorf("%d and %d starts are remembered; at most %d are", len(id.Tried), len(id.Starts), startsMost)
+	}
+}
+
 // Each bit of node.json that turns, and each end of it: the copy takes its place, and without a copy it is refused or says what it said.
 func TestIdentityFlips(t *testing.T) {
 	dir := t.TempDir()

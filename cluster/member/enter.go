@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 
 	"switchboard/cluster"
@@ -36,7 +35,7 @@ type entering struct {
 	Starts []string `json:"starts,omitempty"` // see Identity
 }
 
-// startsMost bounds how many starts a node remembers that its cluster did not hear of.
+// startsMost bounds how many starts a node remembers that its cluster did not hear of, and in which its journal was not opened.
 const startsMost = 1024
 
 // Enter says who this node is: as its directory has it when it was a member before, otherwise by founding a cluster or, with
@@ -60,11 +59,7 @@ func Enter(ctx context.Context, cfg Config) (*Identity, error) {
 	case id.Birth == "":
 		id.Name, id.Birth = cfg.Name, draw()
 	}
-	id.Born++
-	id.Starts = append(id.Starts, drawStart())
-	if n := len(id.Starts) - startsMost; n > 0 {
-		id.Starts = slices.Delete(id.Starts, 1, 1+n) // the first is the one that was heard of
-	}
+	id.begin()
 	if id.Cluster == "" && len(cfg.Join) == 0 {
 		if !cfg.Roles.Shard {
 			return nil, fmt.Errorf("%w: a node without the role shard cannot found a cluster, as it could hold nothing: give it the role, or an address to join", cluster.ErrRefused)

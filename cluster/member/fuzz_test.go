@@ -19,7 +19,7 @@ import (
 // be saved, and is the same then, with whatever else was in the file.
 func FuzzIdentity(f *testing.F) {
 	id := &Identity{
-		Cluster: "c1", Name: "a", Birth: draw(), Node: 3, Meta: 9, Born: 4, Founder: true, Starts: []string{"s1", "s2"}, Opened: "s2",
+		Cluster: "c1", Name: "a", Birth: draw(), Node: 3, Meta: 9, Born: 4, Founder: true, Starts: []string{"s1", "s2"}, Opened: "s2", Tried: []string{"s3"},
 		Peers: []Peer{{1, "b", "b:1"}}, Held: map[uint16]Held{0: {ID: 7, Version: 2}, 4095: {ID: 8, Erasing: true}},
 		rest: map[string]json.RawMessage{"restored": json.RawMessage(`{"kept": true}`)}, path: filepath.Join(f.TempDir(), "node.json"),
 	}
@@ -73,7 +73,7 @@ func FuzzIdentity(f *testing.F) {
 					}
 					x.rest[name], _ = json.Marshal(v)
 				}
-				x.Starts, x.Peers = append([]string{}, x.Starts...), append([]Peer{}, x.Peers...)
+				x.Starts, x.Tried, x.Peers = append([]string{}, x.Starts...), append([]string{}, x.Tried...), append([]Peer{}, x.Peers...)
 			}
 			if !reflect.DeepEqual(id, again) {
 				t.Fatalf("%s is saved as\n%+v\nand read as\n%+v", doc, id, again)

@@ -35,6 +35,8 @@ type Identity struct {
 	Aside string `json:"aside,omitempty"`
 	// Opened is the start in which the journal was opened last. The journal has it too: when they differ, one of the two is an old copy.
 	Opened string `json:"opened,omitempty"`
+	// Tried are the starts since then. One of them may have ended when the journal had its name already, and Opened had not.
+	Tried []string `json:"tried,omitempty"`
 	// Held are the replicas on its disk, by group: an empty disk does not pass for one that has voted.
 	Held map[uint16]Held `json:"held,omitempty"`
 
@@ -196,6 +198,19 @@ func writeWhole(path string, b []byte) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// begin counts a start, and gives it a name.
+func (id *Identity) begin() {
+	id.Born++
+	start := drawStart()
+	id.Starts, id.Tried = append(id.Starts, start), append(id.Tried, start)
+	if n := len(id.Starts) - startsMost; n > 0 {
+		id.Starts = slices.Delete(id.Starts, 1, 1+n) // the first is the one that was heard of
+	}
+	if n := len(id.Tried) - startsMost; n > 0 {
+		id.Tried = slices.Delete(id.Tried, 0, n)
+	}
 }
 
 // know notes the other nodes of a state, and reports whether that is news.

@@ -45,11 +45,15 @@ type Lines struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	closed bool
-	pushes int
+	pushes map[uint32]int // by node
 }
 
-// pushesMax is how many streams are pushed at once: each holds a snapshot of rows open.
-const pushesMax = 4
+// pushesMax is how many streams are pushed at once: each holds a snapshot of rows open. pushesEach is how many of them go to one node, whose disk may hang: others
+// want to have theirs meanwhile.
+const (
+	pushesMax  = 4
+	pushesEach = 2
+)
 
 var errBusy = errors.New("member: too much is streamed already")
 
@@ -59,7 +63,7 @@ func Connect(x *exchange.Exchange, listener net.Listener, id *Identity, cfg Conf
 	if err != nil {
 		return nil, err
 	}
-	l := &Lines{id: id, cfg: cfg, x: x}
+	l := &Lines{id: id, cfg: cfg, x: x, pushes: map[uint32]int{}}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	l.names.Store(&map[uint32]string{})
 	c := cfg.link()
@@ -108,15 +112,19 @@ func (l *Lines) Ask(ctx context.Context, addr, op string, in, out any) error {
 }
 
 // Push streams to a node in the background: header is what Config.Stream gets there, and write writes the rest. done is called
-// once, from any goroutine, with nil when the other side has taken all of it. Beyond 4 at once it fails. It does not block.
+// once, from any goroutine, with nil when the other side has taken all of it. Beyond 4 at once, or 2 to one node, it fails. It does not block.
 func (l *Lines) Push(node uint32, header []byte, write func(io.Writer) error, done func(error)) {
 	l.mu.Lock()
-	if l.closed || l.pushes >= pushesMax {
+	all := 0
+	for _, n := range l.pushes {
+		all += n
+	}
+	if l.closed || all >= pushesMax || l.pushes[node] >= pushesEach {
 		l.mu.Unlock()
 		done(errBusy)
 		return
 	}
-	l.pushes++
+	l.pushes[node]++
 	l.wg.Add(1)
 	l.mu.Unlock()
 	header = bytes.Clone(header)
@@ -124,7 +132,9 @@ func (l *Lines) Push(node uint32, header []byte, write func(io.Writer) error, do
 		defer l.wg.Done()
 		done(l.push(node, header, write))
 		l.mu.Lock()
-		l.pushes--
+		if l.pushes[node]--; l.pushes[node] == 0 {
+			delete(l.pushes, node)
+		}
 		l.mu.Unlock()
 	}()
 }

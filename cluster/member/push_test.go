@@ -58,7 +58,7 @@ func TestPush(t *testing.T) {
 		if err := <-done; err == nil {
 			t.Fatal("nobody takes it, and all is well")
 		}
-		for range pushesMax {
+		for range pushesEach { // its disk hangs
 			l.Push(2, nil, func(io.Writer) error {
 				<-hold
 				return nil
@@ -68,8 +68,12 @@ func TestPush(t *testing.T) {
 		if err := <-done; !errors.Is(err, errBusy) {
 			t.Fatal(err)
 		}
+		l.Push(9, nil, nil, end)
+		if err := <-done; errors.Is(err, errBusy) {
+			t.Fatal("two that hang at one node take the place of those to others")
+		}
 		close(hold)
-		for range pushesMax {
+		for range pushesEach {
 			if err := <-done; err != nil {
 				t.Fatal(err)
 			}

@@ -311,7 +311,7 @@ func (id *Identity) PutAside(move func(why string) error) error {
 	if err := move(id.Aside); err != nil {
 		return fmt.Errorf("putting a lost journal aside: %w", err)
 	}
-	id.Aside, id.Opened = "", ""
+	id.Aside, id.Opened, id.Tried = "", "", nil
 	return id.save()
 }
 
@@ -320,7 +320,7 @@ func (id *Identity) PutAside(move func(why string) error) error {
 func (id *Identity) Stamp(journal string) (now, why string) {
 	now = id.Starts[len(id.Starts)-1]
 	switch {
-	case id.Opened == "" || journal == id.Opened || slices.Contains(id.Starts, journal):
+	case id.Opened == "" || journal == id.Opened || slices.Contains(id.Tried, journal):
 		return now, ""
 	case journal == "":
 		return now, "the journal is gone, or its file START is, or that is empty"
@@ -335,7 +335,7 @@ func (id *Identity) Stamped(stamp string) error {
 	if id.Opened == stamp {
 		return nil
 	}
-	id.Opened = stamp
+	id.Opened, id.Tried = stamp, nil
 	return id.save()
 }
 

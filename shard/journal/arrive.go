@@ -137,6 +137,27 @@ type arrivalTables struct {
 	a    *arrival
 	w    *sstable.Writer // of the table that is being made, or nil
 	size int             // of its rows
+	// Bytes of rows since it was looked whether the disk is full.
+	blind int
+}
+
+// arrivalLook is after how many bytes of rows it is looked whether the disk is full.
+const arrivalLook = 256 << 10
+
+// room says ErrNoSpace when the disk is full by now: a snapshot may be larger than what is left, and what the node has besides needs that more. What is written
+// here counts as turns do, so that watch looks in time.
+func (t *arrivalTables) room(bytes int) error {
+	if t.blind += bytes; t.blind < arrivalLook {
+		return nil
+	}
+	if t.j.sinceLook.Add(int64(t.blind)) >= t.j.lookBytes {
+		poke(t.j.nudge)
+	}
+	t.blind = 0
+	if t.j.Full() {
+		return ErrNoSpace
+	}
+	return nil
 }
 
 func (t *arrivalTables) begin() error {
@@ -154,6 +175,9 @@ func (t *arrivalTables) begin() error {
 }
 
 func (t *arrivalTables) put(k, v []byte) error {
+	if err := t.room(len(k) + len(v)); err != nil {
+		return err
+	}
 	if t.w == nil {
 		if err := t.begin(); err != nil {
 			return err

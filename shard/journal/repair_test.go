@@ -1,11 +1,17 @@
 package journal
 
 import (
+	"bufio"
+	"encoding/json"
 	"errors"
+	"hash/crc32"
+	"io"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -232,4 +238,42 @@ func TestUnreadableEntries(t *testing.T) {
 	if sent = run(); len(sent) != 1 || sent[0].GetType() != pb.MsgSnap {
 		t.Errorf("sent %v; want a snapshot", sent)
 	}
+}
+
+// TestSnapshotFillsTheDisk: a snapshot that is larger than the room that there is ends at the mark, and what has come of it is removed.
+func TestSnapshotFillsTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var free atomic.Uint64
+		free.Store(9 << 30)
+		cfg := config(t, vfs.NewMem(), -1)
+		cfg.FreeMin, cfg.Free = 1<<30, func() (uint64, uint64, error) { return free.Load(), 10 << 30, nil }
+		j := open(t, cfg)
+		to := replica.ID(1, 1)
+		must(t, j.Join(7, to))
+		header, err := json.Marshal(snapshotHeader{Group: 7, From: replica.ID(2, 1), To: to, Term: 2})
+		must(t, err)
+		r, w := io.Pipe()
+		sent := 0
+		go func() {
+			out := &summer{w: bufio.NewWriter(w), sum: crc32.NewIEEE()}
+			for ; out.err == nil && sent < 1000; sent++ {
+				if sent == 100 {
+					free.Store(1 << 29)
+					time.Sleep(2 * watchEvery) // the bubble's clock
+				}
+				out.row(dataKey(nil, 7, tagRow, key(uint64(sent+1))), make([]byte, 32<<10))
+			}
+			_ = w.CloseWithError(errors.New("all of it was taken"))
+		}()
+		err = j.ReceiveSnapshot(header, r)
+		_ = r.Close()
+		synctest.Wait()
+		if !errors.Is(err, ErrNoSpace) || sent < 100 || sent > 150 {
+			t.Errorf("after %d rows, 100 of them before the disk was full: %v", sent, err)
+		}
+		names, err := cfg.FS.List(cfg.FS.PathJoin(cfg.Dir, arrivalDir))
+		if must(t, err); len(names) > 0 {
+			t.Errorf("%q are left", names)
+		}
+	})
 }

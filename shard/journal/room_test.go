@@ -7,6 +7,7 @@ import (
 	"errors"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -984,4 +985,151 @@ func TestAcceptLossTwice(t *testing.T) {
 		}
 		must(t, again.Close())
 	})
+}
+
+// tight is a disk on which the fence, once full is set, has no block but those that it has written or that were reserved for it.
+type tight struct {
+	vfs.FS
+	full *atomic.Bool
+	has  *[2]atomic.Int64 // bytes of its slots
+}
+
+func (d tight) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := d.FS.OpenReadWrite(name, category, opts...)
+	if err == nil && d.PathBase(name) == fenceName {
+		return tightFile{f, d}, nil
+	}
+	return f, err
+}
+
+type tightFile struct {
+	vfs.File
+	d tight
+}
+
+func (f tightFile) WriteAt(b []byte, at int64) (int, error) {
+	slot, end := at/slotSize, at%slotSize+int64(len(b))
+	if blocks := (end + 4095) &^ 4095; blocks > f.d.has[slot].Load() {
+		if f.d.full.Load() {
+			return 0, syscall.ENOSPC
+		}
+		f.d.has[slot].Store(blocks)
+	}
+	return f.File.WriteAt(b, at)
+}
+
+func (f tightFile) Preallocate(at, n int64) error {
+	if f.d.full.Load() {
+		return syscall.ENOSPC
+	}
+	for slot := range f.d.has {
+		f.d.has[slot].Store(max(f.d.has[slot].Load(), min(slotSize, at+n-int64(slot)*slotSize)))
+	}
+	return f.File.Preallocate(at, n)
+}
+
+// TestFenceHasItsRoom: replicas come while the disk is full, until the fence needs a block more: it has that. One that was opened on a full disk has it not, and works
+// as far as it goes.
+func TestFenceHasItsRoom(t *testing.T) {
+	disk := tight{vfs.NewMem(), &atomic.Bool{}, &[2]atomic.Int64{}}
+	j := open(t, config(t, disk, 1))
+	disk.full.Store(true)
+	const groups = 60 // 4 KiB are 50
+	for i := 1; i < groups; i++ {
+		must(t, j.Join(i, replica.ID(1, uint32(i)+1)))
+	}
+	must(t, j.Close())
+	j = open(t, config(t, disk, 1))
+	if n := len(j.list()); n != groups {
+		t.Errorf("it has %d groups; want %d", n, groups)
+	}
+}
+
+// blocks is a disk of which the store below has so many blocks left.
+type blocks struct {
+	vfs.FS
+	left *atomic.Int64
+	of   *sync.Map // path → how many a file has
+}
+
+func (d blocks) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{AvailBytes: uint64(max(d.left.Load(), 0)) * 4096, TotalBytes: 1 << 40}, nil //nolint:gosec // not negative
+}
+
+func (d blocks) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := d.FS.Create(name, category)
+	if err != nil || !strings.Contains(name, "/"+dataDir+"/") {
+		return f, err
+	}
+	return &blocksFile{File: f, d: d, name: name}, nil
+}
+
+func (d blocks) Remove(name string) error {
+	if n, has := d.of.LoadAndDelete(name); has {
+		d.left.Add(n.(int64))
+	}
+	return d.FS.Remove(name)
+}
+
+type blocksFile struct {
+	vfs.File
+	d    blocks
+	name string
+	size int64
+}
+
+func (f *blocksFile) Write(b []byte) (int, error) {
+	more := (f.size+int64(len(b))+4095)/4096 - (f.size+4095)/4096
+	if f.d.left.Add(-more) < 0 {
+		f.d.left.Add(more)
+		return 0, syscall.ENOSPC
+	}
+	f.size += int64(len(b))
+	f.d.of.Store(f.name, (f.size+4095)/4096)
+	return f.File.Write(b)
+}
+
+// TestFlushIntoTheLastBlocks: however many blocks are left, a flush works, or it does not and the journal goes on: it does not end because what has come of the
+// rows has found room, and what the store notes of that has not.
+func TestFlushIntoTheLastBlocks(t *testing.T) {
+	worked := 0
+	for left := range int64(40) {
+		if left >= 30 { // much more
+			left *= 100
+		}
+		disk := blocks{vfs.NewMem(), &atomic.Int64{}, &sync.Map{}}
+		disk.left.Store(1 << 30)
+		var failed atomic.Int64
+		cfg := config(t, disk, 1)
+		cfg.Fatal = func(err error) { failed.Add(1); t.Errorf("with %d blocks: %v", left, err) }
+		j, err := Open(cfg)
+		must(t, err)
+		o := own(j.Group(0))
+		for range 3 {
+			appendMany(t, o, 5)
+			must(t, j.flush())
+		}
+		disk.left.Store(left)
+		for range 4 {
+			if j.Full() {
+				break
+			}
+			appendMany(t, o, 5)
+			switch err := j.flush(); {
+			case err == nil:
+				worked++
+			case !noRoom(err):
+				t.Errorf("with %d blocks: %v", left, err)
+			}
+		}
+		if failed.Load() > 0 {
+			break
+		}
+		disk.left.Store(1 << 30)
+		must(t, j.flush())
+		must(t, j.Close())
+	}
+	if worked == 0 {
+		t.Error("no flush has worked")
+	}
 }

@@ -60,7 +60,8 @@ func (j *Journal) storeOptions() *pebble.Options {
 // orderly is a file system that makes the name of a new manifest durable before Pebble points to it. Pebble leaves that
 // to the order in which a file system happens to write its folders; cutting the power in between found it.
 //
-// And it lets the journal breathe before a table is written. Pebble compares file systems, so there is no function in it.
+// And it lets the journal breathe before a table is written, and leaves room behind it for what the manifest says of it: Pebble writes a table again that has
+// found none, and ends at a manifest that has not. Pebble compares file systems, so there is no function in it.
 type orderly struct {
 	vfs.FS
 	j *Journal
@@ -69,6 +70,14 @@ type orderly struct {
 func (fs orderly) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if strings.HasSuffix(name, ".sst") {
 		fs.j.breathe()
+		if err := roomBehind(fs.FS, name); err != nil {
+			return nil, err
+		}
+		f, err := fs.FS.Create(name, category)
+		if err != nil {
+			return nil, err
+		}
+		return table{f, fs.FS, name}, nil
 	}
 	f, err := fs.FS.Create(name, category)
 	if err != nil || !strings.HasPrefix(fs.PathBase(name), "MANIFEST-") {
@@ -78,6 +87,40 @@ func (fs orderly) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// manifestRoom is how much space a table must leave: more than a manifest takes that is begun anew.
+const manifestRoom = 4 << 20
+
+// roomBehind says that the disk is full when a manifest might not find its room. Where nobody knows how much there is it is there.
+func roomBehind(fs vfs.FS, name string) error {
+	if u, err := fs.GetDiskUsage(fs.PathDir(name)); err == nil && u.AvailBytes < manifestRoom {
+		return fmt.Errorf("%s would leave %d bytes, too few for what is to be noted of it: %w", name, u.AvailBytes, syscall.ENOSPC)
+	}
+	return nil
+}
+
+// table is a file of rows that is being written. It is synced when it is whole.
+type table struct {
+	vfs.File
+	fs   vfs.FS
+	name string
+}
+
+// Sync implements vfs.File.
+func (t table) Sync() error {
+	if err := t.File.Sync(); err != nil {
+		return err
+	}
+	return roomBehind(t.fs, t.name)
+}
+
+// SyncData implements vfs.File.
+func (t table) SyncData() error {
+	if err := t.File.SyncData(); err != nil {
+		return err
+	}
+	return roomBehind(t.fs, t.name)
 }
 
 // openLog opens the log and says in the node's own log what is damaged in it.

@@ -193,7 +193,7 @@ func (h *Host) lead(g *group, term, leader uint64) {
 	known := g.leader != leader
 	g.leader = leader
 	if g.term != term {
-		g.term, g.ready, g.ticked, g.probes = term, false, map[uint64]uint64{}, map[uint64]probe{}
+		g.term, g.ready, g.ticked, g.probes, g.shots = term, false, map[uint64]uint64{}, map[uint64]probe{}, map[uint64]shot{}
 		g.since, g.heardAt, g.handed = h.now(), map[uint64]time.Duration{}, -1 // before anything leaves that says so
 		h.renew(g)
 	}

@@ -149,6 +149,7 @@ type group struct {
 	// look right behind it would find nobody.
 	ticked map[uint64]uint64
 	probes map[uint64]probe // while it leads: of the others
+	shots  map[uint64]shot  // likewise: of those whose last snapshot was not taken
 
 	// While it leads: when it began to, and when each other replica is known to have heard of it since. See sure.go.
 	since   time.Duration
@@ -251,6 +252,7 @@ func (h *Host) Tick() {
 		g.mute = max(g.mute-1, 0)
 		g.rn.Tick()
 		h.hurry(g)
+		h.missed(g)
 		if g.rn.HasReady() {
 			h.mark(g)
 		}
@@ -410,20 +412,6 @@ func (g *group) eachPeer(fn func(id uint64)) {
 			}
 		}
 	}
-}
-
-// Snapshot tells what came of the snapshot that a Send of type MsgSnap asked for.
-func (h *Host) Snapshot(id uint16, to uint64, arrived bool) {
-	g := h.group(id)
-	if g == nil {
-		return
-	}
-	status := raft.SnapshotFinish
-	if !arrived {
-		status = raft.SnapshotFailure
-	}
-	g.rn.ReportSnapshot(to, status)
-	h.mark(g)
 }
 
 // Compacted tells that the log of the group was truncated up to index upTo, which must be applied.

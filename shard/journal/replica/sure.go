@@ -220,6 +220,8 @@ func (h *Host) sign(g *group, m *pb.Message) *pb.Message {
 		return stamped(m, h.now(), false)
 	case pb.MsgApp:
 		return h.probe(g, m)
+	case pb.MsgSnap:
+		g.shoot(m)
 	case pb.MsgVote:
 		if string(m.GetContext()) == handsOver && g.named >= 0 {
 			return byHandOver(m, g.named)
