@@ -14,6 +14,7 @@ import (
 const (
 	levelEvery = 5_000  // ms after which a shard says what it has counted since,
 	levelAgain = 15_000 // and after which it says it again: windows slide also when nothing happens
+	levelGone  = 60_000 // ms after which a pool forgets what a shard said last: another leads it, who has counted nothing yet
 	levelsMost = 48     // rows of one snapshot: a frame is 64 KiB
 )
 
@@ -209,12 +210,20 @@ func (s *Shard) act(h *hosted, set *level.Set, a *level.Action) {
 	d := set.Definition(a.Def)
 	if a.Do&level.DoNotify != 0 {
 		h.state.Warn(&s.env, &session.Alert{
-			Level: d.Name, Case: a.Case, Since: a.Since, LimitMS: d.LimitMS, Percent: uint64(a.Part * 100), Worker: a.Worker,
+			Level: d.Name, Case: a.Case, Since: a.Since, LimitMS: d.LimitMS, Percent: percent(a.Part), Worker: a.Worker,
 		}, &s.d)
 	}
 	if a.Do&level.DoHoldingReply != 0 {
 		h.state.Hold(&s.env, d.Holding, d.HoldingBy, &s.d)
 	}
+}
+
+// percent returns a part of a limit in whole percent. Only what is missed is 100.
+func percent(part float64) uint64 {
+	if part == 1 {
+		return 100
+	}
+	return uint64(min(math.Round(part*100), 99))
 }
 
 // levelAlarm returns when h is to be woken: at at, or before when its service levels want it.
@@ -326,32 +335,42 @@ func (s *Shard) levelMail(m *wire.Levels) {
 		return
 	}
 	if p.reports == nil {
-		p.reports = map[uint32]level.Report{}
+		p.reports = map[uint32]report{}
 	}
-	p.reports[m.Shard], p.levels = r, nil
+	p.reports[m.Shard], p.levels = report{s.now, r}, nil
 }
 
-// levelStats adds how the service levels stand to a snapshot.
-func (p *pool) levelStats(set *level.Set, scope *wirepb.Scope, m *wirepb.Snapshot) {
-	if len(p.reports) == 0 {
-		return
+// report is what a shard has counted for a tenant, as it said it last.
+type report struct {
+	at int64 // when it came, Unix ms
+	level.Report
+}
+
+// levelStats adds how the service levels stand at now to a snapshot: those that the pool's document has by now.
+func (p *pool) levelStats(now int64, set *level.Set, scope *wirepb.Scope, m *wirepb.Snapshot) {
+	for i, r := range p.reports {
+		if now-r.at > levelGone {
+			delete(p.reports, i)
+			p.levels = nil
+		}
 	}
 	if p.levels == nil {
 		p.levels = level.Report{}
 		for _, r := range p.reports {
-			p.levels = p.levels.Merge(r)
+			p.levels = p.levels.Merge(r.Report)
 		}
 	}
 	for i := range p.levels {
 		row := &p.levels[i]
-		if !inScope(row, scope) {
+		d, ok := set.Index(row.Level)
+		if !ok || !inScope(row, scope) {
 			continue
 		}
 		if len(m.Levels) == levelsMost {
 			m.MoreLevels = true
 			return
 		}
-		m.Levels = append(m.Levels, levelPB(set, row))
+		m.Levels = append(m.Levels, levelPB(set.Definition(d), row))
 	}
 }
 
@@ -368,12 +387,8 @@ func inScope(row *level.Row, scope *wirepb.Scope) bool {
 	return row.Of != level.OfWorker
 }
 
-func levelPB(set *level.Set, row *level.Row) *wirepb.LevelStats {
-	m := &wirepb.LevelStats{Level: row.Level, Of: row.Of, Name: row.Name}
-	if i, ok := set.Index(row.Level); ok {
-		d := set.Definition(i)
-		m.LimitMs, m.Target = d.LimitMS, d.Target
-	}
+func levelPB(d *level.Definition, row *level.Row) *wirepb.LevelStats {
+	m := &wirepb.LevelStats{Level: row.Level, Of: row.Of, Name: row.Name, LimitMs: d.LimitMS, Target: d.Target}
 	for w := range row.Windows {
 		c := &row.Windows[w]
 		if c.Count == 0 && c.Timed == 0 {

@@ -37,7 +37,7 @@ type pool struct {
 	doubted   map[wire.Conn]bool // whose subscriptions are to be asked for once more
 	sought    sought
 	// What the shards have counted, by shard.
-	reports map[uint32]level.Report
+	reports map[uint32]report
 	levels  level.Report // of all of them; nil when it is to be added up again
 }
 

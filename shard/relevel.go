@@ -69,7 +69,11 @@ func (s *Shard) relevel(tenant string, text []byte) {
 	}
 	delete(s.levels, tenant)
 	if set.Len() > 0 {
-		s.levels[tenant] = &levels{tenant: tenant, set: set, text: text, rates: level.NewRates(set)}
+		lv := &levels{tenant: tenant, set: set, text: text, rates: level.NewRates(set)}
+		if old != nil {
+			lv.said = old.said // that there is nothing by now is said as well
+		}
+		s.levels[tenant] = lv
 		s.levelAt = min(s.levelAt, s.now+levelEvery)
 	}
 	s.outdated = slices.DeleteFunc(s.outdated, func(id wire.SessionID) bool { // who has been let go is counted by the new ones when it is read again

@@ -10,6 +10,7 @@ import (
 	"switchboard/internal/mailbox"
 	"switchboard/session"
 	"switchboard/wire"
+	"switchboard/wire/wirepb"
 )
 
 // A document with other service levels lets no owner look at the log's end of all sessions at once: some in each step, and each before anything is decided
@@ -105,4 +106,73 @@ func TestLevelsChangeWhatIsOpen(t *testing.T) {
 	if s.catchUp(h); h.level != nil && h.level.Open() {
 		t.Fatal("a case of levels that are none any more is open")
 	}
+}
+
+// A pool tells of service levels that its document has, and of what shards have said lately: who leads one since then and has counted nothing says
+// nothing of it.
+func TestLevelsThatAreGoneAreNotTold(t *testing.T) {
+	p := &pool{}
+	s := &Shard{x: exchange.New(1), levelAt: math.MaxInt64, now: 1_000, pools: map[string]*pool{"demo": p}, levels: map[string]*levels{}}
+	s.cfg.Peers = []wire.Slot{0}
+	measured := func(name string) []byte { return measureOf([]level.Definition{{Name: name, LimitMS: 1_000}}, nil) }
+	set := func(name string) *level.Set {
+		x, err := compile(measured(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	told := func(by *level.Set) int {
+		m := &wirepb.Snapshot{}
+		p.levelStats(s.now, by, nil, m)
+		return len(m.Levels)
+	}
+	said := func() { // the shard's word comes to the pool
+		t.Helper()
+		s.publish()
+		if len(s.said.Mail) != 1 {
+			t.Fatalf("it says %v", s.said.Mail)
+		}
+		s.levelMail(s.said.Mail[0].Mail.(*wire.Levels))
+		s.said.Mail = nil
+	}
+	s.relevel("demo", measured("quick"))
+	lv := s.levels["demo"]
+	lv.out.Samples = []level.Sample{{At: s.now, Count: 1, Met: 1, Shop: "s1", Queue: "q"}}
+	s.add(lv)
+	said()
+	f := func(by *level.Set, want int) {
+		t.Helper()
+		if got := told(by); got != want {
+			t.Fatalf("%d rows are told; want %d", got, want)
+		}
+	}
+	f(set("quick"), 2)
+	f(set("other"), 0)
+	f(nil, 0) // the document has none any more
+	s.now += levelGone
+	f(set("quick"), 2)
+	s.now++
+	f(set("quick"), 0)
+	said() // windows slide also when nothing happens
+	f(set("quick"), 2)
+	s.relevel("demo", measureOf([]level.Definition{{Name: "quick", LimitMS: 2_000}}, nil))
+	said() // it begins anew, and says so
+	f(set("quick"), 0)
+}
+
+// What is said of a part of a limit is that part, however it is written in binary.
+func TestPercent(t *testing.T) {
+	f := func(part float64, want uint64) {
+		t.Helper()
+		if got := percent(part); got != want {
+			t.Errorf("%v is %d %%; want %d", part, got, want)
+		}
+	}
+	f(0.29, 29)
+	f(0.57, 57)
+	f(0.58, 58)
+	f(0.5, 50)
+	f(0.999, 99) // not missed yet
+	f(1, 100)
 }

@@ -120,7 +120,7 @@ func (p *pool) snapshot(s *Shard, scope *wirepb.Scope, sessions int) *wirepb.Ser
 		}
 	}
 	set := p.t.Levels
-	p.levelStats(set, scope, m)
+	p.levelStats(now, set, scope, m)
 	most := workersMost
 	if len(m.Levels) > 0 {
 		most /= 2

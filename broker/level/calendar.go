@@ -136,32 +136,41 @@ func dateOf(t time.Time) date {
 	return date{y, m, d}
 }
 
-// at returns the stretch from ≤ at < until in which the calendar is all open, or all closed. It ends with the local day at
-// the latest.
+// at returns a stretch from ≤ at < until in which the calendar is all open, or all closed. Hours are what clocks show: an hour that is
+// skipped is not open, one that comes twice is open twice. It ends with the local day at the latest, or where the clock jumps.
 func (c *Calendar) at(at int64) (from, until int64, open bool) {
 	if c == nil || c.always {
 		return math.MinInt64, math.MaxInt64, true
 	}
-	y, mo, d := time.UnixMilli(at).In(c.loc).Date()
-	moment := func(min int) int64 { return time.Date(y, mo, d, 0, min, 0, 0, c.loc).UnixMilli() }
-	list, special := c.dates[date{y, mo, d}]
+	t := time.UnixMilli(at).In(c.loc)
+	list, special := c.dates[dateOf(t)]
 	if !special {
-		list = c.week[time.Date(y, mo, d, 12, 0, 0, 0, c.loc).Weekday()]
+		list = c.week[t.Weekday()]
 	}
-	// A clock that is put forward or back lets a moment come twice or never: stretches are then cut, never turned round.
-	from = moment(0)
+	// Where the day begins and ends if the clock runs on evenly, as it does from before to behind the next jump.
+	shown := time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute + time.Duration(t.Second())*time.Second
+	midnight := at - shown.Milliseconds() - int64(t.Nanosecond())/int64(time.Millisecond)
+	moment := func(min int) int64 { return midnight + int64(min)*time.Minute.Milliseconds() }
+	from, until = midnight, moment(24*60)
 	for _, m := range list {
-		begin := max(moment(m.from), from)
-		end := max(moment(m.until), begin)
-		switch {
-		case at < begin:
-			return from, begin, false
-		case at < end:
-			return begin, end, true
+		if at < moment(m.from) {
+			until = moment(m.from)
+			break
 		}
-		from = end
+		if at < moment(m.until) {
+			from, until, open = moment(m.from), moment(m.until), true
+			break
+		}
+		from = moment(m.until)
 	}
-	return from, max(moment(24*60), at+1), false
+	before, behind := t.ZoneBounds()
+	if !before.IsZero() {
+		from = max(from, before.UnixMilli())
+	}
+	if !behind.IsZero() {
+		until = min(until, behind.UnixMilli())
+	}
+	return from, until, open
 }
 
 // Open tells whether the calendar is open at a moment.

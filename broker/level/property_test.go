@@ -238,3 +238,56 @@ func TestKeysBounded(t *testing.T) {
 		t.Fatal("a key that nobody used for two days still has its place")
 	}
 }
+
+// TestCalendarIsWhatClocksShow: over the days on which a clock jumps, every minute is open that the clock shows as such. Pausing clocks go on
+// behind the jump.
+func TestCalendarIsWhatClocksShow(t *testing.T) {
+	for _, week := range [][]level.Weekly{
+		{{From: "00:00", To: "24:00"}},
+		{{From: "08:00", To: "23:00"}},
+		{{From: "00:00", To: "00:45"}, {From: "01:15", To: "02:45"}, {From: "22:00", To: "24:00"}},
+	} {
+		f := func(zone, day string) {
+			t.Helper()
+			loc := must(time.LoadLocation(zone))
+			hours := level.Hours{Zone: zone, Weekly: week}
+			cal, err := hours.Compile(time.LoadLocation)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown := func(at time.Time) bool {
+				now := at.Format("15:04")
+				return slices.ContainsFunc(week, func(w level.Weekly) bool { return w.From <= now && now < w.To })
+			}
+			noon, err := time.ParseInLocation(time.DateOnly+" 15:04", day+" 12:00", loc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			begin, sum, last := noon.Add(-36*time.Hour), int64(0), int64(0)
+			for at := begin; at.Before(noon.Add(36 * time.Hour)); at = at.Add(time.Minute) {
+				if cal.Open(at.UnixMilli()) != shown(at) {
+					t.Fatalf("%v: at %v it is open: %v", week, at, !shown(at))
+				}
+				if shown(at) {
+					sum += time.Minute.Milliseconds()
+					last = at.Add(time.Minute).UnixMilli()
+				}
+			}
+			if got := cal.Elapsed(begin.UnixMilli(), last); got != sum {
+				t.Fatalf("%v: %d ms of %s are open; want %d", week, got, zone, sum)
+			}
+			if got := cal.Add(begin.UnixMilli(), sum); got != last {
+				t.Fatalf("%v: in %s %d ms are over at %d; want %d", week, zone, sum, got, last)
+			}
+		}
+		f("Europe/Berlin", "2026-03-29")       // forward at 02:00
+		f("Europe/Berlin", "2026-10-25")       // back at 03:00
+		f("America/New_York", "2026-11-01")    // back at 02:00
+		f("America/Santiago", "2026-09-06")    // forward at midnight: the day begins at 01:00
+		f("Africa/Cairo", "2026-10-29")        // back at midnight: 23:00 comes twice
+		f("Atlantic/Azores", "2026-10-25")     // back at 01:00: midnight comes twice
+		f("Australia/Lord_Howe", "2026-04-05") // by half an hour
+		f("Pacific/Apia", "2011-12-31")        // the day before was left out
+		f("Asia/Shanghai", "2026-06-01")
+	}
+}

@@ -145,7 +145,7 @@ func (s *Set) Definition(i int) *Definition { return &s.defs[i].Definition }
 
 // Index returns the number of a definition.
 func (s *Set) Index(name string) (int, bool) {
-	for i := range s.defs {
+	for i := range s.Len() {
 		if s.defs[i].Name == name {
 			return i, true
 		}
