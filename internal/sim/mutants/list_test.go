@@ -40,8 +40,8 @@ var list = []mutant{
 	},
 	{
 		name: "a leader decides before the first entry of its term is applied", file: "shard/journal/replica/batch.go",
-		old: "g.term, g.ready, g.ticked, g.probes = term, false, map[uint64]uint64{}, map[uint64]probe{}",
-		new: "g.term, g.ready, g.ticked, g.probes = term, term != 0, map[uint64]uint64{}, map[uint64]probe{}\n\t\tif g.ready {\n\t\t\th.events = append(h.events, Event{Kind: Leads, Group: g.id, Term: term, Leader: g.self})\n\t\t}",
+		old: "g.term, g.ready, g.ticked, g.probes, g.shots = term, false, map[uint64]uint64{}, map[uint64]probe{}, map[uint64]shot{}",
+		new: "g.term, g.ready, g.ticked, g.probes, g.shots = term, term != 0, map[uint64]uint64{}, map[uint64]probe{}, map[uint64]shot{}\n\t\tif g.ready {\n\t\t\th.events = append(h.events, Event{Kind: Leads, Group: g.id, Term: term, Leader: g.self})\n\t\t}",
 		pkg: "shard/journal/replica", run: "TestSimulation$",
 	},
 	{
