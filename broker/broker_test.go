@@ -145,7 +145,7 @@ func (d *driver) do(t *testing.T, c *script.Command) string {
 		if !ok {
 			t.Fatalf("no presence %q", c.Word(1))
 		}
-		d.core.Presence(c.Word(0), p, "", d.refOf(c, c.Word(0)), d.now, out)
+		d.core.Presence(c.Word(0), p, c.String("reason", ""), d.refOf(c, c.Word(0)), d.now, out)
 	case "slots":
 		n, _ := strconv.Atoi(c.Word(1))
 		d.core.Slots(c.Word(0), n, d.refOf(c, c.Word(0)), d.now, out)

@@ -28,6 +28,7 @@ type modelWorker struct {
 	heard     bool // by this pool
 	graceEnd  int64
 	presence  broker.Presence
+	told      broker.Presence // what he has said, or was told, since he subscribed
 	slots     int
 	queues    []string
 	skill     float64
@@ -334,7 +335,7 @@ func (m *model) follow() {
 		case broker.Rebind:
 			m.send(e)
 		case broker.PresencePush:
-			m.workers[e.Worker].presence = e.State
+			m.workers[e.Worker].presence, m.workers[e.Worker].told = e.State, e.State
 		case broker.TransferFailed:
 			t := m.find(e.Session, e.Ticket)
 			if t == nil || t.To == "" || t.state != "waiting" {
@@ -423,6 +424,11 @@ func (m *model) session(id wire.SessionID) *modelSession {
 
 // check is what must hold after every event.
 func (m *model) check() {
+	for _, w := range m.workers {
+		if w.connected && w.told != w.presence {
+			m.t.Fatalf("%s is %s, and takes himself for %s", w.id, w.presence, w.told)
+		}
+	}
 	var waiting, offered, assigned int
 	for _, t := range m.tasks {
 		switch t.state {
@@ -1025,8 +1031,10 @@ func (m *model) subscribe() {
 		w.lease, w.presence = s.NewLease, broker.Ready
 	} else if !w.connected {
 		w.lease = s.Lease
+	} else if w.lease != s.Lease {
+		w.presence = broker.Ready // another client
 	}
-	w.conn, w.connected, w.gone = s.Conn, true, false
+	w.conn, w.connected, w.gone, w.told = s.Conn, true, false, broker.Ready
 	w.slots, w.queues, w.skill, w.rating = s.Slots, s.Queues, skill, s.Rating
 	m.core.Subscribe(&s, m.now, &m.out)
 }
@@ -1108,6 +1116,7 @@ func (m *model) setPresence() {
 	if w.presence != broker.Ready {
 		m.retract(w)
 	}
+	w.told = w.presence
 	m.core.Presence(id, w.presence, "", m.ref(w), m.now, &m.out)
 }
 

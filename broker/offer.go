@@ -237,13 +237,12 @@ func (c *Core) expire(t *task, out *Effects) {
 		c.dropBid(b)
 	}
 	for _, w := range missed {
-		w.presence = Away
+		w.presence, w.why = Away, "missed"
 		w.changed()
 	}
 	c.unask(t, outcomeExpired, "expired", "expired", out)
 	for _, w := range missed {
-		e := out.add(PresencePush)
-		e.Conn, e.Worker, e.State, e.Reason = w.conn, w.ID, Away, "missed"
+		c.tellPresence(w, out)
 		c.displace(w, "away", out)
 	}
 }

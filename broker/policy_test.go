@@ -657,7 +657,8 @@ func (p *policy) subscribe() {
 		p.workers[id] = w
 		w.there = true
 	case w.conn:
-		s.NewLease = w.NewLease // it keeps its lease and presence
+		s.NewLease = w.NewLease // it keeps its lease
+		w.there = true
 	default:
 		w.there = true
 	}

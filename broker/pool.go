@@ -132,6 +132,9 @@ func (c *Core) subscribe(s *Subscription, out *Effects) {
 		w = newWorker(s.ID, fresh, kindOf(s.Kind))
 		c.workers[s.ID] = w
 	case w.connected:
+		if s.Lease != w.lease && s.Conn != w.conn && !s.Resumed { // another client, which knows nothing of what that one has said
+			w.presence = Ready
+		}
 		delete(c.conns, w.conn)
 		if w.conn != s.Conn {
 			e := out.add(Revoked)
@@ -145,7 +148,10 @@ func (c *Core) subscribe(s *Subscription, out *Effects) {
 		w.lease, w.presence = fresh, Ready
 	}
 	if s.Resumed {
-		w.presence, w.turn = s.Presence, max(w.turn, s.Turn)
+		if w.presence != s.Presence {
+			w.presence, w.why = s.Presence, ""
+		}
+		w.turn = max(w.turn, s.Turn)
 	} else {
 		w.turn = max(w.turn+1, uint64(max(c.now, 0))) // also above what another pool has given out, whose clock was not far ahead
 	}
@@ -360,8 +366,17 @@ func (c *Core) welcome(w *worker, ref Ref, out *Effects) {
 	}
 	(*out)[i].Kept = kept
 	if !w.said.Resumed {
+		if w.presence != Ready { // he is back, and may not have been told: offers are missed where connections hang
+			c.tellPresence(w, out)
+		}
 		c.sayOffers(w, out)
 	}
+}
+
+// tellPresence tells w that he is not ready, and why, as far as that is known.
+func (c *Core) tellPresence(w *worker, out *Effects) {
+	e := out.add(PresencePush)
+	e.Conn, e.Worker, e.State, e.Reason = w.conn, w.ID, w.presence, w.why
 }
 
 // sayOffers says every offer of w that is open.
@@ -387,7 +402,7 @@ func (c *Core) Presence(worker string, state Presence, reason string, ref Ref, n
 	if w == nil {
 		return
 	}
-	w.presence = state
+	w.presence, w.why = state, reason
 	out.done(ref)
 	w.changed()
 	if state != Ready {

@@ -113,6 +113,7 @@ type profile struct {
 	stands []*stand // in its rankings
 	timer  timer    // of its grace
 	turn   uint64   // of the connection that has subscribed as it last: grows with each
+	why    string   // it is not ready
 }
 
 // newWorker returns a worker of whom nothing is known but who he is.

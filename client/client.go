@@ -238,9 +238,10 @@ func (c *Client) pushed(k *conn, f *wirepb.ServerFrame) {
 			s.rewindStream(v.Rewind)
 		}
 	case *wirepb.ServerFrame_Presence:
-		if c.work != nil {
-			c.work.presence = v.Presence
+		if c.work == nil || c.work.state() == v.Presence.State {
+			break // what he knows: who comes back and is not ready is told so
 		}
+		c.work.presence = v.Presence
 		if on := c.cfg.On.Presence; on != nil {
 			c.after(func() { on(v.Presence.State, v.Presence.Reason) })
 		}

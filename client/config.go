@@ -77,8 +77,8 @@ type Hooks struct {
 	// Reset is called by [Session.Recv], between the last entry before a break in the log and the first one after it:
 	// what the application holds after r.At was lost, or everything before the next entry is unknown [SW-3.2].
 	Reset func(s *Session, r Reset)
-	// Presence tells a worker that the server changed its presence, "missed" for an offer that was not answered
-	// [SW-5.9].
+	// Presence tells a worker that its presence is another than it knows, "missed" for an offer that was not answered [SW-5.9]. Also one that did
+	// not reach it: then it is told when it comes back.
 	Presence func(state, reason string)
 }
 

@@ -209,9 +209,17 @@ func (c *Client) subscribed(k *conn, f *wirepb.ServerFrame) {
 	c.open(k)
 }
 
+// state returns the presence that w knows of.
+func (w *worker) state() string {
+	if w.presence == nil {
+		return "ready"
+	}
+	return w.presence.State
+}
+
 // sayPresence tells a server that may not know it that this worker is not ready, unless a later word of that is on its way.
 func (w *worker) sayPresence() {
-	if w.presence == nil || w.presence.State == "ready" {
+	if w.state() == "ready" {
 		return
 	}
 	if !slices.ContainsFunc(w.c.pending, func(r *request) bool { return r.frame.GetPresence() != nil }) {

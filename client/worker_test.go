@@ -314,6 +314,25 @@ func TestPresenceIsSaidAgain(t *testing.T) {
 	})
 }
 
+// [SW-5.9] Who comes back and is not ready is told so. It is news to a worker whom the word did not reach before, and to nobody else.
+func TestPresenceIsNews(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		var told []string
+		cfg := client.WorkerConfig{Config: srv.config()}
+		cfg.On.Presence = func(state, reason string) { told = append(told, state+" "+reason) }
+		work(t, srv, cfg, func(context.Context, *client.Session, client.Entry) error { return nil })
+		for range 2 {
+			srv.p.cut()
+			srv.subscribe()
+			srv.p.say(&wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Presence{Presence: &wirepb.Presence{State: "away", Reason: "missed"}}})
+			synctest.Wait()
+		}
+		if want := []string{"away missed"}; !slices.Equal(told, want) {
+			t.Errorf("told %q; want %q", told, want)
+		}
+	})
+}
+
 func TestLeaseIsLost(t *testing.T) {
 	play(t, func(t *testing.T, srv *script) {
 		ended := make(chan string, 1)

@@ -153,7 +153,7 @@ func TestOffers(t *testing.T) {
 	n := start(t, t.TempDir(), shortly)
 	defer stop(t, n)
 	bob := login(t, n, workerOf("bob", wire.OriginHuman))
-	bob.subscribe(obj{"queues": []string{"refunds", "default"}, "slots": 1})
+	lease := bob.subscribe(obj{"queues": []string{"refunds", "default"}, "slots": 1})["lease"]
 	a := login(t, n, customerOf("alice"))
 	id, _ := waiting(a, obj{"queue": "refunds"})
 	of := bob.push("offer")
@@ -203,8 +203,21 @@ func TestOffers(t *testing.T) {
 		t.Fatalf("accepting it: %v", e)
 	}
 	bob.nothing("offer")
+	// That word may be lost with his connection: he is told when he comes back. Another client of his begins ready.
+	bob = login(t, n, workerOf("bob", wire.OriginHuman))
+	bob.subscribe(obj{"queues": []string{"refunds", "default"}, "slots": 1, "lease": lease})
+	if p := bob.push("presence"); p["state"] != "away" || p["reason"] != "missed" {
+		t.Fatalf("presence %v", p)
+	}
+	bob.nothing("offer")
+	bob = login(t, n, workerOf("bob", wire.OriginHuman))
+	bob.subscribe(obj{"queues": []string{"refunds", "default"}, "slots": 1})
+	of = bob.push("offer")
+	bob.ask("presence", obj{"state": "away"})
+	bob.push("offer_ended")
+	bob.nothing("presence")
 	bob.ask("presence", obj{"state": "ready"})
-	if as := bob.takes(); as["session"] != idc {
+	if as := bob.takes(); as["session"] != idc || of["session"] != idc {
 		t.Fatalf("assigned %v", as)
 	}
 }

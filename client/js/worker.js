@@ -295,7 +295,7 @@ export class Worker extends Emitter {
       case 'classify': return this.#classify(p)
       case 'invited': return this.#invited(p)
       case 'offer_ended': return this.#offerEnded(p)
-      case 'presence': this.emit('presence', p, this.state = p.state)
+      case 'presence': if (p.state !== this.state) this.emit('presence', p, this.state = p.state)
     }
   }
   // lost: open offers are rescinded with the connection [SW-5.7].
@@ -372,7 +372,7 @@ export class Worker extends Emitter {
   #offerEnded(e) { if (this.offers.delete(e.offer)) this.emit('offer_ended', e) }
   presence(state, reason) {
     this.state = state
-    return this.client.call('presence', { state, reason })
+    return this.client.call('presence', { state, reason }, r => (this.state = state, r)) // what came before it was older
   }
   slots(slots) {
     this.options.slots = slots

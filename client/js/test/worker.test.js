@@ -401,8 +401,24 @@ test('transfer, release, close, context, presence, slots and wrap-up say what th
   assert.equal(rig.worker.assignments.size, 0)
   await f(rig.worker.presence('away', 'lunch'), { presence: { state: 'away', reason: 'lunch' } })
   await f(rig.worker.slots(40), { slots: { slots: 40 } })
+  await f(rig.worker.presence('ready'), { presence: { state: 'ready' } })
   rig.socket.say({ presence: { state: 'away', reason: 'missed' } })
   assert.equal(rig.worker.state, 'away')
+})
+
+test('a presence that is known is no news, and an older one does not stay', async t => {
+  clock(t)
+  const { rig } = await subscribed(), told = []
+  rig.worker.on('presence', p => told.push(p.reason))
+  const away = reason => rig.socket.say({ presence: { state: 'away', reason } })
+  away('missed')
+  away('missed')
+  const said = rig.worker.presence('ready')
+  away('late')
+  rig.socket.say({ id: (await next(rig)).id, presence: {} })
+  await said
+  assert.equal(rig.worker.state, 'ready')
+  assert.deepEqual(told, ['missed', 'late'])
 })
 
 test('who is not ready says so again behind a subscription', async t => {
