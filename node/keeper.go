@@ -214,12 +214,16 @@ func (k *keeper) open(group uint16, term uint64) error {
 
 // site returns where a shard stands by the latest map, nil while that is not known. It is looked up once for each map.
 func (k *keeper) site(group uint16) *site {
-	if m := k.p.places(); m != k.seen {
+	m := k.p.places()
+	if m == nil {
+		return nil
+	}
+	if m != k.seen {
 		k.seen, k.sites = m, map[uint16]*site{}
 	}
 	at := k.sites[group]
 	if at == nil {
-		if at = k.p.site(group); at != nil {
+		if at = k.p.site(m, group); at != nil {
 			k.sites[group] = at
 		}
 	}

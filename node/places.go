@@ -51,11 +51,10 @@ func (p *party) places() *member.Map {
 	return nil
 }
 
-// site says where a shard stands, nil while the rows have not said so, or not where all tenants live: a shard does not come to have a pool
+// site says where a shard stands by m, nil while that has not said so, or not where all tenants live: a shard does not come to have a pool
 // while it is open.
-func (p *party) site(group uint16) *site {
-	m := p.places()
-	if m == nil || !p.n.hosts.x.Settled(slices.Collect(maps.Keys(p.n.cfg.Tenants))...) {
+func (p *party) site(m *member.Map, group uint16) *site {
+	if !p.n.hosts.x.Settled(slices.Collect(maps.Keys(p.n.cfg.Tenants))...) {
 		return nil
 	}
 	place := m.Of(group)
