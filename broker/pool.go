@@ -122,6 +122,8 @@ func (w *worker) outdates(s *Subscription) bool {
 
 func (c *Core) subscribe(s *Subscription, out *Effects) {
 	w := c.workers[s.ID]
+	known := w != nil && w.connected && w.conn == s.Conn // whatever was said on it before, in that order
+	differs := false
 	fresh := s.NewLease
 	if s.Lease != "" && (s.Resumed || len(c.census.missing) > 0) {
 		// His client knows it; and shards that have not told yet what they have may name it: with another one he would lose that.
@@ -148,8 +150,10 @@ func (c *Core) subscribe(s *Subscription, out *Effects) {
 		w.lease, w.presence = fresh, Ready
 	}
 	if s.Resumed {
-		if w.presence != s.Presence {
-			w.presence, w.why = s.Presence, ""
+		switch differs = w.presence != s.Presence; {
+		case known: // its edge asks what it has, perhaps before it had the answer to what the worker said last
+		case differs:
+			w.presence, w.why, differs = s.Presence, "", false
 		}
 		w.turn = max(w.turn, s.Turn)
 	} else {
@@ -159,8 +163,13 @@ func (c *Core) subscribe(s *Subscription, out *Effects) {
 	w.gone = false
 	c.conns[s.Conn] = w
 	w.conn, w.connected = s.Conn, true
-	c.introduce(w, s)
-	c.welcome(w, s.Ref, out)
+	if !known || !s.Resumed {
+		c.introduce(w, s)
+	}
+	c.welcome(w, s.Resumed, s.Ref, out)
+	if differs || !s.Resumed && w.presence != Ready { // he is back, and may not have been told: offers are missed where connections hang
+		c.tellPresence(w, out)
+	}
 	c.heard(w, out)
 	c.unhold(w)
 	c.release(w)
@@ -333,9 +342,9 @@ func (c *Core) unseat(w *worker) {
 	w.queues, w.seats = w.queues[:0], w.seats[:0]
 }
 
-// welcome answers a subscription, and tells sessions whether their worker is back.
-func (c *Core) welcome(w *worker, ref Ref, out *Effects) {
-	if w.said.Resumed { // before the answer: an offer that is not said again has ended, and he may not have heard of it
+// welcome answers a subscription, resumed or not, and tells sessions whether their worker is back.
+func (c *Core) welcome(w *worker, resumed bool, ref Ref, out *Effects) {
+	if resumed { // before the answer: an offer that is not said again has ended, and he may not have heard of it
 		c.sayOffers(w, out)
 	}
 	i := len(*out)
@@ -352,7 +361,7 @@ func (c *Core) welcome(w *worker, ref Ref, out *Effects) {
 			kept = append(kept, Kept{t.session, t.ae})
 			// What an edge asks for by itself its client does not hear of, so `kept` tells him nothing. He may have missed what the edge
 			// did: it was on its way when the edge was cut off.
-			c.rebind(t, w.said.Resumed, out)
+			c.rebind(t, resumed, out)
 		case granted:
 			// He may have been told, or that may have been lost; as `kept` does not name it, he is taken not to have it. So he is told when his session has
 			// answered.
@@ -365,15 +374,12 @@ func (c *Core) welcome(w *worker, ref Ref, out *Effects) {
 		}
 	}
 	(*out)[i].Kept = kept
-	if !w.said.Resumed {
-		if w.presence != Ready { // he is back, and may not have been told: offers are missed where connections hang
-			c.tellPresence(w, out)
-		}
+	if !resumed {
 		c.sayOffers(w, out)
 	}
 }
 
-// tellPresence tells w that he is not ready, and why, as far as that is known.
+// tellPresence tells w his presence, and why it is so, as far as that is known.
 func (c *Core) tellPresence(w *worker, out *Effects) {
 	e := out.add(PresencePush)
 	e.Conn, e.Worker, e.State, e.Reason = w.conn, w.ID, w.presence, w.why

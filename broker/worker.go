@@ -61,8 +61,8 @@ type Subscription struct {
 	Lease    string // that the worker had before, or empty
 	NewLease string // to be used for a new one
 	// Resumed says that the worker has subscribed before, on this connection and with Lease, and does not know that the pool was
-	// made anew. It takes nothing from a live connection, a lease that is not known stays as it is, and Presence is what the
-	// worker said last.
+	// made anew. It takes nothing from a live connection, a lease that is not known stays as it is. Presence and Slots are
+	// what the worker said last and was answered; a pool that knows the connection knows them better, and tells the presence when it is another.
 	Resumed  bool
 	Presence Presence
 	// Turn is, of a resumed one, what its connection was told as Effect.Turn when it subscribed; 0 is not known. Of two who resume as one
