@@ -201,7 +201,8 @@ func (p *play) followed(device string, log []client.Entry, seen []uint64) {
 // assignment [SW-5.3] (I2).
 func (p *play) owners(id string, log []client.Entry) {
 	owner, ae := "", uint64(0)
-	var held []string // by ae-1
+	guests := map[uint64]string{} // by ge
+	var held []string             // by ae-1
 	for i := range log {
 		e := &log[i]
 		switch {
@@ -212,9 +213,13 @@ func (p *play) owners(id string, log []client.Entry) {
 			owner = field(e, "id")
 			held = append(held, owner)
 			ae++
-		case e.Type == "session.released", e.Type == "worker.lost", e.Type == "session.transferred", e.Type == "session.dead_lettered", e.Type == "session.closed":
+		case ends(e):
 			owner = ""
-		case e.Kind == "message" && e.Origin != wire.OriginCustomer && e.From.ID != owner:
+		case e.Type == "participant.joined":
+			guests[e.Seq] = field(e, "id")
+		case e.Type == "participant.left":
+			delete(guests, uint64(number(e, "ge")))
+		case e.Kind == "message" && e.Origin != wire.OriginCustomer && e.From.ID != owner && !slices.Contains(slices.Collect(maps.Values(guests)), e.From.ID):
 			p.t.Errorf("%s: %s speaks at %d while %q has it", id, e.From.ID, e.Seq, owner)
 		}
 	}
@@ -231,6 +236,24 @@ func (p *play) owners(id string, log []client.Entry) {
 		}
 		by[k.ae] = k.worker
 	}
+}
+
+// ends tells whether nobody has a session any more behind e.
+func ends(e *client.Entry) bool {
+	switch e.Type {
+	case "session.released", "worker.lost", "session.transferred", "session.dead_lettered", "session.closed", "session.taken":
+		return true
+	}
+	return false
+}
+
+func number(e *client.Entry, name string) float64 {
+	var m map[string]any
+	if json.Unmarshal(e.Body, &m) != nil {
+		return 0
+	}
+	n, _ := m[name].(float64)
+	return n
 }
 
 func field(e *client.Entry, name string) string {
@@ -279,12 +302,14 @@ func (p *play) capacity(logs map[string][]client.Entry) {
 			if e.TS >= p.reading.UnixMilli() {
 				break
 			}
-			switch e.Type {
-			case "session.assigned":
+			switch {
+			case e.Type == "session.assigned":
 				owner = field(e, "id")
 				all = append(all, change{e.TS, e.Seq, 1, owner, id})
-			case "session.released", "worker.lost", "session.transferred", "session.dead_lettered", "session.closed":
-				if owner != "" {
+			case ends(e):
+				if last := len(all) - 1; owner != "" && all[last].ts == e.TS {
+					all = all[:last] // he was given it and lost it at once, and what ends in a moment comes before what begins
+				} else if owner != "" {
 					all = append(all, change{e.TS, e.Seq, -1, owner, id})
 				}
 				owner = ""
@@ -303,6 +328,9 @@ func (p *play) capacity(logs map[string][]client.Entry) {
 	}
 	has := map[string][]string{}
 	for _, c := range all {
+		if most[c.who] == 0 { // a supervisor has what he takes
+			continue
+		}
 		what := fmt.Sprintf("%s from %d", c.what, c.seq)
 		if c.by < 0 {
 			has[c.who] = slices.DeleteFunc(has[c.who], func(s string) bool { return strings.HasPrefix(s, c.what+" ") })

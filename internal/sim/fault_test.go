@@ -37,10 +37,10 @@ type play struct {
 	*world
 	*company
 	l       *ledger
-	clocks  bool      // they may be wrong
 	splits  bool      // shards are split: see DESIGN.md for what does not hold then
 	lost    int       // disks
 	reading time.Time // when the logs began to be read that are checked at the end
+	last    func()    // is done when everything is answered, and everybody still there; may be nil
 
 	ctx           context.Context // of all who talk
 	home, hush    func()          // ends it, and that of the customers

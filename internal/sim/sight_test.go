@@ -174,7 +174,10 @@ func (s *sight) pool(by string, i int, number uint64, core *broker.Core) {
 		if w.Used != len(list) {
 			s.fail("the pool %d of shard %d at %s has charged %s with %d, who has to do with %+v", number, i, by, w.ID, w.Used, list)
 		}
-		if w.Used > w.Slots && w.Slots > 0 && s.w.softBefore(time.Now()) == "" {
+		if s.w.clocks { // who comes to have a session may not know yet that a wrap-up behind it is over
+			list = slices.DeleteFunc(list, func(r broker.SessionStats) bool { return r.State == "wrapup" })
+		}
+		if len(list) > w.Slots && w.Slots > 0 && s.w.softBefore(time.Now()) == "" {
 			s.fail("the pool %d of shard %d at %s has given %s, who has %d slots, %+v", number, i, by, w.ID, w.Slots, list)
 		}
 	}

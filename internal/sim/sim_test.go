@@ -15,6 +15,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"switchboard/internal/sim/history"
+	"switchboard/node"
 	"switchboard/wire"
 )
 
@@ -115,6 +116,7 @@ type company struct {
 	staff         []*staff
 	chat          time.Duration // how long people talk before the first fault, and five times that after the last
 	worst         time.Duration // how long a fault lasts at most
+	tenant        *node.Tenant  // default oneQueue
 }
 
 // begin starts four nodes, and lets people talk.
@@ -129,8 +131,12 @@ func begin(t *testing.T, seed uint64) *play {
 
 // beginWith starts nodes, and lets people talk.
 func beginWith(t *testing.T, seed uint64, c *company) *play {
+	tenant := &oneQueue
+	if c.tenant != nil {
+		tenant = c.tenant
+	}
 	p := &play{
-		world: newWorldOf(t, seed, c.nodes, c.shards, 2*time.Millisecond), l: newLedger(), clocks: seed%2 == 1, company: c,
+		world: newWorldOf(t, seed, c.nodes, c.shards, 2*time.Millisecond, *tenant), l: newLedger(), company: c,
 	}
 	p.settle(time.Minute)
 	p.ctx, p.home = context.WithCancel(context.Background())
@@ -166,6 +172,10 @@ func (p *play) end() *ledger {
 	p.talkers.Wait()
 	logs := p.answered(3 * time.Minute)
 	p.settle(3 * time.Minute)
+	if p.last != nil && logs != nil {
+		p.last()
+		logs = p.answered(time.Minute) // what was said since
+	}
 	p.home()
 	for _, s := range p.staff {
 		<-s.gone

@@ -17,7 +17,7 @@ func TestSnapshotRate(t *testing.T) {
 	const rate, words, size = 64 << 10, 64, 8 << 10 // bytes a second; bytes of a word
 	f := func(rate int) (took time.Duration) {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorldOf(t, 1, 0, 1, time.Millisecond)
+			w := newWorldOf(t, 1, 0, 1, time.Millisecond, oneQueue)
 			w.snapshotRate = rate
 			w.add()
 			cfg := w.config("out", token.Claims{Sub: "ann", Role: wire.RoleCustomer})

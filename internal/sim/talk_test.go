@@ -47,10 +47,18 @@ type ledger struct {
 	seen    map[string][]uint64
 	tenures []*tenure
 	replied map[string][]told // by session: what workers were told of their replies
+	done    map[string]int    // of what a run is about: how often it was done
 }
 
 func newLedger() *ledger {
-	return &ledger{session: map[string]string{}, sent: map[string][]told{}, seen: map[string][]uint64{}, replied: map[string][]told{}}
+	return &ledger{session: map[string]string{}, sent: map[string][]told{}, seen: map[string][]uint64{}, replied: map[string][]told{}, done: map[string]int{}}
+}
+
+// count notes that something was done that a run is about.
+func (l *ledger) count(what string) {
+	l.mu.Lock()
+	l.done[what]++
+	l.mu.Unlock()
 }
 
 // device is one of a customer's: it says words, some of them twice, reads what there is, and follows its session.
@@ -181,6 +189,7 @@ type staff struct {
 	kind  wire.Origin
 	slots int
 	host  string // the machine it sits at
+	desk  *desk  // what it does beside answering; may be nil
 
 	cancel context.CancelFunc
 	gone   chan struct{}
@@ -199,13 +208,21 @@ func (p *staff) begin(ctx context.Context) {
 		var here atomic.Pointer[client.Client]
 		cfg.On.Presence = func(string, string) { // he missed an offer that did not reach him
 			if c := here.Load(); c != nil {
-				go func() { _ = c.Presence(ctx, "ready", "") }()
+				go func() {
+					for ctx.Err() == nil && c.Presence(ctx, "ready", "") != nil {
+						pause(ctx, 100*time.Millisecond)
+					}
+				}()
 			}
 		}
-		err := client.Work(ctx, client.WorkerConfig{
+		work := client.WorkerConfig{
 			Config: cfg, Ready: func(c *client.Client) { here.Store(c) },
 			Queues: []string{"default"}, Slots: p.slots, Window: 4, Grace: time.Millisecond, Begin: p.takes, Notice: p.notices, Ended: p.loses,
-		}, p.answer)
+		}
+		if p.desk != nil {
+			p.desk.sits(ctx, p, &work)
+		}
+		err := client.Work(ctx, work, p.answer)
 		if ctx.Err() == nil {
 			p.w.t.Errorf("%s gave up: %v", p.name, err)
 		}
@@ -348,6 +365,9 @@ func (p *staff) answer(ctx context.Context, s *client.Session, e client.Entry) e
 func (p *staff) says(ctx context.Context, s *client.Session, e client.Entry) error {
 	if e.Text() == "" {
 		return nil
+	}
+	if p.desk != nil {
+		p.desk.fidgets(ctx, s)
 	}
 	if p.kind == wire.OriginBot && strings.HasSuffix(e.Text(), " human") {
 		err := s.Transfer(ctx, client.TransferTo{Queue: "default"})

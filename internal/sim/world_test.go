@@ -44,6 +44,8 @@ type world struct {
 	fired map[string]int
 	// Of machines that are started from now on; 0 for the default.
 	snapshotRate int
+	tenant       node.Tenant
+	clocks       bool // of machines may be wrong
 
 	book *book
 	saw  *sight
@@ -72,14 +74,17 @@ const copies, shards = 3, 4
 
 // newWorld starts nodes, over a network on which each piece takes up to delay.
 func newWorld(t *testing.T, seed uint64, nodes int, delay time.Duration) *world {
-	return newWorldOf(t, seed, nodes, shards, delay)
+	return newWorldOf(t, seed, nodes, shards, delay, oneQueue)
 }
 
-// newWorldOf is newWorld, of so many shards.
-func newWorldOf(t *testing.T, seed uint64, nodes, parts int, delay time.Duration) *world {
+// oneQueue is the tenant of who is not about routes.
+var oneQueue = node.Tenant{Queues: []node.Queue{{Name: "default", OfferTTLMS: 3000}}, GraceBotsMS: 1500, GraceHumansMS: 3000}
+
+// newWorldOf is newWorld, of so many shards, and of a tenant.
+func newWorldOf(t *testing.T, seed uint64, nodes, parts int, delay time.Duration, tenant node.Tenant) *world {
 	w := &world{
 		t: t, rng: rand.New(rand.NewPCG(seed, 11)), net: sim.NewNet(rand.New(rand.NewPCG(seed, 12)), delay),
-		ways: rand.New(rand.NewPCG(seed, 13)), fired: map[string]int{}, first: parts, parts: parts,
+		ways: rand.New(rand.NewPCG(seed, 13)), fired: map[string]int{}, first: parts, parts: parts, tenant: tenant, clocks: seed%2 == 1,
 	}
 	w.book, w.saw = newBook(w), newSight(w)
 	for range nodes {
@@ -117,10 +122,8 @@ func (w *world) start(m *machine) {
 	w.t.Helper()
 	cfg := node.Config{
 		Data: m.dir, Name: m.name, Listen: m.name + ":7470", FreeMin: -1, Shards: w.first, Edge: node.Edge{Loops: -1}, Log: slog.New(&ear{slog.DiscardHandler, w}),
-		Tenants: map[string]node.Tenant{"demo": {
-			Queues: []node.Queue{{Name: "default", OfferTTLMS: 3000}}, GraceBotsMS: 1500, GraceHumansMS: 3000,
-		}},
-		Limits: edge.Limits{Rate: 100_000, Burst: 100_000}, Network: w.net.Host(m.name), Disk: m.slowly(), SegmentBytes: 64 << 10, DrainMS: 1000,
+		Tenants: map[string]node.Tenant{"demo": w.tenant},
+		Limits:  edge.Limits{Rate: 100_000, Burst: 100_000}, Network: w.net.Host(m.name), Disk: m.slowly(), SegmentBytes: 64 << 10, DrainMS: 1000,
 		Clock:   func() time.Time { return time.Now().Add(time.Duration(m.skew.Load())) },
 		Cluster: node.Cluster{Listen: m.name + ":7570", Plain: true, Copies: copies, Operators: []string{"demo"}, SnapshotRate: w.snapshotRate},
 		Fatal:   func(err error) { w.t.Errorf("node %s: %v", m.name, err) },
