@@ -215,8 +215,23 @@ var list = []mutant{
 	},
 	{
 		name: "what an edge missed is told as if its client knew", file: "broker/pool.go",
-		old: "c.rebind(t, w.said.Resumed, out)", new: "c.rebind(t, false, out)",
+		old: "c.rebind(t, resumed, out)", new: "c.rebind(t, false, out)",
 		model: true, pkg: "broker", run: "TestResumed",
+	},
+	{
+		name: "who comes back and is away takes himself for ready", file: "broker/pool.go",
+		old: "if differs || !s.Resumed && w.presence != Ready {", new: "if differs {",
+		model: true, pkg: "broker", run: "TestModel|TestScripts",
+	},
+	{
+		name: "another client of a worker is what the one before him was", file: "broker/pool.go",
+		old: "if s.Lease != w.lease && s.Conn != w.conn && !s.Resumed {", new: "if false {",
+		model: true, pkg: "broker", run: "TestModel",
+	},
+	{
+		name: "an edge that asks takes its worker back to what he was", file: "broker/pool.go",
+		old: "known := w != nil && w.connected && w.conn == s.Conn //", new: "known := false //",
+		model: true, pkg: "broker", run: "TestScripts",
 	},
 	// The pool.
 	{
