@@ -39,7 +39,7 @@ seeds-%:
 	SWITCHBOARD_SEEDS=1000 SWITCHBOARD_FROM=$* $(GO) test ./shard/journal/replica -run TestSimulation -count=1 -timeout 60m
 
 mutants: ## plant classic mistakes, one at a time, and see that each is found (WHICH=word of a name, file or test)
-	SWITCHBOARD_MUTANTS=$(or $(WHICH),all) $(GO) test ./internal/sim/mutants -run TestMutants -count=1 -v -timeout 60m
+	SWITCHBOARD_MUTANTS='$(or $(WHICH),all)' $(GO) test ./internal/sim/mutants -run TestMutants -count=1 -v -timeout 60m
 
 crash: ## kill -9 the real binary, and cut its disk's power, again and again under load; check every acknowledged word (CRASHES=n)
 	SWITCHBOARD_CRASHES=$(or $(CRASHES),50) $(GO) test ./cmd/switchboard -run 'TestKill|TestPowerCut' -count=1 -v -timeout 60m

@@ -221,17 +221,17 @@ var list = []mutant{
 	{
 		name: "who comes back and is away takes himself for ready", file: "broker/pool.go",
 		old: "if differs || !s.Resumed && w.presence != Ready {", new: "if differs {",
-		model: true, pkg: "broker", run: "TestModel|TestScripts",
+		pkg: "broker", run: "TestScripts",
 	},
 	{
 		name: "another client of a worker is what the one before him was", file: "broker/pool.go",
 		old: "if s.Lease != w.lease && s.Conn != w.conn && !s.Resumed {", new: "if false {",
-		model: true, pkg: "broker", run: "TestModel",
+		pkg: "broker", run: "TestScripts",
 	},
 	{
 		name: "an edge that asks takes its worker back to what he was", file: "broker/pool.go",
 		old: "known := w != nil && w.connected && w.conn == s.Conn //", new: "known := false //",
-		model: true, pkg: "broker", run: "TestScripts",
+		pkg: "broker", run: "TestScripts",
 	},
 	// The pool.
 	{
@@ -257,7 +257,7 @@ var list = []mutant{
 	{
 		name: "an offer that has ended can be accepted", file: "broker/offer.go",
 		old: "\tdelete(c.offers, t.offer)\n", new: "",
-		model: true, pkg: "broker", run: "TestModel|TestScripts",
+		pkg: "broker", run: "TestScripts",
 	},
 	{
 		name: "an assignment is told before the answer to its worker's subscription", file: "edge/early.go",

@@ -94,7 +94,7 @@ func (m *mutant) plant(dir, root, file string, text []byte) (found string, err e
 	}
 	for line := range strings.Lines(said) {
 		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "panic: ") || strings.Contains(line, "_test.go:") {
+		if strings.HasPrefix(line, "panic: ") || strings.Contains(line, "_test.go:") || strings.HasPrefix(line, "script.go:") {
 			return line[:min(len(line), 200)], nil
 		}
 	}
