@@ -112,11 +112,27 @@ func (p *play) busy(c *client.Client) string {
 	return ""
 }
 
-// routesOf is one of many documents for the same queue.
+// holding is what those are told who wait for too long: the only words that are said twice, and by nobody.
+const holding = "One moment."
+
+// routesOf is one of many documents of a queue, and of another that comes and goes.
 func routesOf(rng *rand.Rand) []byte {
 	one := func(of ...string) string { return of[rng.IntN(len(of))] }
-	doc := "version: 1\ngrace_bots_ms: 1500\ngrace_humans_ms: 3000\nwrapup_ms: " + one("0", "300", "2000")
-	doc += "\nqueues:\n  - name: default\n    order: {mode: " + one("fifo", "ageing", "strict") + "}\n    sticky_ms: " + one("0", "1500")
+	doc := "version: 1\ngrace_bots_ms: 1500\ngrace_humans_ms: 3000\nfair: " + one("false", "true") + "\nwrapup_ms: " + one("0", "300", "2000")
+	doc += "\nservice_levels:\n  - {name: quick, clock: " + one("first_response", "every_response", "waiting", "handling") + ", first_reply_ms: " + one("500", "3000") + ", holding: '" + holding + "', warn: ["
+	doc += "{at: 0.5, do: [" + one("boost", "next_step", "boost, next_step") + "]}, {at: 1, do: [" + one("notify", "holding_reply", "notify, holding_reply") + "]}]}"
+	doc += "\nqueues:\n" + queueOf("default", one, rng)
+	if rng.IntN(2) == 0 {
+		doc += queueOf("more", one, rng)
+	} else {
+		doc += "moves: {more: default}\n"
+	}
+	return []byte(doc)
+}
+
+func queueOf(name string, one func(...string) string, rng *rand.Rand) string {
+	doc := "  - name: " + name + "\n    service_level: quick\n    order: {mode: " + one("fifo", "ageing", "strict", "savable_first") + "}\n    sticky_ms: " + one("0", "1500")
+	doc += "\n    park_ms: " + one("2500", "600000")
 	doc += "\n    handoff: {failed_turns: " + one("2", "5") + "}\n    route:\n"
 	if rng.IntN(2) == 0 {
 		doc += "      - {name: what, select: \"worker.skills HAS 'sort'\", classify: {ttl_ms: " + one("300", "2000") + ", default: {intent: other}}}\n"
@@ -126,8 +142,7 @@ func routesOf(rng *rand.Rand) []byte {
 		doc += "      - {name: able, who: humans, select: \"worker.skills HAS task.intent\", offer: {ttl_ms: 1500}}\n"
 	}
 	doc += "      - {name: people, who: humans, after_ms: " + one("0", "1000") + ", offer: {n: " + one("1", "2", "3") + ", ttl_ms: 3000}}\n"
-	doc += "      - {name: message, after_ms: 8000, when: unstaffed, resort: leave_message}\n"
-	return []byte(doc)
+	return doc + "      - {name: message, after_ms: 8000, when: unstaffed, resort: leave_message}\n"
 }
 
 // route makes doc what counts, if it can.
@@ -177,6 +192,7 @@ func (d *desk) sits(ctx context.Context, p *staff, w *client.WorkerConfig) {
 		d.hold = make(chan struct{}, 1)
 	}
 	w.Dial = p.w.from(p.host) // the book knows nothing of guests
+	w.Queues = []string{"*"}
 	if p.kind == wire.OriginBot {
 		w.Skills = map[string]float64{"sort": 1}
 		w.Classify = func(ctx context.Context, _ client.Question) (any, error) {
@@ -243,18 +259,22 @@ func (d *desk) visits(ctx context.Context, s *client.Session) {
 }
 
 // fidgets does something beside answering, now and then.
-func (d *desk) fidgets(ctx context.Context, s *client.Session) {
+func (d *desk) fidgets(ctx context.Context, p *staff, s *client.Session) {
 	if d.calm.Load() {
 		return
 	}
-	switch d.roll(12) {
+	switch d.roll(15) {
 	case 0:
 		_, _ = s.Invite(ctx, []string{"hans", "hilda", "hugo"}[d.roll(3)], []string{"assist", "consult"}[d.roll(2)], "help")
 	case 1:
 		_, _ = s.SetAttributes(ctx, s.Assignment().AttributesV, map[string]any{"intent": []string{"refund", "order"}[d.roll(2)]})
 	case 2:
 		_, _ = s.SetContext(ctx, map[string]any{"slot": d.roll(100)})
-	case 3:
+	case 3, 4:
+		if s.Transfer(ctx, client.TransferTo{Queue: []string{"more", "default"}[d.roll(2)]}) == nil {
+			p.l.count("a transfer")
+		}
+	case 5:
 		_, _ = s.Note(ctx, fmt.Sprintf("note %d", d.roll(1<<30)))
 	}
 }

@@ -367,7 +367,7 @@ func (p *staff) says(ctx context.Context, s *client.Session, e client.Entry) err
 		return nil
 	}
 	if p.desk != nil {
-		p.desk.fidgets(ctx, s)
+		p.desk.fidgets(ctx, p, s)
 	}
 	if p.kind == wire.OriginBot && strings.HasSuffix(e.Text(), " human") {
 		err := s.Transfer(ctx, client.TransferTo{Queue: "default"})
