@@ -60,6 +60,14 @@ func (p *Policy) Queue(name string) (queue string, ok bool) {
 	return to, p.Queues[to]
 }
 
+// Named returns the queue that is meant by name: as [Policy.Queue] does, and name itself where that knows none.
+func (p *Policy) Named(name string) string {
+	if to, ok := p.Queue(name); ok {
+		return to
+	}
+	return name
+}
+
 // Owner is the worker that a session is assigned to. The zero Owner is none.
 type Owner struct {
 	Worker string // worker id: sub and instance
