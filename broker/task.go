@@ -257,7 +257,9 @@ func (t *task) wake(now, calm int64) int64 {
 	}
 	soonest(t.hold)
 	if t.plan.queue.Order == SavableFirst {
-		soonest(t.lateAt())
+		if due := t.lateAt(); due != math.MaxInt64 {
+			soonest(due)
+		}
 	}
 	if t.plan.question {
 		if t.moot(now) {
