@@ -14,7 +14,7 @@ const (
 	Opened      FactKind = iota + 1 // the session exists: the fields of Birth
 	Said                            // Entry was appended
 	Enqueued                        // it waits under Ticket since At; N says what changed with it
-	Granted                         // Owner has it under ae N
+	Granted                         // Owner has it under ae N; since At, when nobody had waited for one
 	Failed                          // the delivery of Seq failed Attempt times; the next is at At
 	Freed                           // nobody owns it
 	Ended                           // it is closed at At
@@ -100,6 +100,9 @@ func (s *State) Apply(f *Fact) {
 	case Granted:
 		s.Phase, s.Owner, s.AE, s.LastWorker, s.Transfer = Assigned, *f.Owner, f.N, f.Owner.Worker, Transfer{}
 		s.HumanOnly, s.Exclude = f.HumanOnly, ""
+		if f.At != 0 {
+			s.EnqueuedAt = f.At
+		}
 	case Failed:
 		s.FailSeq, s.Attempt, s.HoldUntil = f.Seq, f.Attempt, f.At
 		s.Cursor = min(s.Cursor, f.Seq-1)
