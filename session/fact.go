@@ -94,6 +94,13 @@ func (s *State) Apply(f *Fact) {
 		s.said(f.Entry)
 	case Enqueued:
 		s.Classified = s.Classified && (s.Phase == Queued || f.Requeued) // what comes anew may be about something else
+		switch {
+		case f.Ticket == s.Ticket: // its queue was moved
+		case s.Phase == Queued && s.Queue == f.Name:
+			s.goesOn(f.Ticket)
+		default:
+			s.Resort = 0
+		}
 		s.Phase, s.Queue, s.Ticket, s.EnqueuedAt = Queued, f.Name, f.Ticket, f.At
 		s.HumanOnly, s.Requeued, s.Handed, s.Exclude = f.HumanOnly, f.Requeued, f.Handed, f.Exclude
 		s.Followed = f.Followed
@@ -137,6 +144,7 @@ func (s *State) Apply(f *Fact) {
 	case Uninvited:
 		s.uninvited(f.Name)
 	case Attributed:
+		s.goesOn(f.Ticket)
 		s.AttributesV, s.Attributes, s.Ticket = f.N, f.Doc, max(s.Ticket, f.Ticket)
 		s.Classified = s.Classified || f.Classified
 	case Stumbled:
@@ -185,6 +193,13 @@ func (s *State) acked(seq uint64) {
 	s.Cursor = max(s.Cursor, seq)
 	if s.FailSeq <= s.Cursor {
 		s.FailSeq, s.Attempt, s.HoldUntil = 0, 0, 0
+	}
+}
+
+// goesOn notes that the wait goes on under another ticket: whose last resort was told is not told it again. It is nothing when ticket is none, or the same.
+func (s *State) goesOn(ticket uint64) {
+	if s.Resort != 0 && ticket > s.Ticket {
+		s.Resort = ticket
 	}
 }
 
