@@ -29,7 +29,7 @@ type Task struct {
 	Ticket     uint64 // grows at every queueing of the session
 	Queue      string
 	EnqueuedAt int64 // Unix ms; since when the customer waits [I10]
-	Priority   int32 // of Strict queues; the smaller first
+	Priority   int32 // of Strict queues; the smaller first; default by its attribute priority, without one 0
 	BoostMS    int64 // of Ageing and Strict queues: counts as if it had come so much earlier
 	Ahead      int   // so many steps of its route open before their time: each when the one so many before it does
 	Cost       int   // slots that it takes, or All; default by its channel
