@@ -423,6 +423,9 @@ func (m *model) session(id wire.SessionID) *modelSession {
 
 // check is what must hold after every event.
 func (m *model) check() {
+	if wrong := m.core.Audit(); wrong != "" {
+		m.t.Fatal(wrong)
+	}
 	var waiting, offered, assigned int
 	for _, t := range m.tasks {
 		switch t.state {
