@@ -122,3 +122,34 @@ func TestTeamsTakeByTheirOwnPriorities(t *testing.T) {
 		t.Fatalf("%d were given who do not wait longest: nothing is tested", differ)
 	}
 }
+
+// Who has something that wants him for itself has no slot free, however many slots he turns out to have: a pool hears of what he has before it hears of him.
+func TestWholeWhateverTheSlots(t *testing.T) {
+	c := broker.New(broker.Config{Queues: []broker.Queue{{Name: "q"}}, Fair: true, Shops: []broker.Shop{{Name: "s1"}}})
+	var out broker.Effects
+	c.Open(2, []uint32{0}, 10_000, &out)
+	f := func(slots, used, free int) {
+		t.Helper()
+		for w := range c.Workers("", "w") {
+			if w.Slots != slots || w.Used != used {
+				t.Errorf("he has %d of %d slots; want %d of %d", w.Used, w.Slots, used, slots)
+			}
+		}
+		for q := range c.Queues() {
+			if q.FreeSlots != free {
+				t.Errorf("%d slots are free; want %d", q.FreeSlots, free)
+			}
+		}
+	}
+	live := broker.Live{Task: broker.Task{Session: "s", Ticket: 1, Queue: "q", Cost: broker.All}, Assigned: true, Worker: "w", Origin: wire.OriginBot, Lease: "l", AE: 7}
+	c.CensusAnswer(2, 0, []broker.Live{live}, 10_000, &out)
+	conn := wire.Conn{Node: 1, ID: 1}
+	c.Subscribe(&broker.Subscription{ID: "w", Sub: "w", Kind: wire.OriginBot, Queues: []string{"q"}, Allowed: []string{"*"}, Slots: 4, Lease: "l", NewLease: "l2", Conn: conn}, 10_000, &out)
+	f(4, 4, 0)
+	c.Slots("w", 6, broker.Ref{Conn: conn}, 10_000, &out)
+	f(6, 6, 0)
+	c.Slots("w", 2, broker.Ref{Conn: conn}, 10_000, &out)
+	f(2, 2, 0)
+	c.Release("s", 7, 0, false, 10_000, &out)
+	f(2, 0, 2)
+}

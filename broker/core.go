@@ -2,6 +2,7 @@ package broker
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"switchboard/internal/prefetch"
@@ -218,13 +219,25 @@ func (c *Core) aim(t *task, p *plan) {
 	t.priority, t.key = 0, t.enqueuedAt-boost
 	switch p.queue.Order {
 	case Strict:
-		t.priority = t.said.priority
+		t.priority = t.ranks()
 	case FIFO:
 		t.key = t.enqueuedAt
 	}
 	if t.worker == nil {
 		t.cost = p.cost
 	}
+}
+
+// priorityAttribute is the task's attribute that tells how urgent it is, when its session does not.
+const priorityAttribute = "priority"
+
+// ranks returns the priority of t: what was said of it, else its attribute's, cut to a whole number.
+func (t *task) ranks() int32 {
+	if t.said.priority != 0 {
+		return t.said.priority
+	}
+	x, _ := t.attributes.Get(priorityAttribute).Number()
+	return int32(min(max(x, math.MinInt32), math.MaxInt32))
 }
 
 // again returns t as its session would say it anew.

@@ -429,6 +429,9 @@ func (m *model) check() {
 			m.t.Fatalf("%s is %s, and takes himself for %s", w.id, w.presence, w.told)
 		}
 	}
+	if wrong := m.core.Audit(); wrong != "" {
+		m.t.Fatal(wrong)
+	}
 	var waiting, offered, assigned int
 	for _, t := range m.tasks {
 		switch t.state {

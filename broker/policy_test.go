@@ -457,6 +457,9 @@ func (p *policy) take(t *polTask, w *polWorker) {
 }
 
 func (p *policy) check() {
+	if wrong := p.core.Audit(); wrong != "" {
+		p.t.Fatal(wrong)
+	}
 	p.follow()
 	var waiting, offered, held int
 	for _, t := range p.tasks {

@@ -193,11 +193,10 @@ func (c *Core) introduce(w *worker, s *Subscription) {
 	slices.SortStableFunc(w.skills, func(a, b Skill) int { return strings.Compare(a.Name, b.Name) })
 	w.skills = slices.CompactFunc(w.skills, func(a, b Skill) bool { return a.Name == b.Name })
 	w.rating = shrink(s.Rating, s.Ratings)
-	w.slots, w.window = or(s.Slots, 1), s.Window
-	if w.window == 0 {
+	if w.window = s.Window; w.window == 0 {
 		w.window = 16
 	}
-	c.hear(w)
+	c.resize(w, or(s.Slots, 1))
 	c.seat(w)
 	w.changed()
 }
@@ -429,8 +428,7 @@ func (c *Core) Slots(worker string, n int, ref Ref, now int64, out *Effects) {
 		out.fail(ref, wire.BadRequest, "slots must lie between 1 and the limit")
 		return
 	}
-	w.slots = n
-	c.hear(w)
+	c.resize(w, n)
 	out.done(ref)
 	w.changed()
 	c.release(w)

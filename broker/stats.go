@@ -267,6 +267,8 @@ func (c *Core) candidate(t *task, w *worker) Candidate {
 		x.Why = "not connected"
 	case w.presence != Ready:
 		x.Why = w.presence.String()
+	case t.cost > w.slots:
+		x.Why = "has fewer slots than it takes"
 	case !w.takes(t.cost):
 		x.Why = "full"
 	case t.barred(w.ID):
@@ -277,6 +279,8 @@ func (c *Core) candidate(t *task, w *worker) Candidate {
 		x.Why = "out of hours"
 	case !opens:
 		x.Why = "its step is not open"
+	case t.moot(c.now):
+		x.Why = "nobody is asked about it any more"
 	case !c.open:
 		x.Why = "the census is not taken"
 	case c.anew != nil && c.anew.relined:

@@ -29,7 +29,7 @@ type Task struct {
 	Ticket     uint64 // grows at every queueing of the session
 	Queue      string
 	EnqueuedAt int64 // Unix ms; since when the customer waits [I10]
-	Priority   int32 // of Strict queues; the smaller first
+	Priority   int32 // of Strict queues; the smaller first; default by its attribute priority, without one 0
 	BoostMS    int64 // of Ageing and Strict queues: counts as if it had come so much earlier
 	Ahead      int   // so many steps of its route open before their time: each when the one so many before it does
 	Cost       int   // slots that it takes, or All; default by its channel
@@ -257,7 +257,9 @@ func (t *task) wake(now, calm int64) int64 {
 	}
 	soonest(t.hold)
 	if t.plan.queue.Order == SavableFirst {
-		soonest(t.lateAt())
+		if due := t.lateAt(); due != math.MaxInt64 {
+			soonest(due)
+		}
 	}
 	if t.plan.question {
 		if t.moot(now) {

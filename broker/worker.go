@@ -363,6 +363,22 @@ func (c *Core) charge(t *task, w *worker) {
 	c.sink(w, from)
 }
 
+// resize gives w so many slots. What wants a worker for itself takes all of them, however many there were when he got it.
+func (c *Core) resize(w *worker, slots int) {
+	w.slots = slots
+	for _, t := range w.tasks {
+		if t.cost != All {
+			continue
+		}
+		if s := t.plan.lane.shop; s != nil {
+			s.used += slots - t.charge
+		}
+		w.used += slots - t.charge
+		t.charge = slots
+	}
+	c.hear(w)
+}
+
 // discharge undoes charge: the worker may take something else.
 func (c *Core) discharge(t *task) {
 	w := t.worker

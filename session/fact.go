@@ -14,7 +14,7 @@ const (
 	Opened      FactKind = iota + 1 // the session exists: the fields of Birth
 	Said                            // Entry was appended
 	Enqueued                        // it waits under Ticket since At; N says what changed with it
-	Granted                         // Owner has it under ae N
+	Granted                         // Owner has it under ae N; since At, when nobody had waited for one
 	Failed                          // the delivery of Seq failed Attempt times; the next is at At
 	Freed                           // nobody owns it
 	Ended                           // it is closed at At
@@ -94,12 +94,22 @@ func (s *State) Apply(f *Fact) {
 		s.said(f.Entry)
 	case Enqueued:
 		s.Classified = s.Classified && (s.Phase == Queued || f.Requeued) // what comes anew may be about something else
+		switch {
+		case f.Ticket == s.Ticket: // its queue was moved
+		case s.Phase == Queued && s.Queue == f.Name:
+			s.goesOn(f.Ticket)
+		default:
+			s.Resort = 0
+		}
 		s.Phase, s.Queue, s.Ticket, s.EnqueuedAt = Queued, f.Name, f.Ticket, f.At
 		s.HumanOnly, s.Requeued, s.Handed, s.Exclude = f.HumanOnly, f.Requeued, f.Handed, f.Exclude
 		s.Followed = f.Followed
 	case Granted:
 		s.Phase, s.Owner, s.AE, s.LastWorker, s.Transfer = Assigned, *f.Owner, f.N, f.Owner.Worker, Transfer{}
 		s.HumanOnly, s.Exclude = f.HumanOnly, ""
+		if f.At != 0 {
+			s.EnqueuedAt = f.At
+		}
 	case Failed:
 		s.FailSeq, s.Attempt, s.HoldUntil = f.Seq, f.Attempt, f.At
 		s.Cursor = min(s.Cursor, f.Seq-1)
@@ -134,6 +144,7 @@ func (s *State) Apply(f *Fact) {
 	case Uninvited:
 		s.uninvited(f.Name)
 	case Attributed:
+		s.goesOn(f.Ticket)
 		s.AttributesV, s.Attributes, s.Ticket = f.N, f.Doc, max(s.Ticket, f.Ticket)
 		s.Classified = s.Classified || f.Classified
 	case Stumbled:
@@ -182,6 +193,13 @@ func (s *State) acked(seq uint64) {
 	s.Cursor = max(s.Cursor, seq)
 	if s.FailSeq <= s.Cursor {
 		s.FailSeq, s.Attempt, s.HoldUntil = 0, 0, 0
+	}
+}
+
+// goesOn notes that the wait goes on under another ticket: whose last resort was told is not told it again. It is nothing when ticket is none, or the same.
+func (s *State) goesOn(ticket uint64) {
+	if s.Resort != 0 && ticket > s.Ticket {
+		s.Resort = ticket
 	}
 }
 

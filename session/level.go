@@ -55,7 +55,7 @@ func (s *State) Boost(env *Env, ms int64, steps uint32, tell bool, d *Decision) 
 		return
 	}
 	s.boost, s.ahead = ms, steps
-	s.boosts++
+	s.boosts = max(s.boosts+1, uint64(max(env.Now, 0))) // above what an earlier owner of its shard has told the pool, who counted as well
 	if tell && s.Phase == Queued && s.Transfer.Ticket == 0 {
 		d.post(env, s.task())
 	}

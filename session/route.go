@@ -23,10 +23,8 @@ func (s *State) enqueue(env *Env, queue string, w waiting, d *Decision) {
 	if w.since == 0 {
 		w.since = env.Now
 	}
-	moved := queue != s.Queue && !w.exact
-	if to, ok := env.Policy.Queue(queue); ok {
-		queue = to // its own may be there no more
-	}
+	queue = env.Policy.Named(queue) // its own may be there no more
+	moved := queue != env.Policy.Named(s.Queue) && !w.exact
 	d.fact(s, Fact{Kind: Enqueued, Name: queue, Ticket: s.Ticket + 1, At: w.since, HumanOnly: w.humanOnly && !moved, Requeued: w.requeued, Handed: w.handed, Exclude: w.exclude, Followed: s.there() || w.there || w.requeued && s.Followed})
 	s.event(env, EventQueued, object("queue", queue), d)
 	s.stateChanged(d)

@@ -26,9 +26,9 @@ type Rule struct {
 	WrapUpMS *int64
 }
 
-// rule returns what the session's queue goes by, or an empty Rule.
+// rule returns what the session's queue goes by, or the one that took its place, or an empty Rule.
 func (s *State) rule(p *Policy) *Rule {
-	if r := p.Rules[s.Queue]; r != nil {
+	if r := p.Rules[p.Named(s.Queue)]; r != nil {
 		return r
 	}
 	return &Rule{}

@@ -60,6 +60,14 @@ func (p *Policy) Queue(name string) (queue string, ok bool) {
 	return to, p.Queues[to]
 }
 
+// Named returns the queue that is meant by name: as [Policy.Queue] does, and name itself where that knows none.
+func (p *Policy) Named(name string) string {
+	if to, ok := p.Queue(name); ok {
+		return to
+	}
+	return name
+}
+
 // Owner is the worker that a session is assigned to. The zero Owner is none.
 type Owner struct {
 	Worker string // worker id: sub and instance
@@ -169,7 +177,7 @@ type State struct {
 	place    *wire.Place // where it stands, while it waits
 	boost    int64       // ms by which service levels count it as having come earlier
 	ahead    uint32      // steps of its route that they open before their time
-	boosts   uint64      // how often that changed
+	boosts   uint64      // grows with each change of these, also from one owner of the shard to the next
 	// until when somebody is looked for who is noted as present and not known to be, Unix ms; 0 while there is nobody, and before that is noticed
 	lonelyUntil int64
 	absent      int64 // since when no connection of its customer follows it, Unix ms; 0 while one does, and when none ever did

@@ -136,8 +136,13 @@ func (s *State) takeOver(env *Env, c *wire.Command, d *Decision) {
 		return
 	}
 	body := objectString(nil, "by", c.Who.Sub)
-	if s.Phase == Assigned {
+	since := int64(0) // of who waits, or has somebody, it goes on
+	switch s.Phase {
+	case New:
+		since = env.Now // when he was waited for before is over
+	case Assigned:
 		body = objectString(body, "from", s.Owner.Worker)
+	default:
 	}
 	s.interrupt(env, d)
 	s.endTransfer(env, "source_lost", d)
@@ -149,7 +154,7 @@ func (s *State) takeOver(env *Env, c *wire.Command, d *Decision) {
 		d.fact(s, Fact{Kind: Freed})
 	}
 	s.settle()
-	d.fact(s, Fact{Kind: Granted, N: s.AE + 1, HumanOnly: true, Owner: &Owner{
+	d.fact(s, Fact{Kind: Granted, N: s.AE + 1, At: since, HumanOnly: true, Owner: &Owner{
 		Worker: ownerName(c.Who), Sub: c.Who.Sub, Name: c.Who.Name, Kind: wire.OriginHuman, Role: c.Who.Role, Since: s.Head + 1,
 	}})
 	s.bind(c.Conn, takeWindow, s.Cursor)

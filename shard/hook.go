@@ -242,12 +242,15 @@ func (s *Shard) recoverHooks() error {
 	})
 }
 
+// hookOf returns the name of the hook that a last step of a queue calls, or "". The queue may be there no more: its pool has moved those who wait in it, and they
+// have not come to note that.
+func (m *merchant) hookOf(queue, step string) string { return m.hooks.Of(m.Session.Named(queue), step) }
+
 // callHook makes a task of the last step that h has come to, when its document says so. It is called in the turn in which the session's log
 // has it.
 func (s *Shard) callHook(h *hosted, m *wire.Resort) {
 	st := h.state
-	t := s.merchants[st.Tenant]
-	name := t.hooks.Of(st.Queue, m.Step)
+	name := s.merchants[st.Tenant].hookOf(st.Queue, m.Step)
 	if name == "" {
 		return
 	}

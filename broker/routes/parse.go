@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -82,6 +83,7 @@ func Parse(doc []byte) (*Routes, error) {
 	if !p.read(doc, &r.Document) {
 		return nil, p.errs
 	}
+	bound(reflect.ValueOf(&r.Document))
 	p.check(r)
 	if len(p.errs) == 0 {
 		if err := r.Broker.Validate(); err != nil {
@@ -93,6 +95,34 @@ func Parse(doc []byte) (*Routes, error) {
 		return nil, p.errs[:min(len(p.errs), MaxErrors)]
 	}
 	return r, nil
+}
+
+// longestMS is the longest time of a document, a hundred years: what is longer counts as this one. Whoever means never may write the largest number that there
+// is, and a moment with a few of them added is one that comes later all the same.
+const longestMS = 100 * 365 * 24 * 3_600_000
+
+// bound lets no time in v, which is told by its name, be longer than longestMS.
+func bound(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			bound(v.Elem())
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			bound(v.Index(i))
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			name, f := v.Type().Field(i).Tag.Get("yaml"), v.Field(i)
+			if f.Kind() == reflect.Int64 && (name == "ms" || strings.HasSuffix(name, "_ms")) {
+				f.SetInt(min(f.Int(), longestMS))
+			} else {
+				bound(f)
+			}
+		}
+	default:
+	}
 }
 
 // Whole returns, as [Errors], that a number with a fraction stands where doc has a whole one. [Parse] cuts fractions off, because documents that are kept may have

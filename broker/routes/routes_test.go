@@ -57,6 +57,71 @@ func TestWeights(t *testing.T) {
 	parse(t, []byte("version: 1\nqueues: [{name: a, weight: 2}]\nshops: [{name: s, weight: 2}]"))
 }
 
+// Who writes the largest number there is means never, and gets it: nothing is over before it began.
+func TestLongest(t *testing.T) {
+	const never, longest = "9223372036854775807", 100 * 365 * 24 * 3_600_000
+	r := parse(t, []byte(strings.ReplaceAll(`version: 1
+grace_bots_ms: N
+grace_humans_ms: N
+bar_ms: N
+reopen_window_ms: N
+service_levels: [{name: l, first_reply_ms: 1000}]
+teams: [{name: t, workers: [ann], seats: [{queue: a, delay_ms: N}]}]
+queues:
+  - name: a
+    service_level: l
+    offer_ttl_ms: N
+    sticky_ms: N
+    park_ms: N
+    absent_ms: N
+    order: {mode: savable_first, max_boost_ms: N, boosts: [{when: task.vip, ms: N}]}
+    route:
+      - {who: bots, select: task.vip, classify: {ttl_ms: N}}
+      - {who: humans, after_ms: N, offer: {ttl_ms: N}}
+`, "N", never)))
+	var look func(path string, v reflect.Value)
+	n := 0
+	look = func(path string, v reflect.Value) {
+		switch v.Kind() {
+		case reflect.Int64:
+			if v.Int() > longest {
+				t.Errorf("%s is %d", path, v.Int())
+			} else if v.Int() == longest {
+				n++
+			}
+		case reflect.Slice:
+			for i := range v.Len() {
+				look(fmt.Sprintf("%s[%d]", path, i), v.Index(i))
+			}
+		case reflect.Struct:
+			for i := range v.NumField() {
+				if f := v.Type().Field(i); f.IsExported() {
+					look(path+"."+f.Name, v.Field(i))
+				}
+			}
+		default:
+		}
+	}
+	look("document", reflect.ValueOf(r.Document))
+	look("broker", reflect.ValueOf(r.Broker))
+	if n < 20 {
+		t.Errorf("%d times are never; want all that are written, twice", n)
+	}
+	const now = 1_800_000_000_000
+	var out broker.Effects
+	c := broker.New(r.Broker)
+	c.Open(1, nil, now, &out)
+	c.Subscribe(&broker.Subscription{ID: "w", Sub: "w", Kind: wire.OriginHuman, Queues: []string{"a"}, Allowed: []string{"*"}, Conn: wire.Conn{Node: 1, ID: 1}}, now, &out)
+	c.Offer(&broker.Task{Session: "s", Ticket: 1, Queue: "a", EnqueuedAt: now, Classified: true}, now, &out)
+	if c.Tick(now+1e12, &out); c.Explain("s").State != "waiting" {
+		t.Errorf("it is %s by a step that never opens", c.Explain("s").State)
+	}
+	c.Offer(&broker.Task{Session: "u", Ticket: 1, Queue: "a", EnqueuedAt: now, To: "w"}, now+1e12, &out)
+	if c.Tick(now+2e12, &out); c.Explain("u").State != "offered" {
+		t.Errorf("it is %s, and its offer never ends", c.Explain("u").State)
+	}
+}
+
 func TestMerchant(t *testing.T) {
 	r := parse(t, read(t, merchant))
 	b := &r.Broker

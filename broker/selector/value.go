@@ -77,6 +77,9 @@ func ListOf(items ...string) Value {
 // Kind returns what v is.
 func (v Value) Kind() Kind { return v.kind }
 
+// Number returns a number; ok is false for anything else.
+func (v Value) Number() (x float64, ok bool) { return v.num, v.kind == Number }
+
 // Text returns a string's text; ok is false for anything else.
 func (v Value) Text() (text string, ok bool) { return v.str, v.kind == String }
 
