@@ -423,9 +423,6 @@ func (m *model) session(id wire.SessionID) *modelSession {
 
 // check is what must hold after every event.
 func (m *model) check() {
-	if wrong := m.core.Audit(); wrong != "" {
-		m.t.Fatal(wrong)
-	}
 	var waiting, offered, assigned int
 	for _, t := range m.tasks {
 		switch t.state {
@@ -484,6 +481,9 @@ func (m *model) check() {
 		t.fuzzy = false
 	}
 	m.accept = ""
+	if wrong := m.core.Audit(); wrong != "" {
+		m.t.Fatal(wrong)
+	}
 }
 
 // pick draws one of a list, or nothing.
