@@ -429,9 +429,6 @@ func (m *model) check() {
 			m.t.Fatalf("%s is %s, and takes himself for %s", w.id, w.presence, w.told)
 		}
 	}
-	if wrong := m.core.Audit(); wrong != "" {
-		m.t.Fatal(wrong)
-	}
 	var waiting, offered, assigned int
 	for _, t := range m.tasks {
 		switch t.state {
@@ -490,6 +487,9 @@ func (m *model) check() {
 		t.fuzzy = false
 	}
 	m.accept = ""
+	if wrong := m.core.Audit(); wrong != "" {
+		m.t.Fatal(wrong)
+	}
 }
 
 // pick draws one of a list, or nothing.
