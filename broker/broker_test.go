@@ -293,7 +293,7 @@ func (d *driver) subscribe(t *testing.T, c *script.Command) {
 	}
 	presence, _ := broker.ParsePresence(c.String("presence", "ready"))
 	d.core.Subscribe(&broker.Subscription{
-		Resumed: c.Bool("resumed"), Presence: presence, // as whoever resumes said last
+		Resumed: c.Bool("resumed"), Presence: presence, Why: c.String("why", ""), // as whoever resumes said last
 		ID: id, Sub: id, Name: strings.ToUpper(id), Kind: wire.Origin(c.String("kind", "bot")), Queues: queues, Allowed: allowed,
 		Slots: int(c.Int("slots", 0)), Window: uint32(c.Int("window", 0)), Skills: skills(c), Rating: c.Float("rating", 0), Ratings: int(c.Int("ratings", 0)),
 		Attributes: attrs(t, c), Conn: wire.Conn{Node: 1, ID: d.at[id]}, Ref: d.refOf(c, id), Lease: c.String("lease", ""), NewLease: c.String("new", "l_"+id),

@@ -237,7 +237,7 @@ func (c *Core) expire(t *task, out *Effects) {
 		c.dropBid(b)
 	}
 	for _, w := range missed {
-		w.presence, w.why = Away, "missed"
+		w.is(Away, "missed")
 		w.changed()
 	}
 	c.unask(t, outcomeExpired, "expired", "expired", out)

@@ -135,7 +135,7 @@ func (c *Core) subscribe(s *Subscription, out *Effects) {
 		c.workers[s.ID] = w
 	case w.connected:
 		if s.Lease != w.lease && s.Conn != w.conn && !s.Resumed { // another client, which knows nothing of what that one has said
-			w.presence = Ready
+			w.is(Ready, "")
 		}
 		delete(c.conns, w.conn)
 		if w.conn != s.Conn {
@@ -147,13 +147,15 @@ func (c *Core) subscribe(s *Subscription, out *Effects) {
 	case w.knows(s.Lease):
 		w.lease = s.Lease
 	default:
-		w.lease, w.presence = fresh, Ready
+		w.lease = fresh
+		w.is(Ready, "")
 	}
 	if s.Resumed {
 		switch differs = w.presence != s.Presence; {
 		case known: // its edge asks what it has, perhaps before it had the answer to what the worker said last
 		case differs:
-			w.presence, w.why, differs = s.Presence, "", false
+			differs = false
+			w.is(s.Presence, s.Why)
 		}
 		w.turn = max(w.turn, s.Turn)
 	} else {
@@ -407,7 +409,7 @@ func (c *Core) Presence(worker string, state Presence, reason string, ref Ref, n
 	if w == nil {
 		return
 	}
-	w.presence, w.why = state, reason
+	w.is(state, reason)
 	out.done(ref)
 	w.changed()
 	if state != Ready {

@@ -73,6 +73,7 @@ type WorkerStats struct {
 	Kind      wire.Origin // bot or human
 	Connected bool
 	Presence  Presence
+	Why       string // it is not ready
 	Queues    []string
 	Slots     int
 	Used      int // offers, grants, assignments and wrap-up
@@ -94,7 +95,7 @@ func (c *Core) Workers(queue, worker string) iter.Seq[WorkerStats] {
 	return func(yield func(WorkerStats) bool) {
 		for _, id := range ids {
 			w := c.workers[id]
-			s := WorkerStats{ID: id, Name: w.name, Kind: w.kind.origin(), Connected: w.connected, Presence: w.presence, Slots: w.slots, Used: w.used}
+			s := WorkerStats{ID: id, Name: w.name, Kind: w.kind.origin(), Connected: w.connected, Presence: w.presence, Why: w.why, Slots: w.slots, Used: w.used}
 			for _, q := range w.queues {
 				if q != c.everybody {
 					s.Queues = append(s.Queues, q.Name)

@@ -3,6 +3,7 @@ package broker
 import (
 	"math"
 	"slices"
+	"strings"
 
 	"switchboard/broker/selector"
 	"switchboard/internal/prefetch"
@@ -28,6 +29,19 @@ func (p Presence) String() string { return presenceNames[p] }
 func ParsePresence(name string) (Presence, bool) {
 	i := slices.Index(presenceNames[:], name)
 	return Presence(max(i, 0)), i >= 0
+}
+
+// whyMost is how many bytes are kept of why a worker is not ready: a list of workers is one frame.
+const whyMost = 100
+
+// is notes that w is of a presence since just now, and why.
+func (w *worker) is(p Presence, why string) {
+	if len(why) > whyMost {
+		why = strings.ToValidUTF8(why[:whyMost], "")
+	}
+	if w.presence, w.why = p, why; p == Ready {
+		w.why = ""
+	}
 }
 
 // The prior that ratings of new workers are drawn to.
@@ -65,6 +79,7 @@ type Subscription struct {
 	// what the worker said last and was answered; a pool that knows the connection knows them better, and tells the presence when it is another.
 	Resumed  bool
 	Presence Presence
+	Why      string // it is not ready
 	// Turn is, of a resumed one, what its connection was told as Effect.Turn when it subscribed; 0 is not known. Of two who resume as one
 	// worker the later has it.
 	Turn uint64
@@ -113,7 +128,7 @@ type profile struct {
 	stands []*stand // in its rankings
 	timer  timer    // of its grace
 	turn   uint64   // of the connection that has subscribed as it last: grows with each
-	why    string   // it is not ready
+	why    string   // it is not ready; at most whyMost bytes
 }
 
 // newWorker returns a worker of whom nothing is known but who he is.

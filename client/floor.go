@@ -30,6 +30,7 @@ type QueueStats struct {
 type WorkerStats struct {
 	Worker, Kind, Name string
 	State              string // ready, away, draining or gone
+	Reason             string // why it is away or draining, as it said, or missed; what it said is cut to 100 bytes
 	Queues             []string
 	Slots, Used        int
 }
@@ -71,7 +72,7 @@ func (c *Client) Floor(ctx context.Context, o FloorOptions) (*Floor, error) {
 		})
 	}
 	for _, w := range s.GetWorkers() {
-		all.Workers = append(all.Workers, WorkerStats{w.Worker, w.Kind, w.Name, w.State, w.Queues, int(w.Slots), int(w.Used)})
+		all.Workers = append(all.Workers, WorkerStats{w.Worker, w.Kind, w.Name, w.State, w.Reason, w.Queues, int(w.Slots), int(w.Used)})
 	}
 	for _, x := range s.GetSessions() {
 		all.Sessions = append(all.Sessions, SessionStats{

@@ -14,6 +14,7 @@ type standing struct {
 	subscribe *wire.Command // as the client last said it; shared, and never changed
 	slots     uint32        // said since; 0 is none
 	presence  string
+	why       string // it is not ready
 	lease     string
 	turn      uint64               // by which a pool knows whether another connection has subscribed as the worker since
 	offers    map[string]openOffer // that have not ended
@@ -93,7 +94,7 @@ func (c *conn) poolAnswered(f *wire.Frame, r *request, term uint64) {
 		}
 	case wire.VerbPresence:
 		if s != nil {
-			s.presence = r.cmd.PB.GetPresence().GetState()
+			s.presence, s.why = r.cmd.PB.GetPresence().GetState(), r.cmd.PB.GetPresence().GetReason()
 		}
 	case wire.VerbAccept:
 		if s != nil {
@@ -148,7 +149,7 @@ func (c *conn) poolSays(it item) bool {
 	case *wirepb.ServerFrame_OfferEnded:
 		delete(s.offers, v.OfferEnded.Offer)
 	case *wirepb.ServerFrame_Presence:
-		s.presence = v.Presence.State
+		s.presence, s.why = v.Presence.State, v.Presence.Reason
 	case *wirepb.ServerFrame_Revoked:
 		if v.Revoked.Session == "" { // [SW-5.7] another connection is the worker's
 			c.fall()
@@ -215,7 +216,7 @@ func (c *conn) restoreStanding(now int64) bool {
 	if s.slots != 0 {
 		pb.Slots = s.slots
 	}
-	cmd.Who, cmd.Resume, cmd.Seq, cmd.Type, cmd.PB = c.who.Load(), true, s.turn, s.presence, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Subscribe{Subscribe: pb}}
+	cmd.Who, cmd.Resume, cmd.Seq, cmd.Type, cmd.Reason, cmd.PB = c.who.Load(), true, s.turn, s.presence, s.why, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Subscribe{Subscribe: pb}}
 	clear(s.since)
 	s.asking, s.asked = asking{c.askOwn(&cmd, wire.ToSlot(s.slot), generation), generation, now}, losses
 	return false

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"switchboard/edge/token"
 	"switchboard/node"
 	"switchboard/wire"
 )
@@ -203,6 +204,18 @@ func TestOffers(t *testing.T) {
 		t.Fatalf("accepting it: %v", e)
 	}
 	bob.nothing("offer")
+	sue := login(t, n, token.Claims{Sub: "sue", Role: wire.RoleSupervisor})
+	why := func(state, want string) {
+		t.Helper()
+		row, _ := sue.ask("stats", obj{"scope": obj{"worker": "bob"}})["workers"].([]any)[0].(obj)
+		if reason, _ := row["reason"].(string); row["state"] != state || reason != want {
+			t.Fatalf("bob is %v, because of %q; want %s, %q", row["state"], reason, state, want)
+		}
+	}
+	why("away", "missed")
+	bob.ask("presence", obj{"state": "draining", "reason": strings.Repeat("é", 60)})
+	why("draining", strings.Repeat("é", 50))
+	bob.ask("presence", obj{"state": "away", "reason": "missed"})
 	// That word may be lost with his connection: he is told when he comes back. Another client of his begins ready.
 	bob = login(t, n, workerOf("bob", wire.OriginHuman))
 	bob.subscribe(obj{"queues": []string{"refunds", "default"}, "slots": 1, "lease": lease})
@@ -220,6 +233,7 @@ func TestOffers(t *testing.T) {
 	if as := bob.takes(); as["session"] != idc || of["session"] != idc {
 		t.Fatalf("assigned %v", as)
 	}
+	why("ready", "")
 }
 
 // [SW-5.2] Accepting twice is answered alike, also on another node's life.

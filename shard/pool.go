@@ -261,7 +261,7 @@ func (s *Shard) subscription(c *wire.Command, ref broker.Ref) *broker.Subscripti
 	}
 	if c.Resume {
 		presence, ok := broker.ParsePresence(c.Type)
-		sub.Resumed, sub.Presence, sub.Turn = true, presence, c.Seq
+		sub.Resumed, sub.Presence, sub.Why, sub.Turn = true, presence, c.Reason, c.Seq
 		if !ok {
 			sub.Presence = broker.Ready
 		}

@@ -179,7 +179,7 @@ func queueStats(q *broker.QueueStats, now int64) *wirepb.QueueStats {
 func workerStats(w *broker.WorkerStats) *wirepb.WorkerStats {
 	m := &wirepb.WorkerStats{Worker: w.ID, Kind: string(w.Kind), Name: w.Name, State: "gone", Queues: w.Queues, Slots: uint32(max(w.Slots, 0)), Used: uint32(max(w.Used, 0))}
 	if w.Connected {
-		m.State = w.Presence.String()
+		m.State, m.Reason = w.Presence.String(), w.Why
 	}
 	return m
 }

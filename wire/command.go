@@ -145,7 +145,7 @@ type Command struct {
 	Visibility string
 	Stream     string
 	Text       string // delta
-	Reason     string // close, nack
+	Reason     string // close, nack; subscribe, resumed: why its worker is not ready
 	AE         uint64
 	GE         uint64   // reply of a guest
 	Seq        uint64   // ack, nack: the entry; delta: its off; page: after; resync: from; subscribe, resumed: its turn

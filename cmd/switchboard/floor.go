@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -101,7 +102,7 @@ func (f *floorFlags) print(out io.Writer, all *client.Floor) error {
 		row("\nWORKER\tKIND\tSTATE\tHAS\tSLOTS\tQUEUES")
 	}
 	for _, x := range all.Workers {
-		row("%s\t%s\t%s\t%d\t%d\t%s", x.Worker, x.Kind, x.State, x.Used, x.Slots, strings.Join(x.Queues, " "))
+		row("%s\t%s\t%s\t%d\t%d\t%s", x.Worker, x.Kind, presence(&x), x.Used, x.Slots, strings.Join(x.Queues, " "))
 	}
 	if all.MoreWorkers {
 		row("and others")
@@ -120,6 +121,19 @@ func (f *floorFlags) print(out io.Writer, all *client.Floor) error {
 }
 
 // dash returns what is said of a field: nothing is a dash.
+// presence is how a worker stands, and why, in one line.
+func presence(w *client.WorkerStats) string {
+	if w.Reason == "" {
+		return w.State
+	}
+	return w.State + " (" + strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, w.Reason) + ")"
+}
+
 func dash(s string) string {
 	if s == "" {
 		return "-"

@@ -28,6 +28,7 @@ type workerJSON struct {
 	Kind   string   `json:"kind"`
 	Name   string   `json:"name,omitempty"`
 	State  string   `json:"state"`
+	Reason string   `json:"reason,omitempty"`
 	Queues []string `json:"queues"`
 	Slots  int      `json:"slots"`
 	Used   int      `json:"used"`
@@ -54,7 +55,7 @@ func floorOf(all *client.Floor) *floorJSON {
 		f.Queues = append(f.Queues, queueJSON{q.Queue, q.Waiting, q.Offered, q.Assigned, q.Oldest.Milliseconds(), q.Bots, q.Humans, q.FreeSlots})
 	}
 	for _, w := range all.Workers {
-		f.Workers = append(f.Workers, workerJSON{w.Worker, w.Kind, w.Name, w.State, w.Queues, w.Slots, w.Used})
+		f.Workers = append(f.Workers, workerJSON{w.Worker, w.Kind, w.Name, w.State, w.Reason, w.Queues, w.Slots, w.Used})
 	}
 	for _, s := range all.Sessions {
 		f.Sessions = append(f.Sessions, standingJSON{s.Session, s.Queue, s.State, s.Worker, s.Since.UnixMilli(), s.Waited.Milliseconds(), s.Shop, s.Channel, s.Tier})

@@ -6897,10 +6897,12 @@ type WorkerStats struct {
 	Kind   string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	Name   string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	// ready, away, draining; gone while nobody is connected as this worker.
-	State         string   `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
-	Queues        []string `protobuf:"bytes,5,rep,name=queues,proto3" json:"queues,omitempty"`
-	Slots         uint32   `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"`
-	Used          uint32   `protobuf:"varint,7,opt,name=used,proto3" json:"used,omitempty"`
+	State  string   `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	Queues []string `protobuf:"bytes,5,rep,name=queues,proto3" json:"queues,omitempty"`
+	Slots  uint32   `protobuf:"varint,6,opt,name=slots,proto3" json:"slots,omitempty"`
+	Used   uint32   `protobuf:"varint,7,opt,name=used,proto3" json:"used,omitempty"`
+	// Why it is away or draining, as it said, or missed; at most 100 bytes of it.
+	Reason        string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6982,6 +6984,13 @@ func (x *WorkerStats) GetUsed() uint32 {
 		return x.Used
 	}
 	return 0
+}
+
+func (x *WorkerStats) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 type Presence struct {
@@ -7801,7 +7810,7 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x04bots\x18\x06 \x01(\rB\x04\x90\xb5\x18\x01R\x04bots\x12\x1c\n" +
 	"\x06humans\x18\a \x01(\rB\x04\x90\xb5\x18\x01R\x06humans\x12#\n" +
 	"\n" +
-	"free_slots\x18\b \x01(\rB\x04\x90\xb5\x18\x01R\tfreeSlots\"\xbd\x01\n" +
+	"free_slots\x18\b \x01(\rB\x04\x90\xb5\x18\x01R\tfreeSlots\"\xd5\x01\n" +
 	"\vWorkerStats\x12\x16\n" +
 	"\x06worker\x18\x01 \x01(\tR\x06worker\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
@@ -7809,7 +7818,8 @@ const file_switchboard_proto_rawDesc = "" +
 	"\x05state\x18\x04 \x01(\tR\x05state\x12\x1c\n" +
 	"\x06queues\x18\x05 \x03(\tB\x04\x90\xb5\x18\x01R\x06queues\x12\x1a\n" +
 	"\x05slots\x18\x06 \x01(\rB\x04\x90\xb5\x18\x01R\x05slots\x12\x18\n" +
-	"\x04used\x18\a \x01(\rB\x04\x90\xb5\x18\x01R\x04used\"8\n" +
+	"\x04used\x18\a \x01(\rB\x04\x90\xb5\x18\x01R\x04used\x12\x16\n" +
+	"\x06reason\x18\b \x01(\tR\x06reason\"8\n" +
 	"\bPresence\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"#\n" +
