@@ -72,7 +72,9 @@ type desk struct {
 	answer  *wire.Frame // to the question asked
 	// Of the pool that knows the desk, and of the question by which another is told: docs/adr/0019.
 	generation uint64
-	losses     uint64 // of the exchange when the pool was asked last
+	losses     uint64 // of the exchange when the pool was asked that has answered: mail that was lost later may have been an assignment
+	sought     uint64 // losses when it was asked last
+	sparing    sparing
 	renewing   asking
 	before     uint64 // n when it was asked: what came later an answer may be older than
 	heardAt    int64  // when its worker was last heard of, Unix ms
@@ -260,7 +262,7 @@ func (e *Edge) watchDesks(now int64) {
 		d.mu.Lock()
 		if d.over != nil || d.claims == 0 && now-d.heardAt > deskLease.Milliseconds() {
 			list = append(list, d)
-		} else if d.lease != "" && (d.generation != e.x.Generation(e.x.PoolSlot(d.key.tenant)) || d.losses != e.x.Losses()) {
+		} else if d.lease != "" && (d.generation != e.x.Generation(e.x.PoolSlot(d.key.tenant)) || d.losses != e.x.Losses() && (d.renewing.n != 0 || d.sparing.over(now))) {
 			d.renew(now)
 		}
 		d.mu.Unlock()

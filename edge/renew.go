@@ -24,7 +24,8 @@ func (d *desk) renew(now int64) {
 		presence = "away"
 	}
 	d.asked++
-	d.renewing, d.losses, d.before = asking{d.asked, generation, now}, d.e.x.Losses(), d.n
+	d.sparing.ask(now)
+	d.renewing, d.sought, d.before = asking{d.asked, generation, now}, d.e.x.Losses(), d.n
 	cmd := &wire.Command{
 		Verb: wire.VerbSubscribe, ID: d.asked, Conn: d.id, Who: d.who, Resume: true, Seq: d.order, Type: presence,
 		PB: &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Subscribe{Subscribe: &wirepb.Subscribe{Queues: d.queues, Slots: d.slots, Lease: d.lease}}},
@@ -51,6 +52,7 @@ func (d *desk) renewed(f *wire.Frame) {
 		return
 	}
 	m := f.PB.GetSubscribe()
+	d.losses = d.sought
 	d.generation, d.lease, d.leaseMS, d.order = of, m.GetLease(), m.GetLeaseMs(), max(d.order, f.Seq)
 	kept := map[wire.SessionID]uint64{}
 	for _, k := range m.GetKept() {

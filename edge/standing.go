@@ -23,6 +23,7 @@ type standing struct {
 	since     map[wire.SessionID]uint64 // what was assigned while it was: an answer may be older
 	losses    uint64                    // of the exchange when the pool was told: mail that was lost later may have been an assignment
 	asked     uint64                    // losses when it was asked last
+	sparing   sparing
 
 	// Changed by write under conn.mu.
 	slot       wire.Slot
@@ -198,6 +199,8 @@ func (c *conn) restoreStanding(now int64) bool {
 	switch {
 	case (!s.lost || s.back) && s.generation == generation && s.losses == losses:
 		return true
+	case (!s.lost || s.back) && s.generation == generation && !s.sparing.over(now):
+		return false
 	default:
 		c.mu.Lock()
 		if !s.lost {
@@ -218,6 +221,7 @@ func (c *conn) restoreStanding(now int64) bool {
 	}
 	cmd.Who, cmd.Resume, cmd.Seq, cmd.Type, cmd.Reason, cmd.PB = c.who.Load(), true, s.turn, s.presence, s.why, &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Subscribe{Subscribe: pb}}
 	clear(s.since)
+	s.sparing.ask(now)
 	s.asking, s.asked = asking{c.askOwn(&cmd, wire.ToSlot(s.slot), generation), generation, now}, losses
 	return false
 }
