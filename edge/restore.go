@@ -88,13 +88,13 @@ type asking struct {
 	at int64 // Unix ms
 }
 
-// due tells whether it is time to ask, or to ask again.
+// due tells whether it is time to ask, or to ask again: also when the clock was set back.
 func (a *asking) due(generation uint64, now int64) bool {
 	wait := int64(againAfter)
 	if a.n != 0 {
 		wait = answerMost
 	}
-	return a.of != generation || now-a.at >= wait
+	return a.of != generation || now < a.at || now-a.at >= wait
 }
 
 // termFor returns the term of the owner that a request to a slot is meant for. Those that go another way to the session are

@@ -11,8 +11,8 @@ type sparing struct {
 // sparingMost is the longest pause, in ms. Twice a pause without a loss ends it.
 const sparingMost = 8000
 
-// over tells whether it may be asked.
-func (m *sparing) over(now int64) bool { return now-m.at >= m.pause }
+// over tells whether it may be asked: also when the clock was set back.
+func (m *sparing) over(now int64) bool { return now < m.at || now-m.at >= m.pause }
 
 // ask notes that it is asked.
 func (m *sparing) ask(now int64) {

@@ -62,3 +62,19 @@ func TestLostMailOfADeskIsAskedForUntilAnswered(t *testing.T) {
 		})
 	}
 }
+
+// A clock that is set back by an hour keeps nobody from asking for that long.
+func TestClockSetBackAsksAtOnce(t *testing.T) {
+	now := time.Now().UnixMilli()
+	a, m := asking{1, 1, now}, sparing{}
+	m.ask(now)
+	for _, back := range []time.Duration{time.Second, time.Hour} {
+		then := now - back.Milliseconds()
+		if !m.over(then) || !a.due(1, then) {
+			t.Errorf("%v back nobody is asked", back)
+		}
+	}
+	if m.over(now) || a.due(1, now) {
+		t.Error("it is asked twice at once")
+	}
+}
