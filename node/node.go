@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -81,6 +82,9 @@ func StartContext(ctx context.Context, cfg Config) (n *Node, err error) {
 		}
 	} else if err := n.openMember(ctx, x); err != nil {
 		return nil, err
+	}
+	if most := files(); most < 2*journalFiles {
+		cfg.Log.Warn("few files may be open: raise the limit (ulimit -n, LimitNOFILE); a quarter of them is for connections", "limit", most)
 	}
 	registry := prometheus.NewRegistry()
 	ec := edge.Config{
@@ -466,14 +470,29 @@ func writeDurably(path string, b []byte) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// connections bounds n by the files that the process may open, of which the journal needs some.
+// connections bounds n by the files that the process may open.
 func connections(n int) int {
-	const reserve = 512
+	return connectionsOf(n, files())
+}
+
+// files returns how many files the process may open.
+func files() uint64 {
 	var lim syscall.Rlimit
-	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim) == nil && lim.Cur > 2*reserve {
-		n = min(n, int(min(lim.Cur, 1<<30))-reserve) //nolint:gosec // bounded
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim) != nil {
+		return math.MaxUint64
 	}
-	return n
+	return lim.Cur
+}
+
+// journalFiles are kept of the files that the process may open: for the journal, and for who has connected and not said anything yet.
+const journalFiles = 512
+
+// connectionsOf bounds n by a limit of files: a socket takes one. Of few it takes a quarter.
+func connectionsOf(n int, files uint64) int {
+	if files < 2*journalFiles {
+		return min(n, int(files/4)) //nolint:gosec // small
+	}
+	return min(n, int(min(files-journalFiles, 1<<30))) //nolint:gosec // bounded
 }
 
 // tokens is a keyring as the edge asks it. It may be exchanged at any time.
