@@ -183,7 +183,6 @@ export class Session extends Feed {
       this.end('left')
     })
   }
-  // finish closes and leaves
   finish(reason) {
     return this.close(reason).catch(err => { if (err.slug !== 'session_closed') throw err }).then(() => this.leave())
   }
@@ -244,7 +243,7 @@ export class Client extends Emitter {
     this.#hold = true
     this.worker.subscribe()
   }
-  // drop lets the socket go, as a lost network would.
+  // drop is what a lost network does.
   drop() { this.#lost(this.#ws, 0, 'dropped') }
   // close ends the client; what was not answered is refused.
   close(why = fault(499, 'closed', 'the client was closed')) { this.#end(why) }
@@ -296,7 +295,7 @@ export class Client extends Emitter {
     this.#helloID = ++this.#id
     this.#seen = Date.now()
     this.#watch(helloMS)
-    const most = this.hello?.limits?.frame / 128 // that hello has room for; others are opened again
+    const most = this.hello?.limits?.frame / 128 // fit in hello; others reopen
     const resume = [...this.sessions.values()].slice(0, most).map(s => ({ session: s.id, epoch: s.epoch, seq: s.seq }))
     ws.onopen = () => ws.send(JSON.stringify({ id: this.#helloID, hello: { token, client: this.#options.client ?? 'js/0.1', features: ['stream'], resume } }))
     ws.onmessage = m => this.#ws === ws && this.#read(ws, m.data)
@@ -430,7 +429,7 @@ export class Client extends Emitter {
     this.#timer('retry', () => this.#connect(), wait)
     this.#say('waiting', { code, reason, wait_ms: wait })
   }
-  // let forgets the socket and what is its own.
+  // let forgets the socket.
   #let() {
     const ws = this.#ws
     this.#ws = this.#bye = null
