@@ -81,7 +81,7 @@ func newChat() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "chat --token T",
 		Short: "Talk as a customer, in the terminal or in a script",
-		Long: `Talk as a customer: each line you type is sent, what is answered is printed. The connection comes back by itself.
+		Long: `Talk as a customer: each line you type is sent, what is answered is printed. Once there was a connection it comes back by itself.
 It ends with the end of input, or with /close, which closes the session.
 
 With --json each line that is printed is an object, for scripts. The first is {"event":"session","session","customer"}; the others are the
@@ -102,7 +102,7 @@ What else there is to say, as the place in line, is on standard error. --wait gi
 			cfg.On.State = places(cmd.ErrOrStderr())
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
-			return t.chat(ctx, cfg, cmd.InOrStdin(), cmd.OutOrStdout())
+			return t.chat(ctx, f.addr, cfg, cmd.InOrStdin(), cmd.OutOrStdout())
 		},
 	}
 	f.add(cmd)
@@ -143,8 +143,8 @@ func places(out io.Writer) func(*client.Session, client.State) {
 }
 
 // chat sends the lines of in, and prints what others say, as JSON also what it said itself.
-func (t *talk) chat(ctx context.Context, cfg client.Config, in io.Reader, out io.Writer) error {
-	c, err := client.Dial(ctx, cfg)
+func (t *talk) chat(ctx context.Context, addr string, cfg client.Config, in io.Reader, out io.Writer) error {
+	c, err := dialFirst(ctx, addr, cfg)
 	if err != nil {
 		return err
 	}

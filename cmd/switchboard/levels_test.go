@@ -100,6 +100,7 @@ func TestLevels(t *testing.T) {
 	nobody := freeAddr(t) // who asks once is told that nobody answers
 	complains(t, 1, "no node answers at "+nobody, nil, "levels", "--addr", nobody, "--token", super)
 	complains(t, 1, "no node answers at "+nobody, nil, "floor", "--addr", nobody, "--token", super)
+	complains(t, 1, "no node answers at "+nobody, nil, "chat", "--addr", nobody, "--token", super)
 	if err := os.WriteFile(doc, []byte(levelsDocument), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"switchboard/client"
@@ -45,6 +46,28 @@ func dialOnce(ctx context.Context, addr string, cfg client.Config) (context.Cont
 		err = unreachable(addr, context.Cause(within))
 	}
 	return within, c, err
+}
+
+// dialFirst connects for a command whose connection comes back by itself, once there was one: whoever names a place where nobody listens is told so, as a
+// script would wait there for ever.
+func dialFirst(ctx context.Context, addr string, cfg client.Config) (*client.Client, error) {
+	within, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	tell := cfg.On.Disconnected
+	var met atomic.Bool
+	cfg.On.Disconnected = func(err error, again time.Duration) {
+		if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" && !met.Load() {
+			stop(err)
+			return
+		}
+		tell(err, again)
+	}
+	c, err := client.Dial(within, cfg)
+	met.Store(true)
+	if err != nil && ctx.Err() == nil && within.Err() != nil {
+		err = unreachable(addr, context.Cause(within))
+	}
+	return c, err
 }
 
 // unheard says of err, to which a question within dialOnce's context has come, that the node was lost before it answered, when that is why.
