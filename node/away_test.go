@@ -13,6 +13,7 @@ import (
 // [SW-6.2] A node that is drained sends its connections to the others, whose addresses it knows, and who comes later as well; when that
 // is taken back they may stay.
 func TestDrainedNodeSendsAway(t *testing.T) {
+	t.Parallel()
 	w := newTown(t)
 	at := map[string]string{}
 	clients := func(name string) func(*node.Config) {

@@ -316,6 +316,7 @@ func TestNothingOfBefore(t *testing.T) {
 // TestBackupOfACluster takes one of three nodes that hold a third of the leaders each, asked at each of them, and makes another cluster of it.
 func TestBackupOfACluster(t *testing.T) {
 	once(t)
+	t.Parallel()
 	w := newTown(t)
 	for _, name := range []string{"a", "b", "c"} {
 		w.start(name)
@@ -432,6 +433,7 @@ func TestBackupOfACluster(t *testing.T) {
 // TestBackupOfPlacements: who lives in a placement lives there in the cluster that comes of the backup.
 func TestBackupOfPlacements(t *testing.T) {
 	once(t)
+	t.Parallel()
 	w := newTown(t)
 	region := func(name string) func(*node.Config) {
 		return func(c *node.Config) { c.Cluster.Labels = map[string]string{"region": name} }

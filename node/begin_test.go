@@ -199,6 +199,7 @@ func TestTenantWithSettings(t *testing.T) {
 // that come; also after everything was stopped.
 func TestTenantWhileTheClusterRuns(t *testing.T) {
 	once(t)
+	t.Parallel()
 	w := newTown(t)
 	a, b, c := w.start("a"), w.start("b"), w.start("c")
 	w.healthy(a, 3)

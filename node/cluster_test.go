@@ -3,6 +3,9 @@ package node_test
 import (
 	"fmt"
 	"net"
+	"os"
+	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"switchboard/node"
@@ -128,10 +131,16 @@ func recorded(t *testing.T, dir string, ids ...string) {
 	}
 }
 
-// free returns an address that nobody listens on.
+// free returns an address that nobody listens on, and that nobody else gets: on Linux all of 127/8 is this machine, and whoever dials does so
+// from 127.0.0.1.
 func free(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	host := "127.0.0.1"
+	if runtime.GOOS == "linux" {
+		pid, n := os.Getpid(), places.Add(1)
+		host = net.IPv4(127, byte(1+pid>>8&0x3f), byte(pid), byte(1+n%250)).String()
+	}
+	ln, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,3 +149,6 @@ func free(t *testing.T) string {
 	}
 	return ln.Addr().String()
 }
+
+// places counts what free has given.
+var places atomic.Uint32

@@ -212,6 +212,7 @@ func (w *town) stopAll() {
 // remembers: it begins anew, with new replicas that have all from their peers, whether it knows where to ask by its configuration or by what it
 // knew. While one of the others is away, too, it may be that only the copy has some words: it waits, and is refused.
 func TestOldCopyBeginsAnew(t *testing.T) {
+	t.Parallel()
 	w, a, b, _ := trioOf(t)
 	book := words{}
 	w.say(book, a, b, "ann")
@@ -254,6 +255,7 @@ func TestOldCopyBeginsAnew(t *testing.T) {
 // from them.
 func TestDamagedStart(t *testing.T) {
 	once(t)
+	t.Parallel()
 	w := newTown(t)
 	w.start("a")
 	book := words{}
@@ -290,6 +292,7 @@ func TestDamagedStart(t *testing.T) {
 // the cluster's rows mends it, and tokens are good as before. A node that is no member yet is not let off.
 func TestDamagedKeysOfMember(t *testing.T) {
 	once(t)
+	t.Parallel()
 	w := newTown(t)
 	w.start("a")
 	name := filepath.Join(w.dirs["a"], token.FileName)
@@ -350,6 +353,7 @@ func TestDamagedKeysOfMember(t *testing.T) {
 // TestFullDisksAreToldOnce fills the disks of two of three nodes. The third tells once of how many shards nothing becomes durable any more, and once when that is over.
 func TestFullDisksAreToldOnce(t *testing.T) {
 	once(t)
+	t.Parallel()
 	w, log := newTown(t), &logged{}
 	a := w.start("a", func(c *node.Config) {
 		c.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -404,6 +408,7 @@ func (w *town) untilGone(dir string) {
 // TestLostDiskIsReplaced loses a node's directory. An empty one under the old name is refused; after the node was removed it is a new node,
 // gets copies of all, and holds every word when another disk goes.
 func TestLostDiskIsReplaced(t *testing.T) {
+	t.Parallel()
 	w, a, b, _ := trioOf(t)
 	book := words{}
 	w.say(book, a, b, "ann")
@@ -469,6 +474,7 @@ func turn(t *testing.T, path string) bool {
 // row, each time as it is when the node is killed. Nobody lends a hand: it comes back by itself, tells no wrong words, does not vote with what it has
 // lost, and has all from its peers in the end.
 func TestOneDiskHealsItself(t *testing.T) {
+	t.Parallel()
 	w, a, b, c := trioOf(t)
 	book := words{}
 	all := mishaps(t)
@@ -527,6 +533,7 @@ func (w *town) lost(at *node.Node, id int) {
 
 // TestFullDiskOfOne fills the disk of one of three nodes. What it leads it cannot write; words are taken as before as soon as others lead.
 func TestFullDiskOfOne(t *testing.T) {
+	t.Parallel()
 	w, a, b, _ := trioOf(t)
 	book := words{}
 	w.say(book, a, b, "ann")

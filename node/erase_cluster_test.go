@@ -33,6 +33,8 @@ func copied(t *testing.T, at *node.Node, copies int) {
 // [SW-7.11] An erasure is erased as soon as a majority has it, and completed only when the files of every node have nothing of the customer any more, also of one
 // that was away.
 func TestEraseOnEveryNode(t *testing.T) {
+	once(t)
+	t.Parallel()
 	w := newTown(t)
 	small := func(c *node.Config) { c.SegmentBytes = 64 << 10 }
 	a := w.start("a", small)

@@ -21,6 +21,8 @@ import (
 
 // Where all disks are full somebody leads all the same, also behind a node that has gone: what is stored can be read, and who writes is refused at once.
 func TestFullClusterIsLed(t *testing.T) {
+	once(t)
+	t.Parallel()
 	const plenty, little = 10 << 30, 1 << 20
 	w := newTown(t)
 	var left atomic.Uint64

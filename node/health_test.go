@@ -10,6 +10,7 @@ import (
 // TestClusterMetrics stops nodes of three, and looks at what the others tell Prometheus of it.
 func TestClusterMetrics(t *testing.T) {
 	once(t)
+	t.Parallel()
 	w := newTown(t)
 	a, b := w.start("a"), w.start("b")
 	w.start("c")

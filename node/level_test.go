@@ -13,6 +13,8 @@ import (
 
 // A wait that is too long is told to staff and to no customer [SW-4.9], and stands in stats [SW-5a.5] and metrics.
 func TestLevels(t *testing.T) {
+	once(t)
+	t.Parallel()
 	n := start(t, t.TempDir(), func(cfg *node.Config) {
 		cfg.Tenants = map[string]node.Tenant{"demo": {
 			Routes: node.InlineOf([]byte("version: 1\nteams: [{name: red, workers: [bob/night]}]\nqueues: [{name: default}]\n")),

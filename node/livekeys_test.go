@@ -41,6 +41,8 @@ func let(t *testing.T, n *node.Node, tok string) bool {
 // [SW-7.10] Keys are added, changed and removed while the nodes run: all go by them at once, also one that comes later, and after a restart. No
 // secret is in an answer or in a log.
 func TestKeysWhileTheClusterRuns(t *testing.T) {
+	once(t)
+	t.Parallel()
 	w := newTown(t)
 	log := &logged{}
 	logs := func(c *node.Config) { c.Log = slog.New(slog.NewTextHandler(log, nil)) }

@@ -16,6 +16,7 @@ import (
 // back to the version before while a shard is being split holds it up at most, and nobody loses a word.
 func TestSplitOfTwoVersions(t *testing.T) {
 	once(t)
+	t.Parallel()
 	older := func(c *node.Config) { c.SpeakVersion(wire.LinkOldest) }
 	w := newTown(t)
 	a := w.start("a")

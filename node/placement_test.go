@@ -18,6 +18,7 @@ import (
 // [SW-8.7] A tenant of a placement is served by every node, and what is said stays on the nodes with the label.
 func TestResidency(t *testing.T) {
 	once(t)
+	t.Parallel()
 	w := newTown(t)
 	region := func(name string) func(*node.Config) {
 		return func(c *node.Config) { c.Cluster.Labels = map[string]string{"region": name} }

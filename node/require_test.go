@@ -12,6 +12,8 @@ import (
 
 // [SW-7.5] A placement is told to be on other nodes while customers talk: all of it moves there, the moves can be paused, and who lives in it has his words.
 func TestPlacementMoves(t *testing.T) {
+	once(t)
+	t.Parallel()
 	w := newTown(t)
 	in := func(region string) func(*node.Config) {
 		return func(c *node.Config) { c.Cluster.Labels = map[string]string{"region": region} }

@@ -21,6 +21,7 @@ import (
 
 // [SW-7] [SW-6.2] A node whose role is shard alone serves those who look after it, and no client; none is sent to it.
 func TestShardOnly(t *testing.T) {
+	t.Parallel()
 	w := newTown(t)
 	at := map[string]string{}
 	clients := func(name string) func(*node.Config) {
@@ -119,6 +120,7 @@ func TestShardOnly(t *testing.T) {
 
 // A node whose role is edge alone serves everybody, holds nothing, and goes on when one that holds something is cut off.
 func TestEdgeOnly(t *testing.T) {
+	t.Parallel()
 	w := newTown(t)
 	shard := func(c *node.Config) { c.Cluster.Roles = []string{"shard"} }
 	cords := map[string]*cord{}

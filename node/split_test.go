@@ -47,6 +47,7 @@ func over(t *testing.T, op *member.Operations, to uint16) *cluster.Split {
 // TestSplit splits a shard of a node alone in its cluster, while customers and bots talk: every word is answered, once and in order, and a
 // feed tells each once.
 func TestSplit(t *testing.T) {
+	t.Parallel()
 	w := newTown(t)
 	n := w.start("a", func(c *node.Config) { c.Shards = 1 })
 	op := member.At(w.addrs["a"], member.Seat{Name: "ann", Plain: true})

@@ -11,6 +11,7 @@ import (
 // TestRollingUpgrade replaces three nodes of the version before by those of this one, one after the other, and takes the first one back, while customers
 // say something at each of them: at every moment nodes of both versions are one cluster. Every word is there, at every node.
 func TestRollingUpgrade(t *testing.T) {
+	t.Parallel()
 	older := func(c *node.Config) { c.SpeakVersion(wire.LinkOldest) }
 	once(t)
 	w := newTown(t)

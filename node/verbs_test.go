@@ -82,6 +82,8 @@ func refusedVerb(t *testing.T, n *node.Node, id, verb string, body obj) {
 
 // [SW-4.8a] Who waits is told where he stands, and so is who joins him later; who leaves the line gives his place up.
 func TestPlaces(t *testing.T) {
+	once(t)
+	t.Parallel()
 	n := startTwo(t)
 	defer stop(t, n)
 	a, b := login(t, n, customerOf("alice")), login(t, n, customerOf("ben"))

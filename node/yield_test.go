@@ -15,6 +15,8 @@ import (
 // A node whose disk fills up while it leads lets others lead, who have room: customers write on, also those who are connected to it. When there is
 // room again it leads its share; when nobody has room, everybody is refused and nothing is given to and fro.
 func TestFullLeaderHandsOver(t *testing.T) {
+	once(t)
+	t.Parallel()
 	const plenty, little = 10 << 30, 1 << 20
 	w := newTown(t)
 	free := map[string]*atomic.Uint64{}
