@@ -139,7 +139,7 @@ func (d *driver) do(t *testing.T, c *script.Command) string {
 	case "accept":
 		d.core.Accept(c.Word(0), c.Word(1), d.refOf(c, c.Word(1)), d.now, out)
 	case "decline":
-		d.core.Decline(c.Word(0), c.Word(1), d.refOf(c, c.Word(1)), d.now, out)
+		d.core.Decline(c.Word(0), c.Word(1), c.String("why", ""), d.refOf(c, c.Word(1)), d.now, out)
 	case "presence":
 		p, ok := broker.ParsePresence(c.Word(1))
 		if !ok {

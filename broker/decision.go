@@ -1,6 +1,10 @@
 package broker
 
-import "switchboard/wire"
+import (
+	"strings"
+
+	"switchboard/wire"
+)
 
 // Bounds of a decision.
 const (
@@ -24,7 +28,13 @@ type Decision struct {
 	Asked    int         // others who are asked at the same time, at most
 	Top      []Candidate // of the free ones, best first; at most 8
 	Excluded []string    // whom it is kept from
-	Ended    string      // how the offer ended that nobody took: see [Untaken]; empty of all others
+	Ended    string      // how the offer ended that nobody took: see [Untaken] and [Decision.End]; empty of all others
+}
+
+// End returns how the offer ended that nobody took, declined, expired, away or rescinded, and what who declined said of it.
+func (d *Decision) End() (how, said string) {
+	how, said, _ = strings.Cut(d.Ended, endedBy)
+	return how, said
 }
 
 // trace holds the last decisions.

@@ -50,7 +50,7 @@ const (
 	// that it does not have otherwise; may be nil. Again every second until its next ticket.
 	Unanswered
 	// Untaken tells Session that an offer under Ticket has ended, and nobody took it: Reason declined, expired, away, or rescinded when its
-	// attributes have changed. Position counts them, from 1. [Core.Why] knows of it what it knows of a grant. It is said once, and only when why is noted.
+	// attributes have changed; behind declined and a colon is what he said. Position counts them, from 1. [Core.Why] knows of it what it knows of a grant. It is said once, and only when why is noted.
 	Untaken
 	// WrapUpOver tells Session that Worker is done with what came after the assignment under AE. Again, ever less often, until its Release.
 	WrapUpOver

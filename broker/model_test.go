@@ -1200,7 +1200,7 @@ func (m *model) declineOffer() {
 		m.unoffer(t, "declined")
 		t.bars[w.id] = m.now + 6000
 	}
-	m.core.Decline(offer, w.id, m.ref(w), m.now, &m.out)
+	m.core.Decline(offer, w.id, "", m.ref(w), m.now, &m.out)
 	if len(m.out) == 0 || open && m.out[0].Kind != broker.Done {
 		m.t.Fatalf("decline of %s: %+v", offer, m.out)
 	}

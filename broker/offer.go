@@ -3,6 +3,7 @@ package broker
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"switchboard/wire"
 )
@@ -130,8 +131,9 @@ func (t *task) alsoAnswer(ref Ref) {
 	}
 }
 
-// Decline refuses an offer: it goes to somebody else, and does not come back at once. Declining twice is the same.
-func (c *Core) Decline(offer, worker string, ref Ref, now int64, out *Effects) {
+// Decline refuses an offer: it goes to somebody else, and does not come back at once. Of why, which may be empty, 100 bytes are kept for those
+// who ask why it went to somebody else. Declining twice is the same.
+func (c *Core) Decline(offer, worker, why string, ref Ref, now int64, out *Effects) {
 	c.Tick(now, out)
 	w := c.bound(worker, ref, out)
 	if w == nil {
@@ -148,7 +150,11 @@ func (c *Core) Decline(offer, worker string, ref Ref, now int64, out *Effects) {
 		lead = t.lead
 	}
 	lead.bar(w.ID, c.now+c.cfg.BarMS)
-	c.unask(t, outcomeDeclined, "", "declined", out)
+	how := "declined"
+	if why != "" {
+		how += endedBy + shortWhy(why)
+	}
+	c.unask(t, outcomeDeclined, "", how, out)
 	c.settle(out)
 }
 
@@ -189,7 +195,11 @@ func (o outcome) slug() wire.Slug {
 	return wire.OfferRescinded
 }
 
-// unask ends one offer of a task. When nobody else is asked, the task waits again, or its transfer has failed by why.
+// endedBy is between how an offer ended and what its worker said of that.
+const endedBy = ": "
+
+// unask ends one offer of a task. When nobody else is asked, the task waits again, or its transfer has failed by why, of which what the worker said
+// is for those who ask alone.
 func (c *Core) unask(t *task, o outcome, said, why string, out *Effects) {
 	c.endOffer(t, o, said, out)
 	if t.lead == nil && len(t.bids) > 0 { // its place is taken by one of the others
@@ -206,6 +216,7 @@ func (c *Core) unask(t *task, o outcome, said, why string, out *Effects) {
 	c.discharge(t)
 	t.refund()
 	if t.to != "" {
+		why, _, _ = strings.Cut(why, endedBy)
 		c.failTransfer(t, why, out)
 		return
 	}

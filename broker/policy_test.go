@@ -718,7 +718,7 @@ func (p *policy) answer() {
 	if rapid.Bool().Draw(p.t, "declines") {
 		delete(t.offers, w.ID)
 		t.bars[w.ID] = p.now + 4000
-		p.core.Decline(offer, w.ID, ref, p.now, &p.out)
+		p.core.Decline(offer, w.ID, "", ref, p.now, &p.out)
 		return
 	}
 	p.core.Accept(offer, w.ID, ref, p.now, &p.out)

@@ -31,15 +31,20 @@ func ParsePresence(name string) (Presence, bool) {
 	return Presence(max(i, 0)), i >= 0
 }
 
-// whyMost is how many bytes are kept of why a worker is not ready: a list of workers is one frame.
+// whyMost is how many bytes are kept of why a worker is not ready, or declined: a list of workers is one frame.
 const whyMost = 100
 
-// is notes that w is of a presence since just now, and why.
-func (w *worker) is(p Presence, why string) {
+// shortWhy returns why as it is kept.
+func shortWhy(why string) string {
 	if len(why) > whyMost {
 		why = strings.ToValidUTF8(why[:whyMost], "")
 	}
-	if w.presence, w.why = p, why; p == Ready {
+	return why
+}
+
+// is notes that w is of a presence since just now, and why.
+func (w *worker) is(p Presence, why string) {
+	if w.presence, w.why = p, shortWhy(why); p == Ready {
 		w.why = ""
 	}
 }

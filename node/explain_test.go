@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"switchboard/backup"
 	"switchboard/edge/token"
@@ -117,6 +118,31 @@ queues:
 	has(text, "Why is not known any more: the document says")
 	_, _, text = explain(sue, two)
 	has(text, "It went to ")
+}
+
+// Who declines may say why: supervisors read it, as he said it and not as more than text.
+func TestDeclinedForAReason(t *testing.T) {
+	n := start(t, t.TempDir())
+	defer stop(t, n)
+	sue := supervisor(t, n)
+	sue.applied(0, "version: 1\nqueues: [{name: default}]\ntrace_days: 7\n")
+	w := login(t, n, workerOf("nora", wire.OriginHuman))
+	w.subscribe(obj{"slots": 1})
+	a := login(t, n, customerOf("alice"))
+	id := a.open(obj{})
+	a.ask("send", obj{"session": id, "body": text1})
+	w.ask("decline", obj{"offer": w.push("offer")["offer"], "reason": "no \x1b[2J Chinese: " + strings.Repeat("我", 40)})
+	until(t, "why is told", func() bool {
+		_, m, text := explain(supervisor(t, n), id)
+		list, _ := m["decisions"].([]any)
+		if len(list) != 1 {
+			return false
+		}
+		d := list[0].(obj)
+		s, _ := d["said"].(string)
+		return d["ended"] == "declined" && strings.HasPrefix(s, "no \x1b[2J Chinese: 我") && len(s) <= 100 && utf8.ValidString(s) &&
+			strings.Contains(text, `nora`) && strings.Contains(text, `who declined it and said "no \x1b[2J Chinese: 我`)
+	})
 }
 
 // Why is known when the node is another: after a restart, and from a backup.

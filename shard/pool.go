@@ -207,7 +207,7 @@ func (s *Shard) poolCommand(c *wire.Command) {
 	case wire.VerbAccept:
 		p.core.Accept(c.PB.GetAccept().GetOffer(), worker, ref, s.now, &p.out)
 	case wire.VerbDecline:
-		p.core.Decline(c.PB.GetDecline().GetOffer(), worker, ref, s.now, &p.out)
+		p.core.Decline(c.PB.GetDecline().GetOffer(), worker, c.PB.GetDecline().GetReason(), ref, s.now, &p.out)
 	case wire.VerbPresence:
 		state, ok := broker.ParsePresence(c.PB.GetPresence().GetState())
 		if !ok {

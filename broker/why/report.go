@@ -73,6 +73,7 @@ type Decision struct {
 	Top      []Candidate `json:"top,omitempty"`
 	Excluded []string    `json:"excluded,omitempty"`
 	Ended    string      `json:"ended,omitempty"` // of an offer that nobody took: declined, expired, away, rescinded
+	Said     string      `json:"said,omitempty"`  // why, by who declined
 }
 
 // Tell makes a report. decisions are those about the session that its pool remembers, the oldest first; what the session has kept is
@@ -94,9 +95,9 @@ func Tell(s *Session, e broker.Explanation, decisions []broker.Decision, cfg *br
 	r.More = max(len(e.Workers)-maxCandidates, 0)
 	r.Decisions = append(r.Decisions, s.Kept...) // of several who were asked they name the one who accepted
 	for i := range decisions {
-		d := &decisions[i]
+		d := Made(&decisions[i])
 		if !slices.ContainsFunc(s.Kept, func(k Decision) bool { return k.Ticket == d.Ticket && k.At == d.At && k.Ended == d.Ended }) {
-			r.Decisions = append(r.Decisions, Made(d))
+			r.Decisions = append(r.Decisions, d)
 		}
 	}
 	slices.SortStableFunc(r.Decisions, func(a, b Decision) int { return cmp.Or(cmp.Compare(b.Ticket, a.Ticket), cmp.Compare(b.At, a.At)) })
@@ -112,9 +113,10 @@ func candidate(c *broker.Candidate) Candidate {
 
 // Made returns d as reports have it. It is a copy: the pool uses its memory again.
 func Made(d *broker.Decision) Decision {
+	how, said := d.End()
 	out := Decision{
 		At: d.At, Ticket: d.Ticket, Queue: d.Queue, Worker: d.Worker, Reason: d.Reason, Step: d.Step, WaitedMS: d.WaitedMS, Ahead: d.Ahead,
-		Eligible: d.Eligible, Free: d.Free, Asked: d.Asked, Excluded: append([]string(nil), d.Excluded...), Ended: d.Ended,
+		Eligible: d.Eligible, Free: d.Free, Asked: d.Asked, Excluded: append([]string(nil), d.Excluded...), Ended: how, Said: said,
 	}
 	for i := range d.Top {
 		out.Top = append(out.Top, candidate(&d.Top[i]))

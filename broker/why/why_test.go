@@ -35,11 +35,11 @@ func TestTell(t *testing.T) {
 			{At: now - 95_000, Ticket: 1, Worker: "old", Ended: "expired"},
 			{At: now - 85_000, Ticket: 2, Worker: "eve", Ended: "away"},
 			{At: now - 80_000, Ticket: 2, Worker: "dan", Ended: "expired"},
-			{At: now - 60_000, Ticket: 2, Worker: "cy", Asked: 2, Ended: "expired"},
-			{At: now - 20_000, Ticket: 2, Worker: "ann", Ended: "declined"},
+			{At: now - 60_000, Ticket: 2, Worker: "cy", Asked: 2, Ended: "declined: 不会"},
+			{At: now - 20_000, Ticket: 2, Worker: "ann", Ended: "declined: at lunch"},
 		},
-		"It has waited 1 min 30 s in queue default; it is the next.", "It was offered to ann 20 s ago, who declined it.",
-		"It was offered to cy and at most 2 others 1 min 0 s ago, and none of them took it.", "It was offered to dan 1 min 20 s ago, who did not answer in time.",
+		"It has waited 1 min 30 s in queue default; it is the next.", `It was offered to ann 20 s ago, who declined it and said "at lunch".`,
+		`It was offered to cy and at most 2 others 1 min 0 s ago, and none of them took it; cy said "不会".`, "It was offered to dan 1 min 20 s ago, who did not answer in time.",
 		"Before that it was offered 1 time, and nobody took it.", "No worker has subscribed to this queue, and no step asks others.")
 
 	two := []broker.Candidate{{Worker: "ann", Load: 0.25, Skill: 0.9, Rating: 0.5, Score: 0.51}, {Worker: "ben", Load: 0.5, Skill: 1, Rating: 0.9, Score: 0.67}}

@@ -114,7 +114,7 @@ func (t *teller) untaken() {
 			continue
 		}
 		if n++; n <= told {
-			t.say("It was offered to %s %s ago, %s.", asked(d), span(t.now-d.At), ended(d.Ended, d.Asked))
+			t.say("It was offered to %s %s ago, %s%s.", asked(d), span(t.now-d.At), ended(d.Ended, d.Asked), said(d))
 		}
 	}
 	if n > told {
@@ -143,6 +143,17 @@ func ended(how string, others int) string {
 		return "who did not answer in time"
 	}
 	return "who went away"
+}
+
+// said tells what who declined said of it: of several who were asked it is the last.
+func said(d *Decision) string {
+	switch {
+	case d.Said == "":
+		return ""
+	case d.Asked > 0:
+		return fmt.Sprintf("; %s said %q", d.Worker, d.Said)
+	}
+	return fmt.Sprintf(" and said %q", d.Said)
 }
 
 func (t *teller) reason(d *Decision) string {
