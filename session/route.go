@@ -38,6 +38,9 @@ func (s *State) task() *wire.Task {
 		Shop: s.Shop, Tier: s.Tier, Channel: s.Channels[0], Attributes: s.Attributes, Sticky: s.LastWorker, HumansOnly: s.HumanOnly, Requeue: s.Requeued, Handed: s.Handed,
 		BoostMS: s.boost, Ahead: s.ahead, Version: s.boosts, Classified: s.Classified,
 	}
+	if takesOver(s.LastWorker) {
+		t.Sticky = "" // who took it over has no place in a pool: nobody waits for him
+	}
 	if s.Exclude != "" {
 		t.Exclude, t.Sticky = []string{s.Exclude}, ""
 	}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"slices"
+	"strings"
 
 	"switchboard/wire"
 	"switchboard/wire/wirepb"
@@ -59,10 +60,13 @@ func ownerName(who *wire.Principal) string {
 	case who.Role == wire.RoleWorker:
 		return who.Worker
 	case supervises(who.Role):
-		return "@" + who.Sub
+		return "@" + who.Sub // see takesOver
 	}
 	return ""
 }
+
+// takesOver tells of the name of an owner whether it is a supervisor's.
+func takesOver(name string) bool { return strings.HasPrefix(name, "@") }
 
 func (o *Owner) taken() bool { return o.Role != "" }
 
