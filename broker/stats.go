@@ -113,6 +113,14 @@ func (c *Core) Knows(queue, worker string) (queueKnown, workerKnown bool) {
 	return queue == "" || c.queues[queue] != nil, worker == "" || c.workers[worker] != nil
 }
 
+// QueueNow returns the name that the queue of that name has now: of one that has moved the other's. What is not there stays as it is.
+func (c *Core) QueueNow(name string) string {
+	if q := c.named(name); q != nil && c.queues[name] == nil {
+		return q.Name
+	}
+	return name
+}
+
 // Where returns the connection on which a worker is ready or away; the zero Conn when he is not connected.
 func (c *Core) Where(worker string) wire.Conn {
 	if w := c.workers[worker]; w != nil && w.connected {

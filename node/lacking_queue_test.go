@@ -46,3 +46,28 @@ func TestQueueThatIsNotThere(t *testing.T) {
 	n = start(t, dir, conf)
 	back()
 }
+
+// Who watches a queue that a document moves to another goes on to see those who wait there, and may ask for it by either name.
+func TestWatchedQueueMoves(t *testing.T) {
+	const both, one = "version: 1\nqueues:\n  - {name: default}\n  - {name: left}\n", "version: 1\nqueues:\n  - {name: left}\nmoves: {default: left}\n"
+	n := start(t, t.TempDir())
+	defer stop(t, n)
+	supervisor(t, n).applied(0, both)
+	a := login(t, n, customerOf("alice"))
+	a.ask("send", obj{"session": a.open(obj{}), "body": text1})
+	shows := func(s obj, queue string) bool {
+		queues, _ := s["queues"].([]any)
+		return len(queues) == 1 && queues[0].(obj)["queue"] == queue && num(queues[0].(obj)["waiting"]) == 1
+	}
+	sue := login(t, n, supervisorOf("sue"))
+	scope := obj{"queue": "default"}
+	for s := sue.ask("stats", obj{"scope": scope, "every_ms": 1}); !shows(s, "default"); {
+		s = sue.push("stats")
+	}
+	supervisor(t, n).applied(1, one)
+	for !shows(sue.push("stats"), "left") {
+	}
+	if s := login(t, n, supervisorOf("sam")).ask("stats", obj{"scope": scope}); !shows(s, "left") {
+		t.Errorf("asked by its old name: %v", s)
+	}
+}

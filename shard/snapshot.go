@@ -42,7 +42,7 @@ type listing struct {
 // stats answers with a snapshot, and begins, changes or ends that one is pushed every so often.
 func (p *pool) stats(s *Shard, c *wire.Command) {
 	m := c.PB.GetStats()
-	scope, sessions := m.GetScope(), int(min(m.GetSessions(), sessionsMost))
+	scope, sessions := p.scopeNow(m.GetScope()), int(min(m.GetSessions(), sessionsMost))
 	queueKnown, workerKnown := p.core.Knows(scope.GetQueue(), scope.GetWorker())
 	switch {
 	case c.Who.Shop != "":
@@ -72,6 +72,14 @@ func (p *pool) stats(s *Shard, c *wire.Command) {
 	s.d.Answer(c, p.snapshot(s, scope, sessions))
 }
 
+// scopeNow returns scope with the queue that is meant now: who watches one that a document moves goes on to see those who wait in it.
+func (p *pool) scopeNow(scope *wirepb.Scope) *wirepb.Scope {
+	if scope.GetQueue() == "" || p.core.QueueNow(scope.Queue) == scope.Queue {
+		return scope
+	}
+	return &wirepb.Scope{Queue: p.core.QueueNow(scope.Queue), Worker: scope.Worker}
+}
+
 // observe pushes what is due. Observers of one moment share what is counted.
 func (p *pool) observe(s *Shard) {
 	var all *wirepb.ServerFrame
@@ -80,7 +88,7 @@ func (p *pool) observe(s *Shard) {
 		if o.due > s.now {
 			continue
 		}
-		o.due = s.now + o.every
+		o.due, o.scope = s.now+o.every, p.scopeNow(o.scope)
 		f := s.said.Frame(conn)
 		f.Kind = wire.FramePush
 		usual := o.scope.GetQueue()+o.scope.GetWorker() == "" && o.sessions == 0

@@ -235,7 +235,7 @@ func (d *Definition) check() error {
 		return fail("limit_ms is %d: it must be 1 to %d", d.LimitMS, maxLimit)
 	}
 	if d.CapMS < 0 || d.CapMS > maxLimit || d.CapMS > 0 && d.CapMS < d.LimitMS {
-		return fail("cap_ms is %d: it must not be below limit_ms", d.CapMS)
+		return fail("cap_ms is %d: it must be 0, for none, or %d (limit_ms, below which it says nothing) to %d", d.CapMS, d.LimitMS, maxLimit)
 	}
 	if d.BoostMS < 0 || d.BoostMS > maxLimit {
 		return fail("boost_ms is %d: it must be 0 to %d", d.BoostMS, maxLimit)
