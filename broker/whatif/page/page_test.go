@@ -83,3 +83,28 @@ func TestCSV(t *testing.T) {
 		t.Errorf("%v, %d rows, %v", err, len(rows), rows[0])
 	}
 }
+
+// Each table has the widths that it needs itself, and no row says more than its head; every policy has a name.
+func TestTablesAreAligned(t *testing.T) {
+	var plain, more strings.Builder
+	r := result("")
+	if err := Table(&plain, time.UTC, r); err != nil {
+		t.Fatal(err)
+	}
+	r.Rejected, r.Resorts = 1_234_567_890_123, 9
+	if err := Table(&more, time.UTC, r); err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(plain.String(), "\n\n")
+	if !strings.HasPrefix(more.String(), first+"\n\n") || !strings.Contains(more.String(), "1234567890123") {
+		t.Errorf("the first table is\n%s\nand beside another\n%s", first, more.String())
+	}
+	for l := range strings.SplitSeq(more.String(), "\n") {
+		if strings.HasSuffix(l, " ") {
+			t.Errorf("%q ends with spaces", l)
+		}
+		if strings.Contains(l, "taobao") && !strings.Contains(l, asWritten) {
+			t.Errorf("%q is of nobody", l)
+		}
+	}
+}

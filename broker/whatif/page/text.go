@@ -18,10 +18,18 @@ const asWritten = "as written"
 // asItWas is the policy of a recorded day before it is played.
 const asItWas = "as it was"
 
-// Table writes results for terminals: a line each, and the hours when there is one.
+// Table writes results for terminals: a line each, the hours when there is one, and what has a line only where it happened. The tables have widths
+// of their own.
 func Table(w io.Writer, zone *time.Location, results ...*whatif.Result) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\t\n", args...) } // Flush tells
+	headed := false
+	head := func(first bool, columns string) { // of a table behind another: a line without cells ends what is aligned
+		if first {
+			_, _ = fmt.Fprintln(t)
+			line("%s", columns)
+		}
+	}
 	line("policy\tsessions\tby bots\twanted a person\tin time\tmean wait of all\tp95\tlongest\tleft\tunserved\tagent hours")
 	for _, r := range results {
 		p := &r.People
@@ -29,28 +37,26 @@ func Table(w io.Writer, zone *time.Location, results ...*whatif.Result) error {
 	}
 	for _, r := range results {
 		if r.Rejected > 0 || r.Resorts > 0 {
-			line("%s\t%d rejected as too many\t%d offered the last resort\t%d took it", r.Policy, r.Rejected, r.Resorts, r.People.Resorted)
+			head(!headed, "policy\trejected as too many\toffered the last resort\ttook it")
+			headed = true
+			line("%s\t%d\t%d\t%d", cmp.Or(r.Policy, asWritten), r.Rejected, r.Resorts, r.People.Resorted)
 		}
 	}
 	if len(results) == 1 {
-		line("")
-		line("hour\tsessions\twanted a person\tin time\tmean wait of all\tp95\tleft\tlongest line\tpeople\tfull")
+		head(true, "hour\tsessions\twanted a person\tin time\tmean wait of all\tp95\tleft\tlongest line\tpeople\tfull")
 		for i := range results[0].Hours {
 			h := &results[0].Hours[i]
 			line("%s\t%d\t%d\t%s\t%s\t%s\t%d\t%d\t%.1f\t%s", time.UnixMilli(h.At).In(zone).Format("15:04"), h.Arrived, h.Wanted, percent(h.Rate), seconds(h.MeanLine), seconds(h.P95), h.Left, h.Line, h.Agents, percent(h.Occupied))
 		}
 	}
-	levels := false
+	headed = false
 	counted := func(policy string, lines []whatif.LevelLine) {
 		for _, l := range lines {
 			if l.Shop != "" {
 				continue
 			}
-			if !levels {
-				line("")
-				line("policy\tlevel\tin time\tof\trate\tmean\tp95")
-			}
-			levels = true
+			head(!headed, "policy\tlevel\tin time\tof\trate\tmean\tp95")
+			headed = true
 			line("%s\t%s\t%d\t%d\t%s\t%s\t%s", policy, l.Level, l.Met, l.Count, percent(l.Rate), seconds(l.MeanMS), seconds(l.P95MS))
 		}
 	}
@@ -58,7 +64,7 @@ func Table(w io.Writer, zone *time.Location, results ...*whatif.Result) error {
 		if r.Was != nil {
 			counted(asItWas, r.Was.Levels)
 		}
-		counted(r.Policy, r.Levels)
+		counted(cmp.Or(r.Policy, asWritten), r.Levels)
 	}
 	return t.Flush()
 }
