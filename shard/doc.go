@@ -8,7 +8,7 @@
 //
 // The owner never reads the disk. What it lacks (a session's state, an old idempotency key, a page of history) a second
 // goroutine, the loader, fetches and hands back; the mail that needs it parks in that session's bounded line, and nobody else
-// waits.
+// waits. A third does the same for documents, which take up to seconds to be parsed.
 //
 // What concerns more than one owner (who an external id is, whom a customer has become, his session of another slot) goes from one to the
 // next as forward mail (errand.go), or is a letter that is sent until it is answered (merge.go). Nobody calls back.

@@ -1,6 +1,7 @@
 package shard_test
 
 import (
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"switchboard/shard"
 	"switchboard/shard/journal"
 	"switchboard/wire"
+	"switchboard/wire/wirepb"
 )
 
 const oneQueue = "version: 1\nqueues: [{name: default}]\n"
@@ -69,6 +71,34 @@ func TestRefusedDocument(t *testing.T) {
 	sue.configure(1, oneQueue+"bar_ms: 4\n")
 	if f := sue.next(wire.FrameAnswer, wire.FrameError); f.Kind != wire.FrameAnswer || f.Seq != 2 {
 		t.Fatalf("%+v", f)
+	}
+}
+
+// Nobody's rows wait for a document: four as large as may be are read for a second, and who comes meanwhile is served before they are done.
+func TestLargeDocumentsKeepNobody(t *testing.T) {
+	n := start(t, t.TempDir(), 1)
+	defer n.stop()
+	var doc strings.Builder
+	doc.WriteString("version: 1\nqueues:\n")
+	for i := range 2000 {
+		fmt.Fprintf(&doc, "  - {name: q%d, asks: {wrong: [%s]}}\n", i, strings.Repeat("1, ", 20))
+	}
+	sue := n.conn(&wire.Principal{Tenant: "demo", Role: wire.RoleSupervisor, Sub: "sue"})
+	const documents = 4
+	for range documents {
+		sue.configure(0, doc.String())
+	}
+	n.conn(customer("ben")).open(&wirepb.Open{})
+	sue.mu.Lock()
+	done := len(sue.frames)
+	sue.mu.Unlock()
+	if done == documents {
+		t.Error("a customer was opened behind all documents")
+	}
+	for range documents {
+		if f := sue.next(wire.FrameAnswer, wire.FrameError); f.Kind != wire.FrameError || f.Err.Slug == wire.Overloaded {
+			t.Errorf("%+v", f)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"switchboard/broker/why"
+	"switchboard/internal/mailbox"
 	"switchboard/session"
 	"switchboard/shard/journal"
 	"switchboard/wire"
@@ -88,18 +89,31 @@ func (s *Shard) jobOf(l *session.Load) job {
 	return job{kind: jobLoad, id: l.Session, load: *l}
 }
 
-// load is the loader: it reads what the owner must not wait for.
-func (s *Shard) load() {
+// load is the loader: it reads what the owner must not wait for. There is another one for documents alone: one that is as large as may be takes seconds, for which
+// nobody else's session waits.
+func (s *Shard) load(from *mailbox.Box[job]) {
 	defer s.wg.Done()
-	for range s.loads.Wake() {
-		s.jobs = s.loads.Take(s.jobs, turnMails)
-		for i := range s.jobs {
-			s.loaded.Put(s.read(s.jobs[i]))
+	var jobs []job
+	for range from.Wake() {
+		jobs = from.Take(jobs, turnMails)
+		for i := range jobs {
+			s.loaded.Put(s.read(jobs[i]))
 		}
-		clear(s.jobs)
-		if s.loads.Done() {
+		clear(jobs)
+		if from.Done() {
 			return
 		}
+	}
+}
+
+// hand gives j to its loader. What it needs to read is durable.
+func (s *Shard) hand(j *job) {
+	to := s.loads
+	if j.kind == jobDocument {
+		to = s.texts
+	}
+	if !to.Put(*j) {
+		s.loadRefused(j)
 	}
 }
 

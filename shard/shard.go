@@ -111,13 +111,11 @@ type Shard struct {
 	pruneFrom  []byte // row; nil is the first
 	pruneAt    int64
 
-	// Owned by load.
-	jobs []job
-
 	// Shared.
 	hostable atomic.Pointer[map[string]*Tenant]
 	inbox    *mailbox.Box[wire.Envelope]
 	loads    *mailbox.Box[job]
+	texts    *mailbox.Box[job] // about documents
 	loaded   *mailbox.Box[result]
 	durable  atomic.Uint64
 	shape    atomic.Uint64
@@ -153,7 +151,8 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 		merchants:  map[string]*merchant{},
 		inbox:      mailbox.New[wire.Envelope](cfg.Inbox, cfg.Inbox/4),
 		loads:      mailbox.New[job](cfg.Inbox, 0),
-		loaded:     mailbox.New[result](2*cfg.Inbox, 0),
+		texts:      mailbox.New[job](cfg.Inbox, 0),
+		loaded:     mailbox.New[result](3*cfg.Inbox, 0),
 		stop:       make(chan struct{}),
 	}
 	for _, slot := range cfg.Slots {
@@ -186,9 +185,10 @@ func Open(x *exchange.Exchange, g *journal.Group, cfg Config) (*Shard, error) {
 	if s.cfg.Witness != nil {
 		s.cfg.Witness.Opens(s.at())
 	}
-	s.wg.Add(2)
+	s.wg.Add(3)
 	go s.run()
-	go s.load()
+	go s.load(s.loads)
+	go s.load(s.texts)
 	x.PlugSlots(s.slots(), s)
 	s.inbox.Nudge()
 	return s, nil
@@ -322,7 +322,7 @@ func (s *Shard) Drop() {
 // run is the owner.
 func (s *Shard) run() {
 	defer s.wg.Done()
-	defer s.loads.Close()
+	defer func() { s.loads.Close(); s.texts.Close() }()
 	s.begin()
 	var changed <-chan struct{} // nobody asks, where no pool is
 	if len(s.pools) > 0 {
@@ -640,9 +640,7 @@ func (s *Shard) post() {
 			s.send(out.mail[i])
 		}
 		for i := range out.jobs {
-			if !s.loads.Put(out.jobs[i]) {
-				s.loadRefused(&out.jobs[i])
-			}
+			s.hand(&out.jobs[i])
 		}
 		n++
 	}
@@ -709,7 +707,5 @@ func (s *Shard) wish(j job) {
 		s.held = append(s.held, outgoing{index: s.last, jobs: []job{j}})
 		return
 	}
-	if !s.loads.Put(j) {
-		s.loadRefused(&j)
-	}
+	s.hand(&j)
 }
