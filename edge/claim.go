@@ -170,8 +170,7 @@ func (d *desk) subscribe(m claim) *wire.Error {
 	lease, who := d.lease, d.who
 	d.mu.Unlock()
 	if away {
-		pb := &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Presence{Presence: &wirepb.Presence{State: "ready"}}}
-		if _, err := d.ask(&wire.Command{Verb: wire.VerbPresence, Who: who, PB: pb}); err != nil {
+		if err := d.ready(who); err != nil {
 			return err
 		}
 	}
@@ -194,7 +193,22 @@ func (d *desk) subscribe(m claim) *wire.Error {
 	d.mu.Lock()
 	d.queues, d.slots, d.lease, d.leaseMS, d.order = queues, slots, r.GetLease(), r.GetLeaseMs(), f.Seq
 	d.mu.Unlock()
+	if first && lease != "" { // his pool may have him as away since before
+		return d.ready(who)
+	}
 	return nil
+}
+
+// ready says that the worker is ready, as he claims. When that failed the next claim says it again.
+func (d *desk) ready(who *wire.Principal) *wire.Error {
+	pb := &wirepb.ClientFrame{Verb: &wirepb.ClientFrame_Presence{Presence: &wirepb.Presence{State: "ready"}}}
+	_, err := d.ask(&wire.Command{Verb: wire.VerbPresence, Who: who, PB: pb})
+	if err != nil {
+		d.mu.Lock()
+		d.away = true
+		d.mu.Unlock()
+	}
+	return err
 }
 
 // ask posts a command of the desk's own and waits for its answer. One at a time: gate keeps the others out.

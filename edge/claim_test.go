@@ -199,3 +199,51 @@ func TestDeskBounds(t *testing.T) {
 	}
 	t.Fatal("desks are not bounded")
 }
+
+// A claim says that its worker is ready: again when that was refused, and when he comes back under his lease, as his pool may have him as away since before.
+// Otherwise he would claim, and nobody would be given to him.
+func TestClaimSaysReady(t *testing.T) {
+	const bot, claim = "demo/worker/bot", "/v1/queues/default/claim?wait=0"
+	r := newRig(t, nil)
+	_, m, _ := r.do("POST", claim, bot, "")
+	f := func(name string, query string, status, want int) {
+		t.Helper()
+		before := r.shard.count(wire.VerbPresence)
+		if got, m, _ := r.do("POST", claim+query, bot, ""); got != status {
+			t.Fatalf("%s: the claim was answered %d %v; want %d", name, got, m, status)
+		}
+		if n := r.shard.count(wire.VerbPresence) - before; n != want {
+			t.Fatalf("%s: the pool was told %d times; want %d", name, n, want)
+		}
+	}
+	f("as it was", "", 200, 0)
+
+	conn := r.shard.lastConn(wire.VerbSubscribe)
+	r.shard.post(conn, &wire.Frame{Kind: wire.FrameKeep, PB: &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Presence{Presence: &wirepb.Presence{State: "away", Reason: "missed"}}}})
+	eventually(t, "he is away", func() bool { return r.away(bot) })
+	setFunc(&r.shard.refuse, func(c *wire.Command) bool { return c.Verb == wire.VerbPresence })
+	if got, m, _ := r.do("POST", claim, bot, ""); got == 200 {
+		t.Fatalf("who is away was answered %d %v", got, m)
+	}
+	setFunc(&r.shard.refuse, func(*wire.Command) bool { return false })
+	f("it was refused", "", 200, 1)
+	f("it was not", "", 200, 0)
+
+	r.takeOver(conn)
+	r.pass(time.Minute)
+	f("anew", "", 200, 0)
+	r.takeOver(r.shard.lastConn(wire.VerbSubscribe))
+	if status, _, _ := r.do("POST", claim+"&lease="+m["lease"].(string), bot, ""); status != 409 {
+		t.Fatalf("who was taken over was answered %d", status)
+	}
+	f("under his lease", "&lease="+m["lease"].(string), 200, 1)
+}
+
+func (r *rig) away(token string) bool {
+	who, _, _ := plain{}.Check(token, time.Now())
+	who.Worker = who.Sub
+	d, _ := r.e.deskOf(&who, false)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.away
+}

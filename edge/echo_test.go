@@ -133,6 +133,9 @@ func (s *echo) command(c *wire.Command) {
 			}})
 		}
 		return
+	case c.Verb == wire.VerbPresence:
+		s.answer(c, &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Ack{Ack: &wirepb.Done{}}})
+		return
 	case c.Verb == wire.VerbGone:
 		s.gone[c.Conn] = append(s.gone[c.Conn], c.Session)
 		if e := s.sessions[c.Session]; e != nil {

@@ -120,7 +120,6 @@ func (f *floorFlags) print(out io.Writer, all *client.Floor) error {
 	return w.Flush()
 }
 
-// dash returns what is said of a field: nothing is a dash.
 // presence is how a worker stands, and why, in one line.
 func presence(w *client.WorkerStats) string {
 	if w.Reason == "" {
@@ -134,6 +133,7 @@ func presence(w *client.WorkerStats) string {
 	}, w.Reason) + ")"
 }
 
+// dash returns what is said of a field: nothing is a dash.
 func dash(s string) string {
 	if s == "" {
 		return "-"
