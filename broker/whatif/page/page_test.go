@@ -65,6 +65,26 @@ func TestPages(t *testing.T) {
 	f(func(b *strings.Builder) error { return StaffTable(b, staffing()) }, 0, "77!", "agent hours")
 }
 
+// TestTableOfTurnedAway: who was turned away has columns of his own, and the figures beside stay as wide as they are.
+func TestTableOfTurnedAway(t *testing.T) {
+	head := func(rejected int) string {
+		var b strings.Builder
+		r := result("fifo")
+		r.Rejected, r.Resorts = rejected, rejected
+		if err := Table(&b, time.UTC, result(""), r); err != nil {
+			t.Fatal(err)
+		}
+		if rejected > 0 && !strings.Contains(b.String(), "fifo") {
+			t.Errorf("it does not say of what\n%s", b.String())
+		}
+		first, _, _ := strings.Cut(b.String(), "\n")
+		return first
+	}
+	if with, without := head(12345), head(0); with != without {
+		t.Errorf("%q with some who are turned away, and %q without", with, without)
+	}
+}
+
 func TestCSV(t *testing.T) {
 	var b strings.Builder
 	if err := CSV(&b, time.UTC, result("a,b"), result("")); err != nil {

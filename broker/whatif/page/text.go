@@ -27,9 +27,15 @@ func Table(w io.Writer, zone *time.Location, results ...*whatif.Result) error {
 		p := &r.People
 		line("%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t%d\t%d\t%.0f", cmp.Or(r.Policy, asWritten), r.Sessions, r.Alone, p.Wanted, percent(p.Rate), seconds(p.MeanLine), seconds(p.P95), seconds(p.MaxWait), p.Left, p.Unserved, r.AgentHours)
 	}
+	turned := false
 	for _, r := range results {
 		if r.Rejected > 0 || r.Resorts > 0 {
-			line("%s\t%d rejected as too many\t%d offered the last resort\t%d took it", r.Policy, r.Rejected, r.Resorts, r.People.Resorted)
+			if !turned { // in columns of their own: in those above such words would make every figure as wide
+				line("")
+				line("policy\trejected as too many\toffered the last resort\ttook it")
+			}
+			turned = true
+			line("%s\t%d\t%d\t%d", cmp.Or(r.Policy, asWritten), r.Rejected, r.Resorts, r.People.Resorted)
 		}
 	}
 	if len(results) == 1 {
