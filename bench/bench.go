@@ -47,6 +47,8 @@ type Page struct {
 	Machine string   `json:"machine"`
 	Limits  []Figure `json:"limits"`
 	Own     []Figure `json:"own"`
+	// Warnings say which figures are not to be quoted, and why.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Run measures the page. It ends by itself, and early when ctx does.

@@ -31,11 +31,12 @@ func TestPage(t *testing.T) {
 	if len(page.Limits) != limits || len(page.Own) != 5 {
 		t.Errorf("%d limits and %d figures; want %d and 5: two codecs, three journals", len(page.Limits), len(page.Own), limits)
 	}
+	page.Warnings = []string{"no figure to quote"}
 	var out strings.Builder
 	if err := page.Print(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{page.Machine, "ping-pong", "written before", "256 writers", "% "} {
+	for _, want := range []string{page.Machine, "ping-pong", "written before", "of 1 writer ", "256 writers", "% ", "\nwarning: no figure to quote\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}

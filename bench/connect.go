@@ -20,6 +20,9 @@ func (p *Page) connects(ctx context.Context, cfg *Config, l *limits) error {
 	if cfg.Binary == "" || l.door.accepted == 0 {
 		return nil
 	}
+	if n := cfg.Connects; n < fewConnects {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("of %s, and a quarter of them with TLS, what each connect and each idle connection takes is mostly what a node that has just begun does anyway: from %d on the figures mean something", several(float64(n), "socket"), fewConnects))
+	}
 	each := func(cpu, bound time.Duration, name, limit string) {
 		p.own(name, 1/cpu.Seconds(), "for each second of a processor", fmt.Sprintf("%s: %.0f", limit, 1/bound.Seconds()), 1/bound.Seconds(), true)
 	}
@@ -36,6 +39,9 @@ func (p *Page) connects(ctx context.Context, cfg *Config, l *limits) error {
 	p.own("node, memory of an idle connection over TLS 1.3", c.idle, "bytes", "a socket that Go's net holds", l.door.held, false)
 	return nil
 }
+
+// fewConnects is below how many sockets what connecting and holding each takes is not to be told from what the node does anyway.
+const fewConnects = 2000
 
 // crowd is what many sockets cost a node that has nothing else to do.
 type crowd struct {

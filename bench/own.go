@@ -65,8 +65,8 @@ func (p *Page) journal(ctx context.Context, cfg *Config, l *limits) error {
 			return err
 		}
 		limit := 1 / again.Seconds()
-		p.synced(fmt.Sprintf("journal, turns of %d writers", writers), perSecond, "/s",
-			fmt.Sprintf("%.0f turns a sync, at %.0f raw syncs a second", perSecond/syncs, limit), perSecond/syncs*limit, true)
+		p.synced("journal, turns of "+several(float64(writers), "writer"), perSecond, "/s",
+			fmt.Sprintf("%s a sync, at %s a second", several(perSecond/syncs, "turn"), several(limit, "raw sync")), perSecond/syncs*limit, true)
 	}
 	return nil
 }
@@ -149,7 +149,7 @@ func (p *Page) node(ctx context.Context, cfg *Config, l *limits) error {
 	if err != nil {
 		return err
 	}
-	p.own(fmt.Sprintf("node, round trips of %d customers", cfg.Customers), res.PerSecond, "/s", "half the loopback echoes: two ways, each through the node", l.echoes/2, true)
+	p.own("node, round trips of "+several(float64(cfg.Customers), "customer"), res.PerSecond, "/s", "half the loopback echoes: two ways, each through the node", l.echoes/2, true)
 	load.Rate = cfg.Rate
 	if err := l.disk(ctx, cfg); err != nil { // it was measured long before
 		return err
@@ -163,7 +163,7 @@ func (p *Page) node(ctx context.Context, cfg *Config, l *limits) error {
 	}
 	floor := 2*l.pingPong + 2*again
 	limit := fmt.Sprintf("two ping-pongs and two syncs: %.2f ms", floor.Seconds()*1000)
-	p.synced(fmt.Sprintf("node, p50 at %.0f round trips a second", cfg.Rate), res.P50, "ms", limit, floor.Seconds()*1000, false)
-	p.synced(fmt.Sprintf("node, p99 at %.0f round trips a second", cfg.Rate), res.P99, "ms", limit, floor.Seconds()*1000, false)
+	p.synced(fmt.Sprintf("node, p50 at %s a second", several(cfg.Rate, "round trip")), res.P50, "ms", limit, floor.Seconds()*1000, false)
+	p.synced(fmt.Sprintf("node, p99 at %s a second", several(cfg.Rate, "round trip")), res.P99, "ms", limit, floor.Seconds()*1000, false)
 	return nil
 }

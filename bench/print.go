@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"text/tabwriter"
 )
@@ -30,6 +31,9 @@ func (p *Page) Print(out io.Writer) error {
 	if beyond {
 		b.WriteString("\nOf the disk more than 100 % is no figure to quote: what it gives was measured at another moment, when it was busier. Measure again when it is quiet.\n")
 	}
+	for _, w := range p.Warnings {
+		fmt.Fprintf(&b, "\nwarning: %s\n", w)
+	}
 	_, err := io.WriteString(out, b.String())
 	return err
 }
@@ -43,4 +47,13 @@ func (f *Figure) value() string {
 		return fmt.Sprintf("%.1f %s", f.Value, f.Unit)
 	}
 	return fmt.Sprintf("%.2f %s", f.Value, f.Unit)
+}
+
+// several counts things, to the next whole one.
+func several(n float64, what string) string {
+	text := fmt.Sprintf("%.0f %s", n, what)
+	if math.Round(n) == 1 {
+		return text
+	}
+	return text + "s"
 }

@@ -23,3 +23,19 @@ func TestPrintBeyond(t *testing.T) {
 	f(1.1, false)
 	f(19.33, true)
 }
+
+// TestSeveral: one of a thing is one of it.
+func TestSeveral(t *testing.T) {
+	f := func(n float64, want string) {
+		t.Helper()
+		if got := several(n, "turn"); got != want {
+			t.Errorf("%v: %q; want %q", n, got, want)
+		}
+	}
+	f(0.2, "0 turns")
+	f(0.9, "1 turn")
+	f(1, "1 turn")
+	f(1.4, "1 turn")
+	f(1.6, "2 turns")
+	f(8, "8 turns")
+}

@@ -72,7 +72,8 @@ func ParseRecord(line []byte) (*Record, error) {
 // Recorder makes a day of recorded sessions. It takes them one by one with [Recorder.Add]; [Recorder.Day] gives what they make.
 //
 // Read from the entries: when each came and when he spoke again, how long each answer took since the one who gave it had the
-// session, whether a bot ended it or handed over, transfers, who left while he waited. Not in a log, and so inferred: the patience of
+// session, whether a bot ended it or handed over, transfers, who left while he waited: who lost his place because he was away has left when it was
+// given up, as nobody knows since when he did not wait any more, and is another visit when he is back. Not in a log, and so inferred: the patience of
 // those who were answered (drawn, without memory, from the mean that fits all waits), how long people think about an
 // offer (from when one could have been asked), who was at work (each from his first session to the end of his last, with as
 // many slots as he ever used).
@@ -243,7 +244,7 @@ func (r *Recorder) event(p *reading, rec *Record, e *wire.Entry) {
 		r.freed(p, e.TS)
 	case "worker.lost":
 		r.freed(p, e.TS)
-	case "session.released", "session.closed", "session.merged":
+	case "session.released", "session.closed", "session.merged", "session.abandoned":
 		if p.in {
 			r.finish(p, e.TS, true)
 		}

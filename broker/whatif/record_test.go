@@ -203,6 +203,33 @@ func TestSpaces(t *testing.T) {
 	}
 }
 
+// TestRecorderAbandoned: who loses his place has left, with the patience that he had; when he is back it is another visit, and his absence no time in line.
+func TestRecorderAbandoned(t *testing.T) {
+	w := &tape{start: 1_790_000_000_000}
+	w.session("c1") // he does not come back
+	w.says(0, "customer", "c1")
+	w.queued(0)
+	w.event(100, "session.abandoned", `{"queue":"q","since":0}`)
+	w.event(90_000, "session.closed", `{"by":"system"}`)
+	w.session("c2") // he does, a day later, and is answered after 10 s
+	w.says(0, "customer", "c2")
+	w.queued(0)
+	w.event(100, "session.abandoned", `{"queue":"q","since":0}`)
+	w.queued(86_400)
+	w.assigned(86_410, "human", "ann")
+	w.says(86_410, "human", "ann")
+	w.event(86_420, "session.closed", `{"by":"worker"}`)
+	d := w.day(t, nil, 180_000)
+	if p := d.People; p.Wanted != 3 || p.Left != 2 || p.Answered != 1 || p.Unserved != 0 || p.InTime != 1 || p.MaxWait != 10_000 || len(d.Visits) != 3 || d.Patience != 105_000 {
+		t.Errorf("%+v, patience %d, %d visits; want 3, 2 of whom left, and 210 s of waiting for each 2", p, d.Patience, len(d.Visits))
+	}
+	for _, v := range d.Visits[:2] {
+		if v.Patience != 100_000 {
+			t.Errorf("%+v; want a patience of 100 s", v)
+		}
+	}
+}
+
 // TestRecorder: a recording becomes visits and people as they were, and is the same when it is played again.
 func TestRecorder(t *testing.T) {
 	d := recordedDay().day(t, nil, 180_000)

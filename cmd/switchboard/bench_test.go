@@ -31,6 +31,9 @@ func TestBench(t *testing.T) {
 		want["node, connects over TLS 1.3, with token and hello"] = true
 		want["node, memory of an idle connection"] = true
 		want["node, memory of an idle connection over TLS 1.3"] = true
+		if len(page.Warnings) != 1 || !strings.Contains(page.Warnings[0], "of 40 sockets") {
+			t.Errorf("figures of 40 sockets are shown with %q", page.Warnings)
+		}
 	}
 	for _, f := range page.Own {
 		if f.Value <= 0 || f.Share <= 0 || f.Limit == "" {

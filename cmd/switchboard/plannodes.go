@@ -98,6 +98,9 @@ func (f *planNodesFlags) parse() error {
 		if err == nil && (v.Unit != q.unit && v.Unit != scenario.None || v.Value < 0) {
 			err = fmt.Errorf("it must be %s, and not below 0", q.unit)
 		}
+		if err == nil && q.unit == scenario.Bytes && v.Unit == scenario.None && v.Value > 0 { // 16 is meant to be GiB, and would be 16 bytes
+			err = fmt.Errorf("it has no unit: write %sGiB", q.text)
+		}
 		if err != nil {
 			return usageError{fmt.Errorf("--%s is %q: %w", q.flag, q.text, err)}
 		}
@@ -108,11 +111,17 @@ func (f *planNodesFlags) parse() error {
 	}
 	switch {
 	case f.goal.Headroom >= 1:
-		return usageError{errors.New("--headroom is everything: it must be below 100%")}
+		return usageError{fmt.Errorf("--headroom is %q: it must be below 100%%, as 30%%", f.headroom)}
 	case f.cores != "" && f.node.Cores == 0:
 		return usageError{errors.New("--cores is 0: a node has some")}
-	case f.spare < 0:
-		return usageError{fmt.Errorf("--spare is %d: it must not be below 0", f.spare)}
+	case f.memory != "" && f.node.Memory == 0:
+		return usageError{errors.New("--memory is 0: a node has some; leave it out for no limit")}
+	case f.files != "" && f.node.Files == 0:
+		return usageError{errors.New("--files is 0: a node opens some; leave it out for the measured limit")}
+	case f.disk != "" && f.node.Disk == 0:
+		return usageError{errors.New("--disk is 0: a node writes; leave it out for no limit")}
+	case f.spare < 0 || f.spare > capacity.NodesMax:
+		return usageError{fmt.Errorf("--spare is %d: it must be 0 to %d", f.spare, capacity.NodesMax)}
 	}
 	f.goal.Spare = f.spare
 	if f.slo == "" {

@@ -56,8 +56,8 @@ type Plan struct {
 	Beyond []string `json:"beyond,omitempty"`
 }
 
-// most bounds the answer.
-const most = 100_000
+// NodesMax bounds the answer, without those that may be lost, and those.
+const NodesMax = 100_000
 
 // ErrNever is that of a plan which no number of nodes, up to 100,000, is enough for.
 var ErrNever = errors.New("no number of nodes is enough")
@@ -68,7 +68,7 @@ func (m *Model) never(node Node, goal Goal) error {
 	what := first(shares)
 	switch {
 	case shares[what] <= 1:
-		return fmt.Errorf("%w: it takes more than %d", ErrNever, most)
+		return fmt.Errorf("%w: it takes more than %d", ErrNever, NodesMax)
 	case what == Latency:
 		c := m.Answer[goal.Percentile]
 		if c[0].Seconds <= goal.Seconds {
@@ -86,8 +86,8 @@ func (m *Model) Plan(l Load, node Node, goal Goal) (*Plan, error) {
 		return nil, errors.New("a node has no processors")
 	case goal.Headroom < 0 || goal.Headroom >= 1:
 		return nil, errors.New("the headroom must be 0 to below 1")
-	case goal.Spare < 0:
-		return nil, errors.New("fewer than no nodes may be lost")
+	case goal.Spare < 0 || goal.Spare > NodesMax:
+		return nil, fmt.Errorf("the nodes that may be lost must be 0 to %d", NodesMax)
 	case l.Sockets < 0 || l.Sessions < 0 || l.Messages < 0 || l.Tokens < 0:
 		return nil, errors.New("a load is below zero")
 	}
@@ -98,7 +98,7 @@ func (m *Model) Plan(l Load, node Node, goal Goal) (*Plan, error) {
 		return nil, errors.New("no run says anything about tokens: none had bots who stream")
 	}
 	n := m.nodes(l, node, goal, expected)
-	if n > most {
+	if n > NodesMax {
 		return nil, m.never(node, goal)
 	}
 	p := &Plan{Nodes: n + goal.Spare}
@@ -126,11 +126,11 @@ func (m *Model) around(n int, l Load, node Node, goal Goal) (low, high int) {
 	low, high = min(n, m.nodes(l, node, goal, atBest)), max(n, m.nodes(l, node, goal, atWorst))
 	for i := range m.others {
 		low = min(low, m.others[i].nodes(l, node, goal, expected))
-		if k := m.others[i].nodes(l, node, goal, measured); k <= most {
+		if k := m.others[i].nodes(l, node, goal, measured); k <= NodesMax {
 			high = max(high, k)
 		}
 	}
-	if high > most {
+	if high > NodesMax {
 		high = 0
 	}
 	return low, high
@@ -189,7 +189,7 @@ func (l Load) times(f float64) Load {
 	return Load{l.Sockets * f, l.Sessions * f, l.Messages * f, l.Tokens * f}
 }
 
-// nodes is the smallest number whose nodes are all within bounds; more than most when there is none.
+// nodes is the smallest number whose nodes are all within bounds; more than NodesMax when there is none.
 func (m *Model) nodes(l Load, node Node, goal Goal, s side) int {
 	fits := func(n int) bool {
 		one := l.per(float64(n))
@@ -205,7 +205,7 @@ func (m *Model) nodes(l Load, node Node, goal Goal, s side) int {
 	}
 	low, high := 0, 1 // too few, enough
 	for !fits(high) {
-		if high > most {
+		if high > NodesMax {
 			return high
 		}
 		low, high = high, high*2

@@ -49,27 +49,29 @@ func (a *agent) work(ctx context.Context, start <-chan int64, stop, home <-chan 
 		n.Agent = a.Index
 		tell(n)
 	}
-	sample := func() {
+	sample := func(last bool) {
 		mu.Lock() // one that was taken first is told first
 		defer mu.Unlock()
 		if left {
 			return
 		}
+		left = last // one that was due at the same moment would count those who have gone as lost
 		s, err := a.m.sample(a.now())
-		if err == nil {
+		if s.Last = last; err == nil {
 			tell(news{Agent: a.Index, Sample: &s})
 		}
 	}
+	debug.FreeOSMemory() // what a run before this one left would be there already, and nothing charged to the sockets of this
 	var sampler sync.WaitGroup
 	sampler.Go(func() {
 		for next := a.now(); a.sleep(ctx, next); next += int64(sampling) {
-			sample()
+			sample(false)
 		}
 	})
 	err := a.ramp(ctx)
 	if err == nil {
 		debug.FreeOSMemory() // connecting takes stacks and buffers that holding does not, and would be charged to each socket
-		sample()
+		sample(false)
 		say(news{Ready: true})
 		select {
 		case zero := <-start:
@@ -78,14 +80,11 @@ func (a *agent) work(ctx context.Context, start <-chan int64, stop, home <-chan 
 			err = context.Cause(ctx)
 		}
 	}
-	sample() // with everybody still there
-	mu.Lock()
-	left = true // a sample that was due at the same moment would count those who have gone as lost
-	mu.Unlock()
+	sample(true) // with everybody still there
+	f := a.m.finding()
 	cancel()
 	sampler.Wait()
 	a.wg.Wait()
-	f := a.m.finding()
 	f.Open = a.open
 	last := news{Done: &f}
 	if err != nil {

@@ -3,6 +3,7 @@ package swarm
 import (
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -86,4 +87,18 @@ func TestSoakFindsALeak(t *testing.T) {
 	f("8h", 0, 0)
 	f("8h", 0, 1<<10, size) // a night finds what an hour does not
 	f("8h", 1<<10, 0, leak, size)
+}
+
+// TestMemoryOfASecondRun: what a run before it left in this process is not there when a run begins, and does not hide what its sockets take.
+func TestMemoryOfASecondRun(t *testing.T) {
+	before := make([]byte, 256<<20)
+	for i := 0; i < len(before); i += 4096 {
+		before[i] = 1
+	}
+	full, _ := usage()
+	runtime.KeepAlive(before)
+	r := against(t, "name: idle\nabout: y\nramp: 10ms\nsteady: 100ms\nstop: 0s\ncustomers: {sockets: 300}\n")
+	if most := r.Figures["gen_rss"]; most > float64(full-int64(len(before)/2)) {
+		t.Errorf("a run of 300 sockets takes %v bytes, in a process that had %d with the 256 MiB before it", most, full)
+	}
 }

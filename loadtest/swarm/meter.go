@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -144,6 +145,7 @@ type sample struct {
 	Err    string            `json:"err,omitempty"`  // why the last connection could not be made
 	RSS    int64             `json:"rss"`            // bytes
 	CPU    float64           `json:"cpu"`            // seconds, since the process began
+	Last   bool              `json:"last,omitempty"` // its sockets are closed behind it
 }
 
 func (m *meters) counts() counts {
@@ -155,7 +157,7 @@ func (m *meters) counts() counts {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c = c.add(m.rest)
-	c.Lost, c.Duplicated, c.Reordered, c.Mismatched = m.faults[ledger.Lost], m.faults[ledger.Duplicated], m.faults[ledger.Reordered], m.faults[ledger.Mismatched]
+	c.blame(m.faults)
 	return c
 }
 
@@ -187,10 +189,25 @@ type finding struct {
 	Evidence []ledger.Fault   `json:"evidence,omitempty"`
 	Open     []string         `json:"open,omitempty"` // sessions with something open, as a person reads it
 	LastErr  string           `json:"last_error,omitempty"`
+	Faults   map[string]int64 `json:"faults,omitempty"` // by kind, of all of which the evidence is some
+}
+
+// count brings what is counted into line with what is told: it may have gone on behind the last sample.
+func (f *finding) count(c *counts) {
+	c.Refused = 0
+	for _, n := range f.Slugs {
+		c.Refused += n
+	}
+	c.blame(f.Faults)
+}
+
+// blame enters faults by kind.
+func (c *counts) blame(faults map[string]int64) {
+	c.Lost, c.Duplicated, c.Reordered, c.Mismatched = faults[ledger.Lost], faults[ledger.Duplicated], faults[ledger.Reordered], faults[ledger.Mismatched]
 }
 
 func (m *meters) finding() finding {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return finding{Slugs: maps.Clone(m.slugs), Evidence: m.evidence, LastErr: m.lastErr}
+	return finding{Slugs: maps.Clone(m.slugs), Evidence: slices.Clone(m.evidence), LastErr: m.lastErr, Faults: maps.Clone(m.faults)}
 }

@@ -3,9 +3,12 @@ package swarm
 import (
 	"fmt"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
+	"switchboard/loadtest/ledger"
 	"switchboard/loadtest/scenario"
 )
 
@@ -93,6 +96,54 @@ func TestPointsHaveTheirTime(t *testing.T) {
 	for _, p := range r.series[1:] {
 		if v := p.Values; math.Abs(v["due"]-1000) > 1 || math.Abs(v["gen_cpu"]-1) > 0.01 {
 			t.Errorf("at %v: %v a second, %v cores", p.At, v["due"], v["gen_cpu"])
+		}
+	}
+}
+
+// TestCountedIsTold: what was refused, and what did not hold, behind the last sample of a process is in the figures as it is in the lists, and no gate holds beside the evidence.
+func TestCountedIsTold(t *testing.T) {
+	sc, err := scenario.Parse("t", []byte("name: x\nabout: y\nsteady: 10s\ncustomers: {sockets: 5}\ngates: [lost == 0, refused <= 5]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMeters()
+	m.refuse("overloaded")
+	s, err := m.sample(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		m.refuse("draining")
+	}
+	m.found([]ledger.Fault{{Kind: ledger.Lost}}, 3)
+	done := m.finding()
+	r := &running{Swarm: &Swarm{Scenario: sc, Addr: "127.0.0.1:1"}, processes: 1, latest: []sample{s}, over: []bool{false}}
+	if err := r.hear(t.Context(), news{Done: &done}); err != nil {
+		t.Fatal(err)
+	}
+	res := r.result()
+	if f := res.Figures; f["refused"] != 6 || f["lost"] != 3 || res.Refused["draining"] != 5 || len(res.Faults) != 1 || res.Gates[0].Holds || res.Gates[1].Holds {
+		t.Errorf("%v refused, %v lost, %v, %v; %+v", f["refused"], f["lost"], res.Refused, res.Faults, res.Gates)
+	}
+}
+
+// TestLastPointCountsNobodyGone: when a process has told all that it will its sockets are closed, and what the node still counts of them says nothing.
+func TestLastPointCountsNobodyGone(t *testing.T) {
+	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("process_resident_memory_bytes 9\nswitchboard_connections 3\n"))
+	}))
+	defer node.Close()
+	at, err := newWatch(strings.TrimPrefix(node.URL, "http://"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &running{Swarm: &Swarm{Progress: func(Progress) {}}, timeline: newTimeline(), nodes: watches{at}, latest: make([]sample, 2), phase: "stop", zero: 1}
+	for i, last := range []bool{false, true} {
+		r.latest[0] = sample{At: int64(i+1) * 1e9, Last: last}
+		r.latest[1] = sample{At: int64(i+1) * 1e9}
+		r.point(t.Context())
+		if _, told := r.series[i].Values["connections"]; told == last || r.series[i].Values["rss"] != 9 {
+			t.Errorf("last %t: %v", last, r.series[i].Values)
 		}
 	}
 }

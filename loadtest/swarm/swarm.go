@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -353,6 +354,7 @@ func (r *running) hear(ctx context.Context, n news) error {
 	case n.Err != "":
 		return errors.New(n.Err)
 	case n.Done != nil:
+		n.Done.count(&r.latest[n.Agent].Counts)
 		r.findings = append(r.findings, *n.Done)
 		r.over[n.Agent] = true
 	}
@@ -495,6 +497,9 @@ func (r *running) point(ctx context.Context) {
 		p.Latency[name] = []float64{float64(h.ValueAtQuantile(50)) / 1e6, float64(h.ValueAtQuantile(99)) / 1e6, float64(h.Max()) / 1e6}
 	}
 	v.fill(p.Values, r.vitals, span)
+	if slices.ContainsFunc(r.latest, func(s sample) bool { return s.Last }) {
+		delete(p.Values, "connections") // they are being closed while the node is asked
+	}
 	if r.phase == "steady" {
 		r.peak = max(r.peak, v.rss)
 		if v.ok {
