@@ -40,7 +40,7 @@ func (w *worker) classify(m *wirepb.Classify) {
 		return // the server goes on without an answer
 	}
 	id := "?" + m.Session // no offer is called so
-	if w.offers[id] != nil || len(w.offers) >= w.cfg.Slots {
+	if w.offers[id] != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(w.c.ctx, time.Duration(m.ExpiresMs)*time.Millisecond)

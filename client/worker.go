@@ -318,8 +318,8 @@ func (w *worker) serve(s *Session) {
 
 // offered asks whether to accept.
 func (w *worker) offered(m *wirepb.Offer) {
-	if w == nil || w.stopping || w.offers[m.Offer] != nil || len(w.offers) >= w.cfg.Slots {
-		return
+	if w == nil || w.stopping || w.offers[m.Offer] != nil {
+		return // how many there may be at once the server knows: who misses one is away
 	}
 	ctx, cancel := context.WithTimeout(w.c.ctx, time.Duration(or(m.ExpiresMs, 20000))*time.Millisecond)
 	it := &considering{cancel}

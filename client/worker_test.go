@@ -511,6 +511,39 @@ func TestOffers(t *testing.T) {
 	})
 }
 
+// Nothing that is being thought about keeps an offer from being answered, when the server has a slot for it: whoever misses one is away. An invitation takes
+// none, and the slot of an offer that has ended is free before whoever thinks about it has noticed.
+func TestOffersBesideOthers(t *testing.T) {
+	play(t, func(t *testing.T, srv *script) {
+		slow := make(chan struct{})
+		cfg := client.WorkerConfig{
+			Slots: 1,
+			Accept: func(_ context.Context, o client.Offer) bool {
+				if o.ID == "o_1" {
+					<-slow
+				}
+				return true
+			},
+			Invited: func(ctx context.Context, _ *client.Client, _ client.Invitation) bool {
+				<-ctx.Done()
+				return true
+			},
+		}
+		work(t, srv, cfg, func(context.Context, *client.Session, client.Entry) error { return nil })
+		defer close(slow)
+		offer := func(id string) *wirepb.ServerFrame {
+			return &wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Offer{Offer: &wirepb.Offer{Offer: id, Session: "s_1", Queue: "default", ExpiresMs: 20000}}}
+		}
+		srv.p.say(&wirepb.ServerFrame{Verb: &wirepb.ServerFrame_Invited{Invited: &wirepb.Invited{Session: "s_9", As: "consult", ExpiresMs: 600_000}}})
+		srv.p.say(offer("o_1"))
+		synctest.Wait()
+		srv.p.say(&wirepb.ServerFrame{Verb: &wirepb.ServerFrame_OfferEnded{OfferEnded: &wirepb.OfferEnded{Offer: "o_1", Reason: "taken"}}}, offer("o_2"))
+		if f := srv.next(); f.GetAccept().GetOffer() != "o_2" {
+			t.Fatalf("got %v; want accept", f)
+		}
+	})
+}
+
 // An offer that holds over a lost connection is shown again by the server, and answered over the new one, also where nobody has noticed yet that the first showing
 // is over.
 func TestOfferShownAgain(t *testing.T) {
