@@ -147,7 +147,7 @@ func (p *parsing) read(doc []byte, d *Document) bool {
 		p.errs = append(p.errs, &Error{What: fmt.Sprintf("the document has %d bytes, the limit is %d", len(doc), MaxBytes)})
 		return false
 	}
-	doc = spaced(doc)
+	doc = spaced(bytes.TrimPrefix(doc, []byte("\ufeff"))) // some editors begin a file with a byte order mark
 	file, err := written.ParseWithin(doc, maxKeys)
 	if err != nil {
 		p.errs = append(p.errs, located(err))

@@ -281,11 +281,11 @@ func (d *Day) checkStaff(need func(path string, ok bool, format string, args ...
 	need("staff", all <= maxAgents, "they are %d people: no more than %d", all, maxAgents)
 }
 
-// checkZeros refuses zeros where [Day.defaults] would put something else without a word.
+// checkZeros refuses zeros where something else would stand without a word, as of [Day.defaults].
 func (d *Day) checkZeros(need func(path string, ok bool, format string, args ...any)) {
 	c, b, p := &d.Customers, &d.Bots, &d.People
 	for path, x := range map[string]*scenario.Dist{
-		"customers.turns": &c.Turns, "customers.think": &c.Think, "customers.messages": &c.Messages, "customers.between": &c.Between, "bots.reply": &b.Reply, "bots.turns": &b.Turns,
+		"customers.turns": &c.Turns, "customers.think": &c.Think, "customers.messages": &c.Messages, "customers.between": &c.Between, "customers.patience": &c.Patience, "bots.reply": &b.Reply, "bots.turns": &b.Turns,
 		"bots.after": &b.After, "people.accept": &p.Accept, "people.reply": &p.Reply, "people.first": &p.First, "people.messages": &p.Messages, "people.between": &p.Between, "people.close": &p.Close,
 	} {
 		need(path, !x.Zeros(), "it is zero: write a time of 1ms or more, a number of 1 or more, or leave it out for the default")

@@ -69,6 +69,7 @@ func TestMistakes(t *testing.T) {
 	f(good+"people: {first: {exponential: 0s}, away: 0s}\n", "people.away: it is zero")
 	f(good+"bots: {reply: {median: 0ms, max: 0s}}\n", "bots.reply: it is zero")
 	f(good+"within: 0s\n", "within: it is zero")
+	f(good+"customers: {patience: {median: 0s}}\n", "customers.patience: it is zero") // it would be endless
 
 	later := func(text, want string) {
 		t.Helper()

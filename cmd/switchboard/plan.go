@@ -67,6 +67,9 @@ func (f *planFlags) day(name string) (*whatif.Day, *routes.Routes, error) {
 	if !shipped {
 		var err error
 		if text, err = os.ReadFile(name); err != nil {
+			if !errors.Is(err, fs.ErrNotExist) {
+				return nil, nil, usageError{fmt.Errorf("reading the day: %w", err)}
+			}
 			return nil, nil, usageError{fmt.Errorf("there is no shipped day %q (%s), and no such file", name, strings.Join(examples.Days(), ", "))}
 		}
 	}

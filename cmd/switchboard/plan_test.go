@@ -132,7 +132,20 @@ func TestPlan(t *testing.T) {
 	if r.code != 0 || !strings.Contains(r.out, "agent hours") || !strings.Contains(r.err, "the cliff") {
 		t.Errorf("exit %d %s\n%s", r.code, r.err, r.out)
 	}
+	for _, file := range []string{mine, routes} { // as an editor of another system writes them
+		b, err := os.ReadFile(file)
+		if err == nil {
+			err = os.WriteFile(file, []byte("\ufeff"+strings.ReplaceAll(string(b), "\n", "\r\n")), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r = finish(t, as(t, nil, "plan", "run", mine, "-r", routes, "--set", "sessions=400")); r.code != 0 || !strings.Contains(r.out, "as written") {
+		t.Errorf("with byte order marks: exit %d %s\n%s", r.code, r.err, r.out)
+	}
 	complains(t, 2, "takes a day", nil, "plan", "run")
+	complains(t, 2, "reading the day: .* is a directory", nil, "plan", "run", dir)
 	complains(t, 2, `takes a day; "d.json" is too much`, nil, "plan", "run", "double11", "--json", "d.json")
 	complains(t, 2, "no shipped day", nil, "plan", "run", "tomorrow")
 	complains(t, 2, "unknown field", nil, "plan", "run", "double11", "--set", "sesions=3")

@@ -43,6 +43,7 @@ func (e *Error) Error() string {
 // Parse reads a scenario, lays sets ("customers.sockets=500", "gates[0]=p99 < 5ms") over it, fills in defaults and
 // checks everything. Each error is an [*Error]; all that were found are joined. file is for them alone.
 func Parse(file string, doc []byte, sets ...string) (*Scenario, error) {
+	doc = unmarked(doc)
 	s, err := parse(file, doc)
 	if err != nil || len(sets) == 0 {
 		return s, err
@@ -87,6 +88,7 @@ func parse(file string, doc []byte) (*Scenario, error) {
 // laid over it, every [Quantity] and [Dist] held to its unit (the tag unit of its field, or of a field around it), and
 // errors with their places. check, which may be nil, reports what else makes no sense by its path.
 func Decode(file string, doc []byte, into any, check func(at func(path string, err error)), sets ...string) error {
+	doc = unmarked(doc)
 	if len(sets) == 0 {
 		return read(file, doc, into, check)
 	}
@@ -96,6 +98,9 @@ func Decode(file string, doc []byte, into any, check func(at func(path string, e
 	}
 	return outside(read(file, doc, into, check), "with --set "+strings.Join(sets, " --set "))
 }
+
+// unmarked returns a document without the byte order mark that some editors begin a file with.
+func unmarked(doc []byte) []byte { return bytes.TrimPrefix(doc, []byte("\ufeff")) }
 
 // read decodes doc into a pointer to a struct, and checks it.
 func read(file string, doc []byte, into any, check func(at func(path string, err error))) error {

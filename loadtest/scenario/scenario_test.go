@@ -326,3 +326,13 @@ func TestFormat(t *testing.T) {
 		}
 	}
 }
+
+// TestByteOrderMark: what some editors begin a file with is no part of it.
+func TestByteOrderMark(t *testing.T) {
+	const doc = "\ufeffname: t\r\nabout: x\r\nsteady: 10s\r\ncustomers: {sockets: 10}\r\n"
+	for _, sets := range [][]string{nil, {"customers.sockets=10"}} {
+		if s, err := Parse("t.yaml", []byte(doc), sets...); err != nil || s.Name != "t" || s.Customers.Sockets != 10 {
+			t.Errorf("with sets %q: %v", sets, err)
+		}
+	}
+}

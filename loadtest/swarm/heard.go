@@ -87,6 +87,10 @@ func (p *person) reply(frame []byte) error {
 		if p.s.Send(fmt.Appendf(nil, `{"leave":{"session":%q}}`, p.account.Session)) != nil {
 			_ = p.s.Conn.Close()
 		}
+		if len(p.closed) == closedMax {
+			p.closed = slices.Delete(p.closed, 0, 1)
+		}
+		p.closed = append(p.closed, p.account.Session)
 		p.account, p.streams, p.stage = ledger.Account{}, ledger.Streams{}, idle
 		p.pump()
 	case id == idHistory && p.audit != nil:
@@ -170,10 +174,11 @@ func (p *person) arrivedAt(n uint64) {
 
 // entry takes an entry that is pushed.
 func (p *person) entry(frame []byte) {
-	if string(socket.Field(frame, `"session":`)) != p.account.Session {
-		return // of one that was closed
-	}
 	e := ledger.Entry{Seq: number(socket.Field(frame, `"seq":`)), Prev: number(socket.Field(frame, `"prev":`))}
+	if session := string(socket.Field(frame, `"session":`)); session != p.account.Session {
+		p.stray(session, e.Seq)
+		return
+	}
 	if bytes.Contains(frame, []byte(`"kind":"message"`)) {
 		e.N, e.Of = number(socket.Field(frame, `"n":`)), number(socket.Field(frame, `"of":`))
 	}
@@ -205,6 +210,18 @@ func (p *person) entry(frame []byte) {
 		}
 	}
 	p.settled()
+}
+
+// closedMax bounds the closed sessions that a customer remembers.
+const closedMax = 8
+
+// stray takes an entry of a session that is not the one under way. It may be one that he has closed; if it was never his, somebody else's word was shown to
+// him. Before he knows what was opened for him nothing can be said.
+func (p *person) stray(session string, seq uint64) {
+	if p.account.Session == "" || slices.Contains(p.closed, session) {
+		return
+	}
+	p.a.m.found([]ledger.Fault{{Kind: ledger.Mismatched, Session: session, Seq: seq, Detail: "it was shown to " + p.sub() + ", who has " + p.account.Session}}, 1)
 }
 
 // refusal is an error of the server [SW-6.1].

@@ -61,6 +61,7 @@ type person struct {
 	account  ledger.Account
 	streams  ledger.Streams   // that run in its session
 	old      []ledger.Account // of closed sessions, of those that are audited
+	closed   []string         // the latest sessions that he closed
 	epoch    uint64
 	inflight int       // requests that the server takes at a time
 	queue    []message // due and not on the wire, oldest first

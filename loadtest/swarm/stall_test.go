@@ -210,7 +210,7 @@ func TestUnanswered(t *testing.T) {
 	}
 }
 
-// TestTampered: a server that loses, repeats, swaps or alters one entry on the wire is found out, with the place.
+// TestTampered: a server that loses, repeats, swaps or alters one entry, or shows one of somebody else, on the wire is found out, with the place.
 func TestTampered(t *testing.T) {
 	t.Parallel()
 	var kept string
@@ -249,6 +249,12 @@ func TestTampered(t *testing.T) {
 		}
 		return frames
 	}, func(_, _, reord, _ float64) bool { return reord > 0 })
+	f("somebody else's", func(n uint64, frames []string) []string {
+		if n == 5 {
+			return append(frames, strings.ReplaceAll(frames[1], `"s_1"`, `"s_12"`))
+		}
+		return frames
+	}, func(_, _, _, other float64) bool { return other == 1 })
 	for name, text := range map[string]string{"altered": `"text":"Who"`, "cut": `"text":"Wh"`, "gone": `"txt":"Whe"`} {
 		f(name, func(n uint64, frames []string) []string {
 			if n == 5 {
